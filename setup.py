@@ -1,0 +1,37 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What colcon and older setuptools read; extras and tool settings are in pyproject.toml."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = 'trt_segmentation'
+SHARE = f'share/{PACKAGE}'
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    description='ROS 2 semantic segmentation: camera image in, class mask and overlay out',
+    maintainer='The trt_segmentation authors',
+    maintainer_email='trt-segmentation@example.org',
+    license='Apache-2.0',
+    packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    package_data={PACKAGE: ['presets/*.yaml', 'demo/*.onnx', 'demo/*.yaml']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        (SHARE, ['package.xml']),
+        (f'{SHARE}/launch', sorted(glob('launch/*.py'))),
+        (f'{SHARE}/config', sorted(glob('config/*.*'))),
+        (f'{SHARE}/config/models', sorted(glob('config/models/*.yaml'))),
+        (f'{SHARE}/models', sorted(glob(f'{PACKAGE}/demo/*.onnx'))),
+    ],
+    install_requires=['numpy', 'onnx>=1.12', 'opencv-python-headless', 'PyYAML', 'tqdm'],
+    zip_safe=False,
+    entry_points={
+        'console_scripts': [
+            f'segmentation_node = {PACKAGE}.ros.node:main',
+            f'trt-segmentation = {PACKAGE}.cli.main:main',
+        ],
+    },
+)

@@ -1,0 +1,77 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What every backend is to the rest of the package."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+OUTPUTS = ('mask', 'confidence', 'overlay')
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """What really runs, for the log, diagnostics and reports.
+
+    Attributes:
+        backend: 'onnxruntime' or 'tensorrt'.
+        version: of the runtime.
+        device: the processor, as the runtime names it.
+        precision: what the network really computes in, for example 'fp32'.
+    """
+
+    backend: str
+    version: str
+    device: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f'{self.backend} {self.version} on {self.device}, {self.precision}'
+
+
+class Session(Protocol):
+    """One prepared network, opened on one device.
+
+    Use it from one thread at a time: ``resize`` once for a camera, ``infer`` for every frame.
+    """
+
+    @property
+    def info(self) -> BackendInfo:
+        """What really runs."""
+
+    def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
+        """Get ready for images of one size: the only method that allocates.
+
+        Args:
+            height, width: of the source image, pixels.
+            outputs: what ``infer`` will be asked for, some of ``OUTPUTS``.
+
+        Raises:
+            BackendError: the network cannot run at that size.
+        """
+
+    def infer(self, image: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
+        """Segment one image.
+
+        Args:
+            image: uint8 [H, W, 3], C-contiguous, of the size given to ``resize``.
+            out: C-contiguous uint8 arrays that the results are written into, one for each of
+                ``resize``'s outputs: mask and confidence [H, W], overlay [H, W, 3].
+
+        Raises:
+            BackendError: the runtime failed; the session can be used again.
+        """
+
+    def set_channels(self, channels: tuple[int, int, int]) -> None:
+        """Say which channel of the source is the network's channel 0, 1 and 2."""
+
+    def set_palette(self, table: np.ndarray) -> None:
+        """Set the class colours: uint8 [256, 3], channels in the order of the source."""
+
+    def set_alpha(self, alpha: float) -> None:
+        """Set the overlay's opacity: 0 (only the image) to 1 (only the colours)."""
+
+    def close(self) -> None:
+        """Free everything; the session cannot be used again."""

@@ -1,0 +1,104 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime: the same prepared graph on any CPU."""
+
+import platform
+from collections.abc import Mapping
+
+import numpy as np
+
+from trt_segmentation.backends.base import BackendInfo
+from trt_segmentation.errors import BackendError
+from trt_segmentation.graph.network import dtype_name
+from trt_segmentation.graph.prepare import PreparedGraph
+
+try:
+    import onnxruntime
+except ImportError as error:
+    raise BackendError('ONNX Runtime is not installed; pip install onnxruntime '
+                       '(or rosdep install --from-paths .)') from error
+
+
+class OnnxRuntimeSession:
+    """A prepared graph on ONNX Runtime's CPU provider; see ``backends.base.Session``.
+
+    ONNX Runtime computes every output of a graph, asked for or not. So there is one inference
+    session for each set of outputs in use, made when it is first needed.
+
+    Args:
+        prepared: with ``uint8_ops``, to be fast.
+        num_threads: threads that share one operation; 0 takes one for each core.
+
+    Raises:
+        BackendError: ONNX Runtime does not take the network.
+    """
+
+    uint8_ops = True
+
+    def __init__(self, prepared: PreparedGraph, num_threads: int = 0) -> None:
+        self._prepared = prepared
+        self._options = onnxruntime.SessionOptions()
+        self._options.intra_op_num_threads = num_threads
+        self._options.log_severity_level = 3
+        self._sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
+        self._controls = {'channels': np.arange(3, dtype=np.int32),
+                          'palette': np.zeros((256, 3), np.uint8),
+                          'alpha': np.array(0.5, np.float32)}
+        self._session_for(('mask',))
+
+    @property
+    def info(self) -> BackendInfo:
+        network = self._prepared.spec.network
+        return BackendInfo('onnxruntime', onnxruntime.__version__,
+                           f'{platform.machine()} CPU',
+                           _PRECISIONS.get(dtype_name(network.inputs[0].dtype), 'fp32'))
+
+    def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
+        shapes = {'mask': (1, height, width), 'confidence': (1, height, width),
+                  'overlay': (1, height, width, 3)}
+        self._image_shape = (1, height, width, 3)
+        self._shapes = {name: shapes[name] for name in outputs}
+        self._session = self._session_for(outputs)
+        self._binding = self._session.io_binding()
+        for value in self._session.get_inputs():
+            if value.name != 'image':
+                self._binding.bind_cpu_input(value.name, self._controls[value.name])
+
+    def infer(self, image: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
+        binding = self._binding
+        binding.bind_input('image', 'cpu', 0, np.uint8, self._image_shape, image.ctypes.data)
+        for name, shape in self._shapes.items():
+            binding.bind_output(name, 'cpu', 0, np.uint8, shape, out[name].ctypes.data)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # the binding raises its own types, one for each status code
+            height, width = self._image_shape[1:3]
+            raise BackendError(f'ONNX Runtime failed on a {width}x{height} image: {error}') \
+                from error
+
+    def set_channels(self, channels: tuple[int, int, int]) -> None:
+        self._controls['channels'][:] = channels
+
+    def set_palette(self, table: np.ndarray) -> None:
+        self._controls['palette'][:] = table
+
+    def set_alpha(self, alpha: float) -> None:
+        self._controls['alpha'][...] = alpha
+
+    def close(self) -> None:
+        self._sessions.clear()
+        self._session = self._binding = None
+
+    def _session_for(self, outputs: tuple[str, ...]) -> 'onnxruntime.InferenceSession':
+        if outputs not in self._sessions:
+            model = self._prepared.only(outputs).model
+            try:
+                self._sessions[outputs] = onnxruntime.InferenceSession(
+                    model.SerializeToString(), self._options, ['CPUExecutionProvider'])
+            except Exception as error:
+                raise BackendError(f'{self._prepared.spec.network.source}: ONNX Runtime does not '
+                                   f'take this network: {error}') from error
+        return self._sessions[outputs]
+
+
+_PRECISIONS = {'float16': 'fp16', 'float32': 'fp32', 'float64': 'fp64'}

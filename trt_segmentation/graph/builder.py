@@ -1,0 +1,86 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""A small writer of ONNX nodes that knows which opset it writes for."""
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+OLDEST_OPSET = 11
+"""Half-pixel Resize and dynamic Pad exist from here on."""
+
+_REDUCE_AXES_AS_INPUT = {'ReduceSum': 13, 'ReduceMax': 18}
+
+
+class GraphBuilder:
+    """Collects nodes and constants, every name under one prefix.
+
+    Calling it adds a node and returns the name of the node's output::
+
+        op = GraphBuilder('tail/', opset=17)
+        doubled = op('Mul', x, op.constant(np.float32(2)))
+
+    Args:
+        prefix: put before every name that the builder makes up.
+        opset: version of the default ONNX domain, at least ``OLDEST_OPSET``.
+    """
+
+    def __init__(self, prefix: str, opset: int) -> None:
+        self.prefix = prefix
+        self.opset = opset
+        self.nodes: list[NodeProto] = []
+        self._constants: dict[tuple, TensorProto] = {}
+
+    @property
+    def constants(self) -> list[TensorProto]:
+        """The constants so far, as graph initializers; equal ones are kept once."""
+        return list(self._constants.values())
+
+    def __call__(self, op_type: str, *inputs: str, output: str = '', **attributes) -> str:
+        name = f'{self.prefix}{op_type}_{len(self.nodes)}'
+        output = output or name
+        self.nodes.append(helper.make_node(op_type, inputs, [output], name, **attributes))
+        return output
+
+    def constant(self, value) -> str:
+        """Return the name of a constant that holds ``value`` with its NumPy dtype."""
+        array = np.asarray(value)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            name = f'{self.prefix}constant_{len(self._constants)}'
+            self._constants[key] = numpy_helper.from_array(array, name)
+        return self._constants[key].name
+
+    def ints(self, *values: int) -> str:
+        """Return the name of an int64 vector."""
+        return self.constant(np.array(values, np.int64))
+
+    def cast(self, x: str, dtype: int) -> str:
+        """Return ``x`` as the ONNX element type ``dtype``."""
+        return self('Cast', x, to=dtype)
+
+    def size(self, x: str, axis: int) -> str:
+        """Return the extent of ``x`` along ``axis`` as an int64 vector of one element."""
+        return self('Gather', self('Shape', x), self.ints(axis), axis=0)
+
+    def squeeze(self, x: str, axis: int) -> str:
+        """Return ``x`` without its axis ``axis`` of extent 1."""
+        if self.opset >= 13:
+            return self('Squeeze', x, self.ints(axis))
+        return self('Squeeze', x, axes=[axis])
+
+    def reduce(self, op_type: str, x: str, axis: int, keepdims: int = 0) -> str:
+        """Return ``x`` reduced over ``axis`` by ReduceSum or ReduceMax."""
+        if self.opset >= _REDUCE_AXES_AS_INPUT[op_type]:
+            return self(op_type, x, self.ints(axis), keepdims=keepdims)
+        return self(op_type, x, axes=[axis], keepdims=keepdims)
+
+    def minimum(self, a: str, b: str) -> str:
+        """Return the elementwise minimum of two int64 tensors (ONNX's Min takes them from 12)."""
+        return self('Where', self('Less', a, b), a, b)
+
+    def resize_linear(self, x: str, sizes: str) -> str:
+        """Return ``x`` resized to the int64 vector ``sizes``: bilinear, half-pixel centres,
+        edges clamped, no antialiasing, as OpenCV's ``INTER_LINEAR`` does."""
+        unused = '' if self.opset >= 13 else self.constant(np.zeros(0, np.float32))
+        return self('Resize', x, unused, unused, sizes, mode='linear',
+                    coordinate_transformation_mode='half_pixel')

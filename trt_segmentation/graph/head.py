@@ -1,0 +1,109 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The head: from the camera's bytes to what the network was trained on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TensorProto
+
+from trt_segmentation.graph.builder import GraphBuilder
+
+INTEGER_TYPES = (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where the source lies in a letterboxed network input, as names of int64 [1] tensors.
+
+    Attributes:
+        top, left: first row and column of the source, in pixels of the network input.
+        height, width: extent of the source there, in the same pixels.
+    """
+
+    top: str
+    left: str
+    height: str
+    width: str
+
+
+def add_letterbox_window(op: GraphBuilder, source: str, size: tuple[int, int]) -> Window:
+    """Fit the source into ``size`` with its aspect ratio kept, centred.
+
+    Args:
+        source: float32 [1, H, W, 3].
+        size: height and width of the network input, pixels.
+    """
+    source_height, source_width = op.size(source, 1), op.size(source, 2)
+    height, width = op.ints(size[0]), op.ints(size[1])
+
+    def rounded_fit(limit: str, extent: str, other_limit: str, other_extent: str) -> str:
+        """min(limit, max(1, round(extent * other_limit / other_extent)))."""
+        doubled = op('Mul', op('Mul', extent, other_limit), op.ints(2))
+        fit = op('Div', op('Add', doubled, other_extent), op('Mul', other_extent, op.ints(2)))
+        at_least_one = op('Where', op('Less', fit, op.ints(1)), op.ints(1), fit)
+        return op.minimum(limit, at_least_one)
+
+    fit_height = rounded_fit(height, source_height, width, source_width)
+    fit_width = rounded_fit(width, source_width, height, source_height)
+    return Window(top=op('Div', op('Sub', height, fit_height), op.ints(2)),
+                  left=op('Div', op('Sub', width, fit_width), op.ints(2)),
+                  height=fit_height, width=fit_width)
+
+
+def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
+             size: tuple[int, int] | None, window: Window | None,
+             scale: float, mean: tuple[float, ...], std: tuple[float, ...],
+             layout: str, dtype: int) -> None:
+    """Add resize, colour order, normalisation, layout and type of one network input.
+
+    The value fed is ``(pixel * scale - mean) / std``. Letterbox borders are 0 after that, the
+    colour ``mean``.
+
+    Args:
+        source: float32 [1, H, W, 3], 0..255.
+        channels: int32 [3]; the source channel that becomes network channel 0, 1, 2.
+        output: name that the result gets: ``dtype`` [1, 3, h, w] or [1, h, w, 3].
+        size: height and width of the network input; None feeds the source's own.
+        window: where the source goes for letterbox; None stretches it over ``size``.
+        scale: factor of the 0..255 pixel.
+        mean, std: one value per network channel.
+        layout: 'nchw' or 'nhwc'.
+        dtype: ONNX element type of the network input.
+    """
+    x = source
+    if window is not None:
+        sizes = op('Concat', op.ints(1), window.height, window.width, op.ints(3), axis=0)
+        x = op.resize_linear(x, sizes)
+    elif size is not None:
+        x = op.resize_linear(x, op.ints(1, *size, 3))
+    x = op('Transpose', x, perm=[0, 3, 1, 2])
+    x = op('Gather', x, channels, axis=1)
+    x = _add_normalisation(op, x, scale, mean, std)
+    if window is not None and size is not None:
+        x = _add_border(op, x, window, size)
+    if layout == 'nhwc':
+        x = op('Transpose', x, perm=[0, 2, 3, 1])
+    if dtype in INTEGER_TYPES:
+        x = op('Floor', op('Add', x, op.constant(np.float32(0.5))))
+    op('Cast', x, to=dtype, output=output)
+
+
+def _add_normalisation(op: GraphBuilder, x: str, scale: float, mean: tuple[float, ...],
+                       std: tuple[float, ...]) -> str:
+    per_channel = (1, 3, 1, 1)
+    factor = (scale / np.asarray(std, np.float64)).astype(np.float32).reshape(per_channel)
+    offset = (-np.asarray(mean, np.float64) / std).astype(np.float32).reshape(per_channel)
+    if (factor != 1).any():
+        x = op('Mul', x, op.constant(factor))
+    if offset.any():
+        x = op('Add', x, op.constant(offset))
+    return x
+
+
+def _add_border(op: GraphBuilder, x: str, window: Window, size: tuple[int, int]) -> str:
+    bottom = op('Sub', op('Sub', op.ints(size[0]), window.top), window.height)
+    right = op('Sub', op('Sub', op.ints(size[1]), window.left), window.width)
+    pads = op('Concat', op.ints(0, 0), window.top, window.left, op.ints(0, 0), bottom, right,
+              axis=0)
+    return op('Pad', x, pads, op.constant(np.float32(0)), mode='constant')

@@ -1,0 +1,174 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What can be read off a network: its inputs and outputs, and what made the outputs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper, version_converter
+
+from trt_segmentation.errors import ModelError
+from trt_segmentation.graph.builder import OLDEST_OPSET
+
+Shape = tuple[int | None, ...]
+"""Extents; None where the graph leaves one open."""
+
+_SHAPE_ONLY_OPS = {'Cast', 'Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Resize',
+                   'Upsample', 'Slice', 'Flatten'}
+"""Ops after which scores still mean what they meant before."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output.
+
+    Attributes:
+        name: its name in the graph.
+        dtype: ONNX element type.
+        shape: extents; None as a whole where the rank is not known.
+        made_by: for an output, the op type that gave its values their meaning.
+    """
+
+    name: str
+    dtype: int
+    shape: Shape | None
+    made_by: str = ''
+
+    def __str__(self) -> str:
+        return f"'{self.name}' {dtype_name(self.dtype)} {shape_text(self.shape)}"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as it was exported, ready to be given a head and a tail.
+
+    Attributes:
+        model: the ONNX model.
+        source: what to call it in messages, usually its path.
+        inputs, outputs: in the graph's order.
+        opset: version of the default ONNX domain.
+    """
+
+    model: onnx.ModelProto
+    source: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    opset: int
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The model's metadata_props."""
+        return {entry.key: entry.value for entry in self.model.metadata_props}
+
+
+def dtype_name(dtype: int) -> str:
+    """Return an ONNX element type as people write it: 'float32', 'uint8'."""
+    return str(helper.tensor_dtype_to_np_dtype(dtype)) if dtype else 'unknown type'
+
+
+def shape_text(shape: Shape | None) -> str:
+    """Return a shape as text, '?' for what is open."""
+    if shape is None:
+        return 'of unknown rank'
+    return '[' + ', '.join('?' if extent is None else str(extent) for extent in shape) + ']'
+
+
+def read_network(path: str | Path) -> Network:
+    """Read an ONNX file.
+
+    Raises:
+        ModelError: the file is missing, is not ONNX, or is older than opset 11 and cannot be
+            converted.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f'{path}: there is no such file')
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(str(path))
+    except Exception as error:  # protobuf, checker and external data each raise their own
+        raise ModelError(f'{path}: this is no valid ONNX model ({_first_line(error)}); '
+                         'export it again with the file complete') from error
+    return describe_network(model, str(path))
+
+
+def describe_network(model: onnx.ModelProto, source: str) -> Network:
+    """Read inputs, outputs and opset off a model; one of an old opset is converted first.
+
+    Raises:
+        ModelError: the model has no graph or cannot be converted.
+    """
+    if not model.graph.output:
+        raise ModelError(f'{source}: the graph has no output; export the network, not its weights')
+    opset = _default_opset(model)
+    if opset < OLDEST_OPSET:
+        try:
+            model = version_converter.convert_version(model, OLDEST_OPSET)
+        except Exception as error:
+            raise ModelError(
+                f'{source}: opset {opset} cannot be converted to {OLDEST_OPSET} '
+                f'({_first_line(error)}); export it with opset 11 or newer') from error
+        opset = OLDEST_OPSET
+    graph = model.graph
+    weights = {initializer.name for initializer in graph.initializer}
+    makers = {output: node for node in graph.node for output in node.output}
+    inputs = tuple(_tensor_info(value) for value in graph.input if value.name not in weights)
+    shapes = _inferred_shapes(model)
+    outputs = tuple(_tensor_info(shapes.get(value.name, value), _made_by(value.name, makers))
+                    for value in graph.output)
+    return Network(model, source, inputs, outputs, opset)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _default_opset(model: onnx.ModelProto) -> int:
+    return max((entry.version for entry in model.opset_import if entry.domain in ('', 'ai.onnx')),
+               default=1)
+
+
+def _inferred_shapes(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """Output shapes after inference; exporters often leave them out."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception:  # inference is a help, not a check
+        return {}
+    return {value.name: value for value in inferred.graph.output}
+
+
+def _tensor_info(value: onnx.ValueInfoProto, made_by: str = '') -> TensorInfo:
+    tensor = value.type.tensor_type
+    shape = None
+    if tensor.HasField('shape'):
+        shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)
+    return TensorInfo(value.name, tensor.elem_type or TensorProto.UNDEFINED, shape, made_by)
+
+
+def _made_by(name: str, makers: dict[str, onnx.NodeProto]) -> str:
+    node = makers.get(name)
+    while node is not None and node.op_type in _SHAPE_ONLY_OPS:
+        node = makers.get(node.input[0])
+    return node.op_type if node is not None else ''
+
+
+def fix_input_shape(network: Network, shape: Shape) -> Network:
+    """Return the network with its input's open extents filled in and its outputs inferred anew.
+
+    Args:
+        network: with one input.
+        shape: the input's whole shape, no extent None.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(network.model)
+    for value in model.graph.input:
+        if value.name == network.inputs[0].name:
+            for dim, extent in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+                dim.dim_value = extent
+    for value in model.graph.output:  # declared symbols would hide what inference finds
+        for dim in value.type.tensor_type.shape.dim:
+            if not dim.HasField('dim_value'):
+                dim.Clear()
+    return describe_network(model, network.source)

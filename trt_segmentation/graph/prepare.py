@@ -1,0 +1,156 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Head, network and tail as one graph: everything between camera bytes and mask bytes.
+
+The prepared graph's tensors:
+
+===============  ===========================  ==========================================
+``image``        uint8 [1, H, W, 3]           the camera's pixels, any size
+``channels``     int32 [3]                    source channel of network channel 0, 1, 2
+``palette``      uint8 [256, 3]               class colours, in the image's channel order
+``alpha``        float32 []                   overlay opacity, 0..1
+``mask``         uint8 [1, H, W]              class ids, 255 where there is none
+``confidence``   uint8 [1, H, W]              0..255; absent where the network gives ids only
+``overlay``      uint8 [1, H, W, 3]           image and colours blended
+===============  ===========================  ==========================================
+"""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import onnx
+from onnx import TensorProto, compose, helper
+
+from trt_segmentation.errors import ModelError
+from trt_segmentation.graph.builder import GraphBuilder
+from trt_segmentation.graph.head import Window, add_head, add_letterbox_window
+from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.graph.tail import (
+    Painter, add_decision, add_nearest_index, add_resized_scores)
+
+NETWORK_PREFIX = 'network/'
+MASK_INTERPOLATIONS = ('nearest', 'bilinear')
+
+
+@dataclass(frozen=True)
+class PreparedGraph:
+    """A prepared graph and what it was prepared from.
+
+    Attributes:
+        model: the ONNX model; see the module for its inputs and outputs.
+        spec: what its head and tail were built from.
+        outputs: names of its outputs.
+        mask_interpolation, uint8_ops: see ``prepare``.
+    """
+
+    model: onnx.ModelProto
+    spec: ModelSpec
+    outputs: tuple[str, ...]
+    mask_interpolation: str
+    uint8_ops: bool
+
+    def only(self, outputs: tuple[str, ...]) -> 'PreparedGraph':
+        """Return the same graph with fewer outputs, and only what those need."""
+        return prepare(self.spec, outputs, mask_interpolation=self.mask_interpolation,
+                       uint8_ops=self.uint8_ops)
+
+
+def available_outputs(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the outputs that a network can give: class ids carry no confidence."""
+    return tuple(name for name in _OUTPUTS if name != 'confidence' or spec.kind != 'ids')
+
+
+def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
+            mask_interpolation: str = 'nearest', uint8_ops: bool = False) -> PreparedGraph:
+    """Build the prepared graph.
+
+    Args:
+        spec: the network and all there is to know about it.
+        outputs: which outputs to give, some of ``available_outputs(spec)``; None gives all.
+        mask_interpolation: 'nearest' decides at the network's size and grows the decision;
+            'bilinear' grows the scores and decides at the camera's size: smoother edges, much
+            more work. Class ids always grow by 'nearest'.
+        uint8_ops: whether the runtime computes in uint8 (ONNX Runtime does, TensorRT does not).
+
+    Raises:
+        ModelError: an output is asked for that the network cannot give.
+    """
+    possible = available_outputs(spec)
+    outputs = possible if outputs is None else outputs
+    if impossible := [name for name in outputs if name not in possible]:
+        raise ModelError(f'{spec.network.source}: cannot give {", ".join(impossible)}; a network '
+                         f'whose output is {spec.kind} gives {", ".join(possible)}')
+    network = compose.add_prefix(spec.network.model, NETWORK_PREFIX)
+    head = GraphBuilder('head/', spec.network.opset)
+    source = head.cast('image', TensorProto.FLOAT)
+    window = None
+    if spec.resize == 'letterbox' and spec.size is not None:
+        window = add_letterbox_window(head, source, spec.size)
+    add_head(head, source, 'channels', NETWORK_PREFIX + spec.network.inputs[0].name,
+             size=spec.size, window=window, scale=spec.scale, mean=spec.mean, std=spec.std,
+             layout=spec.input_layout, dtype=spec.network.inputs[0].dtype)
+    tail = GraphBuilder('tail/', spec.network.opset)
+    _add_tail(tail, spec, outputs, source, window, mask_interpolation, uint8_ops)
+    return PreparedGraph(_assemble(network, head, tail, outputs), spec, outputs,
+                         mask_interpolation, uint8_ops)
+
+
+def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], source: str,
+              window: Window | None, mask_interpolation: str, uint8_ops: bool) -> None:
+    scores = replace(spec.scores, name=NETWORK_PREFIX + spec.scores.name)
+    bilinear = mask_interpolation == 'bilinear' and spec.kind != 'ids'
+    if spec.kind != 'ids':
+        scores = replace(scores, name=tail.cast(scores.name, TensorProto.FLOAT))
+    if bilinear:
+        scores = add_resized_scores(tail, scores, source, window, spec.size)
+    decision = add_decision(tail, scores, spec.kind, spec.threshold, spec.unlabelled)
+    nearest = None if bilinear else add_nearest_index(
+        tail, decision.classes, source, window, spec.size, _letterbox_scale(spec))
+    painter = Painter(tail, nearest, uint8_ops)
+    if 'mask' in outputs:
+        painter.paint_classes(decision.classes, 'mask')
+    if 'confidence' in outputs:
+        painter.paint_confidence(decision.confidence, 'confidence')
+    if 'overlay' in outputs:
+        painter.paint_overlay(decision.classes, 'image', source, 'palette', 'alpha', 'overlay')
+
+
+_OLDEST_IR = 7
+"""Older versions of the ONNX format list every weight among the graph's inputs."""
+
+_OVERLAY_INPUTS = ('palette', 'alpha')
+_INPUTS = {'image': (TensorProto.UINT8, [1, 'height', 'width', 3]),
+           'channels': (TensorProto.INT32, [3]),
+           'palette': (TensorProto.UINT8, [256, 3]),
+           'alpha': (TensorProto.FLOAT, [])}
+_OUTPUTS = {'mask': (TensorProto.UINT8, [1, 'height', 'width']),
+            'confidence': (TensorProto.UINT8, [1, 'height', 'width']),
+            'overlay': (TensorProto.UINT8, [1, 'height', 'width', 3])}
+
+
+def _letterbox_scale(spec: ModelSpec) -> tuple[Fraction, Fraction] | None:
+    """Height and width of the output over the network input's, in lowest terms."""
+    if spec.resize != 'letterbox' or spec.size is None:
+        return None
+    scores = spec.scores
+    shape = next(info.shape for info in spec.network.outputs if info.name == scores.name)
+    height, width = shape[scores.height_axis:scores.height_axis + 2] if shape else (None, None)
+    if height is None or width is None:
+        return Fraction(1), Fraction(1)
+    return Fraction(height, spec.size[0]), Fraction(width, spec.size[1])
+
+
+def _assemble(network: onnx.ModelProto, head: GraphBuilder, tail: GraphBuilder,
+              outputs: tuple[str, ...]) -> onnx.ModelProto:
+    graph = onnx.GraphProto()
+    graph.CopyFrom(network.graph)
+    del graph.node[:], graph.input[:], graph.output[:]
+    graph.name = 'prepared'
+    graph.node.extend([*head.nodes, *network.graph.node, *tail.nodes])
+    graph.initializer.extend([*head.constants, *tail.constants])
+    inputs = [name for name in _INPUTS if 'overlay' in outputs or name not in _OVERLAY_INPUTS]
+    graph.input.extend(helper.make_tensor_value_info(name, *_INPUTS[name]) for name in inputs)
+    graph.output.extend(helper.make_tensor_value_info(name, *_OUTPUTS[name]) for name in outputs)
+    return helper.make_model(
+        graph, opset_imports=network.opset_import, functions=network.functions,
+        ir_version=max(network.ir_version, _OLDEST_IR), producer_name='trt_segmentation')

@@ -1,0 +1,282 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The tail: from what the network says to class ids, confidence and overlay at camera size."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from onnx import TensorProto
+
+from trt_segmentation.graph.builder import GraphBuilder
+from trt_segmentation.graph.head import Window
+from trt_segmentation.model_config import UNLABELLED
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided for every pixel of a class map.
+
+    Attributes:
+        classes: int32 [1, h, w], 0..255, ``UNLABELLED`` where there is no class.
+        confidence: float32 [1, h, w], 0..1; empty where the network does not tell.
+    """
+
+    classes: str
+    confidence: str = ''
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the network says, as float32 scores or integer class ids.
+
+    Attributes:
+        name: [1, C, h, w] or [1, h, w, C], ids also [1, h, w].
+        channels: C.
+        axis: where C is in the shape; None for ids without a channel axis.
+        dtype: ONNX element type.
+    """
+
+    name: str
+    channels: int
+    axis: int | None
+    dtype: int
+
+    @property
+    def height_axis(self) -> int:
+        return 2 if self.axis == 1 else 1
+
+
+def add_decision(op: GraphBuilder, scores: Scores, kind: str, threshold: float,
+                 unlabelled: int) -> Decision:
+    """Decide the class and the confidence of every pixel, at the size of ``scores``.
+
+    Args:
+        scores: float32 for 'logits', 'probabilities' and 'sigmoid', an integer type for 'ids'.
+        kind: one of ``model_config.KINDS``.
+        threshold: probability from which on a foreground (one channel) or a class (several
+            sigmoid channels) counts; not used by the other kinds.
+        unlabelled: the network's id for "no class", turned into ``UNLABELLED``.
+    """
+    decision = _DECISIONS[kind](op, scores, threshold)
+    if unlabelled == UNLABELLED:
+        return decision
+    ignored = op('Equal', decision.classes, op.constant(np.int32(unlabelled)))
+    return _without_class(op, decision, ignored)
+
+
+def _without_class(op: GraphBuilder, decision: Decision, where: str) -> Decision:
+    classes = op('Where', where, op.constant(np.int32(UNLABELLED)), decision.classes)
+    if not decision.confidence:
+        return Decision(classes)
+    zero = op.constant(np.float32(0))
+    return Decision(classes, op('Where', where, zero, decision.confidence))
+
+
+def _decide_logits(op: GraphBuilder, scores: Scores, threshold: float) -> Decision:
+    if scores.channels == 1:
+        probability = op('Sigmoid', op.squeeze(scores.name, scores.axis))
+        return _decide_foreground(op, probability, threshold)
+    highest = op.reduce('ReduceMax', scores.name, scores.axis, keepdims=1)
+    exponentials = op('Exp', op('Sub', scores.name, highest))
+    confidence = op('Reciprocal', op.reduce('ReduceSum', exponentials, scores.axis))
+    return _decide_highest(op, scores, op.squeeze(highest, scores.axis), confidence)
+
+
+def _decide_probabilities(op: GraphBuilder, scores: Scores, threshold: float) -> Decision:
+    if scores.channels == 1:
+        return _decide_foreground(op, op.squeeze(scores.name, scores.axis), threshold)
+    highest = op.reduce('ReduceMax', scores.name, scores.axis)
+    return _decide_highest(op, scores, highest, highest)
+
+
+def _decide_sigmoid(op: GraphBuilder, scores: Scores, threshold: float) -> Decision:
+    decision = _decide_probabilities(op, scores, threshold)
+    if scores.channels == 1:
+        return decision
+    below = op('Less', decision.confidence, op.constant(np.float32(threshold)))
+    return _without_class(op, decision, below)
+
+
+def _decide_ids(op: GraphBuilder, scores: Scores, threshold: float) -> Decision:
+    ids = scores.name if scores.axis is None else op.squeeze(scores.name, scores.axis)
+    classes = op.cast(ids, TensorProto.INT32)
+    if scores.dtype == TensorProto.UINT8:
+        return Decision(classes)
+    # Compared before the cast: int64 ids beyond int32 would wrap around.
+    dtype = np.int64 if scores.dtype == TensorProto.INT64 else np.int32
+    ids = ids if scores.dtype == TensorProto.INT64 else classes
+    negative = op('Less', ids, op.constant(dtype(0)))
+    too_high = op('Greater', ids, op.constant(dtype(UNLABELLED)))
+    return _without_class(op, Decision(classes), op('Or', negative, too_high))
+
+
+_DECISIONS: dict[str, Callable[[GraphBuilder, Scores, float], Decision]] = {
+    'logits': _decide_logits,
+    'probabilities': _decide_probabilities,
+    'sigmoid': _decide_sigmoid,
+    'ids': _decide_ids,
+}
+
+
+def _decide_highest(op: GraphBuilder, scores: Scores, highest: str, confidence: str) -> Decision:
+    """Class of the highest score; none where a score is NaN or where every score is -inf."""
+    classes = op.cast(op('ArgMax', scores.name, axis=scores.axis, keepdims=0), TensorProto.INT32)
+    # A sum carries every NaN, which a maximum need not.
+    broken = op('IsNaN', op.reduce('ReduceSum', scores.name, scores.axis))
+    nothing = op('Equal', highest, op.constant(np.float32(-math.inf)))
+    return _without_class(op, Decision(classes, confidence), op('Or', broken, nothing))
+
+
+def _decide_foreground(op: GraphBuilder, probability: str, threshold: float) -> Decision:
+    """Class 1 where the one channel's probability reaches the threshold, else class 0."""
+    one = op.constant(np.float32(1))
+    background = op('Less', probability, op.constant(np.float32(threshold)))
+    classes = op('Where', background, op.constant(np.int32(0)), op.constant(np.int32(1)))
+    confidence = op('Where', background, op('Sub', one, probability), probability)
+    return _without_class(op, Decision(classes, confidence), op('IsNaN', probability))
+
+
+def add_resized_scores(op: GraphBuilder, scores: Scores, source: str, window: Window | None,
+                       size: tuple[int, int] | None) -> Scores:
+    """Bring scores to the source's size by bilinear interpolation, before the decision.
+
+    Args:
+        scores: float32 scores at any size.
+        source: float32 [1, H, W, 3].
+        window: where the source lies in the letterboxed network input; None where stretched.
+        size: height and width of the network input; needed with ``window``.
+    """
+    spatial = (scores.height_axis, scores.height_axis + 1)
+
+    def sizes(height: str, width: str) -> str:
+        channels = op.ints(scores.channels)
+        extents = (channels, height, width) if scores.axis == 1 else (height, width, channels)
+        return op('Concat', op.ints(1), *extents, axis=0)
+
+    x = scores.name
+    if window is not None and size is not None:
+        x = op.resize_linear(x, sizes(op.ints(size[0]), op.ints(size[1])))
+        starts = op('Concat', window.top, window.left, axis=0)
+        ends = op('Add', starts, op('Concat', window.height, window.width, axis=0))
+        x = op('Slice', x, starts, ends, op.ints(*spatial))
+    x = op.resize_linear(x, sizes(op.size(source, 1), op.size(source, 2)))
+    return Scores(x, scores.channels, scores.axis, scores.dtype)
+
+
+@dataclass(frozen=True)
+class NearestIndex:
+    """Which row and which column of a class map each source pixel takes: int32 [H], [W]."""
+
+    rows: str
+    columns: str
+
+
+def add_nearest_index(op: GraphBuilder, class_map: str, source: str, window: Window | None,
+                      size: tuple[int, int] | None, scale: tuple[Fraction, Fraction] | None,
+                      ) -> NearestIndex:
+    """Find the nearest cell of a class map for each source pixel, exactly, in integers.
+
+    Pixel i of H covers the map's cell ``floor((i + 1/2) * h / H)``: half-pixel centres as in the
+    head's resize (OpenCV's ``INTER_NEAREST_EXACT``; its ``INTER_NEAREST`` is off by up to half
+    a cell).
+
+    Args:
+        class_map: [1, h, w].
+        source: float32 [1, H, W, 3].
+        window: where the source lies in the letterboxed network input; None where stretched.
+        size: height and width of the network input; needed with ``window``.
+        scale: h and w over the network input's; needed with ``window``.
+    """
+    def along(axis: int, start: str, extent: str) -> str:
+        pixels = op.size(source, axis + 1)
+        index = op('Range', op.constant(np.int64(0)), op.squeeze(pixels, 0),
+                   op.constant(np.int64(1)))
+        centre = op('Add', op('Mul', index, op.ints(2)), op.ints(1))
+        if window is None or scale is None:
+            numerator = op('Mul', centre, op.size(class_map, axis + 1))
+            denominator = op('Mul', pixels, op.ints(2))
+        else:
+            offset = op('Mul', op('Mul', start, pixels), op.ints(2))
+            numerator = op('Add', op('Mul', centre, extent), offset)
+            numerator = op('Mul', numerator, op.ints(scale[axis].numerator))
+            denominator = op('Mul', pixels, op.ints(2 * scale[axis].denominator))
+        return op.cast(op('Div', numerator, denominator), TensorProto.INT32)
+
+    if window is None:
+        return NearestIndex(along(0, '', ''), along(1, '', ''))
+    return NearestIndex(along(0, window.top, window.height), along(1, window.left, window.width))
+
+
+class Painter:
+    """Writes the tail's byte outputs.
+
+    TensorRT computes nothing in uint8: there, everything stays float32 up to one last cast.
+    ONNX Runtime has uint8 kernels that move a quarter of the memory. Both forms give the same
+    bytes, but for ties in the overlay's rounding.
+
+    Args:
+        op: where the nodes go.
+        nearest: how class maps grow to the source's size; None where they have it.
+        uint8_ops: whether the runtime has uint8 kernels.
+    """
+
+    def __init__(self, op: GraphBuilder, nearest: NearestIndex | None, uint8_ops: bool) -> None:
+        self._op = op
+        self._nearest = nearest
+        self._dtype = TensorProto.UINT8 if uint8_ops else TensorProto.FLOAT
+        self._blend = self._blend_uint8 if uint8_ops else self._blend_float
+
+    def paint_classes(self, classes: str, output: str) -> None:
+        """Add ``output``: int32 [1, h, w] class ids as uint8 [1, H, W]."""
+        self._op('Cast', self._grown(self._narrowed(classes)), to=TensorProto.UINT8,
+                 output=output)
+
+    def paint_confidence(self, confidence: str, output: str) -> None:
+        """Add ``output``: float32 [1, h, w] of 0..1 as uint8 [1, H, W] of 0..255, rounded."""
+        op = self._op
+        scaled = op('Mul', confidence, op.constant(np.float32(255)))
+        rounded = op('Floor', op('Add', scaled, op.constant(np.float32(0.5))))
+        self._op('Cast', self._grown(self._narrowed(rounded)), to=TensorProto.UINT8,
+                 output=output)
+
+    def paint_overlay(self, classes: str, image: str, source: str, palette: str, alpha: str,
+                      output: str) -> None:
+        """Add ``output``: uint8 [1, H, W, 3], the image blended with its classes' colours.
+
+        Args:
+            classes: int32 [1, h, w].
+            image: uint8 [1, H, W, 3].
+            source: the same as float32.
+            palette: uint8 [256, 3], channels in the image's order.
+            alpha: float32 scalar, 0 (image) .. 1 (colour).
+        """
+        colours = self._op('Gather', self._narrowed(palette), classes, axis=0)
+        self._blend(image, source, self._grown(colours), alpha, output)
+
+    def _narrowed(self, x: str) -> str:
+        return self._op.cast(x, self._dtype)
+
+    def _grown(self, x: str) -> str:
+        if self._nearest is None:
+            return x
+        x = self._op('Gather', x, self._nearest.columns, axis=2)
+        return self._op('Gather', x, self._nearest.rows, axis=1)
+
+    def _blend_float(self, image: str, source: str, colours: str, alpha: str,
+                     output: str) -> None:
+        op = self._op
+        moved = op('Add', source, op('Mul', op('Sub', colours, source), alpha))
+        rounded = op('Floor', op('Add', moved, op.constant(np.float32(0.5))))
+        op('Cast', rounded, to=TensorProto.UINT8, output=output)
+
+    def _blend_uint8(self, image: str, source: str, colours: str, alpha: str,
+                     output: str) -> None:
+        """The same sum as quantized addition, which ONNX Runtime runs as one kernel."""
+        op = self._op
+        one, zero = op.constant(np.float32(1)), op.constant(np.uint8(0))
+        background = op('DequantizeLinear', image, op('Sub', one, alpha), zero)
+        foreground = op('DequantizeLinear', colours, alpha, zero)
+        op('QuantizeLinear', op('Add', background, foreground), one, zero, output=output)

@@ -1,0 +1,271 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The model config: how a network is fed, what its output means, what its classes are called.
+
+It is written as one YAML file a network, or as the same text under ``METADATA_KEY`` in the ONNX
+file's metadata. Every key is optional; ``graph/resolve.py`` reads the rest off the graph.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trt_segmentation.errors import ConfigError
+from trt_segmentation.palette import Colour, Palette, preset_labels, preset_names
+
+METADATA_KEY = 'trt_segmentation'
+COLOR_ORDERS = ('rgb', 'bgr')
+RESIZES = ('stretch', 'letterbox', 'none')
+KINDS = ('logits', 'probabilities', 'sigmoid', 'ids')
+LAYOUTS = ('nchw', 'nhwc')
+UNLABELLED = 255
+"""Mask value of a pixel without a class; fixed by the node's interface."""
+
+MAX_CLASSES = UNLABELLED
+"""A mono8 mask has 256 values, one of which means unlabelled."""
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """How the network is fed: ``(pixel * scale - mean) / std``; None where not told.
+
+    Attributes:
+        color: 'rgb' or 'bgr', order of the network's three channels.
+        scale: factor of the 0..255 pixel.
+        mean, std: one value per network channel.
+        resize: 'stretch', 'letterbox' or 'none', how the image gets the network's size.
+        size: height, width in pixels; needed for networks whose size is open.
+    """
+
+    color: str | None = None
+    scale: float | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    resize: str | None = None
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """What the network's output means; None where not told.
+
+    Attributes:
+        name: which output, where there are several.
+        kind: 'logits', 'probabilities', 'sigmoid' (one probability a class) or 'ids'.
+        layout: 'nchw' or 'nhwc'.
+        threshold: 0..1, probability from which on a foreground or sigmoid class counts.
+    """
+
+    name: str | None = None
+    kind: str | None = None
+    layout: str | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class ClassesConfig:
+    """The classes; None where not told.
+
+    Attributes:
+        labels: unique names, indexed by class id.
+        colors: RGB 0..255, indexed by class id.
+        unlabelled: the network's id for "no class"; such pixels become 255 in the mask.
+    """
+
+    labels: tuple[str, ...] | None = None
+    colors: tuple[Colour, ...] | None = None
+    unlabelled: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """All that can be said about a network; see the three sections."""
+
+    input: InputConfig = field(default_factory=InputConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    classes: ClassesConfig = field(default_factory=ClassesConfig)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> 'ModelConfig':
+        """Read a YAML file.
+
+        Raises:
+            ConfigError: it is missing, is no YAML, or says something that is not understood.
+        """
+        try:
+            text = Path(path).read_text(encoding='utf-8')
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f'{path}: cannot be read ({error})') from error
+        return cls.from_text(text, str(path))
+
+    @classmethod
+    def from_text(cls, text: str, source: str) -> 'ModelConfig':
+        """Read YAML text; ``source`` names it in errors.
+
+        Raises:
+            ConfigError: it is no YAML, or says something that is not understood.
+        """
+        try:
+            tree = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            place = ' '.join(str(error).split())
+            raise ConfigError(f'{source}: is no valid YAML ({place})') from error
+        try:
+            return _read_config({} if tree is None else tree)
+        except ConfigError as error:
+            raise ConfigError(f'{source}: {error}') from None
+
+    def over(self, other: 'ModelConfig') -> 'ModelConfig':
+        """Return this config, with what it leaves open taken from ``other``."""
+        def merged(mine: Any, theirs: Any) -> Any:
+            told = {f.name: value for f in fields(mine)
+                    if (value := getattr(mine, f.name)) is not None}
+            return replace(theirs, **told)
+
+        return ModelConfig(merged(self.input, other.input), merged(self.output, other.output),
+                           merged(self.classes, other.classes))
+
+    def to_text(self) -> str:
+        """Return the config as YAML, without what is not told."""
+        tree = {section: {key: _plain(value) for key, value in entries.items()
+                          if value is not None}
+                for section, entries in asdict(self).items()}
+        return yaml.safe_dump({k: v for k, v in tree.items() if v}, sort_keys=False,
+                              default_flow_style=None, width=99)
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _read_config(tree: Any) -> ModelConfig:
+    sections = _checked_keys('the config', tree, ('input', 'output', 'classes'))
+    config = ModelConfig(_read_input(sections.get('input')),
+                         _read_output(sections.get('output')),
+                         _read_classes(sections.get('classes')))
+    labels, colors = config.classes.labels, config.classes.colors
+    if labels is not None and colors is not None and len(labels) != len(colors):
+        raise ConfigError(f'classes.labels has {len(labels)} entries but classes.colors '
+                          f'{len(colors)}; give one colour a label')
+    return config
+
+
+def _read_input(tree: Any) -> InputConfig:
+    keys = _checked_keys('input', tree, tuple(f.name for f in fields(InputConfig)))
+    std = _numbers('input.std', keys.get('std'), count=3)
+    if std is not None and 0.0 in std:
+        raise ConfigError(f'input.std is {list(std)}; every value divides, none may be 0')
+    return InputConfig(
+        color=_choice('input.color', keys.get('color'), COLOR_ORDERS),
+        scale=_number('input.scale', keys.get('scale')),
+        mean=_numbers('input.mean', keys.get('mean'), count=3),
+        std=std,
+        resize=_choice('input.resize', keys.get('resize'), RESIZES),
+        size=_read_size(keys.get('size')))
+
+
+def _read_size(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    if (not isinstance(value, list) or len(value) != 2
+            or not all(_is_int(extent) and extent > 0 for extent in value)):
+        raise ConfigError(f'input.size is {value!r}; it is [height, width] in pixels')
+    return value[0], value[1]
+
+
+def _read_output(tree: Any) -> OutputConfig:
+    keys = _checked_keys('output', tree, tuple(f.name for f in fields(OutputConfig)))
+    threshold = _number('output.threshold', keys.get('threshold'))
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ConfigError(f'output.threshold is {threshold}; it is a probability, 0 to 1')
+    name = keys.get('name')
+    if name is not None and not isinstance(name, str):
+        raise ConfigError(f'output.name is {name!r}; it is the name of an output, a string')
+    return OutputConfig(name=name,
+                        kind=_choice('output.kind', keys.get('kind'), KINDS),
+                        layout=_choice('output.layout', keys.get('layout'), LAYOUTS),
+                        threshold=threshold)
+
+
+def _read_classes(tree: Any) -> ClassesConfig:
+    keys = _checked_keys('classes', tree, ('labels', 'colors', 'unlabelled', 'preset'))
+    labels, colors = _read_labels(keys.get('labels')), _read_colors(keys.get('colors'))
+    preset = _choice('classes.preset', keys.get('preset'), preset_names())
+    if preset is not None:
+        labels = preset_labels(preset) if labels is None else labels
+        colors = Palette.preset(preset).colors if colors is None else colors
+    unlabelled = keys.get('unlabelled')
+    if unlabelled is not None and not (_is_int(unlabelled) and 0 <= unlabelled <= 255):
+        raise ConfigError(f'classes.unlabelled is {unlabelled!r}; it is an id, 0 to 255')
+    return ClassesConfig(labels, colors, unlabelled)
+
+
+def _read_labels(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+        raise ConfigError(f'classes.labels is {value!r}; it is a list of names '
+                          '(quote those that YAML reads as something else)')
+    repeated = sorted({label for label in value if value.count(label) > 1})
+    if repeated:
+        raise ConfigError(f'classes.labels repeats {", ".join(repeated)}; consumers key classes '
+                          'by name, so each needs its own')
+    if not 0 < len(value) <= MAX_CLASSES:
+        raise ConfigError(f'classes.labels has {len(value)} entries; a mono8 mask holds 1 to '
+                          f'{MAX_CLASSES} classes')
+    return tuple(value)
+
+
+def _read_colors(value: Any) -> tuple[Colour, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise ConfigError(f'classes.colors is {value!r}; it is a list of [red, green, blue]')
+    for color in value:
+        if (not isinstance(color, list) or len(color) != 3
+                or not all(_is_int(c) and 0 <= c <= 255 for c in color)):
+            raise ConfigError(f'classes.colors has the entry {color!r}; '
+                              'each is [red, green, blue], 0 to 255')
+    return tuple((color[0], color[1], color[2]) for color in value)
+
+
+def _checked_keys(name: str, tree: Any, known: tuple[str, ...]) -> Mapping[str, Any]:
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f'{name} is {tree!r}; it is a mapping with the keys {", ".join(known)}')
+    unknown = [str(key) for key in tree if key not in known]
+    if unknown:
+        raise ConfigError(f'{name} has the unknown key {", ".join(unknown)}; '
+                          f'known keys are {", ".join(known)}')
+    return tree
+
+
+def _choice(name: str, value: Any, known: tuple[str, ...]) -> str | None:
+    if value is not None and value not in known:
+        raise ConfigError(f"{name} is '{value}'; it is one of {', '.join(known)}")
+    return value
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if not (_is_int(value) or isinstance(value, float)) or not math.isfinite(value):
+        raise ConfigError(f'{name} is {value!r}; it is a finite number')
+    return float(value)
+
+
+def _numbers(name: str, value: Any, count: int) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != count or None in value:
+        raise ConfigError(f'{name} is {value!r}; it is a list of {count} numbers, one a channel')
+    return tuple(_number(f'{name}[{i}]', item) or 0.0 for i, item in enumerate(value))

@@ -1,0 +1,191 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The front door for people without ROS: open a model, give it images, get masks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from trt_segmentation.backends import open_session
+from trt_segmentation.backends.base import BackendInfo, Session
+from trt_segmentation.errors import ConfigError, ImageError, ModelError
+from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.prepare import available_outputs
+from trt_segmentation.graph.resolve import ModelSpec, resolve
+from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
+
+
+def demo_model() -> Path:
+    """Return the path of the embedded demo network (rendered road scenes, 7 classes)."""
+    return Path(str(resources.files('trt_segmentation').joinpath('demo', 'road_scenes.onnx')))
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What one image became. Arrays that were not asked for are None.
+
+    Attributes:
+        mask: uint8 [H, W], class ids, 255 where there is no class.
+        confidence: uint8 [H, W], probability of that class, 0..255.
+        overlay: uint8 [H, W, 3], the image with its classes' colours, in its channel order.
+    """
+
+    mask: np.ndarray
+    confidence: np.ndarray | None = None
+    overlay: np.ndarray | None = None
+
+    def copy(self) -> 'Segmentation':
+        """Return one that the next ``infer`` leaves alone."""
+        arrays = (self.mask, self.confidence, self.overlay)
+        return Segmentation(*(None if a is None else a.copy() for a in arrays))
+
+
+class Segmenter:
+    """A model on a backend::
+
+        segmenter = Segmenter.open('net.onnx', config='net.yaml')
+        mask = segmenter.infer(cv2.imread('street.jpg')).mask
+
+    Use it from one thread at a time.
+
+    Args:
+        session: an open backend session.
+        spec: what it was prepared from.
+    """
+
+    def __init__(self, session: Session, spec: ModelSpec) -> None:
+        self.spec = spec
+        self._session = session
+        self._size: tuple[int, int] | None = None
+        self._outputs: tuple[str, ...] = ()
+        self._own: dict[str, np.ndarray] = {}
+        self._color = ''
+        self.overlay_alpha = 0.5
+
+    @classmethod
+    def open(cls, model: str | Path = '', *, config: str | Path | ModelConfig | None = None,
+             precision: str = 'fp32', backend: str = 'auto', mask_interpolation: str = 'nearest',
+             num_threads: int = 0) -> 'Segmenter':
+        """Open a model.
+
+        Args:
+            model: an .onnx file; '' opens the embedded demo network.
+            config: a model config or the path of one; None takes what the file itself tells.
+            precision: 'fp32', 'fp16' or 'int8', as far as the backend can; ``info`` says what
+                really runs.
+            backend: 'auto', 'tensorrt' or 'onnxruntime'.
+            mask_interpolation: 'nearest' or 'bilinear', see ``graph.prepare.prepare``.
+            num_threads: CPU threads for the network; 0 takes one for each core.
+
+        Raises:
+            ModelError: the file is no segmentation network.
+            ConfigError: config and network do not fit.
+            BackendError: the backend is missing or does not take the network.
+        """
+        path = Path(model) if str(model) else demo_model()
+        if path.suffix != '.onnx':
+            raise ModelError(f'{path}: an .onnx file is needed; this release opens no engines')
+        if not isinstance(config, ModelConfig):
+            config = ModelConfig.from_file(config) if config else ModelConfig()
+        spec = resolve(read_network(path), config)
+        session = open_session(spec, precision=precision, backend=backend,
+                               mask_interpolation=mask_interpolation, num_threads=num_threads)
+        return cls(session, spec)
+
+    @property
+    def info(self) -> BackendInfo:
+        """What really runs."""
+        return self._session.info
+
+    @property
+    def available_outputs(self) -> tuple[str, ...]:
+        """What ``infer`` can be asked for: networks that give class ids have no confidence."""
+        return available_outputs(self.spec)
+
+    @property
+    def overlay_alpha(self) -> float:
+        """Opacity of the overlay's colours, 0..1; may change between two images."""
+        return self._alpha
+
+    @overlay_alpha.setter
+    def overlay_alpha(self, alpha: float) -> None:
+        if not 0 <= alpha <= 1:
+            raise ConfigError(f'overlay_alpha is {alpha}; it is an opacity, 0 to 1')
+        self._alpha = alpha
+        self._session.set_alpha(alpha)
+
+    def infer(self, image: np.ndarray, *, color: str = 'bgr', outputs: tuple[str, ...] = ('mask',),
+              out: Mapping[str, np.ndarray] | None = None) -> Segmentation:
+        """Segment one image. The first one of a size, or of a set of outputs, takes longer.
+
+        Args:
+            image: uint8 [H, W, 3]; C-contiguous, or it is copied.
+            color: 'bgr' (OpenCV's) or 'rgb', order of its channels.
+            outputs: some of ``available_outputs``; nothing else is computed.
+            out: C-contiguous uint8 arrays to write the outputs into. Without it they land in
+                arrays that belong to the segmenter and that the next call overwrites;
+                ``Segmentation.copy`` keeps them.
+
+        Raises:
+            ImageError: the image has another shape or type, or an array in ``out`` has.
+            BackendError: the runtime failed; the segmenter can be used again.
+            ModelError: the network cannot give one of the outputs.
+        """
+        _check_image(image, color)
+        size = image.shape[:2]
+        if size != self._size or outputs != self._outputs:
+            self._resize(size, outputs)
+        if color != self._color:
+            self._set_color(color)
+        if out is None:
+            out = self._own
+        else:
+            _check_out(out, size, outputs)
+        self._session.infer(np.ascontiguousarray(image), out)
+        return Segmentation(out['mask'], out.get('confidence'), out.get('overlay'))
+
+    def close(self) -> None:
+        """Free everything; the segmenter cannot be used again."""
+        self._session.close()
+        self._own.clear()
+
+    def _resize(self, size: tuple[int, int], outputs: tuple[str, ...]) -> None:
+        self._size = None  # a failure must not look like the size before
+        self._session.resize(*size, outputs)
+        self._own = {name: np.empty(output_shape(name, size), np.uint8) for name in outputs}
+        self._size, self._outputs = size, outputs
+
+    def _set_color(self, color: str) -> None:
+        channels = tuple(color.index(name) for name in self.spec.color)
+        self._session.set_channels(channels)
+        self._session.set_palette(self.spec.palette.table(color))
+        self._color = color
+
+
+def output_shape(name: str, size: tuple[int, int]) -> tuple[int, ...]:
+    """Return the shape of an output for a source of ``size`` (height, width)."""
+    return (*size, 3) if name == 'overlay' else size
+
+
+def _check_image(image: np.ndarray, color: str) -> None:
+    if color not in COLOR_ORDERS:
+        raise ImageError(f"color is '{color}'; it is one of {', '.join(COLOR_ORDERS)}")
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 \
+            or image.shape[2] != 3 or 0 in image.shape:
+        found = f'{image.dtype} {list(image.shape)}' if isinstance(image, np.ndarray) \
+            else type(image).__name__
+        raise ImageError(f'the image is {found}; uint8 [height, width, 3] is needed')
+
+
+def _check_out(out: Mapping[str, np.ndarray], size: tuple[int, int],
+               outputs: tuple[str, ...]) -> None:
+    for name in outputs:
+        array, shape = out.get(name), output_shape(name, size)
+        if array is None or array.shape != shape or array.dtype != np.uint8 \
+                or not array.flags.c_contiguous or not array.flags.writeable:
+            found = 'missing' if array is None else f'{array.dtype} {list(array.shape)}'
+            raise ImageError(f"out['{name}'] is {found}; a writable, C-contiguous uint8 "
+                             f'{list(shape)} is needed')
