@@ -110,10 +110,13 @@ class _Street:
         rate = 2 * math.pi / self.wavelength
         return math.atan(self.bend * rate * math.cos(rate * s + self.phase))
 
-    def ground(self, s: np.ndarray, d: np.ndarray, z: float = 0.0) -> np.ndarray:
-        """World points [N, 3] of street coordinates."""
-        s, d = np.broadcast_arrays(np.asarray(s, float), np.asarray(d, float))
-        return np.stack([s, self.centre(s) + d, np.full_like(s, z)], -1)
+    def foot(self, s: float, d: float) -> np.ndarray:
+        """World point [3] on the ground."""
+        return np.array([s, self.centre(s) + d, 0.0])
+
+    def ground(self, s: np.ndarray, d: float) -> np.ndarray:
+        """World points [N, 3] on the ground at the positions s [N], all at one offset."""
+        return np.stack([s, self.centre(s) + d, np.zeros_like(s)], -1)
 
     def place(self, s: float, d: float, local: np.ndarray, turn: float = 0.0) -> np.ndarray:
         """World points of points [..., 3] given in a body frame aligned with the street."""
@@ -251,8 +254,9 @@ class _Canvas:
     def strip(self, s: np.ndarray, left: float, right: float) -> np.ndarray | None:
         """Fixed-point pixels of the ground between two offsets along the street."""
         street = self.world.street
-        far = street.ground(s[::-1], np.full_like(s, right))
-        return self.outline(np.concatenate([street.ground(s, np.full_like(s, left)), far]))
+        return self.outline(
+            np.concatenate([street.ground(s, left), street.ground(s[::-1], right)])
+        )
 
     def ribbon(
         self, s: np.ndarray, left: float, right: float, colour: np.ndarray, label: int | None
@@ -315,7 +319,7 @@ def _foliage(kind: int, level: int) -> np.ndarray:
     rough = _noise(2.6, 100 + kind, 256).astype(np.float32) / 42 - 3.05
     fine = _noise(1.3, 200 + kind, 256).astype(np.float32) / 42 - 3.05
     y, x = np.mgrid[-1:1:256j, -1:1:256j].astype(np.float32)
-    low = y if kind < 6 else np.minimum(y, 0.45 + 0.0 * y)
+    low = y if kind < 6 else np.minimum(y, 0.45)
     radius = np.hypot(x * 1.12, low * 1.12) + 0.10 * rough + 0.025 * fine
     cover = np.clip((0.93 - radius) * 500 + 128, 0, 255)
     glow = 118 - 46 * y - 20 * x + 26 * rough + 20 * fine - 40 * (radius > 0.86)
@@ -464,7 +468,7 @@ class _Building:
 
     def _panes(
         self, light: _Light, pane: np.ndarray, face: int
-    ) -> list[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         tone = np.random.default_rng([self.key, face]).random(len(pane))
         lamps = 0.42 if light.lamps else 0.03
         dark = 0.6 + lamps / 3
@@ -476,9 +480,12 @@ class _Building:
         ]
 
     def _fill(
-        self, canvas: _Canvas, face: np.ndarray, groups: list[tuple[np.ndarray, np.ndarray]],
+        self,
+        canvas: _Canvas,
+        face: np.ndarray,
+        groups: list[tuple[np.ndarray, np.ndarray]],
         depth: float,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Fill groups of rectangles (u0, u1, v0, v1) of a wall [4, 3], each in its colour."""
         cells = np.concatenate([cells for cells, _ in groups])
         tones = canvas.hazed(np.clip([tone for _, tone in groups], 0, 255), depth)
@@ -494,7 +501,10 @@ class _Building:
                 cv2.fillPoly(canvas.image, list(quads), tone, cv2.LINE_AA, _SHIFT)
 
     def shade(self, canvas: _Canvas) -> None:
-        pass
+        """Buildings stand too far back to shade the street."""
+
+
+_RAMP = np.stack([np.interp(np.arange(256), [20, 128, 235], row) for row in np.eye(3)], 1)
 
 
 @dataclass(frozen=True)
@@ -518,7 +528,7 @@ class _Plant:
 
     def draw(self, canvas: _Canvas) -> None:
         view = canvas.view
-        foot = canvas.world.street.ground(np.array([self.s]), np.array([self.d]))[0]
+        foot = canvas.world.street.foot(self.s, self.d)
         right, down, depth = view.camera(foot)
         if depth < 1.5:
             return
@@ -531,9 +541,7 @@ class _Plant:
         half = self.width / 2 * scale[0]
         self._crown(canvas, (x - half, top, x + half, bottom), depth)
 
-    def _stem(
-        self, canvas: _Canvas, x: float, y: float, scale: np.ndarray, depth: float
-    ) -> None:  # fmt: skip
+    def _stem(self, canvas: _Canvas, x: float, y: float, scale: np.ndarray, depth: float) -> None:
         wide = 0.035 * self.height * scale[0]
         top = y - (self.trunk + 0.35 * (self.height - self.trunk)) * scale[1]
         quad = np.array([[x - wide, y], [x + wide, y], [x + wide * 0.6, top],
@@ -545,7 +553,7 @@ class _Plant:
 
     def _crown(
         self, canvas: _Canvas, box: tuple[float, float, float, float], depth: float
-    ) -> None:  # fmt: skip
+    ) -> None:
         x0, y0, x1, y1 = box
         height, width = canvas.labels.shape
         left, top = max(0, math.floor(x0)), max(0, math.floor(y0))
@@ -572,9 +580,7 @@ class _Plant:
         light = canvas.world.light
         stops = np.array([self.tint * 0.30, self.tint * 0.92, self.tint * 1.45 + 14])
         stops[2] *= 0.8 + 0.4 * (1 - light.ambient)
-        stops = np.array([canvas.hazed(c, depth) for c in stops])
-        x = np.arange(256)
-        ramp = np.stack([np.interp(x, [20, 128, 235], stops[:, k]) for k in range(3)], 1)
+        ramp = _RAMP @ np.array(canvas.hazed(stops, depth))
         return np.clip(ramp, 0, 255).astype(np.uint8)[:, None]
 
     def shade(self, canvas: _Canvas) -> None:
@@ -582,7 +588,7 @@ class _Plant:
         angle = np.linspace(0, 2 * math.pi, 14, endpoint=False)
         lift = self.trunk + (self.height - self.trunk) / 2 if self.trunk else 0.0
         shift = -np.array(light.sun[:2]) / light.sun[2] * lift
-        foot = street.ground(np.array([self.s]), np.array([self.d]))[0]
+        foot = street.foot(self.s, self.d)
         ring = np.zeros((14, 3))
         ring[:, 0] = foot[0] + shift[0] + np.cos(angle) * self.width * 0.55
         ring[:, 1] = foot[1] + shift[1] + np.sin(angle) * self.width * 0.45
@@ -660,6 +666,9 @@ def _van(length: float, height: float) -> _Model:
     details += [(17, 0.06, 0.94, 0.12, 0.82, 'glass'), (17, 0.1, 0.5, 0.4, 0.78, 'sheen')]
     details += _sides(3, [(0.80, 0.97)], 0.12, 0.70, 'glass')
     details += _sides(2, [(0.0, 1.0)], 0.0, 0.16, 'trim')
+    details += _sides(2, [(0.0, 1.0)], 0.78, 0.88, 'gloss')
+    details += _sides(3, [(0.30, 0.305), (0.74, 0.745)], 0.0, 1.0, 'seam')
+    details += _sides(2, [(0.28, 0.285), (0.66, 0.665)], 0.16, 1.0, 'seam')
     return _Model(boxes, tuple(details), (-axle, axle), 0.36)
 
 
@@ -837,7 +846,7 @@ class _Person:
 
     def draw(self, canvas: _Canvas) -> None:
         view, light = canvas.view, canvas.world.light
-        foot = canvas.world.street.ground(np.array([self.s]), np.array([self.d]))[0]
+        foot = canvas.world.street.foot(self.s, self.d)
         right, down, depth = view.camera(foot)
         if depth < 1.5:
             return
@@ -851,7 +860,7 @@ class _Person:
 
     def shade(self, canvas: _Canvas) -> None:
         light = canvas.world.light
-        foot = canvas.world.street.ground(np.array([self.s]), np.array([self.d]))[0]
+        foot = canvas.world.street.foot(self.s, self.d)
         reach = -np.array(light.sun[:2]) / light.sun[2] * self.height
         across = np.array([-reach[1], reach[0]]) / (np.linalg.norm(reach) + 1e-9) * 0.16
         quad = np.zeros((4, 3))
@@ -880,7 +889,7 @@ def _world(seed: int) -> _World:
     gain = light.gain * rng.uniform(0.92, 1.06)
     light = replace(light, sun=sun, gain=gain, cover=light.cover * rng.uniform(0.7, 1.2))
     lanes = int(rng.choice([1, 2], p=[0.7, 0.3]))
-    shoulders = rng.choice([0.5, 0.9, 2.5], 2, p=[0.3, 0.2, 0.5])
+    shoulders = rng.choice([0.5, 0.9, 2.5], 2, p=[0.35, 0.25, 0.4])
     street = _Street(
         lanes, rng.uniform(3.2, 3.6), *shoulders, rng.choice([0.0, 1.0, 1.0]) * rng.uniform(3, 12),
         rng.uniform(240, 420), rng.uniform(0, 2 * math.pi), rng.uniform(2.5, 4.0),
@@ -939,9 +948,7 @@ def _plants(world: _World, rng: np.random.Generator, start: float) -> Iterator[_
             yield from _hedge(rng, start, sign * (side + rng.uniform(2.6, 5.0)), base)
 
 
-def _hedge(
-    rng: np.random.Generator, start: float, d: float, base: np.ndarray
-) -> Iterator[_Thing]:  # fmt: skip
+def _hedge(rng: np.random.Generator, start: float, d: float, base: np.ndarray) -> Iterator[_Thing]:
     height = rng.uniform(0.9, 1.7)
     tint = base * rng.uniform(0.7, 1.0)
     s, stop = start + rng.uniform(0, 8), start + rng.uniform(10, _BLOCK)
@@ -954,8 +961,9 @@ def _hedge(
 
 def _persons(
     world: _World, rng: np.random.Generator, start: float, distance: float
-) -> Iterator[_Thing]:  # fmt: skip
+) -> Iterator[_Thing]:
     for sign, gap in ((-1.0, 7.0), (1.0, 9.5)):
+        gap -= 1.2 * (world.street.side(sign) - world.street.edge)
         s = start + rng.uniform(0, 2)
         while s < start + _BLOCK:
             for k in range(int(rng.choice([1, 2, 3], p=[0.55, 0.35, 0.10]))):
@@ -965,7 +973,7 @@ def _persons(
 
 def _walker(
     world: _World, rng: np.random.Generator, s: float, sign: float, beside: float, distance: float
-) -> _Person:  # fmt: skip
+) -> _Person:
     pick = [t[rng.integers(len(t))] for t in (_SKINS, _CLOTHES, _TROUSERS)]
     hair = np.array([30.0, 38.0, 50.0]) * rng.uniform(0.5, 2.6)
     tones = np.array([*pick, hair]) * rng.uniform(0.9, 1.1)
@@ -984,14 +992,14 @@ def _parked(world: _World, rng: np.random.Generator, start: float) -> Iterator[_
         for slot in range(3):
             s = start + 8.0 * slot + rng.uniform(3.2, 4.8)
             model, paint = int(rng.choice(5, p=[0.32, 0.28, 0.24, 0.12, 0.04])), _paint(rng)
-            if rng.random() < 0.42 and street.side(sign) - street.edge > 2:
+            if rng.random() < 0.34 and street.side(sign) - street.edge > 2:
                 d = sign * (street.edge + 1.35)
                 yield _Vehicle(s, d, model, paint, sign > 0)
 
 
 def _oncoming(
     world: _World, rng: np.random.Generator, start: float, distance: float
-) -> Iterator[_Thing]:  # fmt: skip
+) -> Iterator[_Thing]:
     street = world.street
     for lane in range(street.lanes):
         s, model, paint = start + rng.uniform(4, 20), int(rng.integers(5)), _paint(rng)
@@ -1029,7 +1037,7 @@ def _things(world: _World, distance: float) -> list[_Thing]:
         found += _plants(world, rng, start)
         found += _parked(world, rng, start) if near else ()
         found += _oncoming(world, rng, start, distance) if near else ()
-        found += _persons(world, rng, start, distance) if near else ()
+        found += _persons(world, rng, start, distance) if start < distance + 54 else ()
     ahead = [t for t in found if distance + 1.0 < t.far < distance + t.reach]
     return sorted(ahead, key=lambda t: -t.far)
 
@@ -1190,13 +1198,13 @@ def _finish(canvas: _Canvas, distance: float) -> np.ndarray:
     world, (height, width) = canvas.world, canvas.labels.shape
     light = world.light
     x = np.linspace(0, 1, 256)[:, None] * light.gain * np.asarray(light.cast)
-    curve = np.clip(255 * x ** 1.04, 0, 255).astype(np.uint8)[:, None]
+    curve = np.clip(255 * x**1.04, 0, 255).astype(np.uint8)[:, None]
     image = cv2.LUT(canvas.image, curve)
     image = cv2.multiply(image, _vignette(height, width), scale=1 / 255)
     sigma = world.lens.blur * height / 720
     if sigma > 0.25:
         image = cv2.GaussianBlur(image, (3, 3), sigma)
-    rng = np.random.default_rng([world.seed, 8, abs(hash(round(distance * 1000))) % (1 << 31)])
+    rng = np.random.default_rng([world.seed, 8, abs(round(distance * 1000))])
     y, x0 = rng.integers(0, 64, 2)
     grain = _grain(height, width)[y : y + height, x0 : x0 + width]
     amount = world.lens.noise

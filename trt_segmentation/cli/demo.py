@@ -1,0 +1,273 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Run camera, node and recorder as separate processes over DDS, and report what came through."""
+
+import argparse
+import importlib.util
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from trt_segmentation import render as pictures
+from trt_segmentation.cli.options import add_backend_options, open_segmenter
+from trt_segmentation.demo.scenes import LABELS, render
+from trt_segmentation.errors import BackendError, ImageError
+from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.metrics import confusion_matrix, mean_iou
+from trt_segmentation.ros.transport import large_image_environment
+
+FIRST_SEED = 900_000
+"""Seeds of the demo's roads, which no training has seen."""
+
+DRIVES = 4
+PICTURES = 24
+METRES_PER_PICTURE = 0.8
+SIZE = (720, 1280)
+PATIENCE = 20.0
+"""Seconds without news after which the demo gives up."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``trt-segmentation demo``."""
+    parser.add_argument('--image', default='', metavar='FILE',
+                        help='a photo to publish; default: rendered roads with ground truth')
+    parser.add_argument('--model', default='', metavar='ONNX',
+                        help='network; default: the embedded demo network')
+    parser.add_argument('--frames', type=int, default=120, metavar='N')
+    parser.add_argument('--rate', type=float, default=12.0, metavar='HZ')
+    parser.add_argument('--output', type=Path, default=Path('demo_output'), metavar='DIR')
+    add_backend_options(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the demo; return 1 where a frame is not accounted for."""
+    if importlib.util.find_spec('rclpy') is None:
+        raise BackendError("rclpy is not installed; source a ROS 2 installation, or pip install "
+                           "'trt_segmentation[cpu,ros]' (x86_64)")
+    segmenter = open_segmenter(args)  # what is wrong with the model is said here, in one line
+    spec = segmenter.spec
+    segmenter.close()
+    args.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='trt_segmentation_demo_') as folder:
+        work = Path(folder)
+        truths = _write_pictures(work, args.image)
+        record = _run_processes(args, work)
+        report = _report(args, record, work, truths, spec)
+        _write_pictures_of_result(args.output, record, work, spec)
+    (args.output / 'report.json').write_text(json.dumps(report, indent=2) + '\n',
+                                             encoding='utf-8')
+    print(_table(report, args.output))
+    if report['frames_unaccounted']:
+        print(f"error: {report['frames_unaccounted']} frames were sent and are neither received "
+              'nor counted as dropped; see the troubleshooting section of the README',
+              file=sys.stderr)
+        return 1
+    return 0
+
+
+def _write_pictures(work: Path, photo: str) -> list[np.ndarray]:
+    """Write what the camera shows into ``work``/camera; return its ground truth, if any."""
+    folder = work / 'camera'
+    folder.mkdir()
+    if photo:
+        image = cv2.imread(photo, cv2.IMREAD_COLOR)
+        if image is None:
+            raise ImageError(f'{photo}: there is no image that OpenCV can read')
+        cv2.imwrite(str(folder / '000.png'), image)
+        return []
+    truths = []
+    per_drive = PICTURES // DRIVES
+    for index in tqdm(range(PICTURES), desc='rendering roads', unit='picture', disable=None):
+        scene = render(FIRST_SEED + index // per_drive, *SIZE,
+                       distance=index % per_drive * METRES_PER_PICTURE)
+        cv2.imwrite(str(folder / f'{index:03d}.png'), scene.image,
+                    [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        truths.append(scene.labels)
+    return truths
+
+
+@dataclass
+class _Record:
+    """What the processes said.
+
+    Attributes:
+        sent: number of the picture by stamp, nanoseconds.
+        latency_ms: stamp to mask received, by stamp.
+        diagnostics: the node's newest values.
+    """
+
+    sent: dict[int, int] = field(default_factory=dict)
+    latency_ms: dict[int, float] = field(default_factory=dict)
+    diagnostics: dict[str, str] = field(default_factory=dict)
+
+    def note(self, line: str) -> None:
+        entry = json.loads(line)
+        if 'sent' in entry:
+            self.sent[entry['sent']] = entry['picture']
+        elif 'mask' in entry:
+            self.latency_ms[entry['mask']] = entry['latency_ms']
+        else:
+            self.diagnostics = entry['diagnostics']
+
+    @property
+    def dropped(self) -> int:
+        return sum(int(value) for key, value in self.diagnostics.items()
+                   if key.startswith('frames dropped'))
+
+    @property
+    def unaccounted(self) -> int:
+        return len(self.sent) - len(self.latency_ms) - self.dropped
+
+
+def _run_processes(args: argparse.Namespace, work: Path) -> _Record:
+    environment = {**os.environ, **large_image_environment(os.environ)}
+    results = work / 'results'
+    results.mkdir()
+    lines: queue.Queue[str] = queue.Queue()
+    processes: list[subprocess.Popen] = []
+
+    def start(module: str, *arguments: str) -> subprocess.Popen:
+        process = subprocess.Popen([sys.executable, '-m', f'trt_segmentation.ros.{module}',
+                                    *arguments], env=environment, stdout=subprocess.PIPE,
+                                   text=True)
+        processes.append(process)
+        threading.Thread(target=_forward, args=(process, lines), daemon=True).start()
+        return process
+
+    record = _Record()
+    try:
+        node = start('node', *_node_arguments(args))
+        start('demo_recorder', str(results))
+        _wait_for(lambda: 'model' in record.diagnostics, record, lines, node)
+        camera = start('demo_camera', str(work / 'camera'), '--frames', str(args.frames),
+                       '--rate', str(args.rate))
+        with tqdm(total=args.frames, unit='frame', desc='segmenting', disable=None) as progress:
+            def finished() -> bool:
+                progress.update(len(record.latency_ms) - progress.n)
+                return camera.poll() is not None and record.unaccounted == 0
+
+            _wait_for(finished, record, lines, node)
+    finally:
+        _stop(processes)
+    return record
+
+
+def _node_arguments(args: argparse.Namespace) -> list[str]:
+    values = {'engine_path': os.path.abspath(args.model) if args.model else '',
+              'model_config': os.path.abspath(args.config) if args.config else '',
+              'precision': args.precision, 'backend': args.backend,
+              'num_threads': args.threads, 'mask_interpolation': args.mask_interpolation,
+              'diagnostics_period': 0.25}
+    arguments = ['--ros-args', '--log-level', 'warn']
+    for name, value in values.items():
+        if value != '':
+            arguments += ['-p', f'{name}:={value}']
+    return arguments
+
+
+def _forward(process: subprocess.Popen, lines: queue.Queue) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith('{'):
+            lines.put(line)
+
+
+def _wait_for(condition, record: _Record, lines: queue.Queue, node: subprocess.Popen) -> None:
+    """Take in news until the condition holds, the node ends, or nothing new comes any more."""
+    state, changed = None, time.monotonic()
+    while not condition():
+        if node.poll() is not None:
+            raise BackendError(f'the node ended with exit code {node.returncode}; '
+                               'its messages are above')
+        if time.monotonic() - changed > PATIENCE:
+            return
+        try:
+            record.note(lines.get(timeout=0.1))
+        except queue.Empty:
+            continue
+        news = (len(record.sent), len(record.latency_ms), record.dropped)
+        if news != state:
+            state, changed = news, time.monotonic()
+
+
+def _stop(processes: list[subprocess.Popen]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+    for process in processes:
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _report(args: argparse.Namespace, record: _Record, work: Path, truths: list[np.ndarray],
+            spec: ModelSpec) -> dict:
+    if not record.latency_ms:
+        raise BackendError('not one mask arrived; see the troubleshooting section of the README')
+    stamps = sorted(record.latency_ms)
+    seconds = (stamps[-1] - stamps[0]) / 1e9
+    latencies = list(record.latency_ms.values())
+    miou = None
+    if truths and spec.labels == LABELS:
+        confusion = sum(confusion_matrix(truths[record.sent[stamp]], _load(work, stamp, 'mask'),
+                                         len(LABELS)) for stamp in stamps)
+        miou = round(mean_iou(confusion), 4)
+    return {
+        'backend': record.diagnostics.get('backend', ''),
+        'precision': record.diagnostics.get('precision', ''),
+        'model': args.model or 'embedded demo network',
+        'image_size': list(_load(work, stamps[0], 'mask').shape),
+        'frames_sent': len(record.sent),
+        'frames_received': len(stamps),
+        'frames_dropped_keep_latest': record.dropped,
+        'frames_unaccounted': record.unaccounted,
+        'fps': round((len(stamps) - 1) / seconds, 2) if seconds else 0.0,
+        'latency_ms': {'p50': round(float(np.percentile(latencies, 50)), 2),
+                       'p99': round(float(np.percentile(latencies, 99)), 2)},
+        'miou': miou,
+    }
+
+
+def _load(work: Path, stamp: int, kind: str) -> np.ndarray:
+    return np.load(work / 'results' / f'{stamp}_{kind}.npy')
+
+
+def _write_pictures_of_result(output: Path, record: _Record, work: Path, spec: ModelSpec) -> None:
+    overlays = sorted((work / 'results').glob('*_overlay.npy'))
+    if not overlays:
+        raise BackendError('not one overlay arrived; see the troubleshooting section of the '
+                           'README')
+    stamp = int(overlays[-1].name.split('_')[0])
+    mask, overlay = _load(work, stamp, 'mask'), _load(work, stamp, 'overlay')
+    image = cv2.imread(str(work / 'camera' / f'{record.sent[stamp]:03d}.png'))
+    cv2.imwrite(str(output / 'mask.png'), mask)
+    cv2.imwrite(str(output / 'overlay.png'),
+                pictures.panel(image, mask, overlay, spec.labels, spec.palette))
+
+
+def _table(report: dict, output: Path) -> str:
+    height, width = report['image_size']
+    miou = 'no ground truth' if report['miou'] is None else f"{report['miou']:.3f}"
+    rows = [('backend', f"{report['backend']}, {report['precision']}"),
+            ('image', f'{width}x{height}'),
+            ('frames', f"{report['frames_sent']} sent, {report['frames_received']} received, "
+                       f"{report['frames_dropped_keep_latest']} dropped for a newer one"),
+            ('rate', f"{report['fps']} Hz"),
+            ('latency', f"{report['latency_ms']['p50']} ms p50, "
+                        f"{report['latency_ms']['p99']} ms p99, image stamp to mask received"),
+            ('mIoU', miou), ('pictures', f'{output}/overlay.png, {output}/mask.png')]
+    return '\n'.join(f'{name:10}{value}' for name, value in rows)

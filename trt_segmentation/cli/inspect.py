@@ -1,0 +1,64 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Show what a network takes and gives, what was inferred, and what is missing."""
+
+import argparse
+
+from trt_segmentation.errors import ConfigError
+from trt_segmentation.graph.network import Network, read_network
+from trt_segmentation.graph.prepare import available_outputs
+from trt_segmentation.graph.resolve import ModelSpec, format_facts, resolve
+from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.segmenter import demo_model
+
+_LIKELY_CHOICES = {
+    'input.color': 'rgb (most PyTorch and TensorFlow training), bgr (Caffe, OpenVINO)',
+    'input.scale': '1/255 with ImageNet mean and std (torchvision); 1/127.5 with mean and std 1 '
+                   '(TensorFlow, MobileNet); 1 without (OpenVINO)',
+    'input.mean': 'see input.scale',
+    'input.std': 'see input.scale',
+    'classes.labels': 'names by id, or preset: ade20k, cityscapes, coco_stuff, pascal_voc',
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``trt-segmentation inspect``."""
+    parser.add_argument('model', nargs='?', default='', metavar='MODEL',
+                        help='an .onnx file; default: the embedded demo network')
+    parser.add_argument('--config', default='', metavar='YAML', help='model config to check it by')
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print a network's description; return 1 where something that it needs is missing."""
+    network = read_network(args.model or demo_model())
+    config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
+    print(_describe_graph(network))
+    try:
+        spec = resolve(network, config)
+    except ConfigError as error:
+        print(f'\nmissing or contradictory\n  {error}')
+        return 1
+    print(_describe_spec(spec))
+    return 0
+
+
+def _describe_graph(network: Network) -> str:
+    lines = [network.source, f'  opset {network.opset}, {len(network.model.graph.node)} nodes']
+    lines += [f'  input   {info}' for info in network.inputs]
+    lines += [f'  output  {info}' + (f', made by {info.made_by}' if info.made_by else '')
+              for info in network.outputs]
+    return '\n'.join(lines)
+
+
+def _describe_spec(spec: ModelSpec) -> str:
+    lines = ['', 'what is known, and from where', *_indented(format_facts(spec)), '',
+             f'can give: {", ".join(available_outputs(spec))}']
+    if spec.assumed:
+        lines += ['', 'assumed: no graph tells these; if one is wrong, the mask is. '
+                      'Say them in a model config:']
+        lines += [f'  {fact.key:16}{_LIKELY_CHOICES[fact.key]}' for fact in spec.assumed]
+    return '\n'.join(lines)
+
+
+def _indented(text: str) -> list[str]:
+    return [f'  {line}' for line in text.splitlines()]

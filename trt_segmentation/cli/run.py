@@ -1,0 +1,128 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Write masks and overlays of images, folders of images and videos."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from trt_segmentation.cli.options import add_backend_options, open_segmenter
+from trt_segmentation.errors import ImageError, SegmentationError
+from trt_segmentation.segmenter import Segmentation, Segmenter
+
+OUTPUTS = ('mask', 'overlay')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``trt-segmentation run``."""
+    parser.add_argument('inputs', nargs='+', type=Path, metavar='INPUT',
+                        help='image, video, or folder of them')
+    parser.add_argument('--model', default='', metavar='ONNX',
+                        help='network; default: the embedded demo network (rendered roads)')
+    parser.add_argument('--output', required=True, type=Path, metavar='DIR',
+                        help='where <stem>_mask.png and <stem>_overlay.png go; a video makes '
+                             '<stem>_mask/<frame>.png and <stem>_overlay.mp4')
+    parser.add_argument('--alpha', type=float, default=0.5, metavar='0..1',
+                        help="opacity of the overlay's colours (default 0.5)")
+    add_backend_options(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Segment every input; return 1 if one failed, after all others are done."""
+    segmenter = open_segmenter(args)
+    segmenter.overlay_alpha = args.alpha
+    files = list(_input_files(args.inputs))
+    args.output.mkdir(parents=True, exist_ok=True)
+    failures: list[str] = []
+    stems: dict[str, Path] = {}
+    for path in tqdm(files, unit='file', disable=None):
+        try:
+            if path.stem in stems:
+                raise ImageError(f'{path}: its results would replace those of '
+                                 f'{stems[path.stem]}; rename one')
+            _segment_file(segmenter, path, args.output)
+            stems[path.stem] = path
+        except SegmentationError as error:
+            failures.append(str(error))
+            tqdm.write(f'error: {error}', file=sys.stderr)
+    print(f'{len(files) - len(failures)} of {len(files)} inputs segmented into {args.output} '
+          f'({segmenter.info})')
+    if failures:
+        print(f'{len(failures)} failed:', *failures, sep='\n  ', file=sys.stderr)
+    return 1 if failures or not files else 0
+
+
+def _input_files(inputs: list[Path]) -> Iterator[Path]:
+    for path in inputs:
+        if path.is_dir():
+            yield from sorted(p for p in path.iterdir()
+                              if p.is_file() and not p.name.startswith('.'))
+        else:
+            yield path
+
+
+def _segment_file(segmenter: Segmenter, path: Path, output: Path) -> None:
+    if not path.is_file():
+        raise ImageError(f'{path}: there is no such file')
+    if not cv2.haveImageReader(str(path)):
+        _segment_video(segmenter, path, output)
+        return
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageError(f'{path}: cannot be decoded; the file is damaged or cut short')
+    result = segmenter.infer(image, outputs=OUTPUTS)
+    _write_image(output / f'{path.stem}_mask.png', result.mask)
+    _write_image(output / f'{path.stem}_overlay.png', _overlay(result))
+
+
+def _segment_video(segmenter: Segmenter, path: Path, output: Path) -> None:
+    video = cv2.VideoCapture(str(path))
+    if not video.isOpened():
+        raise ImageError(f'{path}: is no image and no video that OpenCV can read')
+    masks = output / f'{path.stem}_mask'
+    masks.mkdir(exist_ok=True)
+    expected = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    writer = None
+    try:
+        with tqdm(total=max(expected, 0) or None, unit='frame', desc=path.name, leave=False,
+                  disable=None) as progress:
+            while (frame := video.read()[1]) is not None:
+                result = segmenter.infer(frame, outputs=OUTPUTS)
+                if writer is None:
+                    writer = _video_writer(output / f'{path.stem}_overlay.mp4', video, frame)
+                _write_image(masks / f'{progress.n:06d}.png', result.mask)
+                writer.write(_overlay(result))
+                progress.update()
+            if progress.n == 0:
+                raise ImageError(f'{path}: not one frame can be decoded')
+    finally:
+        video.release()
+        if writer is not None:
+            writer.release()
+
+
+def _video_writer(path: Path, video: cv2.VideoCapture, frame: np.ndarray) -> cv2.VideoWriter:
+    height, width = frame.shape[:2]
+    rate = video.get(cv2.CAP_PROP_FPS) or 25.0
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, (width, height))
+    if not writer.isOpened():
+        raise ImageError(f'{path}: cannot be written; is the folder writable and has OpenCV '
+                         'an MPEG-4 encoder?')
+    return writer
+
+
+def _overlay(result: Segmentation) -> np.ndarray:
+    assert result.overlay is not None  # it is among OUTPUTS
+    return result.overlay
+
+
+def _write_image(path: Path, image: np.ndarray) -> None:
+    try:
+        path.write_bytes(cv2.imencode('.png', image)[1].tobytes())
+    except OSError as error:
+        raise ImageError(f'{path}: cannot be written ({error.strerror})') from error

@@ -1,0 +1,57 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's camera: publishes a folder of pictures on ``image`` once, and says when."""
+
+import argparse
+import json
+import time
+from array import array
+from pathlib import Path
+
+import cv2
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Publish every picture at the given rate; write one JSON line for each to stdout."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('folder', type=Path)
+    parser.add_argument('--frames', type=int, required=True)
+    parser.add_argument('--rate', type=float, required=True, help='Hz')
+    args = parser.parse_args(argv)
+    messages = [_message(path) for path in sorted(args.folder.glob('*.png'))]
+    rclpy.init()
+    node = Node('camera')
+    publisher = node.create_publisher(Image, 'image', QoSProfile(depth=1))
+    while publisher.get_subscription_count() == 0:
+        time.sleep(0.02)
+    time.sleep(0.5)  # the subscriber has yet to match from its side
+    start = time.monotonic()
+    for index in range(args.frames):
+        time.sleep(max(0.0, start + index / args.rate - time.monotonic()))
+        message = messages[index % len(messages)]
+        message.header.stamp = node.get_clock().now().to_msg()
+        publisher.publish(message)
+        stamp = message.header.stamp
+        print(json.dumps({'sent': stamp.sec * 10**9 + stamp.nanosec,
+                          'picture': index % len(messages)}), flush=True)
+    time.sleep(1.0)  # the last one has yet to leave
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0
+
+
+def _message(path: Path) -> Image:
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    height, width = pixels.shape[:2]
+    message = Image(height=height, width=width, encoding='bgr8', step=width * 3,
+                    data=array('B', pixels.tobytes()))
+    message.header.frame_id = 'camera_color_optical_frame'  # REP-103: z forward
+    return message
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

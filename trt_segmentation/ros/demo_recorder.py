@@ -1,0 +1,89 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's recorder: keeps every mask and the newest overlay, and says what arrives."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+
+from trt_segmentation.ros.allocator import keep_large_blocks
+
+
+class Recorder(Node):
+    """Writes one JSON line to stdout for each mask and each diagnostics message.
+
+    Args:
+        folder: where masks (<stamp>_mask.npy) and overlays (<stamp>_overlay.npy, the newest
+            only) go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__('recorder')
+        self._folder = folder
+        self._newest_overlay: Path | None = None
+        qos = QoSProfile(depth=10)
+        self.create_subscription(Image, 'segmentation/mask', self._on_mask, qos)
+        self.create_subscription(Image, 'segmentation/overlay', self._on_overlay, qos)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, qos)
+
+    def _on_mask(self, msg: Image) -> None:
+        now = self.get_clock().now().nanoseconds
+        stamp = _nanoseconds(msg)
+        np.save(self._folder / f'{stamp}_mask.npy', _pixels(msg))
+        _say({'mask': stamp, 'latency_ms': (now - stamp) / 1e6})
+
+    def _on_overlay(self, msg: Image) -> None:
+        path = self._folder / f'{_nanoseconds(msg)}_overlay.npy'
+        np.save(path, _pixels(msg))
+        if self._newest_overlay is not None:
+            self._newest_overlay.unlink()
+        self._newest_overlay = path
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            if status.name.endswith('segmentation'):
+                _say({'diagnostics': {value.key: value.value for value in status.values},
+                      'message': status.message})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Record until SIGINT."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('folder', type=Path)
+    args = parser.parse_args(argv)
+    keep_large_blocks()
+    rclpy.init()
+    node = Recorder(args.folder)
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _nanoseconds(msg: Image) -> int:
+    return msg.header.stamp.sec * 10**9 + msg.header.stamp.nanosec
+
+
+def _pixels(msg: Image) -> np.ndarray:
+    shape = (msg.height, msg.width) if msg.encoding == 'mono8' else (msg.height, msg.width, 3)
+    return np.frombuffer(msg.data, np.uint8).reshape(shape)
+
+
+def _say(entry: dict) -> None:
+    print(json.dumps(entry), flush=True)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,25 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""vision_msgs/LabelInfo: which id in the mask is which class."""
+
+try:
+    from vision_msgs.msg import LabelInfo, VisionClass
+except ImportError:
+    LabelInfo = None
+
+MISSING = ('vision_msgs is not installed, so ~/label_info is not published and Nav2 will not '
+           'know the classes; sudo apt install ros-$ROS_DISTRO-vision-msgs')
+
+
+def label_info_message(stamp, labels: tuple[str, ...], threshold: float) -> 'LabelInfo':
+    """Return the message that consumers key the mask by.
+
+    Args:
+        stamp: builtin_interfaces/Time of now.
+        labels: unique names, indexed by class id.
+        threshold: probability from which on a class counts.
+    """
+    message = LabelInfo(threshold=threshold, class_map=[
+        VisionClass(class_id=index, class_name=label) for index, label in enumerate(labels)])
+    message.header.stamp = stamp
+    return message

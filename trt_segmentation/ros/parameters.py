@@ -1,0 +1,151 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The node's parameters: one table declares, describes and validates them all."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from trt_segmentation.backends import BACKENDS, PRECISIONS
+from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS
+
+LIVE = 'live'
+"""Takes effect on the next frame."""
+
+CONFIGURE = 'configure'
+"""Read when the node is configured; can be set while it is unconfigured."""
+
+STARTUP = 'startup'
+"""Read once when the process starts."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a parameter is for, and which values it takes.
+
+    Attributes:
+        description: one sentence for ``ros2 param describe`` and the launch file's --show-args.
+        changes: ``LIVE``, ``CONFIGURE`` or ``STARTUP``.
+        choices: the values of a string parameter; empty allows all.
+        minimum, maximum: bounds of a number, inclusive.
+    """
+
+    description: str
+    changes: str
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def fault(self, name: str, value: Any) -> str:
+        """Return '' for a good value, else a sentence with name, value and bound."""
+        if self.choices and value not in self.choices:
+            return f"{name} is '{value}'; it is one of {', '.join(self.choices)}"
+        if self.minimum is not None and self.maximum is not None \
+                and not self.minimum <= value <= self.maximum:
+            return f'{name} is {value}; it is {self.minimum:g} to {self.maximum:g}'
+        return ''
+
+
+def _parameter(default: Any, description: str, changes: str = CONFIGURE, **rule: Any) -> Any:
+    return field(default=default, metadata={'rule': Rule(description, changes, **rule)})
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The values of all parameters at one moment; defaults as the node declares them."""
+
+    engine_path: str = _parameter(
+        '', 'Network to run: path of an .onnx file; empty runs the embedded demo network')
+    model_config: str = _parameter(
+        '', 'YAML file that says how the network is fed and what its classes are; empty takes '
+            'what the network file itself tells')
+    precision: str = _parameter(
+        'fp32', 'Precision the network shall compute in; the log and /diagnostics say what '
+                'really runs', choices=PRECISIONS)
+    backend: str = _parameter(
+        'auto', 'Runtime of the network; auto takes the fastest one that is there',
+        choices=BACKENDS)
+    device: int = _parameter(
+        0, 'Index of the GPU; ONNX Runtime runs on the CPU and ignores it',
+        minimum=0, maximum=63)
+    num_threads: int = _parameter(
+        0, 'CPU threads that share one operation of the network; 0 takes one for each core',
+        minimum=0, maximum=1024)
+    mask_interpolation: str = _parameter(
+        'nearest', 'How the mask gets the size of the image: nearest decides classes at the '
+                   "network's size, bilinear at the image's: smoother edges, slower",
+        choices=MASK_INTERPOLATIONS)
+    confidence: bool = _parameter(
+        True, 'Offer ~/confidence, where the network tells it; costs nothing unless subscribed')
+    overlay_alpha: float = _parameter(
+        0.5, 'Opacity of the colours in ~/overlay: 0 shows only the image, 1 only the classes',
+        LIVE, minimum=0.0, maximum=1.0)
+    diagnostics_period: float = _parameter(
+        1.0, 'Seconds between two messages on /diagnostics', minimum=0.1, maximum=60.0)
+    autostart: bool = _parameter(
+        True, 'Configure and activate at start; false waits for a lifecycle manager', STARTUP)
+    tune_allocator: bool = _parameter(
+        True, 'Let the process keep the memory of large messages instead of mapping it anew for '
+              'each; receives images about three times as fast', STARTUP)
+
+
+def rules() -> dict[str, Rule]:
+    """Return the rule of every parameter, by name, in the table's order."""
+    return {entry.name: entry.metadata['rule'] for entry in fields(Parameters)}
+
+
+def declare_parameters(node: Any) -> None:
+    """Declare every parameter on a node, with description, range and read-only flag.
+
+    Raises:
+        rclpy.exceptions.ParameterException: an override has the wrong type or range.
+    """
+    for entry in fields(Parameters):
+        node.declare_parameter(entry.name, entry.default,
+                               _descriptor(entry.metadata['rule'], type(entry.default)))
+
+
+def read_parameters(node: Any) -> Parameters:
+    """Return a node's parameters as they are now."""
+    return Parameters(**{entry.name: node.get_parameter(entry.name).value
+                         for entry in fields(Parameters)})
+
+
+def first_fault(parameters: Parameters) -> str:
+    """Return '' if all values are good, else what is wrong with the first that is not."""
+    for name, rule in rules().items():
+        if fault := rule.fault(name, getattr(parameters, name)):
+            return fault
+    return ''
+
+
+def change_fault(name: str, value: Any, configured: bool) -> str:
+    """Return '' if a parameter may be set now, else the reason why not.
+
+    Args:
+        name: of any parameter, others of rclpy's own included.
+        value: the value wanted.
+        configured: whether the node has a network open.
+    """
+    rule = rules().get(name)
+    if rule is None:
+        return ''
+    if rule.changes == STARTUP:
+        return f'{name} is read once at start; restart the node with -p {name}:={value}'
+    if rule.changes == CONFIGURE and configured:
+        return (f'{name} is read when the node is configured; deactivate and clean it up, set '
+                f'{name}, then configure and activate')
+    return rule.fault(name, value)
+
+
+def _descriptor(rule: Rule, kind: type) -> Any:
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+    descriptor = ParameterDescriptor(description=rule.description,
+                                     read_only=rule.changes == STARTUP)
+    if rule.choices:
+        descriptor.additional_constraints = f'one of {", ".join(rule.choices)}'
+    if kind is int:
+        descriptor.integer_range = [IntegerRange(from_value=rule.minimum, to_value=rule.maximum)]
+    if kind is float:
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=rule.minimum, to_value=rule.maximum)]
+    return descriptor
