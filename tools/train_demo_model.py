@@ -334,7 +334,7 @@ def blob(image: np.ndarray) -> np.ndarray:
     """Network input float32 [1, 3, 288, 512] of a BGR image uint8 [H, W, 3]."""
     small = cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
     rgb = small[..., ::-1].astype(np.float32) / np.float32(255)
-    rgb = (rgb - np.float32(MEAN)) / np.float32(STD)
+    rgb = (rgb - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     return np.ascontiguousarray(rgb.transpose(2, 0, 1)[None])
 
 

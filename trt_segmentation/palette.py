@@ -58,11 +58,15 @@ class Palette:
         return cls(tuple(tuple(color) for color in _read_preset(name)['colors']))
 
     @classmethod
-    def generate(cls, count: int) -> 'Palette':
+    def generate(cls, count: int, background: bool = False) -> 'Palette':
         """Distinct colours for any number of classes.
 
         The formula is the Pascal VOC devkit's colour map: the id's bits, three at a time, become
-        the high bits of red, green and blue. Id 0 is black there; classes start at 1 here.
+        the high bits of red, green and blue. It makes the first colour black.
+
+        Args:
+            count: number of classes.
+            background: whether class 0 is what is left over, and so gets the black.
         """
         def color(index: int) -> Colour:
             rgb = [0, 0, 0]
@@ -71,7 +75,8 @@ class Palette:
                     rgb[channel] |= (index >> (3 * bit + channel) & 1) << (7 - bit)
             return rgb[0], rgb[1], rgb[2]
 
-        return cls(tuple(color(index + 1) for index in range(count)))
+        first = 0 if background else 1
+        return cls(tuple(color(index) for index in range(first, first + count)))
 
     def table(self, order: str = 'bgr') -> np.ndarray:
         """Return a lookup table for all byte values.

@@ -28,8 +28,8 @@ from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.metrics import confusion_matrix, mean_iou
 from trt_segmentation.ros.transport import large_image_environment
 
-FIRST_SEED = 900_000
-"""Seeds of the demo's roads, which no training has seen."""
+FIRST_SEED = 1
+"""Seeds of the demo's roads; training uses none below 10 000."""
 
 DRIVES = 4
 PICTURES = 24

@@ -416,7 +416,7 @@ class _Building:
         seen, lit = _facing(faces, world, view.position)
         soffit = faces[5:9, 0][None]
         canvas.faces(soffit, self.trim[None] * 0.6, BUILDING)
-        for i in np.flatnonzero(seen[:4]):
+        for i in np.flatnonzero(seen[:4]).tolist():
             canvas.faces(faces[i : i + 1], self.wall[None] * lit[i], BUILDING)
             self._coat(canvas, faces[i], self.length if i % 2 else self.depth)
             self._openings(canvas, faces, i, float(lit[i]))
@@ -727,7 +727,7 @@ class _Vehicle:
         seen, lit = _facing(faces, canvas.world, canvas.view.position)
         tones = self._tones(canvas)
         order, colours = [], []
-        for i in np.flatnonzero(seen):
+        for i in np.flatnonzero(seen).tolist():
             order.append((i, 0.0, 1.0, 0.0, 1.0))
             colours.append(tones['tyre'] if i < 10 else self.paint * lit[i])
             for patch in model.on(i):
@@ -889,11 +889,11 @@ def _world(seed: int) -> _World:
     gain = light.gain * rng.uniform(0.92, 1.06)
     light = replace(light, sun=sun, gain=gain, cover=light.cover * rng.uniform(0.7, 1.2))
     lanes = int(rng.choice([1, 2], p=[0.7, 0.3]))
-    shoulders = rng.choice([0.5, 0.9, 2.5], 2, p=[0.35, 0.25, 0.4])
+    left, right = rng.choice([0.5, 0.9, 2.5], 2, p=[0.35, 0.25, 0.4])
     street = _Street(
-        lanes, rng.uniform(3.2, 3.6), *shoulders, rng.choice([0.0, 1.0, 1.0]) * rng.uniform(3, 12),
-        rng.uniform(240, 420), rng.uniform(0, 2 * math.pi), rng.uniform(2.5, 4.0),
-        bool(rng.random() < 0.25),
+        lanes, rng.uniform(3.2, 3.6), left, right,
+        rng.choice([0.0, 1.0, 1.0]) * rng.uniform(3, 12), rng.uniform(240, 420),
+        rng.uniform(0, 2 * math.pi), rng.uniform(2.5, 4.0), bool(rng.random() < 0.25),
     )  # fmt: skip
     lens = _Lens(
         rng.uniform(0.74, 0.88), math.radians(rng.uniform(-1.0, 3.6)), rng.uniform(1.35, 1.75),

@@ -330,8 +330,9 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
 
     labels = ledger.told('classes.labels', labels, default_labels, 'assumed')
     palette_size = count or len(labels) or MAX_CLASSES
+    background = labels[:1] == ('background',)
     colors = ledger.told('classes.colors', colors,
-                         lambda: Palette.generate(palette_size).colors, 'default')
+                         lambda: Palette.generate(palette_size, background).colors, 'default')
     return labels, Palette(colors)
 
 

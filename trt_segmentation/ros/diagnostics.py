@@ -44,13 +44,14 @@ class FrameCounts:
         self._last_sequence = sequence
 
 
-def diagnostic_array(stamp, name: str, fault: str, facts: dict[str, object],
+def diagnostic_array(stamp, name: str, state: str, fault: str, facts: dict[str, object],
                      counts: FrameCounts) -> DiagnosticArray:
     """Return the node's state as one message.
 
     Args:
         stamp: builtin_interfaces/Time of now.
         name: the node's full name.
+        state: what the node does, in words.
         fault: '' or the sentence that says what is wrong.
         facts: what runs: backend, model and so on.
         counts: of all frames so far.
@@ -61,7 +62,7 @@ def diagnostic_array(stamp, name: str, fault: str, facts: dict[str, object],
     status = DiagnosticStatus(
         level=DiagnosticStatus.ERROR if fault else DiagnosticStatus.OK,
         name=f'{name.lstrip("/")}: segmentation', hardware_id='',
-        message=fault or 'running',
+        message=fault or state,
         values=[KeyValue(key=key, value=str(value)) for key, value in values.items()])
     array = DiagnosticArray(status=[status])
     array.header.stamp = stamp

@@ -233,9 +233,10 @@ class SegmentationNode(LifecycleNode):
             facts = {'model': self._segmenter.spec.network.source, 'backend': info.backend,
                      'backend version': info.version, 'device': info.device,
                      'precision': info.precision}
+        state = 'segmenting' if self._subscription is not None else 'not active'
         self._diagnostics_publisher.publish(diagnostic_array(
-            self.get_clock().now().to_msg(), self.get_fully_qualified_name(), self._fault, facts,
-            self._counts))
+            self.get_clock().now().to_msg(), self.get_fully_qualified_name(), state, self._fault,
+            facts, self._counts))
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:

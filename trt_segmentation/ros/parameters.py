@@ -5,7 +5,10 @@
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import yaml
+
 from trt_segmentation.backends import BACKENDS, PRECISIONS
+from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS
 
 LIVE = 'live'
@@ -91,6 +94,23 @@ class Parameters:
 def rules() -> dict[str, Rule]:
     """Return the rule of every parameter, by name, in the table's order."""
     return {entry.name: entry.metadata['rule'] for entry in fields(Parameters)}
+
+
+def value_from_text(name: str, text: str) -> Any:
+    """Return a launch argument as the type that its parameter has.
+
+    Raises:
+        ConfigError: the text is no such value.
+    """
+    kind = type(getattr(Parameters, name))
+    if kind is str:
+        return text
+    value = yaml.safe_load(text)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{name} is '{text}'; a {kind.__name__} is needed")
+    return value
 
 
 def declare_parameters(node: Any) -> None:

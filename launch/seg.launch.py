@@ -1,0 +1,67 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Segment one camera: ros2 launch trt_segmentation seg.launch.py image_topic:=/camera/image_raw"""
+
+import os
+from dataclasses import fields
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch_ros.actions import Node
+
+from trt_segmentation.ros.parameters import Parameters, rules, value_from_text
+from trt_segmentation.ros.transport import large_image_environment
+
+SHARE = Path(get_package_share_directory('trt_segmentation'))
+NOT_GIVEN = ''
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return one launch argument for each parameter of the node, and the nodes."""
+    wiring = [
+        DeclareLaunchArgument('image_topic', default_value='image',
+                              description='Camera topic to segment, sensor_msgs/Image'),
+        DeclareLaunchArgument('namespace', default_value=NOT_GIVEN,
+                              description='Namespace of the node and its topics'),
+        DeclareLaunchArgument('params_file', default_value=str(SHARE / 'config' / 'seg.yaml'),
+                              description='YAML file of parameters; arguments go before it'),
+        DeclareLaunchArgument('rviz', default_value='false', choices=['true', 'false'],
+                              description='Show overlay and mask in RViz'),
+        DeclareLaunchArgument('log_level', default_value='info',
+                              choices=['debug', 'info', 'warn', 'error', 'fatal'],
+                              description='Least severe messages to print'),
+    ]
+    parameters = [DeclareLaunchArgument(name, default_value=NOT_GIVEN,
+                                        description=_description(name))
+                  for name in rules()]
+    return LaunchDescription([*wiring, *parameters, OpaqueFunction(function=_nodes)])
+
+
+def _description(name: str) -> str:
+    rule = rules()[name]
+    choices = f'; one of {", ".join(rule.choices)}' if rule.choices else ''
+    return f'{rule.description}{choices}. Not given: as in params_file'
+
+
+def _nodes(context: LaunchContext) -> list[Node]:
+    given = context.launch_configurations
+    overrides = {entry.name: value_from_text(entry.name, given[entry.name])
+                 for entry in fields(Parameters) if given[entry.name] != NOT_GIVEN}
+    namespace = given['namespace'].strip('/')
+    nodes = [Node(
+        package='trt_segmentation', executable='segmentation_node', name='segmentation',
+        namespace=namespace, output='screen', emulate_tty=True,
+        parameters=[given['params_file'], overrides],
+        remappings=[('image', given['image_topic'])],
+        arguments=['--ros-args', '--log-level', given['log_level']],
+        additional_env=large_image_environment(os.environ))]
+    if given['rviz'] == 'true':
+        prefix = f'/{namespace}' if namespace else ''
+        nodes.append(Node(
+            package='rviz2', executable='rviz2', name='rviz_segmentation',
+            arguments=['-d', str(SHARE / 'config' / 'seg.rviz')],
+            remappings=[(f'/segmentation/{topic}', f'{prefix}/segmentation/{topic}')
+                        for topic in ('overlay', 'mask')]))
+    return nodes
