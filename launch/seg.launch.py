@@ -7,10 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch_ros.actions import Node
 
+from launch import LaunchContext, LaunchDescription
 from trt_segmentation.ros.parameters import Parameters, rules, value_from_text
 from trt_segmentation.ros.transport import large_image_environment
 

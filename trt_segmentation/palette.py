@@ -16,8 +16,8 @@ Colour = tuple[int, int, int]
 
 def preset_names() -> tuple[str, ...]:
     """Return the names that ``classes: {preset: NAME}`` takes."""
-    files = resources.files('trt_segmentation').joinpath('presets').iterdir()
-    return tuple(sorted(f.name[:-5] for f in files if f.name.endswith('.yaml')))
+    folder = resources.files('trt_segmentation') / 'presets'
+    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith('.yaml')))
 
 
 @cache
@@ -25,7 +25,7 @@ def _read_preset(name: str) -> dict:
     if name not in preset_names():
         known = ', '.join(preset_names())
         raise ConfigError(f"classes.preset is '{name}'; known presets are {known}")
-    path = resources.files('trt_segmentation').joinpath('presets', f'{name}.yaml')
+    path = resources.files('trt_segmentation') / 'presets' / f'{name}.yaml'
     return yaml.safe_load(path.read_text(encoding='utf-8'))
 
 

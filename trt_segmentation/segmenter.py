@@ -20,7 +20,7 @@ from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 
 def demo_model() -> Path:
     """Return the path of the embedded demo network (rendered road scenes, 7 classes)."""
-    return Path(str(resources.files('trt_segmentation').joinpath('demo', 'road_scenes.onnx')))
+    return Path(str(resources.files('trt_segmentation') / 'demo' / 'road_scenes.onnx'))
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Segmentation:
 
     def copy(self) -> 'Segmentation':
         """Return one that the next ``infer`` leaves alone."""
-        arrays = (self.mask, self.confidence, self.overlay)
-        return Segmentation(*(None if a is None else a.copy() for a in arrays))
+        return Segmentation(self.mask.copy(),
+                            None if self.confidence is None else self.confidence.copy(),
+                            None if self.overlay is None else self.overlay.copy())
 
 
 class Segmenter:
@@ -159,8 +160,8 @@ class Segmenter:
         self._size, self._outputs = size, outputs
 
     def _set_color(self, color: str) -> None:
-        channels = tuple(color.index(name) for name in self.spec.color)
-        self._session.set_channels(channels)
+        first, second, third = (color.index(name) for name in self.spec.color)
+        self._session.set_channels((first, second, third))
         self._session.set_palette(self.spec.palette.table(color))
         self._color = color
 

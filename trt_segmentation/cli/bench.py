@@ -105,7 +105,7 @@ class UsualPipeline:
         if spec.input_layout == 'nchw':
             x = np.ascontiguousarray(x.transpose(2, 0, 1))
         scores, = self._session.run([spec.scores.name], {spec.network.inputs[0].name: x[None]})
-        ids = np.argmax(scores, axis=spec.scores.axis)[0].astype(np.uint8)
+        ids = np.argmax(scores[0], axis=spec.scores.channel_axis - 1).astype(np.uint8)
         mask = cv2.resize(ids, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         if self._overlay:
             cv2.addWeighted(image, 0.5, self._colors[mask], 0.5, 0)
@@ -135,8 +135,8 @@ def _measure(steps: dict[str, Callable[[], np.ndarray]], frames: int,
 
 
 def _percentiles(seconds: list[float]) -> dict[str, float]:
-    p50, p95, p99 = np.percentile(seconds, (50, 95, 99)) * 1e3
-    return {'p50': round(p50, 3), 'p95': round(p95, 3), 'p99': round(p99, 3)}
+    return {f'p{percent}': round(float(np.percentile(seconds, percent)) * 1e3, 3)
+            for percent in (50, 95, 99)}
 
 
 def _resident_mb() -> float:

@@ -82,10 +82,7 @@ def _write_pictures(work: Path, photo: str) -> list[np.ndarray]:
     folder = work / 'camera'
     folder.mkdir()
     if photo:
-        image = cv2.imread(photo, cv2.IMREAD_COLOR)
-        if image is None:
-            raise ImageError(f'{photo}: there is no image that OpenCV can read')
-        cv2.imwrite(str(folder / '000.png'), image)
+        cv2.imwrite(str(folder / '000.png'), _read_image(photo))
         return []
     truths = []
     per_drive = PICTURES // DRIVES
@@ -96,6 +93,13 @@ def _write_pictures(work: Path, photo: str) -> list[np.ndarray]:
                     [cv2.IMWRITE_PNG_COMPRESSION, 1])
         truths.append(scene.labels)
     return truths
+
+
+def _read_image(path: str | Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageError(f'{path}: there is no image that OpenCV can read')
+    return image
 
 
 @dataclass
@@ -223,8 +227,9 @@ def _report(args: argparse.Namespace, record: _Record, work: Path, truths: list[
     latencies = list(record.latency_ms.values())
     miou = None
     if truths and spec.labels == LABELS:
-        confusion = sum(confusion_matrix(truths[record.sent[stamp]], _load(work, stamp, 'mask'),
-                                         len(LABELS)) for stamp in stamps)
+        confusion = np.sum([confusion_matrix(truths[record.sent[stamp]],
+                                             _load(work, stamp, 'mask'), len(LABELS))
+                            for stamp in stamps], axis=0)
         miou = round(mean_iou(confusion), 4)
     return {
         'backend': record.diagnostics.get('backend', ''),
@@ -253,7 +258,7 @@ def _write_pictures_of_result(output: Path, record: _Record, work: Path, spec: M
                            'README')
     stamp = int(overlays[-1].name.split('_')[0])
     mask, overlay = _load(work, stamp, 'mask'), _load(work, stamp, 'overlay')
-    image = cv2.imread(str(work / 'camera' / f'{record.sent[stamp]:03d}.png'))
+    image = _read_image(work / 'camera' / f'{record.sent[stamp]:03d}.png')
     cv2.imwrite(str(output / 'mask.png'), mask)
     cv2.imwrite(str(output / 'overlay.png'),
                 pictures.panel(image, mask, overlay, spec.labels, spec.palette))

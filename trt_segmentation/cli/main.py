@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name in COMMANDS:
         module = importlib.import_module(f'trt_segmentation.cli.{name}')
-        summary = module.__doc__.splitlines()[0]
+        summary = str(module.__doc__).splitlines()[0]
         command = commands.add_parser(name, help=summary, description=summary)
         module.add_arguments(command)
         command.set_defaults(execute=module.execute)

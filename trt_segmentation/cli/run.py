@@ -109,7 +109,7 @@ def _segment_video(segmenter: Segmenter, path: Path, output: Path) -> None:
 def _video_writer(path: Path, video: cv2.VideoCapture, frame: np.ndarray) -> cv2.VideoWriter:
     height, width = frame.shape[:2]
     rate = video.get(cv2.CAP_PROP_FPS) or 25.0
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), rate, (width, height))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, (width, height))
     if not writer.isOpened():
         raise ImageError(f'{path}: cannot be written; is the folder writable and has OpenCV '
                          'an MPEG-4 encoder?')

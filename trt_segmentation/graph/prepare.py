@@ -26,7 +26,11 @@ from trt_segmentation.graph.builder import GraphBuilder
 from trt_segmentation.graph.head import Window, add_head, add_letterbox_window
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.graph.tail import (
-    Painter, add_decision, add_nearest_index, add_resized_scores)
+    Painter,
+    add_decision,
+    add_nearest_index,
+    add_resized_scores,
+)
 
 NETWORK_PREFIX = 'network/'
 MASK_INTERPOLATIONS = ('nearest', 'bilinear')

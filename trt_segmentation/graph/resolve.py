@@ -11,7 +11,13 @@ from onnx import TensorProto
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.head import INTEGER_TYPES
 from trt_segmentation.graph.network import (
-    Network, Shape, TensorInfo, dtype_name, fix_input_shape, shape_text)
+    Network,
+    Shape,
+    TensorInfo,
+    dtype_name,
+    fix_input_shape,
+    shape_text,
+)
 from trt_segmentation.graph.tail import Scores
 from trt_segmentation.model_config import MAX_CLASSES, METADATA_KEY, UNLABELLED, ModelConfig
 from trt_segmentation.palette import Palette
@@ -227,8 +233,8 @@ def _choose_output(network: Network, config: ModelConfig, ledger: _Ledger) -> Te
     name = config.output.name
     if name is not None:
         if name not in by_name:
-            raise ConfigError(f"{network.source}: output.name is '{name}', but the graph's outputs "
-                              f'are {", ".join(by_name)}')
+            raise ConfigError(f"{network.source}: output.name is '{name}', but the graph's "
+                              f'outputs are {", ".join(by_name)}')
         return by_name[ledger.note('output.name', name, 'config')]
     maps = [info for info in network.outputs if info.shape is None or len(info.shape) in (3, 4)]
     if len(maps) != 1:
@@ -279,7 +285,7 @@ def _output_layouts(network: Network, shape: Shape, input_layout: str) -> list[s
     def fits(layout: str) -> bool:
         height, width = shape[2:] if layout == 'nchw' else shape[1:3]
         full_height, full_width = wanted[2:] if input_layout == 'nchw' else wanted[1:3]
-        if None in (height, width, full_height, full_width):
+        if height is None or width is None or full_height is None or full_width is None:
             return True
         # Strides round: each extent may be off by one.
         return abs(height * full_width - width * full_height) <= max(full_height, full_width)

@@ -45,6 +45,11 @@ class Scores:
     dtype: int
 
     @property
+    def channel_axis(self) -> int:
+        assert self.axis is not None, 'ids without a channel axis have no scores'
+        return self.axis
+
+    @property
     def height_axis(self) -> int:
         return 2 if self.axis == 1 else 1
 
@@ -77,18 +82,19 @@ def _without_class(op: GraphBuilder, decision: Decision, where: str) -> Decision
 
 def _decide_logits(op: GraphBuilder, scores: Scores, threshold: float) -> Decision:
     if scores.channels == 1:
-        probability = op('Sigmoid', op.squeeze(scores.name, scores.axis))
+        probability = op('Sigmoid', op.squeeze(scores.name, scores.channel_axis))
         return _decide_foreground(op, probability, threshold)
-    highest = op.reduce('ReduceMax', scores.name, scores.axis, keepdims=1)
+    highest = op.reduce('ReduceMax', scores.name, scores.channel_axis, keepdims=1)
     exponentials = op('Exp', op('Sub', scores.name, highest))
-    confidence = op('Reciprocal', op.reduce('ReduceSum', exponentials, scores.axis))
-    return _decide_highest(op, scores, op.squeeze(highest, scores.axis), confidence)
+    confidence = op('Reciprocal', op.reduce('ReduceSum', exponentials, scores.channel_axis))
+    return _decide_highest(op, scores, op.squeeze(highest, scores.channel_axis), confidence)
 
 
 def _decide_probabilities(op: GraphBuilder, scores: Scores, threshold: float) -> Decision:
     if scores.channels == 1:
-        return _decide_foreground(op, op.squeeze(scores.name, scores.axis), threshold)
-    highest = op.reduce('ReduceMax', scores.name, scores.axis)
+        return _decide_foreground(op, op.squeeze(scores.name, scores.channel_axis),
+                                  threshold)
+    highest = op.reduce('ReduceMax', scores.name, scores.channel_axis)
     return _decide_highest(op, scores, highest, highest)
 
 
@@ -125,7 +131,7 @@ def _decide_highest(op: GraphBuilder, scores: Scores, highest: str, confidence: 
     """Class of the highest score; none where a score is NaN or where every score is -inf."""
     classes = op.cast(op('ArgMax', scores.name, axis=scores.axis, keepdims=0), TensorProto.INT32)
     # A sum carries every NaN, which a maximum need not.
-    broken = op('IsNaN', op.reduce('ReduceSum', scores.name, scores.axis))
+    broken = op('IsNaN', op.reduce('ReduceSum', scores.name, scores.channel_axis))
     nothing = op('Equal', highest, op.constant(np.float32(-math.inf)))
     return _without_class(op, Decision(classes, confidence), op('Or', broken, nothing))
 

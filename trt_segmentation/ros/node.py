@@ -19,10 +19,20 @@ from trt_segmentation.errors import ConfigError, ImageError, SegmentationError
 from trt_segmentation.ros import label_info
 from trt_segmentation.ros.allocator import keep_large_blocks
 from trt_segmentation.ros.diagnostics import (
-    BACKEND_FAILED, BAD_FRAME, NO_SUBSCRIBER, FrameCounts, diagnostic_array)
+    BACKEND_FAILED,
+    BAD_FRAME,
+    NO_SUBSCRIBER,
+    FrameCounts,
+    diagnostic_array,
+)
 from trt_segmentation.ros.image_msgs import ImageReader, OutgoingImage, swap_red_and_blue
 from trt_segmentation.ros.parameters import (
-    Parameters, change_fault, declare_parameters, first_fault, read_parameters)
+    Parameters,
+    change_fault,
+    declare_parameters,
+    first_fault,
+    read_parameters,
+)
 from trt_segmentation.segmenter import Segmenter
 
 ENCODINGS = {'mask': 'mono8', 'confidence': 'mono8', 'overlay': 'bgr8'}
