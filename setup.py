@@ -17,7 +17,7 @@ setup(
     maintainer_email='trt-segmentation@example.org',
     license='Apache-2.0',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['presets/*.yaml', 'demo/*.onnx', 'demo/*.yaml']},
+    package_data={PACKAGE: ['presets/*.yaml', 'demo/*.onnx', 'demo/*.yaml', 'ros/*.xml']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (SHARE, ['package.xml']),

@@ -3,17 +3,21 @@
 """Fast DDS settings with which images reach another process."""
 
 from collections.abc import Mapping
+from importlib import resources
 
-_OPERATOR_SETTINGS = ('FASTDDS_BUILTIN_TRANSPORTS', 'FASTDDS_DEFAULT_PROFILES_FILE',
-                      'FASTRTPS_DEFAULT_PROFILES_FILE')
+_PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+"""Names since Fast DDS 2.12, and before (Humble)."""
+
+_OPERATOR_SETTINGS = ('FASTDDS_BUILTIN_TRANSPORTS', *_PROFILE_VARIABLES)
 
 
 def large_image_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables to add to a process that publishes images.
 
     By default, Fast DDS hands messages to other processes of the same host through a shared
-    memory segment of 512 KB and loses every one that is larger: a 640x480 overlay has 900 KB.
-    What counts is the setting of the publishing process.
+    memory segment of 512 KB and loses best-effort ones that are larger: a 640x480 overlay has
+    900 KB. What counts is the setting of the publishing process. ``fastdds.xml`` beside this
+    module enlarges the segment and changes nothing else.
 
     Args:
         environment: what the process has already. Nothing is returned where the operator has
@@ -21,4 +25,5 @@ def large_image_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """
     if any(environment.get(name) for name in _OPERATOR_SETTINGS):
         return {}
-    return {'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA'}
+    profile = str(resources.files('trt_segmentation') / 'ros' / 'fastdds.xml')
+    return dict.fromkeys(_PROFILE_VARIABLES, profile)

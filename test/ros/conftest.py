@@ -1,0 +1,224 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The real node in a process of its own, and a camera and a consumer around it, over DDS."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from array import array
+
+import numpy as np
+import pytest
+
+from trt_segmentation.ros.transport import large_image_environment
+
+# Read when the first participant is made.
+os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+os.environ.update(large_image_environment(os.environ))
+
+rclpy = pytest.importorskip('rclpy')
+
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rcl_interfaces.srv import DescribeParameters, SetParameters  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import QoSProfile, qos_profile_sensor_data  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+
+TIMEOUT = 30.0
+_numbers = itertools.count()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if 'test/ros/' in item.nodeid:
+            item.add_marker(pytest.mark.ros)
+
+
+def image_message(pixels: np.ndarray, encoding: str = 'bgr8') -> Image:
+    """Return uint8 [H, W] or [H, W, C] pixels as a message with tight rows."""
+    height, width = pixels.shape[:2]
+    return Image(height=height, width=width, encoding=encoding,
+                 step=pixels.nbytes // height, data=array('B', pixels.tobytes()))
+
+
+def pixels_of(msg: Image) -> np.ndarray:
+    """Return a mono8 or bgr8 message's pixels, as a consumer that trusts ``step`` reads them."""
+    channels = {'mono8': 1, 'bgr8': 3}[msg.encoding]
+    data = np.frombuffer(msg.data, np.uint8)
+    assert len(data) == msg.step * msg.height
+    rows = data.reshape(msg.height, msg.step)[:, :msg.width * channels]
+    return rows.reshape(msg.height, msg.width, channels).squeeze(-1) if channels == 1 else \
+        rows.reshape(msg.height, msg.width, channels)
+
+
+class Bench:
+    """One segmentation node in its own process and namespace, with test's ends of its topics."""
+
+    def __init__(self, parameters: dict) -> None:
+        self.namespace = f'/bench_{os.getpid()}_{next(_numbers)}'
+        self.context = rclpy.Context()
+        self.context.init()
+        self.node = rclpy.create_node('tester', namespace=self.namespace, context=self.context)
+        self.executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.camera = self.node.create_publisher(Image, 'image', qos_profile_sensor_data)
+        self.received = {}
+        self.diagnostics = []
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
+        arguments = ['--ros-args', '-r', f'__ns:={self.namespace}', '-p',
+                     'diagnostics_period:=0.1']
+        for name, value in parameters.items():
+            arguments += ['-p', f'{name}:={value}']
+        self._log = tempfile.TemporaryFile('w+')
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'trt_segmentation.ros.node', *arguments], stderr=self._log)
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        self.diagnostics += [status for status in msg.status
+                             if status.name.startswith(self.namespace.lstrip('/') + '/')]
+
+    def spin_until(self, condition, what: str, timeout: float = TIMEOUT) -> None:
+        end = time.monotonic() + timeout
+        while not condition():
+            assert self.process.poll() is None, f'the node died waiting for {what}: {self.log()}'
+            assert time.monotonic() < end, f'timed out waiting for {what}: {self.log()}'
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def spin_for(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.01)
+
+    def listen(self, *outputs: str, qos=None) -> None:
+        """Subscribe to outputs, and wait until camera, node and test have found each other."""
+        for output in outputs:
+            self.received[output] = []
+            self.node.create_subscription(Image, f'segmentation/{output}',
+                                          self.received[output].append, qos or QoSProfile(depth=5))
+        self.wait_until_active()
+        topics = [f'{self.namespace}/segmentation/{output}' for output in outputs]
+        self.spin_until(lambda: all(self.node.count_publishers(topic) for topic in topics),
+                        'its publishers')
+        self.spin_for(0.5)
+
+    def wait_until_active(self) -> None:
+        self.spin_until(lambda: self.camera.get_subscription_count() > 0, 'its subscription')
+
+    def send(self, msg: Image) -> int:
+        """Publish with a stamp of its own; return the stamp in nanoseconds."""
+        now = self.node.get_clock().now()
+        msg.header.stamp = now.to_msg()
+        msg.header.frame_id = 'camera_color_optical_frame'
+        self.camera.publish(msg)
+        return now.nanoseconds
+
+    def answer(self, output: str, stamp: int) -> Image:
+        """Wait for the output of the frame with that stamp."""
+        def found():
+            return [msg for msg in self.received[output] if stamp_of(msg) == stamp]
+
+        self.spin_until(found, f'{output} of frame {stamp}')
+        return found()[0]
+
+    def segment(self, msg: Image, output: str = 'mask') -> np.ndarray:
+        """Send one frame and return the pixels of its answer."""
+        return pixels_of(self.answer(output, self.send(msg)))
+
+    def call(self, service_type, name: str, request):
+        """Call one of the node's services and return the response."""
+        client = self.node.create_client(service_type, f'segmentation/{name}')
+        self.spin_until(client.service_is_ready, f'service {name}')
+        future = client.call_async(request)
+        self.spin_until(future.done, f'an answer from {name}')
+        self.node.destroy_client(client)
+        return future.result()
+
+    def set_parameter(self, name: str, value):
+        """Return the SetParametersResult."""
+        request = SetParameters.Request(parameters=[Parameter(name, value=value)
+                                                    .to_parameter_msg()])
+        return self.call(SetParameters, 'set_parameters', request).results[0]
+
+    def describe(self, *names: str):
+        """Return the parameters' descriptors."""
+        return self.call(DescribeParameters, 'describe_parameters',
+                         DescribeParameters.Request(names=list(names))).descriptors
+
+    def state(self) -> str:
+        return self.call(GetState, 'get_state', GetState.Request()).current_state.label
+
+    def transition(self, transition: int) -> bool:
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return self.call(ChangeState, 'change_state', request).success
+
+    def counts(self) -> dict[str, int]:
+        """Return the node's frame counters from a diagnostics message made after this call."""
+        self.diagnostics.clear()
+        self.spin_until(lambda: len(self.diagnostics) > 1, 'diagnostics')
+        return {value.key: int(value.value) for value in self.diagnostics[-1].values
+                if value.key.startswith('frames ')}
+
+    def stop(self, number: int = signal.SIGINT) -> tuple[int, str]:
+        """Signal the node; return its exit code and what it logged."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(10), self.log()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def log(self) -> str:
+        """Return what the node has logged so far."""
+        self._log.seek(0)
+        return self._log.read()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.stop()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+        self._log.close()
+
+
+def stamp_of(msg) -> int:
+    """Return a message's stamp in nanoseconds."""
+    return msg.header.stamp.sec * 10**9 + msg.header.stamp.nanosec
+
+
+@pytest.fixture
+def make_bench():
+    """Start nodes: ``make_bench(engine_path=...)``."""
+    benches = []
+
+    def make(**parameters) -> Bench:
+        benches.append(Bench(parameters))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        bench.close()
+
+
+@pytest.fixture(name='image_message')
+def image_message_fixture():
+    return image_message
+
+
+@pytest.fixture(name='pixels_of')
+def pixels_of_fixture():
+    return pixels_of
+
+
+@pytest.fixture(name='stamp_of')
+def stamp_of_fixture():
+    return stamp_of

@@ -1,0 +1,196 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The node's promises, over real DDS between processes."""
+
+import signal
+
+import cv2
+import numpy as np
+import pytest
+from lifecycle_msgs.msg import Transition
+
+from trt_segmentation.demo.scenes import render
+from trt_segmentation.segmenter import Segmenter
+
+
+@pytest.fixture(scope='module')
+def scene():
+    return render(7, 180, 320).image
+
+
+@pytest.fixture(scope='module')
+def segmenter():
+    return Segmenter.open()
+
+
+@pytest.fixture(scope='module')
+def expected(segmenter, scene):
+    outputs = ('mask', 'confidence', 'overlay')
+    return segmenter.infer(scene, outputs=outputs).copy()
+
+
+def test_outputs_are_aligned_with_the_image(make_bench, image_message, scene, expected, pixels_of,
+                                            stamp_of):
+    bench = make_bench()
+    bench.listen('mask', 'confidence', 'overlay')
+    stamp = bench.send(image_message(scene))
+    encodings = {'mask': 'mono8', 'confidence': 'mono8', 'overlay': 'bgr8'}
+    for output, encoding in encodings.items():
+        msg = bench.answer(output, stamp)
+        assert (msg.height, msg.width, msg.encoding) == (180, 320, encoding)
+        assert msg.step == 320 * (3 if encoding == 'bgr8' else 1)
+        assert stamp_of(msg) == stamp
+        assert msg.header.frame_id == 'camera_color_optical_frame'
+        np.testing.assert_array_equal(pixels_of(msg), getattr(expected, output))
+
+
+def test_rgb_camera_gets_the_same_mask_and_a_bgr_overlay(make_bench, image_message, scene,
+                                                         expected, pixels_of):
+    bench = make_bench()
+    bench.listen('mask', 'overlay')
+    stamp = bench.send(image_message(np.ascontiguousarray(scene[:, :, ::-1]), 'rgb8'))
+    np.testing.assert_array_equal(pixels_of(bench.answer('mask', stamp)), expected.mask)
+    np.testing.assert_array_equal(pixels_of(bench.answer('overlay', stamp)), expected.overlay)
+
+
+def test_camera_may_change_its_size_and_encoding(make_bench, image_message, segmenter, scene):
+    bench = make_bench()
+    bench.listen('mask')
+    for size in ((320, 180), (64, 48), (641, 363), (320, 180)):
+        resized = cv2.resize(scene, size)
+        np.testing.assert_array_equal(bench.segment(image_message(resized)),
+                                      segmenter.infer(resized).mask)
+    grey = cv2.cvtColor(scene, cv2.COLOR_BGR2GRAY)
+    np.testing.assert_array_equal(
+        bench.segment(image_message(grey, 'mono8')),
+        segmenter.infer(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)).mask)
+
+
+def test_nothing_is_computed_for_nobody(make_bench, image_message, scene):
+    bench = make_bench()
+    bench.wait_until_active()
+    bench.spin_for(0.5)
+    for _ in range(3):
+        bench.send(image_message(scene))
+        bench.spin_for(0.1)
+    counts = bench.counts()
+    assert counts['frames dropped, no_subscriber'] == 3
+    assert counts['frames segmented'] == 0
+    bench.listen('confidence')
+    bench.segment(image_message(scene), 'confidence')
+    assert bench.counts()['frames segmented'] == 1
+
+
+def test_every_frame_is_counted(make_bench, image_message, scene):
+    bench = make_bench()
+    bench.listen('mask')
+    large = image_message(cv2.resize(scene, (1280, 720)))
+    for _ in range(60):
+        stamp = bench.send(large)
+    bench.answer('mask', stamp)
+    counts = bench.counts()
+    assert counts['frames dropped, keep_latest'] > 0, 'the burst was to outrun the node'
+    assert counts['frames segmented'] + counts['frames dropped, keep_latest'] == 60
+
+
+def test_overlay_alpha_changes_live(make_bench, image_message, scene):
+    bench = make_bench(overlay_alpha=0.0)
+    bench.listen('overlay')
+    np.testing.assert_array_equal(bench.segment(image_message(scene), 'overlay'), scene)
+    assert bench.set_parameter('overlay_alpha', 1.0).successful
+    colours = bench.segment(image_message(scene), 'overlay')
+    assert len(np.unique(colours.reshape(-1, 3), axis=0)) <= 7
+
+
+@pytest.mark.parametrize(('name', 'value', 'reason'), [
+    ('overlay_alpha', 1.5, '1'),
+    ('engine_path', '/tmp/other.onnx', 'read when the node is configured'),
+    ('precision', 'fp16', 'read when the node is configured'),
+    ('autostart', False, 'read'),
+    ('tune_allocator', False, 'read'),
+])
+def test_what_cannot_change_is_refused_with_a_reason(make_bench, name, value, reason):
+    bench = make_bench()
+    bench.wait_until_active()
+    result = bench.set_parameter(name, value)
+    assert not result.successful
+    assert reason in result.reason
+    assert name in result.reason
+
+
+def test_parameters_describe_themselves(make_bench):
+    bench = make_bench()
+    alpha, backend, autostart = bench.describe('overlay_alpha', 'backend', 'autostart')
+    assert (alpha.floating_point_range[0].from_value,
+            alpha.floating_point_range[0].to_value) == (0, 1)
+    assert 'onnxruntime' in backend.additional_constraints
+    assert autostart.read_only
+    assert all(entry.description for entry in (alpha, backend, autostart))
+
+
+def test_lifecycle_loads_and_frees(make_bench, image_message, scene, expected):
+    bench = make_bench(autostart=False)
+    assert bench.state() == 'unconfigured'
+    assert bench.transition(Transition.TRANSITION_CONFIGURE)
+    assert bench.state() == 'inactive'
+    assert bench.camera.get_subscription_count() == 0
+    assert bench.transition(Transition.TRANSITION_ACTIVATE)
+    bench.listen('mask')
+    np.testing.assert_array_equal(bench.segment(image_message(scene)), expected.mask)
+    assert bench.transition(Transition.TRANSITION_DEACTIVATE)
+    assert bench.transition(Transition.TRANSITION_CLEANUP)
+    bench.spin_until(lambda: bench.node.count_publishers(
+        f'{bench.namespace}/segmentation/mask') == 0, 'its publishers to go')
+    assert bench.set_parameter('confidence', False).successful
+    assert bench.transition(Transition.TRANSITION_CONFIGURE)
+    assert bench.transition(Transition.TRANSITION_ACTIVATE)
+    bench.wait_until_active()
+    bench.spin_for(0.5)
+    np.testing.assert_array_equal(bench.segment(image_message(scene)), expected.mask)
+    assert bench.node.count_publishers(f'{bench.namespace}/segmentation/confidence') == 0
+
+
+def test_wrong_model_is_said_and_can_be_mended(make_bench):
+    bench = make_bench(engine_path='/nowhere/net.onnx')
+    bench.spin_until(lambda: bench.diagnostics and bench.diagnostics[-1].message != 'not active',
+                     'the fault')
+    status = bench.diagnostics[-1]
+    assert status.level == status.ERROR
+    assert '/nowhere/net.onnx' in status.message
+    assert bench.state() == 'unconfigured'
+    assert bench.set_parameter('engine_path', '').successful
+    assert bench.transition(Transition.TRANSITION_CONFIGURE)
+    assert bench.transition(Transition.TRANSITION_ACTIVATE)
+    bench.wait_until_active()
+    _, log = bench.stop()
+    assert 'cannot be configured: /nowhere/net.onnx' in log
+
+
+def test_missing_backend_is_said(make_bench):
+    bench = make_bench(backend='tensorrt')
+    bench.spin_until(lambda: bench.diagnostics and bench.diagnostics[-1].message != 'not active',
+                     'the fault')
+    assert 'tensorrt' in bench.diagnostics[-1].message
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_cleanly(make_bench, image_message, scene, number):
+    bench = make_bench()
+    bench.listen('mask')
+    bench.segment(image_message(scene))
+    code, log = bench.stop(number)
+    assert code == 0
+    assert 'Traceback' not in log
+
+
+def test_bad_frames_are_said_once(make_bench, image_message, scene):
+    bench = make_bench()
+    bench.listen('mask')
+    bad = image_message(scene, '32FC7')
+    for _ in range(5):
+        bench.send(bad)
+        bench.spin_for(0.05)
+    bench.segment(image_message(scene))
+    assert bench.counts()['frames dropped, bad_frame'] == 5
+    _, log = bench.stop()
+    assert log.count("encoding '32FC7' (320x180) cannot be segmented") == 1

@@ -1,0 +1,246 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Small ONNX networks whose results can be computed by hand, what runs them, and references."""
+
+from functools import cache
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import yaml
+from onnx import TensorProto, helper, numpy_helper
+
+from trt_segmentation.graph.network import describe_network
+from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.model_config import METADATA_KEY, ModelConfig
+
+PASSED_THROUGH = {'scale': 1.0, 'mean': [0.0, 0.0, 0.0], 'std': [1.0, 1.0, 1.0]}
+"""Input section of a network that is fed the pixels as they are."""
+
+
+def tensor(name, shape, dtype=TensorProto.FLOAT):
+    """Return the declaration of a graph's input or output."""
+    return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def image_shape(size, layout='nchw'):
+    """Return the shape of a network input of ``size`` (height, width)."""
+    return [1, 3, *size] if layout == 'nchw' else [1, *size, 3]
+
+
+def onnx_model(nodes, inputs, outputs, weights=None, *, opset=17, ir_version=None,
+               metadata=None, weights_as_inputs=False, domain=''):
+    """Return a model; ``weights`` maps names to arrays."""
+    tensors = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
+    if weights_as_inputs:
+        inputs = [*inputs, *(tensor(t.name, t.dims, t.data_type) for t in tensors)]
+    graph = helper.make_graph(nodes, 'network', inputs, outputs, tensors)
+    opsets = [helper.make_opsetid(domain, opset)]
+    model = helper.make_model(graph, opset_imports=opsets)
+    model.ir_version = ir_version or helper.find_min_ir_version_for(opsets)
+    if metadata is not None:
+        helper.set_model_props(model, {METADATA_KEY: metadata})
+    return model
+
+
+@cache
+def newest_opset():
+    """Return the newest opset that both installed packages, onnx and onnxruntime, know."""
+    for opset in range(onnx.defs.onnx_opset_version(), 11, -1):
+        nodes = [helper.make_node('Identity', ['a'], ['b'])]
+        model = onnx_model(nodes, [tensor('a', [1])], [tensor('b', [1])], opset=opset)
+        try:
+            onnxruntime.InferenceSession(model.SerializeToString())
+        except Exception:  # too new, in whichever way the runtime says so
+            continue
+        return opset
+    raise AssertionError('no opset runs')
+
+
+def pointwise(weights, size, *, layout='nchw', dtype=TensorProto.FLOAT, stride=1, activation='',
+              names=('pixels', 'scores'), **options):
+    """Return a network of one 1x1 convolution: scores = weights @ pixel, every stride-th pixel.
+
+    Args:
+        weights: float32 [classes, 3].
+        size: height and width of its input; strings and None are left open.
+        layout: of its input and its output.
+        activation: op type that turns the scores into probabilities.
+        options: of ``onnx_model``.
+    """
+    image, scores = names
+    nodes = [helper.make_node('Cast', [image], ['as_float'], to=TensorProto.FLOAT)]
+    x = 'as_float'
+    if layout == 'nhwc':
+        nodes.append(helper.make_node('Transpose', [x], ['channels_first'], perm=[0, 3, 1, 2]))
+        x = 'channels_first'
+    last = activation or layout == 'nhwc'
+    nodes.append(helper.make_node('Conv', [x, 'weights'], ['conv' if last else scores],
+                                  kernel_shape=[1, 1], strides=[stride, stride]))
+    if activation:
+        axis = {'axis': 1} if activation == 'Softmax' else {}
+        active = 'active' if layout == 'nhwc' else scores
+        nodes.append(helper.make_node(activation, ['conv'], [active], **axis))
+    if layout == 'nhwc':
+        x = 'active' if activation else 'conv'
+        nodes.append(helper.make_node('Transpose', [x], [scores], perm=[0, 2, 3, 1]))
+    kernel = np.asarray(weights, np.float32)[:, :, None, None]
+    strided = [-(-extent // stride) if isinstance(extent, int) else None for extent in size]
+    channels = len(kernel)
+    shape = [1, channels, *strided] if layout == 'nchw' else [1, *strided, channels]
+    return onnx_model(nodes, [tensor(image, image_shape(size, layout), dtype)],
+                      [tensor(scores, shape)], {'weights': kernel}, **options)
+
+
+def fixed(values, *, size=None, layout='nchw', declared=True, **options):
+    """Return a network that says ``values`` of every image.
+
+    Args:
+        values: float32, float16, int32, int64 or uint8, in the shape of its output.
+        size: height and width of its input; None takes the likeliest of ``values``.
+        layout: of its input.
+        declared: whether its output's shape can be found; if not, only the rank can.
+        options: of ``onnx_model``.
+    """
+    values = np.asarray(values)
+    wide = np.dtype(np.float32 if values.dtype.kind == 'f' else np.int64)
+    wide_type, own_type = (helper.np_dtype_to_tensor_dtype(d) for d in (wide, values.dtype))
+    size = size or (values.shape[1:3] if values.ndim == 3 else values.shape[2:])
+    nodes = [helper.make_node('ReduceMax', ['pixels'], ['brightest'], keepdims=0),
+             helper.make_node('Mul', ['brightest', 'nil'], ['nothing']),
+             helper.make_node('Cast', ['nothing'], ['zero'], to=wide_type),
+             helper.make_node('Add', ['values', 'zero'], ['sum'])]
+    weights = {'values': values.astype(wide), 'nil': np.float32(0)}
+    if not declared:  # a shape computed from the picture
+        nodes += [helper.make_node('Cast', ['nothing'], ['whole'], to=TensorProto.INT64),
+                  helper.make_node('Add', ['extents', 'whole'], ['shape']),
+                  helper.make_node('Reshape', ['sum', 'shape'], ['shaped'])]
+        weights['extents'] = np.array(values.shape, np.int64)
+    nodes.append(helper.make_node('Cast', ['sum' if declared else 'shaped'], ['scores'],
+                                  to=own_type))
+    spatial = slice(2, 4) if values.ndim == 4 else slice(1, 3)
+    shape = list(values.shape)
+    if not declared:
+        shape[spatial] = [None, None]
+    return onnx_model(nodes, [tensor('pixels', image_shape(size, layout))],
+                      [tensor('scores', shape, own_type)], weights, **options)
+
+
+def config_of(**sections):
+    """Return a config with these sections, as a YAML file would say them."""
+    return ModelConfig.from_text(yaml.safe_dump(sections), 'test')
+
+
+def spec_of(model, **sections):
+    """Return a model's spec under a config with these sections."""
+    return resolve(describe_network(model, 'net.onnx'), config_of(**sections))
+
+
+class Runner:
+    """A prepared graph on ONNX Runtime, without the package's backend.
+
+    Called with a BGR image it returns the outputs by name, without their batch axis.
+    """
+
+    def __init__(self, prepared, extra_outputs=()):
+        model = onnx.ModelProto()
+        model.CopyFrom(prepared.model)
+        for name in extra_outputs:
+            model.graph.output.append(onnx.ValueInfoProto(name=name))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 4
+        self._session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, ['CPUExecutionProvider'])
+        self._spec = prepared.spec
+        self.inputs = [value.name for value in self._session.get_inputs()]
+        self.outputs = [value.name for value in self._session.get_outputs()]
+
+    def __call__(self, image, *, alpha=0.5, channels=None, palette=None):
+        told = {'image': np.ascontiguousarray(image)[None],
+                'channels': ['bgr'.index(name) for name in self._spec.color],
+                'palette': self._spec.palette.table('bgr'),
+                'alpha': np.float32(alpha)}
+        if channels is not None:
+            told['channels'] = channels
+        if palette is not None:
+            told['palette'] = palette
+        told['channels'] = np.asarray(told['channels'], np.int32)
+        results = self._session.run(None, {name: told[name] for name in self.inputs})
+        return {name: result[0] for name, result in zip(self.outputs, results, strict=True)}
+
+
+def random_image(height, width, seed=0):
+    """Return noise: uint8 [height, width, 3]."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def random_scores(channels, height, width, seed=0):
+    """Return float32 [1, channels, height, width], about -6..6."""
+    noise = np.random.default_rng(seed).normal(0, 2, (1, channels, height, width))
+    return noise.astype(np.float32)
+
+
+def letterbox_window(source, size):
+    """Return top, left, height, width of a source in a letterboxed input, in whole pixels."""
+    def rounded(numerator, denominator):
+        return (2 * numerator + denominator) // (2 * denominator)
+
+    (source_height, source_width), (height, width) = source, size
+    if source_height * width <= height * source_width:  # as wide as the input
+        fit = max(1, rounded(source_height * width, source_width)), width
+    else:
+        fit = height, max(1, rounded(source_width * height, source_height))
+    return (height - fit[0]) // 2, (width - fit[1]) // 2, *fit
+
+
+def resized(array, size):
+    """Return float32 [h, w, C] or [h, w] resized by OpenCV's INTER_LINEAR."""
+    array = np.ascontiguousarray(array, np.float32)
+    planes = [cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR)
+              for plane in np.moveaxis(np.atleast_3d(array), 2, 0)]
+    result = np.stack(planes, axis=2)
+    return result if array.ndim == 3 else result[..., 0]
+
+
+def nearest_cells(pixels, cells):
+    """Return floor((i + 1/2) * cells / pixels) for each pixel i."""
+    return (2 * np.arange(pixels) + 1) * cells // (2 * pixels)
+
+
+def grown(class_map, size):
+    """Return a map brought to ``size`` by the nearest cell."""
+    rows = nearest_cells(size[0], class_map.shape[0])
+    columns = nearest_cells(size[1], class_map.shape[1])
+    return class_map[rows][:, columns]
+
+
+def letterbox_grown(class_map, source, size):
+    """Return a map of a letterboxed input of ``size`` brought back to the source's size."""
+    top, left, height, width = letterbox_window(source, size)
+
+    def cells(pixels, start, extent, full, count):
+        numerator = ((2 * np.arange(pixels) + 1) * extent + 2 * start * pixels) * count
+        return numerator // (2 * pixels * full)
+
+    rows = cells(source[0], top, height, size[0], class_map.shape[0])
+    columns = cells(source[1], left, width, size[1], class_map.shape[1])
+    return class_map[rows][:, columns]
+
+
+def softmax(scores, axis=0):
+    """Return float64 probabilities."""
+    scores = np.asarray(scores, np.float64)
+    exponentials = np.exp(scores - scores.max(axis=axis, keepdims=True))
+    return exponentials / exponentials.sum(axis=axis, keepdims=True)
+
+
+def sigmoid(scores):
+    """Return float64 probabilities."""
+    return 1 / (1 + np.exp(-np.asarray(scores, np.float64)))
+
+
+def as_byte(probability):
+    """Return a probability as 0..255, rounded."""
+    return np.floor(np.asarray(probability) * 255 + 0.5).astype(np.uint8)
