@@ -107,3 +107,15 @@ def pointwise_network(weights, *, size=(6, 8), layout='nchw', activation='', ops
 @pytest.fixture(name='pointwise_network')
 def pointwise_network_fixture():
     return pointwise_network
+
+
+@pytest.fixture(scope='session')
+def networks():
+    """The module ``support/networks.py``: tiny networks, what runs them, references."""
+    from importlib import util
+
+    spec = util.spec_from_file_location(
+        'tiny_networks', Path(__file__).parent / 'support' / 'networks.py')
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

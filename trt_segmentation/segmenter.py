@@ -25,23 +25,37 @@ def demo_model() -> Path:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What one image became. Arrays that were not asked for are None.
+    """What one image became.
 
     Attributes:
-        mask: uint8 [H, W], class ids, 255 where there is no class.
-        confidence: uint8 [H, W], probability of that class, 0..255.
-        overlay: uint8 [H, W, 3], the image with its classes' colours, in its channel order.
+        arrays: by output, those that were asked for.
     """
 
-    mask: np.ndarray
-    confidence: np.ndarray | None = None
-    overlay: np.ndarray | None = None
+    arrays: Mapping[str, np.ndarray]
+
+    @property
+    def mask(self) -> np.ndarray:
+        """uint8 [H, W], class ids, 255 where there is no class."""
+        return self._asked_for('mask')
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """uint8 [H, W], probability of that class, 0..255."""
+        return self._asked_for('confidence')
+
+    @property
+    def overlay(self) -> np.ndarray:
+        """uint8 [H, W, 3], the image with its classes' colours, in its channel order."""
+        return self._asked_for('overlay')
 
     def copy(self) -> 'Segmentation':
         """Return one that the next ``infer`` leaves alone."""
-        return Segmentation(self.mask.copy(),
-                            None if self.confidence is None else self.confidence.copy(),
-                            None if self.overlay is None else self.overlay.copy())
+        return Segmentation({name: array.copy() for name, array in self.arrays.items()})
+
+    def _asked_for(self, name: str) -> np.ndarray:
+        if name not in self.arrays:
+            raise ImageError(f"{name} was not asked for; infer(image, outputs=('{name}',)) does")
+        return self.arrays[name]
 
 
 class Segmenter:
@@ -146,7 +160,7 @@ class Segmenter:
         else:
             _check_out(out, size, outputs)
         self._session.infer(np.ascontiguousarray(image), out)
-        return Segmentation(out['mask'], out.get('confidence'), out.get('overlay'))
+        return Segmentation({name: out[name] for name in outputs})
 
     def close(self) -> None:
         """Free everything; the segmenter cannot be used again."""

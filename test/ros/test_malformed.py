@@ -28,7 +28,7 @@ malformed_images = st.builds(
 def test_good_frames_between_malformed_ones_are_answered(make_bench, image_message, pixels_of):
     bench = make_bench()
     bench.listen('mask')
-    scene = render(3, 48, 64).image
+    scene = render(3, 64, 64).image
     expected = Segmenter.open().infer(scene).mask.copy()
     good = image_message(scene)
     sent = 0

@@ -32,7 +32,7 @@ def image_shape(size, layout='nchw'):
 def onnx_model(nodes, inputs, outputs, weights=None, *, opset=17, ir_version=None,
                metadata=None, weights_as_inputs=False, domain=''):
     """Return a model; ``weights`` maps names to arrays."""
-    tensors = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
+    tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in (weights or {}).items()]
     if weights_as_inputs:
         inputs = [*inputs, *(tensor(t.name, t.dims, t.data_type) for t in tensors)]
     graph = helper.make_graph(nodes, 'network', inputs, outputs, tensors)

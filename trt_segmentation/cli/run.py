@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from trt_segmentation.cli.options import add_backend_options, open_segmenter
 from trt_segmentation.errors import ImageError, SegmentationError
-from trt_segmentation.segmenter import Segmentation, Segmenter
+from trt_segmentation.segmenter import Segmenter
 
 OUTPUTS = ('mask', 'overlay')
 
@@ -77,7 +77,7 @@ def _segment_file(segmenter: Segmenter, path: Path, output: Path) -> None:
         raise ImageError(f'{path}: cannot be decoded; the file is damaged or cut short')
     result = segmenter.infer(image, outputs=OUTPUTS)
     _write_image(output / f'{path.stem}_mask.png', result.mask)
-    _write_image(output / f'{path.stem}_overlay.png', _overlay(result))
+    _write_image(output / f'{path.stem}_overlay.png', result.overlay)
 
 
 def _segment_video(segmenter: Segmenter, path: Path, output: Path) -> None:
@@ -96,7 +96,7 @@ def _segment_video(segmenter: Segmenter, path: Path, output: Path) -> None:
                 if writer is None:
                     writer = _video_writer(output / f'{path.stem}_overlay.mp4', video, frame)
                 _write_image(masks / f'{progress.n:06d}.png', result.mask)
-                writer.write(_overlay(result))
+                writer.write(result.overlay)
                 progress.update()
             if progress.n == 0:
                 raise ImageError(f'{path}: not one frame can be decoded')
@@ -114,11 +114,6 @@ def _video_writer(path: Path, video: cv2.VideoCapture, frame: np.ndarray) -> cv2
         raise ImageError(f'{path}: cannot be written; is the folder writable and has OpenCV '
                          'an MPEG-4 encoder?')
     return writer
-
-
-def _overlay(result: Segmentation) -> np.ndarray:
-    assert result.overlay is not None  # it is among OUTPUTS
-    return result.overlay
 
 
 def _write_image(path: Path, image: np.ndarray) -> None:

@@ -13,6 +13,7 @@ KEEP_LATEST = 'keep_latest'
 NO_SUBSCRIBER = 'no_subscriber'
 BAD_FRAME = 'bad_frame'
 BACKEND_FAILED = 'backend_failed'
+DEFECT = 'defect'
 
 
 @dataclass

@@ -21,6 +21,7 @@ from trt_segmentation.ros.allocator import keep_large_blocks
 from trt_segmentation.ros.diagnostics import (
     BACKEND_FAILED,
     BAD_FRAME,
+    DEFECT,
     NO_SUBSCRIBER,
     FrameCounts,
     diagnostic_array,
@@ -209,6 +210,11 @@ class SegmentationNode(LifecycleNode):
         except SegmentationError as error:
             self._counts.dropped[BACKEND_FAILED] += 1
             self.get_logger().error(f'frame dropped: {error}',
+                                    throttle_duration_sec=WARNING_PERIOD)
+            return
+        except Exception:  # a defect of ours must not stop the robot's other frames
+            self._counts.dropped[DEFECT] += 1
+            self.get_logger().error(f'frame dropped: {traceback.format_exc()}',
                                     throttle_duration_sec=WARNING_PERIOD)
             return
         for name in outputs:

@@ -5,10 +5,8 @@
 from collections.abc import Mapping
 from importlib import resources
 
-_PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
-"""Names since Fast DDS 2.12, and before (Humble)."""
-
-_OPERATOR_SETTINGS = ('FASTDDS_BUILTIN_TRANSPORTS', *_PROFILE_VARIABLES)
+_OPERATOR_SETTINGS = ('FASTDDS_BUILTIN_TRANSPORTS', 'FASTDDS_DEFAULT_PROFILES_FILE',
+                      'FASTRTPS_DEFAULT_PROFILES_FILE')
 
 
 def large_image_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -26,4 +24,7 @@ def large_image_environment(environment: Mapping[str, str]) -> dict[str, str]:
     if any(environment.get(name) for name in _OPERATOR_SETTINGS):
         return {}
     profile = str(resources.files('trt_segmentation') / 'ros' / 'fastdds.xml')
-    return dict.fromkeys(_PROFILE_VARIABLES, profile)
+    # Humble's Fast DDS 2.6 knows only the old name, newer ones warn about it.
+    humble = environment.get('ROS_DISTRO') == 'humble'
+    return {'FASTRTPS_DEFAULT_PROFILES_FILE' if humble else 'FASTDDS_DEFAULT_PROFILES_FILE':
+            profile}
