@@ -39,6 +39,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml setup.py
 
 $(VENV)/.test: $(VENV)/.demo
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,test$(ROS_EXTRA)]'
+	$(if $(ROS_EXTRA),bash test/ros/vision_msgs/install.sh $(VENV))
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test

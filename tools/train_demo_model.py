@@ -9,7 +9,7 @@ measured on scenes that it never saw. Next to it goes a YAML file with the same 
 by comments on origin and accuracy.
 
 Needs the package itself with ONNX Runtime (``pip install -e '.[cpu]'``), and to train also
-PyTorch 2.5 or newer with a GPU.
+PyTorch 2.5 or newer, best with a GPU.
 """
 
 import argparse

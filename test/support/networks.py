@@ -32,7 +32,8 @@ def image_shape(size, layout='nchw'):
 def onnx_model(nodes, inputs, outputs, weights=None, *, opset=17, ir_version=None,
                metadata=None, weights_as_inputs=False, domain=''):
     """Return a model; ``weights`` maps names to arrays."""
-    tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in (weights or {}).items()]
+    tensors = [numpy_helper.from_array(np.asarray(array), name)
+               for name, array in (weights or {}).items()]
     if weights_as_inputs:
         inputs = [*inputs, *(tensor(t.name, t.dims, t.data_type) for t in tensors)]
     graph = helper.make_graph(nodes, 'network', inputs, outputs, tensors)
@@ -161,7 +162,7 @@ class Runner:
         told = {'image': np.ascontiguousarray(image)[None],
                 'channels': ['bgr'.index(name) for name in self._spec.color],
                 'palette': self._spec.palette.table('bgr'),
-                'alpha': np.float32(alpha)}
+                'alpha': np.array(alpha, np.float32)}
         if channels is not None:
             told['channels'] = channels
         if palette is not None:

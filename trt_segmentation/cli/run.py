@@ -87,7 +87,7 @@ def _segment_video(segmenter: Segmenter, path: Path, output: Path) -> None:
     masks = output / f'{path.stem}_mask'
     masks.mkdir(exist_ok=True)
     expected = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    writer = None
+    writer, done = None, 0
     try:
         with tqdm(total=max(expected, 0) or None, unit='frame', desc=path.name, leave=False,
                   disable=None) as progress:
@@ -95,10 +95,11 @@ def _segment_video(segmenter: Segmenter, path: Path, output: Path) -> None:
                 result = segmenter.infer(frame, outputs=OUTPUTS)
                 if writer is None:
                     writer = _video_writer(output / f'{path.stem}_overlay.mp4', video, frame)
-                _write_image(masks / f'{progress.n:06d}.png', result.mask)
+                _write_image(masks / f'{done:06d}.png', result.mask)
                 writer.write(result.overlay)
+                done += 1
                 progress.update()
-            if progress.n == 0:
+            if done == 0:
                 raise ImageError(f'{path}: not one frame can be decoded')
     finally:
         video.release()

@@ -1,0 +1,83 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The parameter table, and what else has to agree with it."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trt_segmentation.errors import ConfigError
+from trt_segmentation.ros.diagnostics import KEEP_LATEST, FrameCounts
+from trt_segmentation.ros.parameters import Parameters, change_fault, first_fault, value_from_text
+from trt_segmentation.ros.transport import large_image_environment
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_seg_yaml_holds_every_parameter_with_its_default():
+    tree = yaml.safe_load((ROOT / 'config' / 'seg.yaml').read_text())
+    assert tree['/**']['ros__parameters'] == asdict(Parameters())
+
+
+def test_defaults_are_good():
+    assert first_fault(Parameters()) == ''
+
+
+@pytest.mark.parametrize(('name', 'value', 'said'), [
+    ('overlay_alpha', -0.1, 'overlay_alpha is -0.1; it is 0 to 1'),
+    ('precision', 'fp8', 'fp32, fp16, int8'),
+    ('mask_interpolation', 'cubic', 'nearest, bilinear'),
+    ('num_threads', -1, 'num_threads is -1'),
+])
+def test_faults_name_value_and_bound(name, value, said):
+    assert said in first_fault(Parameters(**{name: value}))
+    assert said in change_fault(name, value, configured=False)
+
+
+def test_only_live_parameters_change_while_configured():
+    assert change_fault('overlay_alpha', 0.2, configured=True) == ''
+    assert 'clean it up' in change_fault('engine_path', 'x.onnx', configured=True)
+    assert change_fault('engine_path', 'x.onnx', configured=False) == ''
+    assert 'restart' in change_fault('autostart', False, configured=False)
+    assert change_fault('use_sim_time', True, configured=True) == ''
+
+
+@pytest.mark.parametrize(('name', 'text', 'value'), [
+    ('overlay_alpha', '1', 1.0), ('num_threads', '2', 2), ('confidence', 'false', False),
+    ('engine_path', '42', '42')])
+def test_launch_arguments_get_their_type(name, text, value):
+    result = value_from_text(name, text)
+    assert result == value
+    assert type(result) is type(value)
+
+
+@pytest.mark.parametrize(('name', 'text'), [('num_threads', 'many'), ('confidence', '1'),
+                                            ('overlay_alpha', 'half')])
+def test_launch_arguments_of_a_wrong_type_are_named(name, text):
+    with pytest.raises(ConfigError, match=f"{name} is '{text}'"):
+        value_from_text(name, text)
+
+
+@pytest.mark.parametrize('variable', ['FASTDDS_BUILTIN_TRANSPORTS',
+                                      'FASTDDS_DEFAULT_PROFILES_FILE',
+                                      'FASTRTPS_DEFAULT_PROFILES_FILE'])
+def test_operators_transport_is_left_alone(variable):
+    assert large_image_environment({variable: 'mine'}) == {}
+
+
+def test_transport_profile_exists():
+    for distro, variable in (('humble', 'FASTRTPS_DEFAULT_PROFILES_FILE'),
+                             ('kilted', 'FASTDDS_DEFAULT_PROFILES_FILE')):
+        added = large_image_environment({'ROS_DISTRO': distro})
+        assert list(added) == [variable]
+        assert 'segment_size' in Path(added[variable]).read_text()
+
+
+def test_gaps_in_the_sequence_are_counted_and_restarts_are_not():
+    counts = FrameCounts()
+    for sequence in (5, 6, 9, 1, 2, None, 4):
+        counts.note_arrival(sequence)
+    assert counts.received == 7
+    assert counts.dropped[KEEP_LATEST] == 2 + 1
