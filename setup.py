@@ -13,9 +13,6 @@ setup(
     name=PACKAGE,
     version='0.1.0',
     description='ROS 2 semantic segmentation: camera image in, class mask and overlay out',
-    maintainer='The trt_segmentation authors',
-    maintainer_email='trt-segmentation@example.org',
-    license='Apache-2.0',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={PACKAGE: ['presets/*.yaml', 'demo/*.onnx', 'demo/*.yaml', 'ros/*.xml']},
     data_files=[
@@ -23,7 +20,7 @@ setup(
         (SHARE, ['package.xml']),
         (f'{SHARE}/launch', sorted(glob('launch/*.py'))),
         (f'{SHARE}/config', sorted(glob('config/*.*'))),
-        (f'{SHARE}/config/models', sorted(glob('config/models/*.yaml'))),
+        (f'{SHARE}/config/models', sorted(glob(f'{PACKAGE}/demo/*.yaml'))),
         (f'{SHARE}/models', sorted(glob(f'{PACKAGE}/demo/*.onnx'))),
     ],
     install_requires=['numpy', 'onnx>=1.12', 'opencv-python-headless', 'PyYAML', 'tqdm'],

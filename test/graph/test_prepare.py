@@ -110,7 +110,7 @@ def test_only_keeps_how_it_was_prepared(networks, plain_spec):
 
 def test_an_unknown_interpolation_is_refused(networks, plain_spec):
     spec = plain_spec(networks.pointwise(WEIGHTS, (8, 9)))
-    with pytest.raises(SegmentationError, match='cubic.*nearest.*bilinear'):
+    with pytest.raises(SegmentationError, match=r'cubic.*nearest.*bilinear'):
         prepare(spec, mask_interpolation='cubic')
 
 

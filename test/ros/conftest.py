@@ -75,7 +75,7 @@ class Bench:
                      'diagnostics_period:=0.1']
         for name, value in parameters.items():
             arguments += ['-p', f'{name}:={value}']
-        self._log = tempfile.TemporaryFile('w+')
+        self._log = tempfile.TemporaryFile('w+')  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'trt_segmentation.ros.node', *arguments], stderr=self._log)
 

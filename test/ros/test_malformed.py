@@ -13,8 +13,8 @@ from trt_segmentation.demo.scenes import render
 from trt_segmentation.segmenter import Segmenter
 
 MALFORMED = 500
-ENCODINGS = ['bgr8', 'rgb8', 'bgra8', 'mono8', 'mono16', '8UC3', 'bayer_rggb8', 'uyvy', 'yuv422_yuy2',
-             '16UC1', '32FC1', 'nv12', 'jpeg', '', 'BGR8', 'rgb8 ', '\u00e9']
+ENCODINGS = ['bgr8', 'rgb8', 'bgra8', 'mono8', 'mono16', '8UC3', 'bayer_rggb8', 'uyvy',
+             'yuv422_yuy2', '16UC1', '32FC1', 'nv12', 'jpeg', '', 'BGR8', 'rgb8 ', '\u00e9']
 SIZES = st.one_of(st.integers(0, 9), st.sampled_from([16, 33, 4096, 2**16, 2**31, 2**32 - 1]))
 
 malformed_images = st.builds(
