@@ -260,15 +260,24 @@ class Painter:
             alpha: float32 scalar, 0 (image) .. 1 (colour).
         """
         colours = self._op('Gather', self._narrowed(palette), classes, axis=0)
-        self._blend(image, source, self._grown(colours), alpha, output)
+        self._blend(image, source, self._grown(colours, colour=True), alpha, output)
 
     def _narrowed(self, x: str) -> str:
         return self._op.cast(x, self._dtype)
 
-    def _grown(self, x: str) -> str:
+    def _grown(self, x: str, colour: bool = False) -> str:
+        """Return [1, h, w], or colours [1, h, w, 3], at the source's size.
+
+        A gather copies whatever lies behind its axis in one piece. So the columns are gathered
+        with the height moved behind them: thousands of long pieces, not a million short ones.
+        """
         if self._nearest is None:
             return x
-        x = self._op('Gather', x, self._nearest.columns, axis=2)
+        height_last, height_first = ((0, 2, 3, 1), (0, 3, 1, 2)) if colour else \
+            ((0, 2, 1), (0, 2, 1))
+        x = self._op('Transpose', x, perm=height_last)
+        x = self._op('Gather', x, self._nearest.columns, axis=1)
+        x = self._op('Transpose', x, perm=height_first)
         return self._op('Gather', x, self._nearest.rows, axis=1)
 
     def _blend_float(self, image: str, source: str, colours: str, alpha: str,

@@ -1,0 +1,302 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The model config: what can be written, what is refused and in which words."""
+
+import json
+from dataclasses import fields
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from trt_segmentation.errors import ConfigError
+from trt_segmentation.model_config import (
+    COLOR_ORDERS,
+    KINDS,
+    LAYOUTS,
+    RESIZES,
+    ClassesConfig,
+    InputConfig,
+    ModelConfig,
+    OutputConfig,
+)
+from trt_segmentation.palette import Palette, preset_labels, preset_names
+
+FULL = """
+input:
+  color: bgr
+  scale: 0.5
+  mean: [1, 2.5, 3]
+  std: [4, 5, 6]
+  resize: letterbox
+  size: [480, 640]
+output:
+  name: scores
+  kind: sigmoid
+  layout: nhwc
+  threshold: 0.25
+classes:
+  labels: [road, "no", "1"]
+  colors: [[1, 2, 3], [4, 5, 6], [255, 0, 255]]
+  unlabelled: 0
+"""
+
+
+def read(text):
+    return ModelConfig.from_text(text, 'net.yaml')
+
+
+# What can be written -----------------------------------------------------------------------
+
+
+def test_every_key_is_read():
+    assert read(FULL) == ModelConfig(
+        InputConfig('bgr', 0.5, (1.0, 2.5, 3.0), (4.0, 5.0, 6.0), 'letterbox', (480, 640)),
+        OutputConfig('scores', 'sigmoid', 'nhwc', 0.25),
+        ClassesConfig(('road', 'no', '1'), ((1, 2, 3), (4, 5, 6), (255, 0, 255)), 0))
+
+
+@pytest.mark.parametrize('text', ['', '# nothing', '{}', 'input:', 'input: {}\nclasses:\noutput:',
+                                  'input: {color: null}'])
+def test_every_key_is_optional(text):
+    assert read(text) == ModelConfig()
+
+
+def test_a_file_is_read_like_text(tmp_path):
+    path = tmp_path / 'net.yaml'
+    path.write_text(FULL + '# é\n', encoding='utf-8')
+    assert ModelConfig.from_file(path) == ModelConfig.from_file(str(path)) == read(FULL)
+
+
+@pytest.mark.parametrize('name', preset_names())
+def test_presets(name):
+    classes = read(f'classes: {{preset: {name}}}').classes
+    assert classes.labels == preset_labels(name)
+    assert classes.colors == Palette.preset(name).colors
+
+
+def test_labels_and_colours_go_before_a_preset():
+    labels = [f'class {i}' for i in range(19)]
+    colors = [[i, i, i] for i in range(19)]
+    told = read(yaml.safe_dump({'classes': {'preset': 'cityscapes', 'labels': labels}})).classes
+    assert told.labels == tuple(labels)
+    assert told.colors == Palette.preset('cityscapes').colors
+    told = read(yaml.safe_dump({'classes': {'preset': 'cityscapes', 'colors': colors}})).classes
+    assert told.labels == preset_labels('cityscapes')
+    assert told.colors[18] == (18, 18, 18)
+
+
+# Round trip --------------------------------------------------------------------------------
+
+
+NUMBERS = st.floats(-1e6, 1e6)
+TRIPLES = st.tuples(NUMBERS, NUMBERS, NUMBERS)
+BYTES = st.integers(0, 255)
+INPUTS = st.builds(
+    InputConfig, color=st.none() | st.sampled_from(COLOR_ORDERS), scale=st.none() | NUMBERS,
+    mean=st.none() | TRIPLES, std=st.none() | TRIPLES.filter(all),
+    resize=st.none() | st.sampled_from(RESIZES),
+    size=st.none() | st.tuples(st.integers(1, 9999), st.integers(1, 9999)))
+OUTPUTS = st.builds(
+    OutputConfig, name=st.none() | st.text(), kind=st.none() | st.sampled_from(KINDS),
+    layout=st.none() | st.sampled_from(LAYOUTS), threshold=st.none() | st.floats(0, 1))
+
+
+@st.composite
+def classes_configs(draw):
+    labels = draw(st.none() | st.lists(st.text(), min_size=1, max_size=5, unique=True))
+    count = st.integers(1, 5) if labels is None else st.just(len(labels))
+    size = draw(count)
+    colors = draw(st.none() | st.lists(st.tuples(BYTES, BYTES, BYTES), min_size=size,
+                                       max_size=size))
+    return ClassesConfig(None if labels is None else tuple(labels),
+                         None if colors is None else tuple(colors), draw(st.none() | BYTES))
+
+
+CONFIGS = st.builds(ModelConfig, INPUTS, OUTPUTS, classes_configs())
+
+
+@given(config=CONFIGS)
+def test_what_is_written_reads_the_same(config):
+    assert read(config.to_text()) == config
+
+
+def test_what_is_not_told_is_not_written():
+    assert ModelConfig().to_text().strip() in ('', '{}')
+    assert ModelConfig(input=InputConfig(color='bgr')).to_text() == 'input: {color: bgr}\n'
+
+
+# Precedence --------------------------------------------------------------------------------
+
+
+@given(mine=CONFIGS, theirs=CONFIGS)
+def test_over_takes_what_is_open_from_the_other(mine, theirs):
+    merged = mine.over(theirs)
+    for section in fields(ModelConfig):
+        parts = [getattr(config, section.name) for config in (merged, mine, theirs)]
+        for key in fields(parts[0]):
+            result, own, other = (getattr(part, key.name) for part in parts)
+            assert result == (other if own is None else own)
+
+
+def test_over_keeps_falsy_values():
+    mine = ModelConfig(InputConfig(scale=0.0), OutputConfig(threshold=0.0, name=''),
+                       ClassesConfig(unlabelled=0))
+    theirs = ModelConfig(InputConfig(scale=2.0), OutputConfig(threshold=1.0, name='b'),
+                         ClassesConfig(unlabelled=9))
+    assert mine.over(theirs) == mine
+
+
+# What is refused ---------------------------------------------------------------------------
+
+
+REFUSED = [  # text, key and value that the message names
+    ('input: {color: gbr}', 'input.color', 'gbr'),
+    ('input: {color: [rgb]}', 'input.color', 'rgb'),
+    ('input: {scale: big}', 'input.scale', 'big'),
+    ('input: {scale: .nan}', 'input.scale', 'nan'),
+    ('input: {scale: -.inf}', 'input.scale', '-inf'),
+    ('input: {scale: true}', 'input.scale', 'True'),
+    (f'input: {{scale: {"9" * 400}}}', 'input.scale', '999'),
+    ('input: {mean: 1}', 'input.mean', '1'),
+    ('input: {mean: [1, 2]}', 'input.mean', '[1, 2]'),
+    ('input: {mean: [1, 2, null]}', 'input.mean', 'None'),
+    ('input: {mean: [1, 2, x]}', 'input.mean[2]', 'x'),
+    (f'input: {{mean: [1, {"9" * 400}, 2]}}', 'input.mean[1]', '999'),
+    ('input: {std: [1, 2, 3, 4]}', 'input.std', '[1, 2, 3, 4]'),
+    ('input: {std: [1, 0, 2]}', 'input.std', '[1.0, 0.0, 2.0]'),
+    ('input: {resize: crop}', 'input.resize', 'crop'),
+    ('input: {size: 512}', 'input.size', '512'),
+    ('input: {size: [512]}', 'input.size', '[512]'),
+    ('input: {size: [0, 512]}', 'input.size', '[0, 512]'),
+    ('input: {size: [-1, 512]}', 'input.size', '[-1, 512]'),
+    ('input: {size: [1.5, 512]}', 'input.size', '[1.5, 512]'),
+    ('input: {size: [true, 512]}', 'input.size', '[True, 512]'),
+    ('output: {name: 3}', 'output.name', '3'),
+    ('output: {kind: softmax}', 'output.kind', 'softmax'),
+    ('output: {layout: chw}', 'output.layout', 'chw'),
+    ('output: {threshold: 1.5}', 'output.threshold', '1.5'),
+    ('output: {threshold: -0.1}', 'output.threshold', '-0.1'),
+    ('output: {threshold: half}', 'output.threshold', 'half'),
+    ('classes: {labels: road}', 'classes.labels', 'road'),
+    ('classes: {labels: [road, no]}', 'classes.labels', 'False'),
+    ('classes: {labels: [a, b, a]}', 'classes.labels', 'a'),
+    ('classes: {labels: []}', 'classes.labels', '0 entries'),
+    (f'classes: {{labels: {[f"c{i}" for i in range(256)]}}}', 'classes.labels', '256 entries'),
+    ('classes: {colors: red}', 'classes.colors', 'red'),
+    ('classes: {colors: [red]}', 'classes.colors', 'red'),
+    ('classes: {colors: [[1, 2]]}', 'classes.colors', '[1, 2]'),
+    ('classes: {colors: [[1, 2, 256]]}', 'classes.colors', '[1, 2, 256]'),
+    ('classes: {colors: [[1, 2, -1]]}', 'classes.colors', '[1, 2, -1]'),
+    ('classes: {colors: [[1, 2, 0.5]]}', 'classes.colors', '[1, 2, 0.5]'),
+    ('classes: {colors: []}', 'classes.colors', '0 entries'),
+    (f'classes: {{colors: {[[0, 0, 0]] * 256}}}', 'classes.colors', '256 entries'),
+    ('classes: {unlabelled: 256}', 'classes.unlabelled', '256'),
+    ('classes: {unlabelled: -1}', 'classes.unlabelled', '-1'),
+    ('classes: {unlabelled: none}', 'classes.unlabelled', 'none'),
+    ('classes: {preset: imagenet}', 'classes.preset', 'imagenet'),
+    ('input: [color]', 'input', 'color'),
+    ('input: rgb', 'input', 'rgb'),
+    ('[input]', 'the config', 'input'),
+    ('input', 'the config', 'input'),
+    ('input: {colour: rgb}', 'input', 'colour'),
+    ('output: {Kind: ids}', 'output', 'Kind'),
+    ('classes: {names: [a]}', 'classes', 'names'),
+    ('inputs: {color: rgb}', 'the config', 'inputs'),
+    ('{1: 2}', 'the config', '1'),
+    ('input: {color: rgb', 'no valid YAML', 'line'),
+    ('a: b: c', 'no valid YAML', 'line'),
+]
+
+
+@pytest.mark.parametrize(('text', 'key', 'value'), REFUSED,
+                         ids=[f'{text[:40]}' for text, _, _ in REFUSED])
+def test_refusals_name_file_key_and_value(text, key, value):
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    message = str(caught.value)
+    assert message.startswith('net.yaml: ')
+    assert key in message
+    assert value in message.replace(key, '', 1)
+
+
+@pytest.mark.parametrize(('text', 'choices'), [
+    ('input: {color: x}', COLOR_ORDERS), ('input: {resize: x}', RESIZES),
+    ('output: {kind: x}', KINDS), ('output: {layout: x}', LAYOUTS),
+    ('classes: {preset: x}', preset_names()), ('x: 1', ('input', 'output', 'classes')),
+    ('input: {x: 1}', [f.name for f in fields(InputConfig)]),
+    ('output: {x: 1}', [f.name for f in fields(OutputConfig)]),
+    ('classes: {x: 1}', ('labels', 'colors', 'unlabelled', 'preset'))])
+def test_refusals_say_what_would_be_right(text, choices):
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert ', '.join(choices) in str(caught.value)
+
+
+def test_labels_and_colours_must_be_equally_many():
+    with pytest.raises(ConfigError, match=r'classes\.labels has 2 .* classes\.colors 1'):
+        read('classes: {labels: [a, b], colors: [[1, 2, 3]]}')
+    with pytest.raises(ConfigError, match=r'classes\.labels has 2 .* classes\.colors 19'):
+        read('classes: {labels: [a, b], preset: cityscapes}')
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r'nowhere\.yaml: cannot be read'):
+        ModelConfig.from_file(tmp_path / 'nowhere.yaml')
+    with pytest.raises(ConfigError, match='cannot be read'):
+        ModelConfig.from_file(tmp_path)
+    (tmp_path / 'latin.yaml').write_bytes(b'classes: {labels: [caf\xe9]}')
+    with pytest.raises(ConfigError, match=r'latin\.yaml: cannot be read'):
+        ModelConfig.from_file(tmp_path / 'latin.yaml')
+
+
+# Whatever is written, nothing but ConfigError ----------------------------------------------
+
+
+SCALARS = (st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+           | st.binary(max_size=3) | st.dates() | st.datetimes()
+           | st.sampled_from(['rgb', 'ids', 'none', 'stretch', 'cityscapes', 10 ** 400]))
+KEYS = st.sampled_from(['input', 'output', 'classes', 'preset', *(
+    f.name for section in (InputConfig, OutputConfig, ClassesConfig) for f in fields(section))])
+TREES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+        KEYS | st.integers() | st.text(max_size=3), inner, max_size=4), max_leaves=12)
+
+
+def assert_nothing_but_config_error(text):
+    try:
+        assert isinstance(read(text), ModelConfig)
+    except ConfigError as error:
+        assert str(error).startswith('net.yaml: ')
+
+
+@given(tree=TREES)
+def test_any_tree(tree):
+    assert_nothing_but_config_error(yaml.safe_dump(tree))
+
+
+@given(section=st.sampled_from(['input', 'output', 'classes']), key=KEYS, value=TREES)
+def test_any_value_of_any_key(section, key, value):
+    assert_nothing_but_config_error(yaml.safe_dump({section: {key: value}}))
+
+
+@given(text=st.text(alphabet='ab01-_:.,[]{}&*!?|>"\'#%@ \n\t\0\ud800é', max_size=30))
+@example(text='when: 2026-13-01')
+@example(text='a: 0x_')
+@example(text='a: ' + '9' * 5000)
+@example(text='!!int abc')
+@example(text='!!bool abc')
+@example(text='!!timestamp abc')
+@example(text='!!python/object:os.system {}')
+@example(text='&a [*a]')
+@example(text='input: &a {color: *a}')
+@example(text='? [a]\n: b')
+@example(text='[' * 5000)
+def test_any_text(text):
+    assert_nothing_but_config_error(text)
+
+
+@given(tree=TREES)
+def test_json_is_yaml_too(tree):
+    assert_nothing_but_config_error(json.dumps(tree, default=str))
