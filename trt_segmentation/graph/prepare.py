@@ -21,7 +21,7 @@ from fractions import Fraction
 import onnx
 from onnx import TensorProto, compose, helper
 
-from trt_segmentation.errors import ModelError
+from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.builder import GraphBuilder
 from trt_segmentation.graph.head import Window, add_head, add_letterbox_window
 from trt_segmentation.graph.resolve import ModelSpec
@@ -78,13 +78,17 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
 
     Raises:
         ModelError: an output is asked for that the network cannot give.
+        ConfigError: there is no such interpolation.
     """
     possible = available_outputs(spec)
     outputs = possible if outputs is None else outputs
     if impossible := [name for name in outputs if name not in possible]:
         raise ModelError(f'{spec.network.source}: cannot give {", ".join(impossible)}; a network '
                          f'whose output is {spec.kind} gives {", ".join(possible)}')
-    network = compose.add_prefix(spec.network.model, NETWORK_PREFIX)
+    if mask_interpolation not in MASK_INTERPOLATIONS:
+        raise ConfigError(f"mask_interpolation is '{mask_interpolation}'; it is one of "
+                          f'{", ".join(MASK_INTERPOLATIONS)}')
+    network = _prefixed(spec.network.model)
     head = GraphBuilder('head/', spec.network.opset)
     source = head.cast('image', TensorProto.FLOAT)
     window = None
@@ -140,8 +144,38 @@ def _letterbox_scale(spec: ModelSpec) -> tuple[Fraction, Fraction] | None:
     shape = next(info.shape for info in spec.network.outputs if info.name == scores.name)
     height, width = shape[scores.height_axis:scores.height_axis + 2] if shape else (None, None)
     if height is None or width is None:
-        return Fraction(1), Fraction(1)
+        return None
     return Fraction(height, spec.size[0]), Fraction(width, spec.size[1])
+
+
+def _prefixed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Put ``NETWORK_PREFIX`` before every name, so that none clashes with ours."""
+    prefixed = compose.add_prefix(model, NETWORK_PREFIX)
+    outer = {name for node in model.graph.node for name in node.output}
+    outer.update(value.name for value in (*model.graph.input, *model.graph.initializer))
+    for node in prefixed.graph.node:
+        _prefix_captured_names(node, outer)
+    return prefixed
+
+
+def _prefix_captured_names(node: onnx.NodeProto, outer: set[str]) -> None:
+    """Do what add_prefix leaves out: what the bodies of If, Loop and Scan read from outside."""
+    for attribute in node.attribute:
+        for body in (attribute.g, *attribute.graphs):
+            for inner in body.node:
+                inner.input[:] = [NETWORK_PREFIX + name if name in outer else name
+                                  for name in inner.input]
+                _prefix_captured_names(inner, outer)
+
+
+def _needed_nodes(nodes: list[onnx.NodeProto], outputs: tuple[str, ...]) -> list[onnx.NodeProto]:
+    """The nodes that the outputs depend on; runtimes compute the others, too."""
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    return kept[::-1]
 
 
 def _assemble(network: onnx.ModelProto, head: GraphBuilder, tail: GraphBuilder,
@@ -150,8 +184,11 @@ def _assemble(network: onnx.ModelProto, head: GraphBuilder, tail: GraphBuilder,
     graph.CopyFrom(network.graph)
     del graph.node[:], graph.input[:], graph.output[:]
     graph.name = 'prepared'
-    graph.node.extend([*head.nodes, *network.graph.node, *tail.nodes])
-    graph.initializer.extend([*head.constants, *tail.constants])
+    tail_nodes = _needed_nodes(tail.nodes, outputs)
+    used = {name for node in (*head.nodes, *tail_nodes) for name in node.input}
+    graph.node.extend([*head.nodes, *network.graph.node, *tail_nodes])
+    graph.initializer.extend(constant for constant in (*head.constants, *tail.constants)
+                             if constant.name in used)
     inputs = [name for name in _INPUTS if 'overlay' in outputs or name not in _OVERLAY_INPUTS]
     graph.input.extend(helper.make_tensor_value_info(name, *_INPUTS[name]) for name in inputs)
     graph.output.extend(helper.make_tensor_value_info(name, *_OUTPUTS[name]) for name in outputs)

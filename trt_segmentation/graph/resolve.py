@@ -253,7 +253,7 @@ def _resolve_scores(network: Network, output: TensorInfo, input_layout: str, con
     if shape is None:
         raise ModelError(f'{network.source}: the rank of output {output} is not known; '
                          'export the network with fixed shapes')
-    if shape[0] not in (None, 1):
+    if shape and shape[0] not in (None, 1):
         raise ModelError(f'{network.source}: output {output} has a batch of {shape[0]}, not 1')
     if len(shape) == 3 and output.dtype in _ID_TYPES:
         return Scores(output.name, 1, None, output.dtype)
@@ -326,6 +326,10 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
                 '1 channel, which makes 2 classes (background, foreground)'
             raise ConfigError(f'{network.source}: classes.{key} has {len(told)} entries, but '
                               f"output '{scores.name}' has {means}")
+
+    if labels is not None and colors is not None and len(labels) != len(colors):
+        raise ConfigError(f'{network.source}: classes.labels has {len(labels)} entries but '
+                          f'classes.colors {len(colors)}; give one colour a label')
 
     def default_labels() -> tuple[str, ...]:
         if count is None:

@@ -128,11 +128,11 @@ _DECISIONS: dict[str, Callable[[GraphBuilder, Scores, float], Decision]] = {
 
 
 def _decide_highest(op: GraphBuilder, scores: Scores, highest: str, confidence: str) -> Decision:
-    """Class of the highest score; none where a score is NaN or where every score is -inf."""
+    """Class of the highest score; none where the highest is infinite or one is NaN."""
     classes = op.cast(op('ArgMax', scores.name, axis=scores.axis, keepdims=0), TensorProto.INT32)
     # A sum carries every NaN, which a maximum need not.
     broken = op('IsNaN', op.reduce('ReduceSum', scores.name, scores.channel_axis))
-    nothing = op('Equal', highest, op.constant(np.float32(-math.inf)))
+    nothing = op('Equal', op('Abs', highest), op.constant(np.float32(math.inf)))
     return _without_class(op, Decision(classes, confidence), op('Or', broken, nothing))
 
 
@@ -194,21 +194,24 @@ def add_nearest_index(op: GraphBuilder, class_map: str, source: str, window: Win
         source: float32 [1, H, W, 3].
         window: where the source lies in the letterboxed network input; None where stretched.
         size: height and width of the network input; needed with ``window``.
-        scale: h and w over the network input's; needed with ``window``.
+        scale: h and w over the network input's; None where the graph leaves them open.
     """
     def along(axis: int, start: str, extent: str) -> str:
         pixels = op.size(source, axis + 1)
         index = op('Range', op.constant(np.int64(0)), op.squeeze(pixels, 0),
                    op.constant(np.int64(1)))
         centre = op('Add', op('Mul', index, op.ints(2)), op.ints(1))
-        if window is None or scale is None:
+        if size is None or window is None:
             numerator = op('Mul', centre, op.size(class_map, axis + 1))
             denominator = op('Mul', pixels, op.ints(2))
         else:
             offset = op('Mul', op('Mul', start, pixels), op.ints(2))
             numerator = op('Add', op('Mul', centre, extent), offset)
-            numerator = op('Mul', numerator, op.ints(scale[axis].numerator))
-            denominator = op('Mul', pixels, op.ints(2 * scale[axis].denominator))
+            # In lowest terms where they are known: TensorRT computes in 32 bits.
+            cells, of = (op.size(class_map, axis + 1), size[axis]) if scale is None else \
+                (op.ints(scale[axis].numerator), scale[axis].denominator)
+            numerator = op('Mul', numerator, cells)
+            denominator = op('Mul', pixels, op.ints(2 * of))
         return op.cast(op('Div', numerator, denominator), TensorProto.INT32)
 
     if window is None:
@@ -243,7 +246,8 @@ class Painter:
     def paint_confidence(self, confidence: str, output: str) -> None:
         """Add ``output``: float32 [1, h, w] of 0..1 as uint8 [1, H, W] of 0..255, rounded."""
         op = self._op
-        scaled = op('Mul', confidence, op.constant(np.float32(255)))
+        limits = (op.constant(np.float32(0)), op.constant(np.float32(1)))
+        scaled = op('Mul', op('Clip', confidence, *limits), op.constant(np.float32(255)))
         rounded = op('Floor', op('Add', scaled, op.constant(np.float32(0.5))))
         self._op('Cast', self._grown(self._narrowed(rounded)), to=TensorProto.UINT8,
                  output=output)
