@@ -56,11 +56,11 @@ def test_legend_lists_the_largest_first():
 
 
 def test_legend_names_the_classes():
-    one, other = (legend(np.full((4, 4), index, np.uint8), LABELS, Palette(((9, 9, 9),) * 3), 60)
-                  for index in (0, 1))
+    gray = Palette(((9, 9, 9),) * 3)
+    one, other = (legend(np.full((4, 4), index, np.uint8), LABELS, gray, 60) for index in (0, 1))
     np.testing.assert_array_equal(one[:, :36], other[:, :36])
     assert (text_of(one, 0) != text_of(other, 0)).any()
-    renamed = legend(np.full((4, 4), 1, np.uint8), ('a', 'red', 'b'), Palette(((9, 9, 9),) * 3), 60)
+    renamed = legend(np.full((4, 4), 1, np.uint8), ('a', 'red', 'b'), gray, 60)
     np.testing.assert_array_equal(renamed, one)
 
 

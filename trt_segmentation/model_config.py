@@ -111,7 +111,7 @@ class ModelConfig:
         """
         try:
             tree = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except Exception as error:  # PyYAML's constructors raise ValueError, KeyError and more
             place = ' '.join(str(error).split())
             raise ConfigError(f'{source}: is no valid YAML ({place})') from error
         try:
@@ -225,6 +225,9 @@ def _read_colors(value: Any) -> tuple[Colour, ...] | None:
         return None
     if not isinstance(value, list):
         raise ConfigError(f'classes.colors is {value!r}; it is a list of [red, green, blue]')
+    if not 0 < len(value) <= MAX_CLASSES:
+        raise ConfigError(f'classes.colors has {len(value)} entries; a mono8 mask holds 1 to '
+                          f'{MAX_CLASSES} classes')
     for color in value:
         if (not isinstance(color, list) or len(color) != 3
                 or not all(_is_int(c) and 0 <= c <= 255 for c in color)):
@@ -258,9 +261,13 @@ def _is_int(value: Any) -> bool:
 def _number(name: str, value: Any) -> float | None:
     if value is None:
         return None
-    if not (_is_int(value) or isinstance(value, float)) or not math.isfinite(value):
+    try:
+        number = float(value) if _is_int(value) or isinstance(value, float) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
         raise ConfigError(f'{name} is {value!r}; it is a finite number')
-    return float(value)
+    return number
 
 
 def _numbers(name: str, value: Any, count: int) -> tuple[float, ...] | None:

@@ -88,5 +88,5 @@ class Palette:
             uint8 [256, 3].
         """
         table = np.zeros((256, 3), np.uint8)
-        table[:len(self.colors)] = self.colors
+        table[:len(self.colors)] = np.reshape(self.colors, (-1, 3))
         return np.ascontiguousarray(table[:, ::-1] if order == 'bgr' else table)

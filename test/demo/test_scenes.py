@@ -25,7 +25,8 @@ def explained(image: np.ndarray, labels: np.ndarray) -> float:
     sums = np.stack([np.bincount(ids, channel, len(LABELS)) for channel in colours.T], 1)
     means = sums / np.maximum(count, 1)[:, None]
     overall = colours.mean(0)
-    return float((count[:, None] * (means - overall) ** 2).sum() / ((colours - overall) ** 2).sum())
+    between = (count[:, None] * (means - overall) ** 2).sum()
+    return float(between / ((colours - overall) ** 2).sum())
 
 
 def border_contrast(image: np.ndarray, inside: np.ndarray) -> np.ndarray:

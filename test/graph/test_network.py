@@ -18,7 +18,7 @@ from trt_segmentation.graph.network import (
 )
 from trt_segmentation.graph.prepare import prepare
 
-WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [.4, .4, .4]], np.float32)
+WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [.375, .375, .375]], np.float32)
 
 
 def saved(model, folder, name='net.onnx', **options):

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from trt_segmentation.errors import ModelError, SegmentationError
 from trt_segmentation.graph.prepare import available_outputs, prepare
 
-WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [.4, .4, .4]], np.float32)
+WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [.375, .375, .375]], np.float32)
 OPSETS = [11, 12, 13, 17, 18, 20, 'newest']
 ALL = ('mask', 'confidence', 'overlay')
 

@@ -1,0 +1,150 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Who may import what: the core stays light, ROS and the runtimes stay behind their doors."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import trt_segmentation
+
+PACKAGE = Path(trt_segmentation.__file__).parent
+ROS = {'rclpy', 'rcl_interfaces', 'builtin_interfaces', 'ament_index_python', 'launch',
+       'launch_ros', 'cv_bridge', 'message_filters', 'tf2_ros'}
+HEAVY = ('numpy', 'onnx', 'onnxruntime', 'cv2', 'rclpy', 'yaml', 'tensorrt', 'pycuda', 'torch')
+BLOCK = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        root = name.partition('.')[0]
+        if root in {blocked!r} or root.endswith('_msgs'):
+            raise ImportError(name + ' is blocked')
+
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def modules():
+    """Return every module's path under the package, by its path relative to it."""
+    return {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob('*.py'))}
+
+
+def dotted(relative):
+    """Return the name under which a module is imported."""
+    return 'trt_segmentation.' + relative.removesuffix('.py').replace('/', '.')
+
+
+def imported(tree, package=()):
+    """Return the dotted names that a module imports anywhere in its text."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = '.'.join([*package[:len(package) - node.level + 1]] * bool(node.level)
+                            + [node.module] * bool(node.module))
+            names.update(f'{base}.{alias.name}' for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                ('import_module', '__import__')) and isinstance(node.args[0], ast.Constant):
+            names.add(node.args[0].value)
+    return names
+
+
+def imports_of(relative):
+    tree = ast.parse(modules()[relative].read_text(encoding='utf-8'))
+    return imported(tree, dotted(relative).split('.')[:-1])
+
+
+def importers(is_meant, allowed=()):
+    """Return who imports a meant name, without those whose path begins with an allowed one."""
+    return {relative: sorted(filter(is_meant, imports_of(relative))) for relative in modules()
+            if not relative.startswith(tuple(allowed))
+            and any(map(is_meant, imports_of(relative)))}
+
+
+def root(name):
+    return name.partition('.')[0]
+
+
+def is_ros(name):
+    return root(name) in ROS or root(name).endswith(('_msgs', '_srvs'))
+
+
+def run_python(text):
+    """Run a program in a fresh interpreter; return what it printed."""
+    done = subprocess.run([sys.executable, '-c', text], capture_output=True, text=True,
+                          timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(('text', 'names'), [
+    ('import a.b, c', {'a.b', 'c'}), ('from a import b as d', {'a.b'}),
+    ('def f():\n    if 1:\n        import rclpy.node', {'rclpy.node'}),
+    ('from . import x', {'p.q.x'}), ('from .y import x', {'p.q.y.x'}),
+    ('from ..y import x', {'p.y.x'}), ('importlib.import_module("rclpy")', {'rclpy'}),
+    ('"import rclpy"', set())])
+def test_imports_are_found(text, names):
+    assert imported(ast.parse(text), ['p', 'q']) == names
+
+
+def test_all_modules_are_looked_at():
+    assert {'__init__.py', 'segmenter.py', 'ros/node.py', 'graph/tail.py', 'cli/demo.py',
+            'backends/onnxruntime.py'} <= set(modules())
+    assert any(is_ros(name) for name in imports_of('ros/node.py'))
+    assert 'onnxruntime' in imports_of('backends/onnxruntime.py')
+
+
+def test_only_ros_imports_ros():
+    assert importers(is_ros, ['ros/']) == {}
+
+
+def test_only_ros_and_the_demos_environment_import_our_ros():
+    found = importers(lambda name: name.startswith('trt_segmentation.ros'), ['ros/'])
+    allowed = found.pop('cli/demo.py', [])
+    assert found == {}
+    assert all(name.startswith('trt_segmentation.ros.transport.') for name in allowed)
+
+
+def test_only_its_backend_imports_tensorrt():
+    assert importers(lambda name: root(name) in ('tensorrt', 'pycuda'),
+                     ['backends/tensorrt']) == {}
+
+
+def test_only_its_backend_and_the_benchmark_import_onnxruntime():
+    assert importers(lambda name: root(name) == 'onnxruntime',
+                     ['backends/onnxruntime.py', 'cli/bench.py']) == {}
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    loaded = run_python('import trt_segmentation, sys; print(*sys.modules)')
+    assert 'trt_segmentation' in loaded
+    assert {root(name) for name in loaded} & set(HEAVY) == set()
+
+
+def test_importing_the_segmenter_opens_no_runtime():
+    loaded = run_python('import trt_segmentation.segmenter, sys; print(*sys.modules)')
+    assert 'numpy' in loaded
+    assert {root(name) for name in loaded} & {'onnxruntime', 'rclpy', 'tensorrt', 'cv2'} == set()
+
+
+def test_everything_but_ros_imports_without_ros_and_runtimes():
+    names = [dotted(relative) for relative in modules()
+             if not relative.startswith(('ros/', 'backends/tensorrt'))
+             and not relative.endswith('__init__.py')]
+    assert len(names) > 15
+    names.remove('trt_segmentation.backends.onnxruntime')
+    names.append('trt_segmentation.ros.transport')
+    blocked = ROS | {'tensorrt', 'pycuda', 'onnxruntime'}
+    run_python(BLOCK.format(blocked=blocked) + '\n'.join(f'import {name}' for name in names))
+
+
+def test_what_is_blocked_cannot_be_imported():
+    with pytest.raises(AssertionError, match='rclpy is blocked'):
+        run_python(BLOCK.format(blocked=ROS) + 'import rclpy')
+    with pytest.raises(AssertionError, match='sensor_msgs is blocked'):
+        run_python(BLOCK.format(blocked=ROS) + 'import sensor_msgs.msg')

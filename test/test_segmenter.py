@@ -1,0 +1,404 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The front door: files, images, arrays to write into, and what happens when something fails."""
+
+import sys
+import tracemalloc
+
+import numpy as np
+import onnx
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import helper
+
+from trt_segmentation.errors import BackendError, ConfigError, ImageError, ModelError
+from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.segmenter import Segmenter, demo_model, output_shape
+
+WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [.375, .375, .375]], np.float32)
+PIXELS = 'input: {color: bgr, scale: 1}'
+SIZE = 12, 16
+ALL = ('mask', 'confidence', 'overlay')
+
+
+@pytest.fixture(scope='session')
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp('networks')
+
+
+@pytest.fixture(scope='session')
+def opened(networks, folder):
+    """Opens models from files."""
+    def open_model(model, config=PIXELS, **options):
+        path = folder / 'net.onnx'
+        onnx.save(model, path)
+        config = ModelConfig.from_text(config, 'net.yaml')
+        return Segmenter.open(path, config=config, num_threads=1, **options)
+
+    return open_model
+
+
+@pytest.fixture
+def segmenter(networks, opened):
+    """One whose network is 12x16 and sees the pixels as they are."""
+    return opened(networks.pointwise(WEIGHTS, SIZE))
+
+
+@pytest.fixture(scope='session')
+def free_segmenter(networks, opened):
+    """One that takes images at their own size."""
+    return opened(networks.pointwise(WEIGHTS, (None, None)),
+                  'input: {color: bgr, scale: 1, resize: none}')
+
+
+@pytest.fixture(scope='session')
+def ids_segmenter(networks, opened):
+    return opened(networks.fixed(np.ones((1, 4, 5), np.int64)))
+
+
+def classes_of(image):
+    return (image.astype(np.float32) @ WEIGHTS.T).argmax(axis=2).astype(np.uint8)
+
+
+def buffers(size, outputs=ALL):
+    return {name: np.full(output_shape(name, size), 77, np.uint8) for name in outputs}
+
+
+# Images ------------------------------------------------------------------------------------
+
+
+@given(sizes=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=6),
+       outputs=st.sampled_from([('mask',), ALL, ('overlay', 'mask')]))
+def test_many_sizes_in_turn_and_back(networks, free_segmenter, sizes, outputs):
+    for index, size in enumerate([*sizes, *sizes[::-1]]):
+        image = networks.random_image(*size, index)
+        result = free_segmenter.infer(image, outputs=outputs)
+        np.testing.assert_array_equal(result.mask, classes_of(image))
+        assert result.arrays.keys() == set(outputs)
+        for name in outputs:
+            assert result.arrays[name].shape == output_shape(name, size)
+            assert result.arrays[name].dtype == np.uint8
+
+
+def test_bgr_and_rgb_give_the_same(networks, segmenter):
+    for seed in range(3):  # in turn, so that each follows the other
+        image = networks.random_image(20, 30, seed)
+        bgr = segmenter.infer(image, outputs=ALL).copy()
+        rgb = segmenter.infer(image[..., ::-1], color='rgb', outputs=ALL)
+        np.testing.assert_array_equal(rgb.mask, bgr.mask)
+        np.testing.assert_array_equal(rgb.confidence, bgr.confidence)
+        np.testing.assert_array_equal(rgb.overlay, bgr.overlay[..., ::-1])
+
+
+@pytest.mark.parametrize('color', ['rgb', 'bgr'])
+def test_the_networks_colours_may_be_either(networks, opened, color):
+    segmenter = opened(networks.pointwise(WEIGHTS, SIZE), f'input: {{color: {color}, scale: 1}}')
+    image = networks.random_image(*SIZE)
+    for order in ('bgr', 'rgb', 'bgr'):
+        seen = image if order == color else image[..., ::-1]
+        np.testing.assert_array_equal(segmenter.infer(image, color=order).mask, classes_of(seen))
+
+
+@pytest.mark.parametrize('view', [
+    lambda image: image[::2, ::3], lambda image: image[::-1], lambda image: image[:, :, ::-1],
+    lambda image: image.transpose(1, 0, 2), lambda image: image[3:9, 5:6],
+    np.asfortranarray, lambda image: np.broadcast_to(image[:1, :1], (5, 4, 3))],
+    ids=['strided', 'upside down', 'channels swapped', 'transposed', 'cut out', 'Fortran',
+         'repeated'])
+def test_non_contiguous_images(networks, free_segmenter, view):
+    image = view(networks.random_image(20, 30))
+    np.testing.assert_array_equal(free_segmenter.infer(image).mask, classes_of(image))
+
+
+def test_the_image_is_left_alone(networks, segmenter):
+    image = networks.random_image(20, 30)
+    image.setflags(write=False)
+    before = image.copy()
+    segmenter.infer(image, outputs=ALL)
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize(('image', 'found'), [
+    (np.zeros((4, 5, 3), np.float32), r'float32 \[4, 5, 3\]'),
+    (np.zeros((4, 5, 3), np.int8), r'int8 \[4, 5, 3\]'),
+    (np.zeros((4, 5), np.uint8), r'uint8 \[4, 5\]'),
+    (np.zeros((1, 4, 5, 3), np.uint8), r'uint8 \[1, 4, 5, 3\]'),
+    (np.zeros((4, 5, 1), np.uint8), r'uint8 \[4, 5, 1\]'),
+    (np.zeros((4, 5, 4), np.uint8), r'uint8 \[4, 5, 4\]'),
+    (np.zeros((3, 4, 5), np.uint8), r'uint8 \[3, 4, 5\]'),
+    (np.zeros((0, 5, 3), np.uint8), r'uint8 \[0, 5, 3\]'),
+    (np.zeros((4, 0, 3), np.uint8), r'uint8 \[4, 0, 3\]'),
+    ([[[1, 2, 3]]], 'list'), (None, 'NoneType'), ('street.jpg', 'str')])
+def test_bad_images_are_refused(networks, free_segmenter, image, found):
+    with pytest.raises(ImageError, match=f'the image is {found}; uint8 .* is needed'):
+        free_segmenter.infer(image)
+    good = networks.random_image(6, 7)
+    np.testing.assert_array_equal(free_segmenter.infer(good).mask, classes_of(good))
+
+
+@pytest.mark.parametrize('color', ['', 'BGR', 'gray', 'rgba'])
+def test_unknown_colour_orders_are_refused(networks, free_segmenter, color):
+    with pytest.raises(ImageError, match=f"color is '{color}'; it is one of rgb, bgr"):
+        free_segmenter.infer(networks.random_image(6, 7), color=color)
+
+
+# Outputs -----------------------------------------------------------------------------------
+
+
+def test_arrays_belong_to_the_segmenter(networks, segmenter):
+    first, second = (networks.random_image(*SIZE, seed) for seed in range(2))
+    result = segmenter.infer(first, outputs=ALL)
+    kept = result.copy()
+    again = segmenter.infer(second, outputs=ALL)
+    for name in ALL:
+        assert again.arrays[name] is result.arrays[name]
+        assert not np.shares_memory(kept.arrays[name], again.arrays[name])
+    np.testing.assert_array_equal(kept.mask, classes_of(first))
+    np.testing.assert_array_equal(result.mask, classes_of(second))
+
+
+@pytest.mark.parametrize('outputs', [('mask',), ('confidence',), ('overlay',), ('overlay', 'mask'),
+                                     ALL])
+def test_only_what_was_asked_for_is_there(networks, segmenter, outputs):
+    image = networks.random_image(20, 30)
+    everything = segmenter.infer(image, outputs=ALL).copy()
+    result = segmenter.infer(image, outputs=outputs, out=buffers((20, 30)))
+    for name in ALL:
+        if name in outputs:
+            np.testing.assert_array_equal(getattr(result, name), getattr(everything, name))
+        else:
+            with pytest.raises(ImageError, match=f'{name} was not asked for'):
+                getattr(result, name)
+
+
+def test_results_are_written_into_the_arrays_given(networks, segmenter):
+    image = networks.random_image(*SIZE)
+    wanted = segmenter.infer(image, outputs=ALL).copy()
+    out = buffers(SIZE)
+    result = segmenter.infer(image, outputs=ALL, out=out)
+    for name in ALL:
+        assert result.arrays[name] is out[name]
+        np.testing.assert_array_equal(out[name], wanted.arrays[name])
+
+
+def test_arrays_given_may_change_from_image_to_image(networks, segmenter):
+    images = [networks.random_image(*SIZE, seed) for seed in range(4)]
+    row = np.full((4, *SIZE), 77, np.uint8)
+    for image, mask in zip(images, row, strict=True):
+        segmenter.infer(image, out={'mask': mask})
+    own = segmenter.infer(images[0]).mask
+    assert not np.shares_memory(own, row)
+    np.testing.assert_array_equal(row, [classes_of(image) for image in images])
+
+
+def not_writeable(array):
+    array.setflags(write=False)
+    return array
+
+
+@pytest.mark.parametrize('name', ALL)
+@pytest.mark.parametrize('spoil', [
+    lambda array: None, lambda array: array[1:], lambda array: array[None],
+    lambda array: array.astype(np.int8), lambda array: array.astype(np.float32),
+    lambda array: np.repeat(array, 2, axis=1)[:, ::2], np.asfortranarray, not_writeable,
+    lambda array: array.tolist()],
+    ids=['missing', 'smaller', 'batch', 'int8', 'float32', 'strided', 'Fortran', 'read-only',
+         'list'])
+def test_wrong_arrays_are_refused(networks, segmenter, name, spoil):
+    image = networks.random_image(*SIZE)
+    out = buffers(SIZE)
+    out[name] = spoil(out[name])
+    if out[name] is None:
+        del out[name]
+    with pytest.raises(ImageError, match=rf"out\['{name}'\] is .*; a writable, C-contiguous "):
+        segmenter.infer(image, outputs=ALL, out=out)
+    assert all((np.asarray(array) == 77).all() for array in out.values())
+    np.testing.assert_array_equal(segmenter.infer(image).mask, classes_of(image))
+
+
+@pytest.mark.parametrize('name', ['confidence', 'depth'])
+def test_outputs_that_the_network_has_not_are_refused(networks, ids_segmenter, name):
+    assert ids_segmenter.available_outputs == ('mask', 'overlay')
+    image = networks.random_image(4, 5)
+    with pytest.raises(ModelError, match=f'cannot give {name}'):
+        ids_segmenter.infer(image, outputs=('mask', name))
+    assert (ids_segmenter.infer(image).mask == 1).all()
+
+
+def test_overlay_alpha_may_change_between_images(networks, segmenter):
+    image = networks.random_image(*SIZE)
+    assert segmenter.overlay_alpha == 0.5
+    colors = segmenter.spec.palette.table('bgr')[classes_of(image)].astype(float)
+    for alpha in (0.5, 0, 1, 0.25, np.float32(0.75)):
+        segmenter.overlay_alpha = alpha
+        assert segmenter.overlay_alpha == alpha
+        overlay = segmenter.infer(image, outputs=('overlay',)).overlay
+        assert np.abs(overlay - (image + alpha * (colors - image))).max() <= 1
+
+
+@pytest.mark.parametrize('alpha', [-0.01, 1.01, float('nan'), float('inf')])
+def test_overlay_alpha_beyond_its_range_is_refused(segmenter, alpha):
+    with pytest.raises(ConfigError, match=f'overlay_alpha is {alpha}; .*0 to 1'):
+        segmenter.overlay_alpha = alpha
+    assert segmenter.overlay_alpha == 0.5
+
+
+# Long runs and failures --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('given_arrays', [False, True])
+def test_memory_stays_flat(networks, segmenter, given_arrays):
+    size = 96, 128
+    image = networks.random_image(*size)
+    out = buffers(size) if given_arrays else None
+
+    def run(frames):
+        for frame in range(frames):
+            segmenter.infer(image, color=('bgr', 'rgb')[frame % 2], outputs=ALL, out=out)
+
+    run(100)
+    tracemalloc.start()
+    try:
+        run(50)
+        resident, traced = psutil.Process().memory_info().rss, tracemalloc.get_traced_memory()[0]
+        run(500)
+        more_resident = psutil.Process().memory_info().rss - resident
+        more_traced = tracemalloc.get_traced_memory()[0] - traced
+    finally:
+        tracemalloc.stop()
+    assert more_traced < 50_000  # 500 arrays' headers alone are more
+    assert more_resident < 4_000_000  # 500 masks are 6 MB, 500 images 18 MB
+
+
+@pytest.fixture(scope='session')
+def picky_segmenter(networks, opened):
+    """One that says it takes any size, but whose network can reshape 6x7 only."""
+    model = networks.pointwise(WEIGHTS, (None, None), names=('pixels', 'conv'))
+    model.graph.node.append(helper.make_node('Reshape', ['conv', 'shape'], ['scores']))
+    model.graph.initializer.append(helper.make_tensor('shape', 7, [4], [1, 4, 6, 7]))
+    model.graph.output[0].CopyFrom(networks.tensor('scores', [1, 4, 'h', 'w']))
+    return opened(model, 'input: {color: bgr, scale: 1, resize: none}\noutput: {kind: logits}')
+
+
+@pytest.mark.parametrize('outputs', [('mask',), ALL])
+def test_a_network_that_fails_can_be_used_again(networks, picky_segmenter, outputs):
+    good, bad = networks.random_image(6, 7), networks.random_image(9, 11)
+    for _ in range(3):
+        result = picky_segmenter.infer(good, outputs=outputs)
+        np.testing.assert_array_equal(result.mask, classes_of(good))
+        with pytest.raises(BackendError, match='11x9 image'):
+            picky_segmenter.infer(bad, outputs=outputs)
+        with pytest.raises(BackendError, match='11x9 image'):
+            picky_segmenter.infer(bad, outputs=outputs)
+
+
+def test_a_failure_leaves_arrays_of_the_next_size_whole(networks, picky_segmenter):
+    out = buffers((6, 7))
+    with pytest.raises(BackendError):
+        picky_segmenter.infer(networks.random_image(3, 2))
+    good = networks.random_image(6, 7)
+    picky_segmenter.infer(good, outputs=ALL, out=out)
+    np.testing.assert_array_equal(out['mask'], classes_of(good))
+
+
+# Opening -----------------------------------------------------------------------------------
+
+
+def test_the_embedded_network_is_the_default():
+    segmenter = Segmenter.open(num_threads=1)
+    assert segmenter.spec.network.source == str(demo_model())
+    assert segmenter.spec.assumed == ()
+    assert segmenter.available_outputs == ALL
+    mask = segmenter.infer(np.zeros((48, 64, 3), np.uint8)).mask
+    assert mask.max() < len(segmenter.spec.labels)
+
+
+@pytest.mark.parametrize('kind', ['file', 'path', 'config', 'metadata'])
+def test_a_config_comes_from_anywhere(networks, folder, kind):
+    model = networks.pointwise(WEIGHTS, SIZE, metadata=PIXELS if kind == 'metadata' else None)
+    onnx.save(model, folder / 'net.onnx')
+    (folder / 'net.yaml').write_text(PIXELS)
+    config = {'file': str(folder / 'net.yaml'), 'path': folder / 'net.yaml',
+              'config': ModelConfig.from_text(PIXELS, ''), 'metadata': None}[kind]
+    image = networks.random_image(*SIZE)
+    segmenter = Segmenter.open(str(folder / 'net.onnx'), config=config, num_threads=1)
+    np.testing.assert_array_equal(segmenter.infer(image).mask, classes_of(image))
+
+
+@pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
+def test_mask_interpolation(networks, opened, interpolation):
+    scores = networks.random_scores(4, 5, 6)
+    segmenter = opened(networks.fixed(scores), 'output: {kind: logits}',
+                       mask_interpolation=interpolation)
+    mask = segmenter.infer(networks.random_image(23, 37)).mask
+    nearest = networks.grown(scores[0].argmax(axis=0), (23, 37))
+    grown = networks.resized(scores[0].transpose(1, 2, 0), (23, 37)).argmax(axis=2)
+    wanted, other = (nearest, grown) if interpolation == 'nearest' else (grown, nearest)
+    assert (mask == wanted).mean() > 0.99 > (mask == other).mean()
+
+
+@pytest.mark.parametrize(('options', 'said'), [
+    ({'backend': 'openvino'}, ['openvino', 'auto, tensorrt, onnxruntime']),
+    ({'backend': ''}, ["backend ''", 'auto, tensorrt, onnxruntime']),
+    ({'precision': 'fp64'}, ['fp64', 'fp32, fp16, int8'])])
+def test_unknown_options_are_refused(networks, opened, options, said):
+    with pytest.raises(BackendError) as caught:
+        opened(networks.pointwise(WEIGHTS, SIZE), **options)
+    assert all(words in str(caught.value) for words in said)
+
+
+def test_tensorrt_is_refused_where_it_is_missing(networks, opened, monkeypatch):
+    for name in ('tensorrt', 'pycuda', 'pycuda.driver'):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(BackendError, match='tensorrt'):
+        opened(networks.pointwise(WEIGHTS, SIZE), backend='tensorrt')
+
+
+def test_contradictions_come_through(networks, opened):
+    with pytest.raises(ConfigError, match=r'net\.onnx: classes\.labels has 1'):
+        opened(networks.pointwise(WEIGHTS, SIZE), 'classes: {labels: [a]}')
+
+
+def bad_files(networks):
+    """Return bytes of files that are no segmentation network, by what is wrong with them."""
+    good = networks.pointwise(WEIGHTS, SIZE)
+    two_inputs = networks.pointwise(WEIGHTS, SIZE)
+    two_inputs.graph.input.append(networks.tensor('depth', [1, 1, *SIZE]))
+    batch = networks.onnx_model([], [networks.tensor('x', [4, 3, 12, 16])],
+                                [networks.tensor('x', [4, 3, 12, 16])])
+    no_outputs = networks.pointwise(WEIGHTS, SIZE)
+    del no_outputs.graph.output[:]
+    models = {'two inputs': two_inputs, 'batch of 4': batch, 'no outputs': no_outputs,
+              '256 classes': networks.pointwise(np.ones((256, 3)), SIZE)}
+    return {**{name: model.SerializeToString() for name, model in models.items()},
+            'text': b'hello', 'empty': b'', 'truncated': good.SerializeToString()[:100]}
+
+
+@pytest.mark.parametrize(('name', 'fact', 'fix'), [
+    ('two inputs', 'has 2', 'one image input is needed'),
+    ('batch of 4', 'batches of 4', 'export it with a batch of 1'),
+    ('no outputs', 'has no output', 'export the network'),
+    ('256 classes', 'has 256 classes', 'at most 255'),
+    ('text', 'no valid ONNX', 'export it again'), ('empty', 'no valid ONNX', 'export it again'),
+    ('truncated', 'no valid ONNX', 'export it again')])
+def test_bad_files_are_refused(networks, folder, name, fact, fix):
+    path = folder / f'{name}.onnx'
+    path.write_bytes(bad_files(networks)[name])
+    with pytest.raises(ModelError) as caught:
+        Segmenter.open(path)
+    message = str(caught.value)
+    assert message.startswith(f'{path}: ')
+    assert fact in message
+    assert fix in message
+
+
+def test_a_missing_file_is_refused(folder):
+    with pytest.raises(ModelError, match=r'nowhere\.onnx: there is no such file'):
+        Segmenter.open(folder / 'nowhere.onnx')
+
+
+def test_engines_are_refused(folder):
+    with pytest.raises(ModelError, match=r'net\.engine: an \.onnx file is needed; .*no engines'):
+        Segmenter.open(folder / 'net.engine')
