@@ -24,6 +24,7 @@ setup(
         (f'{SHARE}/models', sorted(glob(f'{PACKAGE}/demo/*.onnx'))),
     ],
     install_requires=['numpy', 'onnx>=1.12', 'opencv-python-headless', 'PyYAML', 'tqdm'],
+    include_package_data=False,
     zip_safe=False,
     entry_points={
         'console_scripts': [
