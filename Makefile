@@ -7,6 +7,8 @@
 
 PYTHON ?= python3
 VENV := .venv
+# pip repeats every note of the build backend otherwise.
+export PYTHONWARNINGS ?= ignore
 BIN := $(VENV)/bin
 ROS_EXTRA := $(shell $(PYTHON) -c 'import rclpy' 2>/dev/null || echo ,ros)
 DEMO_OPTIONS := $(if $(IMAGE),--image '$(IMAGE)') $(if $(MODEL),--model '$(MODEL)') \

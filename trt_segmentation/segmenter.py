@@ -190,17 +190,22 @@ def _check_image(image: np.ndarray, color: str) -> None:
         raise ImageError(f"color is '{color}'; it is one of {', '.join(COLOR_ORDERS)}")
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 \
             or image.shape[2] != 3 or 0 in image.shape:
-        found = f'{image.dtype} {list(image.shape)}' if isinstance(image, np.ndarray) \
-            else type(image).__name__
-        raise ImageError(f'the image is {found}; uint8 [height, width, 3] is needed')
+        raise ImageError(f'the image is {_described(image)}; uint8 [height, width, 3] is needed')
+
+
+def _described(value: object) -> str:
+    if value is None:
+        return 'missing'
+    return f'{value.dtype} {list(value.shape)}' if isinstance(value, np.ndarray) \
+        else f'a {type(value).__name__}'
 
 
 def _check_out(out: Mapping[str, np.ndarray], size: tuple[int, int],
                outputs: tuple[str, ...]) -> None:
     for name in outputs:
         array, shape = out.get(name), output_shape(name, size)
-        if array is None or array.shape != shape or array.dtype != np.uint8 \
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.uint8 \
                 or not array.flags.c_contiguous or not array.flags.writeable:
-            found = 'missing' if array is None else f'{array.dtype} {list(array.shape)}'
+            found = _described(array)
             raise ImageError(f"out['{name}'] is {found}; a writable, C-contiguous uint8 "
                              f'{list(shape)} is needed')

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from trt_segmentation.errors import ModelError, SegmentationError
 from trt_segmentation.graph.prepare import available_outputs, prepare
@@ -270,6 +270,24 @@ def test_branches_see_the_names_around_them(networks, plain_spec, opset):
         image = networks.random_image(6, 7) % brightest
         image[0, 0] = brightest
         np.testing.assert_array_equal(runner(image)['mask'], classes_of(image, kernels[name]))
+
+
+def test_branches_see_the_constants_of_the_branch_around_them(networks, plain_spec):
+    convolution = helper.make_node('Conv', ['pixels', 'kernel'], ['x'], kernel_shape=[1, 1])
+    inner = helper.make_node('If', ['bright'], ['y'],
+                             then_branch=branch('then', [convolution], 'x'),
+                             else_branch=branch('else', [convolution], 'x'))
+    bodies = {name: branch(name, [inner], 'y') for name in ('then_branch', 'else_branch')}
+    for body in bodies.values():
+        body.initializer.append(numpy_helper.from_array(WEIGHTS[:, :, None, None], 'kernel'))
+    nodes = [helper.make_node('ReduceMax', ['pixels'], ['brightest'], keepdims=0),
+             helper.make_node('Cast', ['brightest'], ['bright'], to=TensorProto.BOOL),
+             helper.make_node('If', ['bright'], ['scores'], **bodies)]
+    model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 3, 6, 7])],
+                                [networks.tensor('scores', [1, 4, 6, 7])])
+    image = networks.random_image(6, 7)
+    np.testing.assert_array_equal(
+        networks.Runner(prepare(plain_spec(model), ('mask',)))(image)['mask'], classes_of(image))
 
 
 def test_functions_of_the_network(networks, plain_spec):

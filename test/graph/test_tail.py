@@ -206,6 +206,19 @@ def test_all_minus_infinity_is_no_class(decide, kind):
     assert result['confidence'][0, 0] == 0
 
 
+@pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
+@pytest.mark.parametrize('source', [(6, 5), (3, 3), (12, 10), (13, 11)])
+def test_a_class_ruled_out_by_minus_infinity_is_like_none(networks, source, interpolation):
+    scores = networks.random_scores(4, 6, 5)
+    masks = []
+    for ruled_out in (-np.inf, -1e6):
+        scores[:, 2] = ruled_out
+        spec = networks.spec_of(networks.fixed(scores), output={'kind': 'logits'})
+        runner = networks.Runner(prepare(spec, ('mask',), mask_interpolation=interpolation))
+        masks.append(runner(networks.random_image(*source))['mask'])
+    np.testing.assert_array_equal(*masks)
+
+
 @pytest.mark.parametrize('channel', [1, 2])
 def test_infinity_is_never_class_0(decide, channel):
     scores = np.array([9, -1, 3], np.float32).reshape(1, 3, 1, 1)

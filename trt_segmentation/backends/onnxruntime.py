@@ -57,11 +57,11 @@ class OnnxRuntimeSession:
                            _PRECISIONS.get(dtype_name(network.inputs[0].dtype), 'fp32'))
 
     def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
+        self._session = self._session_for(outputs)
         shapes = {'mask': (1, height, width), 'confidence': (1, height, width),
                   'overlay': (1, height, width, 3)}
         self._image_shape = (1, height, width, 3)
         self._shapes = {name: shapes[name] for name in outputs}
-        self._session = self._session_for(outputs)
         self._binding = self._session.io_binding()
         for value in self._session.get_inputs():
             if value.name != 'image':
