@@ -194,10 +194,8 @@ def _check_image(image: np.ndarray, color: str) -> None:
 
 
 def _described(value: object) -> str:
-    if value is None:
-        return 'missing'
     return f'{value.dtype} {list(value.shape)}' if isinstance(value, np.ndarray) \
-        else f'a {type(value).__name__}'
+        else type(value).__name__
 
 
 def _check_out(out: Mapping[str, np.ndarray], size: tuple[int, int],
@@ -206,6 +204,6 @@ def _check_out(out: Mapping[str, np.ndarray], size: tuple[int, int],
         array, shape = out.get(name), output_shape(name, size)
         if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.uint8 \
                 or not array.flags.c_contiguous or not array.flags.writeable:
-            found = _described(array)
+            found = _described(array) if name in out else 'missing'
             raise ImageError(f"out['{name}'] is {found}; a writable, C-contiguous uint8 "
                              f'{list(shape)} is needed')

@@ -162,10 +162,13 @@ def _prefix_captured_names(node: onnx.NodeProto, outer: set[str]) -> None:
     """Do what add_prefix leaves out: what the bodies of If, Loop and Scan read from outside."""
     for attribute in node.attribute:
         for body in (attribute.g, *attribute.graphs):
+            own = {name for inner in body.node for name in inner.output}
+            own.update(value.name for value in (*body.input, *body.initializer))
+            known = outer | {name.removeprefix(NETWORK_PREFIX) for name in own}
             for inner in body.node:
-                inner.input[:] = [NETWORK_PREFIX + name if name in outer else name
+                inner.input[:] = [NETWORK_PREFIX + name if name in known else name
                                   for name in inner.input]
-                _prefix_captured_names(inner, outer)
+                _prefix_captured_names(inner, known)
 
 
 def _needed_nodes(nodes: list[onnx.NodeProto], outputs: tuple[str, ...]) -> list[onnx.NodeProto]:

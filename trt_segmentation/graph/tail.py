@@ -15,6 +15,13 @@ from trt_segmentation.graph.head import Window
 from trt_segmentation.model_config import UNLABELLED
 
 
+_EXCLUDED_SCORE = np.finfo(np.float32).min
+"""What minus infinity becomes where scores are interpolated."""
+
+_LOWEST_SCORE = np.float32(-1e37)
+"""Where even the highest score of a pixel is below, every class is excluded there."""
+
+
 @dataclass(frozen=True)
 class Decision:
     """What was decided for every pixel of a class map.
@@ -132,7 +139,9 @@ def _decide_highest(op: GraphBuilder, scores: Scores, highest: str, confidence: 
     classes = op.cast(op('ArgMax', scores.name, axis=scores.axis, keepdims=0), TensorProto.INT32)
     # A sum carries every NaN, which a maximum need not.
     broken = op('IsNaN', op.reduce('ReduceSum', scores.name, scores.channel_axis))
-    nothing = op('Equal', op('Abs', highest), op.constant(np.float32(math.inf)))
+    infinite = op('Equal', highest, op.constant(np.float32(math.inf)))
+    excluded = op('Less', highest, op.constant(_LOWEST_SCORE))
+    nothing = op('Or', infinite, excluded)
     return _without_class(op, Decision(classes, confidence), op('Or', broken, nothing))
 
 
@@ -162,7 +171,9 @@ def add_resized_scores(op: GraphBuilder, scores: Scores, source: str, window: Wi
         extents = (channels, height, width) if scores.axis == 1 else (height, width, channels)
         return op('Concat', op.ints(1), *extents, axis=0)
 
-    x = scores.name
+    # Minus infinity rules a class out; times an interpolation weight of 0 it would be NaN.
+    excluded = op('Equal', scores.name, op.constant(np.float32(-math.inf)))
+    x = op('Where', excluded, op.constant(_EXCLUDED_SCORE), scores.name)
     if window is not None and size is not None:
         x = op.resize_linear(x, sizes(op.ints(size[0]), op.ints(size[1])))
         starts = op('Concat', window.top, window.left, axis=0)

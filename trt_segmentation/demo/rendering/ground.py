@@ -33,7 +33,8 @@ metres that a pixel may cover before the texture fades."""
 def draw_ground(canvas: Canvas, things: Sequence[Thing]) -> None:
     """Paint all below the horizon, with the shadows of the things that stand on it."""
     rows = canvas.view.ground_rows
-    canvas.image[rows] = np.rint(canvas.world.grass)
+    corner = (canvas.view.width, canvas.view.height)
+    cv2.rectangle(canvas.image, (0, rows.start), corner, canvas.world.grass.tolist(), cv2.FILLED)
     canvas.labels[rows] = VEGETATION
     _draw_road(canvas)
     _draw_markings(canvas)
@@ -112,15 +113,16 @@ def _ground_light(canvas: Canvas) -> np.ndarray:
     """Return the gain of each ground pixel, float32 [R, W]: shadows times surface texture."""
     view, rows = canvas.view, canvas.view.ground_rows
     covered = view.position[2] / view.ground_slope**2 / view.focal[1]
-    texture = np.float32(0)
-    for exponent, key, scale, size in (_FINE, _BROAD):
+
+    def texture(exponent: float, key: int, scale: float, size: float) -> np.ndarray:
         noise = plane_noise(view, 0.0, scale, rows, exponent, key).astype(np.float32) - NOISE_MEAN
-        texture = texture + noise * np.clip(size / covered, 0, 1)[:, None].astype(np.float32)
+        return noise * np.clip(size / covered, 0, 1)[:, None].astype(np.float32)
+
     amount = np.full(256, 10, np.uint8)
     amount[VEGETATION] = 34
     depth = cv2.LUT(canvas.labels[rows], amount).astype(np.float32) / (NOISE_STD * NOISE_MEAN)
     shade = cv2.blur(canvas.shade[rows], (5, 5)).astype(np.float32) / 255
-    return (1 + texture * depth) * shade
+    return (1 + (texture(*_FINE) + texture(*_BROAD)) * depth) * shade
 
 
 def _haze(canvas: Canvas, lit: np.ndarray) -> None:
