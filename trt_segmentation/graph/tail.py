@@ -14,7 +14,6 @@ from trt_segmentation.graph.builder import GraphBuilder
 from trt_segmentation.graph.head import Window
 from trt_segmentation.model_config import UNLABELLED
 
-
 _EXCLUDED_SCORE = np.finfo(np.float32).min
 """What minus infinity becomes where scores are interpolated."""
 
