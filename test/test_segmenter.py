@@ -222,9 +222,11 @@ def test_wrong_arrays_are_refused(networks, segmenter, name, spoil):
 def test_outputs_that_the_network_has_not_are_refused(networks, ids_segmenter, name):
     assert ids_segmenter.available_outputs == ('mask', 'overlay')
     image = networks.random_image(4, 5)
-    with pytest.raises(ModelError, match=f'cannot give {name}'):
-        ids_segmenter.infer(image, outputs=('mask', name))
-    assert (ids_segmenter.infer(image).mask == 1).all()
+    for _ in range(2):  # a refusal leaves the next image of the size before alone
+        mask = ids_segmenter.infer(image, out=buffers((4, 5), ('mask',))).mask
+        assert (mask == 1).all()
+        with pytest.raises(ModelError, match=f'cannot give {name}'):
+            ids_segmenter.infer(image, outputs=('mask', name))
 
 
 def test_overlay_alpha_may_change_between_images(networks, segmenter):
