@@ -67,7 +67,7 @@ def panel(image: np.ndarray, mask: np.ndarray, overlay: np.ndarray, labels: Sequ
         height: of each picture, pixels.
 
     Returns:
-        uint8 [height + 30, sum of widths, 3], BGR, a title above each.
+        uint8 [height + 32, sum of widths, 3], BGR, a title above each.
     """
     width = max(1, round(image.shape[1] * height / image.shape[0]))
     scaled = [cv2.resize(picture, (width, height), interpolation=interpolation)

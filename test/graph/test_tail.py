@@ -219,6 +219,34 @@ def test_a_class_ruled_out_by_minus_infinity_is_like_none(networks, source, inte
     np.testing.assert_array_equal(*masks)
 
 
+@pytest.mark.parametrize('source', [(6, 5), (12, 10), (40, 33), (200, 170)])
+def test_a_cell_without_a_class_has_none_wherever_it_reaches(networks, source):
+    scores = networks.random_scores(4, 6, 5)
+    scores[0, 0] -= 20  # class 0 is nowhere the highest
+    scores[0, :, 2, 3] = -np.inf
+    spec = networks.spec_of(networks.fixed(scores), output={'kind': 'logits'})
+    runner = networks.Runner(prepare(spec, ('mask',), mask_interpolation='bilinear'))
+    mask = runner(networks.random_image(*source))['mask']
+    reach = networks.resized(np.isneginf(scores[0, 0]), source)
+    assert (mask != 0).all()
+    assert (mask[reach > 1e-3] == 255).all()
+    assert (mask[reach == 0] != 255).mean() > 0.99  # weights are rounded, too
+
+
+def test_a_class_ruled_out_survives_the_letterbox(networks):
+    scores = networks.random_scores(4, 6, 5)
+    masks = []
+    for ruled_out in (-np.inf, -1e6):
+        scores[:, 2] = ruled_out
+        spec = networks.spec_of(networks.fixed(scores, size=(30, 25)),
+                                input={'resize': 'letterbox'}, output={'kind': 'logits'})
+        runner = networks.Runner(prepare(spec, ('mask',), mask_interpolation='bilinear'))
+        masks.append([runner(networks.random_image(*source))['mask']
+                      for source in ((30, 25), (17, 31), (90, 20))])
+    for mask, wanted in zip(*masks, strict=True):
+        np.testing.assert_array_equal(mask, wanted)
+
+
 @pytest.mark.parametrize('channel', [1, 2])
 def test_infinity_is_never_class_0(decide, channel):
     scores = np.array([9, -1, 3], np.float32).reshape(1, 3, 1, 1)

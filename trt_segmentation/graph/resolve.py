@@ -186,6 +186,9 @@ def _input_layout(network: Network, info: TensorInfo, shape: Shape) -> str:
         return 'nchw'
     if last and not first:
         return 'nhwc'
+    if first and last:
+        raise ModelError(f'{network.source}: input {info} has extent 3 at axis 1 and at axis 3, '
+                         'so its layout cannot be told; export it with another size')
     raise ModelError(f'{network.source}: input {info} has not 3 channels at axis 1 or 3; '
                      'networks that take one colour image are supported')
 

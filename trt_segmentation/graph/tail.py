@@ -14,10 +14,10 @@ from trt_segmentation.graph.builder import GraphBuilder
 from trt_segmentation.graph.head import Window
 from trt_segmentation.model_config import UNLABELLED
 
-_EXCLUDED_SCORE = np.finfo(np.float32).min
-"""What minus infinity becomes where scores are interpolated."""
+_EXCLUDED_SCORE = np.float32(-1e38)
+"""What minus infinity becomes where scores are interpolated; rounding must not reach -inf."""
 
-_LOWEST_SCORE = np.float32(-1e37)
+_LOWEST_SCORE = np.float32(-1e30)
 """Where even the highest score of a pixel is below, every class is excluded there."""
 
 

@@ -83,7 +83,8 @@ class Parameters:
         0.5, 'Opacity of the colours in ~/overlay: 0 shows only the image, 1 only the classes',
         LIVE, minimum=0.0, maximum=1.0)
     diagnostics_period: float = _parameter(
-        1.0, 'Seconds between two messages on /diagnostics', minimum=0.1, maximum=60.0)
+        1.0, 'Seconds between two messages on /diagnostics', STARTUP,
+        minimum=0.1, maximum=60.0)
     autostart: bool = _parameter(
         True, 'Configure and activate at start; false waits for a lifecycle manager', STARTUP)
     tune_allocator: bool = _parameter(
