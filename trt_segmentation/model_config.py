@@ -80,6 +80,13 @@ class ClassesConfig:
     colors: tuple[Colour, ...] | None = None
     unlabelled: int | None = None
 
+    def fault(self) -> str:
+        """Return '' if labels and colours fit together, else what does not."""
+        if self.labels is None or self.colors is None or len(self.labels) == len(self.colors):
+            return ''
+        return (f'classes.labels has {len(self.labels)} entries but classes.colors '
+                f'{len(self.colors)}; give one colour a label')
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -147,10 +154,8 @@ def _read_config(tree: Any) -> ModelConfig:
     config = ModelConfig(_read_input(sections.get('input')),
                          _read_output(sections.get('output')),
                          _read_classes(sections.get('classes')))
-    labels, colors = config.classes.labels, config.classes.colors
-    if labels is not None and colors is not None and len(labels) != len(colors):
-        raise ConfigError(f'classes.labels has {len(labels)} entries but classes.colors '
-                          f'{len(colors)}; give one colour a label')
+    if fault := config.classes.fault():
+        raise ConfigError(fault)
     return config
 
 

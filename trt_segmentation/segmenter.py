@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from trt_segmentation.backends import open_session
-from trt_segmentation.backends.base import BackendInfo, Session
+from trt_segmentation.backends.base import BackendInfo, Session, output_shape
 from trt_segmentation.errors import ConfigError, ImageError, ModelError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.prepare import available_outputs
@@ -178,11 +178,6 @@ class Segmenter:
         self._session.set_channels((first, second, third))
         self._session.set_palette(self.spec.palette.table(color))
         self._color = color
-
-
-def output_shape(name: str, size: tuple[int, int]) -> tuple[int, ...]:
-    """Return the shape of an output for a source of ``size`` (height, width)."""
-    return (*size, 3) if name == 'overlay' else size
 
 
 def _check_image(image: np.ndarray, color: str) -> None:

@@ -34,6 +34,6 @@ def open_session(spec: ModelSpec, *, precision: str, backend: str, mask_interpol
                            f'backends are {", ".join(BACKENDS)}, precisions '
                            f'{", ".join(PRECISIONS)}')
     from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
-    prepared = prepare(spec, mask_interpolation=mask_interpolation,
+    prepared = prepare(spec, ('mask',), mask_interpolation=mask_interpolation,
                        uint8_ops=OnnxRuntimeSession.uint8_ops)
     return OnnxRuntimeSession(prepared, num_threads)

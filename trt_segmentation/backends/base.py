@@ -8,7 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
-OUTPUTS = ('mask', 'confidence', 'overlay')
+
+def output_shape(name: str, size: tuple[int, int]) -> tuple[int, ...]:
+    """Return the shape of an output for a source of ``size`` (height, width)."""
+    return (*size, 3) if name == 'overlay' else size
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Session(Protocol):
 
         Args:
             height, width: of the source image, pixels.
-            outputs: what ``infer`` will be asked for, some of ``OUTPUTS``.
+            outputs: what ``infer`` will be asked for, some of ``graph.prepare.OUTPUTS``.
 
         Raises:
             BackendError: the network cannot run at that size.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from trt_segmentation.backends.base import BackendInfo
+from trt_segmentation.backends.base import BackendInfo, output_shape
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.network import dtype_name
 from trt_segmentation.graph.prepare import PreparedGraph
@@ -58,10 +58,8 @@ class OnnxRuntimeSession:
 
     def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
         self._session = self._session_for(outputs)
-        shapes = {'mask': (1, height, width), 'confidence': (1, height, width),
-                  'overlay': (1, height, width, 3)}
         self._image_shape = (1, height, width, 3)
-        self._shapes = {name: shapes[name] for name in outputs}
+        self._shapes = {name: (1, *output_shape(name, (height, width))) for name in outputs}
         self._binding = self._session.io_binding()
         for value in self._session.get_inputs():
             if value.name != 'image':
@@ -94,10 +92,12 @@ class OnnxRuntimeSession:
 
     def _session_for(self, outputs: tuple[str, ...]) -> 'onnxruntime.InferenceSession':
         if outputs not in self._sessions:
-            model = self._prepared.only(outputs).model
+            prepared = self._prepared
+            if outputs != prepared.outputs:
+                prepared = prepared.only(outputs)
             try:
                 self._sessions[outputs] = onnxruntime.InferenceSession(
-                    model.SerializeToString(), self._options, ['CPUExecutionProvider'])
+                    prepared.model.SerializeToString(), self._options, ['CPUExecutionProvider'])
             except Exception as error:
                 raise BackendError(f'{self._prepared.spec.network.source}: ONNX Runtime does not '
                                    f'take this network: {error}') from error

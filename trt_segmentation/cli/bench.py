@@ -15,12 +15,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from trt_segmentation.backends.base import OUTPUTS
+from trt_segmentation.backends.base import output_shape
 from trt_segmentation.cli.options import add_backend_options, open_segmenter
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import BackendError
+from trt_segmentation.graph.prepare import OUTPUTS
 from trt_segmentation.graph.resolve import ModelSpec
-from trt_segmentation.segmenter import Segmenter, output_shape
+from trt_segmentation.segmenter import Segmenter
 
 WARM_UP = 5
 

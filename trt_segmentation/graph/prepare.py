@@ -54,7 +54,7 @@ class PreparedGraph:
     uint8_ops: bool
 
     def only(self, outputs: tuple[str, ...]) -> 'PreparedGraph':
-        """Return the same graph with fewer outputs, and only what those need."""
+        """Return the same graph with other outputs, and only what those need."""
         return prepare(self.spec, outputs, mask_interpolation=self.mask_interpolation,
                        uint8_ops=self.uint8_ops)
 
@@ -134,6 +134,7 @@ _INPUTS = {'image': (TensorProto.UINT8, [1, 'height', 'width', 3]),
 _OUTPUTS = {'mask': (TensorProto.UINT8, [1, 'height', 'width']),
             'confidence': (TensorProto.UINT8, [1, 'height', 'width']),
             'overlay': (TensorProto.UINT8, [1, 'height', 'width', 3])}
+OUTPUTS = tuple(_OUTPUTS)
 
 
 def _letterbox_scale(spec: ModelSpec) -> tuple[Fraction, Fraction] | None:

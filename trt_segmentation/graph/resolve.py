@@ -330,9 +330,8 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
             raise ConfigError(f'{network.source}: classes.{key} has {len(told)} entries, but '
                               f"output '{scores.name}' has {means}")
 
-    if labels is not None and colors is not None and len(labels) != len(colors):
-        raise ConfigError(f'{network.source}: classes.labels has {len(labels)} entries but '
-                          f'classes.colors {len(colors)}; give one colour a label')
+    if fault := config.classes.fault():  # each from a place of its own
+        raise ConfigError(f'{network.source}: {fault}')
 
     def default_labels() -> tuple[str, ...]:
         if count is None:
