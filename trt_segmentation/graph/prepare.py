@@ -15,6 +15,7 @@ The prepared graph's tensors:
 ===============  ===========================  ==========================================
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -88,7 +89,40 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
     if mask_interpolation not in MASK_INTERPOLATIONS:
         raise ConfigError(f"mask_interpolation is '{mask_interpolation}'; it is one of "
                           f'{", ".join(MASK_INTERPOLATIONS)}')
+    head, tail = _head_and_tail(spec, outputs, mask_interpolation, uint8_ops)
     network = _prefixed(spec.network.model)
+    model = _assemble(network, [*head.nodes, *network.graph.node,
+                                *_needed_nodes(tail.nodes, outputs)],
+                      [*head.constants, *tail.constants], _outputs(outputs))
+    return PreparedGraph(model, spec, outputs, mask_interpolation, uint8_ops)
+
+
+def prepare_head(spec: ModelSpec) -> onnx.ModelProto:
+    """Build the head alone: ``image`` and ``channels`` to the network's input.
+
+    Its output is called ``NETWORK_PREFIX`` and the name of the network's input.
+    """
+    info = spec.network.inputs[0]
+    head, _ = _head_and_tail(spec, ('mask',), 'nearest', False)
+    fed = helper.make_tensor_value_info(NETWORK_PREFIX + info.name, info.dtype, info.shape)
+    return _assemble(_blank(spec), head.nodes, head.constants, [fed])
+
+
+def prepare_tail(spec: ModelSpec, *, mask_interpolation: str = 'nearest') -> onnx.ModelProto:
+    """Build the tail alone: from the network's output to all that it can give.
+
+    It reads the network's output, called ``NETWORK_PREFIX`` and its name, and ``image``; see the
+    module for its other inputs and its outputs.
+    """
+    outputs = available_outputs(spec)
+    head, tail = _head_and_tail(spec, outputs, mask_interpolation, False)
+    return _assemble(_blank(spec), _needed_nodes([*head.nodes, *tail.nodes], outputs),
+                     [*head.constants, *tail.constants], _outputs(outputs),
+                     [_scores_value(spec)])
+
+
+def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation: str,
+                   uint8_ops: bool) -> tuple[GraphBuilder, GraphBuilder]:
     head = GraphBuilder('head/', spec.network.opset)
     source = head.cast('image', TensorProto.FLOAT)
     window = None
@@ -99,8 +133,7 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
              layout=spec.input_layout, dtype=spec.network.inputs[0].dtype)
     tail = GraphBuilder('tail/', spec.network.opset)
     _add_tail(tail, spec, outputs, source, window, mask_interpolation, uint8_ops)
-    return PreparedGraph(_assemble(network, head, tail, outputs), spec, outputs,
-                         mask_interpolation, uint8_ops)
+    return head, tail
 
 
 def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], source: str,
@@ -126,7 +159,6 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], sou
 _OLDEST_IR = 7
 """Older versions of the ONNX format list every weight among the graph's inputs."""
 
-_OVERLAY_INPUTS = ('palette', 'alpha')
 _INPUTS = {'image': (TensorProto.UINT8, [1, 'height', 'width', 3]),
            'channels': (TensorProto.INT32, [3]),
            'palette': (TensorProto.UINT8, [256, 3]),
@@ -182,20 +214,36 @@ def _needed_nodes(nodes: list[onnx.NodeProto], outputs: tuple[str, ...]) -> list
     return kept[::-1]
 
 
-def _assemble(network: onnx.ModelProto, head: GraphBuilder, tail: GraphBuilder,
-              outputs: tuple[str, ...]) -> onnx.ModelProto:
+def _scores_value(spec: ModelSpec) -> onnx.ValueInfoProto:
+    info = next(info for info in spec.network.outputs if info.name == spec.scores.name)
+    return helper.make_tensor_value_info(NETWORK_PREFIX + info.name, info.dtype, info.shape)
+
+
+def _outputs(names: tuple[str, ...]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(name, *_OUTPUTS[name]) for name in names]
+
+
+def _blank(spec: ModelSpec) -> onnx.ModelProto:
+    """A model without anything but the network's versions."""
+    return helper.make_model(onnx.GraphProto(), ir_version=_OLDEST_IR, opset_imports=[
+        helper.make_opsetid('', spec.network.opset)])
+
+
+def _assemble(base: onnx.ModelProto, nodes: Iterable[onnx.NodeProto],
+              constants: Iterable[onnx.TensorProto], outputs: list[onnx.ValueInfoProto],
+              more_inputs: Iterable[onnx.ValueInfoProto] = ()) -> onnx.ModelProto:
+    """Return ``base`` with these nodes instead of its own and with what they use added."""
     graph = onnx.GraphProto()
-    graph.CopyFrom(network.graph)
+    graph.CopyFrom(base.graph)
     del graph.node[:], graph.input[:], graph.output[:]
     graph.name = 'prepared'
-    tail_nodes = _needed_nodes(tail.nodes, outputs)
-    used = {name for node in (*head.nodes, *tail_nodes) for name in node.input}
-    graph.node.extend([*head.nodes, *network.graph.node, *tail_nodes])
-    graph.initializer.extend(constant for constant in (*head.constants, *tail.constants)
-                             if constant.name in used)
-    inputs = [name for name in _INPUTS if 'overlay' in outputs or name not in _OVERLAY_INPUTS]
-    graph.input.extend(helper.make_tensor_value_info(name, *_INPUTS[name]) for name in inputs)
-    graph.output.extend(helper.make_tensor_value_info(name, *_OUTPUTS[name]) for name in outputs)
+    graph.node.extend(nodes)
+    used = {name for node in graph.node for name in node.input}
+    graph.initializer.extend(constant for constant in constants if constant.name in used)
+    graph.input.extend(helper.make_tensor_value_info(name, *described)
+                       for name, described in _INPUTS.items() if name in used)
+    graph.input.extend(more_inputs)
+    graph.output.extend(outputs)
     return helper.make_model(
-        graph, opset_imports=network.opset_import, functions=network.functions,
-        ir_version=max(network.ir_version, _OLDEST_IR), producer_name='trt_segmentation')
+        graph, opset_imports=base.opset_import, functions=base.functions,
+        ir_version=max(base.ir_version, _OLDEST_IR), producer_name='trt_segmentation')

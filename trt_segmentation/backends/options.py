@@ -1,0 +1,60 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the user decides about an engine; free of any runtime, so that everyone can name it."""
+
+from dataclasses import dataclass, field
+
+PRECISIONS = ('fp32', 'fp16', 'int8')
+CALIBRATION_METHODS = ('entropy', 'percentile', 'minmax')
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """Where the value ranges of an int8 engine come from.
+
+    Attributes:
+        images: image file, folder of images, video or rosbag2; '' where there is none.
+        topic: image topic in a rosbag2; '' takes the only one there is.
+        method: one of ``CALIBRATION_METHODS``.
+        count: how many images are used at most, spread evenly over all there are.
+        table: file of saved ranges: read where it exists, else written after calibration; ''
+            keeps none.
+    """
+
+    images: str = ''
+    topic: str = ''
+    method: str = 'entropy'
+    count: int = 200
+    table: str = ''
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How an engine is built from a network.
+
+    Attributes:
+        precision: one of ``PRECISIONS``.
+        tf32: whether fp32 layers may round their factors to 10 bits (Ampere and later).
+        min_size, opt_size, max_size: height, width of the smallest and the largest source image
+            that the engine takes, and of the one that it is tuned for.
+        workspace: MiB of device memory for scratch space; 0 leaves it to TensorRT (all there is).
+        optimization_level: 0 (builds fast) to 5 (runs fast); -1 leaves it to TensorRT.
+        tactic_sources: names of ``trt.TacticSource``; None leaves them to TensorRT.
+        version_compatible: whether newer TensorRT versions shall run the plan, too.
+        hardware_compatible: whether other GPUs (Ampere and later) shall run the plan, too.
+        dla_core: DLA core to run on, with the GPU for what it cannot; -1 for none.
+        calibration: for int8.
+    """
+
+    precision: str = 'fp32'
+    tf32: bool = False
+    min_size: tuple[int, int] = (64, 64)
+    opt_size: tuple[int, int] = (1080, 1920)
+    max_size: tuple[int, int] = (2160, 3840)
+    workspace: int = 0
+    optimization_level: int = -1
+    tactic_sources: tuple[str, ...] | None = None
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+    dla_core: int = -1
+    calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
