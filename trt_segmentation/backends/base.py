@@ -23,15 +23,17 @@ class BackendInfo:
         version: of the runtime.
         device: the processor, as the runtime names it.
         precision: what the network really computes in, for example 'fp32'.
+        layers: in how many layers it does so, where the runtime tells.
     """
 
     backend: str
     version: str
     device: str
     precision: str
+    layers: str = ''
 
     def __str__(self) -> str:
-        return f'{self.backend} {self.version} on {self.device}, {self.precision}'
+        return f'{self.backend} {self.version} on {self.device}, {self.layers or self.precision}'
 
 
 class Session(Protocol):

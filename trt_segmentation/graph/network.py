@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be read off a network: its inputs and outputs, and what made the outputs."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ Shape = tuple[int | None, ...]
 _SHAPE_ONLY_OPS = {'Cast', 'Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Resize',
                    'Upsample', 'Slice', 'Flatten'}
 """Ops after which scores still mean what they meant before."""
+
+_OUTLINE_OPSET = 17
+"""Of the head and tail around an engine; TensorRT 8.6 parses it in full."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,21 @@ def read_network(path: str | Path) -> Network:
         raise ModelError(f'{path}: this is no valid ONNX model ({_first_line(error)}); '
                          'export it again with the file complete') from error
     return describe_network(model, str(path))
+
+
+def outline_network(source: str, inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo],
+                    ) -> Network:
+    """Return a network of which only inputs and outputs are known, such as an engine's.
+
+    Args:
+        source: what to call it in messages.
+        inputs, outputs: of known rank.
+    """
+    values = [[helper.make_tensor_value_info(info.name, info.dtype, info.shape) for info in infos]
+              for infos in (inputs, outputs)]
+    graph = helper.make_graph([], 'outline', *values)
+    return describe_network(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid('', _OUTLINE_OPSET)]), source)
 
 
 def describe_network(model: onnx.ModelProto, source: str) -> Network:

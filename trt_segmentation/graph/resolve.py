@@ -19,7 +19,15 @@ from trt_segmentation.graph.network import (
     shape_text,
 )
 from trt_segmentation.graph.tail import Scores
-from trt_segmentation.model_config import MAX_CLASSES, METADATA_KEY, UNLABELLED, ModelConfig
+from trt_segmentation.model_config import (
+    MAX_CLASSES,
+    METADATA_KEY,
+    UNLABELLED,
+    ClassesConfig,
+    InputConfig,
+    ModelConfig,
+    OutputConfig,
+)
 from trt_segmentation.palette import Palette
 
 T = TypeVar('T')
@@ -346,6 +354,15 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
     colors = ledger.told('classes.colors', colors,
                          lambda: Palette.generate(palette_size, background).colors, 'default')
     return labels, Palette(colors)
+
+
+def complete_config(spec: ModelSpec) -> ModelConfig:
+    """Return the config that says everything a spec says, nothing left to the graph."""
+    layout = next((name for name, axis in _CHANNEL_AXIS.items() if axis == spec.scores.axis), None)
+    return ModelConfig(
+        InputConfig(spec.color, spec.scale, spec.mean, spec.std, spec.resize, spec.size),
+        OutputConfig(spec.scores.name, spec.kind, layout, spec.threshold),
+        ClassesConfig(spec.labels or None, spec.palette.colors, spec.unlabelled))
 
 
 def format_facts(spec: ModelSpec) -> str:

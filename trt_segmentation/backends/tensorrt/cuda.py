@@ -1,0 +1,203 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The little CUDA that a session needs: PyCUDA, and the driver itself where PyCUDA has no call.
+
+PyCUDA aborts a process that ends with a context pushed, and frees nothing from a thread where
+the context is not current. So contexts are current only inside ``with device.current()``, and
+everything here is closed there by its owner, never left to the garbage collector.
+"""
+
+import ctypes
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from trt_segmentation.errors import BackendError, BackendMissing
+
+_NON_BLOCKING = 1
+"""CU_STREAM_NON_BLOCKING: other libraries' work on the default stream does not hold ours up."""
+
+_CAPTURE_THREAD_LOCAL = 1
+"""CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate while we capture."""
+
+
+@functools.cache
+def find_device(index: int) -> 'Device':
+    """Return a GPU, the same object each time.
+
+    Args:
+        index: as CUDA counts, 0 for the first.
+
+    Raises:
+        BackendMissing: PyCUDA, the driver or that GPU is not there.
+    """
+    try:
+        import pycuda.driver as driver
+    except ModuleNotFoundError as error:
+        raise BackendMissing('PyCUDA is not installed; pip install pycuda') from error
+    except ImportError as error:
+        raise BackendMissing(f'PyCUDA finds no NVIDIA driver here ({error}); install the driver, '
+                             'or run the container with --gpus all') from error
+    try:
+        driver.init()
+        count = driver.Device.count()
+    except driver.Error as error:
+        raise BackendMissing(f'the NVIDIA driver finds no GPU ({error})') from error
+    if index >= count:
+        raise BackendMissing(f'device is {index}, but there are {count} GPUs here; the first '
+                             'is 0')
+    return Device(driver, index)
+
+
+class Device:
+    """One GPU and its primary context, which it shares with everything else in the process.
+
+    Args:
+        driver: the module ``pycuda.driver``, initialised.
+        index: as CUDA counts.
+
+    Attributes:
+        name: for example 'NVIDIA H100 80GB HBM3'.
+        compute_capability: for example '9.0'.
+    """
+
+    def __init__(self, driver: Any, index: int) -> None:
+        device = driver.Device(index)
+        self._driver = driver
+        self._context = device.retain_primary_context()
+        self._library = ctypes.CDLL('libcuda.so.1')
+        self.index = index
+        self.name: str = device.name()
+        self.compute_capability = '{}.{}'.format(*device.compute_capability())
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make the device the calling thread's, for the body of a with statement.
+
+        Raises:
+            BackendError: a CUDA call in the body failed; the message is CUDA's own.
+        """
+        self._context.push()
+        try:
+            yield
+        except self._driver.Error as error:
+            raise BackendError(f'{self.name}: {error}') from error
+        finally:
+            self._driver.Context.pop()
+
+    def memory(self) -> tuple[int, int]:
+        """Return free and total device memory, bytes."""
+        return self._driver.mem_get_info()
+
+    def stream(self) -> Any:
+        """Return a new stream; ``handle`` is its number, ``synchronize()`` waits for it."""
+        return self._driver.Stream(_NON_BLOCKING)
+
+    def event(self) -> Any:
+        """Return a new event; see ``milliseconds_between``."""
+        return self._driver.Event()
+
+    def milliseconds_between(self, start: Any, end: Any) -> float:
+        """Return the time on the GPU between two recorded events, once the second has passed."""
+        end.synchronize()
+        return end.time_since(start)
+
+    def allocate(self, size: int) -> Any:
+        """Return ``size`` bytes of device memory: ``int()`` is its address, ``free()`` frees it.
+
+        Raises:
+            BackendError: there is not so much left.
+        """
+        try:
+            return self._driver.mem_alloc(size)
+        except self._driver.MemoryError as error:
+            free, total = self.memory()
+            raise BackendError(
+                f'{self.name} has no {size / 1e6:.1f} MB left ({free / 1e6:.0f} of '
+                f'{total / 1e6:.0f} MB free); end other programs on it or take smaller images') \
+                from error
+
+    def copy_in(self, target: Any, source: np.ndarray, stream: Any) -> None:
+        """Enqueue a copy of a C-contiguous array to device memory."""
+        self._driver.memcpy_htod_async(target, source, stream)
+
+    def copy_out(self, target: np.ndarray, source: Any, stream: Any) -> None:
+        """Enqueue a copy of device memory into a C-contiguous array."""
+        self._driver.memcpy_dtoh_async(target, source, stream)
+
+    def page_lock(self, array: np.ndarray) -> 'PageLock':
+        """Page-lock memory that the caller owns, so that copies need no staging.
+
+        Raises:
+            BackendError: the driver does not lock it, for example above ``ulimit -l``.
+        """
+        return PageLock(self, array)
+
+    def capture(self, stream: Any, enqueue: Callable[[], None]) -> 'Graph':
+        """Record what ``enqueue`` puts on the stream, instead of doing it.
+
+        Raises:
+            BackendError: something in it cannot be recorded.
+        """
+        return Graph(self, stream, enqueue)
+
+    def call(self, name: str, *args: Any) -> None:
+        """Call a function of the CUDA driver by name.
+
+        Raises:
+            BackendError: it returned an error.
+        """
+        status = getattr(self._library, name)(*args)
+        if status:
+            text = ctypes.c_char_p()
+            self._library.cuGetErrorString(status, ctypes.byref(text))
+            said = text.value.decode() if text.value else f'error {status}'
+            raise BackendError(f'{self.name}: {name} failed: {said}')
+
+
+class PageLock:
+    """Page-locked memory; see ``Device.page_lock``. PyCUDA 2026.1's own call for it crashes."""
+
+    def __init__(self, device: Device, array: np.ndarray) -> None:
+        self._device = device
+        self._array = array  # keeps the memory from being freed while it is locked
+        device.call('cuMemHostRegister_v2', ctypes.c_void_p(array.ctypes.data),
+                    ctypes.c_size_t(array.nbytes), ctypes.c_uint(0))
+
+    def holds(self, array: np.ndarray) -> bool:
+        """Return whether this is the memory that is locked."""
+        return (array.ctypes.data, array.nbytes) == (self._array.ctypes.data, self._array.nbytes)
+
+    def close(self) -> None:
+        """Unlock the memory."""
+        self._device.call('cuMemHostUnregister', ctypes.c_void_p(self._array.ctypes.data))
+
+
+class Graph:
+    """Recorded work that is launched with one call; see ``Device.capture``."""
+
+    def __init__(self, device: Device, stream: Any, enqueue: Callable[[], None]) -> None:
+        self._device = device
+        handle = ctypes.c_void_p(stream.handle)
+        graph, self._executable = ctypes.c_void_p(), ctypes.c_void_p()
+        device.call('cuStreamBeginCapture_v2', handle, ctypes.c_int(_CAPTURE_THREAD_LOCAL))
+        try:
+            enqueue()
+        finally:  # a stream that stays in capture mode can do nothing else
+            device.call('cuStreamEndCapture', handle, ctypes.byref(graph))
+        try:
+            device.call('cuGraphInstantiateWithFlags', ctypes.byref(self._executable), graph,
+                        ctypes.c_ulonglong(0))
+        finally:
+            device.call('cuGraphDestroy', graph)
+
+    def launch(self, stream: Any) -> None:
+        """Enqueue the work."""
+        self._device.call('cuGraphLaunch', self._executable, ctypes.c_void_p(stream.handle))
+
+    def close(self) -> None:
+        """Free it."""
+        self._device.call('cuGraphExecDestroy', self._executable)

@@ -1,0 +1,266 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Engines at work: copy in, enqueue, copy out on one stream, in memory that is already there."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from trt_segmentation.backends.base import BackendInfo
+from trt_segmentation.backends.tensorrt.cuda import Device, Graph, PageLock
+from trt_segmentation.errors import BackendError
+
+logger = logging.getLogger(__name__)
+
+Shape = tuple[int, ...]
+
+
+@dataclass
+class Stage:
+    """One engine of a chain.
+
+    Attributes:
+        engine: a deserialized engine.
+        log: the logger that it was deserialized with, which knows what failed.
+        tensor_names: what the session calls the engine's tensors, where the names differ.
+        context: what executes it, made when it is first needed.
+    """
+
+    engine: Any
+    log: Any
+    tensor_names: Mapping[str, str] = field(default_factory=dict)
+    context: Any = None
+
+    def tensors(self) -> list[tuple[str, str, bool]]:
+        """Return of each tensor: the engine's name, the session's, whether it is an input."""
+        engine = self.engine
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        return [(name, self.tensor_names.get(name, name),
+                 engine.get_tensor_mode(name).name == 'INPUT') for name in names]
+
+    def bounds(self, tensor: str) -> tuple[Shape, Shape]:
+        """Return the smallest and the largest shape that an input may have."""
+        smallest, _, largest = self.engine.get_tensor_profile_shape(tensor, 0)
+        return tuple(smallest), tuple(largest)
+
+    def set_shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+        """Fix the shapes of the inputs; return those of the outputs, by the session's names."""
+        if self.context is None:
+            self.context = self.engine.create_execution_context()
+            if self.context is None:
+                raise BackendError('TensorRT cannot prepare the engine to run: '
+                                   f'{self.log.take_errors()}')
+        for name, shared, is_input in self.tensors():
+            is_open = is_input and -1 in tuple(self.engine.get_tensor_shape(name))
+            if is_open and not self.context.set_input_shape(name, shapes[shared]):
+                raise BackendError(f"the engine does not take '{name}' of shape "
+                                   f'{list(shapes[shared])}: {self.log.take_errors()}')
+        if missing := self.context.infer_shapes():
+            raise BackendError(f'the engine leaves shapes open: {", ".join(missing)}')
+        return {shared: tuple(self.context.get_tensor_shape(name))
+                for name, shared, is_input in self.tensors() if not is_input}
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of each tensor, by the session's names; shapes must be set."""
+        return {shared: int(np.prod(self.context.get_tensor_shape(name), dtype=np.int64))
+                * self.engine.get_tensor_dtype(name).itemsize
+                for name, shared, _ in self.tensors()}
+
+    def bind(self, memory: Mapping[str, Any]) -> None:
+        """Tell the context where its tensors are."""
+        for name, shared, _ in self.tensors():
+            self.context.set_tensor_address(name, int(memory[shared]))
+
+    def enqueue(self, stream: Any) -> None:
+        """Put the engine's work on a stream.
+
+        Raises:
+            BackendError: TensorRT refuses; the message is its own.
+        """
+        if not self.context.execute_async_v3(stream.handle):
+            raise BackendError(f'TensorRT cannot run the engine: {self.log.take_errors()}')
+
+
+@dataclass(frozen=True)
+class GpuTimes:
+    """Where one image's time goes on the GPU, milliseconds.
+
+    Attributes:
+        copy_in, run, copy_out: image to the device, the engines, results to the host.
+    """
+
+    copy_in: float
+    run: float
+    copy_out: float
+
+
+class TensorRtSession:
+    """A chain of engines from image to mask; see ``backends.base.Session``.
+
+    Results are copied straight into the caller's arrays. An array that comes a second time in a
+    row is page-locked, so that the GPU writes it itself; it stays so until another array, or
+    another size, comes.
+
+    Args:
+        device: where everything lies.
+        stages: engines in the order in which they run. The first reads ``image``; together they
+            give the outputs; see ``graph.prepare`` for the tensors.
+        info: what really runs.
+    """
+
+    def __init__(self, device: Device, stages: list[Stage], info: BackendInfo) -> None:
+        self._device = device
+        self._stages = stages
+        self.info = info
+        self._size: tuple[int, int] | None = None
+        self._outputs: tuple[str, ...] = ()
+        self._controls: dict[str, np.ndarray] = {
+            'channels': np.arange(3, dtype=np.int32),
+            'palette': np.zeros((256, 3), np.uint8),
+            'alpha': np.full(1, 0.5, np.float32)}
+        self._memory: dict[str, Any] = {}
+        self._graph: Graph | None = None
+        self._last: dict[str, np.ndarray] = {}
+        self._locks: dict[str, PageLock | None] = {}
+        with device.current():
+            self._stream = device.stream()
+            for name, value in self._controls.items():
+                self._memory[name] = device.allocate(value.nbytes)
+                device.copy_in(self._memory[name], value, self._stream)
+            self._stream.synchronize()
+
+    def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
+        if (height, width) != self._size:
+            self._check_size(height, width)
+            with self._device.current():
+                self._free_size()
+                self._prepare_size(height, width)
+            self._size = height, width
+        self._outputs = outputs
+
+    def infer(self, image: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
+        with self._device.current(), self._giving_up_on_failure():
+            self._device.copy_in(self._memory['image'], image, self._stream)
+            self._run()
+            self._copy_out(out)
+            self._stream.synchronize()
+
+    def measure(self, image: np.ndarray, out: Mapping[str, np.ndarray]) -> GpuTimes:
+        """Do what ``infer`` does, and return how long each part took on the GPU."""
+        device, stream = self._device, self._stream
+        with device.current(), self._giving_up_on_failure():
+            events = [device.event() for _ in range(4)]
+            events[0].record(stream)
+            device.copy_in(self._memory['image'], image, stream)
+            events[1].record(stream)
+            self._run()
+            events[2].record(stream)
+            self._copy_out(out)
+            events[3].record(stream)
+            return GpuTimes(*(device.milliseconds_between(start, end)
+                              for start, end in zip(events, events[1:], strict=False)))
+
+    def set_channels(self, channels: tuple[int, int, int]) -> None:
+        self._set_control('channels', channels)
+
+    def set_palette(self, table: np.ndarray) -> None:
+        self._set_control('palette', table)
+
+    def set_alpha(self, alpha: float) -> None:
+        self._set_control('alpha', alpha)
+
+    def close(self) -> None:
+        with self._device.current():
+            self._free_size()
+            for memory in self._memory.values():
+                memory.free()
+            self._memory.clear()
+            self._stages.clear()
+            self._stream = None
+
+    def _set_control(self, name: str, value: Any) -> None:
+        self._controls[name][...] = value
+        with self._device.current():
+            self._device.copy_in(self._memory[name], self._controls[name], self._stream)
+            self._stream.synchronize()
+
+    def _check_size(self, height: int, width: int) -> None:
+        smallest, largest = self._stages[0].bounds('image')
+        if not smallest[1] <= height <= largest[1] or not smallest[2] <= width <= largest[2]:
+            raise BackendError(
+                f'the image is {width}x{height}, but the engine was built for '
+                f'{smallest[2]}x{smallest[1]} to {largest[2]}x{largest[1]}; build it with other '
+                'min_size and max_size')
+
+    def _prepare_size(self, height: int, width: int) -> None:
+        shapes: dict[str, Shape] = {'image': (1, height, width, 3), 'channels': (3,),
+                                    'palette': (256, 3), 'alpha': ()}
+        for stage in self._stages:
+            shapes.update(stage.set_shapes(shapes))
+            for name, size in stage.sizes().items():
+                if name not in self._memory:
+                    self._memory[name] = self._device.allocate(size)
+            stage.bind(self._memory)
+        self._enqueue()  # the first run after a change of shapes allocates; no graph records that
+        self._stream.synchronize()
+        try:
+            self._graph = self._device.capture(self._stream, self._enqueue)
+        except BackendError as error:
+            logger.info('the engine runs without a CUDA graph: %s', error)
+
+    def _free_size(self) -> None:
+        if self._graph is not None:
+            self._graph.close()
+            self._graph = None
+        for name in list(self._last):
+            self._forget(name)
+        for name in self._memory.keys() - self._controls.keys():
+            self._memory.pop(name).free()
+        self._size = None
+
+    @contextmanager
+    def _giving_up_on_failure(self) -> Iterator[None]:
+        """Where something fails, let the next ``resize`` start from the engines alone."""
+        try:
+            yield
+        except BaseException:
+            self._size = None
+            for stage in self._stages:
+                stage.context = None
+            raise
+
+    def _enqueue(self) -> None:
+        for stage in self._stages:
+            stage.enqueue(self._stream)
+
+    def _run(self) -> None:
+        if self._graph is None:
+            self._enqueue()
+        else:
+            self._graph.launch(self._stream)
+
+    def _copy_out(self, out: Mapping[str, np.ndarray]) -> None:
+        for name in self._outputs:
+            array = out[name]
+            if self._last.get(name) is not array:
+                self._forget(name)
+                self._last[name] = array
+            elif name not in self._locks:
+                self._locks[name] = self._page_lock(array)
+            self._device.copy_out(array, self._memory[name], self._stream)
+
+    def _page_lock(self, array: np.ndarray) -> PageLock | None:
+        try:
+            return self._device.page_lock(array)
+        except BackendError as error:
+            logger.info('results are copied through a staging buffer: %s', error)
+            return None
+
+    def _forget(self, name: str) -> None:
+        self._last.pop(name, None)
+        if (lock := self._locks.pop(name, None)) is not None:
+            lock.close()
