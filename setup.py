@@ -23,7 +23,8 @@ setup(
         (f'{SHARE}/config/models', sorted(glob(f'{PACKAGE}/demo/*.yaml'))),
         (f'{SHARE}/models', sorted(glob(f'{PACKAGE}/demo/*.onnx'))),
     ],
-    install_requires=['numpy', 'onnx>=1.12', 'opencv-python-headless', 'PyYAML', 'tqdm'],
+    install_requires=[
+        'filelock', 'numpy', 'onnx>=1.12', 'opencv-python-headless', 'platformdirs', 'PyYAML', 'tqdm'],
     include_package_data=False,
     zip_safe=False,
     entry_points={

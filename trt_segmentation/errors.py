@@ -19,5 +19,9 @@ class BackendError(SegmentationError):
     """A backend that is missing or cannot do what was asked of it."""
 
 
+class MissingBackendError(BackendError):
+    """A backend that is not installed, or has no device here."""
+
+
 class ImageError(SegmentationError):
     """An image that cannot be segmented: wrong type, shape, encoding or length."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trt_segmentation.backends import open_session
+from trt_segmentation.backends import ENGINE_SUFFIXES, RunOptions, open_engine, open_network
 from trt_segmentation.backends.base import BackendInfo, Session, output_shape
-from trt_segmentation.errors import ConfigError, ImageError, ModelError
+from trt_segmentation.errors import BackendError, ConfigError, ImageError, ModelError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.prepare import available_outputs
 from trt_segmentation.graph.resolve import ModelSpec, resolve
@@ -82,33 +82,31 @@ class Segmenter:
 
     @classmethod
     def open(cls, model: str | Path = '', *, config: str | Path | ModelConfig | None = None,
-             precision: str = 'fp32', backend: str = 'auto', mask_interpolation: str = 'nearest',
-             num_threads: int = 0) -> 'Segmenter':
+             options: RunOptions | None = None) -> 'Segmenter':
         """Open a model.
 
         Args:
-            model: an .onnx file; '' opens the embedded demo network.
+            model: an .onnx file, or a TensorRT .engine or .plan; '' opens the embedded demo
+                network.
             config: a model config or the path of one; None takes what the file itself tells.
-            precision: 'fp32', 'fp16' or 'int8', as far as the backend can; ``info`` says what
-                really runs.
-            backend: 'auto', 'tensorrt' or 'onnxruntime'.
-            mask_interpolation: 'nearest' or 'bilinear', see ``graph.prepare.prepare``.
-            num_threads: CPU threads for the network; 0 takes one for each core.
+            options: where and how it runs; None takes the fastest there is, in fp32.
 
         Raises:
-            ModelError: the file is no segmentation network.
-            ConfigError: config and network do not fit.
+            ModelError: the file is no segmentation network, or an engine that does not fit here.
+            ConfigError: config and network, or the options, do not fit.
             BackendError: the backend is missing or does not take the network.
         """
         path = Path(model) if str(model) else demo_model()
-        if path.suffix != '.onnx':
-            raise ModelError(f'{path}: an .onnx file is needed; this release opens no engines')
         if not isinstance(config, ModelConfig):
             config = ModelConfig.from_file(config) if config else ModelConfig()
+        options = options or RunOptions()
+        if path.suffix in ENGINE_SUFFIXES:
+            return cls(*open_engine(path, config, options))
+        if path.suffix != '.onnx':
+            raise ModelError(f'{path}: is no model; it ends in .onnx, '
+                             f'{" or ".join(ENGINE_SUFFIXES)}')
         spec = resolve(read_network(path), config)
-        session = open_session(spec, precision=precision, backend=backend,
-                               mask_interpolation=mask_interpolation, num_threads=num_threads)
-        return cls(session, spec)
+        return cls(open_network(spec, options), spec)
 
     @property
     def info(self) -> BackendInfo:
@@ -159,7 +157,11 @@ class Segmenter:
             out = self._own
         else:
             _check_out(out, size, outputs)
-        self._session.infer(np.ascontiguousarray(image), out)
+        try:
+            self._session.infer(np.ascontiguousarray(image), out)
+        except BackendError:
+            self._size = None  # the next image finds everything made anew
+            raise
         return Segmentation({name: out[name] for name in outputs})
 
     def close(self) -> None:
@@ -174,8 +176,7 @@ class Segmenter:
         self._size, self._outputs = size, outputs
 
     def _set_color(self, color: str) -> None:
-        first, second, third = (color.index(name) for name in self.spec.color)
-        self._session.set_channels((first, second, third))
+        self._session.set_channels(self.spec.channels(color))
         self._session.set_palette(self.spec.palette.table(color))
         self._color = color
 

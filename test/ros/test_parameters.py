@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_seg_yaml_holds_every_parameter_with_its_default():
     tree = yaml.safe_load((ROOT / 'config' / 'seg.yaml').read_text())
-    assert tree['/**']['ros__parameters'] == asdict(Parameters())
+    defaults = {name: list(value) if isinstance(value, tuple) else value
+                for name, value in asdict(Parameters()).items()}
+    assert tree['/**']['ros__parameters'] == defaults
 
 
 def test_defaults_are_good():
@@ -30,6 +32,8 @@ def test_defaults_are_good():
     ('precision', 'fp8', 'fp32, fp16, int8'),
     ('mask_interpolation', 'cubic', 'nearest, bilinear'),
     ('num_threads', -1, 'num_threads is -1'),
+    ('min_size', (64,), 'min_size is [64]; it has 2 values'),
+    ('max_size', (0, 1920), 'max_size is [0, 1920]; it is 1 to 16384'),
 ])
 def test_faults_name_value_and_bound(name, value, said):
     assert said in first_fault(Parameters(**{name: value}))
@@ -46,7 +50,7 @@ def test_only_live_parameters_change_while_configured():
 
 @pytest.mark.parametrize(('name', 'text', 'value'), [
     ('overlay_alpha', '1', 1.0), ('num_threads', '2', 2), ('confidence', 'false', False),
-    ('engine_path', '42', '42')])
+    ('engine_path', '42', '42'), ('opt_size', '[480, 640]', [480, 640])])
 def test_launch_arguments_get_their_type(name, text, value):
     result = value_from_text(name, text)
     assert result == value
@@ -54,7 +58,7 @@ def test_launch_arguments_get_their_type(name, text, value):
 
 
 @pytest.mark.parametrize(('name', 'text'), [('num_threads', 'many'), ('confidence', '1'),
-                                            ('overlay_alpha', 'half')])
+                                            ('overlay_alpha', 'half'), ('min_size', '64')])
 def test_launch_arguments_of_a_wrong_type_are_named(name, text):
     with pytest.raises(ConfigError, match=f"{name} is '{text}'"):
         value_from_text(name, text)

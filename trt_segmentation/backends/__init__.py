@@ -1,39 +1,108 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where prepared graphs run. ``open_session`` chooses; each backend is imported only then."""
+"""Where networks run. ``open_network`` and ``open_engine`` choose; each backend is imported only
+then."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from trt_segmentation.backends.base import Session
-from trt_segmentation.errors import BackendError
+from trt_segmentation.backends.options import PRECISIONS, BuildOptions
+from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.model_config import ModelConfig
+
+logger = logging.getLogger(__name__)
 
 BACKENDS = ('auto', 'tensorrt', 'onnxruntime')
-PRECISIONS = ('fp32', 'fp16', 'int8')
+ENGINE_SUFFIXES = ('.engine', '.plan')
 
 
-def open_session(spec: ModelSpec, *, precision: str, backend: str, mask_interpolation: str,
-                 num_threads: int) -> Session:
-    """Prepare a network and open it on a backend.
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how a network runs.
 
-    Args:
-        spec: the network.
-        precision: one of ``PRECISIONS``. ONNX Runtime runs a network in the types it was
-            exported with, whatever is asked; its ``info`` says which.
-        backend: one of ``BACKENDS``; 'auto' takes the fastest that this machine has.
-        mask_interpolation: 'nearest' or 'bilinear', see ``prepare``.
-        num_threads: CPU threads for one operation; 0 takes one for each core.
+    Attributes:
+        backend: one of ``BACKENDS``; 'auto' takes TensorRT where it and a GPU are there, else
+            ONNX Runtime.
+        device: index of the GPU; ONNX Runtime runs on the CPU and does not look at it.
+        num_threads: CPU threads for one operation; 0 takes one for each core. TensorRT does
+            not look at it.
+        mask_interpolation: 'nearest' or 'bilinear', see ``graph.prepare.prepare``.
+        engine_cache: folder of built engines; '' takes the user's cache folder.
+        build: how TensorRT builds an engine. ONNX Runtime runs a network in the types it was
+            exported with, whatever ``build.precision`` is; its ``info`` says which.
+    """
+
+    backend: str = 'auto'
+    device: int = 0
+    num_threads: int = 0
+    mask_interpolation: str = 'nearest'
+    engine_cache: str = ''
+    build: BuildOptions = field(default_factory=BuildOptions)
+
+
+def open_network(spec: ModelSpec, options: RunOptions) -> Session:
+    """Open a network; with TensorRT, an engine is built first where the cache has none.
 
     Raises:
-        BackendError: the backend is missing, or does not take the network.
+        MissingBackendError: the backend that was asked for is not there.
+        BackendError: the backend does not take the network.
+        ConfigError: options that contradict each other or the network.
     """
-    if backend == 'tensorrt':
-        raise BackendError("backend is 'tensorrt', which this release does not have yet; "
-                           "use 'auto' or 'onnxruntime'")
-    if backend not in BACKENDS or precision not in PRECISIONS:
-        raise BackendError(f"backend '{backend}' with precision '{precision}' is not known; "
-                           f'backends are {", ".join(BACKENDS)}, precisions '
-                           f'{", ".join(PRECISIONS)}')
+    _check(options)
+    if options.backend == 'auto':
+        try:
+            return open_network(spec, replace(options, backend='tensorrt'))
+        except MissingBackendError as error:
+            logger.info('running on ONNX Runtime, since %s', error)
+            return open_network(spec, replace(options, backend='onnxruntime'))
+    return _OPENERS[options.backend](spec, options)
+
+
+def open_engine(path: Path, config: ModelConfig, options: RunOptions,
+                ) -> tuple[Session, ModelSpec]:
+    """Open a TensorRT engine file.
+
+    Raises:
+        MissingBackendError: TensorRT or a GPU is not there.
+        BackendError: the backend asked for is another one.
+        ModelError: the file is damaged, or does not fit this machine.
+        ConfigError: the config contradicts the engine.
+    """
+    _check(options)
+    if options.backend == 'onnxruntime':
+        raise BackendError(f"{path}: is a TensorRT engine, but backend is 'onnxruntime'; give its "
+                           "network's .onnx file, or take backend tensorrt")
+    from trt_segmentation.backends.tensorrt.opening import EngineLoader
+    loader = EngineLoader(options.device, options.engine_cache)
+    return loader.open_engine(path, config, options.build, options.mask_interpolation)
+
+
+def _check(options: RunOptions) -> None:
+    if options.backend not in BACKENDS or options.build.precision not in PRECISIONS:
+        raise BackendError(f"backend '{options.backend}' with precision "
+                           f"'{options.build.precision}' is not known; backends are "
+                           f'{", ".join(BACKENDS)}, precisions {", ".join(PRECISIONS)}')
+
+
+def _open_on_tensorrt(spec: ModelSpec, options: RunOptions) -> Session:
+    from trt_segmentation.backends.tensorrt.opening import EngineLoader
+    loader = EngineLoader(options.device, options.engine_cache)
+    return loader.open_network(spec, options.build, options.mask_interpolation)
+
+
+def _open_on_onnxruntime(spec: ModelSpec, options: RunOptions) -> Session:
     from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
-    prepared = prepare(spec, ('mask',), mask_interpolation=mask_interpolation,
+    prepared = prepare(spec, ('mask',), mask_interpolation=options.mask_interpolation,
                        uint8_ops=OnnxRuntimeSession.uint8_ops)
-    return OnnxRuntimeSession(prepared, num_threads)
+    return OnnxRuntimeSession(prepared, options.num_threads)
+
+
+_OPENERS: dict[str, Callable[[ModelSpec, RunOptions], Session]] = {
+    'tensorrt': _open_on_tensorrt,
+    'onnxruntime': _open_on_onnxruntime,
+}

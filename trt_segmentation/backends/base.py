@@ -14,6 +14,13 @@ def output_shape(name: str, size: tuple[int, int]) -> tuple[int, ...]:
     return (*size, 3) if name == 'overlay' else size
 
 
+def default_controls() -> dict[str, np.ndarray]:
+    """Return the small inputs of a prepared graph, by name: no change of channels, all black."""
+    return {'channels': np.arange(3, dtype=np.int32),
+            'palette': np.zeros((256, 3), np.uint8),
+            'alpha': np.array(0.5, np.float32)}
+
+
 @dataclass(frozen=True)
 class BackendInfo:
     """What really runs, for the log, diagnostics and reports.

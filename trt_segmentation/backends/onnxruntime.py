@@ -3,20 +3,21 @@
 """ONNX Runtime: the same prepared graph on any CPU."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import onnx
 
-from trt_segmentation.backends.base import BackendInfo, output_shape
-from trt_segmentation.errors import BackendError
+from trt_segmentation.backends.base import BackendInfo, default_controls, output_shape
+from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.graph.network import dtype_name
 from trt_segmentation.graph.prepare import PreparedGraph
 
 try:
     import onnxruntime
 except ImportError as error:
-    raise BackendError('ONNX Runtime is not installed; pip install onnxruntime '
-                       '(or rosdep install --from-paths .)') from error
+    raise MissingBackendError('ONNX Runtime is not installed; pip install onnxruntime '
+                              '(or rosdep install --from-paths .)') from error
 
 
 class OnnxRuntimeSession:
@@ -43,10 +44,7 @@ class OnnxRuntimeSession:
         # Idle threads that spin cost a second core for nothing between two camera frames.
         self._options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         self._sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
-        self._controls: dict[str, np.ndarray] = {
-            'channels': np.arange(3, dtype=np.int32),
-            'palette': np.zeros((256, 3), np.uint8),
-            'alpha': np.array(0.5, np.float32)}
+        self._controls = default_controls()
         self._session_for(('mask',))
 
     @property
@@ -102,6 +100,27 @@ class OnnxRuntimeSession:
                 raise BackendError(f'{self._prepared.spec.network.source}: ONNX Runtime does not '
                                    f'take this network: {error}') from error
         return self._sessions[outputs]
+
+
+class OnnxGraph:
+    """Any graph on ONNX Runtime's CPU provider.
+
+    Raises:
+        BackendError: ONNX Runtime does not take it.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        try:
+            self._session = onnxruntime.InferenceSession(model.SerializeToString(),
+                                                         providers=['CPUExecutionProvider'])
+        except Exception as error:
+            raise BackendError(f'ONNX Runtime does not take the graph: {error}') from error
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str],
+            ) -> dict[str, np.ndarray]:
+        """Return outputs by name; inputs that the graph does not have are left out."""
+        fed = {value.name: inputs[value.name] for value in self._session.get_inputs()}
+        return dict(zip(outputs, self._session.run(list(outputs), fed), strict=True))
 
 
 _PRECISIONS = {'float16': 'fp16', 'float32': 'fp32', 'float64': 'fp64'}

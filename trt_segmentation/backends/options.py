@@ -58,3 +58,8 @@ class BuildOptions:
     hardware_compatible: bool = False
     dla_core: int = -1
     calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
+
+
+def tactic_names(text: str) -> tuple[str, ...] | None:
+    """Return ``BuildOptions.tactic_sources`` from names with commas; '' gives None."""
+    return tuple(name.strip() for name in text.split(',')) if text else None

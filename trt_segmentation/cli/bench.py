@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import platform
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from trt_segmentation.backends.base import output_shape
-from trt_segmentation.cli.options import add_backend_options, open_segmenter
+from trt_segmentation.cli.options import add_backend_options, open_segmenter, size
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.prepare import OUTPUTS
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='also run what people write by hand (OpenCV resize, float, '
                              'transpose, the same runtime, NumPy argmax, nearest resize, colours) '
                              'in turn with ours, and print the ratio')
-    parser.add_argument('--size', type=_size, default=(1080, 1920), metavar='HEIGHTxWIDTH',
+    parser.add_argument('--size', type=size, default=(1080, 1920), metavar='HEIGHTxWIDTH',
                         help='of the source image (default 1080x1920)')
     parser.add_argument('--outputs', type=_outputs, default=('mask', 'overlay'), metavar='NAMES',
                         help='of mask,confidence,overlay (default mask,overlay)')
@@ -166,13 +165,6 @@ def _table(report: dict) -> str:
         lines.append(f"ours is {report['ratio_p50']:.2f} times as fast (p50); the masks agree on "
                      f"{report['mask_agreement']:.2%} of the pixels")
     return '\n'.join(lines)
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r'(\d+)x(\d+)', text)
-    if not match or '0' in match.groups():
-        raise argparse.ArgumentTypeError(f"'{text}' is no HEIGHTxWIDTH, for example 1080x1920")
-    return int(match[1]), int(match[2])
 
 
 def _outputs(text: str) -> tuple[str, ...]:

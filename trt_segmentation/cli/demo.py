@@ -35,6 +35,13 @@ DRIVES = 4
 PICTURES = 24
 METRES_PER_PICTURE = 0.8
 SIZE = (720, 1280)
+_NODE_PARAMETERS = (
+    'precision', 'backend', 'device', 'mask_interpolation', 'engine_cache', 'min_size', 'opt_size',
+    'max_size', 'tf32', 'workspace', 'optimization_level', 'tactic_sources', 'version_compatible',
+    'hardware_compatible', 'dla_core', 'calibration_images', 'calibration_topic',
+    'calibration_method', 'calibration_count', 'calibration_table')
+"""Those that have an argument of the same name."""
+
 PATIENCE = 20.0
 """Seconds without news after which the demo gives up."""
 
@@ -171,13 +178,14 @@ def _run_processes(args: argparse.Namespace, work: Path) -> _Record:
 def _node_arguments(args: argparse.Namespace) -> list[str]:
     values = {'engine_path': os.path.abspath(args.model) if args.model else '',
               'model_config': os.path.abspath(args.config) if args.config else '',
-              'precision': args.precision, 'backend': args.backend,
-              'num_threads': args.threads, 'mask_interpolation': args.mask_interpolation,
+              'num_threads': args.threads,
+              **{name: getattr(args, name) for name in _NODE_PARAMETERS},
               'diagnostics_period': 0.25}
     arguments = ['--ros-args', '--log-level', 'warn']
     for name, value in values.items():
         if value != '':
-            arguments += ['-p', f'{name}:={value}']
+            text = value if isinstance(value, str) else json.dumps(value)
+            arguments += ['-p', f'{name}:={text}']
     return arguments
 
 

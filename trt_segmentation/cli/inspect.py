@@ -1,9 +1,13 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Show what a network takes and gives, what was inferred, and what is missing."""
+"""Show what a network takes and gives and what is missing, or what an engine was built for."""
 
 import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+from trt_segmentation.backends import ENGINE_SUFFIXES
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.network import Network, read_network
 from trt_segmentation.graph.prepare import available_outputs
@@ -24,12 +28,19 @@ _LIKELY_CHOICES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation inspect``."""
     parser.add_argument('model', nargs='?', default='', metavar='MODEL',
-                        help='an .onnx file; default: the embedded demo network')
-    parser.add_argument('--config', default='', metavar='YAML', help='model config to check it by')
+                        help='an .onnx, .engine or .plan file; default: the embedded demo network')
+    parser.add_argument('--config', default='', metavar='YAML',
+                        help='model config to check a network by')
+    parser.add_argument('--device', type=int, default=0, metavar='N',
+                        help='GPU to load an engine on that does not say itself what it is')
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print a network's description; return 1 where something that it needs is missing."""
+    """Print a description; return 1 where something that a network needs is missing."""
+    if args.model.endswith(ENGINE_SUFFIXES):
+        print(args.model)
+        print(describe_engine(_engine_facts(Path(args.model), args.device)))
+        return 0
     network = read_network(args.model or demo_model())
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
     print(_describe_graph(network))
@@ -40,6 +51,35 @@ def execute(args: argparse.Namespace) -> int:
         return 1
     print(_describe_spec(spec))
     return 0
+
+
+def _engine_facts(path: Path, device: int) -> Mapping[str, Any]:
+    from trt_segmentation.backends.tensorrt.cache import read_engine
+    if facts := read_engine(path).facts:
+        return facts
+    from trt_segmentation.backends.tensorrt.opening import EngineLoader
+    return EngineLoader(device).describe(path).facts
+
+
+def describe_engine(facts: Mapping[str, Any]) -> str:
+    """Return what is known of an engine as text: what it was built for, tensors, layers."""
+    from trt_segmentation.backends.tensorrt.layers import from_json, summary
+    machine, layers = facts['machine'], from_json(facts['layers'])
+    lines = [f"  built for  {machine['tensorrt']}, {machine['gpu']}, compute capability "
+             f"{machine['compute_capability']}"]
+    if 'network' in facts:
+        lines += [f"  network    {facts['network']['source']}",
+                  '  options    ' + ', '.join(f'{key} {value}' for key, value
+                                              in facts['options'].items() if key != 'calibration')]
+    if (agreement := facts.get('agreement_with_fp32')) is not None:
+        lines.append(f'  masks      {agreement:.2%} of the pixels as in fp32 on ONNX Runtime')
+    lines += [f'  {side[:-1]:9}  {name} {shape}' for name, side, shape in facts['tensors']]
+    lines += [f'  profile    {name} ' + ', '.join(str(list(shape)) for shape in shapes)
+              for name, shapes in facts['profile'].items()]
+    lines.append(f'  runs       {summary(layers) or "unknown: built without detail"}')
+    lines += [f'    {layer.precision or "?":6} {layer.kind:24} {layer.name[:80]}'
+              for layer in layers]
+    return '\n'.join(lines)
 
 
 def _describe_graph(network: Network) -> str:

@@ -7,9 +7,10 @@ import importlib
 import sys
 
 from trt_segmentation import __version__
+from trt_segmentation.cli.console import log_on_stderr
 from trt_segmentation.errors import SegmentationError
 
-COMMANDS = ('run', 'inspect', 'bench', 'demo')
+COMMANDS = ('run', 'build', 'inspect', 'bench', 'demo')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         command.set_defaults(execute=module.execute)
     args = parser.parse_args(argv)
     try:
-        return args.execute(args)
+        with log_on_stderr():
+            return args.execute(args)
     except SegmentationError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

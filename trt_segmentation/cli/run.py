@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from trt_segmentation.cli.options import add_backend_options, open_segmenter
 from trt_segmentation.errors import ImageError, SegmentationError
+from trt_segmentation.image_source import folder_files, is_image, open_video, read_image
 from trt_segmentation.segmenter import Segmenter
 
 OUTPUTS = ('mask', 'overlay')
@@ -60,30 +61,23 @@ def execute(args: argparse.Namespace) -> int:
 def _input_files(inputs: list[Path]) -> Iterator[Path]:
     for path in inputs:
         if path.is_dir():
-            yield from sorted(p for p in path.iterdir()
-                              if p.is_file() and not p.name.startswith('.'))
+            yield from folder_files(path)
         else:
             yield path
 
 
 def _segment_file(segmenter: Segmenter, path: Path, output: Path) -> None:
-    if not path.is_file():
-        raise ImageError(f'{path}: there is no such file')
-    if not cv2.haveImageReader(str(path)):
-        _segment_video(segmenter, path, output)
+    if not is_image(path):
+        with open_video(path) as video:
+            _segment_video(segmenter, path, video, output)
         return
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ImageError(f'{path}: cannot be decoded; the file is damaged or cut short')
-    result = segmenter.infer(image, outputs=OUTPUTS)
+    result = segmenter.infer(read_image(path), outputs=OUTPUTS)
     _write_image(output / f'{path.stem}_mask.png', result.mask)
     _write_image(output / f'{path.stem}_overlay.png', result.overlay)
 
 
-def _segment_video(segmenter: Segmenter, path: Path, output: Path) -> None:
-    video = cv2.VideoCapture(str(path))
-    if not video.isOpened():
-        raise ImageError(f'{path}: is no image and no video that OpenCV can read')
+def _segment_video(segmenter: Segmenter, path: Path, video: cv2.VideoCapture,
+                   output: Path) -> None:
     masks = output / f'{path.stem}_mask'
     masks.mkdir(exist_ok=True)
     expected = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -102,7 +96,6 @@ def _segment_video(segmenter: Segmenter, path: Path, output: Path) -> None:
             if done == 0:
                 raise ImageError(f'{path}: not one frame can be decoded')
     finally:
-        video.release()
         if writer is not None:
             writer.release()
 

@@ -90,6 +90,11 @@ class ModelSpec:
     unlabelled: int
     facts: tuple[Fact, ...]
 
+    def channels(self, color: str) -> tuple[int, int, int]:
+        """Return which channel of an 'rgb' or 'bgr' image is the network's channel 0, 1, 2."""
+        first, second, third = (color.index(name) for name in self.color)
+        return first, second, third
+
     @property
     def assumed(self) -> tuple[Fact, ...]:
         """What may be wrong, since nobody said it and the graph cannot tell."""

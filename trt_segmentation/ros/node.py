@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node: camera image in; class mask, confidence, overlay and label info out."""
 
+import logging
 import traceback
 
 import rclpy
@@ -27,6 +28,7 @@ from trt_segmentation.ros.diagnostics import (
     diagnostic_array,
 )
 from trt_segmentation.ros.image_msgs import ImageReader, OutgoingImage, swap_red_and_blue
+from trt_segmentation.ros.log_bridge import LogBridge
 from trt_segmentation.ros.parameters import (
     Parameters,
     change_fault,
@@ -37,6 +39,9 @@ from trt_segmentation.ros.parameters import (
 from trt_segmentation.segmenter import Segmenter
 
 ENCODINGS = {'mask': 'mono8', 'confidence': 'mono8', 'overlay': 'bgr8'}
+_PACKAGE_LOGGER = logging.getLogger('trt_segmentation')
+_PACKAGE_LOGGER.setLevel(logging.INFO)
+
 WARNING_PERIOD = 5.0
 """Seconds between two warnings of one kind."""
 
@@ -60,6 +65,8 @@ class SegmentationNode(LifecycleNode):
 
     def __init__(self, **kwargs) -> None:
         super().__init__('segmentation', **kwargs)
+        self._log_bridge = LogBridge(self.get_logger())
+        _PACKAGE_LOGGER.addHandler(self._log_bridge)
         declare_parameters(self)
         self._settings: Parameters = read_parameters(self)
         if self._settings.tune_allocator and not keep_large_blocks():
@@ -76,6 +83,12 @@ class SegmentationNode(LifecycleNode):
         self._diagnostics_timer = self.create_timer(self._settings.diagnostics_period,
                                                     self._publish_diagnostics)
         self.add_on_set_parameters_callback(self._on_set_parameters)
+
+    def destroy_node(self) -> None:
+        """Free everything, from any state."""
+        _PACKAGE_LOGGER.removeHandler(self._log_bridge)
+        self._close()
+        super().destroy_node()
 
     def start(self) -> None:
         """Configure and activate, where parameter ``autostart`` wants it."""
@@ -138,10 +151,8 @@ class SegmentationNode(LifecycleNode):
 
     def _open(self) -> None:
         wanted = self._settings
-        segmenter = Segmenter.open(
-            wanted.engine_path, config=wanted.model_config or None, precision=wanted.precision,
-            backend=wanted.backend, mask_interpolation=wanted.mask_interpolation,
-            num_threads=wanted.num_threads)
+        segmenter = Segmenter.open(wanted.engine_path, config=wanted.model_config or None,
+                                   options=wanted.run_options)
         segmenter.overlay_alpha = wanted.overlay_alpha
         self._segmenter = segmenter
         for output in segmenter.available_outputs:
@@ -163,7 +174,7 @@ class SegmentationNode(LifecycleNode):
         if self._settings.precision != info.precision:
             self.get_logger().warning(
                 f'precision {self._settings.precision} was asked for; {info.backend} runs this '
-                f'network in {info.precision}')
+                f'network in {info.layers or info.precision}')
         if spec.assumed:
             keys = ', '.join(fact.key for fact in spec.assumed)
             self.get_logger().warning(

@@ -7,7 +7,14 @@ from typing import Any
 
 import yaml
 
-from trt_segmentation.backends import BACKENDS, PRECISIONS
+from trt_segmentation.backends import BACKENDS, RunOptions
+from trt_segmentation.backends.options import (
+    CALIBRATION_METHODS,
+    PRECISIONS,
+    BuildOptions,
+    CalibrationOptions,
+    tactic_names,
+)
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS
 
@@ -20,6 +27,9 @@ CONFIGURE = 'configure'
 STARTUP = 'startup'
 """Read once when the process starts."""
 
+MAX_EXTENT = 16384
+"""Pixels; TensorRT's tensors end at 2^31 elements."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -29,7 +39,8 @@ class Rule:
         description: one sentence for ``ros2 param describe`` and the launch file's --show-args.
         changes: ``LIVE``, ``CONFIGURE`` or ``STARTUP``.
         choices: the values of a string parameter; empty allows all.
-        minimum, maximum: bounds of a number, inclusive.
+        minimum, maximum: bounds of a number, or of each in an array, inclusive.
+        length: of an array; 0 for single values and for arrays of any length.
     """
 
     description: str
@@ -37,14 +48,19 @@ class Rule:
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    length: int = 0
 
     def fault(self, name: str, value: Any) -> str:
         """Return '' for a good value, else a sentence with name, value and bound."""
+        if self.length and len(value) != self.length:
+            return f'{name} is {list(value)}; it has {self.length} values'
         if self.choices and value not in self.choices:
             return f"{name} is '{value}'; it is one of {', '.join(self.choices)}"
+        values = value if self.length else (value,)
         if self.minimum is not None and self.maximum is not None \
-                and not self.minimum <= value <= self.maximum:
-            return f'{name} is {value}; it is {self.minimum:g} to {self.maximum:g}'
+                and not all(self.minimum <= each <= self.maximum for each in values):
+            shown = list(value) if self.length else value
+            return f'{name} is {shown}; it is {self.minimum:g} to {self.maximum:g}'
         return ''
 
 
@@ -57,7 +73,8 @@ class Parameters:
     """The values of all parameters at one moment; defaults as the node declares them."""
 
     engine_path: str = _parameter(
-        '', 'Network to run: path of an .onnx file; empty runs the embedded demo network')
+        '', 'Network to run: path of an .onnx file, or of a TensorRT .engine or .plan; empty runs '
+            'the embedded demo network')
     model_config: str = _parameter(
         '', 'YAML file that says how the network is fed and what its classes are; empty takes '
             'what the network file itself tells')
@@ -65,11 +82,54 @@ class Parameters:
         'fp32', 'Precision the network shall compute in; the log and /diagnostics say what '
                 'really runs', choices=PRECISIONS)
     backend: str = _parameter(
-        'auto', 'Runtime of the network; auto takes the fastest one that is there',
+        'auto', 'Runtime of the network; auto takes tensorrt where it and a GPU are there, else '
+                'onnxruntime',
         choices=BACKENDS)
     device: int = _parameter(
         0, 'Index of the GPU; ONNX Runtime runs on the CPU and ignores it',
         minimum=0, maximum=63)
+    engine_cache: str = _parameter(
+        '', 'Folder in which built engines are kept; empty takes the cache folder of the user')
+    min_size: tuple[int, ...] = _parameter(
+        (64, 64), 'Height and width of the smallest image that an engine is built for',
+        length=2, minimum=1, maximum=MAX_EXTENT)
+    opt_size: tuple[int, ...] = _parameter(
+        (1080, 1920), 'Height and width of the image that an engine is tuned for',
+        length=2, minimum=1, maximum=MAX_EXTENT)
+    max_size: tuple[int, ...] = _parameter(
+        (2160, 3840), 'Height and width of the largest image that an engine is built for',
+        length=2, minimum=1, maximum=MAX_EXTENT)
+    tf32: bool = _parameter(
+        False, 'Let fp32 engines round the factors of products to 10 bits: faster on Ampere and '
+               'later')
+    workspace: int = _parameter(
+        0, 'MiB of GPU memory that TensorRT may take for scratch space; 0 sets no limit',
+        minimum=0, maximum=1048576)
+    optimization_level: int = _parameter(
+        -1, "0 builds fastest, 5 makes the fastest engine; -1 is TensorRT's default",
+        minimum=-1, maximum=5)
+    tactic_sources: str = _parameter(
+        '', 'Libraries whose kernels TensorRT may choose, by their names in trt.TacticSource and '
+            "with commas; empty is TensorRT's default")
+    version_compatible: bool = _parameter(
+        False, 'Build engines that newer TensorRT versions run, too')
+    hardware_compatible: bool = _parameter(
+        False, 'Build engines that other GPUs (Ampere and later) run, too')
+    dla_core: int = _parameter(
+        -1, 'DLA core to run on, with the GPU for what it cannot; -1 uses none',
+        minimum=-1, maximum=15)
+    calibration_images: str = _parameter(
+        '', 'What int8 ranges are measured on: image, folder, video or rosbag2 of typical scenes')
+    calibration_topic: str = _parameter(
+        '', 'Image topic in a rosbag2 of calibration images; empty takes the only one')
+    calibration_method: str = _parameter(
+        'entropy', 'How int8 ranges are chosen from what was measured',
+        choices=CALIBRATION_METHODS)
+    calibration_count: int = _parameter(
+        200, 'Number of calibration images used at most, spread evenly over all there are',
+        minimum=1, maximum=100000)
+    calibration_table: str = _parameter(
+        '', 'File of saved int8 ranges: read where it exists, else written after calibration')
     num_threads: int = _parameter(
         0, 'CPU threads that share one operation of the network; 0 takes one for each core',
         minimum=0, maximum=1024)
@@ -92,6 +152,26 @@ class Parameters:
               'each; receives images about three times as fast', STARTUP)
 
 
+    @property
+    def run_options(self) -> RunOptions:
+        """How the network is opened."""
+        calibration = CalibrationOptions(
+            self.calibration_images, self.calibration_topic, self.calibration_method,
+            self.calibration_count, self.calibration_table)
+        build = BuildOptions(
+            self.precision, self.tf32, _size(self.min_size), _size(self.opt_size),
+            _size(self.max_size), self.workspace, self.optimization_level,
+            tactic_names(self.tactic_sources), self.version_compatible, self.hardware_compatible,
+            self.dla_core, calibration)
+        return RunOptions(self.backend, self.device, self.num_threads, self.mask_interpolation,
+                          self.engine_cache, build)
+
+
+def _size(values: tuple[int, ...]) -> tuple[int, int]:
+    height, width = values
+    return height, width
+
+
 def rules() -> dict[str, Rule]:
     """Return the rule of every parameter, by name, in the table's order."""
     return {entry.name: entry.metadata['rule'] for entry in fields(Parameters)}
@@ -107,10 +187,13 @@ def value_from_text(name: str, text: str) -> Any:
     if kind is str:
         return text
     value = yaml.safe_load(text)
+    if kind is tuple and isinstance(value, list):
+        return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:
-        raise ConfigError(f"{name} is '{text}'; a {kind.__name__} is needed")
+        needed = 'list such as [480, 640]' if kind is tuple else kind.__name__
+        raise ConfigError(f"{name} is '{text}'; a {needed} is needed")
     return value
 
 
@@ -121,14 +204,18 @@ def declare_parameters(node: Any) -> None:
         rclpy.exceptions.ParameterException: an override has the wrong type or range.
     """
     for entry in fields(Parameters):
-        node.declare_parameter(entry.name, entry.default,
+        default = list(entry.default) if isinstance(entry.default, tuple) else entry.default
+        node.declare_parameter(entry.name, default,
                                _descriptor(entry.metadata['rule'], type(entry.default)))
 
 
 def read_parameters(node: Any) -> Parameters:
     """Return a node's parameters as they are now."""
-    return Parameters(**{entry.name: node.get_parameter(entry.name).value
-                         for entry in fields(Parameters)})
+    def value(entry: Any) -> Any:
+        told = node.get_parameter(entry.name).value
+        return tuple(told) if isinstance(entry.default, tuple) else told
+
+    return Parameters(**{entry.name: value(entry) for entry in fields(Parameters)})
 
 
 def first_fault(parameters: Parameters) -> str:

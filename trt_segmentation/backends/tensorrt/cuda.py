@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from trt_segmentation.errors import BackendError, BackendMissing
+from trt_segmentation.errors import BackendError, MissingBackendError
 
 _NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING: other libraries' work on the default stream does not hold ours up."""
@@ -32,23 +32,23 @@ def find_device(index: int) -> 'Device':
         index: as CUDA counts, 0 for the first.
 
     Raises:
-        BackendMissing: PyCUDA, the driver or that GPU is not there.
+        MissingBackendError: PyCUDA, the driver or that GPU is not there.
     """
     try:
         import pycuda.driver as driver
     except ModuleNotFoundError as error:
-        raise BackendMissing('PyCUDA is not installed; pip install pycuda') from error
+        raise MissingBackendError('PyCUDA is not installed; pip install pycuda') from error
     except ImportError as error:
-        raise BackendMissing(f'PyCUDA finds no NVIDIA driver here ({error}); install the driver, '
-                             'or run the container with --gpus all') from error
+        raise MissingBackendError(f'PyCUDA finds no NVIDIA driver here ({error}); install the '
+                                  'driver, or run the container with --gpus all') from error
     try:
         driver.init()
         count = driver.Device.count()
     except driver.Error as error:
-        raise BackendMissing(f'the NVIDIA driver finds no GPU ({error})') from error
+        raise MissingBackendError(f'the NVIDIA driver finds no GPU ({error})') from error
     if index >= count:
-        raise BackendMissing(f'device is {index}, but there are {count} GPUs here; the first '
-                             'is 0')
+        raise MissingBackendError(f'device is {index}, but there are {count} GPUs here; the '
+                                  'first is 0')
     return Device(driver, index)
 
 
@@ -185,14 +185,15 @@ class Graph:
         graph, self._executable = ctypes.c_void_p(), ctypes.c_void_p()
         device.call('cuStreamBeginCapture_v2', handle, ctypes.c_int(_CAPTURE_THREAD_LOCAL))
         try:
-            enqueue()
-        finally:  # a stream that stays in capture mode can do nothing else
-            device.call('cuStreamEndCapture', handle, ctypes.byref(graph))
-        try:
+            try:
+                enqueue()
+            finally:  # a stream that stays in capture mode can do nothing else
+                device.call('cuStreamEndCapture', handle, ctypes.byref(graph))
             device.call('cuGraphInstantiateWithFlags', ctypes.byref(self._executable), graph,
                         ctypes.c_ulonglong(0))
         finally:
-            device.call('cuGraphDestroy', graph)
+            if graph:
+                device.call('cuGraphDestroy', graph)
 
     def launch(self, stream: Any) -> None:
         """Enqueue the work."""

@@ -6,11 +6,13 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from trt_segmentation.backends.base import BackendInfo
+from trt_segmentation.backends.base import BackendInfo, default_controls
+from trt_segmentation.backends.tensorrt.api import find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import Device, Graph, PageLock
 from trt_segmentation.errors import BackendError
 
@@ -28,12 +30,28 @@ class Stage:
         log: the logger that it was deserialized with, which knows what failed.
         tensor_names: what the session calls the engine's tensors, where the names differ.
         context: what executes it, made when it is first needed.
+        runtime: what the engine belongs to.
     """
 
     engine: Any
     log: Any
     tensor_names: Mapping[str, str] = field(default_factory=dict)
     context: Any = None
+    runtime: Any = None
+
+    @classmethod
+    def load(cls, plan: bytes, device: Device) -> 'Stage':
+        """Deserialize a plan.
+
+        Raises:
+            BackendError: it was made for another TensorRT or GPU, or is damaged; the message
+                is TensorRT's own.
+        """
+        log = find_log()
+        with device.current():
+            runtime = find_tensorrt().Runtime(log.logger)
+            return cls(log.call('TensorRT cannot load the engine',
+                                runtime.deserialize_cuda_engine, plan), log, runtime=runtime)
 
     def tensors(self) -> list[tuple[str, str, bool]]:
         """Return of each tensor: the engine's name, the session's, whether it is an input."""
@@ -50,10 +68,8 @@ class Stage:
     def set_shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
         """Fix the shapes of the inputs; return those of the outputs, by the session's names."""
         if self.context is None:
-            self.context = self.engine.create_execution_context()
-            if self.context is None:
-                raise BackendError('TensorRT cannot prepare the engine to run: '
-                                   f'{self.log.take_errors()}')
+            self.context = self.log.call('TensorRT cannot prepare the engine to run',
+                                         self.engine.create_execution_context)
         for name, shared, is_input in self.tensors():
             is_open = is_input and -1 in tuple(self.engine.get_tensor_shape(name))
             if is_open and not self.context.set_input_shape(name, shapes[shared]):
@@ -118,10 +134,7 @@ class TensorRtSession:
         self.info = info
         self._size: tuple[int, int] | None = None
         self._outputs: tuple[str, ...] = ()
-        self._controls: dict[str, np.ndarray] = {
-            'channels': np.arange(3, dtype=np.int32),
-            'palette': np.zeros((256, 3), np.uint8),
-            'alpha': np.full(1, 0.5, np.float32)}
+        self._controls = default_controls()
         self._memory: dict[str, Any] = {}
         self._graph: Graph | None = None
         self._last: dict[str, np.ndarray] = {}
@@ -162,7 +175,7 @@ class TensorRtSession:
             self._copy_out(out)
             events[3].record(stream)
             return GpuTimes(*(device.milliseconds_between(start, end)
-                              for start, end in zip(events, events[1:], strict=False)))
+                              for start, end in pairwise(events)))
 
     def set_channels(self, channels: tuple[int, int, int]) -> None:
         self._set_control('channels', channels)

@@ -1,0 +1,275 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Real builds. TensorRT for RTX does them without a GPU; it is always strongly typed."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from trt_segmentation.backends.options import BuildOptions
+from trt_segmentation.backends.tensorrt.api import Capabilities, find_log, find_tensorrt
+from trt_segmentation.backends.tensorrt.builder import (
+    apply_options,
+    build_plan,
+    creation_flags,
+    onnx_name,
+    pin_to_float32,
+)
+from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError, ModelError
+from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.prepare import prepare
+from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.segmenter import demo_model
+
+try:
+    trt = find_tensorrt()
+    find_log().call('no builder', trt.Builder, find_log().logger)
+except BackendError as error:
+    pytest.skip(f'nothing can be built here: {error}', allow_module_level=True)
+
+SIZES = {'image': ((1, 64, 64, 3), (1, 240, 320, 3), (1, 480, 640, 3))}
+SCORES = np.random.default_rng(0).normal(size=(1, 4, 8, 8)).astype(np.float32)
+WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
+CAN = Capabilities.of(trt)
+
+
+def build(model, options=None, profiles=SIZES, **more):
+    return build_plan(model.SerializeToString(), profiles, options or BuildOptions(),
+                      float_layers=str.isupper, source='net.onnx', **more)
+
+
+def prepared(spec, **how):
+    return prepare(spec, **how).model
+
+
+@pytest.fixture
+def model(networks):
+    return prepared(networks.spec_of(networks.pointwise(WEIGHTS, (32, 48))))
+
+
+@pytest.fixture
+def configured():
+    """Return a builder config with these options, and the builder."""
+    def configure(**options):
+        builder = trt.Builder(find_log().logger)
+        config = builder.create_builder_config()
+        apply_options(BuildOptions(**options), trt, CAN, builder, config)
+        return config
+    return configure
+
+
+NETWORKS = {
+    'pointwise': lambda n: n.pointwise(WEIGHTS, (32, 48)),
+    'strided': lambda n: n.pointwise(WEIGHTS, (32, 48), stride=4),
+    'nhwc': lambda n: n.pointwise(WEIGHTS, (32, 48), layout='nhwc'),
+    'half input': lambda n: n.pointwise(WEIGHTS, (32, 48), dtype=TensorProto.FLOAT16),
+    'softmax': lambda n: n.pointwise(WEIGHTS, (32, 48), activation='Softmax'),
+    'sigmoid': lambda n: n.pointwise(WEIGHTS[:1], (32, 48), activation='Sigmoid'),
+    'logits': lambda n: n.fixed(SCORES), 'half logits': lambda n: n.fixed(np.float16(SCORES)),
+    'int32 ids': lambda n: n.fixed(SCORES[:, 0].astype(np.int32)),
+    'int64 ids': lambda n: n.fixed(SCORES[:, 0].astype(np.int64))}
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('resize', ['stretch', 'letterbox'])
+def test_every_kind_of_network_builds(networks, name, resize):
+    spec = networks.spec_of(NETWORKS[name](networks), input={'resize': resize})
+    assert len(build(prepared(spec)).plan) > 10_000
+
+
+@pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
+def test_the_demo_network_builds(interpolation):
+    spec = resolve(read_network(demo_model()), ModelConfig())
+    plan = build(prepared(spec, mask_interpolation=interpolation))
+    assert len(plan.plan) > spec.network.model.ByteSize()
+    assert plan.seconds > 0
+
+
+def test_networks_from_elsewhere_build(known_answer):
+    spec = resolve(read_network(known_answer.model), known_answer.config)
+    assert len(build(prepared(spec)).plan) > 100_000
+
+
+def test_a_network_that_is_not_prepared_builds(networks):
+    assert build(networks.pointwise(WEIGHTS, (32, 48)), profiles={}).plan
+
+
+@pytest.mark.parametrize(('profiles', 'message'), [
+    ({}, r"'image' of net.onnx has open dimensions"),
+    ({'picture': SIZES['image']}, r'no input picture .* it has image, channels'),
+    ({'image': SIZES['image'][::-1]}, r"'image', dimension 1: .* 480, 240, 64; none"),
+    ({'image': ((1, 0, 64, 3), *SIZES['image'][1:])}, r"'image', dimension 1: .* 0, 240, 480"),
+    ({'image': ((1, 64, 64, 4),) * 3}, r"'image', dimension 3: the network fixes it to 3; "
+                                       r'.* 4, 4, 4'),
+    ({'image': ((64, 64, 3),) * 3}, r"'image' has 4 dimensions; .* \[64, 64, 3\]")])
+def test_shapes_that_do_not_fit_are_refused_by_name(model, profiles, message):
+    with pytest.raises(ConfigError, match=message):
+        build(model, profiles=profiles)
+
+
+def test_an_operator_that_tensorrt_lacks_is_named_with_its_node(networks):
+    node = helper.make_node('Unique', ['x'], ['y'], name='network/odd one')
+    model = networks.onnx_model([node], [networks.tensor('x', [8])],
+                                [networks.tensor('y', ['n'])])
+    with pytest.raises(BackendError, match=rf"TensorRT {trt.__version__} does not take node 'odd "
+                                           r"one' \(Unique\) of net.onnx .*opset"):
+        build(model, profiles={})
+
+
+def test_what_is_no_onnx_is_said_to_be_none():
+    with pytest.raises(ModelError, match=r'net.onnx is no ONNX model: '):
+        build_plan(b'nonsense', {}, BuildOptions(), float_layers=str.isupper, source='net.onnx')
+
+
+def test_a_lack_of_memory_is_said_to_be_one():
+    spec = resolve(read_network(demo_model()), ModelConfig())
+    with pytest.raises(BackendError, match=r'lack of GPU memory: raise the option workspace'):
+        build(prepared(spec), BuildOptions(workspace=1))
+
+
+@pytest.mark.parametrize('option', ['version_compatible', 'hardware_compatible'])
+def test_an_option_that_this_tensorrt_lacks_is_refused_by_name(configured, option):
+    if getattr(CAN, option):
+        pytest.skip(f'TensorRT {CAN.version} has it')
+    with pytest.raises(BackendError, match=rf'{option} is true, which TensorRT {CAN.version} '):
+        configured(**{option: True})
+
+
+def test_a_dla_that_is_not_there_is_refused(configured):
+    with pytest.raises(BackendError, match=r'dla_core is 9, and this machine has \d DLA cores'):
+        configured(dla_core=9)
+
+
+def test_an_unknown_tactic_source_is_refused_with_the_known_ones(configured):
+    with pytest.raises(ConfigError, match=r'tactic_sources has CUBLASS, .* knows .*JIT_CONVOLU'):
+        configured(tactic_sources=('JIT_CONVOLUTIONS', 'CUBLASS'))
+
+
+def test_an_optimization_level_that_is_none_is_refused(configured):
+    with pytest.raises(ConfigError, match='optimization_level is 6; it is 0 to 5'):
+        configured(optimization_level=6)
+
+
+def test_options_arrive_in_the_builder_config(configured):
+    config = configured(workspace=3, optimization_level=1, tactic_sources=('JIT_CONVOLUTIONS',))
+    assert config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE) == 3 << 20
+    assert config.builder_optimization_level == 1
+    assert config.get_tactic_sources() == 1 << int(trt.TacticSource.JIT_CONVOLUTIONS)
+    assert config.profiling_verbosity == trt.ProfilingVerbosity.DETAILED
+
+
+@pytest.mark.parametrize('tf32', [False, True])
+def test_factors_are_rounded_to_tf32_only_on_demand(configured, tf32):
+    assert configured(tf32=tf32).get_flag(trt.BuilderFlag.TF32) == tf32
+
+
+@pytest.mark.skipif(not CAN.strongly_typed, reason='needs a strongly typed TensorRT')
+def test_networks_are_strongly_typed_where_that_is_possible():
+    network = trt.Builder(find_log().logger).create_network(creation_flags(trt, CAN))
+    assert network.get_flag(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+
+
+OLD = SimpleNamespace(
+    __name__='tensorrt', __version__='8.6.0', float32='float32',
+    NetworkDefinitionCreationFlag=SimpleNamespace(EXPLICIT_BATCH=0),
+    BuilderFlag=SimpleNamespace(FP16='FP16', INT8='INT8', TF32='TF32',
+                                OBEY_PRECISION_CONSTRAINTS='OBEY'),
+    ProfilingVerbosity=SimpleNamespace(DETAILED='DETAILED'))
+"""Names of TensorRT 8.6, which needs a GPU for a single look at it."""
+
+
+@pytest.mark.parametrize(('precision', 'expected'), [
+    ('fp32', set()), ('fp16', {'FP16', 'OBEY'}), ('int8', {'INT8', 'FP16', 'OBEY'})])
+def test_an_old_tensorrt_gets_explicit_batch_and_precision_flags(precision, expected):
+    flags = {'TF32'}
+    config = SimpleNamespace(set_flag=flags.add, clear_flag=flags.remove)
+    can = Capabilities.of(OLD)
+    apply_options(BuildOptions(precision=precision), OLD, can, None, config)
+    assert flags == expected
+    assert creation_flags(OLD, can) == 1
+
+
+class FakeLayer(SimpleNamespace):
+    """A layer as TensorRT 8.6 has it, with one input and these outputs."""
+
+    precision = None
+
+    def __init__(self, name, kind, source, *outputs, shape=False, metadata=''):
+        tensors = [SimpleNamespace(dtype=dtype, is_shape_tensor=shape) for dtype in outputs]
+        super().__init__(name=name, type=SimpleNamespace(name=kind), num_inputs=2,
+                         num_outputs=len(outputs), get_output=tensors.__getitem__, set={},
+                         metadata=metadata)
+        self.get_input = [SimpleNamespace(dtype=source, is_shape_tensor=shape), None].__getitem__
+        self.set_output_type = self.set.__setitem__
+
+
+PINNED = [FakeLayer('head/Mul_1', 'ELEMENTWISE', 'float32', 'float32'),
+          FakeLayer('tail/ArgMax_2', 'TOPK', 'float32', 'float32', 'int32'),
+          FakeLayer('tail/Less_3', 'ELEMENTWISE', 'float32', 'bool'),
+          FakeLayer('(Unnamed Layer* 7)', 'SHUFFLE', 'float32', 'float32',
+                    metadata='[ONNX Layer: tail/Squeeze_4]')]
+LEFT = [FakeLayer('network/Conv', 'CONVOLUTION', 'float32', 'float32'),
+        FakeLayer('head/constant', 'CONSTANT', 'float32', 'float32'),
+        FakeLayer('head/Cast_0', 'CAST', 'uint8', 'float32'),
+        FakeLayer('head/Q', 'QUANTIZE', 'float32', 'int8'),
+        FakeLayer('head/Scales', 'CONCATENATION', 'float32', 'float32', shape=True),
+        FakeLayer('tail/Gather', 'GATHER', 'int32', 'int32')]
+
+
+def test_float_layers_of_an_old_tensorrt_are_pinned_and_no_others():
+    layers = [*PINNED, *LEFT]
+    network = SimpleNamespace(num_layers=len(layers), get_layer=layers.__getitem__)
+    count = pin_to_float32(OLD, network, lambda name: name.startswith(('head/', 'tail/')))
+    assert count == len(PINNED)
+    assert [layer.precision for layer in layers] == ['float32'] * 4 + [None] * 6
+    assert [layer.set for layer in layers] == [
+        {0: 'float32'}, {0: 'float32'}, {}, {0: 'float32'}, *[{}] * 6]
+
+
+def test_layers_bear_the_names_of_their_nodes(model):
+    builder = trt.Builder(find_log().logger)
+    network = builder.create_network(creation_flags(trt, CAN))
+    parser = trt.OnnxParser(network, find_log().logger)
+    assert parser.parse(model.SerializeToString())
+    names = {onnx_name(network.get_layer(index)) for index in range(network.num_layers)}
+    nodes = {node.name for node in model.graph.node if node.op_type not in ('Constant', 'Shape')}
+    assert {name for name in nodes if name.startswith(('head/', 'tail/'))} - names == set()
+
+
+def test_progress_is_told_from_the_start(model):
+    told = []
+    build(model, on_progress=told.append)
+    assert told[0] == 'building an engine of net.onnx, which can take minutes'
+
+
+def test_what_the_listener_raises_ends_the_build(model):
+    def listener(text):
+        raise InterruptedError(text)
+
+    with pytest.raises(InterruptedError, match='building an engine'):
+        build(model, on_progress=listener)
+
+
+@pytest.mark.parametrize('data', [b'', b'of another time', bytes(500)])
+def test_a_timing_cache_of_any_kind_does_no_harm(model, data):
+    plan = build(model, timing_cache=data)
+    assert plan.plan
+    assert bool(plan.timing_cache) == CAN.timing_cache
+
+
+def test_layers_are_told_or_none_are(model):
+    runtime = trt.Runtime(find_log().logger)
+    plan = build(model)
+    can_load = runtime.deserialize_cuda_engine(plan.plan) is not None
+    assert bool(plan.layers) == can_load
+
+
+def test_a_tensorrt_without_a_builder_is_said_to_have_none(monkeypatch, model):
+    lean = SimpleNamespace(__version__='8.6.0', ILogger=trt.ILogger, Runtime=trt.Runtime)
+    monkeypatch.setattr('trt_segmentation.backends.tensorrt.builder.find_tensorrt', lambda: lean)
+    with pytest.raises(MissingBackendError, match=r'TensorRT 8.6.0 can only run engines'):
+        build(model)
+

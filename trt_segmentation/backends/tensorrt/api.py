@@ -1,0 +1,176 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The seam to TensorRT: the module, whatever its name, what it can do, and what it says."""
+
+import importlib
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from trt_segmentation.errors import BackendError, MissingBackendError
+
+LOGGER = 'trt_segmentation.tensorrt'
+
+_MODULES = ('tensorrt', 'tensorrt_rtx')
+"""TensorRT and TensorRT for RTX, which has the same interface."""
+
+_VERBOSE = logging.DEBUG - 5
+_LEVELS = {'INTERNAL_ERROR': logging.ERROR, 'ERROR': logging.ERROR, 'WARNING': logging.WARNING,
+           'INFO': logging.DEBUG, 'VERBOSE': _VERBOSE}
+"""TensorRT's INFO is what we would call DEBUG: some forty lines for one engine."""
+
+
+@cache
+def find_tensorrt() -> Any:
+    """Return the module of TensorRT, or else of TensorRT for RTX.
+
+    It may be one that only runs engines, without a builder.
+
+    Raises:
+        MissingBackendError: neither can be imported.
+    """
+    reasons = []
+    for name in _MODULES:
+        try:
+            module = importlib.import_module(name)
+        except (ImportError, OSError) as error:
+            absent = isinstance(error, ModuleNotFoundError) and error.name == name
+            reasons.append(f'{name} is not installed' if absent else f'{name} is broken: {error}')
+            continue
+        if hasattr(module, 'Runtime'):
+            return module
+        reasons.append(f'{name} is an empty package')
+    raise MissingBackendError(f'TensorRT cannot be imported ({", ".join(reasons)}); pip install '
+                              'tensorrt, or on a Jetson install JetPack\'s python3-libnvinfer')
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a TensorRT can do, found by looking at its names.
+
+    Attributes:
+        version: of TensorRT.
+        explicit_batch: networks are to be created with the flag EXPLICIT_BATCH.
+        strongly_typed: networks compute in the types that their tensors have.
+        precision_flags: those of the builder flags FP16 and INT8 that there are.
+        progress_monitor: builds say how far they are, and can be cancelled.
+        timing_cache: measured times can be kept for the next build.
+        version_compatible, hardware_compatible: plans can be made to run elsewhere, too.
+    """
+
+    version: str
+    explicit_batch: bool
+    strongly_typed: bool
+    precision_flags: tuple[str, ...]
+    progress_monitor: bool
+    timing_cache: bool
+    version_compatible: bool
+    hardware_compatible: bool
+
+    @classmethod
+    def of(cls, trt: Any) -> 'Capabilities':
+        """Return what the module ``trt`` can do."""
+        creation, flags = trt.NetworkDefinitionCreationFlag, trt.BuilderFlag
+        precision_flags = tuple(name for name in ('FP16', 'INT8') if hasattr(flags, name))
+        # TensorRT for RTX has the names of these three, ignores them and warns (or fails).
+        for_rtx = trt.__name__ == 'tensorrt_rtx'
+        return cls(
+            version=trt.__version__,
+            explicit_batch=hasattr(creation, 'EXPLICIT_BATCH'),
+            strongly_typed=hasattr(creation, 'STRONGLY_TYPED') or not precision_flags,
+            precision_flags=precision_flags,
+            progress_monitor=hasattr(trt, 'IProgressMonitor'),
+            timing_cache=hasattr(trt, 'ITimingCache') and not for_rtx,
+            version_compatible=hasattr(flags, 'VERSION_COMPATIBLE') and not for_rtx,
+            hardware_compatible=hasattr(trt, 'HardwareCompatibilityLevel') and not for_rtx)
+
+
+class Log:
+    """TensorRT's messages: forwarded to ``logging``, the last kept for whoever reports a failure.
+
+    A process has one, see ``find_log``: TensorRT keeps the first logger that it is given.
+
+    Args:
+        trt: the module of TensorRT.
+
+    Attributes:
+        logger: the ``trt.ILogger`` to create builders, parsers and runtimes with.
+    """
+
+    def __init__(self, trt: Any) -> None:
+        self.logger = _forwarder(trt, self._write)
+        self._kept: deque[tuple[int, str]] = deque(maxlen=8)
+        self._calls = 0
+
+    def call(self, what: str, function: Callable, *args: Any,
+             raises: type[BackendError] = BackendError) -> Any:
+        """Call a function of TensorRT that fails by returning None or False, or by raising.
+
+        Args:
+            what: what has failed if it fails, without a full stop.
+            function, args: what to call.
+            raises: the class of the error.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            BackendError: ``what``, and TensorRT's own words.
+        """
+        self._kept.clear()
+        self._calls += 1
+        reason = ''
+        try:
+            result = function(*args)
+        except (RuntimeError, TypeError, ValueError, MemoryError) as error:
+            result, reason = None, str(error)  # the bindings' own types, one for each version
+        finally:
+            self._calls -= 1
+        if result is None or result is False:
+            raise raises(f'{what}: {self.take_errors() or reason or "TensorRT gives no reason"}')
+        for level, text in self._kept:
+            if level >= logging.ERROR:
+                logging.getLogger(LOGGER).log(level, text)
+        return result
+
+    def take_errors(self) -> str:
+        """Return and forget the last errors, or the last warnings where there are none.
+
+        Messages of all threads are kept together: TensorRT reports from threads of its own.
+        """
+        kept = list(self._kept)
+        self._kept.clear()
+        worst = max((level for level, _ in kept), default=0)
+        return '; '.join(dict.fromkeys(text for level, text in kept if level == worst))
+
+    def _write(self, severity: str, message: str) -> None:
+        level, text = _LEVELS.get(severity, logging.ERROR), ' '.join(message.split())
+        if level >= logging.WARNING:
+            self._kept.append((level, text))
+        # Whoever called will say it in an exception, or see that it did no harm.
+        heard = logging.DEBUG if level >= logging.ERROR and self._calls else level
+        logging.getLogger(LOGGER).log(heard, text)
+
+
+@cache
+def find_log() -> Log:
+    """Return the log of this process; TensorRT objects must not outlive it.
+
+    Raises:
+        MissingBackendError: there is no TensorRT.
+    """
+    return Log(find_tensorrt())
+
+
+def _forwarder(trt: Any, write: Callable[[str, str], None]) -> Any:
+    class Forwarder(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)  # pybind11 insists on this very call
+
+        def log(self, severity: Any, message: str) -> None:
+            write(severity.name, message)
+
+    return Forwarder()

@@ -1,0 +1,396 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""From an ONNX graph to a TensorRT plan, in this process; see ``build_process`` for a child."""
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from trt_segmentation.backends.options import BuildOptions
+from trt_segmentation.backends.tensorrt.api import Capabilities, Log, find_log, find_tensorrt
+from trt_segmentation.backends.tensorrt.layers import Layer, parse_layers
+from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError, ModelError
+from trt_segmentation.graph.prepare import NETWORK_PREFIX
+
+PROGRESS_LOGGER = 'trt_segmentation.progress'
+
+Shape = tuple[int, ...]
+Profiles = Mapping[str, tuple[Shape, ...]]
+
+_MIB = 1 << 20
+_REPORT_PERIOD = 1.0
+"""Seconds."""
+
+_PRECISION_FLAGS = {'fp32': (), 'fp16': ('FP16',), 'int8': ('INT8', 'FP16')}
+"""What an int8 network leaves unquantized runs in fp16 where that is faster."""
+
+_OPTIMIZATION_LEVELS = range(-1, 6)
+_DEFAULT_LEVEL = -1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A built engine.
+
+    Attributes:
+        plan: what TensorRT loads.
+        timing_cache: for the next build; empty where this TensorRT keeps no times.
+        layers: what the engine runs; empty where this machine cannot load the plan.
+        seconds: what the build took.
+    """
+
+    plan: bytes
+    timing_cache: bytes
+    layers: tuple[Layer, ...]
+    seconds: float
+
+
+def log_progress(text: str) -> None:
+    """Tell of a build in the log."""
+    logging.getLogger(PROGRESS_LOGGER).info('%s', text)
+
+
+def build_plan(model: bytes, profiles: Profiles, options: BuildOptions, *,
+               float_layers: Callable[[str], bool], source: str = 'the network',
+               timing_cache: bytes = b'',
+               on_progress: Callable[[str], None] = log_progress) -> Plan:
+    """Build a plan: seconds to many minutes.
+
+    Args:
+        model: a serialized ONNX model; its types say what is computed in which precision.
+        profiles: smallest, tuned-for and largest shape of each input with open dimensions.
+        options: how to build; ``options.calibration`` is not looked at.
+        float_layers: of the name of an ONNX node, whether it is to stay in float32. Only old
+            versions ask, whose networks are not strongly typed.
+        source: what to call the model in errors.
+        timing_cache: what an earlier plan for this GPU and TensorRT came with; anything else
+            does no harm.
+        on_progress: told a sentence at the start and about every second. What it raises ends
+            the build, at once where TensorRT can be interrupted.
+
+    Raises:
+        MissingBackendError: there is no TensorRT, it has no builder, or it finds no GPU.
+        BackendError: TensorRT does not take the model, lacks an option, or cannot build.
+        ConfigError: profiles that do not fit the model; an option with a value there is not.
+        ModelError: ``model`` is no ONNX.
+    """
+    trt, log = find_tensorrt(), find_log()
+    name = f'TensorRT {trt.__version__}'
+    if not hasattr(trt, 'Builder'):
+        raise MissingBackendError(f'{name} can only run engines here; build {source} where all of '
+                             'TensorRT is installed')
+    can = Capabilities.of(trt)
+    started = time.monotonic()
+    builder = log.call(f'{name} finds no GPU to build for', trt.Builder, log.logger,
+                       raises=MissingBackendError)
+    network = log.call(f'{name} cannot make a network', builder.create_network,
+                       creation_flags(trt, can))
+    parser = trt.OnnxParser(network, log.logger)  # holds the weights until the plan is built
+    _parse(parser, log, model, source, name)
+    config = builder.create_builder_config()
+    apply_options(options, trt, can, builder, config)
+    config.add_optimization_profile(_profile(builder, network, profiles, source))
+    if not can.strongly_typed and options.precision != 'fp32':
+        pin_to_float32(trt, network, float_layers)
+    times = _use_timing_cache(config, log, can, timing_cache)
+    with _Progress(trt, can, config, f'building an engine of {source}', on_progress):
+        plan = _build(builder, network, config, log, f'{name} cannot build {source}')
+    return Plan(plan, bytes(times.serialize()) if times else b'', _inspect(trt, log, plan),
+                time.monotonic() - started)
+
+
+def onnx_name(layer: Any) -> str:
+    """Return the name of the ONNX node that a layer was made from, else the layer's own.
+
+    The parser makes names unique, and gives none to layers that help out; it leaves the node's
+    name in the metadata.
+    """
+    found = re.match(r'\[ONNX Layer: (.*)\]', getattr(layer, 'metadata', '') or '')
+    return found[1] if found else layer.name
+
+
+_UNPINNED = {'ASSERTION', 'CAST', 'CONDITION', 'CONDITIONAL_INPUT', 'CONDITIONAL_OUTPUT',
+             'CONSTANT', 'DEQUANTIZE', 'IDENTITY', 'ITERATOR', 'LOOP_OUTPUT', 'QUANTIZE',
+             'RECURRENCE', 'SHAPE', 'TRIP_LIMIT'}
+"""Layer types that compute nothing, or whose types say already what they compute."""
+
+
+def pin_to_float32(trt: Any, network: Any, float_layers: Callable[[str], bool]) -> int:
+    """Keep layers of a network that is not strongly typed in float32; return how many.
+
+    Args:
+        trt: the module of TensorRT.
+        network: its layers are changed.
+        float_layers: of the name of an ONNX node, whether it is to stay in float32.
+    """
+    pinned = 0
+    for layer in map(network.get_layer, range(network.num_layers)):
+        outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
+        inputs = [layer.get_input(index) for index in range(layer.num_inputs)]
+        # Inputs that are left out are None. A comparison has floats only among its inputs.
+        floats = [tensor for tensor in (*inputs, *outputs) if tensor is not None
+                  and tensor.dtype == trt.float32 and not tensor.is_shape_tensor]
+        if not floats or layer.type.name in _UNPINNED or not float_layers(onnx_name(layer)):
+            continue
+        layer.precision = trt.float32
+        for index, tensor in enumerate(outputs):
+            if tensor.dtype == trt.float32 and not tensor.is_shape_tensor:
+                layer.set_output_type(index, trt.float32)
+        pinned += 1
+    return pinned
+
+
+def creation_flags(trt: Any, can: Capabilities) -> int:
+    """Return the flags to create a network with."""
+    # Strongly typed for fp32, too: it never forbids TF32, which is a flag of the build.
+    names = ['EXPLICIT_BATCH'] * can.explicit_batch + ['STRONGLY_TYPED'] * can.strongly_typed
+    flags = [getattr(trt.NetworkDefinitionCreationFlag, name, None) for name in names]
+    return sum(1 << int(flag) for flag in flags if flag is not None)
+
+
+def _parse(parser: Any, log: Log, model: bytes, source: str, name: str) -> None:
+    try:
+        log.call(f'{name} does not take {source}', parser.parse, model)
+        return
+    except BackendError:
+        errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        if not errors:
+            raise
+    first, *others = errors
+    code = first.code().name
+    if code == 'MODEL_DESERIALIZE_FAILED':
+        raise ModelError(f'{source} is no ONNX model: {first.desc()}')
+    more = ', '.join(dict.fromkeys(_node_of(error, model) for error in others))
+    also = f'; so it is with {more}' if more else ''
+    raise BackendError(f'{name} does not take {_node_of(first, model)} of {source} ({code}: '
+                       f'{first.desc()}){also}; {_advice(code, first.desc())}')
+
+
+def _node_of(error: Any, model: bytes) -> str:
+    if hasattr(error, 'node_name'):
+        node, op = error.node_name(), error.node_operator()
+    else:
+        nodes = onnx.ModelProto.FromString(model).graph.node
+        index = error.node()
+        known = 0 <= index < len(nodes)
+        node, op = (nodes[index].name, nodes[index].op_type) if known else ('', '')
+    return f"node '{node.removeprefix(NETWORK_PREFIX)}' ({op or 'unknown operator'})"
+
+
+def _advice(code: str, text: str) -> str:
+    if 'DYNAMIC' in code or 'dynamic' in text.lower():
+        return 'export the network with a fixed input size'
+    if code.startswith('UNSUPPORTED') or 'plugin' in text.lower():
+        return ('TensorRT lacks this operator or this use of it: export the network with another '
+                'opset (11 to 17 are the safest), or replace the operator')
+    return 'export the network with another opset (11 to 17 are the safest), or simplify it'
+
+
+def apply_options(options: BuildOptions, trt: Any, can: Capabilities, builder: Any,
+                  config: Any) -> None:
+    """Write the options into a builder config.
+
+    Raises:
+        BackendError: an option that this TensorRT or this machine does not have.
+        ConfigError: a value that an option does not have.
+    """
+    flags = trt.BuilderFlag
+    # Or else the engine inspector would not say what runs.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    (config.set_flag if options.tf32 else config.clear_flag)(flags.TF32)
+    if not can.strongly_typed and options.precision != 'fp32':
+        for name in _PRECISION_FLAGS[options.precision]:
+            config.set_flag(getattr(flags, name))
+        config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
+    if options.workspace:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace * _MIB)
+    if options.optimization_level not in _OPTIMIZATION_LEVELS:
+        raise ConfigError(f'optimization_level is {options.optimization_level}; it is 0 to 5, or '
+                          '-1 for that of TensorRT')
+    if options.optimization_level != _DEFAULT_LEVEL:
+        config.builder_optimization_level = options.optimization_level
+    if options.tactic_sources is not None:
+        config.set_tactic_sources(_tactic_mask(trt, options.tactic_sources))
+    if options.version_compatible:
+        _demand(can.version_compatible, 'version_compatible', can)
+        config.set_flag(flags.VERSION_COMPATIBLE)
+    if options.hardware_compatible:
+        _demand(can.hardware_compatible, 'hardware_compatible', can)
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    if options.dla_core >= 0:
+        _use_dla(options.dla_core, trt, builder, config)
+
+
+def _demand(possible: bool, option: str, can: Capabilities) -> None:
+    if not possible:
+        raise BackendError(f'{option} is true, which TensorRT {can.version} cannot do; it must '
+                           'be false')
+
+
+def _tactic_mask(trt: Any, names: tuple[str, ...]) -> int:
+    known = trt.TacticSource.__members__
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f'tactic_sources has {", ".join(unknown)}, which TensorRT '
+                          f'{trt.__version__} does not know; it knows {", ".join(known)}')
+    return sum(1 << int(known[name]) for name in set(names))
+
+
+def _use_dla(core: int, trt: Any, builder: Any, config: Any) -> None:
+    count = builder.num_DLA_cores
+    if core >= count:
+        raise BackendError(f'dla_core is {core}, and this machine has {count} DLA cores; it must '
+                           f'be {f"0 to {count - 1}" if count else "-1 (none)"}')
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = core
+    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+
+
+def _profile(builder: Any, network: Any, profiles: Profiles, source: str) -> Any:
+    """Check the shapes against the network and make an optimization profile of them."""
+    profile = builder.create_optimization_profile()
+    inputs = {tensor.name: tuple(tensor.shape)
+              for tensor in map(network.get_input, range(network.num_inputs))}
+    if unknown := sorted(set(profiles) - set(inputs)):
+        raise ConfigError(f'{source} has no input {", ".join(unknown)} to give shapes to; it has '
+                          f'{", ".join(inputs)}')
+    for name, shape in inputs.items():
+        if name in profiles:
+            _check_shapes(name, shape, profiles[name])
+            profile.set_shape(name, *profiles[name])
+        elif -1 in shape:
+            raise ConfigError(f"input '{name}' of {source} has open dimensions, {list(shape)}, "
+                              'and no shapes were given for it')
+    return profile
+
+
+def _check_shapes(name: str, shape: Shape, given: tuple[Shape, ...]) -> None:
+    smallest, tuned, largest = given
+    if not len(shape) == len(smallest) == len(tuned) == len(largest):
+        raise ConfigError(f"input '{name}' has {len(shape)} dimensions; the shapes given for it "
+                          f'are {", ".join(str(list(each)) for each in given)}')
+    for axis, (extent, *bounds) in enumerate(zip(shape, *given, strict=True)):
+        if not 0 < bounds[0] <= bounds[1] <= bounds[2]:
+            raise ConfigError(f"input '{name}', dimension {axis}: smallest, tuned-for and largest "
+                              f'are {", ".join(map(str, bounds))}; none may be larger than the '
+                              'next, and all are at least 1')
+        if extent != -1 and set(bounds) != {extent}:
+            raise ConfigError(f"input '{name}', dimension {axis}: the network fixes it to "
+                              f'{extent}; the shapes given are {", ".join(map(str, bounds))}')
+
+
+def _use_timing_cache(config: Any, log: Log, can: Capabilities, data: bytes) -> Any:
+    """Let the build read and write times; return where they are, None if this is not possible."""
+    for content in (data, b'') if can.timing_cache else ():
+        try:
+            times = log.call('timing cache', config.create_timing_cache, content)
+            log.call('timing cache', config.set_timing_cache, times, False)
+        except BackendError as error:  # of another version or GPU: begin an empty one
+            logging.getLogger(__name__).debug('%s', error)
+        else:
+            return times
+    return None
+
+
+_SHORT_OF_MEMORY = re.compile(r'out of memory|outofmemory|insufficient (workspace|memory)|'
+                              r'bad_alloc|workspace (size|limit)|memory allocation|'
+                              r'could not be allocated|could not allocate', re.I)
+
+
+def _build(builder: Any, network: Any, config: Any, log: Log, what: str) -> bytes:
+    try:
+        return bytes(log.call(what, builder.build_serialized_network, network, config))
+    except BackendError as error:
+        if _SHORT_OF_MEMORY.search(str(error)):
+            raise BackendError(f'{error}; this is a lack of GPU memory: raise the option '
+                               'workspace if you set it, close what else uses the GPU, or lower '
+                               'max_size') from error
+        if 'libnvinfer_lean' in str(error):
+            raise BackendError(f'{error}; version_compatible needs the lean runtime, which is '
+                               'not installed: install it, or leave the option out') from error
+        raise
+
+
+def _inspect(trt: Any, log: Log, plan: bytes) -> tuple[Layer, ...]:
+    try:
+        runtime = log.call('no runtime', trt.Runtime, log.logger)
+        if hasattr(runtime, 'engine_host_code_allowed'):
+            runtime.engine_host_code_allowed = True  # version-compatible plans hold code: ours
+        engine = log.call('cannot load', runtime.deserialize_cuda_engine, plan)
+        inspector = engine.create_engine_inspector()
+        return parse_layers(log.call('cannot inspect', inspector.get_engine_information,
+                                     trt.LayerInformationFormat.JSON))
+    except BackendError as error:
+        logging.getLogger(__name__).debug('the new plan cannot be inspected here: %s', error)
+        return ()
+
+
+class _Progress:
+    """Reports a build about every second while it runs, from a thread of its own.
+
+    Says which phase TensorRT is in where it tells, and else only the time.
+    """
+
+    def __init__(self, trt: Any, can: Capabilities, config: Any, what: str,
+                 on_progress: Callable[[str], None]) -> None:
+        self._what, self._on_progress = what, on_progress
+        self._phase = ''
+        self._steps: dict[str, int] = {}
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._report, name='build progress', daemon=True)
+        if can.progress_monitor:
+            config.progress_monitor = self._monitor = _monitor(trt, self)
+
+    def __enter__(self) -> '_Progress':
+        self._started = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        if self._error is not None:  # the reason why the build failed, if it did
+            raise self._error
+
+    def begin(self, phase: str, steps: int) -> None:
+        """Take note that TensorRT begins a phase of so many steps."""
+        self._steps[phase] = steps
+        self._phase = phase
+
+    def step(self, phase: str, step: int) -> bool:
+        """Take note that a step is done; return whether to go on."""
+        self._phase = f'{phase}, {step + 1} of {self._steps.get(phase, "?")}'
+        return self._error is None
+
+    def _report(self) -> None:
+        try:
+            self._on_progress(f'{self._what}, which can take minutes')
+            while not self._done.wait(_REPORT_PERIOD):
+                elapsed = time.monotonic() - self._started
+                phase = f' ({self._phase})' if self._phase else ''
+                self._on_progress(f'{self._what}: {elapsed:.0f} s{phase}')
+        except BaseException as error:  # raised again by the thread that builds
+            self._error = error
+
+
+def _monitor(trt: Any, progress: _Progress) -> Any:
+    class Monitor(trt.IProgressMonitor):
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str, num_steps: int) -> None:
+            progress.begin(phase_name, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            return progress.step(phase_name, step)
+
+        def phase_finish(self, phase_name: str) -> None:
+            pass
+
+    return Monitor()

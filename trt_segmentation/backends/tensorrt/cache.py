@@ -1,0 +1,251 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Engines as files: a plan, beside it a sidecar that says what it is, and a folder of them."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import filelock
+import platformdirs
+
+from trt_segmentation.errors import ModelError
+
+FOLDER_VARIABLE = 'TRT_SEGMENTATION_CACHE'
+
+logger = logging.getLogger(__name__)
+
+_KEY_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A plan and what is known of it.
+
+    Attributes:
+        plan: what TensorRT loads.
+        facts: what the sidecar holds of it; anything that JSON can say.
+    """
+
+    plan: bytes
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def default_folder() -> Path:
+    """Return where engines are kept: ``$TRT_SEGMENTATION_CACHE``, else the user's cache."""
+    return Path(os.environ.get(FOLDER_VARIABLE)
+                or platformdirs.user_cache_dir('trt_segmentation'))
+
+
+def sidecar_of(path: Path) -> Path:
+    """Return where the facts of an engine file are: 'road.engine.json' beside 'road.engine'."""
+    return path.with_name(f'{path.name}.json')
+
+
+def write_engine(path: Path, engine: Engine) -> None:
+    """Write a plan and its sidecar; each appears whole or not at all.
+
+    Raises:
+        OSError: there is no such folder, no space, or no permission.
+    """
+    _write_pair(path, engine, {})
+
+
+def read_engine(path: Path) -> Engine:
+    """Read a plan and, where there is one, its sidecar.
+
+    Raises:
+        ModelError: no such file; a sidecar that cannot be read or belongs to another plan.
+    """
+    try:
+        plan = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f'{path} cannot be read: {error.strerror}') from error
+    if not sidecar_of(path).exists():
+        return Engine(plan)
+    try:
+        return Engine(plan, _read_sidecar(path, plan)['facts'])
+    except (OSError, ValueError) as error:
+        raise ModelError(f'{path}: {error}; build it again, or remove {sidecar_of(path)} to use '
+                         'it without what was known of it') from error
+
+
+class EngineCache:
+    """A folder of engines, each found by all that it depends on. Several processes may share it.
+
+    Args:
+        folder: made when it is first needed. Where that fails, or nothing can be written,
+            engines are used from memory, and a warning says so once.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._warned = False
+
+    def fetch(self, name: str, key_facts: Mapping[str, Any],
+              make: Callable[[], Engine]) -> Engine:
+        """Return an engine from the folder, or make it and keep it there.
+
+        Of several processes that want the same engine, one makes it while the others wait.
+
+        Args:
+            name: what its files' names begin with, for people.
+            key_facts: what it depends on; anything that JSON can say.
+            make: builds it.
+
+        Raises:
+            Whatever ``make`` raises.
+        """
+        path = self._folder / f'{_file_name(name)}-{key_of(key_facts)[:_KEY_DIGITS]}.engine'
+        if (engine := self._read(path, key_facts, logging.DEBUG)) is not None:
+            return engine
+        with self._locked(path):
+            if (engine := self._read(path, key_facts, logging.WARNING)) is not None:
+                return engine
+            engine = make()
+            self._keep(path, engine, key_facts)
+            return engine
+
+    def read_timing_cache(self, name: str) -> bytes:
+        """Return what was written under that name; empty where that is nothing."""
+        try:
+            return self._timing_path(name).read_bytes()
+        except OSError:
+            return b''
+
+    def write_timing_cache(self, name: str, data: bytes) -> None:
+        """Keep how long TensorRT's kernels take; without it the next build is only slower.
+
+        Args:
+            name: of the TensorRT version and the GPU.
+            data: nothing is written if it is empty.
+        """
+        if data:
+            self._try_to_write(lambda: _write_file(self._timing_path(name), data))
+
+    def _timing_path(self, name: str) -> Path:
+        return self._folder / f'{_file_name(name)}.timings'
+
+    def _read(self, path: Path, key_facts: Mapping[str, Any], level: int) -> Engine | None:
+        """The engine, if it is whole and the right one; ``level`` is that of the complaint."""
+        try:
+            plan = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            logger.log(level, '%s cannot be read (%s); building anew', path, error.strerror)
+            return None
+        try:
+            sidecar = _read_sidecar(path, plan)
+            if _canonical(sidecar.get('key')) != _canonical(key_facts):
+                raise ValueError('its sidecar is that of another engine')
+            return Engine(plan, sidecar['facts'])
+        except (OSError, ValueError) as error:
+            logger.log(level, '%s is no good: %s; building anew', path, error)
+            return None
+
+    def _keep(self, path: Path, engine: Engine, key_facts: Mapping[str, Any]) -> None:
+        def write() -> None:
+            for left_over in path.parent.glob(f'.{path.name}*.tmp'):
+                left_over.unlink()  # its writer was killed: we hold the lock
+            _write_pair(path, engine, key_facts)
+
+        self._try_to_write(write)
+
+    def _try_to_write(self, write: Callable[[], None]) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write()
+        except OSError as error:
+            self._warn(error)
+
+    @contextmanager
+    def _locked(self, path: Path) -> Iterator[None]:
+        """Keep other processes from making the same engine, where the folder lets us."""
+        lock = filelock.FileLock(path.with_name(f'{path.name}.lock'))
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                logger.info('waiting for another process that is building %s', path)
+                lock.acquire()
+        except (OSError, NotImplementedError) as error:  # the latter: no locks on this file system
+            self._warn(error)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            logger.warning('engines cannot be kept in %s (%s); they are built anew each time '
+                           'unless %s names another folder', self._folder, error, FOLDER_VARIABLE)
+        self._warned = True
+
+
+def key_of(key_facts: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what an engine depends on, as 64 hexadecimal digits.
+
+    The order of the facts does not matter; lists and tuples are the same.
+    """
+    return hashlib.sha256(_canonical(key_facts).encode()).hexdigest()
+
+
+def _canonical(facts: Any) -> str:
+    return json.dumps(facts, sort_keys=True, separators=(',', ':'), allow_nan=False)
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r'[^\w.-]+', '_', name).lstrip('.')[:80]
+
+
+def _read_sidecar(path: Path, plan: bytes) -> dict[str, Any]:
+    """Read the sidecar of a plan; ValueError says why the two do not go together."""
+    try:
+        sidecar = json.loads(sidecar_of(path).read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        raise ValueError('its sidecar is missing') from None
+    except ValueError as error:
+        raise ValueError(f'its sidecar is no JSON ({error})') from error
+    if not (isinstance(sidecar, dict) and isinstance(sidecar.get('plan'), dict)
+            and isinstance(sidecar.get('facts'), dict)):
+        raise ValueError('its sidecar is not one of ours')
+    if sidecar['plan'].get('size') != len(plan):
+        raise ValueError(f'it has {len(plan)} bytes and should have '
+                         f'{sidecar["plan"].get("size")}')
+    if sidecar['plan'].get('sha256') != hashlib.sha256(plan).hexdigest():
+        raise ValueError('its content is not what was written')
+    return sidecar
+
+
+def _write_pair(path: Path, engine: Engine, key_facts: Mapping[str, Any]) -> None:
+    sidecar = {'key': dict(key_facts), 'facts': dict(engine.facts),
+               'plan': {'size': len(engine.plan),
+                        'sha256': hashlib.sha256(engine.plan).hexdigest()},
+               'created': datetime.now(timezone.utc).isoformat(timespec='seconds')}
+    text = json.dumps(sidecar, indent=1)
+    _write_file(path, engine.plan)
+    _write_file(sidecar_of(path), text.encode())  # last: it vouches for the plan
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a power cut, finds all of it or the old one."""
+    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
+    try:
+        with open(temporary, 'xb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,220 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a network to an engine: precision into the graph, then TensorRT's builder."""
+
+import functools
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from trt_segmentation.backends.options import BuildOptions
+from trt_segmentation.backends.tensorrt.build_process import build_in_child
+from trt_segmentation.backends.tensorrt.cache import Engine, EngineCache
+from trt_segmentation.backends.tensorrt.layers import as_json, summary
+from trt_segmentation.graph.calibration import calibration_digest
+from trt_segmentation.graph.network import (
+    TensorInfo,
+    describe_network,
+    dtype_name,
+    shape_text,
+)
+from trt_segmentation.graph.precision import is_quantized, to_fp16, to_int8
+from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare
+from trt_segmentation.graph.resolve import ModelSpec, complete_config
+from trt_segmentation.image_source import open_images
+
+logger = logging.getLogger(__name__)
+
+_RECIPE = 1
+"""Part of the cache's key: raise it when the same inputs shall give another engine."""
+
+_SAMPLE_SIZE = (360, 640)
+_SAMPLE_COUNT = 4
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What an engine is tied to.
+
+    Attributes:
+        tensorrt: module and version, for example 'tensorrt 8.6.0'.
+        gpu: name of the GPU.
+        compute_capability: for example '9.0'.
+    """
+
+    tensorrt: str
+    gpu: str
+    compute_capability: str
+
+    def __str__(self) -> str:
+        return f'{self.tensorrt} on {self.gpu} (compute capability {self.compute_capability})'
+
+
+@dataclass(frozen=True)
+class GraphRequest:
+    """An engine that is wanted of a graph as it is.
+
+    Attributes:
+        model: with the input ``image`` and others of fixed size.
+        source: what to call it in messages.
+        options: how it is built; calibration is not looked at.
+        machine: where it shall run.
+        kept: nodes of the network that stay in float32 whatever the precision is.
+    """
+
+    model: onnx.ModelProto
+    source: str
+    options: BuildOptions
+    machine: Machine
+    kept: tuple[str, ...] = ()
+
+    def key_facts(self) -> dict[str, Any]:
+        """Return all that the engine depends on."""
+        options = asdict(self.options)
+        del options['calibration']
+        graph = hashlib.sha256(self.model.SerializeToString(deterministic=True)).hexdigest()
+        return {'recipe': _RECIPE, 'graph': graph, 'options': options,
+                'machine': asdict(self.machine)}
+
+    def make(self, cache: EngineCache) -> Engine:
+        """Build the engine; a minute or two.
+
+        Args:
+            cache: where TensorRT's timings of earlier builds are.
+
+        Raises:
+            ConfigError: options that contradict each other.
+            BackendError: TensorRT does not take the graph.
+        """
+        sizes = (self.options.min_size, self.options.opt_size, self.options.max_size)
+        profile = {'image': tuple((1, *size, 3) for size in sizes)}
+        plan = build_in_child(
+            self.model.SerializeToString(), profile, self.options, source=self.source,
+            timing_cache=cache.read_timing_cache(self._timings),
+            float_layers=functools.partial(_computes_in_float, kept=frozenset(self.kept)))
+        cache.write_timing_cache(self._timings, plan.timing_cache)
+        logger.info('built %s in %.0f s: %s', self.source, plan.seconds,
+                    summary(plan.layers) or f'{self.options.precision} asked for')
+        return Engine(plan.plan, {
+            'options': asdict(self.options), 'machine': asdict(self.machine),
+            'tensors': _tensors(self.model), 'profile': profile,
+            'build_seconds': round(plan.seconds, 1), 'layers': as_json(plan.layers)})
+
+    @property
+    def _timings(self) -> str:
+        """Timings hold for one TensorRT version and one kind of GPU."""
+        machine = self.machine
+        return f'{machine.tensorrt}-{machine.gpu}-{machine.compute_capability}'
+
+
+@dataclass(frozen=True)
+class NetworkRequest:
+    """An engine that is wanted of a network, with its head and tail.
+
+    Attributes:
+        spec: the network.
+        options: how it is built.
+        mask_interpolation: see ``graph.prepare.prepare``.
+        machine: where it shall run.
+    """
+
+    spec: ModelSpec
+    options: BuildOptions
+    mask_interpolation: str
+    machine: Machine
+
+    @property
+    def name(self) -> str:
+        """What files of the engine are called."""
+        return f'{Path(self.spec.network.source).stem}-{self.options.precision}'
+
+    def key_facts(self) -> dict[str, Any]:
+        """Return all that the engine depends on; quick, since nothing is converted for it."""
+        calibration = ''
+        if self.options.precision == 'int8' and not is_quantized(self.spec.network):
+            calibration = calibration_digest(self.options.calibration)
+        return {**self._request(self.spec).key_facts(), 'calibration': calibration}
+
+    def make(self, cache: EngineCache) -> Engine:
+        """Bring the network into its precision and build it; see ``GraphRequest.make``.
+
+        Raises:
+            ConfigError: int8 without calibration data, or options that contradict each other.
+            BackendError: TensorRT does not take the network.
+        """
+        typed, kept = _CONVERSIONS[self.options.precision](self.spec, self.options)
+        engine = self._request(typed, kept).make(cache)
+        return Engine(engine.plan, {**_description(self), 'kept_in_fp32': list(kept),
+                                    **engine.facts})
+
+    def _request(self, spec: ModelSpec, kept: tuple[str, ...] = ()) -> GraphRequest:
+        prepared = prepare(spec, mask_interpolation=self.mask_interpolation)
+        return GraphRequest(prepared.model, self.spec.network.source, self.options, self.machine,
+                            kept)
+
+
+def _computes_in_float(layer: str, kept: frozenset[str]) -> bool:
+    """Whether a layer keeps float32, whatever precision the others get: coordinates and bytes
+    lose pixels in half precision."""
+    return layer.startswith(('head/', 'tail/')) or layer.removeprefix(NETWORK_PREFIX) in kept
+
+
+def _to_fp16(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
+    converted = to_fp16(spec, sample_images(options))
+    return converted.spec, converted.kept
+
+
+def _to_int8(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
+    if is_quantized(spec.network):
+        return spec, ()
+    told = options.calibration
+    images = open_images(told.images, told.topic, told.count) if told.images else ()
+    return to_int8(spec, (image for _, image in images), told), ()
+
+
+_CONVERSIONS: dict[str, Callable[[ModelSpec, BuildOptions], tuple[ModelSpec, tuple[str, ...]]]] = {
+    'fp32': lambda spec, options: (spec, ()),
+    'fp16': _to_fp16,
+    'int8': _to_int8,
+}
+
+
+def sample_images(options: BuildOptions) -> list[np.ndarray]:
+    """Return a few uint8 BGR images to try a network on: the user's, else rendered roads."""
+    from trt_segmentation.demo.scenes import render
+    told = options.calibration
+    if told.images:
+        return [image for _, image in open_images(told.images, told.topic, _SAMPLE_COUNT)]
+    return [render(seed, *_SAMPLE_SIZE).image for seed in range(1, _SAMPLE_COUNT + 1)]
+
+
+def _description(request: NetworkRequest) -> dict[str, Any]:
+    """What must be known to use the engine without its network."""
+    network = request.spec.network
+    return {
+        'network': {'source': str(Path(network.source).resolve()),
+                    'inputs': [asdict(info) for info in network.inputs],
+                    'outputs': [asdict(info) for info in network.outputs]},
+        'config': complete_config(request.spec).to_text(),
+        'mask_interpolation': request.mask_interpolation,
+    }
+
+
+def _tensors(model: onnx.ModelProto) -> list[tuple[str, str, str]]:
+    """Name, side and type of the inputs and outputs, for people."""
+    network = describe_network(model, '')
+    sides = {'inputs': network.inputs, 'outputs': network.outputs}
+    return [(info.name, side, f'{dtype_name(info.dtype)} {shape_text(info.shape)}')
+            for side, infos in sides.items() for info in infos]
+
+
+def tensor_infos(described: Sequence[Mapping[str, Any]]) -> list[TensorInfo]:
+    """Return the inputs or outputs that an engine's description holds."""
+    return [replace(TensorInfo(**info), shape=tuple(info['shape'])) for info in described]
+

@@ -1,0 +1,216 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The way from a network, or from an engine file, to a session."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from trt_segmentation.backends.base import BackendInfo, Session
+from trt_segmentation.backends.options import BuildOptions
+from trt_segmentation.backends.tensorrt.api import find_tensorrt
+from trt_segmentation.backends.tensorrt.cache import (
+    Engine,
+    EngineCache,
+    default_folder,
+    read_engine,
+)
+from trt_segmentation.backends.tensorrt.cuda import find_device
+from trt_segmentation.backends.tensorrt.foreign import (
+    describe_stage,
+    foreign_stage,
+    stage_facts,
+)
+from trt_segmentation.backends.tensorrt.hosted import HostedSession
+from trt_segmentation.backends.tensorrt.layers import (
+    Layer,
+    as_json,
+    from_json,
+    parse_layers,
+    precision_run,
+    summary,
+)
+from trt_segmentation.backends.tensorrt.making import (
+    GraphRequest,
+    Machine,
+    NetworkRequest,
+    sample_images,
+    tensor_infos,
+)
+from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
+from trt_segmentation.backends.tensorrt.verify import agreement_with_fp32, warn_if_low
+from trt_segmentation.errors import BackendError, ConfigError, ModelError
+from trt_segmentation.graph.network import outline_network, read_network
+from trt_segmentation.graph.prepare import prepare_head, prepare_tail
+from trt_segmentation.graph.resolve import ModelSpec, resolve
+from trt_segmentation.model_config import ModelConfig
+
+logger = logging.getLogger(__name__)
+
+
+class EngineLoader:
+    """Opens networks and engine files on one GPU.
+
+    Args:
+        device: index of the GPU.
+        cache: folder of built engines; '' takes the user's cache folder.
+
+    Attributes:
+        machine: what engines are tied to here.
+
+    Raises:
+        MissingBackendError: TensorRT, PyCUDA, the driver or the GPU is not there.
+    """
+
+    def __init__(self, device: int = 0, cache: str = '') -> None:
+        tensorrt = find_tensorrt()
+        self._device = find_device(device)
+        self._cache = EngineCache(Path(cache) if cache else default_folder())
+        self.machine = Machine(f'{tensorrt.__name__} {tensorrt.__version__}', self._device.name,
+                               self._device.compute_capability)
+
+    def open_network(self, spec: ModelSpec, options: BuildOptions, mask_interpolation: str,
+                     ) -> TensorRtSession:
+        """Open a network; where the cache has no engine of it, that is built first.
+
+        Raises:
+            ConfigError: int8 without calibration data, or options that contradict each other.
+            BackendError: TensorRT does not take the network.
+        """
+        engine = self.fetch(spec, options, mask_interpolation)
+        return self._session([Stage.load(engine.plan, self._device)], _layers(engine))
+
+    def fetch(self, spec: ModelSpec, options: BuildOptions, mask_interpolation: str) -> Engine:
+        """Return the engine of a network; see ``open_network``."""
+        request = NetworkRequest(spec, options, mask_interpolation, self.machine)
+        return self._cache.fetch(request.name, request.key_facts(), lambda: self._make(request))
+
+    def describe(self, path: Path) -> Engine:
+        """Return an engine file with what is known of it, from its sidecar or from itself.
+
+        Raises:
+            ModelError: the file is damaged, or has no sidecar and does not fit this machine.
+        """
+        engine = read_engine(path)
+        if engine.facts:
+            return engine
+        stage = self._load_foreign(path, engine.plan)
+        return replace(engine, facts=stage_facts(stage) | {
+            'machine': asdict(self.machine), 'layers': as_json(_inspected(stage))})
+
+    def _make(self, request: NetworkRequest) -> Engine:
+        """Build an engine; compare what it does with its network in fp32, note and log it."""
+        engine = request.make(self._cache)
+        session = self._session([Stage.load(engine.plan, self._device)], _layers(engine))
+        agreement = agreement_with_fp32(session, request.spec, request.mask_interpolation,
+                                        sample_images(request.options))
+        session.close()
+        warn_if_low(agreement, request.options.precision, request.spec.network.source)
+        return replace(engine, facts={**engine.facts, 'agreement_with_fp32': agreement})
+
+    def open_engine(self, path: Path, config: ModelConfig, options: BuildOptions,
+                    mask_interpolation: str) -> tuple[Session, ModelSpec]:
+        """Open an engine file: one of ours, or one that was built elsewhere.
+
+        Raises:
+            ModelError: the file is damaged, or does not fit this machine and its network is not
+                known.
+            ConfigError: the config contradicts the engine.
+        """
+        engine = read_engine(path)
+        if engine.facts:
+            return self._open_own(path, engine, config, options)
+        return self._open_foreign(path, engine.plan, config, options, mask_interpolation)
+
+    def _open_own(self, path: Path, engine: Engine, config: ModelConfig, options: BuildOptions,
+                  ) -> tuple[Session, ModelSpec]:
+        facts = engine.facts
+        merged = _over_compiled(path, config, facts)
+        try:
+            stage = Stage.load(engine.plan, self._device)
+        except BackendError as error:
+            return self._open_rebuilt(path, facts, merged, options, error)
+        network = outline_network(str(path), tensor_infos(facts['network']['inputs']),
+                                  tensor_infos(facts['network']['outputs']))
+        return self._session([stage], _layers(engine)), resolve(network, merged)
+
+    def _open_rebuilt(self, path: Path, facts: Mapping[str, Any], config: ModelConfig,
+                      options: BuildOptions, error: BackendError) -> tuple[Session, ModelSpec]:
+        source = Path(facts['network']['source'])
+        built_for = Machine(**facts['machine'])
+        if not source.is_file():
+            raise ModelError(f'{path}: was built for {built_for}, this machine is {self.machine}, '
+                             f'and its network {source} is not here; build it here from the '
+                             f'.onnx file ({error})') from error
+        logger.warning('%s: was built for %s, this machine is %s; it is built anew from %s',
+                       path, built_for, self.machine, source)
+        spec = resolve(read_network(source), config)
+        return self.open_network(spec, options, facts['mask_interpolation']), spec
+
+    def _open_foreign(self, path: Path, plan: bytes, config: ModelConfig, options: BuildOptions,
+                      mask_interpolation: str) -> tuple[Session, ModelSpec]:
+        loaded = self._load_foreign(path, plan)
+        if {'image', 'mask'} <= {name for name, _, _ in loaded.tensors()}:
+            raise ModelError(f'{path}: {path.name}.json is missing, which says what its classes '
+                             'are; trt-segmentation build wrote it beside the engine')
+        stage = foreign_stage(loaded)
+        with self._device.current():
+            spec = resolve(describe_stage(stage, config, str(path)), config)
+        layers = _inspected(stage)
+        if not hasattr(find_tensorrt(), 'Builder'):
+            logger.warning('%s has no builder: head and tail run on the CPU',
+                           self.machine.tensorrt)
+            return HostedSession(self._device, stage, spec, mask_interpolation,
+                                 self._info(layers)), spec
+        head = self._part('head', prepare_head(spec), spec, options)
+        tail = self._part('tail', prepare_tail(spec, mask_interpolation=mask_interpolation), spec,
+                          options)
+        return self._session([head, stage, tail], layers), spec
+
+    def _load_foreign(self, path: Path, plan: bytes) -> Stage:
+        try:
+            return Stage.load(plan, self._device)
+        except BackendError as error:
+            raise ModelError(f'{path}: does not fit this machine, which is {self.machine}: '
+                             f'{error}. Build it here from its .onnx file') from error
+
+    def _part(self, name: str, model: onnx.ModelProto, spec: ModelSpec, options: BuildOptions,
+              ) -> Stage:
+        request = GraphRequest(model, f'{name} of {spec.network.source}',
+                               replace(options, precision='fp32'), self.machine)
+        engine = self._cache.fetch(f'{Path(spec.network.source).stem}-{name}',
+                                   request.key_facts(), lambda: request.make(self._cache))
+        return Stage.load(engine.plan, self._device)
+
+    def _session(self, stages: list[Stage], layers: tuple[Layer, ...]) -> TensorRtSession:
+        return TensorRtSession(self._device, stages, self._info(layers))
+
+    def _info(self, layers: tuple[Layer, ...]) -> BackendInfo:
+        return BackendInfo('tensorrt', self.machine.tensorrt.split()[1], self.machine.gpu,
+                           precision_run(layers) or 'unknown precision', summary(layers))
+
+
+def _layers(engine: Engine) -> tuple[Layer, ...]:
+    return from_json(engine.facts.get('layers', ()))
+
+
+def _inspected(stage: Stage) -> tuple[Layer, ...]:
+    json_format = find_tensorrt().LayerInformationFormat.JSON
+    return parse_layers(stage.engine.create_engine_inspector().get_engine_information(json_format))
+
+
+def _over_compiled(path: Path, config: ModelConfig, facts: Mapping[str, Any]) -> ModelConfig:
+    """Return what was compiled into an engine, under the names and colours that are told."""
+    compiled = ModelConfig.from_text(facts['config'], f'{path}.json')
+    merged = config.over(compiled)
+    fixed = replace(merged, classes=replace(compiled.classes, labels=merged.classes.labels,
+                                            colors=merged.classes.colors))
+    if fixed != merged or (merged.input, merged.output) != (compiled.input, compiled.output):
+        raise ConfigError(f'{path}: the config says something else about input, output or '
+                          'unlabelled than what is compiled into the engine '
+                          f'({path.name}.json shows it); build the engine with that config')
+    return merged

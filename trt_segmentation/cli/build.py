@@ -1,0 +1,42 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Build a TensorRT engine of a network ahead of time, for this machine."""
+
+import argparse
+from pathlib import Path
+
+from trt_segmentation.cli.inspect import describe_engine
+from trt_segmentation.cli.options import add_build_options, build_options
+from trt_segmentation.errors import ConfigError
+from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.segmenter import demo_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``trt-segmentation build``."""
+    parser.add_argument('model', nargs='?', default='', metavar='MODEL',
+                        help='an .onnx file; default: the embedded demo network')
+    parser.add_argument('--output', type=Path, metavar='FILE',
+                        help='write the engine there, and FILE.json beside it; default: only into '
+                             'the engine cache, where the node finds it')
+    add_build_options(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Build, unless the cache has the engine already; say what it runs."""
+    from trt_segmentation.backends.tensorrt.cache import write_engine
+    from trt_segmentation.backends.tensorrt.opening import EngineLoader
+    config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
+    spec = resolve(read_network(args.model or demo_model()), config)
+    loader = EngineLoader(args.device, args.engine_cache)
+    engine = loader.fetch(spec, build_options(args), args.mask_interpolation)
+    print(describe_engine(engine.facts))
+    if args.output:
+        try:
+            write_engine(args.output, engine)
+        except OSError as error:
+            raise ConfigError(f'{args.output}: cannot be written ({error.strerror})') from error
+        print(f'written to {args.output} and {args.output.name}.json')
+    return 0
