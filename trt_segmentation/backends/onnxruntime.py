@@ -105,14 +105,20 @@ class OnnxRuntimeSession:
 class OnnxGraph:
     """Any graph on ONNX Runtime's CPU provider.
 
+    Args:
+        model: the graph.
+        num_threads: as of ``OnnxRuntimeSession``.
+
     Raises:
         BackendError: ONNX Runtime does not take it.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, num_threads: int = 0) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
         try:
-            self._session = onnxruntime.InferenceSession(model.SerializeToString(),
-                                                         providers=['CPUExecutionProvider'])
+            self._session = onnxruntime.InferenceSession(model.SerializeToString(), options,
+                                                         ['CPUExecutionProvider'])
         except Exception as error:
             raise BackendError(f'ONNX Runtime does not take the graph: {error}') from error
 

@@ -15,7 +15,12 @@ import numpy as np
 from tqdm import tqdm
 
 from trt_segmentation.backends.base import output_shape
-from trt_segmentation.cli.options import add_backend_options, open_segmenter, size
+from trt_segmentation.cli.options import (
+    add_backend_options,
+    build_options,
+    open_segmenter,
+    size,
+)
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.prepare import OUTPUTS
@@ -49,9 +54,11 @@ def execute(args: argparse.Namespace) -> int:
     own = _own_step(segmenter, image, args.outputs)
     steps = {'ours': own}
     if args.against:
-        usual = UsualPipeline(segmenter.spec, args.threads, 'overlay' in args.outputs)
+        usual = UsualPipeline(segmenter.spec, _plain_network(segmenter, args),
+                              'overlay' in args.outputs)
         steps[args.against] = lambda: usual.run(image)
     growth, times = _measure(steps, args.frames)
+    gpu_ms = segmenter.gpu_times(image, args.outputs, args.frames)
     report = {
         'model': segmenter.spec.network.source, 'runs_on': str(segmenter.info),
         'host': f'{platform.system()} {platform.machine()}, {_cpu_count()} cores',
@@ -59,6 +66,10 @@ def execute(args: argparse.Namespace) -> int:
         'memory_growth_mb': round(growth, 2),
         'wall_ms': {name: _percentiles(series) for name, series in times.items()},
     }
+    if gpu_ms:
+        report['gpu_ms_p50'] = {name: round(value, 4) for name, value in gpu_ms.items()}
+        report['wall_over_gpu'] = round(
+            report['wall_ms']['ours']['p50'] / sum(gpu_ms.values()), 3)
     if args.against:
         report['ratio_p50'] = round(float(np.median(times[args.against])
                                           / np.median(times['ours'])), 3)
@@ -74,19 +85,16 @@ class UsualPipeline:
 
     Args:
         spec: the network; stretched to its size, whatever the spec says.
-        threads: CPU threads for one operation; 0 takes one for each core.
+        network: runs the network alone: float32 input to outputs by name.
         overlay: whether to colour and blend.
     """
 
-    def __init__(self, spec: ModelSpec, threads: int, overlay: bool) -> None:
-        import onnxruntime
+    def __init__(self, spec: ModelSpec, network: Callable[[np.ndarray], dict[str, np.ndarray]],
+                 overlay: bool) -> None:
         if spec.size is None or spec.network.inputs[0].dtype != 1 or spec.scores.channels < 2:
             raise BackendError('--against usual is written for networks of fixed size with '
                                'float32 input and a score for each class')
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(
-            spec.network.model.SerializeToString(), options, ['CPUExecutionProvider'])
+        self._network = network
         self._spec = spec
         self._overlay = overlay
         self._mean = np.array(spec.mean, np.float32)
@@ -104,12 +112,24 @@ class UsualPipeline:
         x = (x.astype(np.float32) * np.float32(spec.scale) - self._mean) / self._std
         if spec.input_layout == 'nchw':
             x = np.ascontiguousarray(x.transpose(2, 0, 1))
-        scores, = self._session.run([spec.scores.name], {spec.network.inputs[0].name: x[None]})
+        scores = self._network(x[None])[spec.scores.name]
         ids = np.argmax(scores[0], axis=spec.scores.channel_axis - 1).astype(np.uint8)
         mask = cv2.resize(ids, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         if self._overlay:
             cv2.addWeighted(image, 0.5, self._colors[mask], 0.5, 0)
         return mask
+
+
+def _plain_network(segmenter: Segmenter, args: argparse.Namespace,
+                   ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """The network alone on the same runtime."""
+    spec = segmenter.spec
+    if segmenter.info.backend == 'tensorrt':
+        from trt_segmentation.backends.tensorrt.opening import EngineLoader
+        return EngineLoader(args.device, args.engine_cache).open_plain(spec, build_options(args))
+    from trt_segmentation.backends.onnxruntime import OnnxGraph
+    graph, name = OnnxGraph(spec.network.model, args.threads), spec.network.inputs[0].name
+    return lambda fed: graph.run({name: fed}, [spec.scores.name])
 
 
 def _own_step(segmenter: Segmenter, image: np.ndarray, outputs: tuple[str, ...],
@@ -161,6 +181,10 @@ def _table(report: dict) -> str:
              f"{'wall time, ms':16}{'p50':>9}{'p95':>9}{'p99':>9}"]
     lines += [f"{name:16}{p['p50']:9.2f}{p['p95']:9.2f}{p['p99']:9.2f}"
               for name, p in report['wall_ms'].items()]
+    if 'gpu_ms_p50' in report:
+        parts = ', '.join(f'{name} {value:.3f}' for name, value in report['gpu_ms_p50'].items())
+        lines.append(f"on the GPU, ms (p50): {parts}; wall time is "
+                     f"{report['wall_over_gpu']:.2f} times their sum")
     if 'ratio_p50' in report:
         lines.append(f"ours is {report['ratio_p50']:.2f} times as fast (p50); the masks agree on "
                      f"{report['mask_agreement']:.2%} of the pixels")

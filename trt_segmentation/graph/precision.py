@@ -43,6 +43,8 @@ _EXTENT_OPS = {'Shape', 'Size'}
 _FP32_OPS = {'CumSum', 'DynamicQuantizeLinear', 'NonMaxSuppression', 'OneHotEncoder', 'QLinearConv',
              'QLinearMatMul', 'Range', 'RoiAlign', 'TopK', 'Upsample', *_QUANTIZING_OPS}
 
+_IR_WITHOUT_WEIGHTS_AS_INPUTS = 4
+
 _QDQ_OPSET = 13
 """From here on QuantizeLinear knows scales by channel."""
 
@@ -85,7 +87,7 @@ def to_fp16(spec: ModelSpec, images: Sequence[np.ndarray]) -> Fp16:
         ConfigError: there is no image.
         ModelError: the network cannot be converted.
     """
-    model = _tidied(spec.network)
+    model = _tidied(spec.network.model)
     types = _tensor_types(model, spec.network.source)
     if _computes_in_fp16(model, types):
         return Fp16(spec, (), 1.0)
@@ -139,7 +141,7 @@ def to_int8(spec: ModelSpec, images: Iterable[np.ndarray],
     network = spec.network
     if is_quantized(network):
         return spec
-    model = _at_opset(_tidied(network), _QDQ_OPSET, network.source)
+    model = _tidied(_at_opset(network.model, _QDQ_OPSET, network.source))
     types = _tensor_types(model, network.source)
     nodes = _quantizable_nodes(model, types)
     if not nodes:
@@ -158,17 +160,22 @@ def is_quantized(network: Network) -> bool:
     return any(node.op_type in _QUANTIZING_OPS for node in network.model.graph.node)
 
 
-def _tidied(network: Network) -> onnx.ModelProto:
-    """A copy whose nodes all have names of their own, whose constants are initializers.
+def _tidied(original: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy as the converters want it: plain nodes with names of their own.
 
-    Functions become plain nodes: the converters look at nodes only.
+    Functions become nodes, Constant nodes become initializers, and no initializer is an input.
     """
     model = onnx.ModelProto()
-    model.CopyFrom(network.model)
+    model.CopyFrom(original)
     if model.functions:
         from onnx import inliner
         model = inliner.inline_local_functions(model)
+    model.ir_version = max(model.ir_version, _IR_WITHOUT_WEIGHTS_AS_INPUTS)
     graph = model.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    del graph.input[:]
+    graph.input.extend(inputs)
     nodes = []
     for node in graph.node:
         value = next((a.t for a in node.attribute if a.name == 'value'), None)
@@ -301,18 +308,31 @@ def _converted(model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
     graph.value_info.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
         for name, kind in types.items() if kind == _FLOAT and name not in own | weights)
+    _give_own_scales(graph)
     kept = kept | _uncapture(graph, types)
     try:
         draft = convert_float_to_float16(
             draft, keep_io_types=True, disable_shape_infer=True, op_block_list=[],
             node_block_list=sorted(kept))
     except Exception as error:  # it asserts, too
-        raise ModelError(f'{source}: cannot be converted to fp16 ({type(error).__name__}: '
-                         f'{error}); use precision fp32') from error
+        raise ModelError(f'{source}: cannot be converted to fp16 ({_one_line(error)}); use '
+                         'precision fp32') from error
     _join_casts(draft.graph)
     del draft.graph.value_info[:]
     _check(draft, source, 'fp16')
     return draft
+
+
+def _give_own_scales(graph: onnx.GraphProto) -> None:
+    """Give every Resize scales of its own: they stay in fp32, shared ones would be cast.
+
+    Empty ones, which mean that there are sizes, must stay empty constants.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == 'Resize' and len(node.input) > 2 and node.input[2] in tensors:
+            graph.initializer.append(tensors[node.input[2]])
+            graph.initializer[-1].name = node.input[2] = f'{node.name}/scales'
 
 
 def _uncapture(graph: onnx.GraphProto, types: Mapping[str, str]) -> set[str]:
@@ -374,18 +394,21 @@ def _sort(graph: onnx.GraphProto) -> None:
     readers = {index: [maker[name] for name in sorted(_read(node)) if name in maker]
                for index, node in enumerate(graph.node)}
     nodes = [graph.node[index] for index in TopologicalSorter(readers).static_order()]
-    copies = onnx.GraphProto(node=nodes)
     del graph.node[:]
-    graph.node.extend(copies.node)
+    graph.node.extend(nodes)
 
 
 def _check(model: onnx.ModelProto, source: str, precision: str) -> None:
     try:
-        onnx.checker.check_model(model)
         open_runtime(model, source)
-    except Exception as error:  # the checker and the runtime each raise their own
-        raise ModelError(f'{source}: cannot be converted to {precision} ({error}); use precision '
-                         'fp32') from error
+        onnx.checker.check_model(model)
+    except Exception as error:  # the checker has its own
+        raise ModelError(f'{source}: cannot be converted to {precision} ({_one_line(error)}); use '
+                         'precision fp32') from error
+
+
+def _one_line(error: Exception) -> str:
+    return f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
 
 
 def _rounded(model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
@@ -453,7 +476,7 @@ def _at_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelProt
         return version_converter.convert_version(model, opset)
     except Exception as error:  # the converter raises whatever its C++ does
         raise ModelError(f'{source}: int8 needs opset {opset}, and opset {own} cannot be converted '
-                         f'({error}); export it anew') from error
+                         f'({_one_line(error)}); export it anew') from error
 
 
 def _quantizable_nodes(model: onnx.ModelProto, types: Mapping[str, str]) -> list[onnx.NodeProto]:
@@ -495,8 +518,8 @@ def _quantized(model: onnx.ModelProto, nodes: list[str], ranges: Ranges,
             dict(_QDQ_OPTIONS))
         quantizer.quantize_model()
     except Exception as error:  # it asserts, too
-        raise ModelError(f'{source}: cannot be quantized ({type(error).__name__}: {error}); use '
-                         'precision fp16') from error
+        raise ModelError(f'{source}: cannot be quantized ({_one_line(error)}); use precision '
+                         'fp16') from error
     quantized = quantizer.model.model
     _fuse_additions(quantized.graph)
     _sort(quantized.graph)
@@ -510,19 +533,23 @@ def _fuse_additions(graph: onnx.GraphProto) -> None:
     """
     maker = {name: node for node in graph.node for name in node.output}
     readers = Counter(name for node in graph.node for name in node.input)
+
+    def origin(name: str) -> str:
+        """The convolution's output that a pair quantizes for this reader alone, or ''."""
+        for op_type in ('DequantizeLinear', 'QuantizeLinear'):
+            if name not in maker or maker[name].op_type != op_type or readers[name] != 1:
+                return ''
+            name = maker[name].input[0]
+        fits = name in maker and maker[name].op_type in _WEIGHTED_OPS and readers[name] == 1
+        return name if fits else ''
+
+    unread = set()
     for node in graph.node:
-        if node.op_type != 'Add':
-            continue
-        for index, name in enumerate(node.input):
-            pair = [maker.get(name)]
-            pair.append(maker.get(pair[0].input[0]) if pair[0] is not None else None)
-            if [step.op_type if step is not None else '' for step in pair] \
-                    != ['DequantizeLinear', 'QuantizeLinear']:
-                continue
-            origin = pair[1].input[0]
-            made_by = maker.get(origin)
-            if made_by is not None and made_by.op_type in _WEIGHTED_OPS and readers[origin] == 1:
-                node.input[index] = origin
-                graph.node.remove(pair[0])
-                graph.node.remove(pair[1])
-                break
+        index = next((i for i, name in enumerate(node.input) if origin(name)), None)
+        if node.op_type == 'Add' and index is not None:
+            dequantized = node.input[index]
+            unread |= {dequantized, maker[dequantized].input[0]}
+            node.input[index] = origin(dequantized)
+    nodes = [node for node in graph.node if not unread.intersection(node.output)]
+    del graph.node[:]
+    graph.node.extend(nodes)

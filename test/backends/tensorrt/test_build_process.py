@@ -104,20 +104,14 @@ def test_a_child_builds_a_plan_and_is_gone(model, caplog):
     assert {record.process for record in heard}.isdisjoint({os.getpid()})
 
 
-def test_nothing_is_sent_that_nobody_hears(model, caplog):
-    caplog.set_level(logging.WARNING)
-    build(model)
-    assert [record for record in caplog.records if record.levelno < logging.WARNING] == []
-
-
 def test_errors_of_the_child_arrive_as_themselves(model):
-    with pytest.raises(ConfigError, match="'image' of net.onnx has open dimensions"):
+    with pytest.raises(ConfigError, match=r"'image' of net.onnx has open dimensions"):
         build(model, profiles={})
     assert children() == []
 
 
 def test_a_mistake_of_ours_in_the_child_is_an_error_with_its_type(model, caplog):
-    with pytest.raises(BackendError, match='child process that builds .* failed: TypeError: '):
+    with pytest.raises(BackendError, match=r'child process that builds .* failed: TypeError: '):
         build(model, profiles={'image': 7})
     assert 'Traceback' in caplog.text
 

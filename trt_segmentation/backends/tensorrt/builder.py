@@ -101,8 +101,8 @@ def build_plan(model: bytes, profiles: Profiles, options: BuildOptions, *,
     times = _use_timing_cache(config, log, can, timing_cache)
     with _Progress(trt, can, config, f'building an engine of {source}', on_progress):
         plan = _build(builder, network, config, log, f'{name} cannot build {source}')
-    return Plan(plan, bytes(times.serialize()) if times else b'', _inspect(trt, log, plan),
-                time.monotonic() - started)
+    kept = bytes(config.get_timing_cache().serialize()) if times is not None else b''
+    return Plan(plan, kept, _inspect(trt, log, plan), time.monotonic() - started)
 
 
 def onnx_name(layer: Any) -> str:
@@ -285,7 +285,10 @@ def _check_shapes(name: str, shape: Shape, given: tuple[Shape, ...]) -> None:
 
 
 def _use_timing_cache(config: Any, log: Log, can: Capabilities, data: bytes) -> Any:
-    """Let the build read and write times; return where they are, None if this is not possible."""
+    """Let a build read and write times; return where they are, to be held until it is done.
+
+    Returns None where this TensorRT keeps no times.
+    """
     for content in (data, b'') if can.timing_cache else ():
         try:
             times = log.call('timing cache', config.create_timing_cache, content)

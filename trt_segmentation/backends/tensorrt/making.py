@@ -61,7 +61,7 @@ class GraphRequest:
     """An engine that is wanted of a graph as it is.
 
     Attributes:
-        model: with the input ``image`` and others of fixed size.
+        model: inputs other than ``image`` must have fixed sizes.
         source: what to call it in messages.
         options: how it is built; calibration is not looked at.
         machine: where it shall run.
@@ -93,7 +93,8 @@ class GraphRequest:
             BackendError: TensorRT does not take the graph.
         """
         sizes = (self.options.min_size, self.options.opt_size, self.options.max_size)
-        profile = {'image': tuple((1, *size, 3) for size in sizes)}
+        profile = {value.name: tuple((1, *size, 3) for size in sizes)
+                   for value in self.model.graph.input if value.name == 'image'}
         plan = build_in_child(
             self.model.SerializeToString(), profile, self.options, source=self.source,
             timing_cache=cache.read_timing_cache(self._timings),
@@ -148,7 +149,7 @@ class NetworkRequest:
             ConfigError: int8 without calibration data, or options that contradict each other.
             BackendError: TensorRT does not take the network.
         """
-        typed, kept = _CONVERSIONS[self.options.precision](self.spec, self.options)
+        typed, kept = with_precision(self.spec, self.options)
         engine = self._request(typed, kept).make(cache)
         return Engine(engine.plan, {**_description(self), 'kept_in_fp32': list(kept),
                                     **engine.facts})
@@ -163,6 +164,11 @@ def _computes_in_float(layer: str, kept: frozenset[str]) -> bool:
     """Whether a layer keeps float32, whatever precision the others get: coordinates and bytes
     lose pixels in half precision."""
     return layer.startswith(('head/', 'tail/')) or layer.removeprefix(NETWORK_PREFIX) in kept
+
+
+def with_precision(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
+    """Return the spec of the network in the precision wanted, and the nodes left in fp32."""
+    return _CONVERSIONS[options.precision](spec, options)
 
 
 def _to_fp16(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:

@@ -40,7 +40,9 @@ from trt_segmentation.backends.tensorrt.making import (
     NetworkRequest,
     sample_images,
     tensor_infos,
+    with_precision,
 )
+from trt_segmentation.backends.tensorrt.plain import PlainNetwork
 from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
 from trt_segmentation.backends.tensorrt.verify import agreement_with_fp32, warn_if_low
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
@@ -88,6 +90,12 @@ class EngineLoader:
         """Return the engine of a network; see ``open_network``."""
         request = NetworkRequest(spec, options, mask_interpolation, self.machine)
         return self._cache.fetch(request.name, request.key_facts(), lambda: self._make(request))
+
+    def open_plain(self, spec: ModelSpec, options: BuildOptions) -> PlainNetwork:
+        """Open the network alone, without head and tail; to compare speeds with."""
+        typed, kept = with_precision(spec, options)
+        return PlainNetwork(self._device, self._part('plain', typed.network.model, spec, options,
+                                                     kept))
 
     def describe(self, path: Path) -> Engine:
         """Return an engine file with what is known of it, from its sidecar or from itself.
@@ -166,9 +174,10 @@ class EngineLoader:
                            self.machine.tensorrt)
             return HostedSession(self._device, stage, spec, mask_interpolation,
                                  self._info(layers)), spec
-        head = self._part('head', prepare_head(spec), spec, options)
+        exact = replace(options, precision='fp32')
+        head = self._part('head', prepare_head(spec), spec, exact)
         tail = self._part('tail', prepare_tail(spec, mask_interpolation=mask_interpolation), spec,
-                          options)
+                          exact)
         return self._session([head, stage, tail], layers), spec
 
     def _load_foreign(self, path: Path, plan: bytes) -> Stage:
@@ -179,11 +188,11 @@ class EngineLoader:
                              f'{error}. Build it here from its .onnx file') from error
 
     def _part(self, name: str, model: onnx.ModelProto, spec: ModelSpec, options: BuildOptions,
-              ) -> Stage:
-        request = GraphRequest(model, f'{name} of {spec.network.source}',
-                               replace(options, precision='fp32'), self.machine)
-        engine = self._cache.fetch(f'{Path(spec.network.source).stem}-{name}',
-                                   request.key_facts(), lambda: request.make(self._cache))
+              kept: tuple[str, ...] = ()) -> Stage:
+        source = Path(spec.network.source)
+        request = GraphRequest(model, f'{name} of {source}', options, self.machine, kept)
+        engine = self._cache.fetch(f'{source.stem}-{name}', request.key_facts(),
+                                   lambda: request.make(self._cache))
         return Stage.load(engine.plan, self._device)
 
     def _session(self, stages: list[Stage], layers: tuple[Layer, ...]) -> TensorRtSession:

@@ -1,0 +1,343 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Converted networks say what the network in fp32 says, whatever is in it."""
+
+import logging
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from trt_segmentation.backends.options import CalibrationOptions
+from trt_segmentation.demo.scenes import render
+from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.network import describe_network, read_network
+from trt_segmentation.graph.precision import is_quantized, to_fp16, to_int8
+from trt_segmentation.graph.prepare import prepare
+from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.segmenter import demo_model
+
+node = helper.make_node
+SIZE = (8, 12)
+MINMAX = CalibrationOptions(method='minmax')
+RNG = np.random.default_rng(3)
+FIRST = RNG.normal(0, 0.02, (4, 3, 3, 3)).astype(np.float32)
+LAST = RNG.normal(0, 1, (3, 4, 1, 1)).astype(np.float32)
+
+
+@pytest.fixture
+def images(networks):
+    return [networks.random_image(30, 40, seed) for seed in range(3)]
+
+
+@pytest.fixture
+def between(networks):
+    """Returns a network of two convolutions with nodes between ``x`` and ``y``."""
+    def make(*nodes, weights=(), unnamed=False, size=SIZE, **options):
+        ends = [node('Conv', ['pixels', 'first'], ['x'], 'in', pads=[1] * 4),
+                node('Conv', ['y', 'last'], ['scores'], 'out')]
+        model = networks.onnx_model(
+            [ends[0], *nodes, ends[1]], [networks.tensor('pixels', [1, 3, *SIZE])],
+            [networks.tensor('scores', [1, 3, *size])],
+            {'first': FIRST, 'last': LAST, **dict(weights)}, **options)
+        for each in model.graph.node if unnamed else ():
+            each.name = ''
+        return networks.spec_of(model, input=networks.PASSED_THROUGH)
+    return make
+
+
+def masks(networks, spec, images):
+    run = networks.Runner(prepare(spec, ('mask',)))
+    return np.stack([run(image)['mask'] for image in images])
+
+
+def agreement(networks, spec, other, images):
+    pairs = zip(images, images, strict=True)
+    return np.mean([(masks(networks, spec, [a]) == masks(networks, other, [b])).mean()
+                    for a, b in pairs])
+
+
+def made_in(spec, dtype):
+    """Return the op types with an output of this type."""
+    model = onnx.shape_inference.infer_shapes(spec.network.model)
+    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    return {each.op_type for each in model.graph.node
+            if types.get(each.output[0]) == dtype} - {'Cast'}
+
+
+def scores_in_real_fp16(spec, image):
+    """Return the scores as the reference implementation computes them, in fp16 where it says."""
+    pixels = cv2.resize(image, SIZE[::-1])[..., ::-1].transpose(2, 0, 1)[None]
+    return ReferenceEvaluator(spec.network.model).run(
+        None, {'pixels': np.ascontiguousarray(pixels, np.float32)})[0]
+
+
+BODY = helper.make_graph([node('Add', ['x', 'shift'], ['shifted'], 'same')], 'then', [],
+                         [helper.make_tensor_value_info('shifted', TensorProto.FLOAT, None)],
+                         [numpy_helper.from_array(np.float32(1), 'shift')])
+OTHER_BODY = helper.make_graph([node('Neg', ['x'], ['turned'], 'same')], 'else', [],
+                               [helper.make_tensor_value_info('turned', TensorProto.FLOAT, None)])
+LOOP = helper.make_graph(
+    [node('Identity', ['go'], ['still']), node('Add', ['held', 'x'], ['more'])], 'body',
+    [helper.make_tensor_value_info('index', TensorProto.INT64, []),
+     helper.make_tensor_value_info('go', TensorProto.BOOL, []),
+     helper.make_tensor_value_info('held', TensorProto.FLOAT, None)],
+    [helper.make_tensor_value_info('still', TensorProto.BOOL, []),
+     helper.make_tensor_value_info('more', TensorProto.FLOAT, None)])
+CASES = {
+    'relu': ([node('Relu', ['x'], ['y'])], {}),
+    'constant node': ([node('Constant', [], ['two'], value=numpy_helper.from_array(np.float32(2))),
+                       node('Mul', ['x', 'two'], ['y'])], {}),
+    'resize': ([node('Resize', ['x', 'none', 'scales'], ['big'], mode='nearest'),
+                node('MaxPool', ['big'], ['y'], kernel_shape=[2, 2], strides=[2, 2])],
+               {'none': np.zeros(0, np.float32), 'scales': np.array([1, 1, 2, 2], np.float32)}),
+    'shared empty roi and scales': (
+        [node('Resize', ['x', 'none', 'none', 'sizes'], ['y'], mode='nearest')],
+        {'none': np.zeros(0, np.float32), 'sizes': np.array([1, 4, *SIZE], np.int64)}),
+    'extents in float': (
+        [node('Shape', ['x'], ['shape']), node('Cast', ['shape'], ['wide'], to=TensorProto.FLOAT),
+         node('Mul', ['wide', 'third'], ['thirds']), node('Mul', ['thirds', 'three'], ['same']),
+         node('Cast', ['same'], ['extents'], to=TensorProto.INT64),
+         node('Reshape', ['x', 'extents'], ['y'])],
+        {'third': np.float32(1000.25), 'three': np.float32(1 / 1000.2)}),
+    'fp16 island': ([node('Cast', ['x'], ['a'], to=TensorProto.FLOAT16),
+                     node('Mul', ['a', 'half'], ['b']),
+                     node('Cast', ['b'], ['y'], to=TensorProto.FLOAT)],
+                    {'half': np.float16(0.5)}),
+    'double island': ([node('Cast', ['x'], ['a'], to=TensorProto.DOUBLE),
+                       node('Mul', ['a', 'half'], ['b']),
+                       node('Cast', ['b'], ['y'], to=TensorProto.FLOAT)],
+                      {'half': np.float64(0.5)}),
+    'branches': ([node('If', ['yes'], ['y'], then_branch=BODY, else_branch=OTHER_BODY)],
+                 {'yes': np.bool_(True)}),
+    'loop': ([node('Loop', ['twice', 'yes', 'x'], ['y'], body=LOOP)],
+             {'twice': np.int64(2), 'yes': np.bool_(True)}),
+    'clipped by min and max': ([node('Max', ['x', 'low'], ['a']), node('Min', ['a', 'high'], ['y'])],
+                               {'low': np.float32(-3), 'high': np.float32(6)}),
+    'large weights': ([node('Mul', ['x', 'large'], ['a']), node('Mul', ['a', 'small'], ['y'])],
+                      {'large': np.float32(1e6), 'small': np.float32(1e-6)}),
+}
+
+
+@pytest.mark.parametrize('opset', [11, 13, 17, 20])
+@pytest.mark.parametrize('case', CASES)
+def test_fp16_says_what_fp32_says(networks, between, images, case, opset):
+    if case == 'shared empty roi and scales' and opset > 17:
+        pytest.skip('empty scales are not allowed any more')
+    nodes, weights = CASES[case]
+    spec = between(*nodes, weights=weights, unnamed=opset == 13, opset=opset)
+    result = to_fp16(spec, images)
+    assert result.agreement >= 0.99
+    assert agreement(networks, spec, result.spec, images) >= 0.99
+    assert 'Conv' in made_in(result.spec, TensorProto.FLOAT16)
+    assert result.spec.network.inputs == spec.network.inputs
+    assert result.spec.network.outputs[0].dtype == TensorProto.FLOAT
+
+
+def overflowing(between):
+    return between(node('Mul', ['x', 'large'], ['a'], 'up'), node('Relu', ['a'], ['b'], 'on'),
+                   node('Mul', ['b', 'small'], ['y'], 'down'), node('Relu', ['y'], ['z'], 'rest'),
+                   weights={'large': np.float32(6e4), 'small': np.float32(1 / 6e4)})
+
+
+def test_what_overflows_fp16_and_comes_back_stays_in_fp32(networks, between, images):
+    spec = overflowing(between)
+    result = to_fp16(spec, images)
+    assert result.kept == ('up', 'on', 'down')
+    assert result.agreement >= 0.99
+    found = scores_in_real_fp16(result.spec, images[0])
+    expected = scores_in_real_fp16(spec, images[0])
+    np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
+
+
+def test_without_the_kept_nodes_it_would_overflow(networks, between, images):
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+    spec = overflowing(between)
+    careless = OnnxModel(convert_float_to_float16(spec.network.model, keep_io_types=True))
+    careless.topological_sort()
+    spec = replace(spec, network=describe_network(careless.model, 'careless'))
+    assert not np.isfinite(scores_in_real_fp16(spec, images[0])).all()
+
+
+def test_scores_beyond_fp16_reach_the_output(networks, images):
+    model = networks.pointwise(np.eye(3) * 1e6, SIZE)
+    spec = networks.spec_of(model, input=networks.PASSED_THROUGH)
+    result = to_fp16(spec, images)
+    assert result.agreement == 1
+    assert np.abs(scores_in_real_fp16(result.spec, images[0])).max() > 1e7
+
+
+def test_large_values_that_lose_their_digits_stay_in_fp32(between, images):
+    nodes = [node('Add', ['x', 'far'], ['a'], 'away'), node('Sub', ['a', 'far'], ['y'], 'back')]
+    result = to_fp16(between(*nodes, weights={'far': np.float32(3e4)}), images)
+    assert result.kept == ('away', 'back')
+    assert result.agreement >= 0.99
+
+
+def test_a_mask_that_fp16_changes_is_warned_of(networks, images, caplog):
+    model = networks.pointwise([[1, 0, 0], [1.0001, 0, 0]], SIZE)  # equal in fp16
+    with caplog.at_level(logging.WARNING):
+        result = to_fp16(networks.spec_of(model, input=networks.PASSED_THROUGH), images)
+    assert result.agreement < 0.1
+    assert 'net.onnx: the fp16 mask agrees with the fp32 mask on' in caplog.text
+
+
+def test_a_network_in_fp16_is_left_alone(between, images):
+    once = to_fp16(between(node('Relu', ['x'], ['y'])), images).spec
+    assert to_fp16(once, []).spec is once
+
+
+def test_functions_are_converted_too(networks, between, images):
+    spec = between(node('Twice', ['x'], ['y'], domain='own'))
+    model = spec.network.model
+    model.opset_import.append(helper.make_opsetid('own', 1))
+    model.functions.append(helper.make_function(
+        'own', 'Twice', ['a'], ['c'],
+        [node('Constant', [], ['b'], value_float=2.0), node('Mul', ['a', 'b'], ['c'])],
+        [helper.make_opsetid('', 17)]))
+    result = to_fp16(spec, images)
+    assert result.agreement >= 0.99
+    assert 'Mul' in made_in(result.spec, TensorProto.FLOAT16)
+
+
+def test_weights_that_are_listed_as_inputs_are_converted(networks, between, images):
+    spec = between(node('Relu', ['x'], ['y']), opset=11, ir_version=3, weights_as_inputs=True)
+    result = to_fp16(spec, images)
+    types = {tensor.name: tensor.data_type for tensor in result.spec.network.model.graph.initializer}
+    assert types['first'] == TensorProto.FLOAT16
+    assert result.agreement >= 0.99
+
+
+def test_fp16_wants_an_image(between):
+    with pytest.raises(ConfigError, match=r'net\.onnx: fp16 is checked on images'):
+        to_fp16(between(node('Relu', ['x'], ['y'])), [])
+
+
+def test_what_the_runtime_does_not_take_is_named(between, images):
+    spec = between(node('Unheard', ['x'], ['y'], 'odd', domain='own'))
+    spec.network.model.opset_import.append(helper.make_opsetid('own', 1))
+    for convert in (lambda: to_fp16(spec, images), lambda: to_int8(spec, images, MINMAX)):
+        with pytest.raises(ModelError, match=r'net\.onnx.*Unheard'):
+            convert()
+
+
+@pytest.mark.parametrize('opset', [11, 13, 17, 20])
+@pytest.mark.parametrize('case', CASES)
+def test_int8_says_nearly_what_fp32_says(networks, between, images, case, opset):
+    if case == 'shared empty roi and scales' and opset > 17:
+        pytest.skip('empty scales are not allowed any more')
+    nodes, weights = CASES[case]
+    spec = between(*nodes, weights=weights, unnamed=opset == 13, opset=opset)
+    quantized = to_int8(spec, images, MINMAX)
+    assert is_quantized(quantized.network)
+    assert not is_quantized(spec.network)
+    assert agreement(networks, spec, quantized, images) >= 0.9
+    assert quantized.network.inputs == spec.network.inputs
+    assert quantized.network.outputs[0].dtype == TensorProto.FLOAT
+
+
+def readers_and_makers(spec):
+    makers = {name: each for each in spec.network.model.graph.node for name in each.output}
+    return [(each, [makers[name].op_type if name in makers else '' for name in each.input])
+            for each in spec.network.model.graph.node]
+
+
+def test_int8_is_symmetric_by_channel_and_leaves_biases(networks, between, images):
+    spec = between(node('Conv', ['x', 'kernel', 'bias'], ['y'], 'biased'), opset=13,
+                   weights={'kernel': RNG.normal(0, 1, (4, 4, 1, 1)).astype(np.float32),
+                            'bias': np.full(4, 1e-3, np.float32)})
+    quantized = to_int8(spec, images, MINMAX)
+    tensors = {tensor.name: numpy_helper.to_array(tensor)
+               for tensor in quantized.network.model.graph.initializer}
+    points = [tensors[each.input[2]] for each in quantized.network.model.graph.node
+              if each.op_type == 'QuantizeLinear']
+    assert all(point.dtype == np.int8 and not point.any() for point in points)
+    assert sorted({point.shape for point in points}) == [(), (3,), (4,)]
+    (_, read), = [(each, read) for each, read in readers_and_makers(quantized)
+                  if each.name == 'biased']
+    assert read == ['DequantizeLinear', 'DequantizeLinear', '']
+
+
+def test_an_addition_reads_one_convolution_in_float(between, images):
+    spec = between(node('Relu', ['x'], ['r']), node('Conv', ['r', 'k'], ['c'], 'conv'),
+                   node('Add', ['c', 'r'], ['y'], 'join'),
+                   weights={'k': RNG.normal(0, 1, (4, 4, 1, 1)).astype(np.float32)})
+    quantized = to_int8(spec, images, MINMAX)
+    (_, read), = [(each, read) for each, read in readers_and_makers(quantized)
+                  if each.name == 'join']
+    assert read == ['Conv', 'DequantizeLinear']
+
+
+def test_a_bias_and_a_product_of_activations_stay_in_float(between, images):
+    spec = between(node('Add', ['x', 'bias'], ['a'], 'bias'),
+                   node('Transpose', ['x'], ['t'], perm=[0, 1, 3, 2]),
+                   node('MatMul', ['a', 't'], ['m'], 'product'),
+                   node('MatMul', ['m', 'a'], ['y'], 'again'),
+                   weights={'bias': np.ones((1, 4, 1, 1), np.float32)})
+    for each, read in readers_and_makers(to_int8(spec, images, MINMAX)):
+        if each.name in ('bias', 'product', 'again'):
+            assert 'DequantizeLinear' not in read
+
+
+@pytest.mark.parametrize('op_type', ['ConvTranspose', 'MatMul'])
+def test_other_products_with_weights_are_quantized(networks, between, images, op_type):
+    shape = (SIZE[1], SIZE[1]) if op_type == 'MatMul' else (4, 4, 1, 1)
+    spec = between(node(op_type, ['x', 'k'], ['y'], 'it'),
+                   weights={'k': RNG.normal(0, 1, shape).astype(np.float32)})
+    quantized = to_int8(spec, images, MINMAX)
+    (_, read), = [(each, read) for each, read in readers_and_makers(quantized)
+                  if each.name == 'it']
+    assert read == ['DequantizeLinear'] * 2
+    assert agreement(networks, spec, quantized, images) >= 0.9
+
+
+@pytest.mark.parametrize('method', ['entropy', 'percentile', 'minmax'])
+def test_activations_that_are_always_zero_do_no_harm(networks, between, images, method):
+    spec = between(node('Mul', ['x', 'zero'], ['o']), node('Conv', ['o', 'k'], ['c']),
+                   node('Add', ['x', 'c'], ['y']),
+                   weights={'zero': np.float32(0), 'k': np.zeros((4, 4, 1, 1), np.float32)})
+    quantized = to_int8(spec, images, CalibrationOptions(method=method))
+    scales = [numpy_helper.to_array(tensor) for tensor in quantized.network.model.graph.initializer
+              if tensor.name.endswith('_scale')]
+    assert scales
+    assert all((np.isfinite(scale) & (scale > 0)).all() for scale in scales)
+    assert agreement(networks, spec, quantized, images) >= 0.85
+
+
+def test_a_quantized_network_is_left_alone(between, images):
+    once = to_int8(between(node('Relu', ['x'], ['y'])), images, MINMAX)
+    assert to_int8(once, [], CalibrationOptions()) is once
+
+
+def test_int8_of_a_network_in_fp16_is_refused(between, images):
+    half = to_fp16(between(node('Relu', ['x'], ['y'])), images).spec
+    with pytest.raises(ModelError, match=r'net\.onnx: nothing in this network can be quantized'):
+        to_int8(half, images, MINMAX)
+
+
+PHOTOS = ('astronaut.png', 'chelsea.png', 'grace_hopper.jpg', 'road.png')
+
+
+def test_real_networks_keep_their_masks(networks, known_answer):
+    image = cv2.imread(str(known_answer.image), cv2.IMREAD_COLOR)
+    spec = resolve(read_network(known_answer.model), known_answer.config)
+    assert to_fp16(spec, [image]).agreement >= 0.99
+    photos = [cv2.imread(str(known_answer.image.with_name(name))) for name in PHOTOS]
+    scenes = [render(seed, 180, 320).image for seed in range(4)]
+    quantized = to_int8(spec, [*photos, *scenes], MINMAX)
+    assert agreement(networks, spec, quantized, [image]) >= 0.95
+
+
+def test_the_demo_network_keeps_its_masks(networks):
+    spec = resolve(read_network(demo_model()), ModelConfig())
+    seen, unseen = ([render(seed, 180, 320).image for seed in seeds]
+                    for seeds in (range(4), range(100, 103)))
+    assert to_fp16(spec, unseen).agreement >= 0.99
+    quantized = to_int8(spec, seen, CalibrationOptions(method='percentile'))
+    assert agreement(networks, spec, quantized, unseen) >= 0.95

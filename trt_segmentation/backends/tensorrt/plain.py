@@ -1,0 +1,51 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""A network without head and tail, as a hand-written pipeline runs it; to compare speeds with."""
+
+from typing import Any
+
+import numpy as np
+
+from trt_segmentation.backends.tensorrt.cuda import Device
+from trt_segmentation.backends.tensorrt.session import Stage
+
+
+class PlainNetwork:
+    """Float array in, float array out, everything through ordinary host memory.
+
+    Args:
+        device: where the engine lies.
+        stage: a network of fixed input size, one input and one output.
+    """
+
+    def __init__(self, device: Device, stage: Stage) -> None:
+        self._device = device
+        self._stage = stage
+        (self._input,) = (name for name, _, is_input in stage.tensors() if is_input)
+        self._memory: dict[str, Any] = {}
+        with device.current():
+            self._stream = device.stream()
+            self._shapes = stage.set_shapes({})
+            for name, size in stage.sizes().items():
+                self._memory[name] = device.allocate(size)
+            stage.bind(self._memory)
+
+    def __call__(self, fed: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the outputs by name, for a C-contiguous input of the network's type."""
+        results = {name: np.empty(shape, np.float32) for name, shape in self._shapes.items()}
+        with self._device.current():
+            self._device.copy_in(self._memory[self._input], fed, self._stream)
+            self._stage.enqueue(self._stream)
+            for name, result in results.items():
+                self._device.copy_out(result, self._memory[name], self._stream)
+            self._stream.synchronize()
+        return results
+
+    def close(self) -> None:
+        """Free everything."""
+        with self._device.current():
+            for memory in self._memory.values():
+                memory.free()
+            self._memory.clear()
+            self._stage.context = None
+            self._stream = None
