@@ -167,7 +167,7 @@ def test_a_topic_that_is_missing_or_not_said_is_an_error_that_lists_them(tmp_pat
             bag.write(topic, bag.image(gray(1)))
     with pytest.raises(ImageError, match='/left, /right'):
         list(open_images(bag.path))
-    with pytest.raises(ImageError, match="'/up' is no image topic .*/left, /right"):
+    with pytest.raises(ImageError, match=r"'/up' is no image topic .*/left, /right"):
         list(open_images(bag.path, '/up'))
 
 

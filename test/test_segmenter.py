@@ -4,6 +4,8 @@
 
 import sys
 import tracemalloc
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -13,7 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
-from trt_segmentation.errors import BackendError, ConfigError, ImageError, ModelError
+from trt_segmentation.backends import RunOptions
+from trt_segmentation.backends.options import BuildOptions
+from trt_segmentation.backends.tensorrt.api import find_tensorrt
+from trt_segmentation.backends.tensorrt.cuda import find_device
+from trt_segmentation.errors import (
+    BackendError,
+    ConfigError,
+    ImageError,
+    MissingBackendError,
+    ModelError,
+)
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.segmenter import Segmenter, demo_model, output_shape
 
@@ -21,6 +33,7 @@ WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [.375, .375, .375]], np.flo
 PIXELS = 'input: {color: bgr, scale: 1}'
 SIZE = 12, 16
 ALL = ('mask', 'confidence', 'overlay')
+ON_CPU = RunOptions(backend='onnxruntime', num_threads=1)
 
 
 @pytest.fixture(scope='session')
@@ -35,7 +48,7 @@ def opened(networks, folder):
         path = folder / 'net.onnx'
         onnx.save(model, path)
         config = ModelConfig.from_text(config, 'net.yaml')
-        return Segmenter.open(path, config=config, num_threads=1, **options)
+        return Segmenter.open(path, config=config, options=replace(ON_CPU, **options))
 
     return open_model
 
@@ -309,7 +322,7 @@ def test_a_failure_leaves_arrays_of_the_next_size_whole(networks, picky_segmente
 
 
 def test_the_embedded_network_is_the_default():
-    segmenter = Segmenter.open(num_threads=1)
+    segmenter = Segmenter.open(options=ON_CPU)
     assert segmenter.spec.network.source == str(demo_model())
     assert segmenter.spec.assumed == ()
     assert segmenter.available_outputs == ALL
@@ -325,7 +338,7 @@ def test_a_config_comes_from_anywhere(networks, folder, kind):
     config = {'file': str(folder / 'net.yaml'), 'path': folder / 'net.yaml',
               'config': ModelConfig.from_text(PIXELS, ''), 'metadata': None}[kind]
     image = networks.random_image(*SIZE)
-    segmenter = Segmenter.open(str(folder / 'net.onnx'), config=config, num_threads=1)
+    segmenter = Segmenter.open(str(folder / 'net.onnx'), config=config, options=ON_CPU)
     np.testing.assert_array_equal(segmenter.infer(image).mask, classes_of(image))
 
 
@@ -344,17 +357,25 @@ def test_mask_interpolation(networks, opened, interpolation):
 @pytest.mark.parametrize(('options', 'said'), [
     ({'backend': 'openvino'}, ['openvino', 'auto, tensorrt, onnxruntime']),
     ({'backend': ''}, ["backend ''", 'auto, tensorrt, onnxruntime']),
-    ({'precision': 'fp64'}, ['fp64', 'fp32, fp16, int8'])])
+    ({'build': BuildOptions('fp64')}, ['fp64', 'fp32, fp16, int8'])])
 def test_unknown_options_are_refused(networks, opened, options, said):
     with pytest.raises(BackendError) as caught:
         opened(networks.pointwise(WEIGHTS, SIZE), **options)
     assert all(words in str(caught.value) for words in said)
 
 
-def test_tensorrt_is_refused_where_it_is_missing(networks, opened, monkeypatch):
-    for name in ('tensorrt', 'pycuda', 'pycuda.driver'):
+@pytest.mark.parametrize(('missing', 'said'), [
+    (('tensorrt', 'tensorrt_rtx'), 'TensorRT cannot be imported .*; pip install tensorrt'),
+    (('pycuda', 'pycuda.driver'), 'PyCUDA is not installed; pip install pycuda')])
+def test_tensorrt_is_refused_where_it_is_missing(networks, opened, monkeypatch, missing, said):
+    opening = 'trt_segmentation.backends.tensorrt.opening'
+    present = SimpleNamespace(__name__='tensorrt', __version__='10.3.0', Runtime=None)
+    monkeypatch.setitem(sys.modules, 'tensorrt', present)
+    monkeypatch.setattr(f'{opening}.find_tensorrt', find_tensorrt.__wrapped__)
+    monkeypatch.setattr(f'{opening}.find_device', find_device.__wrapped__)
+    for name in missing:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(BackendError, match='tensorrt'):
+    with pytest.raises(MissingBackendError, match=said):
         opened(networks.pointwise(WEIGHTS, SIZE), backend='tensorrt')
 
 
@@ -401,6 +422,6 @@ def test_a_missing_file_is_refused(folder):
         Segmenter.open(folder / 'nowhere.onnx')
 
 
-def test_engines_are_refused(folder):
-    with pytest.raises(ModelError, match=r'net\.engine: an \.onnx file is needed; .*no engines'):
-        Segmenter.open(folder / 'net.engine')
+def test_files_of_other_kinds_are_refused(folder):
+    with pytest.raises(ModelError, match=r'net\.pt: is no model; it ends in \.onnx, \.engine or '):
+        Segmenter.open(folder / 'net.pt')

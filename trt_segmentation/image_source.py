@@ -4,6 +4,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +135,9 @@ def _is_bag(path: Path) -> bool:
 
 
 def _bag_images(path: Path, topic: str, count: int) -> Iterator[tuple[str, np.ndarray]]:
-    reader_type, typestore = _bag_reader()
+    new_reader, convert = _bag_tools()
     try:
-        reader = reader_type([path], default_typestore=typestore)
+        reader = new_reader([path])
         reader.open()
     except Exception as error:  # each storage raises its own
         raise ImageError(f'{path}: this rosbag cannot be read ({error})') from error
@@ -144,21 +146,26 @@ def _bag_images(path: Path, topic: str, count: int) -> Iterator[tuple[str, np.nd
         wanted = set(_spread(sum(connection.msgcount for connection in connections), count))
         for index, (connection, stamp, data) in enumerate(reader.messages(connections)):
             if index in wanted:
-                yield f'{stamp}', _decoded(f'{path}, topic {topic}, message {index}',
-                                           reader.deserialize, data, connection.msgtype)
+                where = f'{path}, topic {topic}, message {index}'
+                with _told_as_undecodable(where):
+                    message = reader.deserialize(data, connection.msgtype)
+                    image = _message_image(message, convert)
+                yield str(stamp), image
     finally:
         reader.close()
 
 
-def _bag_reader() -> tuple[Any, Any]:
+def _bag_tools() -> tuple[Any, Any]:
+    """What opens a bag, and what makes an array of an Image message."""
     try:
-        import rosbags.image  # noqa: F401: needed to decode what is found
         from rosbags.highlevel import AnyReader
+        from rosbags.image import image_to_cvimage
         from rosbags.typesys import Stores, get_typestore
     except ImportError as error:
         raise ImageError('reading a rosbag needs two packages that are not installed; '
                          'pip install rosbags rosbags-image') from error
-    return AnyReader, get_typestore(Stores.LATEST)  # bags of before Iron carry no definitions
+    # db3 bags of before Iron carry no definitions.
+    return partial(AnyReader, default_typestore=get_typestore(Stores.LATEST)), image_to_cvimage
 
 
 def _image_topic(path: Path, connections: list, topic: str) -> tuple[str, list]:
@@ -176,25 +183,25 @@ def _image_topic(path: Path, connections: list, topic: str) -> tuple[str, list]:
     return topic, by_topic[topic]
 
 
-def _decoded(name: str, deserialize: Any, data: bytes, kind: str) -> np.ndarray:
-    from rosbags.image import image_to_cvimage
+@contextmanager
+def _told_as_undecodable(where: str) -> Iterator[None]:
     try:
-        message = deserialize(data, kind)
-        if kind.endswith('CompressedImage'):
-            image = cv2.imdecode(message.data, cv2.IMREAD_COLOR)
-        else:
-            image = image_to_cvimage(_without_padding(message), 'bgr8')
+        yield
     except Exception as error:  # the deserializer, the converter and OpenCV each raise their own
-        raise ImageError(f'{name}: cannot be decoded ({error})') from error
-    if image is None:
-        raise ImageError(f"{name}: cannot be decoded; format '{message.format}'")
-    return np.ascontiguousarray(image)
+        raise ImageError(f'{where}: cannot be decoded ({error})') from error
+
+
+def _message_image(message: Any, convert: Any) -> np.ndarray:
+    if message.__msgtype__.endswith('CompressedImage'):
+        image = cv2.imdecode(message.data, cv2.IMREAD_COLOR)
+        if image is None:
+            raise ImageError(f"its format says '{message.format}'")
+        return image
+    return np.ascontiguousarray(convert(_without_padding(message), 'bgr8'))
 
 
 def _without_padding(message: Any) -> Any:
-    """The image without what its rows have beyond their pixels, which rosbags-image ignores."""
-    from dataclasses import replace
-
+    """The message without what its rows have beyond their pixels, which rosbags-image ignores."""
     from rosbags.image.image import to_cvtype
     bits, _, _, channels = to_cvtype(message.encoding)
     row = message.width * channels * bits // 8

@@ -9,8 +9,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from trt_segmentation.backends import open_session
+from trt_segmentation.backends import RunOptions, open_network
 from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
+from trt_segmentation.backends.options import BuildOptions
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.prepare import prepare
 
@@ -148,8 +149,8 @@ def test_what_the_runtime_does_not_take_is_refused(networks):
     (TensorProto.FLOAT, 'fp32'), (TensorProto.FLOAT16, 'fp16'), (TensorProto.UINT8, 'fp32')])
 def test_info_says_what_really_runs(networks, dtype, precision):
     spec = networks.spec_of(networks.pointwise(WEIGHTS, SIZE, dtype=dtype))
-    session = open_session(spec, precision='fp16', backend='auto', mask_interpolation='nearest',
-                           num_threads=1)
+    session = open_network(spec, RunOptions(backend='onnxruntime', num_threads=1,
+                                            build=BuildOptions('fp16')))
     assert (session.info.backend, session.info.version, session.info.precision) == \
         ('onnxruntime', onnxruntime.__version__, precision)
     assert str(session.info) == \
@@ -157,11 +158,11 @@ def test_info_says_what_really_runs(networks, dtype, precision):
 
 
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
-def test_open_session_passes_the_interpolation_on(networks, interpolation):
+def test_open_network_passes_the_interpolation_on(networks, interpolation):
     scores = networks.random_scores(4, 5, 6)
     spec = networks.spec_of(networks.fixed(scores), output={'kind': 'logits'})
-    session = open_session(spec, precision='fp32', backend='onnxruntime',
-                           mask_interpolation=interpolation, num_threads=1)
+    session = open_network(spec, RunOptions(backend='onnxruntime', num_threads=1,
+                                            mask_interpolation=interpolation))
     image, out = networks.random_image(21, 33), buffers((21, 33), ('mask',))
     session.resize(21, 33, ('mask',))
     session.infer(image, out)
@@ -173,5 +174,4 @@ def test_a_missing_runtime_names_the_fix(spec, monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
     monkeypatch.delitem(sys.modules, 'trt_segmentation.backends.onnxruntime')
     with pytest.raises(BackendError, match='not installed; pip install onnxruntime'):
-        open_session(spec, precision='fp32', backend='auto', mask_interpolation='nearest',
-                     num_threads=1)
+        open_network(spec, RunOptions(backend='onnxruntime'))

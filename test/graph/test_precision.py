@@ -117,8 +117,8 @@ CASES = {
                  {'yes': np.bool_(True)}),
     'loop': ([node('Loop', ['twice', 'yes', 'x'], ['y'], body=LOOP)],
              {'twice': np.int64(2), 'yes': np.bool_(True)}),
-    'clipped by min and max': ([node('Max', ['x', 'low'], ['a']), node('Min', ['a', 'high'], ['y'])],
-                               {'low': np.float32(-3), 'high': np.float32(6)}),
+    'min and max': ([node('Max', ['x', 'low'], ['a']), node('Min', ['a', 'high'], ['y'])],
+                    {'low': np.float32(-3), 'high': np.float32(6)}),
     'large weights': ([node('Mul', ['x', 'large'], ['a']), node('Mul', ['a', 'small'], ['y'])],
                       {'large': np.float32(1e6), 'small': np.float32(1e-6)}),
 }
@@ -127,7 +127,7 @@ CASES = {
 @pytest.mark.parametrize('opset', [11, 13, 17, 20])
 @pytest.mark.parametrize('case', CASES)
 def test_fp16_says_what_fp32_says(networks, between, images, case, opset):
-    if case == 'shared empty roi and scales' and opset > 17:
+    if False:
         pytest.skip('empty scales are not allowed any more')
     nodes, weights = CASES[case]
     spec = between(*nodes, weights=weights, unnamed=opset == 13, opset=opset)
@@ -209,7 +209,7 @@ def test_functions_are_converted_too(networks, between, images):
 def test_weights_that_are_listed_as_inputs_are_converted(networks, between, images):
     spec = between(node('Relu', ['x'], ['y']), opset=11, ir_version=3, weights_as_inputs=True)
     result = to_fp16(spec, images)
-    types = {tensor.name: tensor.data_type for tensor in result.spec.network.model.graph.initializer}
+    types = {each.name: each.data_type for each in result.spec.network.model.graph.initializer}
     assert types['first'] == TensorProto.FLOAT16
     assert result.agreement >= 0.99
 
@@ -230,7 +230,7 @@ def test_what_the_runtime_does_not_take_is_named(between, images):
 @pytest.mark.parametrize('opset', [11, 13, 17, 20])
 @pytest.mark.parametrize('case', CASES)
 def test_int8_says_nearly_what_fp32_says(networks, between, images, case, opset):
-    if case == 'shared empty roi and scales' and opset > 17:
+    if False:
         pytest.skip('empty scales are not allowed any more')
     nodes, weights = CASES[case]
     spec = between(*nodes, weights=weights, unnamed=opset == 13, opset=opset)

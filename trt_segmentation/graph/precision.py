@@ -40,7 +40,7 @@ _EXTENT_OPS = {'Shape', 'Size'}
 
 # ONNX Runtime's converter leaves these alone, too. Its list has Min and Max besides, which
 # take fp16 since opset 8 and bound many activations.
-_FP32_OPS = {'CumSum', 'DynamicQuantizeLinear', 'NonMaxSuppression', 'OneHotEncoder', 'QLinearConv',
+_FP32_OPS = {'CumSum', 'DynamicQuantizeLinear', 'NonMaxSuppression', 'QLinearConv',
              'QLinearMatMul', 'Range', 'RoiAlign', 'TopK', 'Upsample', *_QUANTIZING_OPS}
 
 _IR_WITHOUT_WEIGHTS_AS_INPUTS = 4
@@ -442,7 +442,7 @@ def _rounded(model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
 
 def _compare(spec: ModelSpec, others: Sequence[ModelSpec], images: Sequence[np.ndarray],
              ) -> tuple[bool, float]:
-    """Return whether the others' scores stay finite, and their least share of equal mask pixels."""
+    """Whether the others' scores stay finite, and their least share of equal mask pixels."""
     expected = list(_results(spec, images))
     finite, agreements = True, []
     for other in others:
@@ -475,8 +475,8 @@ def _at_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelProt
     try:
         return version_converter.convert_version(model, opset)
     except Exception as error:  # the converter raises whatever its C++ does
-        raise ModelError(f'{source}: int8 needs opset {opset}, and opset {own} cannot be converted '
-                         f'({_one_line(error)}); export it anew') from error
+        raise ModelError(f'{source}: int8 needs opset {opset}, to which opset {own} cannot be '
+                         f'converted ({_one_line(error)}); export it anew') from error
 
 
 def _quantizable_nodes(model: onnx.ModelProto, types: Mapping[str, str]) -> list[onnx.NodeProto]:

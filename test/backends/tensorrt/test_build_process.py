@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Building in a child process: how it ends well, and how either side ends badly."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -76,7 +77,9 @@ def parent(tmp_path):
     wait_until(lambda: process.children() or running.poll() is not None)
     running.child = process.children()[0]
     yield running
-    running.kill()
+    for process in (running, running.child):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     running.communicate()
 
 

@@ -93,9 +93,13 @@ class EngineLoader:
 
     def open_plain(self, spec: ModelSpec, options: BuildOptions) -> PlainNetwork:
         """Open the network alone, without head and tail; to compare speeds with."""
+        return PlainNetwork(self._device, Stage.load(self.fetch_plain(spec, options).plan,
+                                                     self._device))
+
+    def fetch_plain(self, spec: ModelSpec, options: BuildOptions) -> Engine:
+        """Return an engine of the network alone, without head and tail."""
         typed, kept = with_precision(spec, options)
-        return PlainNetwork(self._device, self._part('plain', typed.network.model, spec, options,
-                                                     kept))
+        return self._fetch_part('plain', typed.network.model, spec, options, kept)
 
     def describe(self, path: Path) -> Engine:
         """Return an engine file with what is known of it, from its sidecar or from itself.
@@ -188,12 +192,15 @@ class EngineLoader:
                              f'{error}. Build it here from its .onnx file') from error
 
     def _part(self, name: str, model: onnx.ModelProto, spec: ModelSpec, options: BuildOptions,
-              kept: tuple[str, ...] = ()) -> Stage:
+              ) -> Stage:
+        return Stage.load(self._fetch_part(name, model, spec, options).plan, self._device)
+
+    def _fetch_part(self, name: str, model: onnx.ModelProto, spec: ModelSpec,
+                    options: BuildOptions, kept: tuple[str, ...] = ()) -> Engine:
         source = Path(spec.network.source)
         request = GraphRequest(model, f'{name} of {source}', options, self.machine, kept)
-        engine = self._cache.fetch(f'{source.stem}-{name}', request.key_facts(),
-                                   lambda: request.make(self._cache))
-        return Stage.load(engine.plan, self._device)
+        return self._cache.fetch(f'{source.stem}-{name}', request.key_facts(),
+                                 lambda: request.make(self._cache))
 
     def _session(self, stages: list[Stage], layers: tuple[Layer, ...]) -> TensorRtSession:
         return TensorRtSession(self._device, stages, self._info(layers))

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Write torchvision networks with seeded random weights as ONNX; needs torch and torchvision.
+
+    python export_torchvision.py OUT_DIR
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torchvision.models import segmentation
+
+CLASSES = 19
+SIZE = (512, 1024)
+NAMES = ('lraspp_mobilenet_v3_large', 'deeplabv3_resnet50')
+
+
+class Scores(torch.nn.Module):
+    """The main output alone, as a tensor."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.network(image)['out']
+
+
+def export(name: str, folder: Path) -> Path:
+    """Write one network; the same weights each time."""
+    torch.manual_seed(0)
+    network = getattr(segmentation, name)(weights=None, weights_backbone=None,
+                                          num_classes=CLASSES).eval()
+    # Untrained batch norms keep the scale of what passes through; without this, scores vanish.
+    with torch.no_grad():
+        network.train()
+        for _ in range(2):
+            network(torch.rand(2, 3, *SIZE) * 4 - 2)
+        network.eval()
+    path = folder / f'{name}.onnx'
+    torch.onnx.export(Scores(network), (torch.zeros(1, 3, *SIZE),), path, opset_version=17,
+                      input_names=['image'], output_names=['logits'], dynamo=False)
+    return path
+
+
+if __name__ == '__main__':
+    out = Path(sys.argv[1])
+    out.mkdir(parents=True, exist_ok=True)
+    for network_name in NAMES:
+        print(export(network_name, out), flush=True)

@@ -1,0 +1,118 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The node in a process of its own, fed over DDS as fast as it goes; its memory; its end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import psutil
+import rclpy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from trt_segmentation.backends import RunOptions
+from trt_segmentation.demo.scenes import render
+from trt_segmentation.ros.transport import large_image_environment
+from trt_segmentation.segmenter import Segmenter
+
+FRAMES = 10_000
+SIZE = (720, 1280)
+SETTLED = 1_000
+"""Frames after which memory shall stay as it is."""
+
+SCENES = 8
+REPLY_PATIENCE = 2.0
+START_PATIENCE = 60.0
+
+
+def check_node(options: RunOptions) -> dict[str, Any]:
+    """Run the node for ``FRAMES`` frames and stop it by SIGINT."""
+    environment = {**os.environ, **large_image_environment(os.environ)}
+    parameters = {'backend': 'tensorrt', 'engine_cache': options.engine_cache,
+                  'precision': options.build.precision,
+                  'tactic_sources': ','.join(options.build.tactic_sources or ())}
+    arguments = [part for name, value in parameters.items() if value
+                 for part in ('-p', f'{name}:={value}')]
+    os.environ.update(environment)
+    rclpy.init()
+    start = time.time()
+    node = subprocess.Popen([sys.executable, '-m', 'trt_segmentation.ros.node', '--ros-args',
+                             *arguments], env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        feeder = _Feeder()
+        result = feeder.run(node.pid, start)
+    finally:
+        node.send_signal(signal.SIGINT)
+        _, said = node.communicate(timeout=30)
+        rclpy.try_shutdown()
+    return {**result, 'exit_status': node.returncode, 'last_words': said[-2000:]}
+
+
+class _Feeder:
+    """Publishes the next frame when the mask of the last one has come."""
+
+    def __init__(self) -> None:
+        reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+        self._node = rclpy.create_node('feeder')
+        self._publisher = self._node.create_publisher(Image, 'image', reliable)
+        self._node.create_subscription(Image, 'segmentation/mask', self._on_mask, reliable)
+        self._masks: dict[int, np.ndarray] = {}
+        scenes = [render(seed, *SIZE).image for seed in range(SCENES)]
+        reference = Segmenter.open(options=RunOptions('onnxruntime'))
+        self._expected = [reference.infer(scene).mask.copy() for scene in scenes]
+        self._messages = [_message(scene) for scene in scenes]
+
+    def run(self, pid: int, start: float) -> dict[str, Any]:
+        """Feed the node; return counts, rates and memory."""
+        process, lost, agreement = psutil.Process(pid), 0, []
+        deadline = time.time() + START_PATIENCE
+        while self._reply(0) is None and time.time() < deadline:
+            pass
+        first = time.time() - start
+        memory = []
+        begin = time.perf_counter()
+        for number in range(1, FRAMES + 1):
+            mask = self._reply(number)
+            lost += mask is None
+            if mask is not None and number % 100 == 0:
+                agreement.append(float((mask == self._expected[number % SCENES]).mean()))
+            if number % SETTLED == 0:
+                memory.append({'frame': number, 'resident_mb': process.memory_info().rss / 1e6,
+                               'device_mb': _device_memory()})
+        seconds = time.perf_counter() - begin
+        return {'frames': FRAMES, 'lost': lost, 'first_mask_s': first,
+                'frames_per_second': FRAMES / seconds, 'agreement': float(np.mean(agreement)),
+                'memory': memory}
+
+    def _reply(self, number: int) -> np.ndarray | None:
+        message = self._messages[number % SCENES]
+        message.header.stamp.sec = number + 1
+        self._publisher.publish(message)
+        deadline = time.perf_counter() + REPLY_PATIENCE
+        while number + 1 not in self._masks and time.perf_counter() < deadline:
+            rclpy.spin_once(self._node, timeout_sec=0.1)
+        return self._masks.pop(number + 1, None)
+
+    def _on_mask(self, msg: Image) -> None:
+        self._masks = {msg.header.stamp.sec:
+                       np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.width)}
+
+
+def _message(image: np.ndarray) -> Image:
+    msg = Image(height=image.shape[0], width=image.shape[1], encoding='bgr8',
+                step=3 * image.shape[1])
+    msg.data.frombytes(image.tobytes())
+    return msg
+
+
+def _device_memory() -> float:
+    """MB used on the first GPU by all processes."""
+    done = subprocess.run(['nvidia-smi', '-i', '0', '--query-gpu=memory.used',
+                           '--format=csv,noheader,nounits'], capture_output=True, text=True,
+                          check=True)
+    return float(done.stdout) * 1.048576

@@ -1,0 +1,104 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The results as the tables of docs/gpu.md."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """Return everything there is so far as Markdown."""
+    parts = [section(results[name]) for name, section in _SECTIONS.items()
+             if name in results and 'error' not in results[name]]
+    return '\n\n'.join(parts) + '\n'
+
+
+def _machine(found: Row) -> str:
+    return (f"{found['gpu']} (at most {found['max_clock']}), driver {found['driver']}, "
+            f"{found['tensorrt']}, Python {found['python']}, {found['cpus']} CPUs, "
+            f"{found['date']}. Made by `python tools/gpu_check`.")
+
+
+def _agreement(rows: Sequence[Row]) -> str:
+    return '## Agreement with ONNX Runtime in fp32\n\n' + _table(
+        ('network', 'asked for', 'agreement', 'confidence off by (of 255)', 'pixels counted',
+         'layers, as the engine inspector tells'),
+        ((row['network'], row['precision'], f"{row['agreement']:.3%}",
+          str(row['confidence_off_max']), f"{row['counted']:.1%} of {row['pixels']}"
+          if row['counted'] < 1 else str(row['pixels']), row['layers']) for row in _good(rows)))
+
+
+def _speed(rows: Sequence[Row]) -> str:
+    lines = []
+    for row in _good(rows):
+        mask, usual = row['mask'], row.get('usual', {})
+        if 'error' in mask:
+            continue
+        gpu, wall = mask['gpu_ms_p50'], mask['wall_ms']['ours']
+        lines.append((
+            row['network'], row['precision'], f"{gpu['copy_in']:.2f}", f"{gpu['run']:.2f}",
+            f"{gpu['copy_out']:.2f}", f"{wall['p50']:.2f}", f"{wall['p99']:.2f}",
+            f"{mask['wall_over_gpu']:.2f}",
+            f"{usual['wall_ms']['ours']['p50']:.2f}" if 'wall_ms' in usual else '',
+            f"{usual['wall_ms']['usual']['p50']:.1f}" if 'wall_ms' in usual else '',
+            f"{usual['ratio_p50']:.1f}" if 'ratio_p50' in usual else ''))
+    return '## Speed, 1920x1080 BGR from ordinary memory\n\n' + _table(
+        ('network', 'precision', 'copy in, ms', 'run, ms', 'mask out, ms', '`infer` p50, ms',
+         'p99, ms', 'p50 / sum of the three', 'mask and overlay p50, ms', 'usual script p50, ms',
+         'times as fast'), lines)
+
+
+def _builds(rows: Sequence[Row]) -> str:
+    return '## Builds, several at a time\n\n' + _table(
+        ('network', 'precision', 'seconds'),
+        ((row['network'], row['precision'], f"{row['seconds']:.0f}") for row in _good(rows)))
+
+
+def _sizes(rows: Sequence[Row]) -> str:
+    return '## One engine, four sizes in turn\n\n' + _table(
+        ('round', 'size', 'agreement', 'first image, ms', 'engines built'),
+        ((str(row['round']), row['size'], f"{row['agreement']:.3%}",
+          f"{row['first_image_ms']:.1f}", str(row['builds'])) for row in rows))
+
+
+def _startup(rows: Sequence[Row]) -> str:
+    return '## From the start of a process to its first mask, engine in the cache\n\n' + _table(
+        ('network', 'precision', 'seconds'),
+        ((row['network'], row['precision'],
+          ', '.join(f'{seconds:.2f}' for seconds in row['seconds'])) for row in _good(rows)))
+
+
+def _node(found: Row) -> str:
+    first, last = found['memory'][0], found['memory'][-1]
+    return ('## The node over DDS\n\n'
+            f"{found['frames']} frames of 1280x720, each published when the mask of the last one "
+            f"had come: {found['frames_per_second']:.0f} frames a second, {found['lost']} without "
+            f"a mask, {found['agreement']:.3%} of the pixels as on ONNX Runtime; first mask "
+            f"{found['first_mask_s']:.2f} s after the start of the process; exit status after "
+            f"SIGINT {found['exit_status']}.\n\n" + _table(
+                ('after frame', 'resident memory of the node, MB', 'GPU memory used, MB'),
+                ((str(each['frame']), f"{each['resident_mb']:.1f}", f"{each['device_mb']:.0f}")
+                 for each in (first, last))))
+
+
+def _foreign(rows: Sequence[Row]) -> str:
+    return '## Plans built without head and tail, chained\n\n' + _table(
+        ('network', 'precision', 'agreement', 'confidence off by (of 255)'),
+        ((row['network'], row['precision'], f"{row['agreement']:.3%}",
+          str(row['confidence_off_max'])) for row in _good(rows)))
+
+
+_SECTIONS: dict[str, Callable[[Any], str]] = {
+    'machine': _machine, 'agree': _agreement, 'speed': _speed, 'sizes': _sizes,
+    'startup': _startup, 'node': _node, 'foreign': _foreign, 'build': _builds}
+
+
+def _good(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if 'error' not in row]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ['---'] * len(head), *rows]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)

@@ -1,0 +1,122 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is checked: networks with their configs and images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from trt_segmentation.backends import RunOptions
+from trt_segmentation.backends.options import BuildOptions, CalibrationOptions
+from trt_segmentation.demo.scenes import render
+from trt_segmentation.image_source import read_image
+from trt_segmentation.segmenter import demo_model
+
+CALIBRATION_SEEDS = range(500, 564)
+CHECK_SEEDS = range(1, 5)
+"""Apart from those of calibration, and from those the demo network was trained on."""
+
+_CITYSCAPES = 'classes: {preset: cityscapes}'
+_CONFIGS = {
+    'selfie_256_nchw': '{input: {color: rgb, scale: 0.003921568627}, '
+                       'classes: {labels: [background, person]}}',
+    'deeplabv3_mnv2_voc257_nchw': '{input: {color: rgb, scale: 0.00784313725, mean: [1, 1, 1], '
+                                  'std: [1, 1, 1]}, classes: {preset: pascal_voc}}',
+    'road_segmentation_adas_0001_nhwc': '{input: {color: bgr, scale: 1, mean: [0, 0, 0], '
+                                        'std: [1, 1, 1]}, '
+                                        'classes: {labels: [background, road, curb, mark]}}',
+    'lraspp_mobilenet_v3_large': _CITYSCAPES,
+    'deeplabv3_resnet50': _CITYSCAPES,
+}
+_PHOTOS = {
+    'selfie_256_nchw': ('astronaut.png', 'grace_hopper.jpg'),
+    'deeplabv3_mnv2_voc257_nchw': ('astronaut.png', 'chelsea.png'),
+    'road_segmentation_adas_0001_nhwc': ('road.png',),
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One network.
+
+    Attributes:
+        model: its ONNX file.
+        config: its model config, a YAML file; '' for what the file itself tells.
+        images: loads what it is tried on, uint8 BGR.
+        precisions: those that it is checked in.
+        trained: whether its weights mean anything; of random ones only clear decisions count.
+        calibration: folder of images; '' where int8 is not checked.
+    """
+
+    model: Path
+    config: str
+    images: Callable[[], list[np.ndarray]]
+    precisions: tuple[str, ...]
+    trained: bool
+    calibration: str
+
+    @property
+    def name(self) -> str:
+        return self.model.stem
+
+    def options(self, precision: str, cache: Path, tactics: tuple[str, ...] | None) -> RunOptions:
+        """Return how the network is opened on TensorRT."""
+        build = BuildOptions(precision, tactic_sources=tactics, calibration=CalibrationOptions(
+            images=self.calibration, method='percentile'))
+        return RunOptions('tensorrt', engine_cache=str(cache), build=build)
+
+
+def find_subjects(models: Path, images: Path, work: Path) -> list[Subject]:
+    """Return the embedded network and those of the folder ``models`` that are known.
+
+    Args:
+        models: folder of ONNX files.
+        images: folder of photos.
+        work: where configs and calibration images are written.
+    """
+    roads = work / 'calibration' / 'roads'
+    _write_calibration_roads(roads)
+    found = [Subject(demo_model(), '', _rendered(720, 1280), ('fp32', 'fp16', 'int8'), True,
+                     str(roads))]
+    for model in sorted(models.glob('*.onnx')):
+        if model.stem not in _CONFIGS:
+            continue
+        config = work / f'{model.stem}.yaml'
+        config.write_text(_CONFIGS[model.stem] + '\n', encoding='utf-8')
+        if photos := _PHOTOS.get(model.stem):
+            paths = [images / photo for photo in photos]
+            folder = work / 'calibration' / model.stem
+            _write_calibration_photos(folder, sorted(images.glob('*.[jp][pn]g')))
+            found.append(Subject(model, str(config), _read(paths), ('fp32', 'fp16', 'int8'), True,
+                                 str(folder)))
+        else:
+            found.append(Subject(model, str(config), _rendered(1080, 1920), ('fp32', 'fp16'),
+                                 False, ''))
+    return found
+
+
+def _rendered(height: int, width: int) -> Callable[[], list[np.ndarray]]:
+    return lambda: [render(seed, height, width).image for seed in CHECK_SEEDS]
+
+
+def _read(paths: list[Path]) -> Callable[[], list[np.ndarray]]:
+    return lambda: [read_image(path) for path in paths]
+
+
+def _write_calibration_roads(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in CALIBRATION_SEEDS:
+        cv2.imwrite(str(folder / f'{seed}.png'), render(seed, 360, 640).image)
+
+
+def _write_calibration_photos(folder: Path, photos: list[Path]) -> None:
+    """Each photo mirrored, brighter and darker: not the very images that are checked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for photo in photos:
+        image = read_image(photo)[:, ::-1]
+        for gain in (0.7, 0.85, 1.0, 1.15):
+            cv2.imwrite(str(folder / f'{photo.stem}_{gain}.png'),
+                        cv2.convertScaleAbs(image, alpha=gain))
