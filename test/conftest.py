@@ -63,8 +63,25 @@ def known_answer(request):
 @pytest.fixture(scope='session')
 def networks():
     """The module support/networks.py: small networks, what runs them, references."""
-    path = Path(__file__).with_name('support') / 'networks.py'
-    spec = importlib.util.spec_from_file_location('networks', path)
+    return _support('networks')
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU that is not there; see support/gpu_stand_in.py."""
+    return _support('gpu_stand_in').Gpu(monkeypatch)
+
+
+@pytest.fixture
+def tensorrt(gpu, monkeypatch, tmp_path):
+    """TensorRT on a GPU that is not there; see support/tensorrt_stand_in.py."""
+    monkeypatch.setenv('TRT_SEGMENTATION_CACHE', str(tmp_path / 'engines'))
+    return _support('tensorrt_stand_in').TensorRt(gpu, monkeypatch)
+
+
+def _support(name):
+    path = Path(__file__).with_name('support') / f'{name}.py'
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

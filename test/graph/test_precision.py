@@ -119,6 +119,10 @@ CASES = {
              {'twice': np.int64(2), 'yes': np.bool_(True)}),
     'min and max': ([node('Max', ['x', 'low'], ['a']), node('Min', ['a', 'high'], ['y'])],
                     {'low': np.float32(-3), 'high': np.float32(6)}),
+    'an empty tensor': (
+        [node('Slice', ['x', 'none', 'none', 'channels'], ['a']),
+         node('Concat', ['a', 'x'], ['y'], axis=1)],
+        {'none': np.zeros(1, np.int64), 'channels': np.ones(1, np.int64)}),
     'large weights': ([node('Mul', ['x', 'large'], ['a']), node('Mul', ['a', 'small'], ['y'])],
                       {'large': np.float32(1e6), 'small': np.float32(1e-6)}),
 }
@@ -127,8 +131,6 @@ CASES = {
 @pytest.mark.parametrize('opset', [11, 13, 17, 20])
 @pytest.mark.parametrize('case', CASES)
 def test_fp16_says_what_fp32_says(networks, between, images, case, opset):
-    if False:
-        pytest.skip('empty scales are not allowed any more')
     nodes, weights = CASES[case]
     spec = between(*nodes, weights=weights, unnamed=opset == 13, opset=opset)
     result = to_fp16(spec, images)
@@ -214,6 +216,18 @@ def test_weights_that_are_listed_as_inputs_are_converted(networks, between, imag
     assert result.agreement >= 0.99
 
 
+@pytest.mark.parametrize('convert', [
+    lambda spec, images: to_fp16(spec, images).spec,
+    lambda spec, images: to_int8(spec, images, MINMAX)])
+def test_open_sizes_and_class_ids_are_converted(networks, convert):
+    model = networks.pointwise(np.eye(3), (None, None))
+    model.graph.node.append(node('ArgMax', ['scores'], ['ids'], axis=1, keepdims=0))
+    model.graph.output[0].CopyFrom(networks.tensor('ids', [1, None, None], TensorProto.INT64))
+    images = [networks.random_image(*size) for size in ((9, 14), (20, 12))]
+    spec = networks.spec_of(model, input={**networks.PASSED_THROUGH, 'resize': 'none'})
+    assert agreement(networks, spec, convert(spec, images), images) >= 0.95
+
+
 def test_fp16_wants_an_image(between):
     with pytest.raises(ConfigError, match=r'net\.onnx: fp16 is checked on images'):
         to_fp16(between(node('Relu', ['x'], ['y'])), [])
@@ -230,8 +244,6 @@ def test_what_the_runtime_does_not_take_is_named(between, images):
 @pytest.mark.parametrize('opset', [11, 13, 17, 20])
 @pytest.mark.parametrize('case', CASES)
 def test_int8_says_nearly_what_fp32_says(networks, between, images, case, opset):
-    if False:
-        pytest.skip('empty scales are not allowed any more')
     nodes, weights = CASES[case]
     spec = between(*nodes, weights=weights, unnamed=opset == 13, opset=opset)
     quantized = to_int8(spec, images, MINMAX)

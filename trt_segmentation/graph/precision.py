@@ -104,19 +104,26 @@ def to_fp16(spec: ModelSpec, images: Sequence[np.ndarray]) -> Fp16:
         if kept == tried:
             continue
         tried = kept
-        converted = _converted(model, types, kept, spec.network.source)
-        candidate = replace(spec, network=describe_network(converted, spec.network.source))
-        rounded = describe_network(_rounded(model, types, kept), spec.network.source)
-        finite, agreement = _compare(spec, (candidate, replace(spec, network=rounded)), images)
-        names = tuple(node.name for node in model.graph.node if node.name in kept)
-        results.append((finite, Fp16(candidate, names, agreement)))
-        if finite and agreement >= MIN_AGREEMENT:
-            return results[-1][1]
+        finite, result = _attempt(spec, model, types, kept, images)
+        if finite and result.agreement >= MIN_AGREEMENT:
+            return result
+        results.append((finite, result))
     finite, best = max(results, key=lambda result: (result[0], result[1].agreement))
     logging.getLogger(__name__).warning(
         '%s: the fp16 mask agrees with the fp32 mask on %.2f %% of the pixels%s',
         spec.network.source, 100 * best.agreement, '' if finite else ', and some scores overflow')
     return best
+
+
+def _attempt(spec: ModelSpec, model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
+             images: Sequence[np.ndarray]) -> tuple[bool, Fp16]:
+    """Convert all but the kept nodes; return whether scores stay finite, and the result."""
+    source = spec.network.source
+    models = _converted(model, types, kept, source), _rounded(model, types, kept)
+    candidates = [replace(spec, network=describe_network(each, source)) for each in models]
+    finite, agreement = _compare(spec, candidates, images)
+    names = tuple(node.name for node in model.graph.node if node.name in kept)
+    return finite, Fp16(candidates[0], names, agreement)
 
 
 def to_int8(spec: ModelSpec, images: Iterable[np.ndarray],

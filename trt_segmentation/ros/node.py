@@ -90,10 +90,18 @@ class SegmentationNode(LifecycleNode):
         self._close()
         super().destroy_node()
 
+    @property
+    def build_only(self) -> bool:
+        """Whether parameter ``build_only`` asks for ``build`` instead of ``start``."""
+        return self._settings.build_only
+
+    def build(self) -> bool:
+        """Open the network, which builds its engine; return whether that worked."""
+        return self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+
     def start(self) -> None:
         """Configure and activate, where parameter ``autostart`` wants it."""
-        if self._settings.autostart and \
-                self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+        if self._settings.autostart and self.build():
             self.trigger_activate()
 
     # Lifecycle
@@ -288,6 +296,8 @@ def main(args: list[str] | None = None) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
+        if node.build_only:
+            return 0 if node.build() else 1
         node.start()
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -147,6 +147,9 @@ class Parameters:
         minimum=0.1, maximum=60.0)
     autostart: bool = _parameter(
         True, 'Configure and activate at start; false waits for a lifecycle manager', STARTUP)
+    build_only: bool = _parameter(
+        False, 'Build the engine into engine_cache and exit, for example while an image of the '
+               'robot is made', STARTUP)
     tune_allocator: bool = _parameter(
         True, 'Let the process keep the memory of large messages instead of mapping it anew for '
               'each; receives images about three times as fast', STARTUP)

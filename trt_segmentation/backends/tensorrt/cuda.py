@@ -7,6 +7,7 @@ the context is not current. So contexts are current only inside ``with device.cu
 everything here is closed there by its owner, never left to the garbage collector.
 """
 
+import atexit
 import ctypes
 import functools
 from collections.abc import Callable, Iterator
@@ -68,6 +69,8 @@ class Device:
         device = driver.Device(index)
         self._driver = driver
         self._context = device.retain_primary_context()
+        # Left to its destructor, PyCUDA would detach it as what it is not, and complain.
+        atexit.register(self._context.detach)
         self._library = ctypes.CDLL('libcuda.so.1')
         self.index = index
         self.name: str = device.name()

@@ -82,11 +82,12 @@ class GraphRequest:
         return {'recipe': _RECIPE, 'graph': graph, 'options': options,
                 'machine': asdict(self.machine)}
 
-    def make(self, cache: EngineCache) -> Engine:
+    def make(self, cache: EngineCache, device: int) -> Engine:
         """Build the engine; a minute or two.
 
         Args:
             cache: where TensorRT's timings of earlier builds are.
+            device: index of the GPU to build on.
 
         Raises:
             ConfigError: options that contradict each other.
@@ -97,7 +98,7 @@ class GraphRequest:
                    for value in self.model.graph.input if value.name == 'image'}
         plan = build_in_child(
             self.model.SerializeToString(), profile, self.options, source=self.source,
-            timing_cache=cache.read_timing_cache(self._timings),
+            device=device, timing_cache=cache.read_timing_cache(self._timings),
             float_layers=functools.partial(_computes_in_float, kept=frozenset(self.kept)))
         cache.write_timing_cache(self._timings, plan.timing_cache)
         logger.info('built %s in %.0f s: %s', self.source, plan.seconds,
@@ -142,7 +143,7 @@ class NetworkRequest:
             calibration = calibration_digest(self.options.calibration)
         return {**self._request(self.spec).key_facts(), 'calibration': calibration}
 
-    def make(self, cache: EngineCache) -> Engine:
+    def make(self, cache: EngineCache, device: int) -> Engine:
         """Bring the network into its precision and build it; see ``GraphRequest.make``.
 
         Raises:
@@ -150,7 +151,7 @@ class NetworkRequest:
             BackendError: TensorRT does not take the network.
         """
         typed, kept = with_precision(self.spec, self.options)
-        engine = self._request(typed, kept).make(cache)
+        engine = self._request(typed, kept).make(cache, device)
         return Engine(engine.plan, {**_description(self), 'kept_in_fp32': list(kept),
                                     **engine.facts})
 

@@ -116,7 +116,7 @@ class EngineLoader:
 
     def _make(self, request: NetworkRequest) -> Engine:
         """Build an engine; compare what it does with its network in fp32, note and log it."""
-        engine = request.make(self._cache)
+        engine = request.make(self._cache, self._device.index)
         session = self._session([Stage.load(engine.plan, self._device)], _layers(engine))
         agreement = agreement_with_fp32(session, request.spec, request.mask_interpolation,
                                         sample_images(request.options))
@@ -154,6 +154,8 @@ class EngineLoader:
                       options: BuildOptions, error: BackendError) -> tuple[Session, ModelSpec]:
         source = Path(facts['network']['source'])
         built_for = Machine(**facts['machine'])
+        if built_for == self.machine:
+            raise ModelError(f'{path}: {error}') from error
         if not source.is_file():
             raise ModelError(f'{path}: was built for {built_for}, this machine is {self.machine}, '
                              f'and its network {source} is not here; build it here from the '
@@ -200,7 +202,7 @@ class EngineLoader:
         source = Path(spec.network.source)
         request = GraphRequest(model, f'{name} of {source}', options, self.machine, kept)
         return self._cache.fetch(f'{source.stem}-{name}', request.key_facts(),
-                                 lambda: request.make(self._cache))
+                                 lambda: request.make(self._cache, self._device.index))
 
     def _session(self, stages: list[Stage], layers: tuple[Layer, ...]) -> TensorRtSession:
         return TensorRtSession(self._device, stages, self._info(layers))

@@ -50,6 +50,9 @@ class Stage:
         log = find_log()
         with device.current():
             runtime = find_tensorrt().Runtime(log.logger)
+            if hasattr(runtime, 'engine_host_code_allowed'):
+                # Version-compatible plans hold code, too. Plans are ours or the operator's.
+                runtime.engine_host_code_allowed = True
             return cls(log.call('TensorRT cannot load the engine',
                                 runtime.deserialize_cuda_engine, plan), log, runtime=runtime)
 

@@ -1,0 +1,132 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The device: what is said where there is none, and where CUDA refuses."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from trt_segmentation.backends.tensorrt.cuda import find_device
+from trt_segmentation.errors import BackendError, MissingBackendError
+
+
+@pytest.fixture
+def find(gpu, monkeypatch):
+    """Finds a device as if for the first time in this process, with the stand-in for PyCUDA."""
+    monkeypatch.setitem(sys.modules, 'pycuda', SimpleNamespace(driver=gpu.driver))
+    monkeypatch.setitem(sys.modules, 'pycuda.driver', gpu.driver)
+    return find_device.__wrapped__
+
+
+def test_a_missing_pycuda_is_said_with_the_way_to_get_it(find, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pycuda', None)
+    monkeypatch.delitem(sys.modules, 'pycuda.driver')
+    with pytest.raises(MissingBackendError, match=r'^PyCUDA is not installed; pip'):
+        find(0)
+
+
+def test_a_missing_driver_is_said(find, monkeypatch, tmp_path):
+    (tmp_path / 'pycuda').mkdir()
+    (tmp_path / 'pycuda' / '__init__.py').write_text('')
+    (tmp_path / 'pycuda' / 'driver.py').write_text('raise ImportError("no libcuda.so.1")')
+    monkeypatch.delitem(sys.modules, 'pycuda.driver')
+    monkeypatch.delitem(sys.modules, 'pycuda')
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingBackendError, match=r'no NVIDIA driver here \(no libcuda.so.1\); '):
+        find(0)
+
+
+def test_a_machine_without_a_gpu_is_said(gpu, find, monkeypatch):
+    def init():
+        raise gpu.driver.Error('cuInit failed: no CUDA-capable device is detected')
+
+    monkeypatch.setattr(gpu.driver, 'init', init)
+    with pytest.raises(MissingBackendError, match=r'finds no GPU \(cuInit failed: no CUDA-'):
+        find(0)
+
+
+@pytest.mark.parametrize('index', [1, 7, -1])
+def test_a_gpu_that_is_not_there_is_refused(find, index):
+    with pytest.raises(MissingBackendError, match=rf'device is {index}, but there .* first is 0'):
+        find(index)
+
+
+def test_a_device_knows_its_name(gpu):
+    assert (gpu.device.name, gpu.device.compute_capability) == ('Stand-in GPU', '9.0')
+
+
+def test_a_lack_of_memory_is_said_in_megabytes(gpu):
+    gpu.total = 10_000_000
+    with gpu.device.current():
+        first = gpu.device.allocate(6_000_000)
+        with pytest.raises(BackendError, match=r'has no 5\.0 MB left \(4 of 10 MB free\); end '):
+            gpu.device.allocate(5_000_000)
+        first.free()
+
+
+def test_errors_of_cuda_are_ours_and_leave_no_context_behind(gpu):
+    with pytest.raises(BackendError, match=r'^Stand-in GPU: an illegal memory access'), \
+            gpu.device.current():
+        raise gpu.driver.Error('an illegal memory access was encountered')
+    assert gpu.depth() == 0
+
+
+def test_memory_that_is_locked_already_is_refused_in_cudas_words(gpu):
+    array = np.zeros(5000, np.uint8)
+    with gpu.device.current():
+        lock = gpu.device.page_lock(array)
+        with pytest.raises(BackendError, match=r'cuMemHostRegister_v2 failed: resource already '):
+            gpu.device.page_lock(array[100:])
+        lock.close()
+        gpu.device.page_lock(array).close()
+    gpu.assert_all_is_freed()
+
+
+def test_a_copy_there_and_back(gpu):
+    sent, received = np.arange(100, dtype=np.uint8), np.zeros(100, np.uint8)
+    with gpu.device.current():
+        stream, memory = gpu.device.stream(), gpu.device.allocate(100)
+        gpu.device.copy_in(memory, sent, stream)
+        gpu.device.copy_out(received, memory, stream)
+        stream.synchronize()
+        memory.free()
+    np.testing.assert_array_equal(received, sent)
+
+
+def test_a_graph_does_again_what_was_recorded(gpu):
+    done = []
+    with gpu.device.current():
+        stream = gpu.device.stream()
+        graph = gpu.device.capture(stream, lambda: stream.put(lambda: done.append('work')))
+        assert done == []
+        for _ in range(2):
+            graph.launch(stream)
+        stream.synchronize()
+        graph.close()
+    assert done == ['work', 'work']
+    gpu.assert_all_is_freed()
+
+
+def test_what_cannot_be_recorded_leaves_the_stream_usable(gpu):
+    def enqueue():
+        raise BackendError('TensorRT refuses')
+
+    with gpu.device.current():
+        stream = gpu.device.stream()
+        with pytest.raises(BackendError, match='TensorRT refuses'):
+            gpu.device.capture(stream, enqueue)
+        gpu.fail('capture')
+        with pytest.raises(BackendError, match='cuStreamEndCapture failed: operation failed due'):
+            gpu.device.capture(stream, lambda: None)
+        stream.synchronize()
+    gpu.assert_all_is_freed()
+
+
+def test_events_tell_the_time_between_two_points(gpu):
+    with gpu.device.current():
+        stream, (start, end) = gpu.device.stream(), (gpu.device.event(), gpu.device.event())
+        start.record(stream)
+        end.record(stream)
+        assert gpu.device.milliseconds_between(start, end) >= 0

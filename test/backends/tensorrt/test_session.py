@@ -1,0 +1,247 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Engines at work: right results, memory that is counted, and what happens when CUDA refuses."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from trt_segmentation.backends.base import BackendInfo, output_shape
+from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
+from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
+from trt_segmentation.errors import BackendError
+from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.prepare import available_outputs, prepare
+from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.segmenter import Segmenter, demo_model
+
+PROFILE = {'image': ((1, 8, 8, 3), (1, 240, 320, 3), (1, 720, 1280, 3))}
+INFO = BackendInfo('tensorrt', '10.3.0', 'Stand-in GPU', 'fp32')
+WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
+SCORES = np.random.default_rng(0).normal(size=(1, 4, 8, 12)).astype(np.float32)
+NETWORKS = {
+    'pointwise': lambda n: n.pointwise(WEIGHTS, (32, 48)),
+    'strided': lambda n: n.pointwise(WEIGHTS, (32, 48), stride=4),
+    'nhwc': lambda n: n.pointwise(WEIGHTS, (32, 48), layout='nhwc'),
+    'half input': lambda n: n.pointwise(WEIGHTS, (32, 48), dtype=TensorProto.FLOAT16),
+    'softmax': lambda n: n.pointwise(WEIGHTS, (32, 48), activation='Softmax'),
+    'sigmoid': lambda n: n.pointwise(WEIGHTS[:1], (32, 48), activation='Sigmoid'),
+    'half logits': lambda n: n.fixed(np.float16(SCORES)),
+    'int32 ids': lambda n: n.fixed(SCORES[:, 0].astype(np.int32)),
+    'int64 ids': lambda n: n.fixed(SCORES[:, 0].astype(np.int64))}
+
+
+@pytest.fixture
+def load(gpu, tensorrt):
+    """Opens the prepared graph of a spec as one engine; everything is freed in the end."""
+    opened = []
+
+    def load(spec, **how):
+        plan = tensorrt.plan(prepare(spec, **how).model, PROFILE)
+        opened.append(TensorRtSession(gpu.device, [Stage.load(plan, gpu.device)], INFO))
+        return opened[-1]
+
+    yield load
+    for session in opened:
+        session.close()
+        session.close()  # once more does no harm
+    gpu.assert_all_is_freed()
+
+
+@pytest.fixture
+def spec(networks):
+    return networks.spec_of(networks.pointwise(WEIGHTS, (32, 48)), input={'color': 'bgr'})
+
+
+@pytest.fixture
+def session(load, spec):
+    return load(spec)
+
+
+def buffers(size, outputs=('mask',)):
+    return {name: np.full(output_shape(name, size), 77, np.uint8) for name in outputs}
+
+
+def run(session, image, outputs=('mask',), out=None):
+    size = image.shape[:2]
+    out = buffers(size, outputs) if out is None else out
+    session.resize(*size, outputs)
+    session.infer(image, out)
+    return out
+
+
+def on_cpu(spec, image, outputs=('mask',), **how):
+    """Return what the same graph gives on ONNX Runtime's own session."""
+    return run(OnnxRuntimeSession(prepare(spec, **how), num_threads=1), image, outputs)
+
+
+def assert_same(found, wanted):
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(found[name], array, name)
+
+
+# Results -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('resize', ['stretch', 'letterbox'])
+@pytest.mark.parametrize('name', NETWORKS)
+def test_every_kind_of_network_gives_what_it_gives_on_the_cpu(networks, load, name, resize):
+    spec = networks.spec_of(NETWORKS[name](networks), input={'resize': resize})
+    outputs, image = available_outputs(spec), networks.random_image(60, 75)
+    session = load(spec)
+    for _ in range(3):  # the first copies, the second locks, the third is as all that follow
+        found = run(session, image, outputs)
+    assert_same(found, on_cpu(spec, image, outputs))
+
+
+@pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
+def test_the_demo_network_at_several_sizes_and_back(networks, load, interpolation):
+    spec = resolve(read_network(demo_model()), ModelConfig())
+    session = load(spec, mask_interpolation=interpolation)
+    for seed, size in enumerate([(480, 640), (90, 160), (480, 640)]):
+        image = networks.random_image(*size, seed)
+        assert_same(run(session, image), on_cpu(spec, image, mask_interpolation=interpolation))
+
+
+def test_another_size_loads_no_engine_and_makes_no_context(networks, session, gpu):
+    for size in [(480, 640), (720, 1280), (64, 64), (480, 640)]:
+        run(session, networks.random_image(*size))
+    assert (gpu.counts['engines'], gpu.counts['contexts']) == (1, 1)
+
+
+def test_a_frame_of_the_same_size_allocates_nothing(networks, session, gpu):
+    out = run(session, networks.random_image(20, 30))
+    allocated, graphs = gpu.counts['allocated'], gpu.counts['captured']
+    for seed in range(4):
+        run(session, networks.random_image(20, 30, seed), out=out)
+    assert (gpu.counts['allocated'], gpu.counts['captured']) == (allocated, graphs)
+
+
+@pytest.mark.parametrize('outputs', [('mask',), ('overlay',), ('mask', 'confidence', 'overlay')])
+def test_only_what_is_asked_for_is_copied(networks, session, gpu, outputs):
+    image = networks.random_image(20, 30)
+    run(session, image, outputs)
+    before = gpu.counts['copied out']
+    run(session, image, outputs)
+    assert gpu.counts['copied out'] - before == len(outputs)
+
+
+def test_controls_take_effect_on_the_next_frame(networks, session, spec):
+    image, outputs = networks.random_image(20, 30), ('mask', 'overlay')
+    cpu = OnnxRuntimeSession(prepare(spec), num_threads=1)
+    for seed, (alpha, channels) in enumerate([(0.5, (0, 1, 2)), (1, (2, 1, 0)), (0, (1, 1, 0))]):
+        for each in (session, cpu):
+            each.set_alpha(alpha)
+            each.set_channels(channels)
+            each.set_palette(networks.random_image(256, 1, seed)[:, 0])
+        assert_same(run(session, image, outputs), run(cpu, image, outputs))
+
+
+def test_an_image_outside_the_profile_is_refused_with_both_sizes(networks, session):
+    for size, said in [((720, 1281), '1281x720'), ((7, 100), '100x7')]:
+        with pytest.raises(BackendError, match=f'the image is {said}, but .* for 8x8 to 1280x720'):
+            session.resize(*size, ('mask',))
+    run(session, networks.random_image(20, 30))
+
+
+def test_measured_times_come_with_the_right_results(networks, session, spec):
+    image, out = networks.random_image(20, 30), buffers((20, 30))
+    session.resize(20, 30, ('mask',))
+    times = session.measure(image, out)
+    assert min(times.copy_in, times.run, times.copy_out) >= 0
+    assert_same(out, on_cpu(spec, image))
+
+
+# Page-locked arrays ------------------------------------------------------------------------
+
+
+def test_an_array_that_comes_twice_is_locked_and_another_unlocks_it(networks, session, gpu):
+    image, first, second = networks.random_image(20, 30), buffers((20, 30)), buffers((20, 30))
+    locked = []
+    for out in (first, first, first, second, second):
+        run(session, image, out=out)
+        locked.append(list(gpu.locked))
+    here, there = ([out['mask'].ctypes.data] for out in (first, second))
+    assert locked == [[], here, here, [], there]
+
+
+def test_results_are_right_where_every_frame_brings_another_array(networks, session, spec, gpu):
+    row = [buffers((20, 30)) for _ in range(4)]
+    images = [networks.random_image(20, 30, seed) for seed in range(4)]
+    for image, out in zip(images, row, strict=True):
+        run(session, image, out=out)
+    for image, out in zip(images, row, strict=True):
+        assert_same(out, on_cpu(spec, image))
+    assert gpu.counts['locked'] == 0
+
+
+def test_another_size_unlocks_and_frees(networks, session, gpu):
+    image, out = networks.random_image(20, 30), buffers((20, 30))
+    for _ in range(2):
+        run(session, image, out=out)
+    blocks = len(gpu.memory)
+    run(session, networks.random_image(30, 20))
+    assert (len(gpu.memory), len(gpu.graphs), gpu.locked) == (blocks, 1, {})
+
+
+def test_memory_that_cannot_be_locked_is_still_written(networks, session, spec, gpu):
+    gpu.fail('page lock', 99)
+    image, out = networks.random_image(20, 30), buffers((20, 30))
+    for _ in range(4):
+        run(session, image, out=out)
+        assert_same(out, on_cpu(spec, image))
+    assert gpu.counts['locked'] == 0
+
+
+# Failures ----------------------------------------------------------------------------------
+
+
+def test_an_engine_that_cannot_be_recorded_runs_without_a_graph(networks, session, spec, gpu):
+    gpu.fail('capture')
+    image = networks.random_image(20, 30)
+    for _ in range(2):
+        found = run(session, image)
+    assert_same(found, on_cpu(spec, image))
+    assert gpu.counts['launched'] == 0
+
+
+@pytest.mark.parametrize('when', ['at a new size', 'at a frame'])
+def test_after_a_failure_the_next_image_has_new_contexts(networks, session, spec, gpu, when):
+    gpu.fail('capture', 99)  # so that each frame is enqueued by TensorRT
+    segmenter, image = Segmenter(session, spec), networks.random_image(20, 30)
+    wanted = on_cpu(spec, image)['mask']
+    if when == 'at a frame':
+        segmenter.infer(image)
+    gpu.fail('enqueue')
+    with pytest.raises(BackendError, match=r'cannot run the engine: .* CUDA launch failure'):
+        segmenter.infer(image)
+    np.testing.assert_array_equal(segmenter.infer(image).mask, wanted)
+    assert gpu.counts['contexts'] == 2
+
+
+def test_a_lack_of_memory_is_said_and_a_smaller_image_still_works(networks, session, spec, gpu):
+    gpu.total = 2_000_000
+    segmenter, image = Segmenter(session, spec), networks.random_image(20, 30)
+    with pytest.raises(BackendError, match=r'has no \d\.\d MB left .* smaller images'):
+        segmenter.infer(networks.random_image(720, 1280))
+    np.testing.assert_array_equal(segmenter.infer(image).mask, on_cpu(spec, image)['mask'])
+
+
+def test_closing_after_a_failure_frees_everything(networks, session, gpu):
+    gpu.fail('capture')
+    out = run(session, networks.random_image(20, 30))
+    gpu.fail('enqueue')
+    with pytest.raises(BackendError):
+        run(session, networks.random_image(20, 30), out=out)
+    session.close()
+    assert (gpu.memory, gpu.locked, gpu.graphs) == ({}, {}, {})
+
+
+def test_a_session_for_which_there_is_no_memory_leaves_none_behind(gpu, tensorrt, spec):
+    stage = Stage.load(tensorrt.plan(prepare(spec).model, PROFILE), gpu.device)
+    gpu.total = 100
+    with pytest.raises(BackendError, match='MB left'):
+        TensorRtSession(gpu.device, [stage], INFO)
+    assert gpu.memory == {}

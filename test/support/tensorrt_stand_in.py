@@ -1,0 +1,229 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""TensorRT's runtime and builds where there is no GPU: ONNX Runtime, in a stand-in's memory.
+
+A "plan" is a header, which says what it was made for, and an ONNX model. See ``gpu_stand_in``.
+"""
+
+import hashlib
+import json
+import pickle
+from functools import cache, partial
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto
+
+from trt_segmentation.backends.tensorrt import making, opening, session
+from trt_segmentation.backends.tensorrt.api import Log
+from trt_segmentation.backends.tensorrt.builder import Plan
+from trt_segmentation.backends.tensorrt.layers import parse_layers
+
+VERSION = '10.3.0'
+_DTYPES = {TensorProto.FLOAT: ('FLOAT', 4), TensorProto.FLOAT16: ('HALF', 2),
+           TensorProto.UINT8: ('UINT8', 1), TensorProto.INT8: ('INT8', 1),
+           TensorProto.INT32: ('INT32', 4), TensorProto.INT64: ('INT64', 8)}
+
+
+class TensorRt:
+    """The stand-in, in the place of the module ``tensorrt`` and of ``build_in_child``.
+
+    Args:
+        gpu: where it runs.
+        monkeypatch: of the test that it is there for.
+
+    Attributes:
+        module: in the place of ``tensorrt``.
+        builds: keyword arguments of every build.
+    """
+
+    def __init__(self, gpu, monkeypatch):
+        self._gpu, self.builds = gpu, []
+        self.module = SimpleNamespace(
+            __name__='tensorrt', __version__=VERSION, ILogger=type('ILogger', (), {}),
+            Builder=object, Runtime=lambda logger: Runtime(gpu, self.module, logger),
+            LayerInformationFormat=SimpleNamespace(JSON='JSON'))
+        log = Log(self.module)
+        for user in (opening, session):
+            monkeypatch.setattr(user, 'find_tensorrt', lambda: self.module)
+        monkeypatch.setattr(session, 'find_log', lambda: log)
+        monkeypatch.setattr(opening, 'find_device', lambda index: gpu.device)
+        monkeypatch.setattr(making, 'build_in_child', self._build)
+
+    def plan(self, model, profiles=None, version=None, formats=None):
+        """Return a plan for this TensorRT and GPU.
+
+        Args:
+            model: an ONNX model, serialized or not.
+            profiles: smallest, tuned-for and largest shape by input.
+            version: of another TensorRT.
+            formats: memory formats that are not LINEAR, by tensor.
+        """
+        data = model if isinstance(model, bytes) else model.SerializeToString()
+        header = {'version': version or self.module.__version__, 'gpu': self._gpu.device.name,
+                  'profiles': profiles or {}, 'formats': formats or {},
+                  'digest': hashlib.sha256(data).hexdigest()}
+        return json.dumps(header).encode() + b'\n' + data
+
+    def _build(self, model, profiles, options, **more):
+        pickle.dumps((model, profiles, options, more))  # which all goes to another process
+        self.builds.append({'profiles': profiles, 'options': options, **more})
+        return Plan(self.plan(model, profiles), b'times', parse_layers(_layers_of(model)), 0.1)
+
+
+@cache
+def _layers_of(data):
+    """Return what the engine inspector would say of a model: every node is a layer."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(data)).graph
+    types = {value.name: value.type.tensor_type.elem_type
+             for value in (*graph.value_info, *graph.output)}
+    words = {TensorProto.FLOAT: 'FP32', TensorProto.FLOAT16: 'Half', TensorProto.INT8: 'Int8'}
+    return json.dumps({'Layers': [
+        {'Name': node.name or node.output[0], 'LayerType': node.op_type,
+         'Outputs': [{'Format/Datatype': words.get(types.get(name), '')} for name in node.output]}
+        for node in graph.node]})
+
+
+class Runtime:
+    """Loads plans."""
+
+    def __init__(self, gpu, module, logger):
+        gpu.demand_current()
+        self._gpu, self._module, self._logger = gpu, module, logger
+
+    def deserialize_cuda_engine(self, plan):
+        text, _, data = plan.partition(b'\n')
+        try:
+            header = json.loads(text)
+            fault = '' if header['digest'] == hashlib.sha256(data).hexdigest() else \
+                'the engine is cut short'
+            wanted, here = header['version'], self._module.__version__
+            if not fault and (wanted, header['gpu']) != (here, self._gpu.device.name):
+                fault = f'the engine is of version {wanted}, expected {here}'
+        except (ValueError, KeyError):
+            fault = 'magic tag does not match'
+        if fault:
+            return _say(self._logger, f'IRuntime::deserializeCudaEngine: {fault}', None)
+        self._gpu.counts['engines'] += 1
+        return Engine(self._gpu, self._logger, header, data)
+
+
+def _say(logger, text, result):
+    logger.log(SimpleNamespace(name='ERROR'), text)
+    return result
+
+
+class Engine:
+    """An ONNX model on ONNX Runtime, as an engine with one profile."""
+
+    def __init__(self, gpu, logger, header, data):
+        self.gpu, self.logger, self._data = gpu, logger, data
+        self._profiles, self._formats = header['profiles'], header['formats']
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 4
+        self.session = onnxruntime.InferenceSession(data, options, ['CPUExecutionProvider'])
+        graph = onnx.load_from_string(data).graph
+        self.inputs = [value.name for value in self.session.get_inputs()]
+        self._types = {value.name: value.type.tensor_type
+                       for value in (*graph.input, *graph.output)
+                       if value.name in self.inputs or value in graph.output}
+        self.num_io_tensors = len(self._types)
+
+    def __del__(self):
+        self.gpu.counts['engines freed'] += bool(self.gpu.depth())
+
+    def get_tensor_name(self, index):
+        return list(self._types)[index]
+
+    def get_tensor_mode(self, name):
+        return SimpleNamespace(name='INPUT' if name in self.inputs else 'OUTPUT')
+
+    def get_tensor_shape(self, name):
+        return [dim.dim_value if dim.HasField('dim_value') else -1
+                for dim in self._types[name].shape.dim]
+
+    def get_tensor_dtype(self, name):
+        word, size = _DTYPES[self._types[name].elem_type]
+        return SimpleNamespace(name=word, itemsize=size)
+
+    def get_tensor_format(self, name):
+        return SimpleNamespace(name=self._formats.get(name, 'LINEAR'))
+
+    def get_tensor_profile_shape(self, name, profile):
+        return self._profiles.get(name) or [self.get_tensor_shape(name)] * 3
+
+    def create_execution_context(self):
+        self.gpu.demand_current()
+        self.gpu.counts['contexts'] += 1
+        return Context(self)
+
+    def create_engine_inspector(self):
+        return SimpleNamespace(get_engine_information=lambda form: _layers_of(self._data))
+
+
+class Context:
+    """Runs an engine in the memory that is bound to it."""
+
+    def __init__(self, engine):
+        self._engine, self._gpu = engine, engine.gpu
+        self._shapes = {name: tuple(engine.get_tensor_shape(name)) for name in engine.inputs}
+        self._addresses, self._ran = {}, False
+
+    def __del__(self):
+        self._gpu.counts['contexts freed'] += bool(self._gpu.depth())
+
+    def set_input_shape(self, name, shape):
+        smallest, _, largest = self._engine.get_tensor_profile_shape(name, 0)
+        if len(shape) != len(smallest) or not all(
+                low <= extent <= high
+                for low, extent, high in zip(smallest, shape, largest, strict=True)):
+            return _say(self._engine.logger, f'IExecutionContext::setInputShape: {list(shape)} is '
+                        'out of range of the optimization profile', False)
+        self._shapes[name], self._ran = tuple(shape), False
+        return True
+
+    def infer_shapes(self):
+        if missing := [name for name in self._engine.inputs if -1 in self._shapes[name]]:
+            return missing
+        blank = {name: np.zeros(self._shapes[name], self._dtype(name))
+                 for name in self._engine.inputs}
+        self._shapes.update({name: array.shape for name, array in self._run(blank).items()})
+        return []
+
+    def get_tensor_shape(self, name):
+        return self._shapes[name]
+
+    def set_tensor_address(self, name, address):
+        self._gpu.bytes_at(address)
+        self._addresses[name] = address
+        return True
+
+    def execute_async_v3(self, handle):
+        stream = self._gpu.streams[handle]
+        if self._gpu.fails('enqueue'):
+            return _say(self._engine.logger, 'IExecutionContext::enqueueV3: CUDA launch failure',
+                        False)
+        self._gpu.counts['enqueued'] += 1
+        if stream.recording is not None and not self._ran:
+            stream.spoilt = True  # the first run allocates, and no graph can record that
+        self._ran = True
+        stream.put(partial(self._work, dict(self._addresses), dict(self._shapes)))
+        return True
+
+    def _work(self, addresses, shapes):
+        def view(name):
+            memory = self._gpu.bytes_at(addresses[name])
+            return memory.view(self._dtype(name)).reshape(shapes[name])
+
+        results = self._run({name: view(name) for name in self._engine.inputs})
+        for name, result in results.items():
+            np.copyto(view(name), result)
+
+    def _run(self, inputs):
+        names = [value.name for value in self._engine.session.get_outputs()]
+        return dict(zip(names, self._engine.session.run(names, inputs), strict=True))
+
+    def _dtype(self, name):
+        return onnx.helper.tensor_dtype_to_np_dtype(self._engine._types[name].elem_type)
