@@ -24,7 +24,9 @@ setup(
         (f'{SHARE}/models', sorted(glob(f'{PACKAGE}/demo/*.onnx'))),
     ],
     install_requires=[
-        'filelock', 'numpy', 'onnx>=1.12', 'opencv-python-headless', 'platformdirs', 'PyYAML', 'tqdm'],
+        'filelock', 'numpy', 'onnx>=1.12', 'opencv-python-headless', 'platformdirs', 'PyYAML',
+        'tqdm',
+    ],
     include_package_data=False,
     zip_safe=False,
     entry_points={

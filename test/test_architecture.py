@@ -115,10 +115,10 @@ def test_only_its_backend_imports_tensorrt():
                      ['backends/tensorrt']) == {}
 
 
-def test_only_its_backend_the_benchmark_and_the_precisions_import_onnxruntime():
+def test_only_its_backend_and_the_precisions_import_onnxruntime():
     assert importers(lambda name: root(name) == 'onnxruntime',
-                     ['backends/onnxruntime.py', 'cli/bench.py', 'graph/calibration.py',
-                      'graph/precision.py']) == {}
+                     ['backends/onnxruntime.py', 'graph/calibration.py', 'graph/fp16.py',
+                      'graph/int8.py']) == {}
 
 
 def test_importing_the_package_imports_nothing_heavy():

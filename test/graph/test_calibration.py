@@ -18,7 +18,7 @@ from trt_segmentation.graph.calibration import (
     measure_ranges,
     network_digest,
 )
-from trt_segmentation.graph.precision import to_int8
+from trt_segmentation.graph.int8 import to_int8
 
 SIZE = (4, 6)
 
@@ -76,7 +76,7 @@ def test_values_that_are_not_finite_are_an_error_that_names_the_tensor(networks)
 
 
 def test_an_unknown_method_is_refused(spec, images):
-    with pytest.raises(ConfigError, match="'guess'; it is one of entropy, percentile, minmax"):
+    with pytest.raises(ConfigError, match="'guess'; it is one of percentile, entropy, minmax"):
         to_int8(spec, images, CalibrationOptions(method='guess'))
 
 

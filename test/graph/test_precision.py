@@ -15,8 +15,9 @@ from onnx.reference import ReferenceEvaluator
 from trt_segmentation.backends.options import CalibrationOptions
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.fp16 import to_fp16
+from trt_segmentation.graph.int8 import is_quantized, to_int8
 from trt_segmentation.graph.network import describe_network, read_network
-from trt_segmentation.graph.precision import is_quantized, to_fp16, to_int8
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import resolve
 from trt_segmentation.model_config import ModelConfig

@@ -5,7 +5,7 @@
 from dataclasses import dataclass, field
 
 PRECISIONS = ('fp32', 'fp16', 'int8')
-CALIBRATION_METHODS = ('entropy', 'percentile', 'minmax')
+CALIBRATION_METHODS = ('percentile', 'entropy', 'minmax')
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class CalibrationOptions:
 
     images: str = ''
     topic: str = ''
-    method: str = 'entropy'
+    method: str = 'percentile'
     count: int = 200
     table: str = ''
 

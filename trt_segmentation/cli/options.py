@@ -77,7 +77,8 @@ def _add_calibration_options(group: 'argparse._ArgumentGroup') -> None:
     group.add_argument('--calibration-topic', default='', metavar='TOPIC',
                        help='image topic in a rosbag2; default: the only one')
     group.add_argument('--calibration-method', choices=CALIBRATION_METHODS,
-                       default=CALIBRATION_METHODS[0])
+                       default=CALIBRATION_METHODS[0],
+                       help=f'how ranges are chosen (default {CALIBRATION_METHODS[0]})')
     group.add_argument('--calibration-count', type=int, default=200, metavar='N',
                        help='images used at most (default 200)')
     group.add_argument('--calibration-table', default='', metavar='FILE',

@@ -123,7 +123,7 @@ class Parameters:
     calibration_topic: str = _parameter(
         '', 'Image topic in a rosbag2 of calibration images; empty takes the only one')
     calibration_method: str = _parameter(
-        'entropy', 'How int8 ranges are chosen from what was measured',
+        'percentile', 'How int8 ranges are chosen from what was measured',
         choices=CALIBRATION_METHODS)
     calibration_count: int = _parameter(
         200, 'Number of calibration images used at most, spread evenly over all there are',

@@ -237,11 +237,3 @@ def test_closing_after_a_failure_frees_everything(networks, session, gpu):
         run(session, networks.random_image(20, 30), out=out)
     session.close()
     assert (gpu.memory, gpu.locked, gpu.graphs) == ({}, {}, {})
-
-
-def test_a_session_for_which_there_is_no_memory_leaves_none_behind(gpu, tensorrt, spec):
-    stage = Stage.load(tensorrt.plan(prepare(spec).model, PROFILE), gpu.device)
-    gpu.total = 100
-    with pytest.raises(BackendError, match='MB left'):
-        TensorRtSession(gpu.device, [stage], INFO)
-    assert gpu.memory == {}

@@ -47,7 +47,7 @@ def find_device(index: int) -> 'Device':
         count = driver.Device.count()
     except driver.Error as error:
         raise MissingBackendError(f'the NVIDIA driver finds no GPU ({error})') from error
-    if index >= count:
+    if not 0 <= index < count:
         raise MissingBackendError(f'device is {index}, but there are {count} GPUs here; the '
                                   'first is 0')
     return Device(driver, index)

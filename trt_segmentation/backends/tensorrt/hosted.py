@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An engine from elsewhere where TensorRT has no builder: head and tail on the CPU."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -47,21 +48,24 @@ class HostedSession:
             NETWORK_PREFIX + output.name: np.empty(_fixed_shape(output),
                                                    helper.tensor_dtype_to_np_dtype(output.dtype))
             for output in spec.network.outputs if output.name == spec.scores.name}
+        self._fed_shape = _fixed_shape(spec.network.inputs[0])
         self._memory: dict[str, Any] = {}
         with device.current():
             self._stream = device.stream()
-            stage.set_shapes({self._fed: _fixed_shape(spec.network.inputs[0])})
-            for name, size in stage.sizes().items():
-                self._memory[name] = device.allocate(size)
-            stage.bind(self._memory)
 
     def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
         self._outputs = outputs
+        if not self._memory:
+            with self._freeing_on_failure():
+                self._stage.set_shapes({self._fed: self._fed_shape})
+                for name, size in self._stage.sizes().items():
+                    self._memory[name] = self._device.allocate(size)
+                self._stage.bind(self._memory)
 
     def infer(self, image: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
         inputs = {'image': image[None], **self._controls}
         fed = self._head.run(inputs, [self._fed])[self._fed]
-        with self._device.current():
+        with self._freeing_on_failure():
             self._device.copy_in(self._memory[self._fed], fed, self._stream)
             self._stage.enqueue(self._stream)
             for name, result in self._results.items():
@@ -81,11 +85,24 @@ class HostedSession:
 
     def close(self) -> None:
         with self._device.current():
-            for memory in self._memory.values():
-                memory.free()
-            self._memory.clear()
-            self._stage.context = None
-            self._stream = None
+            self._free()
+            self._stage.engine = self._stream = None
+
+    @contextmanager
+    def _freeing_on_failure(self) -> Iterator[None]:
+        """Where something fails, let the next ``resize`` start from the engine alone."""
+        with self._device.current():
+            try:
+                yield
+            except BaseException:
+                self._free()
+                raise
+
+    def _free(self) -> None:
+        for memory in self._memory.values():
+            memory.free()
+        self._memory.clear()
+        self._stage.context = None
 
 
 def _fixed_shape(info: TensorInfo) -> tuple[int, ...]:

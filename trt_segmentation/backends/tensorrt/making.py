@@ -10,21 +10,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 
-from trt_segmentation.backends.options import BuildOptions
+from trt_segmentation.backends.options import BuildOptions, CalibrationOptions
 from trt_segmentation.backends.tensorrt.build_process import build_in_child
 from trt_segmentation.backends.tensorrt.cache import Engine, EngineCache
 from trt_segmentation.backends.tensorrt.layers import as_json, summary
 from trt_segmentation.graph.calibration import calibration_digest
+from trt_segmentation.graph.fp16 import to_fp16
+from trt_segmentation.graph.int8 import is_quantized, to_int8
 from trt_segmentation.graph.network import (
     TensorInfo,
     describe_network,
     dtype_name,
     shape_text,
 )
-from trt_segmentation.graph.precision import is_quantized, to_fp16, to_int8
 from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare
 from trt_segmentation.graph.resolve import ModelSpec, complete_config
 from trt_segmentation.image_source import open_images
@@ -137,9 +139,16 @@ class NetworkRequest:
         return f'{Path(self.spec.network.source).stem}-{self.options.precision}'
 
     def key_facts(self) -> dict[str, Any]:
-        """Return all that the engine depends on; quick, since nothing is converted for it."""
+        """Return all that the engine depends on; quick, since nothing is converted for it.
+
+        Only a calibration table that is wanted and not there yet is made first: the engine
+        depends on what it will hold.
+        """
         calibration = ''
         if self.options.precision == 'int8' and not is_quantized(self.spec.network):
+            table = self.options.calibration.table
+            if table and not Path(table).is_file():
+                with_precision(self.spec, self.options)
             calibration = calibration_digest(self.options.calibration)
         return {**self._request(self.spec).key_facts(), 'calibration': calibration}
 
@@ -193,12 +202,23 @@ _CONVERSIONS: dict[str, Callable[[ModelSpec, BuildOptions], tuple[ModelSpec, tup
 
 
 def sample_images(options: BuildOptions) -> list[np.ndarray]:
-    """Return a few uint8 BGR images to try a network on: the user's, else rendered roads."""
+    """Return a few uint8 BGR images to try a network on: the user's, else rendered roads.
+
+    They are of sizes that the engine takes.
+    """
     from trt_segmentation.demo.scenes import render
     told = options.calibration
     if told.images:
-        return [image for _, image in open_images(told.images, told.topic, _SAMPLE_COUNT)]
-    return [render(seed, *_SAMPLE_SIZE).image for seed in range(1, _SAMPLE_COUNT + 1)]
+        images = [image for _, image in open_images(told.images, told.topic, _SAMPLE_COUNT)]
+    else:
+        images = [render(seed, *_SAMPLE_SIZE).image for seed in range(1, _SAMPLE_COUNT + 1)]
+    return [_fitting(image, options) for image in images]
+
+
+def _fitting(image: np.ndarray, options: BuildOptions) -> np.ndarray:
+    height, width = (min(max(extent, smallest), largest) for extent, smallest, largest
+                     in zip(image.shape[:2], options.min_size, options.max_size, strict=True))
+    return image if (height, width) == image.shape[:2] else cv2.resize(image, (width, height))
 
 
 def _description(request: NetworkRequest) -> dict[str, Any]:
@@ -219,6 +239,13 @@ def _tensors(model: onnx.ModelProto) -> list[tuple[str, str, str]]:
     sides = {'inputs': network.inputs, 'outputs': network.outputs}
     return [(info.name, side, f'{dtype_name(info.dtype)} {shape_text(info.shape)}')
             for side, infos in sides.items() for info in infos]
+
+
+def build_options(described: Mapping[str, Any]) -> BuildOptions:
+    """Return the options that an engine's description holds."""
+    told = {name: tuple(value) if isinstance(value, list) else value
+            for name, value in described.items()}
+    return BuildOptions(**{**told, 'calibration': CalibrationOptions(**told['calibration'])})
 
 
 def tensor_infos(described: Sequence[Mapping[str, Any]]) -> list[TensorInfo]:

@@ -38,6 +38,7 @@ from trt_segmentation.backends.tensorrt.making import (
     GraphRequest,
     Machine,
     NetworkRequest,
+    build_options,
     sample_images,
     tensor_infos,
     with_precision,
@@ -118,9 +119,11 @@ class EngineLoader:
         """Build an engine; compare what it does with its network in fp32, note and log it."""
         engine = request.make(self._cache, self._device.index)
         session = self._session([Stage.load(engine.plan, self._device)], _layers(engine))
-        agreement = agreement_with_fp32(session, request.spec, request.mask_interpolation,
-                                        sample_images(request.options))
-        session.close()
+        try:
+            agreement = agreement_with_fp32(session, request.spec, request.mask_interpolation,
+                                            sample_images(request.options))
+        finally:
+            session.close()
         warn_if_low(agreement, request.options.precision, request.spec.network.source)
         return replace(engine, facts={**engine.facts, 'agreement_with_fp32': agreement})
 
@@ -135,6 +138,9 @@ class EngineLoader:
         """
         engine = read_engine(path)
         if engine.facts:
+            if 'config' not in engine.facts:
+                raise ModelError(f'{path}: is only a part of an engine, made for another one; open '
+                                 'that one, or its network')
             return self._open_own(path, engine, config, options)
         return self._open_foreign(path, engine.plan, config, options, mask_interpolation)
 
@@ -163,7 +169,10 @@ class EngineLoader:
         logger.warning('%s: was built for %s, this machine is %s; it is built anew from %s',
                        path, built_for, self.machine, source)
         spec = resolve(read_network(source), config)
-        return self.open_network(spec, options, facts['mask_interpolation']), spec
+        built_with = build_options(facts['options'])
+        if options.calibration != BuildOptions().calibration:
+            built_with = replace(built_with, calibration=options.calibration)
+        return self.open_network(spec, built_with, facts['mask_interpolation']), spec
 
     def _open_foreign(self, path: Path, plan: bytes, config: ModelConfig, options: BuildOptions,
                       mask_interpolation: str) -> tuple[Session, ModelSpec]:
@@ -224,6 +233,9 @@ def _inspected(stage: Stage) -> tuple[Layer, ...]:
 def _over_compiled(path: Path, config: ModelConfig, facts: Mapping[str, Any]) -> ModelConfig:
     """Return what was compiled into an engine, under the names and colours that are told."""
     compiled = ModelConfig.from_text(facts['config'], f'{path}.json')
+    told = config.classes.labels
+    if told is not None and len(told) != len(compiled.classes.colors or ()):
+        compiled = replace(compiled, classes=replace(compiled.classes, colors=None))
     merged = config.over(compiled)
     fixed = replace(merged, classes=replace(compiled.classes, labels=merged.classes.labels,
                                             colors=merged.classes.colors))

@@ -152,7 +152,7 @@ class TensorRtSession:
     def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
         if (height, width) != self._size:
             self._check_size(height, width)
-            with self._device.current():
+            with self._device.current(), self._giving_up_on_failure():
                 self._free_size()
                 self._prepare_size(height, width)
             self._size = height, width

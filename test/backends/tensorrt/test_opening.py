@@ -1,0 +1,253 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a network or an engine file to a session: what is built when, and what is refused."""
+
+import json
+import logging
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from trt_segmentation.backends import RunOptions
+from trt_segmentation.backends.options import BuildOptions, CalibrationOptions
+from trt_segmentation.backends.tensorrt.cache import (
+    Engine,
+    read_engine,
+    sidecar_of,
+    write_engine,
+)
+from trt_segmentation.backends.tensorrt.opening import EngineLoader
+from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.segmenter import Segmenter
+
+WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+SIZE = 32, 48
+TOLD = {'input': {'color': 'bgr', 'scale': 1.0, 'mean': [0.0] * 3, 'std': [1.0] * 3},
+        'classes': {'labels': ['blue', 'green', 'red']}}
+SMALL = {'min_size': (64, 64), 'opt_size': (64, 96), 'max_size': (128, 128)}
+
+
+@pytest.fixture
+def model(networks, tmp_path):
+    """The path of a network whose mask is the brightest channel of its 32x48 image."""
+    onnx.save(networks.pointwise(WEIGHTS, SIZE), tmp_path / 'net.onnx')
+    return tmp_path / 'net.onnx'
+
+
+@pytest.fixture
+def open_path(networks, tensorrt):
+    """Opens a network or an engine on the stand-in."""
+    def open_path(path, told=TOLD, mask_interpolation='nearest', **build):
+        options = RunOptions(backend='tensorrt', mask_interpolation=mask_interpolation,
+                             build=BuildOptions(**{**SMALL, **build}))
+        return Segmenter.open(path, config=networks.config_of(**told), options=options)
+
+    return open_path
+
+
+@pytest.fixture
+def make_engine(networks, model):
+    """Writes an engine file, as ``trt-segmentation build --output`` does; returns its path."""
+    def make(network=None, told=TOLD, **build):
+        if network is not None:
+            onnx.save(network, model)
+        spec = resolve(read_network(model), networks.config_of(**told))
+        engine = EngineLoader().fetch(spec, BuildOptions(**{**SMALL, **build}), 'nearest')
+        path = model.with_suffix('.engine')
+        write_engine(path, engine)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def image(networks):
+    return networks.random_image(*SIZE).repeat(2, axis=0).repeat(2, axis=1)
+
+
+# Networks ----------------------------------------------------------------------------------
+
+
+def test_an_engine_is_built_once(open_path, model, tensorrt, image):
+    masks = [open_path(model).infer(image).mask for _ in range(2)]
+    assert len(tensorrt.builds) == 1
+    for mask in masks:
+        np.testing.assert_array_equal(mask, image.argmax(axis=2))
+
+
+@pytest.mark.parametrize('other', [
+    {'precision': 'fp16'}, {'tf32': True}, {'max_size': (96, 128)}, {'workspace': 64},
+    {'mask_interpolation': 'bilinear'}, {'told': {'input': {'color': 'rgb'}}}])
+def test_what_changes_the_engine_builds_another(open_path, model, tensorrt, other):
+    open_path(model)
+    for _ in range(2):
+        open_path(model, **other)
+    assert len(tensorrt.builds) == 2
+
+
+def test_labels_and_colours_are_no_part_of_the_engine(open_path, model, tensorrt):
+    open_path(model)
+    classes = {'labels': ['a', 'b', 'c'], 'colors': [[1, 2, 3]] * 3}
+    segmenter = open_path(model, told={**TOLD, 'classes': classes})
+    assert (segmenter.spec.labels, len(tensorrt.builds)) == (('a', 'b', 'c'), 1)
+
+
+def test_what_really_runs_is_said(open_path, model):
+    info = open_path(model).info
+    assert (info.backend, info.version, info.device) == ('tensorrt', '10.3.0', 'Stand-in GPU')
+    assert info.precision == 'fp32'
+    assert open_path(model, precision='fp16').info.precision == 'fp16'
+
+
+def test_int8_without_images_is_refused_before_anything_is_built(open_path, model, tensorrt):
+    with pytest.raises(ConfigError, match=r'int8 .*calibration'):
+        open_path(model, precision='int8')
+    assert tensorrt.builds == []
+
+
+def test_a_build_has_the_profile_the_timings_and_the_gpu(open_path, model, tensorrt):
+    open_path(model)
+    open_path(model, tf32=True)
+    first, second = tensorrt.builds
+    assert first['profiles'] == {'image': ((1, 64, 64, 3), (1, 64, 96, 3), (1, 128, 128, 3))}
+    assert (first['timing_cache'], second['timing_cache']) == (b'', b'times')
+    assert first['device'] == 0
+
+
+@pytest.mark.parametrize('sizes', [
+    {'min_size': (400, 800), 'opt_size': (400, 800), 'max_size': (400, 800)},
+    {'max_size': (100, 2000)}])
+def test_any_profile_can_be_checked_on_the_samples(open_path, model, tmp_path, sizes):
+    open_path(model, **sizes)
+    (sidecar,) = (tmp_path / 'engines').glob('net*.engine.json')
+    assert json.loads(sidecar.read_text())['facts']['agreement_with_fp32'] == 1
+
+
+# Engine files ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('told', [{}, TOLD, {'classes': {'labels': ['a', 'b', 'c']}},
+                                  {'classes': {'colors': [[9, 9, 9]] * 3}}])
+def test_an_engine_file_needs_no_network(open_path, make_engine, model, image, told):
+    path = make_engine()
+    model.unlink()
+    segmenter = open_path(path, told)
+    np.testing.assert_array_equal(segmenter.infer(image).mask, image.argmax(axis=2))
+    wanted = told.get('classes', {}).get('labels', TOLD['classes']['labels'])
+    assert (segmenter.spec.labels, segmenter.spec.assumed) == (tuple(wanted), ())
+
+
+@pytest.mark.parametrize('shape', [(1, 8, 12), (1, 1, 8, 12)])
+def test_an_engine_of_ids_takes_labels_of_any_count(networks, open_path, make_engine, shape):
+    ids = networks.fixed(np.ones(shape, np.int64))
+    path = make_engine(ids, {'input': TOLD['input']})
+    segmenter = open_path(path, {'classes': {'labels': ['road', 'curb']}})
+    assert segmenter.spec.labels == ('road', 'curb')
+    assert (segmenter.infer(networks.random_image(70, 70)).mask == 1).all()
+
+
+def test_an_engine_of_a_sigmoid_keeps_its_threshold(networks, open_path, make_engine, image):
+    told = {'input': {**TOLD['input'], 'scale': 1 / 255}, 'output': {'threshold': 0.7}}
+    network = networks.pointwise(WEIGHTS[:1], SIZE, activation='Sigmoid')
+    path = make_engine(network, told)
+    wanted = open_path(path.with_suffix('.onnx'), told).infer(image).mask
+    np.testing.assert_array_equal(open_path(path, {}).infer(image).mask, wanted)
+    assert 0 < wanted.mean() < 1
+
+
+@pytest.mark.parametrize('told', [
+    {'input': {'color': 'rgb'}}, {'input': {'mean': [1.0, 1.0, 1.0]}},
+    {'input': {'resize': 'letterbox'}}, {'output': {'threshold': 0.25}},
+    {'classes': {'unlabelled': 0}}])
+def test_a_config_that_contradicts_the_engine_is_refused(open_path, make_engine, told):
+    path = make_engine()
+    with pytest.raises(ConfigError, match=r'net\.engine: the config says something else .*'
+                                          r'net\.engine\.json shows it.*build'):
+        open_path(path, told)
+
+
+def test_labels_of_another_count_are_refused(open_path, make_engine):
+    path = make_engine()
+    with pytest.raises(ConfigError, match='has 2 entries'):
+        open_path(path, {'classes': {'labels': ['a', 'b']}})
+
+
+@pytest.mark.parametrize('other', ['version', 'gpu'])
+def test_an_engine_of_another_machine_is_built_anew(open_path, make_engine, tensorrt, gpu, image,
+                                                    caplog, other):
+    path = make_engine(precision='fp16')
+    if other == 'gpu':
+        gpu.device.name = 'Other GPU'
+    tensorrt.module.__version__ = '10.9.0' if other == 'version' else '10.3.0'
+    caplog.set_level(logging.WARNING)
+    segmenter = open_path(path)
+    np.testing.assert_array_equal(segmenter.infer(image).mask, image.argmax(axis=2))
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert 'was built for tensorrt 10.3.0 on Stand-in GPU' in warning
+    assert 'this machine is tensorrt 10.' in warning
+    assert ('10.9.0' if other == 'version' else 'Other GPU') in warning
+    assert segmenter.info.precision == 'fp16'  # as the file was, whatever the default is
+
+
+def test_an_engine_of_another_machine_without_its_network_is_refused(open_path, make_engine,
+                                                                     tensorrt, model):
+    path = make_engine()
+    model.unlink()
+    tensorrt.module.__version__ = '10.9.0'
+    with pytest.raises(ModelError, match=r'was built for tensorrt 10\.3\.0 .*, this machine is '
+                                         r'tensorrt 10\.9\.0 .*net\.onnx is not here; build it'):
+        open_path(path)
+
+
+def test_an_engine_without_its_sidecar_is_refused_with_the_fix(open_path, make_engine):
+    path = make_engine()
+    sidecar_of(path).unlink()
+    with pytest.raises(ModelError, match=r'net\.engine\.json is missing.* beside the engine'):
+        open_path(path)
+
+
+def test_a_truncated_engine_is_refused(open_path, make_engine):
+    path = make_engine()
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ModelError, match=r'net\.engine: it has \d+ bytes and should have'):
+        open_path(path)
+
+
+def test_a_plan_that_does_not_load_where_it_was_built_is_refused(open_path, make_engine):
+    path = make_engine()
+    write_engine(path, Engine(b'no plan', read_engine(path).facts))
+    with pytest.raises(ModelError, match=r'net\.engine: TensorRT cannot load .*: .*magic tag'):
+        open_path(path)
+
+
+def test_a_part_of_another_engine_is_refused(networks, open_path, tensorrt, tmp_path):
+    path = tmp_path / 'foreign.engine'
+    path.write_bytes(tensorrt.plan(networks.pointwise(WEIGHTS, SIZE)))
+    open_path(path)
+    (head,) = (tmp_path / 'engines').glob('foreign-head*.engine')
+    with pytest.raises(ModelError, match='is only a part of an engine'):
+        open_path(head)
+
+
+def test_describe_tells_of_engines_from_elsewhere(networks, tensorrt, tmp_path):
+    path = tmp_path / 'foreign.engine'
+    path.write_bytes(tensorrt.plan(networks.pointwise(WEIGHTS, SIZE)))
+    facts = EngineLoader().describe(path).facts
+    assert ('pixels', 'inputs', 'FLOAT [1, 3, 32, 48]') in facts['tensors']
+    assert facts['machine']['gpu'] == 'Stand-in GPU'
+    assert [layer['kind'] for layer in facts['layers']] == ['Cast', 'Conv']
+
+
+def test_int8_is_calibrated_on_the_images_told(networks, open_path, model, tensorrt, tmp_path):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for seed in range(3):
+        cv2.imwrite(str(folder / f'{seed}.png'), networks.random_image(64, 96, seed))
+    calibration = CalibrationOptions(str(folder), method='minmax')
+    segmenter = open_path(model, precision='int8', calibration=calibration)
+    assert len(tensorrt.builds) == 1
+    assert 'int8 in' in segmenter.info.layers
