@@ -118,6 +118,10 @@ class Segmenter:
         """What ``infer`` can be asked for: networks that give class ids have no confidence."""
         return available_outputs(self.spec)
 
+    def output_shape(self, name: str, size: tuple[int, int]) -> tuple[int, ...]:
+        """Return the shape of an output for an image of ``size`` (height, width)."""
+        return output_shape(name, size, self.spec.mask_size)
+
     @property
     def overlay_alpha(self) -> float:
         """Opacity of the overlay's colours, 0..1; may change between two images."""
@@ -156,7 +160,7 @@ class Segmenter:
         if out is None:
             out = self._own
         else:
-            _check_out(out, size, outputs)
+            _check_out(out, {name: self.output_shape(name, size) for name in outputs})
         try:
             self._session.infer(np.ascontiguousarray(image), out)
         except BackendError:
@@ -190,7 +194,8 @@ class Segmenter:
     def _resize(self, size: tuple[int, int], outputs: tuple[str, ...]) -> None:
         self._size = None  # a failure must not look like the size before
         self._session.resize(*size, outputs)
-        self._own = {name: np.empty(output_shape(name, size), np.uint8) for name in outputs}
+        self._own = {name: np.empty(self.output_shape(name, size), np.uint8)
+                     for name in outputs}
         self._size, self._outputs = size, outputs
 
     def _set_color(self, color: str) -> None:
@@ -212,10 +217,9 @@ def _described(value: object) -> str:
         else type(value).__name__
 
 
-def _check_out(out: Mapping[str, np.ndarray], size: tuple[int, int],
-               outputs: tuple[str, ...]) -> None:
-    for name in outputs:
-        array, shape = out.get(name), output_shape(name, size)
+def _check_out(out: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in shapes.items():
+        array = out.get(name)
         if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.uint8 \
                 or not array.flags.c_contiguous or not array.flags.writeable:
             found = _described(array) if name in out else 'missing'

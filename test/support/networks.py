@@ -217,16 +217,18 @@ def grown(class_map, size):
     return class_map[rows][:, columns]
 
 
-def letterbox_grown(class_map, source, size):
-    """Return a map of a letterboxed input of ``size`` brought back to the source's size."""
+def letterbox_grown(class_map, source, size, target=None):
+    """Return a map of a letterboxed input of ``size`` brought to the target's size, else the
+    source's."""
+    target = target or source
     top, left, height, width = letterbox_window(source, size)
 
     def cells(pixels, start, extent, full, count):
         numerator = ((2 * np.arange(pixels) + 1) * extent + 2 * start * pixels) * count
         return numerator // (2 * pixels * full)
 
-    rows = cells(source[0], top, height, size[0], class_map.shape[0])
-    columns = cells(source[1], left, width, size[1], class_map.shape[1])
+    rows = cells(target[0], top, height, size[0], class_map.shape[0])
+    columns = cells(target[1], left, width, size[1], class_map.shape[1])
     return class_map[rows][:, columns]
 
 

@@ -9,9 +9,16 @@ from typing import Protocol
 import numpy as np
 
 
-def output_shape(name: str, size: tuple[int, int]) -> tuple[int, ...]:
-    """Return the shape of an output for a source of ``size`` (height, width)."""
-    return (*size, 3) if name == 'overlay' else size
+def output_shape(name: str, size: tuple[int, int], mask_size: tuple[int, int] | None = None,
+                 ) -> tuple[int, ...]:
+    """Return the shape of an output.
+
+    Args:
+        name: mask, confidence or overlay.
+        size: height and width of the source.
+        mask_size: of the ``ModelSpec``.
+    """
+    return (*size, 3) if name == 'overlay' else mask_size or size
 
 
 def default_controls() -> dict[str, np.ndarray]:
@@ -70,7 +77,7 @@ class Session(Protocol):
         Args:
             image: uint8 [H, W, 3], C-contiguous, of the size given to ``resize``.
             out: C-contiguous uint8 arrays that the results are written into, one for each of
-                ``resize``'s outputs: mask and confidence [H, W], overlay [H, W, 3].
+                ``resize``'s outputs, of ``output_shape``.
 
         Raises:
             BackendError: the runtime failed; the session can be used again.

@@ -57,7 +57,9 @@ class OnnxRuntimeSession:
     def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
         self._session = self._session_for(outputs)
         self._image_shape = (1, height, width, 3)
-        self._shapes = {name: (1, *output_shape(name, (height, width))) for name in outputs}
+        mask_size = self._prepared.spec.mask_size
+        self._shapes = {name: (1, *output_shape(name, (height, width), mask_size))
+                        for name in outputs}
         self._binding = self._session.io_binding()
         for value in self._session.get_inputs():
             if value.name != 'image':

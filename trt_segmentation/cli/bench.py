@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from trt_segmentation.backends.base import output_shape
 from trt_segmentation.cli.options import (
     add_backend_options,
     build_options,
@@ -134,7 +133,8 @@ def _plain_network(segmenter: Segmenter, args: argparse.Namespace,
 
 def _own_step(segmenter: Segmenter, image: np.ndarray, outputs: tuple[str, ...],
               ) -> Callable[[], np.ndarray]:
-    out = {name: np.empty(output_shape(name, image.shape[:2]), np.uint8) for name in outputs}
+    size = image.shape[:2]
+    out = {name: np.empty(segmenter.output_shape(name, size), np.uint8) for name in outputs}
     return lambda: segmenter.infer(image, outputs=outputs, out=out).mask
 
 

@@ -13,6 +13,8 @@ The prepared graph's tensors:
 ``confidence``   uint8 [1, H, W]              0..255; absent where the network gives ids only
 ``overlay``      uint8 [1, H, W, 3]           image and colours blended
 ===============  ===========================  ==========================================
+
+Where the spec has a ``mask_size``, that is H and W of mask and confidence.
 """
 
 from collections.abc import Iterable
@@ -27,7 +29,10 @@ from trt_segmentation.graph.builder import GraphBuilder
 from trt_segmentation.graph.head import Window, add_head, add_letterbox_window
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.graph.tail import (
+    Decision,
+    NearestIndex,
     Painter,
+    Scores,
     add_decision,
     add_nearest_index,
     add_resized_scores,
@@ -93,7 +98,7 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
     network = _prefixed(spec.network.model)
     model = _assemble(network, [*head.nodes, *network.graph.node,
                                 *_needed_nodes(tail.nodes, outputs)],
-                      [*head.constants, *tail.constants], _outputs(outputs))
+                      [*head.constants, *tail.constants], _outputs(spec, outputs))
     return PreparedGraph(model, spec, outputs, mask_interpolation, uint8_ops)
 
 
@@ -117,7 +122,7 @@ def prepare_tail(spec: ModelSpec, *, mask_interpolation: str = 'nearest') -> onn
     outputs = available_outputs(spec)
     head, tail = _head_and_tail(spec, outputs, mask_interpolation, False)
     return _assemble(_blank(spec), _needed_nodes([*head.nodes, *tail.nodes], outputs),
-                     [*head.constants, *tail.constants], _outputs(outputs),
+                     [*head.constants, *tail.constants], _outputs(spec, outputs),
                      [_scores_value(spec)])
 
 
@@ -139,21 +144,38 @@ def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation
 def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], source: str,
               window: Window | None, mask_interpolation: str, uint8_ops: bool) -> None:
     scores = replace(spec.scores, name=NETWORK_PREFIX + spec.scores.name)
-    bilinear = mask_interpolation == 'bilinear' and spec.kind != 'ids'
     if spec.kind != 'ids':
         scores = replace(scores, name=tail.cast(scores.name, TensorProto.FLOAT))
-    if bilinear:
-        scores = add_resized_scores(tail, scores, source, window, spec.size)
-    decision = add_decision(tail, scores, spec.kind, spec.threshold, spec.unlabelled)
-    nearest = None if bilinear else add_nearest_index(
-        tail, decision.classes, source, window, spec.size, _letterbox_scale(spec))
+    grow = _grow_scores if mask_interpolation == 'bilinear' and spec.kind != 'ids' else \
+        _grow_decision
+    of_image = tail.size(source, 1), tail.size(source, 2)
+    of_mask = of_image
+    if spec.mask_size is not None:
+        of_mask = tail.ints(spec.mask_size[0]), tail.ints(spec.mask_size[1])
+    decision, nearest = grow(tail, spec, scores, of_mask, window)
     painter = Painter(tail, nearest, uint8_ops)
     if 'mask' in outputs:
         painter.paint_classes(decision.classes, 'mask')
     if 'confidence' in outputs:
         painter.paint_confidence(decision.confidence, 'confidence')
     if 'overlay' in outputs:
-        painter.paint_overlay(decision.classes, 'image', source, 'palette', 'alpha', 'overlay')
+        if of_mask != of_image:
+            decision, nearest = grow(tail, spec, scores, of_image, window)
+        Painter(tail, nearest, uint8_ops).paint_overlay(decision.classes, 'image', source,
+                                                        'palette', 'alpha', 'overlay')
+
+
+def _grow_scores(tail: GraphBuilder, spec: ModelSpec, scores: Scores, extents: tuple[str, str],
+                 window: Window | None) -> tuple[Decision, NearestIndex | None]:
+    scores = add_resized_scores(tail, scores, extents, window, spec.size)
+    return add_decision(tail, scores, spec.kind, spec.threshold, spec.unlabelled), None
+
+
+def _grow_decision(tail: GraphBuilder, spec: ModelSpec, scores: Scores, extents: tuple[str, str],
+                   window: Window | None) -> tuple[Decision, NearestIndex | None]:
+    decision = add_decision(tail, scores, spec.kind, spec.threshold, spec.unlabelled)
+    return decision, add_nearest_index(tail, decision.classes, extents, window, spec.size,
+                                       _letterbox_scale(spec))
 
 
 _OLDEST_IR = 7
@@ -219,8 +241,12 @@ def _scores_value(spec: ModelSpec) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(NETWORK_PREFIX + info.name, info.dtype, info.shape)
 
 
-def _outputs(names: tuple[str, ...]) -> list[onnx.ValueInfoProto]:
-    return [helper.make_tensor_value_info(name, *_OUTPUTS[name]) for name in names]
+def _outputs(spec: ModelSpec, names: tuple[str, ...]) -> list[onnx.ValueInfoProto]:
+    described = _OUTPUTS
+    if spec.mask_size is not None:
+        mask = TensorProto.UINT8, [1, *spec.mask_size]
+        described = {**_OUTPUTS, 'mask': mask, 'confidence': mask}
+    return [helper.make_tensor_value_info(name, *described[name]) for name in names]
 
 
 def _blank(spec: ModelSpec) -> onnx.ModelProto:

@@ -72,6 +72,7 @@ class ModelSpec:
         palette: class colours.
         unlabelled: the network's id for "no class".
         facts: all of that, with where it comes from.
+        mask_size: height and width of mask and confidence; None for those of the image.
     """
 
     network: Network
@@ -89,6 +90,7 @@ class ModelSpec:
     palette: Palette
     unlabelled: int
     facts: tuple[Fact, ...]
+    mask_size: tuple[int, int] | None = None
 
     def channels(self, color: str) -> tuple[int, int, int]:
         """Return which channel of an 'rgb' or 'bgr' image is the network's channel 0, 1, 2."""

@@ -153,13 +153,13 @@ def _decide_foreground(op: GraphBuilder, probability: str, threshold: float) -> 
     return _without_class(op, Decision(classes, confidence), op('IsNaN', probability))
 
 
-def add_resized_scores(op: GraphBuilder, scores: Scores, source: str, window: Window | None,
-                       size: tuple[int, int] | None) -> Scores:
-    """Bring scores to the source's size by bilinear interpolation, before the decision.
+def add_resized_scores(op: GraphBuilder, scores: Scores, extents: tuple[str, str],
+                       window: Window | None, size: tuple[int, int] | None) -> Scores:
+    """Bring scores to another size by bilinear interpolation, before the decision.
 
     Args:
         scores: float32 scores at any size.
-        source: float32 [1, H, W, 3].
+        extents: height and width wanted, names of int64 [1].
         window: where the source lies in the letterboxed network input; None where stretched.
         size: height and width of the network input; needed with ``window``.
     """
@@ -178,22 +178,22 @@ def add_resized_scores(op: GraphBuilder, scores: Scores, source: str, window: Wi
         starts = op('Concat', window.top, window.left, axis=0)
         ends = op('Add', starts, op('Concat', window.height, window.width, axis=0))
         x = op('Slice', x, starts, ends, op.ints(*spatial))
-    x = op.resize_linear(x, sizes(op.size(source, 1), op.size(source, 2)))
+    x = op.resize_linear(x, sizes(*extents))
     return Scores(x, scores.channels, scores.axis, scores.dtype)
 
 
 @dataclass(frozen=True)
 class NearestIndex:
-    """Which row and which column of a class map each source pixel takes: int32 [H], [W]."""
+    """Which row and which column of a class map each pixel takes: int32 [H], [W]."""
 
     rows: str
     columns: str
 
 
-def add_nearest_index(op: GraphBuilder, class_map: str, source: str, window: Window | None,
-                      size: tuple[int, int] | None, scale: tuple[Fraction, Fraction] | None,
-                      ) -> NearestIndex:
-    """Find the nearest cell of a class map for each source pixel, exactly, in integers.
+def add_nearest_index(op: GraphBuilder, class_map: str, extents: tuple[str, str],
+                      window: Window | None, size: tuple[int, int] | None,
+                      scale: tuple[Fraction, Fraction] | None) -> NearestIndex:
+    """Find the nearest cell of a class map for each pixel of a mask, exactly, in integers.
 
     Pixel i of H covers the map's cell ``floor((i + 1/2) * h / H)``: half-pixel centres as in the
     head's resize (OpenCV's ``INTER_NEAREST_EXACT``; its ``INTER_NEAREST`` is off by up to half
@@ -201,13 +201,13 @@ def add_nearest_index(op: GraphBuilder, class_map: str, source: str, window: Win
 
     Args:
         class_map: [1, h, w].
-        source: float32 [1, H, W, 3].
+        extents: H and W of the mask, names of int64 [1].
         window: where the source lies in the letterboxed network input; None where stretched.
         size: height and width of the network input; needed with ``window``.
         scale: h and w over the network input's; None where the graph leaves them open.
     """
     def along(axis: int, start: str, extent: str) -> str:
-        pixels = op.size(source, axis + 1)
+        pixels = extents[axis]
         index = op('Range', op.constant(np.int64(0)), op.squeeze(pixels, 0),
                    op.constant(np.int64(1)))
         centre = op('Add', op('Mul', index, op.ints(2)), op.ints(1))
