@@ -23,6 +23,9 @@ def generate_launch_description() -> LaunchDescription:
     wiring = [
         DeclareLaunchArgument('image_topic', default_value='image',
                               description='Camera topic to segment, sensor_msgs/Image'),
+        DeclareLaunchArgument('camera_info_topic', default_value=NOT_GIVEN,
+                              description='Its sensor_msgs/CameraInfo, for masks of another size; '
+                                          'not given: camera_info beside image_topic'),
         DeclareLaunchArgument('namespace', default_value=NOT_GIVEN,
                               description='Namespace of the node and its topics'),
         DeclareLaunchArgument('params_file', default_value=str(SHARE / 'config' / 'seg.yaml'),
@@ -45,6 +48,11 @@ def _description(name: str) -> str:
     return f'{rule.description}{choices}. Not given: as in params_file'
 
 
+def _camera_info_topic(given: dict[str, str]) -> str:
+    beside = given['image_topic'].rpartition('/')[0]
+    return given['camera_info_topic'] or (f'{beside}/camera_info' if beside else 'camera_info')
+
+
 def _nodes(context: LaunchContext) -> list[Node]:
     given = context.launch_configurations
     overrides = {entry.name: value_from_text(entry.name, given[entry.name])
@@ -54,7 +62,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         package='trt_segmentation', executable='segmentation_node', name='segmentation',
         namespace=namespace, output='screen', emulate_tty=True,
         parameters=[given['params_file'], overrides],
-        remappings=[('image', given['image_topic'])],
+        remappings=[('image', given['image_topic']), ('camera_info', _camera_info_topic(given))],
         arguments=['--ros-args', '--log-level', given['log_level']],
         additional_env=large_image_environment(os.environ))]
     if given['rviz'] == 'true':

@@ -3,7 +3,7 @@
 """The front door for people without ROS: open a model, give it images, get masks."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -105,7 +105,7 @@ class Segmenter:
         if path.suffix != '.onnx':
             raise ModelError(f'{path}: is no model; it ends in .onnx, '
                              f'{" or ".join(ENGINE_SUFFIXES)}')
-        spec = resolve(read_network(path), config)
+        spec = replace(resolve(read_network(path), config), mask_size=options.mask_size)
         return cls(open_network(spec, options), spec)
 
     @property
@@ -185,6 +185,12 @@ class Segmenter:
         self.infer(image, outputs=outputs)
         times = [asdict(measure(image, self._own)) for _ in range(count)]
         return {part: float(np.median([each[part] for each in times])) for part in times[0]}
+
+    def gpu_memory(self) -> tuple[int, int] | None:
+        """Return bytes of GPU memory that the session has allocated, and bytes that are free;
+        None where there is no GPU."""
+        memory = getattr(self._session, 'gpu_memory', None)
+        return memory() if memory is not None else None
 
     def close(self) -> None:
         """Free everything; the segmenter cannot be used again."""

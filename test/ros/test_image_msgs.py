@@ -1,7 +1,11 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Every encoding becomes the pixels that OpenCV would make of it, whatever its rows look like."""
+"""Every message becomes the pixels that OpenCV would make of it, whatever its rows look like."""
 
+import struct
+import subprocess
+import sys
+import types
 from array import array
 
 import cv2
@@ -9,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from trt_segmentation.errors import ImageError
 from trt_segmentation.ros.image_msgs import ENCODINGS, ImageReader, OutgoingImage
@@ -27,27 +31,42 @@ REFERENCES = {
     'yuv422': lambda a: cv2.cvtColor(a, cv2.COLOR_YUV2BGR_UYVY),
     'yuyv': lambda a: cv2.cvtColor(a, cv2.COLOR_YUV2BGR_YUYV),
     'yuv422_yuy2': lambda a: cv2.cvtColor(a, cv2.COLOR_YUV2BGR_YUYV),
+    'nv12': lambda a: cv2.cvtColor(a, cv2.COLOR_YUV2BGR_NV12),
+    'nv21': lambda a: cv2.cvtColor(a, cv2.COLOR_YUV2BGR_NV21),
 }
+SIXTEEN_BIT = ['mono16', 'bayer_rggb16', 'bayer_bggr16', 'bayer_gbrg16', 'bayer_grbg16']
 
 
 def message(rows, width, encoding, padding=0, extra=0, **fields):
     """Return uint8 [height, bytes] rows as a message, each padded, data longer by ``extra``."""
     rows = np.ascontiguousarray(np.pad(rows, ((0, 0), (0, padding)), constant_values=77))
-    return Image(height=rows.shape[0], width=width, encoding=encoding, step=rows.shape[1],
-                 data=array('B', rows.tobytes() + bytes(extra)), **fields)
+    return Image(**{'height': rows.shape[0], **fields}, width=width, encoding=encoding,
+                 step=rows.shape[1], data=array('B', rows.tobytes() + bytes(extra)))
 
 
-def test_every_8_bit_encoding_has_a_reference():
-    assert set(REFERENCES) | {'mono16'} == set(ENCODINGS)
+def compressed(data, form='jpeg'):
+    """Return encoded bytes as a message."""
+    return CompressedImage(format=form, data=array('B', bytes(data)))
 
 
-@given(st.sampled_from(sorted(REFERENCES)), st.integers(2, 9), st.integers(1, 5),
+def encoded(extension, pixels):
+    """Return pixels as OpenCV writes them into a file of that kind."""
+    return cv2.imencode(extension, pixels)[1].tobytes()
+
+
+def test_every_encoding_has_a_reference():
+    assert {*REFERENCES, *SIXTEEN_BIT} == set(ENCODINGS)
+
+
+@given(st.sampled_from(sorted(REFERENCES)), st.integers(1, 5), st.integers(1, 5),
        st.integers(0, 7), st.integers(0, 3), st.integers(0, 1), st.integers(0, 99))
-def test_pixels(encoding, height, half_width, padding, extra, big_endian, seed):
-    channels, width = ENCODINGS[encoding].channels, 2 * half_width
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
-    msg = message(pixels.reshape(height, -1), width, encoding, padding, extra,
-                  is_bigendian=big_endian)
+def test_pixels(encoding, half_height, half_width, padding, extra, big_endian, seed):
+    height, width = 2 * half_height, 2 * half_width
+    rows = height * 3 // 2 if encoding in ('nv12', 'nv21') else height
+    pixels = np.random.default_rng(seed).integers(
+        0, 256, (rows, width, ENCODINGS[encoding].channels), np.uint8)
+    msg = message(pixels.reshape(rows, -1), width, encoding, padding, extra,
+                  height=height, is_bigendian=big_endian)
     image, color = ImageReader().read(msg)
     assert color == ('rgb' if encoding == 'rgb8' else 'bgr')
     np.testing.assert_array_equal(image, REFERENCES[encoding](pixels))
@@ -62,7 +81,25 @@ def test_mono16_keeps_its_high_bytes(big_endian):
     np.testing.assert_array_equal(image[:, :, 0], values >> 8)
 
 
-@pytest.mark.parametrize('encoding', ['bgr8', 'rgb8'])
+@pytest.mark.parametrize('encoding', SIXTEEN_BIT[1:])
+@pytest.mark.parametrize('big_endian', [0, 1])
+def test_16_bit_mosaics_are_8_bit_ones_of_their_high_bytes(encoding, big_endian):
+    values = np.random.default_rng(1).integers(0, 2**16, (6, 8), np.uint16)
+    rows = values.astype('>u2' if big_endian else '<u2').view(np.uint8).reshape(6, 16)
+    image, _ = ImageReader().read(message(rows, 8, encoding, 3, is_bigendian=big_endian))
+    mosaic = (values >> 8).astype(np.uint8)[:, :, None]
+    np.testing.assert_array_equal(image, REFERENCES[encoding.replace('16', '8')](mosaic))
+
+
+@pytest.mark.parametrize(('encoding', 'red'), [('nv12', (90, 240)), ('nv21', (240, 90))])
+def test_planar_chroma_is_in_the_order_that_the_name_says(encoding, red):
+    planes = np.full((6, 4), 81, np.uint8)
+    planes[4:] = [*red, *red]  # BT.601 red: Y 81, Cb 90, Cr 240
+    image, _ = ImageReader().read(message(planes, 4, encoding, 2, height=4))
+    assert (abs(image.astype(int) - [0, 0, 255]) < 3).all()
+
+
+@pytest.mark.parametrize('encoding', ['bgr8', 'rgb8', '8UC3'])
 def test_tight_colour_images_are_not_copied(encoding):
     msg = message(np.zeros((4, 15), np.uint8), 5, encoding)
     image, _ = ImageReader().read(msg)
@@ -80,17 +117,143 @@ def test_converted_images_share_one_buffer():
     ({'width': 0}, 'without pixels'),
     ({'height': 0}, 'without pixels'),
     ({'step': 14}, 'step is 14, a row has 15 bytes'),
-    ({'step': 16}, 'data has 60 bytes, step 16 times height makes 64'),
+    ({'step': 16}, 'data has 60 bytes, step 16 times 4 rows makes 64'),
     ({'height': 5}, 'data has 60 bytes'),
     ({'width': 2**32 - 1}, 'a row has'),
-    ({'encoding': 'uyvy'}, 'must be even'),
+    ({'encoding': 'uyvy'}, 'the width must be even'),
+    ({'encoding': 'nv12'}, 'width and height must be even'),
+    ({'encoding': 'nv21', 'width': 6, 'height': 3}, 'width and height must be even'),
+    ({'encoding': 'nv12', 'width': 4}, 'step 15 times 6 rows makes 90'),
+    ({'encoding': 'bayer_rggb16', 'width': 8}, 'step is 15, a row has 16 bytes'),
 ])
 def test_wrong_messages_are_refused_by_name_and_number(fields, said):
     msg = message(np.zeros((4, 15), np.uint8), 5, 'bgr8')
     for name, value in fields.items():
         setattr(msg, name, value)
-    with pytest.raises(ImageError, match=said):
+    with pytest.raises(ImageError, match=said) as told:
         ImageReader().read(msg)
+    assert f"'{msg.encoding}'" in str(told.value)
+    assert f'{msg.width}x{msg.height}' in str(told.value)
+
+
+class CvBridge:
+    """A stand-in: cv_bridge is not on PyPI. Like it, refuses what it cannot convert."""
+
+    def imgmsg_to_cv2(self, msg, desired_encoding):
+        assert desired_encoding == 'bgr8'
+        rgb = np.frombuffer(msg.data, '<u2').reshape(msg.height, msg.width, 3)
+        return (rgb[:, :, ::-1] >> 8).astype(np.uint8)
+
+
+def test_other_encodings_go_through_cv_bridge(monkeypatch):
+    module = types.ModuleType('cv_bridge')
+    module.CvBridge = CvBridge
+    monkeypatch.setitem(sys.modules, 'cv_bridge', module)
+    values = np.random.default_rng(2).integers(0, 2**16, (4, 5, 3), np.uint16)
+    msg = message(values.view(np.uint8).reshape(4, 30), 5, 'rgb16')
+    image, color = ImageReader().read(msg)
+    np.testing.assert_array_equal(image, values[:, :, ::-1] >> 8)
+    assert color == 'bgr'
+    assert image.flags.c_contiguous
+    msg.height = 3
+    with pytest.raises(ImageError, match=r"'rgb16' \(5x3\) cannot be segmented: cv_bridge says"):
+        ImageReader().read(msg)
+
+
+def test_other_encodings_are_refused_by_name_without_cv_bridge(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'cv_bridge', None)
+    with pytest.raises(ImageError, match=r"'rgb16' .*; known are bgr8, .* and what cv_bridge"):
+        ImageReader().read(message(np.zeros((4, 30), np.uint8), 5, 'rgb16'))
+
+
+@pytest.mark.parametrize('extension', ['.jpg', '.png', '.bmp', '.webp', '.tiff'])
+def test_compressed_images_are_decoded(extension):
+    pixels = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (24, 31, 3), np.uint8),
+                              (9, 9), 4)
+    image, color = ImageReader().read(compressed(encoded(extension, pixels), extension))
+    assert (color, image.dtype, image.shape) == ('bgr', np.uint8, (24, 31, 3))
+    assert image.flags.c_contiguous
+    assert np.abs(image.astype(int) - pixels).mean() < (4 if extension in ('.jpg', '.webp') else 1)
+
+
+@pytest.mark.parametrize(('pixels', 'expected'), [
+    (np.full((4, 5), 7, np.uint8), 7), (np.full((4, 5), 0x1234, np.uint16), 0x12),
+    (np.full((4, 5, 3), 0x1234, np.uint16), 0x12), (np.full((4, 5, 4), 9, np.uint8), 9)],
+    ids=['grey', '16-bit grey', '16-bit colour', 'alpha'])
+def test_any_png_gives_3_channels_of_8_bits(pixels, expected):
+    image, _ = ImageReader().read(compressed(encoded('.png', pixels), 'png'))
+    np.testing.assert_array_equal(image, np.full((4, 5, 3), expected, np.uint8))
+
+
+def test_exif_does_not_turn_the_image():
+    jpeg = encoded('.jpg', np.zeros((16, 32, 3), np.uint8))
+    quarter_turn = struct.pack('>HHIHH', 0x0112, 3, 1, 6, 0)  # orientation, a short: 6
+    exif = b'Exif\0\0' + b'MM\0*\0\0\0\x08' + b'\0\x01' + quarter_turn + bytes(4)
+    turned = jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + jpeg[2:]
+    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (32, 16, 3)
+    assert ImageReader().read(compressed(turned))[0].shape == (16, 32, 3)
+
+
+def test_formats_of_image_transport_name_what_is_in_the_file():
+    mosaic = np.random.default_rng(4).integers(0, 256, (6, 8), np.uint8)
+    grey = cv2.cvtColor(mosaic, cv2.COLOR_GRAY2BGR)
+    png, tiff = encoded('.png', mosaic), encoded('.tiff', grey)
+    for form, data, expected in (
+            ('bayer_rggb8; png compressed ', png, REFERENCES['bayer_rggb8'](mosaic[:, :, None])),
+            ('bayer_rggb8; jpeg compressed mono8', png, grey),
+            ('rgb8; jpeg compressed bgr8', png, grey), ('mono8; png compressed ', png, grey)):
+        image, color = ImageReader().read(compressed(data, form))
+        np.testing.assert_array_equal(image, expected)
+        assert color == 'bgr'
+    assert ImageReader().read(compressed(tiff, 'rgb8; tiff compressed '))[1] == 'rgb'
+    assert ImageReader().read(compressed(tiff, 'bgr8; tiff compressed '))[1] == 'bgr'
+
+
+@pytest.mark.parametrize(('cut', 'form', 'said'), [
+    (slice(0), 'png', 'without data'),
+    (slice(40), 'png', 'damaged, cut short'),
+    (slice(60), 'jpeg', 'damaged, cut short'),
+    (slice(-20), 'jpeg', 'damaged, cut short'),
+    (slice(30, None), 'h264', 'damaged, cut short'),
+    (slice(None), '16UC1; compressedDepth png', 'depth map'),
+])
+def test_damaged_data_is_refused_by_format_and_length(cut, form, said):
+    pixels = np.random.default_rng(5).integers(0, 256, (16, 16, 3), np.uint8)
+    data = encoded('.jpg' if form == 'jpeg' else '.png', pixels)[cut]
+    with pytest.raises(ImageError, match=f"format '{form}', {len(data)} bytes: .*{said}"):
+        ImageReader().read(compressed(data, form))
+
+
+BOMBS = """
+import struct, zlib
+from array import array
+from trt_segmentation.ros import node  # imports what the node imports, in its order
+from trt_segmentation.errors import ImageError
+from trt_segmentation.ros.image_msgs import ImageReader
+import cv2, numpy, resource
+from sensor_msgs.msg import CompressedImage
+jpeg, png = (cv2.imencode(kind, numpy.zeros((8, 8, 3), numpy.uint8))[1].tobytes()
+             for kind in ('.jpg', '.png'))
+at = jpeg.index(b'\\xff\\xc0') + 5
+header = b'IHDR' + struct.pack('>IIBBBBB', 60000, 60000, 8, 2, 0, 0, 0)
+png = png[:12] + header + struct.pack('>I', zlib.crc32(header)) + png[33:]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for data in (jpeg[:at] + struct.pack('>HH', 20000, 20000) + jpeg[at + 4:], png,
+             b'P6 20000 100 255 '):
+    try:
+        ImageReader().read(CompressedImage(format='any', data=array('B', data)))
+    except ImageError as error:
+        assert 'more than 16384 pixels' in str(error), error
+    else:
+        raise AssertionError('decoded')
+assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, 'KB were taken'
+"""
+
+
+def test_decompression_bombs_take_no_memory_in_the_node():
+    done = subprocess.run([sys.executable, '-c', BOMBS], capture_output=True, text=True,
+                          timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(('encoding', 'shape'), [('mono8', (3, 4)), ('bgr8', (3, 4, 3))])

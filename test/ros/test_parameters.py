@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from trt_segmentation.errors import ConfigError
-from trt_segmentation.ros.diagnostics import KEEP_LATEST, FrameCounts
+from trt_segmentation.ros.meters import KEEP_LATEST, FrameCounts
 from trt_segmentation.ros.parameters import Parameters, change_fault, first_fault, value_from_text
 from trt_segmentation.ros.transport import large_image_environment
 
@@ -34,16 +34,28 @@ def test_defaults_are_good():
     ('num_threads', -1, 'num_threads is -1'),
     ('min_size', (64,), 'min_size is [64]; it has 2 values'),
     ('max_size', (0, 1920), 'max_size is [0, 1920]; it is 1 to 16384'),
+    ('roi', (1, 2, 3), 'roi is [1, 2, 3]; it has 4 values'),
+    ('input_transport', 'theora', 'raw, compressed'),
 ])
 def test_faults_name_value_and_bound(name, value, said):
     assert said in first_fault(Parameters(**{name: value}))
     assert said in change_fault(name, value, configured=False)
 
 
+@pytest.mark.parametrize(('values', 'said'), [
+    ({'mask_height': 90}, 'mask_height is 90 and mask_width 0; give both'),
+    ({'roi': (4, 4, 0, 8)}, 'roi is [4, 4, 0, 8]; its width and height'),
+    ({'roi': (0, 0, 8, 8), 'mask_height': 9, 'mask_width': 9}, 'only one of the two'),
+])
+def test_values_that_do_not_go_together_are_named(values, said):
+    assert said in first_fault(Parameters(**values))
+
+
 def test_only_live_parameters_change_while_configured():
     assert change_fault('overlay_alpha', 0.2, configured=True) == ''
-    assert 'clean it up' in change_fault('engine_path', 'x.onnx', configured=True)
-    assert change_fault('engine_path', 'x.onnx', configured=False) == ''
+    assert 'clean it up' in change_fault('confidence', False, configured=True)
+    assert change_fault('confidence', False, configured=False) == ''
+    assert change_fault('engine_path', 'x.onnx', configured=True) == ''  # for ~/load_model
     assert 'restart' in change_fault('autostart', False, configured=False)
     assert change_fault('use_sim_time', True, configured=True) == ''
 

@@ -32,6 +32,7 @@ class RunOptions:
         num_threads: CPU threads for one operation; 0 takes one for each core. TensorRT does
             not look at it.
         mask_interpolation: 'nearest' or 'bilinear', see ``graph.prepare.prepare``.
+        mask_size: height and width of mask and confidence; None for those of the image.
         engine_cache: folder of built engines; '' takes the user's cache folder.
         build: how TensorRT builds an engine. ONNX Runtime runs a network in the types it was
             exported with, whatever ``build.precision`` is; its ``info`` says which.
@@ -41,6 +42,7 @@ class RunOptions:
     device: int = 0
     num_threads: int = 0
     mask_interpolation: str = 'nearest'
+    mask_size: tuple[int, int] | None = None
     engine_cache: str = ''
     build: BuildOptions = field(default_factory=BuildOptions)
 
@@ -79,7 +81,8 @@ def open_engine(path: Path, config: ModelConfig, options: RunOptions,
                            "network's .onnx file, or take backend tensorrt")
     from trt_segmentation.backends.tensorrt.opening import EngineLoader
     loader = EngineLoader(options.device, options.engine_cache)
-    return loader.open_engine(path, config, options.build, options.mask_interpolation)
+    return loader.open_engine(path, config, options.build, options.mask_interpolation,
+                              options.mask_size)
 
 
 def _check(options: RunOptions) -> None:

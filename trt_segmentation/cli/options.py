@@ -99,5 +99,5 @@ def build_options(args: argparse.Namespace) -> BuildOptions:
 def open_segmenter(args: argparse.Namespace) -> Segmenter:
     """Open ``args.model`` as the shared options say."""
     options = RunOptions(args.backend, args.device, args.threads, args.mask_interpolation,
-                         args.engine_cache, build_options(args))
+                         engine_cache=args.engine_cache, build=build_options(args))
     return Segmenter.open(args.model, config=args.config or None, options=options)

@@ -242,10 +242,9 @@ def _scores_value(spec: ModelSpec) -> onnx.ValueInfoProto:
 
 
 def _outputs(spec: ModelSpec, names: tuple[str, ...]) -> list[onnx.ValueInfoProto]:
-    described = _OUTPUTS
+    described: dict[str, tuple[int, list]] = dict(_OUTPUTS)
     if spec.mask_size is not None:
-        mask = TensorProto.UINT8, [1, *spec.mask_size]
-        described = {**_OUTPUTS, 'mask': mask, 'confidence': mask}
+        described['mask'] = described['confidence'] = TensorProto.UINT8, [1, *spec.mask_size]
     return [helper.make_tensor_value_info(name, *described[name]) for name in names]
 
 

@@ -1,70 +1,76 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the node counts, and how it tells it on /diagnostics."""
+"""How the node tells on /diagnostics what it measures and how it is."""
 
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-KEEP_LATEST = 'keep_latest'
-"""A newer frame came while the one before was worked on, or the transport lost it."""
-
-NO_SUBSCRIBER = 'no_subscriber'
-BAD_FRAME = 'bad_frame'
-BACKEND_FAILED = 'backend_failed'
-DEFECT = 'defect'
+from trt_segmentation.ros.health import Level, NodeState, Thresholds, assess
+from trt_segmentation.ros.meters import MAX_AGE, REASONS, Figures, FrameCounts, Monitor
 
 
-@dataclass
-class FrameCounts:
-    """Where every frame of the camera went since the node was activated.
+@dataclass(frozen=True)
+class Status:
+    """What is told: level, one sentence, and values by key."""
 
-    Attributes:
-        received: frames that reached the callback.
-        segmented: frames whose results were published.
-        dropped: all others, by reason.
-    """
-
-    received: int = 0
-    segmented: int = 0
-    dropped: Counter = field(default_factory=Counter)
-    _last_sequence: int | None = None
-
-    def note_arrival(self, sequence: int | None) -> None:
-        """Count a frame, and those that the publisher sent before it and that never came.
-
-        Args:
-            sequence: the publisher's sequence number; None where the middleware has none.
-        """
-        self.received += 1
-        if sequence is None:
-            return
-        if self._last_sequence is not None and sequence > self._last_sequence:
-            self.dropped[KEEP_LATEST] += sequence - self._last_sequence - 1
-        self._last_sequence = sequence
+    level: Level
+    message: str
+    values: Mapping[str, str]
 
 
-def diagnostic_array(stamp, name: str, state: str, fault: str, facts: dict[str, object],
-                     counts: FrameCounts) -> DiagnosticArray:
-    """Return the node's state as one message.
+def status_of(monitor: Monitor, now: float, state: NodeState, thresholds: Thresholds) -> Status:
+    """Return what is to be told now."""
+    figures = monitor.figures(now)
+    level, message = assess(figures, state, thresholds)
+    values = {**_values_of_running(state), **_values_of_figures(figures),
+              **_values_of_counts(monitor.counts),
+              'stamps ahead of the clock': str(monitor.stamps_ahead),
+              f'stamps older than {MAX_AGE:g} s': str(monitor.stamps_old)}
+    return Status(level, message, values)
+
+
+def status_array(stamp, name: str, status: Status) -> DiagnosticArray:
+    """Return a status as a message.
 
     Args:
         stamp: builtin_interfaces/Time of now.
         name: the node's full name.
-        state: what the node does, in words.
-        fault: '' or the sentence that says what is wrong.
-        facts: what runs: backend, model and so on.
-        counts: of all frames so far.
+        status: of the node.
     """
-    values = {**facts, 'frames received': counts.received, 'frames segmented': counts.segmented,
-              **{f'frames dropped, {reason}': number
-                 for reason, number in sorted(counts.dropped.items())}}
-    status = DiagnosticStatus(
-        level=DiagnosticStatus.ERROR if fault else DiagnosticStatus.OK,
-        name=f'{name.lstrip("/")}: segmentation', hardware_id='',
-        message=fault or state,
-        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()])
-    array = DiagnosticArray(status=[status])
+    array = DiagnosticArray(status=[DiagnosticStatus(
+        level=bytes([status.level]), name=f'{name.lstrip("/")}: segmentation', hardware_id='',
+        message=status.message,
+        values=[KeyValue(key=key, value=value) for key, value in status.values.items()])])
     array.header.stamp = stamp
     return array
+
+
+# Values as people read them; what is not known is left out.
+
+def _values_of_running(state: NodeState) -> dict[str, str]:
+    values = {}
+    if state.running is not None:
+        info = state.running.info
+        values = {'model': str(state.running.model), 'backend': info.backend,
+                  'backend version': info.version, 'device': info.device,
+                  'precision': info.precision, 'layers': info.layers,
+                  'engine key': state.running.engine_key}
+    if state.gpu_memory is not None:
+        used, free = state.gpu_memory
+        values['GPU memory used, MB'] = f'{used / 1e6:.0f}'
+        values['GPU memory free, MB'] = f'{free / 1e6:.0f}'
+    return {key: value for key, value in values.items() if value}
+
+
+def _values_of_figures(figures: Figures) -> dict[str, str]:
+    values = {'input rate, Hz': figures.input_rate, 'output rate, Hz': figures.output_rate}
+    for name, seconds in (('latency', figures.latency), ('callback', figures.callback)):
+        values |= {f'{name} p{percent}, ms': value * 1e3 for percent, value in seconds.items()}
+    return {key: f'{value:.1f}' for key, value in values.items()}
+
+
+def _values_of_counts(counts: FrameCounts) -> dict[str, str]:
+    return {'frames received': str(counts.received), 'frames segmented': str(counts.segmented),
+            **{f'frames dropped, {reason}': str(counts.dropped[reason]) for reason in REASONS}}

@@ -1,15 +1,28 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""sensor_msgs/Image in and out, without a copy where the encoding allows it."""
+"""Image messages in and out, without a copy where the encoding allows it."""
 
+import os
 from array import array
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-import cv2
 import numpy as np
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from trt_segmentation.errors import ImageError
+
+MAX_SIDE = 16384
+"""Pixels: larger compressed images are refused from their header, before they take memory.
+
+A JPEG of 8 KB can claim 30000x30000 pixels, and OpenCV by itself then takes 5 GB for it.
+"""
+
+for _variable in ('OPENCV_IO_MAX_IMAGE_WIDTH', 'OPENCV_IO_MAX_IMAGE_HEIGHT'):
+    os.environ.setdefault(_variable, str(MAX_SIDE))
+
+import cv2  # noqa: E402  it reads these variables once, while it is loaded
 
 
 @dataclass(frozen=True)
@@ -17,20 +30,29 @@ class Encoding:
     """How one of sensor_msgs' encodings becomes three 8-bit channels.
 
     Attributes:
-        channels: values per pixel.
+        channels: values per pixel; of planar encodings: in the first plane.
         color: channel order of the result.
         conversion: OpenCV's colour conversion code; None where the bytes are used as they are.
         itemsize: bytes per value.
+        cell: width and height, in pixels, of what shares one chroma value. Where it is 2 high,
+            the chroma values follow the image as half as many rows of the same step.
     """
 
     channels: int
     color: str = 'bgr'
     conversion: int | None = None
     itemsize: int = 1
+    cell: tuple[int, int] = (1, 1)
+
+    def rows(self, height: int) -> int:
+        """Return how many rows of bytes an image has."""
+        return height + height // 2 if self.cell[1] == 2 else height
 
 
 # OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by its first row's
-# first two: rggb there is BG here.
+# first two: rggb there is BG here. Heights and steps of nv12 and nv21 are those of the luma plane:
+# sensor_msgs/image_encodings.hpp (getHeightScaling; ros2/common_interfaces#264), which refers to
+# V4L2_PIX_FMT_NV12: the chroma plane follows at once, its rows as wide and padded alike.
 ENCODINGS = {
     'bgr8': Encoding(3),
     '8UC3': Encoding(3),
@@ -45,10 +67,16 @@ ENCODINGS = {
     'bayer_bggr8': Encoding(1, 'bgr', cv2.COLOR_BayerRG2BGR),
     'bayer_gbrg8': Encoding(1, 'bgr', cv2.COLOR_BayerGR2BGR),
     'bayer_grbg8': Encoding(1, 'bgr', cv2.COLOR_BayerGB2BGR),
-    'uyvy': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_UYVY),
-    'yuv422': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_UYVY),
-    'yuyv': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_YUY2),
-    'yuv422_yuy2': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_YUY2),
+    'bayer_rggb16': Encoding(1, 'bgr', cv2.COLOR_BayerBG2BGR, itemsize=2),
+    'bayer_bggr16': Encoding(1, 'bgr', cv2.COLOR_BayerRG2BGR, itemsize=2),
+    'bayer_gbrg16': Encoding(1, 'bgr', cv2.COLOR_BayerGR2BGR, itemsize=2),
+    'bayer_grbg16': Encoding(1, 'bgr', cv2.COLOR_BayerGB2BGR, itemsize=2),
+    'uyvy': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_UYVY, cell=(2, 1)),
+    'yuv422': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_UYVY, cell=(2, 1)),
+    'yuyv': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_YUY2, cell=(2, 1)),
+    'yuv422_yuy2': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_YUY2, cell=(2, 1)),
+    'nv12': Encoding(1, 'bgr', cv2.COLOR_YUV2BGR_NV12, cell=(2, 2)),
+    'nv21': Encoding(1, 'bgr', cv2.COLOR_YUV2BGR_NV21, cell=(2, 2)),
 }
 
 
@@ -59,23 +87,28 @@ class ImageReader:
         self._bgr = np.empty((0, 0, 3), np.uint8)
         self._bytes = np.empty((0, 0), np.uint8)
 
-    def read(self, msg: Image) -> tuple[np.ndarray, str]:
+    def read(self, msg: Image | CompressedImage) -> tuple[np.ndarray, str]:
         """Return a message's pixels.
 
         Args:
-            msg: in one of ``ENCODINGS``, its rows padded or not.
+            msg: an Image in one of ``ENCODINGS``, or one that cv_bridge knows where that is
+                installed, its rows padded or not; or a CompressedImage that OpenCV decodes.
 
         Returns:
             uint8 [height, width, 3], C-contiguous, and its channel order ('bgr', 'rgb'). The
             array is the message's own memory or the reader's: good until the next call.
 
         Raises:
-            ImageError: the encoding is not known, or size, step and data do not fit together.
+            ImageError: the encoding is not known; size, step and data do not fit together; or
+                compressed data cannot be decoded.
         """
+        if isinstance(msg, CompressedImage):
+            return _decode(msg)
+        if msg.width == 0 or msg.height == 0:
+            raise ImageError(f'{_what(msg)}: an image without pixels')
         encoding = ENCODINGS.get(msg.encoding)
         if encoding is None:
-            raise ImageError(f"encoding '{msg.encoding}' ({msg.width}x{msg.height}) cannot be "
-                             f'segmented; known are {", ".join(ENCODINGS)}')
+            return self._through_cv_bridge(msg), 'bgr'
         rows = _rows(msg, encoding)
         shape = (msg.height, msg.width, 3)
         if encoding.conversion is None and rows.flags.c_contiguous:
@@ -98,8 +131,7 @@ class ImageReader:
         try:
             cv2.cvtColor(rows, encoding.conversion, dst=self._bgr)
         except cv2.error as error:
-            raise ImageError(f"encoding '{msg.encoding}' at {msg.width}x{msg.height} cannot be "
-                             f'converted ({error.err})') from error
+            raise ImageError(f'{_what(msg)}: cannot be converted ({error.err})') from error
 
     def _high_bytes(self, msg: Image, rows: np.ndarray) -> np.ndarray:
         if self._bytes.shape != (msg.height, msg.width):
@@ -107,23 +139,75 @@ class ImageReader:
         np.copyto(self._bytes, rows[:, (0 if msg.is_bigendian else 1)::2])
         return self._bytes
 
+    @cached_property
+    def _cv_bridge(self) -> Any:
+        try:
+            from cv_bridge import CvBridge
+        except ImportError:
+            return None
+        return CvBridge()
+
+    def _through_cv_bridge(self, msg: Image) -> np.ndarray:
+        what = f"encoding '{msg.encoding}' ({msg.width}x{msg.height}) cannot be segmented"
+        if self._cv_bridge is None:
+            raise ImageError(f'{what}; known are {", ".join(ENCODINGS)}, and what cv_bridge '
+                             'knows, which is not installed')
+        try:
+            pixels = self._cv_bridge.imgmsg_to_cv2(msg, 'bgr8')
+        except Exception as error:  # its own, OpenCV's, NumPy's
+            raise ImageError(f'{what}: cv_bridge says {error}') from error
+        if pixels.shape != (msg.height, msg.width, 3) or pixels.dtype != np.uint8:
+            raise ImageError(f'{what}: cv_bridge makes {pixels.dtype} {pixels.shape} of it')
+        return np.ascontiguousarray(pixels)
+
+
+def _decode(msg: CompressedImage) -> tuple[np.ndarray, str]:
+    """Decode an image as it was taken: uint8 [H, W, 3], whatever is in the file, and its order."""
+    what = f"format '{msg.format}', {len(msg.data)} bytes"
+    if 'compressedDepth' in msg.format:
+        raise ImageError(f'{what}: a depth map cannot be segmented, only what a camera sees')
+    if not msg.data:
+        raise ImageError(f'{what}: an image without data')
+    # image_transport writes 'rgb8; jpeg compressed bgr8': the camera's encoding and what was
+    # stored, which is left out where it is the same (PNG of a Bayer mosaic, TIFF of anything).
+    source, _, stored = msg.format.partition(';')
+    same = stored.rstrip().endswith('compressed')
+    mosaic = ENCODINGS.get(source) if same and source.startswith('bayer_') else None
+    flags = cv2.IMREAD_GRAYSCALE if mosaic else cv2.IMREAD_COLOR
+    try:
+        # A mask turned upright would no longer lie on the camera's pixels.
+        pixels = cv2.imdecode(np.frombuffer(msg.data, np.uint8),
+                              flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ImageError(f'{what}: cannot be decoded, for example since a side has more than '
+                         f'{MAX_SIDE} pixels ({error.err})') from error
+    if pixels is None:
+        raise ImageError(f'{what}: cannot be decoded; the data is damaged, cut short, or of a '
+                         'kind that OpenCV does not read')
+    if mosaic:
+        pixels = cv2.cvtColor(pixels, mosaic.conversion)
+    return pixels, 'rgb' if same and source.startswith('rgb') else 'bgr'
+
+
+def _what(msg: Image) -> str:
+    return f"encoding '{msg.encoding}', {msg.width}x{msg.height}"
+
 
 def _rows(msg: Image, encoding: Encoding) -> np.ndarray:
-    """The message's rows as uint8 [height, bytes of pixels], padding cut off."""
-    what = f"encoding '{msg.encoding}', {msg.width}x{msg.height}"
-    if msg.width == 0 or msg.height == 0:
-        raise ImageError(f'{what}: an image without pixels')
+    """The message's rows as uint8 [rows, bytes of pixels], padding cut off."""
     row = msg.width * encoding.channels * encoding.itemsize
     if msg.step < row:
-        raise ImageError(f'{what}: step is {msg.step}, a row has {row} bytes')
-    expected = msg.step * msg.height
+        raise ImageError(f'{_what(msg)}: step is {msg.step}, a row has {row} bytes')
+    if msg.width % encoding.cell[0] or msg.height % encoding.cell[1]:
+        sides = 'width and height' if encoding.cell[1] == 2 else 'the width'
+        raise ImageError(f'{_what(msg)}: pixels share their colour, {sides} must be even')
+    rows = encoding.rows(msg.height)
+    expected = msg.step * rows
     if len(msg.data) < expected:
-        raise ImageError(f'{what}: data has {len(msg.data)} bytes, step {msg.step} times height '
-                         f'makes {expected}')
-    if encoding.channels == 2 and msg.width % 2:
-        raise ImageError(f'{what}: pixels come in pairs, the width must be even')
+        raise ImageError(f'{_what(msg)}: data has {len(msg.data)} bytes, step {msg.step} times '
+                         f'{rows} rows makes {expected}')
     data = np.frombuffer(msg.data, np.uint8, expected)
-    return data.reshape(msg.height, msg.step)[:, :row]
+    return data.reshape(rows, msg.step)[:, :row]
 
 
 class OutgoingImage:

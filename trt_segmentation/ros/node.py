@@ -3,57 +3,56 @@
 """The node: camera image in; class mask, confidence, overlay and label info out."""
 
 import logging
+import threading
+import time
 import traceback
+from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
-from sensor_msgs.msg import Image
+from rclpy.task import Future
+from std_msgs.msg import Float64
+from std_srvs.srv import SetBool, Trigger
 
 from trt_segmentation.errors import ConfigError, ImageError, SegmentationError
-from trt_segmentation.ros import label_info
+from trt_segmentation.region import Region
 from trt_segmentation.ros.allocator import keep_large_blocks
-from trt_segmentation.ros.diagnostics import (
+from trt_segmentation.ros.diagnostics import status_array, status_of
+from trt_segmentation.ros.health import NodeState, Running, precision_fault
+from trt_segmentation.ros.image_msgs import ImageReader, swap_red_and_blue
+from trt_segmentation.ros.inputs import ImageInput
+from trt_segmentation.ros.log_bridge import LogBridge
+from trt_segmentation.ros.meters import (
     BACKEND_FAILED,
     BAD_FRAME,
     DEFECT,
+    DISABLED,
     NO_SUBSCRIBER,
-    FrameCounts,
-    diagnostic_array,
+    Monitor,
+    stamp_age,
 )
-from trt_segmentation.ros.image_msgs import ImageReader, OutgoingImage, swap_red_and_blue
-from trt_segmentation.ros.log_bridge import LogBridge
+from trt_segmentation.ros.outputs import Outputs
 from trt_segmentation.ros.parameters import (
+    RELOAD,
     Parameters,
     change_fault,
     declare_parameters,
     first_fault,
     read_parameters,
+    rules,
 )
 from trt_segmentation.segmenter import Segmenter
 
-ENCODINGS = {'mask': 'mono8', 'confidence': 'mono8', 'overlay': 'bgr8'}
 _PACKAGE_LOGGER = logging.getLogger('trt_segmentation')
-_PACKAGE_LOGGER.setLevel(logging.INFO)
 
 WARNING_PERIOD = 5.0
 """Seconds between two warnings of one kind."""
-
-# Sensor data, but newest frame wins: a queue would only add latency.
-IMAGE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
-                       reliability=ReliabilityPolicy.BEST_EFFORT)
-# Reliable offers match reliable and best-effort requests; a few frames bridge retransmissions.
-OUTPUT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5,
-                        reliability=ReliabilityPolicy.RELIABLE)
-LATCHED_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
-                         reliability=ReliabilityPolicy.RELIABLE,
-                         durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class SegmentationNode(LifecycleNode):
@@ -72,23 +71,23 @@ class SegmentationNode(LifecycleNode):
         if self._settings.tune_allocator and not keep_large_blocks():
             self.get_logger().info('tune_allocator has no effect: this is not glibc')
         self._segmenter: Segmenter | None = None
-        self._publishers_by_output = {}
-        self._outgoing: dict[str, OutgoingImage] = {}
+        self._region: Region | None = None
+        self._outputs: Outputs | None = None
+        self._input: ImageInput | None = None
         self._reader = ImageReader()
-        self._counts = FrameCounts()
+        self._monitor = Monitor(time.monotonic())
+        self._enabled = True
+        self._loading = False
         self._fault = ''
-        self._subscription = None
-        self._label_publisher = None
+        self._latency_publisher = self.create_publisher(Float64, '~/latency', 10)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._diagnostics_timer = self.create_timer(self._settings.diagnostics_period,
                                                     self._publish_diagnostics)
+        self.create_service(SetBool, '~/enable', self._on_enable)
+        # Loading takes its time: other callbacks go on meanwhile.
+        self.create_service(Trigger, '~/load_model', self._on_load_model,
+                            callback_group=ReentrantCallbackGroup())
         self.add_on_set_parameters_callback(self._on_set_parameters)
-
-    def destroy_node(self) -> None:
-        """Free everything, from any state."""
-        _PACKAGE_LOGGER.removeHandler(self._log_bridge)
-        self._close()
-        super().destroy_node()
 
     @property
     def build_only(self) -> bool:
@@ -104,15 +103,22 @@ class SegmentationNode(LifecycleNode):
         if self._settings.autostart and self.build():
             self.trigger_activate()
 
+    def destroy_node(self) -> None:
+        """Free everything, from any state."""
+        _PACKAGE_LOGGER.removeHandler(self._log_bridge)
+        self._close()
+        super().destroy_node()
+
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the network and offer the topics."""
         self._settings = read_parameters(self)
         try:
-            if fault := first_fault(self._settings):
-                raise ConfigError(fault)
-            self._open()
+            self._segmenter = _open_segmenter(self._settings)
+            self._region = self._settings.region
+            self._outputs = Outputs(self, self._segmenter, self._settings.confidence)
+            self._log_start()
         except SegmentationError as error:
             self._fault = str(error)
             self.get_logger().error(f'cannot be configured: {error}')
@@ -126,15 +132,14 @@ class SegmentationNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to the camera."""
-        self._counts = FrameCounts()
-        if hasattr(Subscription, 'CallbackType'):
-            callback = self._on_image
-        else:  # Humble gives a callback no message info, so no sequence number either
-            def callback(msg: Image) -> None:
-                self._on_image(msg, {})
-        self._subscription = self.create_subscription(Image, 'image', callback, IMAGE_QOS)
+        self._monitor = Monitor(time.monotonic())
+        wanted = self._settings
+        self._input = ImageInput(
+            self, self._on_image, transport=wanted.input_transport,
+            reliability=wanted.qos_reliability, durability=wanted.qos_durability,
+            depth=wanted.qos_depth, on_event=self._on_qos_event)
         result = super().on_activate(state)
-        self._publish_label_info()
+        self._outputs.publish_labels()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -157,32 +162,13 @@ class SegmentationNode(LifecycleNode):
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
-    def _open(self) -> None:
-        wanted = self._settings
-        segmenter = Segmenter.open(wanted.engine_path, config=wanted.model_config or None,
-                                   options=wanted.run_options)
-        segmenter.overlay_alpha = wanted.overlay_alpha
-        self._segmenter = segmenter
-        for output in segmenter.available_outputs:
-            if output != 'confidence' or wanted.confidence:
-                self._publishers_by_output[output] = self.create_lifecycle_publisher(
-                    Image, f'~/{output}', OUTPUT_QOS)
-        if label_info.LabelInfo is None:
-            self.get_logger().warning(label_info.MISSING)
-        else:
-            self._label_publisher = self.create_lifecycle_publisher(
-                label_info.LabelInfo, '~/label_info', LATCHED_QOS)
-        self._log_start(segmenter)
-
-    def _log_start(self, segmenter: Segmenter) -> None:
-        spec, info = segmenter.spec, segmenter.info
+    def _log_start(self) -> None:
+        spec, info = self._segmenter.spec, self._segmenter.info
         size = '{1}x{0}'.format(*spec.size) if spec.size else "the camera's size"
         self.get_logger().info(
             f'{spec.network.source}: {len(spec.labels)} classes at {size}, {info}')
-        if self._settings.precision != info.precision:
-            self.get_logger().warning(
-                f'precision {self._settings.precision} was asked for; {info.backend} runs this '
-                f'network in {info.layers or info.precision}')
+        if fault := precision_fault(self._running()):
+            self.get_logger().warning(fault)
         if spec.assumed:
             keys = ', '.join(fact.key for fact in spec.assumed)
             self.get_logger().warning(
@@ -190,88 +176,129 @@ class SegmentationNode(LifecycleNode):
                 f'trt-segmentation inspect {spec.network.source}')
 
     def _stop_listening(self) -> None:
-        if self._subscription is not None:
-            self.destroy_subscription(self._subscription)
-            self._subscription = None
+        if self._input is not None:
+            self._input.destroy()
+            self._input = None
 
     def _close(self) -> None:
         self._stop_listening()
-        publishers = list(self._publishers_by_output.values())
-        if self._label_publisher is not None:
-            publishers.append(self._label_publisher)
-        # Humble has no destroy_lifecycle_publisher.
-        destroy = getattr(self, 'destroy_lifecycle_publisher', self.destroy_publisher)
-        for publisher in publishers:
-            destroy(publisher)
-        self._publishers_by_output.clear()
-        self._label_publisher = None
-        self._outgoing.clear()
+        if self._outputs is not None:
+            self._outputs.close()
+            self._outputs = None
         if self._segmenter is not None:
             self._segmenter.close()
             self._segmenter = None
 
     # Frames
 
-    def _on_image(self, msg: Image, info: dict) -> None:
-        self._counts.note_arrival(info.get('publication_sequence_number'))
-        outputs = tuple(name for name, publisher in self._publishers_by_output.items()
-                        if publisher.get_subscription_count() > 0)
-        if not outputs:
-            self._counts.dropped[NO_SUBSCRIBER] += 1
+    def _on_image(self, msg: Any, info: dict) -> None:
+        arrived = time.monotonic()
+        self._monitor.note_arrival(arrived, info.get('publication_sequence_number'))
+        outputs = self._outputs.wanted()
+        if not self._enabled or not outputs:
+            self._monitor.note_dropped(arrived, NO_SUBSCRIBER if self._enabled else DISABLED)
             return
         try:
             self._segment(msg, outputs)
         except ImageError as error:
-            self._counts.dropped[BAD_FRAME] += 1
+            self._drop(BAD_FRAME, str(error))
             self.get_logger().warning(f'frame dropped: {error}',
                                       throttle_duration_sec=WARNING_PERIOD)
             return
         except SegmentationError as error:
-            self._counts.dropped[BACKEND_FAILED] += 1
+            self._drop(BACKEND_FAILED, str(error))
             self.get_logger().error(f'frame dropped: {error}',
                                     throttle_duration_sec=WARNING_PERIOD)
             return
-        except Exception:  # a defect of ours must not stop the robot's other frames
-            self._counts.dropped[DEFECT] += 1
+        except Exception as error:  # a defect of ours must not stop the robot's other frames
+            self._drop(DEFECT, repr(error))
             self.get_logger().error(f'frame dropped: {traceback.format_exc()}',
                                     throttle_duration_sec=WARNING_PERIOD)
             return
-        for name in outputs:
-            outgoing = self._outgoing[name].msg
-            outgoing.header = msg.header
-            self._publishers_by_output[name].publish(outgoing)
-        self._counts.segmented += 1
+        self._outputs.publish(msg.header, outputs)
+        published = time.monotonic()
+        age = stamp_age(self.get_clock().now().nanoseconds, msg.header.stamp)
+        self._monitor.note_published(published, age, published - arrived)
+        if self._latency_publisher.get_subscription_count() > 0:
+            self._latency_publisher.publish(Float64(data=age))
 
-    def _segment(self, msg: Image, outputs: tuple[str, ...]) -> None:
+    def _segment(self, msg: Any, outputs: tuple[str, ...]) -> None:
         image, color = self._reader.read(msg)
-        size = image.shape[:2]
-        for name in outputs:
-            if name not in self._outgoing or self._outgoing[name].pixels.shape[:2] != size:
-                self._outgoing[name] = OutgoingImage(ENCODINGS[name], *size)
-        out = {name: self._outgoing[name].pixels for name in outputs}
-        self._segmenter.infer(image, color=color, outputs=outputs, out=out)
+        out = self._outputs.arrays(image.shape[:2], outputs)
+        if self._region is None:
+            self._segmenter.infer(image, color=color, outputs=outputs, out=out)
+        else:
+            self._region.infer(self._segmenter, image, color=color, outputs=outputs, out=out)
         if color == 'rgb' and 'overlay' in outputs:
             swap_red_and_blue(out['overlay'])
 
-    # Everything else
+    def _drop(self, reason: str, why: str) -> None:
+        self._monitor.note_dropped(time.monotonic(), reason, why)
 
-    def _publish_label_info(self) -> None:
-        if self._label_publisher is not None:
-            spec = self._segmenter.spec
-            self._label_publisher.publish(label_info.label_info_message(
-                self.get_clock().now().to_msg(), spec.labels, spec.threshold))
+    def _on_qos_event(self, sentence: str) -> None:
+        self._monitor.note_qos_event(sentence)
+        self.get_logger().warning(sentence, throttle_duration_sec=WARNING_PERIOD)
 
-    def _publish_diagnostics(self) -> None:
-        facts = {}
-        if self._segmenter is not None:
-            info = self._segmenter.info
-            facts = {'model': self._segmenter.spec.network.source, 'backend': info.backend,
-                     'backend version': info.version, 'device': info.device,
-                     'precision': info.precision}
-        state = 'segmenting' if self._subscription is not None else 'not active'
-        self._diagnostics_publisher.publish(diagnostic_array(
-            self.get_clock().now().to_msg(), self.get_fully_qualified_name(), state, self._fault,
-            facts, self._counts))
+    # Control
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response,
+                   ) -> SetBool.Response:
+        self._enabled = request.data
+        response.success = True
+        response.message = 'segmenting' if self._enabled else 'images are dropped'
+        return response
+
+    async def _on_load_model(self, request: Trigger.Request, response: Trigger.Response,
+                             ) -> Trigger.Response:
+        """Open the network that the parameters say, and change over to it between two frames."""
+        if self._segmenter is None or self._loading:
+            response.message = 'another network is being loaded' if self._loading else \
+                'nothing is configured; use the lifecycle transition configure'
+            return response
+        self._loading = True
+        try:
+            settings = read_parameters(self)
+            segmenter = await self._opened_meanwhile(settings)
+            self._change_over(segmenter, settings)
+            response.success, response.message = True, str(segmenter.info)
+        except SegmentationError as error:
+            self.get_logger().error(f'the network stays as it is: {error}')
+            self._take_back_parameters()
+            response.message = str(error)
+        finally:
+            self._loading = False
+        return response
+
+    async def _opened_meanwhile(self, settings: Parameters) -> Segmenter:
+        """Open a segmenter in a thread of its own; a build can take minutes."""
+        future: Future = Future(executor=self.executor)
+
+        def open_it() -> None:
+            try:
+                future.set_result(_open_segmenter(settings))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=open_it, daemon=True, name='load_model').start()
+        await future
+        return future.result()
+
+    def _change_over(self, segmenter: Segmenter, settings: Parameters) -> None:
+        if self._segmenter is None or not self._outputs.fits(segmenter):
+            segmenter.close()
+            raise ConfigError('the new network gives other outputs, or masks of another size; '
+                              'deactivate, clean up, configure and activate the node instead')
+        old, self._segmenter, self._settings = self._segmenter, segmenter, settings
+        old.close()
+        self._outputs.serve(segmenter)
+        self._log_start()
+
+    def _take_back_parameters(self) -> None:
+        """Let the parameters say again what really runs."""
+        self.set_parameters([
+            Parameter(name, value=list(value) if isinstance(value, tuple) else value)
+            for name, rule in rules().items()
+            if rule.changes == RELOAD and (value := getattr(self._settings, name)) is not None])
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
@@ -283,10 +310,41 @@ class SegmentationNode(LifecycleNode):
                 self._segmenter.overlay_alpha = parameter.value
         return SetParametersResult(successful=True)
 
+    # Diagnostics
+
+    def _publish_diagnostics(self) -> None:
+        status = status_of(self._monitor, time.monotonic(), self._state(),
+                           read_parameters(self).thresholds)
+        self._diagnostics_publisher.publish(status_array(
+            self.get_clock().now().to_msg(), self.get_fully_qualified_name(), status))
+
+    def _running(self) -> Running:
+        return Running(self._segmenter.spec.network.source, self._segmenter.info,
+                       self._settings.wanted_precision)
+
+    def _state(self) -> NodeState:
+        running = memory = None
+        if self._segmenter is not None:
+            running, memory = self._running(), self._segmenter.gpu_memory()
+        if self._input is None:
+            return NodeState(False, self._fault, running=running, gpu_memory=memory)
+        return NodeState(True, self._fault, self._input.topic, self._input.publisher_count(),
+                         running, memory)
+
+
+def _open_segmenter(settings: Parameters) -> Segmenter:
+    if fault := first_fault(settings):
+        raise ConfigError(fault)
+    segmenter = Segmenter.open(settings.engine_path, config=settings.model_config or None,
+                               options=settings.run_options)
+    segmenter.overlay_alpha = settings.overlay_alpha
+    return segmenter
+
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM."""
     rclpy.init(args=args)
+    _PACKAGE_LOGGER.setLevel(logging.INFO)
     try:
         node = SegmentationNode()
     except ParameterException as error:

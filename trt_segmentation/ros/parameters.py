@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from trt_segmentation.backends import BACKENDS, RunOptions
+from trt_segmentation.backends import BACKENDS, ENGINE_SUFFIXES, RunOptions
 from trt_segmentation.backends.options import (
     CALIBRATION_METHODS,
     PRECISIONS,
@@ -17,9 +17,15 @@ from trt_segmentation.backends.options import (
 )
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS
+from trt_segmentation.region import Region
+from trt_segmentation.ros.health import Thresholds
+from trt_segmentation.ros.inputs import DURABILITIES, RELIABILITIES, TRANSPORTS
 
 LIVE = 'live'
 """Takes effect on the next frame."""
+
+RELOAD = 'reload'
+"""Read when a network is opened: when the node is configured, and by ``~/load_model``."""
 
 CONFIGURE = 'configure'
 """Read when the node is configured; can be set while it is unconfigured."""
@@ -37,7 +43,7 @@ class Rule:
 
     Attributes:
         description: one sentence for ``ros2 param describe`` and the launch file's --show-args.
-        changes: ``LIVE``, ``CONFIGURE`` or ``STARTUP``.
+        changes: ``LIVE``, ``RELOAD``, ``CONFIGURE`` or ``STARTUP``.
         choices: the values of a string parameter; empty allows all.
         minimum, maximum: bounds of a number, or of each in an array, inclusive.
         length: of an array; 0 for single values and for arrays of any length.
@@ -64,7 +70,7 @@ class Rule:
         return ''
 
 
-def _parameter(default: Any, description: str, changes: str = CONFIGURE, **rule: Any) -> Any:
+def _parameter(default: Any, description: str, changes: str = RELOAD, **rule: Any) -> Any:
     return field(default=default, metadata={'rule': Rule(description, changes, **rule)})
 
 
@@ -137,11 +143,49 @@ class Parameters:
         'nearest', 'How the mask gets the size of the image: nearest decides classes at the '
                    "network's size, bilinear at the image's: smoother edges, slower",
         choices=MASK_INTERPOLATIONS)
+    mask_height: int = _parameter(
+        0, 'Height of mask and confidence, for consumers with smaller point clouds; 0 takes that '
+           'of the image', minimum=0, maximum=MAX_EXTENT)
+    mask_width: int = _parameter(
+        0, 'Width of mask and confidence; 0 takes that of the image',
+        minimum=0, maximum=MAX_EXTENT)
+    roi: tuple[int, ...] = _parameter(
+        (0, 0, 0, 0), 'Region of interest: x, y, width and height of the part of the image that '
+                      'is segmented; the rest has no class. All 0 takes the whole image',
+        CONFIGURE, length=4, minimum=0, maximum=MAX_EXTENT)
     confidence: bool = _parameter(
-        True, 'Offer ~/confidence, where the network tells it; costs nothing unless subscribed')
+        True, 'Offer ~/confidence, where the network tells it; costs nothing unless subscribed',
+        CONFIGURE)
+    input_transport: str = _parameter(
+        'raw', 'raw listens to image (sensor_msgs/Image), compressed to image/compressed '
+               '(sensor_msgs/CompressedImage)', CONFIGURE, choices=tuple(TRANSPORTS))
+    qos_reliability: str = _parameter(
+        'best_effort', 'What the image subscription asks of its publisher; reliable matches only '
+                       'reliable publishers', CONFIGURE, choices=tuple(RELIABILITIES))
+    qos_durability: str = _parameter(
+        'volatile', 'transient_local also asks for the frame before the subscription; matches '
+                    'only publishers that offer it', CONFIGURE, choices=tuple(DURABILITIES))
+    qos_depth: int = _parameter(
+        1, 'Frames that wait for their turn; with 1, the newest always wins', CONFIGURE,
+        minimum=1, maximum=100)
     overlay_alpha: float = _parameter(
         0.5, 'Opacity of the colours in ~/overlay: 0 shows only the image, 1 only the classes',
         LIVE, minimum=0.0, maximum=1.0)
+    input_timeout: float = _parameter(
+        5.0, 'Seconds without an image after which /diagnostics warns; 0 never warns', LIVE,
+        minimum=0.0, maximum=3600.0)
+    min_rate: float = _parameter(
+        0.0, 'Hz that images must come at, or /diagnostics warns', LIVE,
+        minimum=0.0, maximum=1000.0)
+    max_drop_share: float = _parameter(
+        0.1, 'Fraction of the frames that may be dropped before /diagnostics warns; 1 never warns',
+        LIVE, minimum=0.0, maximum=1.0)
+    max_latency: float = _parameter(
+        0.0, 'Seconds from stamp to publish that 95 of 100 frames must keep, or /diagnostics '
+             'warns; 0 sets no limit', LIVE, minimum=0.0, maximum=60.0)
+    max_failures: int = _parameter(
+        5, 'Frames that fail in a row when /diagnostics says that the backend is broken', LIVE,
+        minimum=1, maximum=10000)
     diagnostics_period: float = _parameter(
         1.0, 'Seconds between two messages on /diagnostics', STARTUP,
         minimum=0.1, maximum=60.0)
@@ -166,8 +210,25 @@ class Parameters:
             _size(self.max_size), self.workspace, self.optimization_level,
             tactic_names(self.tactic_sources), self.version_compatible, self.hardware_compatible,
             self.dla_core, calibration)
+        mask_size = (self.mask_height, self.mask_width) if self.mask_height else None
         return RunOptions(self.backend, self.device, self.num_threads, self.mask_interpolation,
-                          self.engine_cache, build)
+                          mask_size, self.engine_cache, build)
+
+    @property
+    def wanted_precision(self) -> str:
+        """The precision asked for; '' where a prebuilt engine has decided it."""
+        return '' if self.engine_path.endswith(ENGINE_SUFFIXES) else self.precision
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """From where on something is wrong."""
+        return Thresholds(self.input_timeout, self.min_rate, self.max_drop_share,
+                          self.max_latency, self.max_failures)
+
+    @property
+    def region(self) -> Region | None:
+        """The region of interest; None for the whole image."""
+        return Region(*self.roi) if any(self.roi) else None
 
 
 def _size(values: tuple[int, ...]) -> tuple[int, int]:
@@ -226,6 +287,19 @@ def first_fault(parameters: Parameters) -> str:
     for name, rule in rules().items():
         if fault := rule.fault(name, getattr(parameters, name)):
             return fault
+    return _combined_fault(parameters)
+
+
+def _combined_fault(parameters: Parameters) -> str:
+    height, width, roi = parameters.mask_height, parameters.mask_width, parameters.roi
+    if bool(height) != bool(width):
+        return (f'mask_height is {height} and mask_width {width}; give both, or 0 for both to '
+                "take the image's size")
+    if any(roi) and 0 in roi[2:]:
+        return f'roi is {list(roi)}; its width and height (the last two) are at least 1'
+    if any(roi) and height:
+        return (f'roi is {list(roi)} and mask_height {height}; a mask of its own size always '
+                'shows the whole image, so only one of the two can be set')
     return ''
 
 

@@ -95,11 +95,13 @@ def test_it_gives_what_its_network_gives(networks, any_tensorrt, gpu, tmp_path, 
     gpu.assert_all_is_freed()
 
 
+@pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
 @pytest.mark.parametrize(('told', 'size'), [({}, (24, 36)), ({'size': [16, 40]}, (16, 40))])
 def test_an_open_input_gets_the_size_told_or_tuned_for(networks, any_tensorrt, tmp_path, told,
-                                                       size):
-    model = networks.pointwise(WEIGHTS, (None, None))
-    profile = {'pixels': ((1, 3, 8, 8), (1, 3, 24, 36), (1, 3, 64, 64))}
+                                                       size, layout):
+    model = networks.pointwise(WEIGHTS, (None, None), layout=layout)
+    profile = {'pixels': [networks.image_shape(extents, layout)
+                          for extents in ((8, 8), (24, 36), (64, 64))]}
     segmenter = open_plan(tmp_path, any_tensorrt.plan(model, profile), config_of(networks, told))
     assert segmenter.spec.size == size
     reference = open_onnx(tmp_path, model, config_of(networks, {'size': list(size)}))

@@ -4,6 +4,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -52,10 +53,11 @@ def open_path(networks, tensorrt):
 @pytest.fixture
 def make_engine(networks, model):
     """Writes an engine file, as ``trt-segmentation build --output`` does; returns its path."""
-    def make(network=None, told=TOLD, **build):
+    def make(network=None, told=TOLD, mask_size=None, **build):
         if network is not None:
             onnx.save(network, model)
-        spec = resolve(read_network(model), networks.config_of(**told))
+        spec = replace(resolve(read_network(model), networks.config_of(**told)),
+                       mask_size=mask_size)
         engine = EngineLoader().fetch(spec, BuildOptions(**{**SMALL, **build}), 'nearest')
         path = model.with_suffix('.engine')
         write_engine(path, engine)
@@ -87,6 +89,12 @@ def test_what_changes_the_engine_builds_another(open_path, model, tensorrt, othe
     for _ in range(2):
         open_path(model, **other)
     assert len(tensorrt.builds) == 2
+
+
+def test_building_leaves_nothing_on_the_gpu(open_path, model, gpu, tensorrt):
+    open_path(model).close()
+    assert len(tensorrt.builds) == 1
+    gpu.assert_all_is_freed()
 
 
 def test_labels_and_colours_are_no_part_of_the_engine(open_path, model, tensorrt):
@@ -150,6 +158,15 @@ def test_an_engine_of_ids_takes_labels_of_any_count(networks, open_path, make_en
     assert (segmenter.infer(networks.random_image(70, 70)).mask == 1).all()
 
 
+@pytest.mark.parametrize('version', ['10.3.0', '10.9.0'])
+def test_an_engine_with_a_mask_size_of_its_own_keeps_it(open_path, make_engine, tensorrt, image,
+                                                        version):
+    path = make_engine(mask_size=SIZE)
+    tensorrt.module.__version__ = version
+    mask = open_path(path).infer(image).mask
+    np.testing.assert_array_equal(mask, image[::2, ::2].argmax(axis=2))
+
+
 def test_an_engine_of_a_sigmoid_keeps_its_threshold(networks, open_path, make_engine, image):
     told = {'input': {**TOLD['input'], 'scale': 1 / 255}, 'output': {'threshold': 0.7}}
     network = networks.pointwise(WEIGHTS[:1], SIZE, activation='Sigmoid')
@@ -186,7 +203,8 @@ def test_an_engine_of_another_machine_is_built_anew(open_path, make_engine, tens
     caplog.set_level(logging.WARNING)
     segmenter = open_path(path)
     np.testing.assert_array_equal(segmenter.infer(image).mask, image.argmax(axis=2))
-    (warning,) = (record.getMessage() for record in caplog.records)
+    (warning,) = (record.getMessage() for record in caplog.records
+                  if record.levelno == logging.WARNING)
     assert 'was built for tensorrt 10.3.0 on Stand-in GPU' in warning
     assert 'this machine is tensorrt 10.' in warning
     assert ('10.9.0' if other == 'version' else 'Other GPU') in warning

@@ -86,7 +86,8 @@ class HostedSession:
     def close(self) -> None:
         with self._device.current():
             self._free()
-            self._stage.engine = self._stream = None
+            self._stage.close()
+            self._stream = None
 
     @contextmanager
     def _freeing_on_failure(self) -> Iterator[None]:

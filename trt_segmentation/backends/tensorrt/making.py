@@ -230,6 +230,7 @@ def _description(request: NetworkRequest) -> dict[str, Any]:
                     'outputs': [asdict(info) for info in network.outputs]},
         'config': complete_config(request.spec).to_text(),
         'mask_interpolation': request.mask_interpolation,
+        'mask_size': request.spec.mask_size,
     }
 
 
@@ -243,9 +244,10 @@ def _tensors(model: onnx.ModelProto) -> list[tuple[str, str, str]]:
 
 def build_options(described: Mapping[str, Any]) -> BuildOptions:
     """Return the options that an engine's description holds."""
-    told = {name: tuple(value) if isinstance(value, list) else value
-            for name, value in described.items()}
-    return BuildOptions(**{**told, 'calibration': CalibrationOptions(**told['calibration'])})
+    told: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                            for name, value in described.items()}
+    told['calibration'] = CalibrationOptions(**described['calibration'])
+    return BuildOptions(**told)
 
 
 def tensor_infos(described: Sequence[Mapping[str, Any]]) -> list[TensorInfo]:

@@ -128,7 +128,7 @@ class EngineLoader:
         return replace(engine, facts={**engine.facts, 'agreement_with_fp32': agreement})
 
     def open_engine(self, path: Path, config: ModelConfig, options: BuildOptions,
-                    mask_interpolation: str) -> tuple[Session, ModelSpec]:
+                    mask_interpolation: str, mask_size: tuple[int, int] | None) -> tuple[Session, ModelSpec]:
         """Open an engine file: one of ours, or one that was built elsewhere.
 
         Raises:
@@ -139,10 +139,14 @@ class EngineLoader:
         engine = read_engine(path)
         if engine.facts:
             if 'config' not in engine.facts:
-                raise ModelError(f'{path}: is only a part of an engine, made for another one; open '
-                                 'that one, or its network')
+                raise ModelError(f'{path}: is only a part of an engine, made for another one; '
+                                 'open that one, or its network')
+            if mask_size not in (None, _mask_size(engine.facts)):
+                raise ConfigError(f'{path}: a mask of {mask_size[1]}x{mask_size[0]} was asked for, '
+                                  'which is not compiled into the engine; build it with that size')
             return self._open_own(path, engine, config, options)
-        return self._open_foreign(path, engine.plan, config, options, mask_interpolation)
+        return self._open_foreign(path, engine.plan, config, options, mask_interpolation,
+                                  mask_size)
 
     def _open_own(self, path: Path, engine: Engine, config: ModelConfig, options: BuildOptions,
                   ) -> tuple[Session, ModelSpec]:
@@ -154,7 +158,8 @@ class EngineLoader:
             return self._open_rebuilt(path, facts, merged, options, error)
         network = outline_network(str(path), tensor_infos(facts['network']['inputs']),
                                   tensor_infos(facts['network']['outputs']))
-        return self._session([stage], _layers(engine)), resolve(network, merged)
+        spec = replace(resolve(network, merged), mask_size=_mask_size(facts))
+        return self._session([stage], _layers(engine)), spec
 
     def _open_rebuilt(self, path: Path, facts: Mapping[str, Any], config: ModelConfig,
                       options: BuildOptions, error: BackendError) -> tuple[Session, ModelSpec]:
@@ -168,14 +173,14 @@ class EngineLoader:
                              f'.onnx file ({error})') from error
         logger.warning('%s: was built for %s, this machine is %s; it is built anew from %s',
                        path, built_for, self.machine, source)
-        spec = resolve(read_network(source), config)
+        spec = replace(resolve(read_network(source), config), mask_size=_mask_size(facts))
         built_with = build_options(facts['options'])
         if options.calibration != BuildOptions().calibration:
             built_with = replace(built_with, calibration=options.calibration)
         return self.open_network(spec, built_with, facts['mask_interpolation']), spec
 
     def _open_foreign(self, path: Path, plan: bytes, config: ModelConfig, options: BuildOptions,
-                      mask_interpolation: str) -> tuple[Session, ModelSpec]:
+                      mask_interpolation: str, mask_size: tuple[int, int] | None) -> tuple[Session, ModelSpec]:
         loaded = self._load_foreign(path, plan)
         if {'image', 'mask'} <= {name for name, _, _ in loaded.tensors()}:
             raise ModelError(f'{path}: {path.name}.json is missing, which says what its classes '
@@ -183,6 +188,7 @@ class EngineLoader:
         stage = foreign_stage(loaded)
         with self._device.current():
             spec = resolve(describe_stage(stage, config, str(path)), config)
+        spec = replace(spec, mask_size=mask_size)
         layers = _inspected(stage)
         if not hasattr(find_tensorrt(), 'Builder'):
             logger.warning('%s has no builder: head and tail run on the CPU',
@@ -223,6 +229,11 @@ class EngineLoader:
 
 def _layers(engine: Engine) -> tuple[Layer, ...]:
     return from_json(engine.facts.get('layers', ()))
+
+
+def _mask_size(facts: Mapping[str, Any]) -> tuple[int, int] | None:
+    told = facts['mask_size']
+    return told and (told[0], told[1])
 
 
 def _inspected(stage: Stage) -> tuple[Layer, ...]:

@@ -103,6 +103,10 @@ class Stage:
         if not self.context.execute_async_v3(stream.handle):
             raise BackendError(f'TensorRT cannot run the engine: {self.log.take_errors()}')
 
+    def close(self) -> None:
+        """Free the engine, even while a logger's or an exception's frames know the stage."""
+        self.context = self.engine = self.runtime = None
+
 
 @dataclass(frozen=True)
 class GpuTimes:
@@ -139,13 +143,14 @@ class TensorRtSession:
         self._outputs: tuple[str, ...] = ()
         self._controls = default_controls()
         self._memory: dict[str, Any] = {}
+        self._sizes: dict[str, int] = {}
         self._graph: Graph | None = None
         self._last: dict[str, np.ndarray] = {}
         self._locks: dict[str, PageLock | None] = {}
         with device.current():
             self._stream = device.stream()
             for name, value in self._controls.items():
-                self._memory[name] = device.allocate(value.nbytes)
+                self._allocate(name, value.nbytes)
                 device.copy_in(self._memory[name], value, self._stream)
             self._stream.synchronize()
 
@@ -180,6 +185,13 @@ class TensorRtSession:
             return GpuTimes(*(device.milliseconds_between(start, end)
                               for start, end in pairwise(events)))
 
+    def gpu_memory(self) -> tuple[int, int]:
+        """Return the bytes that this session has allocated for tensors, and those that are free
+        on the device."""
+        with self._device.current():
+            free, _ = self._device.memory()
+        return sum(self._sizes.values()), free
+
     def set_channels(self, channels: tuple[int, int, int]) -> None:
         self._set_control('channels', channels)
 
@@ -195,8 +207,14 @@ class TensorRtSession:
             for memory in self._memory.values():
                 memory.free()
             self._memory.clear()
+            for stage in self._stages:
+                stage.close()
             self._stages.clear()
             self._stream = None
+
+    def _allocate(self, name: str, size: int) -> None:
+        self._memory[name] = self._device.allocate(size)
+        self._sizes[name] = size
 
     def _set_control(self, name: str, value: Any) -> None:
         self._controls[name][...] = value
@@ -219,7 +237,7 @@ class TensorRtSession:
             shapes.update(stage.set_shapes(shapes))
             for name, size in stage.sizes().items():
                 if name not in self._memory:
-                    self._memory[name] = self._device.allocate(size)
+                    self._allocate(name, size)
             stage.bind(self._memory)
         self._enqueue()  # the first run after a change of shapes allocates; no graph records that
         self._stream.synchronize()
@@ -236,6 +254,7 @@ class TensorRtSession:
             self._forget(name)
         for name in self._memory.keys() - self._controls.keys():
             self._memory.pop(name).free()
+            del self._sizes[name]
         self._size = None
 
     @contextmanager

@@ -1,0 +1,124 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of TensorRT's builder, and what is written down about an engine."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from trt_segmentation.backends.options import BuildOptions, CalibrationOptions
+from trt_segmentation.backends.tensorrt.cache import EngineCache
+from trt_segmentation.backends.tensorrt.making import (
+    GraphRequest,
+    Machine,
+    NetworkRequest,
+    build_options,
+    sample_images,
+    tensor_infos,
+)
+from trt_segmentation.errors import ConfigError
+
+MACHINE = Machine('tensorrt 10.3.0', 'Stand-in GPU', '9.0')
+WEIGHTS = np.eye(3, dtype=np.float32)
+
+
+@pytest.fixture
+def spec(networks):
+    return networks.spec_of(networks.pointwise(WEIGHTS, (32, 48)))
+
+
+@pytest.fixture
+def make(spec, tensorrt, tmp_path):
+    """Makes an engine of the network; the build that it took is ``tensorrt.builds[-1]``."""
+    def make(device=0, **options):
+        request = NetworkRequest(spec, BuildOptions(**options), 'nearest', MACHINE)
+        return request.make(EngineCache(tmp_path), device)
+
+    return make
+
+
+def test_a_machine_reads_as_a_sentence():
+    assert str(MACHINE) == 'tensorrt 10.3.0 on Stand-in GPU (compute capability 9.0)'
+
+
+def test_the_key_is_the_same_each_time_and_can_be_written(spec):
+    first, second = (NetworkRequest(spec, BuildOptions(), 'nearest', MACHINE).key_facts()
+                     for _ in range(2))
+    assert json.dumps(first) == json.dumps(second)
+
+
+@pytest.mark.parametrize('change', [
+    {'options': BuildOptions('fp16')}, {'options': BuildOptions(dla_core=0)},
+    {'mask_interpolation': 'bilinear'}, {'machine': replace(MACHINE, tensorrt='tensorrt 10.9.0')},
+    {'machine': replace(MACHINE, gpu='Other')}, {'machine': replace(MACHINE,
+                                                                    compute_capability='8.6')}])
+def test_the_key_has_all_that_the_engine_depends_on(spec, change):
+    request = NetworkRequest(spec, BuildOptions(), 'nearest', MACHINE)
+    assert replace(request, **change).key_facts() != request.key_facts()
+
+
+def test_calibration_matters_for_int8_alone(networks, spec, tmp_path):
+    (tmp_path / 'a.png').write_bytes(b'one')
+    keys = {}
+    for precision in ('fp32', 'int8'):
+        for method in ('minmax', 'entropy'):
+            calibration = CalibrationOptions(str(tmp_path), method=method)
+            options = BuildOptions(precision, calibration=calibration)
+            request = NetworkRequest(spec, options, 'nearest', MACHINE)
+            keys[precision, method] = request.key_facts()
+    assert keys['fp32', 'minmax'] == keys['fp32', 'entropy']
+    assert keys['int8', 'minmax'] != keys['int8', 'entropy']
+
+
+def test_an_engine_is_built_on_its_own_gpu(make, tensorrt):
+    make(device=3)
+    assert tensorrt.builds[-1]['device'] == 3
+
+
+def test_head_and_tail_stay_in_float(make, tensorrt):
+    make(precision='fp16')
+    in_float = tensorrt.builds[-1]['float_layers']
+    assert in_float('head/Resize_3')
+    assert in_float('tail/ArgMax_0')
+    assert not in_float('network/Conv_0')
+
+
+def test_nodes_that_fp16_cannot_hold_stay_in_float(spec, tensorrt, tmp_path):
+    request = GraphRequest(spec.network.model, 'net', BuildOptions('fp16'), MACHINE, ('loud',))
+    request.make(EngineCache(tmp_path), 0)
+    in_float = tensorrt.builds[-1]['float_layers']
+    assert in_float('network/loud')
+    assert not in_float('network/quiet')
+
+
+def test_a_graph_without_an_image_has_no_profile(spec, tensorrt, tmp_path):
+    GraphRequest(spec.network.model, 'net', BuildOptions(), MACHINE).make(EngineCache(tmp_path), 0)
+    assert tensorrt.builds[-1]['profiles'] == {}
+
+
+def test_what_is_written_down_can_be_read_back(make, spec):
+    options = BuildOptions('fp32', tactic_sources=('CUBLAS',),
+                           calibration=CalibrationOptions('folder', count=7))
+    facts = json.loads(json.dumps(make(**asdict(options) | {
+        'calibration': options.calibration}).facts))
+    assert build_options(facts['options']) == options
+    assert tuple(tensor_infos(facts['network']['inputs'])) == spec.network.inputs
+    assert tuple(tensor_infos(facts['network']['outputs'])) == spec.network.outputs
+    assert Machine(**facts['machine']) == MACHINE
+    assert ['mask', 'outputs', 'uint8 [1, ?, ?]'] in facts['tensors']
+
+
+def test_int8_needs_images(make):
+    with pytest.raises(ConfigError, match='calibration'):
+        make(precision='int8')
+
+
+@pytest.mark.parametrize(('options', 'size'), [
+    ({}, (360, 640)), ({'min_size': (400, 64)}, (400, 640)),
+    ({'max_size': (200, 300)}, (200, 300))])
+def test_samples_have_sizes_that_the_engine_takes(options, size):
+    images = sample_images(BuildOptions(**options))
+    assert {image.shape for image in images} == {(*size, 3)}
+    assert len({image.tobytes() for image in images}) == 4

@@ -1,0 +1,127 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The node on TensorRT, with a stand-in for the GPU, which has to be in this very process."""
+
+import time
+
+import numpy as np
+import onnx
+import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import Image
+
+from trt_segmentation.ros.node import SegmentationNode
+
+TIMEOUT = 30.0
+SIZE = 64, 96
+
+
+@pytest.fixture
+def context():
+    context = rclpy.Context()
+    context.init()
+    yield context
+    context.try_shutdown()
+
+
+@pytest.fixture
+def node(context, networks, tensorrt, gpu, tmp_path):
+    """A node whose mask is the brightest channel of a 64x96 image."""
+    config = 'input: {color: bgr, scale: 1}'
+    onnx.save(networks.pointwise(np.eye(3), SIZE, metadata=config), tmp_path / 'net.onnx')
+    told = {'engine_path': str(tmp_path / 'net.onnx'), 'backend': 'tensorrt',
+            'diagnostics_period': 0.1, 'tune_allocator': False}
+    node = SegmentationNode(
+        context=context, namespace=f'/{tmp_path.name}',
+        parameter_overrides=[Parameter(name, value=value) for name, value in told.items()])
+    node.start()
+    yield node
+    node.destroy_node()
+    gpu.assert_all_is_freed()
+
+
+class Camera:
+    """A camera, a consumer of masks, and an executor for them and the node."""
+
+    def __init__(self, node, context):
+        self._masks, self._values = [], {}
+        self._node = rclpy.create_node('camera', namespace=node.get_namespace(), context=context)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(node)
+        self._executor.add_node(self._node)
+        self._publisher = self._node.create_publisher(Image, 'image', qos_profile_sensor_data)
+        self._node.create_subscription(Image, 'segmentation/mask', self._masks.append,
+                                       QoSProfile(depth=5))
+        self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
+        self.spin_until(lambda: self._publisher.get_subscription_count() and
+                        self._node.count_publishers('segmentation/mask'))
+        end = time.monotonic() + 0.5  # until the node knows the consumer, too
+        while time.monotonic() < end:
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def _on_diagnostics(self, msg):
+        self._values = {value.key: value.value for value in msg.status[0].values}
+
+    def spin_until(self, condition):
+        end = time.monotonic() + TIMEOUT
+        while not condition():
+            assert time.monotonic() < end, self._values
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def send(self, message):
+        self._masks.clear()
+        self._publisher.publish(message)
+
+    def wait_for_mask(self):
+        self.spin_until(lambda: self._masks)
+        return self._masks[-1]
+
+    def wait_for_value(self, key, value):
+        self.spin_until(lambda: self._values.get(key) == value)
+
+    def close(self):
+        self._executor.shutdown()
+        self._node.destroy_node()
+
+
+@pytest.fixture
+def camera(node, context):
+    camera = Camera(node, context)
+    yield camera
+    camera.close()
+
+
+def assert_right(camera, image, image_message, pixels_of):
+    camera.send(image_message(image))
+    mask = pixels_of(camera.wait_for_mask())
+    np.testing.assert_array_equal(mask, image.argmax(axis=2))
+
+
+def test_masks_of_many_frames_are_right(networks, camera, gpu, image_message, pixels_of):
+    for seed in range(4):
+        assert_right(camera, networks.random_image(*SIZE, seed), image_message, pixels_of)
+    assert gpu.counts['locked'] == 1  # the outgoing message's own bytes
+    camera.wait_for_value('backend', 'tensorrt')
+    camera.wait_for_value('device', 'Stand-in GPU')
+
+
+def test_a_failure_of_the_gpu_costs_one_frame(networks, camera, gpu, image_message, pixels_of):
+    gpu.fail('capture', 99)  # so that each frame is enqueued by TensorRT
+    assert_right(camera, networks.random_image(*SIZE), image_message, pixels_of)
+    gpu.fail('enqueue')
+    camera.send(image_message(networks.random_image(*SIZE)))
+    camera.wait_for_value('frames dropped, backend_failed', '1')
+    assert_right(camera, networks.random_image(*SIZE, 1), image_message, pixels_of)
+
+
+def test_cleanup_frees_the_gpu(networks, camera, node, gpu, image_message, pixels_of):
+    for seed in range(2):
+        assert_right(camera, networks.random_image(*SIZE, seed), image_message, pixels_of)
+    node.trigger_deactivate()
+    assert gpu.memory
+    node.trigger_cleanup()
+    gpu.assert_all_is_freed()

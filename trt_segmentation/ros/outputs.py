@@ -1,0 +1,135 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the node gives: topics, the messages that are written for every frame, who listens."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from trt_segmentation.ros import label_info
+from trt_segmentation.ros.camera_info import scaled_camera_info
+from trt_segmentation.ros.image_msgs import OutgoingImage
+from trt_segmentation.segmenter import Segmenter
+
+ENCODINGS = {'mask': 'mono8', 'confidence': 'mono8', 'overlay': 'bgr8'}
+
+COMPRESSED_FORMAT = 'mono8; png compressed '
+"""As compressed_image_transport writes and reads it. Never JPEG: that would blend class ids."""
+
+_PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+# Reliable offers match reliable and best-effort requests; a few frames bridge retransmissions.
+OUTPUT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5,
+                        reliability=ReliabilityPolicy.RELIABLE)
+LATCHED_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
+                         reliability=ReliabilityPolicy.RELIABLE,
+                         durability=DurabilityPolicy.TRANSIENT_LOCAL)
+CAMERA_INFO_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
+                             reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class Outputs:
+    """The node's topics for one segmenter; only what somebody listens to is computed.
+
+    Args:
+        node: a LifecycleNode.
+        segmenter: what fills the messages.
+        confidence: whether to offer ~/confidence, where the network tells it.
+    """
+
+    def __init__(self, node: Any, segmenter: Segmenter, confidence: bool) -> None:
+        self._node = node
+        self._segmenter = segmenter
+        self._images = {
+            name: node.create_lifecycle_publisher(Image, f'~/{name}', OUTPUT_QOS)
+            for name in segmenter.available_outputs if name != 'confidence' or confidence}
+        self._compressed = node.create_lifecycle_publisher(CompressedImage, '~/mask/compressed',
+                                                           OUTPUT_QOS)
+        self._labels = None
+        if label_info.LabelInfo is None:
+            node.get_logger().warning(label_info.MISSING)
+        else:
+            self._labels = node.create_lifecycle_publisher(label_info.LabelInfo, '~/label_info',
+                                                           LATCHED_QOS)
+        self._outgoing: dict[str, OutgoingImage] = {}
+        self._camera_info: CameraInfo | None = None
+        self._camera_publisher = self._camera_subscription = None
+        if segmenter.spec.mask_size is not None:
+            self._camera_publisher = node.create_lifecycle_publisher(
+                CameraInfo, '~/camera_info', OUTPUT_QOS)
+            self._camera_subscription = node.create_subscription(
+                CameraInfo, 'camera_info', self._on_camera_info, CAMERA_INFO_QOS)
+
+    def fits(self, segmenter: Segmenter) -> bool:
+        """Return whether another segmenter gives the same outputs, of the same size."""
+        ours = self._segmenter
+        return (segmenter.available_outputs, segmenter.spec.mask_size) == \
+            (ours.available_outputs, ours.spec.mask_size)
+
+    def serve(self, segmenter: Segmenter) -> None:
+        """Go on with a segmenter that ``fits``."""
+        self._segmenter = segmenter
+        self.publish_labels()
+
+    def wanted(self) -> tuple[str, ...]:
+        """Return the outputs that somebody listens to."""
+        compressed = self._compressed.get_subscription_count() > 0
+        return tuple(name for name, publisher in self._images.items()
+                     if publisher.get_subscription_count() > 0 or (name == 'mask' and compressed))
+
+    def arrays(self, size: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, np.ndarray]:
+        """Return the memory of the outgoing messages, for an image of ``size`` (height, width)."""
+        for name in names:
+            height, width = self._segmenter.output_shape(name, size)[:2]
+            if name not in self._outgoing \
+                    or self._outgoing[name].pixels.shape[:2] != (height, width):
+                self._outgoing[name] = OutgoingImage(ENCODINGS[name], height, width)
+        return {name: self._outgoing[name].pixels for name in names}
+
+    def publish(self, header: Any, names: tuple[str, ...]) -> None:
+        """Publish what was written into ``arrays``."""
+        for name in names:
+            outgoing = self._outgoing[name].msg
+            outgoing.header = header
+            self._images[name].publish(outgoing)
+        if 'mask' in names and self._compressed.get_subscription_count() > 0:
+            self._publish_compressed(header)
+        if self._camera_publisher is not None and self._camera_info is not None:
+            size = self._segmenter.spec.mask_size
+            info = scaled_camera_info(self._camera_info, size)
+            info.header = header
+            self._camera_publisher.publish(info)
+
+    def publish_labels(self) -> None:
+        """Publish the names of the classes, for everyone who comes from now on."""
+        if self._labels is not None:
+            spec = self._segmenter.spec
+            self._labels.publish(label_info.label_info_message(
+                self._node.get_clock().now().to_msg(), spec.labels, spec.threshold))
+
+    def close(self) -> None:
+        """Take the topics away."""
+        # Humble has no destroy_lifecycle_publisher.
+        destroy = getattr(self._node, 'destroy_lifecycle_publisher', self._node.destroy_publisher)
+        others = (self._compressed, self._labels, self._camera_publisher)
+        for publisher in (*self._images.values(), *others):
+            if publisher is not None:
+                destroy(publisher)
+        if self._camera_subscription is not None:
+            self._node.destroy_subscription(self._camera_subscription)
+        self._images.clear()
+        self._outgoing.clear()
+
+    def _publish_compressed(self, header: Any) -> None:
+        _, png = cv2.imencode('.png', self._outgoing['mask'].pixels, _PNG_OPTIONS)
+        msg = CompressedImage(header=header, format=COMPRESSED_FORMAT)
+        msg.data.frombytes(png.tobytes())
+        self._compressed.publish(msg)
+
+    def _on_camera_info(self, info: CameraInfo) -> None:
+        if info.width and info.height:
+            self._camera_info = info
