@@ -15,8 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
-from trt_segmentation.backends import RunOptions
-from trt_segmentation.backends.options import BuildOptions
 from trt_segmentation.backends.tensorrt.api import find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import find_device
 from trt_segmentation.errors import (
@@ -27,6 +25,7 @@ from trt_segmentation.errors import (
     ModelError,
 )
 from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter, demo_model, output_shape
 
 WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [.375, .375, .375]], np.float32)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from trt_segmentation.backends import ENGINE_SUFFIXES, RunOptions, open_engine, open_network
+from trt_segmentation.backends import open_engine, open_network
 from trt_segmentation.backends.base import BackendInfo, Session, output_shape
 from trt_segmentation.errors import BackendError, ConfigError, ImageError, ModelError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.prepare import available_outputs
 from trt_segmentation.graph.resolve import ModelSpec, resolve
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
+from trt_segmentation.options import ENGINE_SUFFIXES, RunOptions
 
 
 def demo_model() -> Path:

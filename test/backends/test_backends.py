@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from trt_segmentation.backends import RunOptions, open_engine, open_network
-from trt_segmentation.backends.options import BuildOptions
+from trt_segmentation.backends import open_engine, open_network
 from trt_segmentation.backends.tensorrt import opening
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 

@@ -9,11 +9,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from trt_segmentation.backends import RunOptions, open_network
+from trt_segmentation.backends import open_network
 from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
-from trt_segmentation.backends.options import BuildOptions
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.prepare import prepare
+from trt_segmentation.options import BuildOptions, RunOptions
 
 WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [.375, .375, .375]], np.float32)
 SIZE = 9, 14

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from trt_segmentation.backends.options import CALIBRATION_METHODS, CalibrationOptions
 from trt_segmentation.errors import ConfigError, ImageError, ModelError
 from trt_segmentation.graph.calibration import (
     CalibrationTable,
@@ -19,6 +18,7 @@ from trt_segmentation.graph.calibration import (
     network_digest,
 )
 from trt_segmentation.graph.int8 import to_int8
+from trt_segmentation.options import CALIBRATION_METHODS, CalibrationOptions
 
 SIZE = (4, 6)
 

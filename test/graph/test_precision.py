@@ -12,7 +12,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from trt_segmentation.backends.options import CalibrationOptions
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.fp16 import to_fp16
@@ -21,6 +20,7 @@ from trt_segmentation.graph.network import describe_network, read_network
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import resolve
 from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import CalibrationOptions
 from trt_segmentation.segmenter import demo_model
 
 node = helper.make_node

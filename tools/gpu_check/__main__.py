@@ -29,9 +29,9 @@ from sizes import check_sizes
 from startup import check_startup
 from subjects import Subject, find_subjects
 
-from trt_segmentation.backends.options import PRECISIONS, tactic_names
 from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.graph.resolve import complete_config
+from trt_segmentation.options import PRECISIONS, tactic_names
 from trt_segmentation.segmenter import Segmenter
 
 SPEED_FRAMES = 300

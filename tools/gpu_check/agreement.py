@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from subjects import Subject
 
-from trt_segmentation.backends import RunOptions
 from trt_segmentation.backends.onnxruntime import OnnxGraph
 from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare_head
+from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 MARGIN = 0.01

@@ -15,8 +15,8 @@ import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from trt_segmentation.backends import RunOptions
 from trt_segmentation.demo.scenes import render
+from trt_segmentation.options import RunOptions
 from trt_segmentation.ros.transport import large_image_environment
 from trt_segmentation.segmenter import Segmenter
 

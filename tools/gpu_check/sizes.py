@@ -6,8 +6,8 @@ import logging
 import time
 from typing import Any
 
-from trt_segmentation.backends import RunOptions
 from trt_segmentation.demo.scenes import render
+from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 SIZES = ((480, 640), (720, 1280), (1080, 1920), (2160, 3840))

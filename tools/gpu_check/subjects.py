@@ -9,10 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from trt_segmentation.backends import RunOptions
-from trt_segmentation.backends.options import BuildOptions, CalibrationOptions
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.image_source import read_image
+from trt_segmentation.options import BuildOptions, CalibrationOptions, RunOptions
 from trt_segmentation.segmenter import demo_model
 
 CALIBRATION_SEEDS = range(500, 564)

@@ -5,47 +5,17 @@ then."""
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from trt_segmentation.backends.base import Session
-from trt_segmentation.backends.options import PRECISIONS, BuildOptions
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import BACKENDS, PRECISIONS, RunOptions
 
 logger = logging.getLogger(__name__)
-
-BACKENDS = ('auto', 'tensorrt', 'onnxruntime')
-ENGINE_SUFFIXES = ('.engine', '.plan')
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Where and how a network runs.
-
-    Attributes:
-        backend: one of ``BACKENDS``; 'auto' takes TensorRT where it and a GPU are there, else
-            ONNX Runtime.
-        device: index of the GPU; ONNX Runtime runs on the CPU and does not look at it.
-        num_threads: CPU threads for one operation; 0 takes one for each core. TensorRT does
-            not look at it.
-        mask_interpolation: 'nearest' or 'bilinear', see ``graph.prepare.prepare``.
-        mask_size: height and width of mask and confidence; None for those of the image.
-        engine_cache: folder of built engines; '' takes the user's cache folder.
-        build: how TensorRT builds an engine. ONNX Runtime runs a network in the types it was
-            exported with, whatever ``build.precision`` is; its ``info`` says which.
-    """
-
-    backend: str = 'auto'
-    device: int = 0
-    num_threads: int = 0
-    mask_interpolation: str = 'nearest'
-    mask_size: tuple[int, int] | None = None
-    engine_cache: str = ''
-    build: BuildOptions = field(default_factory=BuildOptions)
-
 
 def open_network(spec: ModelSpec, options: RunOptions) -> Session:
     """Open a network; with TensorRT, an engine is built first where the cache has none.

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trt_segmentation.backends import ENGINE_SUFFIXES
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.network import Network, read_network
 from trt_segmentation.graph.prepare import available_outputs
 from trt_segmentation.graph.resolve import ModelSpec, format_facts, resolve
 from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import ENGINE_SUFFIXES
 from trt_segmentation.segmenter import demo_model
 
 _LIKELY_CHOICES = {

@@ -5,15 +5,16 @@
 import argparse
 import re
 
-from trt_segmentation.backends import BACKENDS, RunOptions
-from trt_segmentation.backends.options import (
+from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS
+from trt_segmentation.options import (
+    BACKENDS,
     CALIBRATION_METHODS,
     PRECISIONS,
     BuildOptions,
     CalibrationOptions,
+    RunOptions,
     tactic_names,
 )
-from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS
 from trt_segmentation.segmenter import Segmenter
 
 _DEFAULTS = BuildOptions()

@@ -16,10 +16,10 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
-from trt_segmentation.backends.options import CALIBRATION_METHODS, CalibrationOptions
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
 from trt_segmentation.graph.prepare import prepare_head
 from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.options import CALIBRATION_METHODS, CalibrationOptions
 
 Ranges = Mapping[str, tuple[float, float]]
 """Least and greatest value by tensor."""

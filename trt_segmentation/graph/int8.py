@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 from onnx import version_converter
 
-from trt_segmentation.backends.options import CalibrationOptions
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.calibration import Ranges, calibrated_ranges
 from trt_segmentation.graph.network import Network, describe_network
@@ -27,6 +26,7 @@ from trt_segmentation.graph.rewriting import (
     tensor_types,
     tidied,
 )
+from trt_segmentation.options import CalibrationOptions
 
 _QDQ_OPSET = 13
 """From here on QuantizeLinear knows scales by channel."""

@@ -7,16 +7,18 @@ from typing import Any
 
 import yaml
 
-from trt_segmentation.backends import BACKENDS, ENGINE_SUFFIXES, RunOptions
-from trt_segmentation.backends.options import (
+from trt_segmentation.errors import ConfigError
+from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS
+from trt_segmentation.options import (
+    BACKENDS,
     CALIBRATION_METHODS,
+    ENGINE_SUFFIXES,
     PRECISIONS,
     BuildOptions,
     CalibrationOptions,
+    RunOptions,
     tactic_names,
 )
-from trt_segmentation.errors import ConfigError
-from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS
 from trt_segmentation.region import Region
 from trt_segmentation.ros.health import Thresholds
 from trt_segmentation.ros.inputs import DURABILITIES, RELIABILITIES, TRANSPORTS

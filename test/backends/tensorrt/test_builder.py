@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from trt_segmentation.backends.options import BuildOptions
 from trt_segmentation.backends.tensorrt.api import Capabilities, find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.builder import (
     apply_options,
@@ -22,6 +21,7 @@ from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import resolve
 from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import BuildOptions
 from trt_segmentation.segmenter import demo_model
 
 try:

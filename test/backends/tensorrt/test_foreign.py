@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from trt_segmentation.backends import RunOptions
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
+from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]

@@ -8,8 +8,8 @@ That the results are right is in test_foreign, for every kind of engine.
 import numpy as np
 import pytest
 
-from trt_segmentation.backends import RunOptions
 from trt_segmentation.errors import BackendError
+from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)

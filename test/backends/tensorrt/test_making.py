@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from trt_segmentation.backends.options import BuildOptions, CalibrationOptions
 from trt_segmentation.backends.tensorrt.cache import EngineCache
 from trt_segmentation.backends.tensorrt.making import (
     GraphRequest,
@@ -19,6 +18,7 @@ from trt_segmentation.backends.tensorrt.making import (
     tensor_infos,
 )
 from trt_segmentation.errors import ConfigError
+from trt_segmentation.options import BuildOptions, CalibrationOptions
 
 MACHINE = Machine('tensorrt 10.3.0', 'Stand-in GPU', '9.0')
 WEIGHTS = np.eye(3, dtype=np.float32)

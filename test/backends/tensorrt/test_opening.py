@@ -11,8 +11,6 @@ import numpy as np
 import onnx
 import pytest
 
-from trt_segmentation.backends import RunOptions
-from trt_segmentation.backends.options import BuildOptions, CalibrationOptions
 from trt_segmentation.backends.tensorrt.cache import (
     Engine,
     read_engine,
@@ -23,6 +21,7 @@ from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.options import BuildOptions, CalibrationOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)

@@ -10,11 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
-from trt_segmentation.backends import RunOptions
 from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
-from trt_segmentation.backends.options import BuildOptions
 from trt_segmentation.backends.tensorrt.verify import agreement_with_fp32, warn_if_low
 from trt_segmentation.graph.prepare import prepare
+from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 WEIGHTS = np.eye(3, dtype=np.float32)

@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
-from trt_segmentation.backends.options import BuildOptions
 from trt_segmentation.backends.tensorrt.api import LOGGER
 from trt_segmentation.backends.tensorrt.builder import (
     PROGRESS_LOGGER,
@@ -31,6 +30,7 @@ from trt_segmentation.backends.tensorrt.builder import (
     log_progress,
 )
 from trt_segmentation.errors import BackendError, SegmentationError
+from trt_segmentation.options import BuildOptions
 
 _PACKAGE = 'trt_segmentation'
 _SECONDS_TO_DIE = 10

@@ -12,11 +12,11 @@ from typing import Any
 
 import onnx
 
-from trt_segmentation.backends.options import BuildOptions
 from trt_segmentation.backends.tensorrt.api import Capabilities, Log, find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.layers import Layer, parse_layers
 from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError, ModelError
 from trt_segmentation.graph.prepare import NETWORK_PREFIX
+from trt_segmentation.options import BuildOptions
 
 PROGRESS_LOGGER = 'trt_segmentation.progress'
 

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import onnx
 
-from trt_segmentation.backends.options import BuildOptions, CalibrationOptions
 from trt_segmentation.backends.tensorrt.build_process import build_in_child
 from trt_segmentation.backends.tensorrt.cache import Engine, EngineCache
 from trt_segmentation.backends.tensorrt.layers import as_json, summary
@@ -30,6 +29,7 @@ from trt_segmentation.graph.network import (
 from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare
 from trt_segmentation.graph.resolve import ModelSpec, complete_config
 from trt_segmentation.image_source import open_images
+from trt_segmentation.options import BuildOptions, CalibrationOptions
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from typing import Any
 import onnx
 
 from trt_segmentation.backends.base import BackendInfo, Session
-from trt_segmentation.backends.options import BuildOptions
 from trt_segmentation.backends.tensorrt.api import find_tensorrt
 from trt_segmentation.backends.tensorrt.cache import (
     Engine,
@@ -51,6 +50,7 @@ from trt_segmentation.graph.network import outline_network, read_network
 from trt_segmentation.graph.prepare import prepare_head, prepare_tail
 from trt_segmentation.graph.resolve import ModelSpec, resolve
 from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import BuildOptions
 
 logger = logging.getLogger(__name__)
 

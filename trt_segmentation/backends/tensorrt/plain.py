@@ -47,5 +47,5 @@ class PlainNetwork:
             for memory in self._memory.values():
                 memory.free()
             self._memory.clear()
-            self._stage.context = None
+            self._stage.close()
             self._stream = None

@@ -1,9 +1,11 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the user decides about an engine; free of any runtime, so that everyone can name it."""
+"""What the user decides about where and how a network runs; free of any runtime."""
 
 from dataclasses import dataclass, field
 
+BACKENDS = ('auto', 'tensorrt', 'onnxruntime')
+ENGINE_SUFFIXES = ('.engine', '.plan')
 PRECISIONS = ('fp32', 'fp16', 'int8')
 CALIBRATION_METHODS = ('percentile', 'entropy', 'minmax')
 
@@ -58,6 +60,32 @@ class BuildOptions:
     hardware_compatible: bool = False
     dla_core: int = -1
     calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how a network runs.
+
+    Attributes:
+        backend: one of ``BACKENDS``; 'auto' takes TensorRT where it and a GPU are there, else
+            ONNX Runtime.
+        device: index of the GPU; ONNX Runtime runs on the CPU and does not look at it.
+        num_threads: CPU threads for one operation; 0 takes one for each core. TensorRT does
+            not look at it.
+        mask_interpolation: 'nearest' or 'bilinear', see ``graph.prepare.prepare``.
+        mask_size: height and width of mask and confidence; None for those of the image.
+        engine_cache: folder of built engines; '' takes the user's cache folder.
+        build: how TensorRT builds an engine. ONNX Runtime runs a network in the types it was
+            exported with, whatever ``build.precision`` is; its ``info`` says which.
+    """
+
+    backend: str = 'auto'
+    device: int = 0
+    num_threads: int = 0
+    mask_interpolation: str = 'nearest'
+    mask_size: tuple[int, int] | None = None
+    engine_cache: str = ''
+    build: BuildOptions = field(default_factory=BuildOptions)
 
 
 def tactic_names(text: str) -> tuple[str, ...] | None:
