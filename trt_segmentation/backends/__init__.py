@@ -51,8 +51,7 @@ def open_engine(path: Path, config: ModelConfig, options: RunOptions,
                            "network's .onnx file, or take backend tensorrt")
     from trt_segmentation.backends.tensorrt.opening import EngineLoader
     loader = EngineLoader(options.device, options.engine_cache)
-    return loader.open_engine(path, config, options.build, options.mask_interpolation,
-                              options.mask_size)
+    return loader.open_engine(path, config, options)
 
 
 def _check(options: RunOptions) -> None:

@@ -38,6 +38,7 @@ class BackendInfo:
         device: the processor, as the runtime names it.
         precision: what the network really computes in, for example 'fp32'.
         layers: in how many layers it does so, where the runtime tells.
+        engine_key: identifies a built engine by all that it depends on; '' where there is none.
     """
 
     backend: str
@@ -45,6 +46,7 @@ class BackendInfo:
     device: str
     precision: str
     layers: str = ''
+    engine_key: str = ''
 
     def __str__(self) -> str:
         return f'{self.backend} {self.version} on {self.device}, {self.layers or self.precision}'

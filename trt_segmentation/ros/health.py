@@ -48,13 +48,11 @@ class Running:
         model: path of the network or engine.
         info: what the backend says of it.
         wanted_precision: what was asked for; '' where a prebuilt engine has decided it.
-        engine_key: of the engine in the cache; '' where there is none.
     """
 
     model: str
     info: BackendInfo
     wanted_precision: str
-    engine_key: str = ''
 
 
 @dataclass(frozen=True)

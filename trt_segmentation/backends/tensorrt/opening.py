@@ -16,6 +16,7 @@ from trt_segmentation.backends.tensorrt.cache import (
     Engine,
     EngineCache,
     default_folder,
+    key_of,
     read_engine,
 )
 from trt_segmentation.backends.tensorrt.cuda import find_device
@@ -50,7 +51,7 @@ from trt_segmentation.graph.network import outline_network, read_network
 from trt_segmentation.graph.prepare import prepare_head, prepare_tail
 from trt_segmentation.graph.resolve import ModelSpec, resolve
 from trt_segmentation.model_config import ModelConfig
-from trt_segmentation.options import BuildOptions
+from trt_segmentation.options import BuildOptions, RunOptions
 
 logger = logging.getLogger(__name__)
 
@@ -84,13 +85,14 @@ class EngineLoader:
             ConfigError: int8 without calibration data, or options that contradict each other.
             BackendError: TensorRT does not take the network.
         """
-        engine = self.fetch(spec, options, mask_interpolation)
-        return self._session([Stage.load(engine.plan, self._device)], _layers(engine))
+        return self._open_single(self.fetch(spec, options, mask_interpolation))
 
     def fetch(self, spec: ModelSpec, options: BuildOptions, mask_interpolation: str) -> Engine:
         """Return the engine of a network; see ``open_network``."""
         request = NetworkRequest(spec, options, mask_interpolation, self.machine)
-        return self._cache.fetch(request.name, request.key_facts(), lambda: self._make(request))
+        key_facts = request.key_facts()
+        engine = self._cache.fetch(request.name, key_facts, lambda: self._make(request))
+        return replace(engine, facts={**engine.facts, 'key': key_of(key_facts)})
 
     def open_plain(self, spec: ModelSpec, options: BuildOptions) -> PlainNetwork:
         """Open the network alone, without head and tail; to compare speeds with."""
@@ -118,7 +120,7 @@ class EngineLoader:
     def _make(self, request: NetworkRequest) -> Engine:
         """Build an engine; compare what it does with its network in fp32, note and log it."""
         engine = request.make(self._cache, self._device.index)
-        session = self._session([Stage.load(engine.plan, self._device)], _layers(engine))
+        session = self._open_single(engine)
         try:
             agreement = agreement_with_fp32(session, request.spec, request.mask_interpolation,
                                             sample_images(request.options))
@@ -127,9 +129,14 @@ class EngineLoader:
         warn_if_low(agreement, request.options.precision, request.spec.network.source)
         return replace(engine, facts={**engine.facts, 'agreement_with_fp32': agreement})
 
-    def open_engine(self, path: Path, config: ModelConfig, options: BuildOptions,
-                    mask_interpolation: str, mask_size: tuple[int, int] | None) -> tuple[Session, ModelSpec]:
+    def open_engine(self, path: Path, config: ModelConfig, options: RunOptions,
+                    ) -> tuple[Session, ModelSpec]:
         """Open an engine file: one of ours, or one that was built elsewhere.
+
+        Args:
+            path: of the plan.
+            config: what the user says of it; it goes before what the sidecar says.
+            options: for what has to be built here: head and tail, or all of it.
 
         Raises:
             ModelError: the file is damaged, or does not fit this machine and its network is not
@@ -141,25 +148,25 @@ class EngineLoader:
             if 'config' not in engine.facts:
                 raise ModelError(f'{path}: is only a part of an engine, made for another one; '
                                  'open that one, or its network')
-            if mask_size not in (None, _mask_size(engine.facts)):
-                raise ConfigError(f'{path}: a mask of {mask_size[1]}x{mask_size[0]} was asked for, '
-                                  'which is not compiled into the engine; build it with that size')
             return self._open_own(path, engine, config, options)
-        return self._open_foreign(path, engine.plan, config, options, mask_interpolation,
-                                  mask_size)
+        return self._open_foreign(path, engine.plan, config, options)
 
-    def _open_own(self, path: Path, engine: Engine, config: ModelConfig, options: BuildOptions,
+    def _open_own(self, path: Path, engine: Engine, config: ModelConfig, options: RunOptions,
                   ) -> tuple[Session, ModelSpec]:
         facts = engine.facts
+        if options.mask_size not in (None, _mask_size(facts)):
+            height, width = options.mask_size
+            raise ConfigError(f'{path}: a mask of {width}x{height} was asked for, which is not '
+                              'compiled into the engine; build it with that size')
         merged = _over_compiled(path, config, facts)
         try:
-            stage = Stage.load(engine.plan, self._device)
+            session = self._open_single(engine)
         except BackendError as error:
-            return self._open_rebuilt(path, facts, merged, options, error)
+            return self._open_rebuilt(path, facts, merged, options.build, error)
         network = outline_network(str(path), tensor_infos(facts['network']['inputs']),
                                   tensor_infos(facts['network']['outputs']))
         spec = replace(resolve(network, merged), mask_size=_mask_size(facts))
-        return self._session([stage], _layers(engine)), spec
+        return session, spec
 
     def _open_rebuilt(self, path: Path, facts: Mapping[str, Any], config: ModelConfig,
                       options: BuildOptions, error: BackendError) -> tuple[Session, ModelSpec]:
@@ -179,8 +186,8 @@ class EngineLoader:
             built_with = replace(built_with, calibration=options.calibration)
         return self.open_network(spec, built_with, facts['mask_interpolation']), spec
 
-    def _open_foreign(self, path: Path, plan: bytes, config: ModelConfig, options: BuildOptions,
-                      mask_interpolation: str, mask_size: tuple[int, int] | None) -> tuple[Session, ModelSpec]:
+    def _open_foreign(self, path: Path, plan: bytes, config: ModelConfig, options: RunOptions,
+                      ) -> tuple[Session, ModelSpec]:
         loaded = self._load_foreign(path, plan)
         if {'image', 'mask'} <= {name for name, _, _ in loaded.tensors()}:
             raise ModelError(f'{path}: {path.name}.json is missing, which says what its classes '
@@ -188,18 +195,18 @@ class EngineLoader:
         stage = foreign_stage(loaded)
         with self._device.current():
             spec = resolve(describe_stage(stage, config, str(path)), config)
-        spec = replace(spec, mask_size=mask_size)
-        layers = _inspected(stage)
+        spec = replace(spec, mask_size=options.mask_size)
+        info, interpolation = self._info(_inspected(stage)), options.mask_interpolation
         if not hasattr(find_tensorrt(), 'Builder'):
             logger.warning('%s has no builder: head and tail run on the CPU',
                            self.machine.tensorrt)
-            return HostedSession(self._device, stage, spec, mask_interpolation,
-                                 self._info(layers)), spec
-        exact = replace(options, precision='fp32')
-        head = self._part('head', prepare_head(spec), spec, exact)
-        tail = self._part('tail', prepare_tail(spec, mask_interpolation=mask_interpolation), spec,
-                          exact)
-        return self._session([head, stage, tail], layers), spec
+            return HostedSession(self._device, stage, spec, interpolation, info), spec
+        exact = replace(options.build, precision='fp32')
+        parts = {'head': prepare_head(spec),
+                 'tail': prepare_tail(spec, mask_interpolation=interpolation)}
+        head, tail = (Stage.load(self._fetch_part(name, model, spec, exact).plan, self._device)
+                      for name, model in parts.items())
+        return TensorRtSession(self._device, [head, stage, tail], info), spec
 
     def _load_foreign(self, path: Path, plan: bytes) -> Stage:
         try:
@@ -208,10 +215,6 @@ class EngineLoader:
             raise ModelError(f'{path}: does not fit this machine, which is {self.machine}: '
                              f'{error}. Build it here from its .onnx file') from error
 
-    def _part(self, name: str, model: onnx.ModelProto, spec: ModelSpec, options: BuildOptions,
-              ) -> Stage:
-        return Stage.load(self._fetch_part(name, model, spec, options).plan, self._device)
-
     def _fetch_part(self, name: str, model: onnx.ModelProto, spec: ModelSpec,
                     options: BuildOptions, kept: tuple[str, ...] = ()) -> Engine:
         source = Path(spec.network.source)
@@ -219,16 +222,14 @@ class EngineLoader:
         return self._cache.fetch(f'{source.stem}-{name}', request.key_facts(),
                                  lambda: request.make(self._cache, self._device.index))
 
-    def _session(self, stages: list[Stage], layers: tuple[Layer, ...]) -> TensorRtSession:
-        return TensorRtSession(self._device, stages, self._info(layers))
+    def _open_single(self, engine: Engine) -> TensorRtSession:
+        """Open an engine with everything in it."""
+        info = self._info(from_json(engine.facts.get('layers', ())), engine.facts.get('key', ''))
+        return TensorRtSession(self._device, [Stage.load(engine.plan, self._device)], info)
 
-    def _info(self, layers: tuple[Layer, ...]) -> BackendInfo:
+    def _info(self, layers: tuple[Layer, ...], key: str = '') -> BackendInfo:
         return BackendInfo('tensorrt', self.machine.tensorrt.split()[1], self.machine.gpu,
-                           precision_run(layers) or 'unknown precision', summary(layers))
-
-
-def _layers(engine: Engine) -> tuple[Layer, ...]:
-    return from_json(engine.facts.get('layers', ()))
+                           precision_run(layers) or 'unknown precision', summary(layers), key)
 
 
 def _mask_size(facts: Mapping[str, Any]) -> tuple[int, int] | None:
