@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import QoSProfile, qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
+NODE = '-m', 'trt_segmentation.ros.node'
 TIMEOUT = 30.0
 _numbers = itertools.count()
 
@@ -60,7 +62,7 @@ def pixels_of(msg: Image) -> np.ndarray:
 class Bench:
     """One segmentation node in its own process and namespace, with test's ends of its topics."""
 
-    def __init__(self, parameters: dict) -> None:
+    def __init__(self, parameters: dict, program: Sequence[str] = NODE) -> None:
         self.namespace = f'/bench_{os.getpid()}_{next(_numbers)}'
         self.context = rclpy.Context()
         self.context.init()
@@ -77,7 +79,7 @@ class Bench:
             arguments += ['-p', f'{name}:={value}']
         self._log = tempfile.TemporaryFile('w+')  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'trt_segmentation.ros.node', *arguments], stderr=self._log)
+            [sys.executable, *program, *arguments], stderr=self._log)
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         self.diagnostics += [status for status in msg.status
@@ -195,13 +197,11 @@ def stamp_of(msg) -> int:
     return msg.header.stamp.sec * 10**9 + msg.header.stamp.nanosec
 
 
-@pytest.fixture
-def make_bench():
-    """Start nodes: ``make_bench(engine_path=...)``."""
+def _benches():
     benches = []
 
-    def make(**parameters) -> Bench:
-        benches.append(Bench(parameters))
+    def make(*, program: Sequence[str] = NODE, **parameters) -> Bench:
+        benches.append(Bench(parameters, program))
         return benches[-1]
 
     yield make
@@ -209,7 +209,19 @@ def make_bench():
         bench.close()
 
 
-@pytest.fixture(name='image_message')
+@pytest.fixture
+def make_bench():
+    """Start nodes: ``make_bench(engine_path=...)``; ``program`` is what Python runs instead."""
+    yield from _benches()
+
+
+@pytest.fixture(scope='module')
+def make_module_bench():
+    """Start nodes that several tests share; see ``make_bench``."""
+    yield from _benches()
+
+
+@pytest.fixture(name='image_message', scope='session')
 def image_message_fixture():
     return image_message
 
@@ -219,6 +231,6 @@ def pixels_of_fixture():
     return pixels_of
 
 
-@pytest.fixture(name='stamp_of')
+@pytest.fixture(name='stamp_of', scope='session')
 def stamp_of_fixture():
     return stamp_of

@@ -17,6 +17,7 @@ from trt_segmentation.options import BACKENDS, PRECISIONS, RunOptions
 
 logger = logging.getLogger(__name__)
 
+
 def open_network(spec: ModelSpec, options: RunOptions) -> Session:
     """Open a network; with TensorRT, an engine is built first where the cache has none.
 

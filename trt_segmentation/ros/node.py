@@ -12,6 +12,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -81,8 +82,10 @@ class SegmentationNode(LifecycleNode):
         self._fault = ''
         self._latency_publisher = self.create_publisher(Float64, '~/latency', 10)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self._diagnostics_timer = self.create_timer(self._settings.diagnostics_period,
-                                                    self._publish_diagnostics)
+        # Simulated time may stand still; how the node is must be told all the same.
+        self._diagnostics_timer = self.create_timer(
+            self._settings.diagnostics_period, self._publish_diagnostics,
+            clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.create_service(SetBool, '~/enable', self._on_enable)
         # Loading takes its time: other callbacks go on meanwhile.
         self.create_service(Trigger, '~/load_model', self._on_load_model,
@@ -256,22 +259,24 @@ class SegmentationNode(LifecycleNode):
                 'nothing is configured; use the lifecycle transition configure'
             return response
         self._loading = True
+        running, settings = self._segmenter, read_parameters(self)
         try:
-            settings = read_parameters(self)
             segmenter = await self._opened_meanwhile(settings)
-            self._change_over(segmenter, settings)
+            self._change_over(running, segmenter, settings)
             response.success, response.message = True, str(segmenter.info)
         except SegmentationError as error:
-            self.get_logger().error(f'the network stays as it is: {error}')
-            self._take_back_parameters()
-            response.message = str(error)
+            response.message = self._stay(str(error))
+        except Exception:  # a defect of ours must not stop the network that runs
+            response.message = self._stay(traceback.format_exc())
         finally:
             self._loading = False
         return response
 
     async def _opened_meanwhile(self, settings: Parameters) -> Segmenter:
         """Open a segmenter in a thread of its own; a build can take minutes."""
-        future: Future = Future(executor=self.executor)
+        executor = self.executor
+        future: Future = Future(executor=executor)
+        future.add_done_callback(lambda done: executor.wake())  # else it sleeps until a frame
 
         def open_it() -> None:
             try:
@@ -280,21 +285,29 @@ class SegmentationNode(LifecycleNode):
                 future.set_exception(error)
 
         threading.Thread(target=open_it, daemon=True, name='load_model').start()
-        await future
-        return future.result()
+        return await future
 
-    def _change_over(self, segmenter: Segmenter, settings: Parameters) -> None:
-        if self._segmenter is None or not self._outputs.fits(segmenter):
+    def _change_over(self, running: Segmenter, segmenter: Segmenter, settings: Parameters,
+                     ) -> None:
+        fault = 'the node was cleaned up meanwhile' if self._segmenter is not running else \
+            self._outputs.fault(segmenter)
+        if fault:
             segmenter.close()
-            raise ConfigError('the new network gives other outputs, or masks of another size; '
-                              'deactivate, clean up, configure and activate the node instead')
-        old, self._segmenter, self._settings = self._segmenter, segmenter, settings
-        old.close()
+            raise ConfigError(fault)
+        segmenter.overlay_alpha = running.overlay_alpha  # may have changed meanwhile
+        self._segmenter, self._settings = segmenter, settings
+        running.close()
         self._outputs.serve(segmenter)
         self._log_start()
 
+    def _stay(self, why: str) -> str:
+        """Say why the network was not changed; let the parameters say again what runs."""
+        self.get_logger().error(f'the network stays as it is: {why}')
+        if self._segmenter is not None:
+            self._take_back_parameters()
+        return why
+
     def _take_back_parameters(self) -> None:
-        """Let the parameters say again what really runs."""
         self.set_parameters([
             Parameter(name, value=list(value) if isinstance(value, tuple) else value)
             for name, rule in rules().items()
@@ -346,11 +359,22 @@ def main(args: list[str] | None = None) -> int:
     rclpy.init(args=args)
     _PACKAGE_LOGGER.setLevel(logging.INFO)
     try:
-        node = SegmentationNode()
+        return _run()
     except ParameterException as error:
         rclpy.logging.get_logger('segmentation').fatal(str(error))
-        rclpy.try_shutdown()
         return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    except Exception:
+        if rclpy.ok():
+            raise
+        return 0  # a signal came while something was published, which then fails
+    finally:
+        rclpy.try_shutdown()
+
+
+def _run() -> int:
+    node = SegmentationNode()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
@@ -358,13 +382,10 @@ def main(args: list[str] | None = None) -> int:
             return 0 if node.build() else 1
         node.start()
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        return 0
     finally:
         executor.shutdown()
         node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
 
 
 if __name__ == '__main__':

@@ -64,14 +64,15 @@ class Outputs:
             self._camera_subscription = node.create_subscription(
                 CameraInfo, 'camera_info', self._on_camera_info, CAMERA_INFO_QOS)
 
-    def fits(self, segmenter: Segmenter) -> bool:
-        """Return whether another segmenter gives the same outputs, of the same size."""
-        ours = self._segmenter
-        return (segmenter.available_outputs, segmenter.spec.mask_size) == \
-            (ours.available_outputs, ours.spec.mask_size)
+    def fault(self, segmenter: Segmenter) -> str:
+        """Return '' where these topics can go on with another segmenter, else why not."""
+        ours, theirs = _offer(self._segmenter), _offer(segmenter)
+        return '' if ours == theirs else (
+            f'the new network gives {theirs} and the running one {ours}; deactivate, clean up, '
+            'configure and activate the node to change that')
 
     def serve(self, segmenter: Segmenter) -> None:
-        """Go on with a segmenter that ``fits``."""
+        """Go on with a segmenter that has no ``fault``."""
         self._segmenter = segmenter
         self.publish_labels()
 
@@ -133,3 +134,8 @@ class Outputs:
     def _on_camera_info(self, info: CameraInfo) -> None:
         if info.width and info.height:
             self._camera_info = info
+
+
+def _offer(segmenter: Segmenter) -> str:
+    outputs, size = ', '.join(segmenter.available_outputs), segmenter.spec.mask_size
+    return f'{outputs} with masks of {size[1]}x{size[0]}' if size else outputs

@@ -21,14 +21,10 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
+from trt_segmentation import PROGRESS_LOGGER
 from trt_segmentation.backends.tensorrt.api import LOGGER
-from trt_segmentation.backends.tensorrt.builder import (
-    PROGRESS_LOGGER,
-    Plan,
-    Profiles,
-    build_plan,
-    log_progress,
-)
+from trt_segmentation.backends.tensorrt.builder import Plan, Profiles, build_plan
+from trt_segmentation.backends.tensorrt.progress import log_progress
 from trt_segmentation.errors import BackendError, SegmentationError
 from trt_segmentation.options import BuildOptions
 

@@ -4,29 +4,22 @@
 
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import onnx
-
 from trt_segmentation.backends.tensorrt.api import Capabilities, Log, find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.layers import Layer, parse_layers
-from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError, ModelError
-from trt_segmentation.graph.prepare import NETWORK_PREFIX
+from trt_segmentation.backends.tensorrt.parsing import parse
+from trt_segmentation.backends.tensorrt.progress import Progress, log_progress
+from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError
 from trt_segmentation.options import BuildOptions
-
-PROGRESS_LOGGER = 'trt_segmentation.progress'
 
 Shape = tuple[int, ...]
 Profiles = Mapping[str, tuple[Shape, ...]]
 
 _MIB = 1 << 20
-_REPORT_PERIOD = 1.0
-"""Seconds."""
-
 _PRECISION_FLAGS = {'fp32': (), 'fp16': ('FP16',), 'int8': ('INT8', 'FP16')}
 """What an int8 network leaves unquantized runs in fp16 where that is faster."""
 
@@ -49,11 +42,6 @@ class Plan:
     timing_cache: bytes
     layers: tuple[Layer, ...]
     seconds: float
-
-
-def log_progress(text: str) -> None:
-    """Tell of a build in the log."""
-    logging.getLogger(PROGRESS_LOGGER).info('%s', text)
 
 
 def build_plan(model: bytes, profiles: Profiles, options: BuildOptions, *,
@@ -92,14 +80,14 @@ def build_plan(model: bytes, profiles: Profiles, options: BuildOptions, *,
     network = log.call(f'{name} cannot make a network', builder.create_network,
                        creation_flags(trt, can))
     parser = trt.OnnxParser(network, log.logger)  # holds the weights until the plan is built
-    _parse(parser, log, model, source, name)
+    parse(parser, log, model, source, name)
     config = builder.create_builder_config()
     apply_options(options, trt, can, builder, config)
     config.add_optimization_profile(_profile(builder, network, profiles, source))
     if not can.strongly_typed and options.precision != 'fp32':
         pin_to_float32(trt, network, float_layers)
     times = _use_timing_cache(config, log, can, timing_cache)
-    with _Progress(trt, can, config, f'building an engine of {source}', on_progress):
+    with Progress(trt, can, config, f'building an engine of {source}', on_progress):
         plan = _build(builder, network, config, log, f'{name} cannot build {source}')
     kept = bytes(config.get_timing_cache().serialize()) if times is not None else b''
     return Plan(plan, kept, _inspect(trt, log, plan), time.monotonic() - started)
@@ -153,43 +141,6 @@ def creation_flags(trt: Any, can: Capabilities) -> int:
     flags = [getattr(trt.NetworkDefinitionCreationFlag, name, None) for name in names]
     return sum(1 << int(flag) for flag in flags if flag is not None)
 
-
-def _parse(parser: Any, log: Log, model: bytes, source: str, name: str) -> None:
-    try:
-        log.call(f'{name} does not take {source}', parser.parse, model)
-        return
-    except BackendError:
-        errors = [parser.get_error(index) for index in range(parser.num_errors)]
-        if not errors:
-            raise
-    first, *others = errors
-    code = first.code().name
-    if code == 'MODEL_DESERIALIZE_FAILED':
-        raise ModelError(f'{source} is no ONNX model: {first.desc()}')
-    more = ', '.join(dict.fromkeys(_node_of(error, model) for error in others))
-    also = f'; so it is with {more}' if more else ''
-    raise BackendError(f'{name} does not take {_node_of(first, model)} of {source} ({code}: '
-                       f'{first.desc()}){also}; {_advice(code, first.desc())}')
-
-
-def _node_of(error: Any, model: bytes) -> str:
-    if hasattr(error, 'node_name'):
-        node, op = error.node_name(), error.node_operator()
-    else:
-        nodes = onnx.ModelProto.FromString(model).graph.node
-        index = error.node()
-        known = 0 <= index < len(nodes)
-        node, op = (nodes[index].name, nodes[index].op_type) if known else ('', '')
-    return f"node '{node.removeprefix(NETWORK_PREFIX)}' ({op or 'unknown operator'})"
-
-
-def _advice(code: str, text: str) -> str:
-    if 'DYNAMIC' in code or 'dynamic' in text.lower():
-        return 'export the network with a fixed input size'
-    if code.startswith('UNSUPPORTED') or 'plugin' in text.lower():
-        return ('TensorRT lacks this operator or this use of it: export the network with another '
-                'opset (11 to 17 are the safest), or replace the operator')
-    return 'export the network with another opset (11 to 17 are the safest), or simplify it'
 
 
 def apply_options(options: BuildOptions, trt: Any, can: Capabilities, builder: Any,
@@ -331,69 +282,3 @@ def _inspect(trt: Any, log: Log, plan: bytes) -> tuple[Layer, ...]:
     except BackendError as error:
         logging.getLogger(__name__).debug('the new plan cannot be inspected here: %s', error)
         return ()
-
-
-class _Progress:
-    """Reports a build about every second while it runs, from a thread of its own.
-
-    Says which phase TensorRT is in where it tells, and else only the time.
-    """
-
-    def __init__(self, trt: Any, can: Capabilities, config: Any, what: str,
-                 on_progress: Callable[[str], None]) -> None:
-        self._what, self._on_progress = what, on_progress
-        self._phase = ''
-        self._steps: dict[str, int] = {}
-        self._error: BaseException | None = None
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._report, name='build progress', daemon=True)
-        if can.progress_monitor:
-            config.progress_monitor = self._monitor = _monitor(trt, self)
-
-    def __enter__(self) -> '_Progress':
-        self._started = time.monotonic()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-        if self._error is not None:  # the reason why the build failed, if it did
-            raise self._error
-
-    def begin(self, phase: str, steps: int) -> None:
-        """Take note that TensorRT begins a phase of so many steps."""
-        self._steps[phase] = steps
-        self._phase = phase
-
-    def step(self, phase: str, step: int) -> bool:
-        """Take note that a step is done; return whether to go on."""
-        self._phase = f'{phase}, {step + 1} of {self._steps.get(phase, "?")}'
-        return self._error is None
-
-    def _report(self) -> None:
-        try:
-            self._on_progress(f'{self._what}, which can take minutes')
-            while not self._done.wait(_REPORT_PERIOD):
-                elapsed = time.monotonic() - self._started
-                phase = f' ({self._phase})' if self._phase else ''
-                self._on_progress(f'{self._what}: {elapsed:.0f} s{phase}')
-        except BaseException as error:  # raised again by the thread that builds
-            self._error = error
-
-
-def _monitor(trt: Any, progress: _Progress) -> Any:
-    class Monitor(trt.IProgressMonitor):
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-
-        def phase_start(self, phase_name: str, parent_phase: str, num_steps: int) -> None:
-            progress.begin(phase_name, num_steps)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            return progress.step(phase_name, step)
-
-        def phase_finish(self, phase_name: str) -> None:
-            pass
-
-    return Monitor()
