@@ -26,8 +26,8 @@ rclpy = pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
-from rcl_interfaces.srv import DescribeParameters, SetParameters  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters  # noqa: E402
+from rclpy.parameter import Parameter, parameter_value_to_python  # noqa: E402
 from rclpy.qos import QoSProfile, qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
@@ -109,6 +109,12 @@ class Bench:
                         'its publishers')
         self.spin_for(0.5)
 
+    def collect(self, message_type, topic: str, qos=5) -> list:
+        """Subscribe to any topic, and return the list that its messages go to."""
+        messages = []
+        self.node.create_subscription(message_type, topic, messages.append, qos)
+        return messages
+
     def wait_until_active(self) -> None:
         self.spin_until(lambda: self.camera.get_subscription_count() > 0, 'its subscription')
 
@@ -134,18 +140,29 @@ class Bench:
 
     def call(self, service_type, name: str, request):
         """Call one of the node's services and return the response."""
+        future = self.request(service_type, name, request)
+        self.spin_until(future.done, f'an answer from {name}')
+        return future.result()
+
+    def request(self, service_type, name: str, request):
+        """Call one of the node's services and return the response's future."""
         client = self.node.create_client(service_type, f'segmentation/{name}')
         self.spin_until(client.service_is_ready, f'service {name}')
         future = client.call_async(request)
-        self.spin_until(future.done, f'an answer from {name}')
-        self.node.destroy_client(client)
-        return future.result()
+        future.add_done_callback(lambda done: self.node.destroy_client(client))
+        return future
 
     def set_parameter(self, name: str, value):
         """Return the SetParametersResult."""
         request = SetParameters.Request(parameters=[Parameter(name, value=value)
                                                     .to_parameter_msg()])
         return self.call(SetParameters, 'set_parameters', request).results[0]
+
+    def parameter(self, name: str):
+        """Return a parameter's value."""
+        request = GetParameters.Request(names=[name])
+        return parameter_value_to_python(self.call(GetParameters, 'get_parameters',
+                                                   request).values[0])
 
     def describe(self, *names: str):
         """Return the parameters' descriptors."""
@@ -162,10 +179,21 @@ class Bench:
 
     def counts(self) -> dict[str, int]:
         """Return the node's frame counters from a diagnostics message made after this call."""
+        return {value.key: int(value.value) for value in self.status().values
+                if value.key.startswith('frames ')}
+
+    def status(self):
+        """Return what the node says of itself, made after this call."""
         self.diagnostics.clear()
         self.spin_until(lambda: len(self.diagnostics) > 1, 'diagnostics')
-        return {value.key: int(value.value) for value in self.diagnostics[-1].values
-                if value.key.startswith('frames ')}
+        return self.diagnostics[-1]
+
+    def wait_for_status(self, text: str, timeout: float = TIMEOUT):
+        """Wait until the node's message holds a text, and return that status."""
+        self.diagnostics.clear()
+        self.spin_until(lambda: self.diagnostics and text in self.diagnostics[-1].message,
+                        f'diagnostics to say "{text}"', timeout)
+        return self.diagnostics[-1]
 
     def stop(self, number: int = signal.SIGINT) -> tuple[int, str]:
         """Signal the node; return its exit code and what it logged."""

@@ -11,15 +11,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import psutil
 import pytest
 from builtin_interfaces.msg import Time
 from rclpy.qos import qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 
+from trt_segmentation.backends.tensorrt.api import find_tensorrt
+from trt_segmentation.errors import MissingBackendError
 from trt_segmentation.segmenter import Segmenter
 
 SIZE = 48, 64
+SUPPORT = Path(__file__).parents[1] / 'support'
 CONFIG = 'input: {color: bgr, scale: 1}'
 
 CAMERA = f"""
@@ -206,3 +210,63 @@ sys.exit(main(sys.argv[3:]))
 """
 """The node, with the real builder in its real child process; the GPU, and what runs the plan on
 it, are stand-ins."""
+
+
+@pytest.fixture
+def start_builder(make_bench, model, tmp_path):
+    """Starts nodes on TensorRT that share a cold cache; the builds of some never end."""
+    try:
+        find_tensorrt()
+    except MissingBackendError as error:
+        pytest.skip(str(error))
+
+    def start(hangs=False):
+        program = ('-c', NODE_THAT_BUILDS.format(hangs=hangs), SUPPORT, tmp_path / 'builds')
+        return make_bench(program=program, engine_path=model, backend='tensorrt',
+                          engine_cache=tmp_path / 'cache', opt_size='[48, 64]',
+                          min_size='[48, 64]', max_size='[96, 128]')
+
+    return start
+
+
+def builds(tmp_path):
+    """Return how many builds were begun."""
+    told = tmp_path / 'builds'
+    return len(told.read_text().split()) if told.exists() else 0
+
+
+def builder_of(bench):
+    """Wait until the node's child has its order; return the child."""
+    node = psutil.Process(bench.process.pid)
+    bench.spin_until(lambda: any(child.num_threads() > 1 for child in node.children()), 'a build')
+    return node.children()[0]
+
+
+def assert_segments(bench, image, image_message, pixels_of):
+    bench.listen('mask')
+    shown = pixels_of(bench.answer('mask', bench.send(image_message(image))))
+    np.testing.assert_array_equal(shown, image.argmax(axis=2))
+
+
+def test_two_nodes_on_a_cold_cache_build_once(start_builder, image, image_message, pixels_of,
+                                              tmp_path):
+    for bench in [start_builder(), start_builder()]:
+        assert_segments(bench, image, image_message, pixels_of)
+    assert builds(tmp_path) == 1
+    assert len(list((tmp_path / 'cache').glob('*.engine'))) == 1
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_build_ends_with_the_node_and_leaves_nothing_in_the_way(
+        start_builder, image, image_message, pixels_of, tmp_path, number):
+    bench = start_builder(hangs=True)
+    child = builder_of(bench)
+    code, log = bench.stop(number)
+    assert code == (-number if number == signal.SIGKILL else 0), log
+    assert 'Traceback' not in log
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running()
+    assert not list((tmp_path / 'cache').glob('*.engine'))
+    assert_segments(start_builder(), image, image_message, pixels_of)
+    assert builds(tmp_path) == 2
+    assert not list((tmp_path / 'cache').glob('.*'))

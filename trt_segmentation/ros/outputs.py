@@ -21,6 +21,8 @@ COMPRESSED_FORMAT = 'mono8; png compressed '
 """As compressed_image_transport writes and reads it. Never JPEG: that would blend class ids."""
 
 _PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+if hasattr(cv2, 'IMWRITE_PNG_FILTER'):  # where the default tries all filters on every row
+    _PNG_OPTIONS += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
 # Reliable offers match reliable and best-effort requests; a few frames bridge retransmissions.
 OUTPUT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5,

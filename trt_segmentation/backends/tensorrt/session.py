@@ -85,7 +85,7 @@ class Stage:
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes of each tensor, by the session's names; shapes must be set."""
-        return {shared: int(np.prod(self.context.get_tensor_shape(name), dtype=np.int64))
+        return {shared: int(np.prod(tuple(self.context.get_tensor_shape(name)), dtype=np.int64))
                 * self.engine.get_tensor_dtype(name).itemsize
                 for name, shared, _ in self.tensors()}
 
