@@ -3,6 +3,7 @@
 """The node: camera image in; class mask, confidence, overlay and label info out."""
 
 import logging
+import signal
 import threading
 import time
 import traceback
@@ -356,6 +357,8 @@ def _open_segmenter(settings: Parameters) -> Segmenter:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM."""
+    # rclpy calls this handler after its own, which alone does not end a build.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     rclpy.init(args=args)
     _PACKAGE_LOGGER.setLevel(logging.INFO)
     try:

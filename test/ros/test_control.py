@@ -1,0 +1,320 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Switching, changing the network while it runs, and what the node says of itself meanwhile."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+from lifecycle_msgs.msg import Transition
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Float64
+from std_srvs.srv import SetBool, Trigger
+
+SIZE = 24, 32
+TOPICS = 'mask', 'confidence', 'overlay', 'mask/compressed', 'camera_info'
+BRIGHTEST = 'input: {color: bgr, scale: 1}\nclasses: {labels: [blue, green, red]}'
+DARKEST = 'input: {color: bgr, scale: 1}\nclasses: {labels: [no blue, no green, no red]}'
+
+# Opening FILE lasts as long as FILE.wait is there.
+WAITING = '-c', """
+import os, time
+from trt_segmentation.ros import node
+from trt_segmentation.segmenter import Segmenter
+
+at_once = Segmenter.open
+
+def when_allowed(model, **options):
+    while os.path.exists(f'{model}.wait'):
+        time.sleep(0.01)
+    return at_once(model, **options)
+
+Segmenter.open = when_allowed
+raise SystemExit(node.main())
+"""
+
+
+@pytest.fixture(scope='module')
+def models(networks, tmp_path_factory):
+    """Paths of two networks whose masks differ in every pixel, and of some that do not fit."""
+    folder = tmp_path_factory.mktemp('models')
+    made = {'brightest': networks.pointwise(np.eye(3), SIZE, metadata=BRIGHTEST),
+            'darkest': networks.pointwise(-np.eye(3), SIZE, metadata=DARKEST),
+            'ids': networks.fixed(np.ones((1, *SIZE), np.int64), metadata=BRIGHTEST)}
+    for name, model in made.items():
+        onnx.save(model, folder / f'{name}.onnx')
+    (folder / 'broken.onnx').write_bytes(b'no network')
+    names = 'brightest', 'darkest', 'ids', 'broken', 'missing'
+    return SimpleNamespace(**{name: str(folder / f'{name}.onnx') for name in names})
+
+
+@pytest.fixture
+def camera(networks, image_message):
+    """Return the message of a picture of noise, and its two masks."""
+    def picture(seed):
+        pixels = networks.random_image(*SIZE, seed)
+        return SimpleNamespace(message=image_message(pixels), brightest=pixels.argmax(axis=2),
+                               darkest=pixels.argmin(axis=2))
+    return picture
+
+
+def load(bench, path):
+    assert bench.set_parameter('engine_path', path).successful
+    return bench.call(Trigger, 'load_model', Trigger.Request())
+
+
+def enable(bench, wanted):
+    return bench.call(SetBool, 'enable', SetBool.Request(data=wanted))
+
+
+def values_of(status):
+    return {value.key: value.value for value in status.values}
+
+
+# ~/enable
+
+
+def test_enable_switches_it_off_and_on(make_bench, camera, models):
+    bench = make_bench(engine_path=models.brightest)
+    bench.listen('mask')
+    assert enable(bench, False).success
+    for seed in range(3):
+        bench.send(camera(seed).message)
+        bench.spin_for(0.1)
+    assert bench.counts()['frames dropped, disabled'] == 3
+    assert bench.status().message == 'switched off by ~/enable'
+    assert not bench.received['mask']
+    assert enable(bench, True).success
+    for seed in range(4, 6):
+        np.testing.assert_array_equal(bench.segment(camera(seed).message), camera(seed).brightest)
+    assert bench.status().message == 'segmenting'
+
+
+# ~/load_model
+
+
+def test_load_model_changes_over_between_two_frames(make_bench, camera, models, stamp_of,
+                                                    pixels_of, tmp_path):
+    wait = tmp_path / 'darkest.onnx.wait'
+    (tmp_path / 'darkest.onnx').symlink_to(models.darkest)
+    bench = make_bench(program=WAITING, engine_path=models.brightest)
+    bench.listen('mask')
+    wait.touch()
+    bench.set_parameter('engine_path', str(tmp_path / 'darkest.onnx'))
+    loaded = bench.request(Trigger, 'load_model', Trigger.Request())
+    sent = {}
+    for number in range(15):
+        picture = camera(number)
+        sent[bench.send(picture.message)] = picture
+        bench.spin_for(0.1)
+        if number == 4:
+            bench.answer('mask', max(sent))
+            assert not loaded.done()
+            wait.unlink()
+    bench.answer('mask', max(sent))
+    assert loaded.result().success
+    counts, masks = bench.counts(), bench.received['mask']
+    assert len(masks) == counts['frames segmented'] == 15 - counts['frames dropped, keep_latest']
+    used = [network_of(sent[stamp_of(mask)], pixels_of(mask)) for mask in masks]
+    assert used == sorted(used)
+    assert {used[0], used[-1]} == {'brightest', 'darkest'}
+
+
+def network_of(picture, mask):
+    """Return whose mask this is."""
+    return next(name for name in ('brightest', 'darkest')
+                if np.array_equal(mask, getattr(picture, name)))
+
+
+def test_a_loaded_network_tells_its_labels_and_its_name(make_bench, models):
+    vision_msgs = pytest.importorskip('vision_msgs.msg')
+    bench = make_bench(engine_path=models.brightest)
+    infos = bench.collect(vision_msgs.LabelInfo, 'segmentation/label_info', QoSProfile(
+        depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+    bench.spin_until(lambda: infos, 'label info')
+    assert values_of(bench.status())['model'] == models.brightest
+    assert load(bench, models.darkest).success
+    bench.spin_until(lambda: len(infos) > 1, 'the new label info')
+    assert [entry.class_name for entry in infos[-1].class_map] == ['no blue', 'no green', 'no red']
+    assert values_of(bench.status())['model'] == models.darkest
+
+
+@pytest.fixture(scope='module')
+def loyal_bench(make_module_bench, models):
+    """A node that no test gets to change its network."""
+    bench = make_module_bench(engine_path=models.brightest)
+    bench.listen('mask')
+    return bench
+
+
+@pytest.mark.parametrize(('name', 'reason'), [
+    ('broken', 'broken.onnx'), ('missing', 'missing.onnx'),
+    ('ids', 'gives mask, overlay and the running one mask, confidence, overlay')])
+def test_a_network_that_cannot_serve_leaves_the_old_one(loyal_bench, camera, models, name,
+                                                        reason):
+    answer = load(loyal_bench, getattr(models, name))
+    assert not answer.success
+    assert reason in answer.message
+    assert loyal_bench.parameter('engine_path') == models.brightest
+    assert values_of(loyal_bench.status())['model'] == models.brightest
+    np.testing.assert_array_equal(loyal_bench.segment(camera(1).message), camera(1).brightest)
+
+
+def test_masks_of_another_size_are_refused(loyal_bench, camera, models):
+    loyal_bench.set_parameter('mask_height', 6)
+    loyal_bench.set_parameter('mask_width', 8)
+    answer = load(loyal_bench, models.darkest)
+    assert not answer.success
+    assert 'masks of 8x6' in answer.message
+    assert 'deactivate' in answer.message
+    assert (loyal_bench.parameter('mask_height'), loyal_bench.parameter('mask_width')) == (0, 0)
+    np.testing.assert_array_equal(loyal_bench.segment(camera(2).message), camera(2).brightest)
+
+
+def test_load_model_needs_a_configured_node(make_bench):
+    bench = make_bench(autostart=False)
+    answer = bench.call(Trigger, 'load_model', Trigger.Request())
+    assert not answer.success
+    assert 'nothing is configured' in answer.message
+
+
+@pytest.fixture
+def loading_bench(make_bench, models, tmp_path):
+    """A node that loads ``darkest`` until ``bench.go`` is called; ``bench.loaded`` is to come."""
+    path = tmp_path / 'net.onnx'
+    path.symlink_to(models.darkest)
+    bench = make_bench(program=WAITING, engine_path=models.brightest)
+    bench.listen('mask', 'overlay')
+    (tmp_path / 'net.onnx.wait').touch()
+    bench.set_parameter('engine_path', str(path))
+    bench.loaded = bench.request(Trigger, 'load_model', Trigger.Request())
+    bench.spin_for(0.2)
+
+    def go():
+        (tmp_path / 'net.onnx.wait').unlink()
+        bench.spin_until(bench.loaded.done, 'an answer from load_model')
+        return bench.loaded.result()
+
+    bench.go = go
+    return bench
+
+
+def test_one_network_is_loaded_at_a_time(loading_bench):
+    answer = loading_bench.call(Trigger, 'load_model', Trigger.Request())
+    assert (answer.success, answer.message) == (False, 'another network is being loaded')
+    assert loading_bench.go().success
+    assert loading_bench.call(Trigger, 'load_model', Trigger.Request()).success
+
+
+def test_a_cleanup_while_it_loads_is_obeyed(loading_bench, camera):
+    assert loading_bench.transition(Transition.TRANSITION_DEACTIVATE)
+    assert loading_bench.transition(Transition.TRANSITION_CLEANUP)
+    answer = loading_bench.go()
+    assert (answer.success, answer.message) == (False, 'the node was cleaned up meanwhile')
+    assert loading_bench.state() == 'unconfigured'
+    assert loading_bench.transition(Transition.TRANSITION_CONFIGURE)
+    assert loading_bench.transition(Transition.TRANSITION_ACTIVATE)
+    loading_bench.listen('mask')
+    np.testing.assert_array_equal(loading_bench.segment(camera(1).message), camera(1).darkest)
+
+
+def test_an_opacity_set_while_it_loads_stays(loading_bench, camera, pixels_of, networks):
+    loading_bench.set_parameter('overlay_alpha', 0.0)
+    assert loading_bench.go().success
+    np.testing.assert_array_equal(loading_bench.segment(camera(3).message, 'overlay'),
+                                  networks.random_image(*SIZE, 3))
+
+
+def test_load_model_answers_though_nothing_else_happens(make_bench, models):
+    bench = make_bench(engine_path=models.brightest, diagnostics_period=60.0)
+    bench.wait_until_active()
+    assert load(bench, models.darkest).success
+
+
+# Lifecycle
+
+
+def test_topics_go_with_the_network_and_come_back(make_bench, models):
+    bench = make_bench(engine_path=models.brightest, autostart=False, mask_height=6, mask_width=8)
+    topics = [f'{bench.namespace}/segmentation/{name}' for name in TOPICS]
+
+    def offered():
+        return [bench.node.count_publishers(topic) for topic in topics]
+
+    for _ in range(2):
+        assert bench.transition(Transition.TRANSITION_CONFIGURE)
+        bench.spin_until(lambda: offered() == [1] * len(TOPICS), 'its topics')
+        assert bench.transition(Transition.TRANSITION_ACTIVATE)
+        assert bench.transition(Transition.TRANSITION_DEACTIVATE)
+        assert bench.transition(Transition.TRANSITION_CLEANUP)
+        bench.spin_until(lambda: not any(offered()), 'its topics to go')
+
+
+# What it says of itself
+
+
+def test_latency_is_told_in_seconds(make_bench, camera, models):
+    bench = make_bench(engine_path=models.brightest)
+    ages = bench.collect(Float64, 'segmentation/latency')
+    bench.listen('mask')
+    sent = bench.send(camera(1).message)
+    bench.spin_until(lambda: ages, 'a latency')
+    passed = bench.node.get_clock().now().nanoseconds - sent
+    assert 0 < ages[0].data < passed / 1e9
+
+
+def test_silence_is_a_warning_until_the_next_image(make_bench, camera, models):
+    bench = make_bench(engine_path=models.brightest, input_timeout=0.5)
+    bench.listen('mask')
+    bench.segment(camera(1).message)
+    status = bench.wait_for_status('no image on ', timeout=1.5)
+    assert status.level == status.WARN
+    assert f'{bench.namespace}/image' in status.message
+    bench.segment(camera(2).message)
+    assert bench.wait_for_status('segmenting', timeout=1.0).level == status.OK
+
+
+def test_thresholds_change_live(make_bench, camera, models):
+    bench = make_bench(engine_path=models.brightest)
+    bench.listen('mask')
+    bench.segment(camera(1).message)
+    assert bench.status().level == b'\0'
+    assert bench.set_parameter('max_latency', 1e-6).successful
+    assert bench.status().message.startswith('latency p95 is ')
+    assert bench.set_parameter('max_latency', 0.0).successful
+    assert bench.status().level == b'\0'
+
+
+# build_only and the log
+
+
+def build(*parameters):
+    arguments = [part for parameter in parameters for part in ('-p', parameter)]
+    return subprocess.run([sys.executable, '-m', 'trt_segmentation.ros.node', '--ros-args',
+                           '-p', 'build_only:=true', *arguments], capture_output=True, text=True,
+                          timeout=60)
+
+
+def test_build_only_opens_the_network_and_ends(models):
+    done = build(f'engine_path:={models.brightest}')
+    assert done.returncode == 0, done.stderr
+    assert f'{models.brightest}: 3 classes at 32x24' in done.stderr
+
+
+@pytest.mark.parametrize('name', ['broken', 'missing'])
+def test_build_only_fails_with_the_network(models, name):
+    done = build(f'engine_path:={getattr(models, name)}')
+    assert done.returncode == 1
+    assert f'cannot be configured: {getattr(models, name)}' in done.stderr
+
+
+def test_the_packages_log_is_the_nodes(make_bench, camera, models):
+    bench = make_bench(engine_path=models.brightest)
+    bench.listen('mask')
+    bench.segment(camera(1).message)
+    _, log = bench.stop()
+    assert log.count('running on ONNX Runtime, since ') == 1
+    assert 'segmentation]: running on ONNX Runtime' in log
