@@ -6,11 +6,15 @@ import json
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 from trt_segmentation.cli.main import COMMANDS, main
 from trt_segmentation.demo.scenes import render
+from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.resolve import complete_config, resolve
 from trt_segmentation.metrics import confusion_matrix, mean_iou
+from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.segmenter import Segmenter, demo_model
 
 
@@ -129,3 +133,18 @@ def test_demo_accounts_for_every_frame(tmp_path):
     assert report['miou'] >= 0.85
     assert cv2.imread(str(tmp_path / 'overlay.png')).shape[1] > 1000
     assert cv2.imread(str(tmp_path / 'mask.png'), cv2.IMREAD_UNCHANGED).shape == (720, 1280)
+
+
+def test_a_written_config_says_all_that_was_found(tmp_path, capsys, networks):
+    model, config = tmp_path / 'net.onnx', tmp_path / 'net.yaml'
+    onnx.save(networks.fixed(networks.random_scores(3, 6, 8)), model)
+    assert main(['inspect', str(model), '--write-config', str(config)]) == 0
+    written = resolve(read_network(model), ModelConfig.from_file(config))
+    plain = resolve(read_network(model), ModelConfig())
+    assert complete_config(written) == complete_config(plain)
+    assert written.assumed == ()
+    for fact in plain.assumed:
+        assert f'# Assumed, nothing tells it: {fact.key}' in config.read_text()
+    capsys.readouterr()
+    assert main(['inspect', str(model), '--write-config', str(config)]) == 1
+    assert 'net.yaml: is there already' in capsys.readouterr().err

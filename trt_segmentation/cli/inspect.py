@@ -10,7 +10,7 @@ from typing import Any
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.network import Network, read_network
 from trt_segmentation.graph.prepare import available_outputs
-from trt_segmentation.graph.resolve import ModelSpec, format_facts, resolve
+from trt_segmentation.graph.resolve import ModelSpec, complete_config, format_facts, resolve
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES
 from trt_segmentation.segmenter import demo_model
@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='an .onnx, .engine or .plan file; default: the embedded demo network')
     parser.add_argument('--config', default='', metavar='YAML',
                         help='model config to check a network by')
+    parser.add_argument('--write-config', type=Path, metavar='YAML',
+                        help='write a complete model config there, with what was assumed marked')
     parser.add_argument('--device', type=int, default=0, metavar='N',
                         help='GPU to load an engine on that does not say itself what it is')
 
@@ -50,7 +52,23 @@ def execute(args: argparse.Namespace) -> int:
         print(f'\nmissing or contradictory\n  {error}')
         return 1
     print(_describe_spec(spec))
+    if args.write_config:
+        _write_config(args.write_config, spec)
+        print(f'\nwritten to {args.write_config}')
     return 0
+
+
+def _write_config(path: Path, spec: ModelSpec) -> None:
+    lines = [f'# How {Path(spec.network.source).name} is fed, and what its output means.']
+    lines += [f'# Assumed, nothing tells it: {fact.key}; {_LIKELY_CHOICES[fact.key]}'
+              for fact in spec.assumed]
+    try:
+        with path.open('x', encoding='utf-8') as file:
+            file.write('\n'.join(lines) + '\n' + complete_config(spec).to_text())
+    except FileExistsError as error:
+        raise ConfigError(f'{path}: is there already; remove it, or name another file') from error
+    except OSError as error:
+        raise ConfigError(f'{path}: cannot be written ({error.strerror})') from error
 
 
 def _engine_facts(path: Path, device: int) -> Mapping[str, Any]:
