@@ -24,7 +24,7 @@ setup(
         (f'{SHARE}/models', sorted(glob(f'{PACKAGE}/demo/*.onnx'))),
     ],
     install_requires=[
-        'filelock', 'numpy', 'onnx>=1.12', 'opencv-python-headless', 'platformdirs', 'PyYAML',
+        'filelock', 'numpy', 'onnx>=1.13', 'opencv-python-headless', 'platformdirs', 'PyYAML',
         'tqdm',
     ],
     include_package_data=False,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.events.process import ProcessExited
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
@@ -64,7 +65,8 @@ def _nodes(context: LaunchContext) -> list[Node]:
         parameters=[given['params_file'], overrides],
         remappings=[('image', given['image_topic']), ('camera_info', _camera_info_topic(given))],
         arguments=['--ros-args', '--log-level', given['log_level']],
-        additional_env=large_image_environment(os.environ))]
+        additional_env=large_image_environment(os.environ),
+        on_exit=_report_failed_build if overrides.get('build_only') else None)]
     if given['rviz'] == 'true':
         prefix = f'/{namespace}' if namespace else ''
         nodes.append(Node(
@@ -73,3 +75,9 @@ def _nodes(context: LaunchContext) -> list[Node]:
             remappings=[(f'/segmentation/{topic}', f'{prefix}/segmentation/{topic}')
                         for topic in ('overlay', 'mask')]))
     return nodes
+
+
+def _report_failed_build(event: ProcessExited, context: LaunchContext) -> None:
+    """Let ros2 launch fail, too; by itself it does not mind how a process ends."""
+    if event.returncode != 0:
+        raise RuntimeError(f'build_only: no engine was built, exit code {event.returncode}')

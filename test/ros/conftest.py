@@ -71,6 +71,7 @@ class Bench:
         self.executor.add_node(self.node)
         self.camera = self.node.create_publisher(Image, 'image', qos_profile_sensor_data)
         self.received = {}
+        self._services = {}
         self.diagnostics = []
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         arguments = ['--ros-args', '-r', f'__ns:={self.namespace}', '-p',
@@ -146,11 +147,12 @@ class Bench:
 
     def request(self, service_type, name: str, request):
         """Call one of the node's services and return the response's future."""
-        client = self.node.create_client(service_type, f'segmentation/{name}')
-        self.spin_until(client.service_is_ready, f'service {name}')
-        future = client.call_async(request)
-        future.add_done_callback(lambda done: self.node.destroy_client(client))
-        return future
+        if name not in self._services:
+            client = self.node.create_client(service_type, f'segmentation/{name}')
+            self.spin_until(client.service_is_ready, f'service {name}')
+            self.spin_for(0.2)  # a server that has yet to find its client drops the response
+            self._services[name] = client
+        return self._services[name].call_async(request)
 
     def set_parameter(self, name: str, value):
         """Return the SetParametersResult."""

@@ -4,17 +4,24 @@
 
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
+import rclpy
 from lifecycle_msgs.msg import Transition
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import Image
 from std_msgs.msg import Float64
 from std_srvs.srv import SetBool, Trigger
 
-SIZE = 24, 32
+from trt_segmentation.ros.node import SegmentationNode
+
+SIZE = 64, 96
 TOPICS = 'mask', 'confidence', 'overlay', 'mask/compressed', 'camera_info'
 BRIGHTEST = 'input: {color: bgr, scale: 1}\nclasses: {labels: [blue, green, red]}'
 DARKEST = 'input: {color: bgr, scale: 1}\nclasses: {labels: [no blue, no green, no red]}'
@@ -301,7 +308,7 @@ def build(*parameters):
 def test_build_only_opens_the_network_and_ends(models):
     done = build(f'engine_path:={models.brightest}')
     assert done.returncode == 0, done.stderr
-    assert f'{models.brightest}: 3 classes at 32x24' in done.stderr
+    assert f'{models.brightest}: 3 classes at 96x64' in done.stderr
 
 
 @pytest.mark.parametrize('name', ['broken', 'missing'])
@@ -318,3 +325,78 @@ def test_the_packages_log_is_the_nodes(make_bench, camera, models):
     _, log = bench.stop()
     assert log.count('running on ONNX Runtime, since ') == 1
     assert 'segmentation]: running on ONNX Runtime' in log
+
+
+# On a stand-in for the GPU, which has to be in this very process
+
+
+@pytest.fixture
+def hosted(tensorrt, gpu, models, tmp_path):
+    """A node on the stand-in, ``peer`` with a camera and masks, and ``spin_until``."""
+    context = rclpy.Context()
+    context.init()
+    told = {'engine_path': models.brightest, 'backend': 'tensorrt', 'tune_allocator': False}
+    node = SegmentationNode(
+        context=context, namespace=f'/{tmp_path.name}',
+        parameter_overrides=[Parameter(name, value=value) for name, value in told.items()])
+    peer = rclpy.create_node('peer', namespace=node.get_namespace(), context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    executor.add_node(peer)
+    masks = []
+    camera = peer.create_publisher(Image, 'image', qos_profile_sensor_data)
+    peer.create_subscription(Image, 'segmentation/mask', masks.append, 5)
+
+    def spin_until(condition):
+        end = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < end
+            executor.spin_once(timeout_sec=0.02)
+
+    def segment(message):
+        message.header.stamp.sec = 1 + (masks[-1].header.stamp.sec if masks else 0)
+        spin_until(lambda: camera.publish(message) or executor.spin_once(0.1) or (
+            masks and masks[-1].header == message.header))
+        return masks[-1]
+
+    yield SimpleNamespace(node=node, peer=peer, spin_until=spin_until, segment=segment)
+    executor.shutdown()
+    peer.destroy_node()
+    node.destroy_node()
+    context.try_shutdown()
+    gpu.assert_all_is_freed()
+
+
+def bytes_held(hosted, gpu, message):
+    """Return the bytes of the GPU's memory and of page-locked memory, once frames flow."""
+    for _ in range(3):  # arrays are page-locked when they come again
+        hosted.segment(message)
+    return sum(len(block) for block in gpu.memory.values()), sum(gpu.locked.values())
+
+
+def test_each_cycle_gives_the_gpu_back(hosted, gpu, camera, pixels_of):
+    held = []
+    for _ in range(3):
+        hosted.node.start()
+        mask = hosted.segment(camera(1).message)
+        np.testing.assert_array_equal(pixels_of(mask), camera(1).brightest)
+        held.append(bytes_held(hosted, gpu, camera(1).message))
+        hosted.node.trigger_deactivate()
+        hosted.node.trigger_cleanup()
+        gpu.assert_all_is_freed()
+    assert held == [held[0]] * 3
+
+
+def test_a_loaded_network_takes_the_place_of_the_old_one(hosted, gpu, camera, models, pixels_of):
+    hosted.node.start()
+    held = bytes_held(hosted, gpu, camera(1).message)
+    client = hosted.peer.create_client(Trigger, 'segmentation/load_model')
+    hosted.spin_until(client.service_is_ready)
+    for path in (models.darkest, models.ids, models.brightest, models.darkest):
+        hosted.node.set_parameters([Parameter('engine_path', value=path)])
+        loaded = client.call_async(Trigger.Request())
+        hosted.spin_until(loaded.done)
+        assert loaded.result().success == (path != models.ids)
+    mask = hosted.segment(camera(2).message)
+    np.testing.assert_array_equal(pixels_of(mask), camera(2).darkest)
+    assert bytes_held(hosted, gpu, camera(3).message) == held

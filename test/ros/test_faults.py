@@ -14,12 +14,20 @@ import onnx
 import psutil
 import pytest
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
+from std_srvs.srv import Trigger
 
 from trt_segmentation.backends.tensorrt.api import find_tensorrt
+from trt_segmentation.backends.tensorrt.cache import write_engine
+from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.errors import MissingBackendError
+from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import BuildOptions
 from trt_segmentation.segmenter import Segmenter
 
 SIZE = 48, 64
@@ -167,23 +175,21 @@ def test_a_network_file_that_goes_away_is_not_missed(make_bench, model, image, i
     model.unlink()
     for height in (48, 96):  # another size makes all anew
         frame = cv2.resize(image, (64, height), interpolation=cv2.INTER_NEAREST)
-        assert pixels_of_shape(bench, image_message(frame), pixels_of) == (height, 64)
+        assert_segments(bench, frame, image_message, pixels_of)
 
 
-def pixels_of_shape(bench, msg, pixels_of):
-    return pixels_of(bench.answer('mask', bench.send(msg))).shape
+# On TensorRT -------------------------------------------------------------------------------------
 
-
-# Builds ------------------------------------------------------------------------------------------
-
-NODE_THAT_BUILDS = """
-import importlib.util, sys, time
+NODE_ON_STAND_IN = """
+import importlib.util, signal, sys, time
 from dataclasses import replace
 from pathlib import Path
 import pytest
 
+SUPPORT, BUILDS, MODE = sys.argv[1:4]
+
 def support(name):
-    spec = importlib.util.spec_from_file_location(name, Path(sys.argv[1]) / f'{{name}}.py')
+    spec = importlib.util.spec_from_file_location(name, Path(SUPPORT) / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -196,37 +202,74 @@ patch = pytest.MonkeyPatch()
 from trt_segmentation.backends.tensorrt import making
 from trt_segmentation.backends.tensorrt.build_process import build_in_child
 from trt_segmentation.ros.node import main
-stand_in = support('tensorrt_stand_in').TensorRt(support('gpu_stand_in').Gpu(patch), patch)
+gpu = support('gpu_stand_in').Gpu(patch)
+stand_in = support('tensorrt_stand_in').TensorRt(gpu, patch)
 
 def build(model, profiles, options, *, float_layers, **more):
-    with open(sys.argv[2], 'a') as file:
+    with open(BUILDS, 'a') as file:
         file.write('build\\n')
     built = build_in_child(model, profiles, options, **more,
-                           float_layers=Slow() if {hangs} else float_layers)
+                           float_layers=Slow() if MODE == 'hangs' else float_layers)
     return replace(built, plan=stand_in.plan(model, profiles))
 
-making.build_in_child = build
-sys.exit(main(sys.argv[3:]))
+if MODE != 'stand-in':
+    making.build_in_child = build
+gpu.fail('capture', 10**9)  # so that each frame is enqueued by TensorRT
+signal.signal(signal.SIGUSR1, lambda *_: gpu.fail('enqueue', 8))
+sys.exit(main(sys.argv[4:]))
 """
-"""The node, with the real builder in its real child process; the GPU, and what runs the plan on
-it, are stand-ins."""
+"""The node on stand-ins for the GPU and for what runs plans on it. Built is by a stand-in, by the
+real builder in its real child process, or for ever. SIGUSR1 lets eight frames fail."""
 
 
 @pytest.fixture
-def start_builder(make_bench, model, tmp_path):
-    """Starts nodes on TensorRT that share a cold cache; the builds of some never end."""
+def start_node(make_bench, model, tmp_path):
+    """Starts nodes on TensorRT, which share a cache."""
+    def start(mode='stand-in', **parameters):
+        program = ('-c', NODE_ON_STAND_IN, SUPPORT, tmp_path / 'builds', mode)
+        told = {'engine_path': model, 'engine_cache': tmp_path / 'cache',
+                'min_size': '[48, 64]', 'opt_size': '[48, 64]', 'max_size': '[96, 128]'}
+        return make_bench(program=program, backend='tensorrt', **{**told, **parameters})
+
+    return start
+
+
+@pytest.fixture
+def builder():
+    """Skips where there is no builder."""
     try:
         find_tensorrt()
     except MissingBackendError as error:
         pytest.skip(str(error))
 
-    def start(hangs=False):
-        program = ('-c', NODE_THAT_BUILDS.format(hangs=hangs), SUPPORT, tmp_path / 'builds')
-        return make_bench(program=program, engine_path=model, backend='tensorrt',
-                          engine_cache=tmp_path / 'cache', opt_size='[48, 64]',
-                          min_size='[48, 64]', max_size='[96, 128]')
 
-    return start
+@pytest.fixture
+def engine(model, tensorrt):
+    """The path of an engine file, with its sidecar."""
+    options = BuildOptions(min_size=(48, 64), opt_size=(48, 64), max_size=(96, 128))
+    spec = resolve(read_network(model), ModelConfig())
+    write_engine(model.with_suffix('.engine'), EngineLoader().fetch(spec, options, 'nearest'))
+    return model.with_suffix('.engine')
+
+
+@pytest.fixture(params=['read-only', 'full'])
+def hostile_folder(request, tmp_path):
+    """A folder in which nothing can be kept."""
+    folder = tmp_path / 'hostile'
+    folder.mkdir()
+    options = 'size=64k,ro' if request.param == 'read-only' else 'size=64k'
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', folder],
+                      stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip('file systems cannot be mounted here')
+    if request.param == 'full':
+        (folder / 'others').write_bytes(bytes(64 * 1024))
+    yield folder
+    subprocess.run(['umount', folder], check=True)
+
+
+def assert_segments(bench, image, image_message, pixels_of):
+    shown = pixels_of(bench.answer('mask', bench.send(image_message(image))))
+    np.testing.assert_array_equal(shown, image.argmax(axis=2))
 
 
 def builds(tmp_path):
@@ -235,22 +278,60 @@ def builds(tmp_path):
     return len(told.read_text().split()) if told.exists() else 0
 
 
-def builder_of(bench):
-    """Wait until the node's child has its order; return the child."""
-    node = psutil.Process(bench.process.pid)
-    bench.spin_until(lambda: any(child.num_threads() > 1 for child in node.children()), 'a build')
-    return node.children()[0]
-
-
-def assert_segments(bench, image, image_message, pixels_of):
+@pytest.mark.parametrize('damage', [
+    lambda path: path.write_bytes(path.read_bytes()[:-20]),
+    lambda path: path.write_bytes(b'another plan'),
+    lambda path: path.unlink()], ids=['truncated', 'replaced', 'removed'])
+def test_an_engine_file_that_breaks_is_not_missed(start_node, engine, image, image_message,
+                                                  pixels_of, damage):
+    bench = start_node(engine_path=engine)
     bench.listen('mask')
-    shown = pixels_of(bench.answer('mask', bench.send(image_message(image))))
-    np.testing.assert_array_equal(shown, image.argmax(axis=2))
+    assert_segments(bench, image, image_message, pixels_of)
+    whole = engine.read_bytes()
+    damage(engine)
+    response = bench.call(Trigger, 'load_model', Trigger.Request())
+    assert not response.success and str(engine) in response.message
+    assert_segments(bench, image, image_message, pixels_of)
+    assert bench.counts()['frames segmented'] == 2
+    engine.write_bytes(whole)
+    response = bench.call(Trigger, 'load_model', Trigger.Request())
+    assert response.success, response.message
+    assert_segments(bench, image, image_message, pixels_of)
 
 
-def test_two_nodes_on_a_cold_cache_build_once(start_builder, image, image_message, pixels_of,
-                                              tmp_path):
-    for bench in [start_builder(), start_builder()]:
+def test_a_folder_that_keeps_nothing_costs_only_the_next_build(
+        start_node, hostile_folder, image, image_message, pixels_of):
+    before = list(hostile_folder.iterdir())
+    bench = start_node(engine_cache=hostile_folder)
+    bench.listen('mask')
+    assert_segments(bench, image, image_message, pixels_of)
+    assert bench.log().count(f'engines cannot be kept in {hostile_folder}') == 1
+    left = {path.suffix for path in hostile_folder.iterdir() if path not in before}
+    assert left <= {'.lock'}
+
+
+def test_a_backend_that_fails_for_a_while_costs_those_frames(start_node, image, image_message,
+                                                             pixels_of):
+    bench = start_node(max_drop_share=1.0)
+    bench.listen('mask')
+    assert_segments(bench, image, image_message, pixels_of)
+    bench.process.send_signal(signal.SIGUSR1)
+    for _ in range(8):
+        bench.send(image_message(image))
+        bench.spin_for(0.1)
+    wait_for_message(bench, 'the last 8 frames all failed: TensorRT cannot run the engine')
+    assert bench.diagnostics[-1].level == DiagnosticStatus.ERROR
+    assert_segments(bench, image, image_message, pixels_of)
+    wait_for_message(bench, 'segmenting')
+    counts = bench.counts()
+    assert (counts['frames segmented'], counts['frames dropped, backend_failed']) == (2, 8)
+    assert_all_counted(counts)
+
+
+def test_two_nodes_on_a_cold_cache_build_once(builder, start_node, image, image_message,
+                                              pixels_of, tmp_path):
+    for bench in [start_node('real'), start_node('real')]:
+        bench.listen('mask')
         assert_segments(bench, image, image_message, pixels_of)
     assert builds(tmp_path) == 1
     assert len(list((tmp_path / 'cache').glob('*.engine'))) == 1
@@ -258,15 +339,19 @@ def test_two_nodes_on_a_cold_cache_build_once(start_builder, image, image_messag
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_build_ends_with_the_node_and_leaves_nothing_in_the_way(
-        start_builder, image, image_message, pixels_of, tmp_path, number):
-    bench = start_builder(hangs=True)
-    child = builder_of(bench)
+        builder, start_node, image, image_message, pixels_of, tmp_path, number):
+    bench = start_node('hangs')
+    node = psutil.Process(bench.process.pid)
+    bench.spin_until(lambda: any(child.num_threads() > 1 for child in node.children()), 'a build')
+    (child,) = node.children()
     code, log = bench.stop(number)
     assert code == (-number if number == signal.SIGKILL else 0), log
     assert 'Traceback' not in log
     psutil.wait_procs([child], timeout=10)
     assert not child.is_running()
     assert not list((tmp_path / 'cache').glob('*.engine'))
-    assert_segments(start_builder(), image, image_message, pixels_of)
+    again = start_node('real')
+    again.listen('mask')
+    assert_segments(again, image, image_message, pixels_of)
     assert builds(tmp_path) == 2
     assert not list((tmp_path / 'cache').glob('.*'))

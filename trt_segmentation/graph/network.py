@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be read off a network: its inputs and outputs, and what made the outputs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper, version_converter
+from onnx.external_data_helper import load_external_data_for_model
 
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.builder import OLDEST_OPSET
@@ -83,18 +85,45 @@ def read_network(path: str | Path) -> Network:
 
     Raises:
         ModelError: the file is missing, is not ONNX, or is older than opset 11 and cannot be
-            converted.
+            converted; or it wants data from outside its folder.
     """
     path = Path(path)
     if not path.is_file():
         raise ModelError(f'{path}: there is no such file')
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        _check_external_data(model, path)
+        load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(str(path))
+    except ModelError:
+        raise
     except Exception as error:  # protobuf, checker and external data each raise their own
         raise ModelError(f'{path}: this is no valid ONNX model ({_first_line(error)}); '
                          'export it again with the file complete') from error
     return describe_network(model, str(path))
+
+
+def _check_external_data(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse weights from outside the model's folder; onnx 1.12 itself reads any file."""
+    folder = path.parent.resolve()
+    for tensor in _tensors(model):
+        for entry in tensor.external_data:
+            if entry.key == 'location' \
+                    and not (folder / entry.value).resolve().is_relative_to(folder):
+                raise ModelError(
+                    f"{path}: its tensor '{tensor.name}' is in '{entry.value}', outside the "
+                    "model's folder; export it again with its data beside the .onnx file")
+
+
+def _tensors(message: Any) -> Iterator[TensorProto]:
+    """All tensors in a part of a model: weights, constants, those of subgraphs and functions."""
+    if isinstance(message, TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if hasattr(value, 'ListFields') else value:
+                yield from _tensors(part)
 
 
 def outline_network(source: str, inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo],

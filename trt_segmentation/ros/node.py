@@ -18,6 +18,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.signals import uninstall_signal_handlers
 from rclpy.task import Future
 from std_msgs.msg import Float64
 from std_srvs.srv import SetBool, Trigger
@@ -376,17 +377,27 @@ def main(args: list[str] | None = None) -> int:
         rclpy.try_shutdown()
 
 
+def _build(node: SegmentationNode) -> int:
+    try:
+        return 0 if node.build() else 1
+    except KeyboardInterrupt:  # who asked for an engine must not think that there is one
+        return 1
+
+
 def _run() -> int:
     node = SegmentationNode()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         if node.build_only:
-            return 0 if node.build() else 1
+            return _build(node)
         node.start()
         executor.spin()
         return 0
     finally:
+        # Ends rclpy's signal thread, which may still be at the executor's guard conditions:
+        # destroyed under its hands, they end the process with SIGSEGV.
+        uninstall_signal_handlers()
         executor.shutdown()
         node.destroy_node()
 

@@ -252,7 +252,10 @@ def value_from_text(name: str, text: str) -> Any:
     kind = type(getattr(Parameters, name))
     if kind is str:
         return text
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = None
     if kind is tuple and isinstance(value, list):
         return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

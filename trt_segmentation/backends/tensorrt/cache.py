@@ -163,17 +163,21 @@ class EngineCache:
 
     def _try_to_write(self, write: Callable[[], None]) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
             write()
         except OSError as error:
             self._warn(error)
+
+    def _make_folder(self) -> None:
+        # Plans may hold code: nobody else shall put them here. Who shares a folder makes it.
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
         """Keep other processes from making the same engine, where the folder lets us."""
         lock = filelock.FileLock(path.with_name(f'{path.name}.lock'))
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
             try:
                 lock.acquire(timeout=0)
             except filelock.Timeout:

@@ -1,0 +1,80 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The calibration of a mask that is not as large as the camera's image."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip('rclpy')
+
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
+
+from trt_segmentation.ros.camera_info import scaled_camera_info
+
+HEIGHT, WIDTH = 480, 640
+EXTENT = st.integers(1, 2000)
+FOCAL = st.floats(50, 5000)
+POINT = st.tuples(st.floats(-5, 5), st.floats(-5, 5), st.floats(0.5, 50))
+REGIONS = st.builds(
+    lambda x, y, width, height: RegionOfInterest(x_offset=x, y_offset=y, width=width,
+                                                 height=height),
+    st.integers(0, 200), st.integers(0, 200), st.integers(1, 440), st.integers(1, 280))
+
+
+def calibration(fx, fy, baseline, **more):
+    """Return the info of a 640x480 camera, the right one of a stereo pair."""
+    return CameraInfo(
+        height=HEIGHT, width=WIDTH, distortion_model='plumb_bob', d=[0.1, -0.2, 0.0, 0.0, 0.3],
+        k=[fx, 0.0, 320.3, 0.0, fy, 239.1, 0.0, 0.0, 1.0],
+        r=np.eye(3).ravel().tolist(),
+        p=[fx * 0.9, 0.0, 317.2, -fx * baseline, 0.0, fy * 0.9, 241.7, 0.0, 0.0, 0.0, 1.0, 0.0],
+        **more)
+
+
+def projected(matrix, point):
+    """Return column and row of a point in the camera's frame, metres."""
+    matrix = np.reshape(matrix, (3, -1))
+    column, row, depth = matrix @ np.array([*point, 1.0][:matrix.shape[1]])
+    return np.array([column, row]) / depth
+
+
+def resized(pixel, source, size):
+    """Return where a pixel of an image lies when that is resized; sizes are width, height."""
+    return (pixel + 0.5) * np.array(size) / source - 0.5
+
+
+@given(fx=FOCAL, fy=FOCAL, baseline=st.floats(0, 1), point=POINT, height=EXTENT, width=EXTENT)
+def test_points_land_on_the_resized_pixel(fx, fy, baseline, point, height, width):
+    info = calibration(fx, fy, baseline)
+    scaled = scaled_camera_info(info, (height, width))
+    assert (scaled.height, scaled.width) == (height, width)
+    for ours, theirs in ((scaled.k, info.k), (scaled.p, info.p)):
+        np.testing.assert_allclose(
+            projected(ours, point),
+            resized(projected(theirs, point), (WIDTH, HEIGHT), (width, height)),
+            rtol=1e-9, atol=1e-6)
+
+
+@given(roi=REGIONS, point=POINT, height=EXTENT, width=EXTENT)
+def test_a_camera_that_crops_and_bins_is_followed(roi, point, height, width):
+    info = calibration(500.0, 510.0, 0.1, roi=roi, binning_x=2, binning_y=4)
+    scaled = scaled_camera_info(info, (height, width))
+    for ours, theirs in ((scaled.k, info.k), (scaled.p, info.p)):
+        in_region = projected(theirs, point) - (roi.x_offset, roi.y_offset)
+        np.testing.assert_allclose(
+            projected(ours, point),
+            resized(in_region, (roi.width, roi.height), (width, height)), rtol=1e-9, atol=1e-6)
+    assert scaled.roi == RegionOfInterest()
+    assert (scaled.binning_x, scaled.binning_y) == (0, 0)
+
+
+def test_what_does_not_depend_on_the_size_stays():
+    info = calibration(500.0, 510.0, 0.1)
+    scaled = scaled_camera_info(info, (HEIGHT, WIDTH))
+    assert scaled == info
+    half = scaled_camera_info(info, (240, 320))
+    assert (half.d, half.distortion_model, half.header) == (info.d, 'plumb_bob', info.header)
+    np.testing.assert_array_equal(half.r, info.r)
+    assert info == calibration(500.0, 510.0, 0.1), 'the camera\'s own message is left alone'

@@ -1,0 +1,128 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Masks of a size of their own, of a region, and as PNG, over real DDS."""
+
+import cv2
+import numpy as np
+import pytest
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, CompressedImage
+
+from trt_segmentation.demo.scenes import render
+from trt_segmentation.options import RunOptions
+from trt_segmentation.segmenter import Segmenter
+
+ALL = 'mask', 'confidence', 'overlay'
+ROI = 40, 20, 200, 100
+INSIDE = np.s_[20:120, 40:240]
+
+
+@pytest.fixture(scope='module')
+def scene():
+    return render(7, 180, 320).image
+
+
+@pytest.fixture(scope='module')
+def segmenter():
+    return Segmenter.open()
+
+
+# mask_height, mask_width
+
+
+@pytest.fixture(scope='module')
+def small_masks(make_module_bench):
+    """A node with masks of 80x45 that hears of no calibration yet."""
+    bench = make_module_bench(mask_height=45, mask_width=80)
+    bench.infos = bench.collect(CameraInfo, 'segmentation/camera_info')
+    bench.listen(*ALL)
+    return bench
+
+
+def test_mask_and_confidence_have_the_wanted_size(small_masks, image_message, pixels_of, scene):
+    stamp = small_masks.send(image_message(scene))
+    expected = Segmenter.open(options=RunOptions(mask_size=(45, 80))).infer(scene, outputs=ALL)
+    for output in ALL:
+        msg = small_masks.answer(output, stamp)
+        assert (msg.height, msg.width) == ((180, 320) if output == 'overlay' else (45, 80))
+        np.testing.assert_array_equal(pixels_of(msg), expected.arrays[output])
+    small_masks.spin_for(0.2)
+    assert not small_masks.infos, 'the camera gives no calibration'
+
+
+def test_camera_info_is_the_masks(small_masks, image_message, scene):
+    camera = small_masks.node.create_publisher(CameraInfo, 'camera_info', qos_profile_sensor_data)
+    small_masks.spin_until(lambda: camera.get_subscription_count(), 'a reader of camera_info')
+    told = CameraInfo(height=180, width=320,
+                      k=[300.0, 0.0, 159.5, 0.0, 300.0, 89.5, 0.0, 0.0, 1.0],
+                      p=[280.0, 0.0, 160.5, -28.0, 0.0, 280.0, 88.5, 0.0, 0.0, 0.0, 1.0, 0.0])
+    told.header.frame_id = 'another_frame'
+    camera.publish(told)
+    small_masks.spin_for(0.3)
+    stamp = small_masks.send(image_message(scene))
+    mask = small_masks.answer('mask', stamp)
+    small_masks.spin_until(lambda: small_masks.infos, 'camera_info')
+    info = small_masks.infos[-1]
+    assert info.header == mask.header
+    assert (info.height, info.width) == (45, 80)
+    np.testing.assert_allclose(info.k, [75, 0, 39.5, 0, 75, 22, 0, 0, 1])
+    np.testing.assert_allclose(info.p, [70, 0, 39.75, -7, 0, 70, 21.75, 0, 0, 0, 1, 0])
+
+
+def test_masks_as_large_as_the_image_have_its_calibration(make_bench):
+    bench = make_bench()
+    bench.listen('mask')
+    assert not bench.node.count_publishers(f'{bench.namespace}/segmentation/camera_info')
+    assert not bench.node.count_subscribers(f'{bench.namespace}/camera_info')
+
+
+# roi
+
+
+@pytest.fixture(scope='module')
+def region_bench(make_module_bench):
+    bench = make_module_bench(roi=list(ROI))
+    bench.listen(*ALL)
+    return bench
+
+
+@pytest.mark.parametrize('encoding', ['bgr8', 'rgb8'])
+def test_only_the_region_is_segmented(region_bench, image_message, pixels_of, scene, segmenter,
+                                      encoding):
+    sent = scene if encoding == 'bgr8' else np.ascontiguousarray(scene[:, :, ::-1])
+    stamp = region_bench.send(image_message(sent, encoding))
+    crop = segmenter.infer(scene[INSIDE], outputs=ALL)
+    nothing = np.zeros((180, 320), np.uint8)
+    for output, outside in (('mask', ~nothing), ('confidence', nothing), ('overlay', scene)):
+        expected = outside.copy()
+        expected[INSIDE] = crop.arrays[output]
+        np.testing.assert_array_equal(pixels_of(region_bench.answer(output, stamp)), expected)
+
+
+def test_an_image_without_the_region_is_a_bad_frame(region_bench, image_message, scene):
+    before = region_bench.counts()['frames dropped, bad_frame']
+    region_bench.send(image_message(scene[:100]))
+    region_bench.spin_until(
+        lambda: region_bench.counts()['frames dropped, bad_frame'] == before + 1, 'the drop')
+    assert ('frame dropped: the region of interest is 200x100 at 40, 20, but the image is 320x100'
+            in region_bench.log())
+    region_bench.segment(image_message(scene))
+
+
+# ~/mask/compressed
+
+
+def test_compressed_masks_are_exact_though_nobody_wants_raw_ones(make_bench, image_message, scene,
+                                                                 segmenter, stamp_of):
+    bench = make_bench()
+    masks = bench.collect(CompressedImage, 'segmentation/mask/compressed')
+    bench.listen()
+    expected = segmenter.infer(scene).mask.copy()
+    stamp = bench.send(image_message(scene))
+    bench.spin_until(lambda: masks, 'a compressed mask')
+    mask = masks[0]
+    np.testing.assert_array_equal(
+        cv2.imdecode(np.frombuffer(mask.data, np.uint8), cv2.IMREAD_UNCHANGED), expected)
+    assert (stamp_of(mask), mask.header.frame_id) == (stamp, 'camera_color_optical_frame')
+    # 'ENCODING; CODEC compressed ENCODING' is what compressed_image_transport's decoder parses.
+    assert mask.format == 'mono8; png compressed '

@@ -1,0 +1,88 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""config/sros2_policy.xml allows what the running node has, and nothing else."""
+
+import functools
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from trt_segmentation.ros import label_info
+
+POLICY = Path(__file__).parents[2] / 'config' / 'sros2_policy.xml'
+
+NOT_EVERYWHERE = {'~/get_type_description'}
+"""What the node has not got on Humble."""
+
+SCHEMA = {
+    'policy': ({'version'}, {'enclaves'}), 'enclaves': (set(), {'enclave'}),
+    'enclave': ({'path'}, {'profiles'}), 'profiles': (set(), {'profile'}),
+    'profile': ({'ns', 'node'}, {'topics', 'services'}),
+    'topics': ({'publish', 'subscribe'}, {'topic'}),
+    'services': ({'reply', 'request'}, {'service'}),
+    'topic': (set(), set()), 'service': (set(), set())}
+"""Attributes and children by element, of sros2/policy/schemas/policy.xsd, as far as they are
+used here."""
+
+
+@pytest.fixture(scope='module')
+def policy():
+    return ElementTree.parse(POLICY).getroot()
+
+
+@pytest.fixture(scope='module')
+def found(make_module_bench):
+    """What nodes with every option have: kinds of entities, each with names as a policy writes
+    them."""
+    if label_info.LabelInfo is None:
+        pytest.skip('vision_msgs is not installed, so the node has no ~/label_info')
+    found = {'publish': set(), 'subscribe': set(), 'reply': set(), 'request': set()}
+    everything = {'input_transport': 'compressed', 'mask_height': 32, 'mask_width': 64,
+                  'use_sim_time': True}
+    for parameters in ({}, everything):
+        bench = make_module_bench(**parameters)
+        topic = f'{bench.namespace}/segmentation/mask'
+        bench.spin_until(functools.partial(bench.node.count_publishers, topic), 'its outputs')
+        bench.spin_for(0.5)
+        for kind, names in entities(bench.node, bench.namespace).items():
+            found[kind] |= names
+    return found
+
+
+def entities(node, namespace):
+    """Return the names of what the node in a namespace has, by kind."""
+    lists = {'publish': node.get_publisher_names_and_types_by_node,
+             'subscribe': node.get_subscriber_names_and_types_by_node,
+             'reply': node.get_service_names_and_types_by_node,
+             'request': node.get_client_names_and_types_by_node}
+    return {kind: {relative(name, namespace) for name, _ in names('segmentation', namespace)}
+            for kind, names in lists.items()}
+
+
+def relative(name, namespace):
+    """Return a resolved name as it stands in the policy."""
+    own = f'{namespace}/segmentation/'
+    if name.startswith(own):
+        return f'~/{name.removeprefix(own)}'
+    return name.removeprefix(f'{namespace}/')
+
+
+def allowed(policy, kind):
+    return {element.text for group in policy.iter() if group.get(kind) == 'ALLOW'
+            for element in group}
+
+
+@pytest.mark.parametrize('kind', ['publish', 'subscribe', 'reply', 'request'])
+def test_what_the_node_has_is_allowed_and_nothing_else(policy, found, kind):
+    assert found[kind] - allowed(policy, kind) == set()
+    assert allowed(policy, kind) - found[kind] <= NOT_EVERYWHERE
+
+
+def test_elements_are_those_of_the_schema(policy):
+    assert policy.attrib == {'version': '0.2.0'}
+    for element in policy.iter():
+        attributes, children = SCHEMA[element.tag]
+        assert set(element.attrib) <= attributes
+        assert {child.tag for child in element} <= children
+        assert bool(children) == (len(element) > 0)
