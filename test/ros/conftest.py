@@ -30,9 +30,13 @@ from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters 
 from rclpy.parameter import Parameter, parameter_value_to_python  # noqa: E402
 from rclpy.qos import QoSProfile, qos_profile_sensor_data  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
+from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 NODE = '-m', 'trt_segmentation.ros.node'
 TIMEOUT = 30.0
+SERVICES = {'change_state': ChangeState, 'get_state': GetState,
+            'set_parameters': SetParameters, 'get_parameters': GetParameters,
+            'describe_parameters': DescribeParameters, 'enable': SetBool, 'load_model': Trigger}
 _numbers = itertools.count()
 
 
@@ -71,7 +75,9 @@ class Bench:
         self.executor.add_node(self.node)
         self.camera = self.node.create_publisher(Image, 'image', qos_profile_sensor_data)
         self.received = {}
-        self._services = {}
+        self._clients = {}
+        for name, service_type in SERVICES.items():  # so that the node finds them at its start
+            self._client(service_type, name)
         self.diagnostics = []
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         arguments = ['--ros-args', '-r', f'__ns:={self.namespace}', '-p',
@@ -127,6 +133,18 @@ class Bench:
         self.camera.publish(msg)
         return now.nanoseconds
 
+    def send_until(self, msg: Image, condition, what: str) -> list[int]:
+        """Send a frame again and again, since who listens may not be known yet; return stamps."""
+        stamps = []
+
+        def sent_in_vain() -> bool:
+            stamps.append(self.send(msg))
+            self.spin_for(0.1)
+            return not condition()
+
+        self.spin_until(lambda: not sent_in_vain(), what)
+        return stamps
+
     def answer(self, output: str, stamp: int) -> Image:
         """Wait for the output of the frame with that stamp."""
         def found():
@@ -147,12 +165,16 @@ class Bench:
 
     def request(self, service_type, name: str, request):
         """Call one of the node's services and return the response's future."""
-        if name not in self._services:
-            client = self.node.create_client(service_type, f'segmentation/{name}')
+        client = self._client(service_type, name)
+        if not client.service_is_ready():
             self.spin_until(client.service_is_ready, f'service {name}')
             self.spin_for(0.2)  # a server that has yet to find its client drops the response
-            self._services[name] = client
-        return self._services[name].call_async(request)
+        return client.call_async(request)
+
+    def _client(self, service_type, name: str):
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(service_type, f'segmentation/{name}')
+        return self._clients[name]
 
     def set_parameter(self, name: str, value):
         """Return the SetParametersResult."""
