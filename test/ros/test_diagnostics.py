@@ -3,6 +3,7 @@
 """What /diagnostics says; every time is a plain number here."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from trt_segmentation.ros.meters import (
     BACKEND_FAILED,
     BAD_FRAME,
     DEFECT,
+    DISABLED,
     NO_SUBSCRIBER,
     REASONS,
     LatencyMeter,
@@ -376,3 +378,11 @@ def test_message_survives_the_wire(camera):
     assert received.status[0].name == 'robot/segmentation: segmentation'
     assert received.status[0].message == status.message
     assert {each.key: each.value for each in received.status[0].values} == status.values
+
+
+def test_a_node_that_is_switched_off_says_so_at_once(camera):
+    camera.segment(3)
+    off = replace(ACTIVE, enabled=False)
+    assert camera.said(off) == (Level.OK, 'switched off by ~/enable')
+    camera.drop(DISABLED, 5)
+    assert camera.said(ACTIVE) == (Level.OK, 'segmenting')

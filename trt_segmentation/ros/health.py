@@ -66,6 +66,7 @@ class NodeState:
         publishers: on that topic, compatible or not.
         running: None while nothing is open.
         gpu_memory: bytes that the session uses and bytes that are free; None without a GPU.
+        enabled: whether ~/enable lets it segment.
     """
 
     active: bool
@@ -74,6 +75,7 @@ class NodeState:
     publishers: int = 0
     running: Running | None = None
     gpu_memory: tuple[int, int] | None = None
+    enabled: bool = True
 
 
 def precision_fault(running: Running) -> str:
@@ -93,7 +95,7 @@ def assess(figures: Figures, state: NodeState, thresholds: Thresholds) -> tuple[
     found = [(level, sentence) for level, check in _CHECKS
              if (sentence := check(figures, state, thresholds))]
     if not found:
-        return Level.OK, _undisturbed(figures)
+        return Level.OK, _undisturbed(figures, state)
     worst = max(level for level, _ in found)
     return worst, '; '.join(sentence for level, sentence in found if level == worst)
 
@@ -162,8 +164,8 @@ _CHECKS: tuple[tuple[Level, Check], ...] = (
     (Level.WARN, _late), (Level.WARN, _other_precision))
 
 
-def _undisturbed(figures: Figures) -> str:
-    if DISABLED in figures.dropped and not figures.output_rate:
+def _undisturbed(figures: Figures, state: NodeState) -> str:
+    if not state.enabled:
         return 'switched off by ~/enable'
     if NO_SUBSCRIBER in figures.dropped and not figures.output_rate:
         return 'nobody subscribes, so nothing is segmented'

@@ -344,7 +344,7 @@ class SegmentationNode(LifecycleNode):
         if self._input is None:
             return NodeState(False, self._fault, running=running, gpu_memory=memory)
         return NodeState(True, self._fault, self._input.topic, self._input.publisher_count(),
-                         running, memory)
+                         running, memory, self._enabled)
 
 
 def _open_segmenter(settings: Parameters) -> Segmenter:
