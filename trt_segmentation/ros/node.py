@@ -125,6 +125,7 @@ class SegmentationNode(LifecycleNode):
             self._outputs = Outputs(self, self._segmenter, self._settings.confidence)
             self._log_start()
         except SegmentationError as error:
+            self._close()
             self._fault = str(error)
             self.get_logger().error(f'cannot be configured: {error}')
             return TransitionCallbackReturn.FAILURE
