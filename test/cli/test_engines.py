@@ -37,7 +37,7 @@ def test_build_says_what_was_built_and_where_it_is(model, tensorrt, tmp_path, ca
                  '--opt-size', '100x200', '--output', str(path)]) == 0
     shown = capsys.readouterr()
     assert 'built for  tensorrt 10.3.0, Stand-in GPU, compute capability 9.0' in shown.out
-    assert 'precision fp16' in shown.out
+    assert 'options    fp16, opt_size [100, 200], max_size [1080, 1920]' in shown.out
     assert 'image [1, 64, 64, 3], [1, 100, 200, 3], [1, 1080, 1920, 3]' in shown.out
     assert f'written to {path} and net.engine.json' in shown.out
     assert 'of the pixels as in fp32' in shown.out
@@ -97,3 +97,13 @@ def test_run_takes_an_engine(networks, engine, tmp_path, capsys):
     mask = cv2.imread(str(tmp_path / 'out' / 'a_mask.png'), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(mask, image.argmax(axis=2))
     assert 'tensorrt 10.3.0 on Stand-in GPU' in capsys.readouterr().out
+
+
+def test_masks_of_another_size_are_compiled_in(networks, tensorrt, tmp_path, capsys):
+    model, path = tmp_path / 'net.onnx', tmp_path / 'net.engine'
+    onnx.save(networks.fixed(networks.random_scores(3, 6, 8)), model)
+    assert main(['build', str(model), '--mask-size', '20x30', '--output', str(path)]) == 0
+    capsys.readouterr()
+    segmenter = Segmenter.open(path)
+    assert segmenter.infer(networks.random_image(64, 80)).mask.shape == (20, 30)
+    segmenter.close()

@@ -3,10 +3,11 @@
 """Build a TensorRT engine of a network ahead of time, for this machine."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from trt_segmentation.cli.inspect import describe_engine
-from trt_segmentation.cli.options import add_build_options, build_options
+from trt_segmentation.cli.options import add_build_options, build_options, size
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import resolve
@@ -21,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--output', type=Path, metavar='FILE',
                         help='write the engine there, and FILE.json beside it; default: only into '
                              'the engine cache, where the node finds it')
+    parser.add_argument('--mask-size', type=size, metavar='HEIGHTxWIDTH',
+                        help="of mask and confidence; default: the image's")
     add_build_options(parser)
 
 
@@ -29,7 +32,8 @@ def execute(args: argparse.Namespace) -> int:
     from trt_segmentation.backends.tensorrt.cache import write_engine
     from trt_segmentation.backends.tensorrt.opening import EngineLoader
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
-    spec = resolve(read_network(args.model or demo_model()), config)
+    spec = replace(resolve(read_network(args.model or demo_model()), config),
+                   mask_size=args.mask_size)
     loader = EngineLoader(args.device, args.engine_cache)
     engine = loader.fetch(spec, build_options(args), args.mask_interpolation)
     print(describe_engine(engine.facts))

@@ -3,7 +3,9 @@
 """Show what a network takes and gives and what is missing, or what an engine was built for."""
 
 import argparse
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from trt_segmentation.graph.network import Network, read_network
 from trt_segmentation.graph.prepare import available_outputs
 from trt_segmentation.graph.resolve import ModelSpec, complete_config, format_facts, resolve
 from trt_segmentation.model_config import ModelConfig
-from trt_segmentation.options import ENGINE_SUFFIXES
+from trt_segmentation.options import ENGINE_SUFFIXES, BuildOptions
 from trt_segmentation.segmenter import demo_model
 
 _LIKELY_CHOICES = {
@@ -87,17 +89,24 @@ def describe_engine(facts: Mapping[str, Any]) -> str:
              f"{machine['compute_capability']}"]
     if 'network' in facts:
         lines += [f"  network    {facts['network']['source']}",
-                  '  options    ' + ', '.join(f'{key} {value}' for key, value
-                                              in facts['options'].items() if key != 'calibration')]
+                  f"  options    {_options_text(facts['options'])}"]
     if (agreement := facts.get('agreement_with_fp32')) is not None:
         lines.append(f'  masks      {agreement:.2%} of the pixels as in fp32 on ONNX Runtime')
     lines += [f'  {side[:-1]:9}  {name} {shape}' for name, side, shape in facts['tensors']]
-    lines += [f'  profile    {name} ' + ', '.join(str(list(shape)) for shape in shapes)
-              for name, shapes in facts['profile'].items()]
+    lines += [f'  profile    {name} {list(smallest)} to {list(largest)}, tuned for {list(tuned)}'
+              for name, (smallest, tuned, largest) in facts['profile'].items()]
     lines.append(f'  runs       {summary(layers) or "unknown: built without detail"}')
     lines += [f'    {layer.precision or "?":6} {layer.kind:24} {layer.name[:80]}'
               for layer in layers]
     return '\n'.join(lines)
+
+
+def _options_text(options: Mapping[str, Any]) -> str:
+    """The precision, and what else is not as it is by default."""
+    usual = json.loads(json.dumps(asdict(BuildOptions())))  # as a sidecar holds them: no tuples
+    told = [f'{key} {value}' for key, value in json.loads(json.dumps(options)).items()
+            if key != 'calibration' and value != usual[key] and key != 'precision']
+    return ', '.join([options['precision'], *told])
 
 
 def _describe_graph(network: Network) -> str:
