@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
 
-from trt_segmentation.metrics import class_iou, confusion_matrix, mean_iou
+from trt_segmentation.metrics import (
+    class_iou,
+    confusion_matrix,
+    joint_counts,
+    mean_iou,
+    pixel_accuracy,
+)
 from trt_segmentation.model_config import MAX_CLASSES, UNLABELLED
 
 
@@ -112,3 +119,46 @@ def test_false_alarms_lower_the_iou_of_an_absent_class_to_zero():
     assert iou[[0, 2]].tolist() == [0.75, 0.0]
     assert math.isnan(iou[1])
     assert mean_iou(confusion_matrix(truth, mask, 3)) == 0.375
+
+
+def without_class_as_one_id(mask, classes):
+    return np.where(mask < classes, mask, classes).ravel()
+
+
+def scikit_learn_iou(first, second, ids):
+    """Scikit-learn's, but NaN where an id occurs in neither."""
+    iou = sklearn_metrics.jaccard_score(first, second, labels=ids, average=None, zero_division=0)
+    return np.where(np.isin(ids, [first, second]), iou, np.nan)
+
+
+@given(cases().filter(lambda case: slow_confusion(case).any()))
+def test_scores_are_those_of_scikit_learn(case):
+    counted = case.truth < case.classes
+    truth = case.truth[counted]
+    mask = without_class_as_one_id(case.mask[counted], case.classes)
+    ids = np.arange(case.classes + 1)
+    confusion = measured(case)
+    np.testing.assert_array_equal(
+        confusion, sklearn_metrics.confusion_matrix(truth, mask, labels=ids)[:-1])
+    iou = scikit_learn_iou(truth, mask, ids[:-1])
+    np.testing.assert_allclose(class_iou(confusion), iou, atol=1e-6, equal_nan=True)
+    assert mean_iou(confusion) == pytest.approx(np.nanmean(iou), abs=1e-6)
+    accuracy = sklearn_metrics.accuracy_score(truth, mask)
+    assert pixel_accuracy(confusion) == pytest.approx(accuracy, abs=1e-6)
+
+
+@given(cases().filter(lambda case: case.truth.size))
+def test_agreement_of_two_masks_is_that_of_scikit_learn(case):
+    first, second = (without_class_as_one_id(mask, case.classes)
+                     for mask in (case.truth, case.mask))
+    counts = joint_counts(case.truth, case.mask, case.classes)
+    ids = np.arange(case.classes + 1)
+    np.testing.assert_array_equal(
+        counts, sklearn_metrics.confusion_matrix(first, second, labels=ids))
+    iou = scikit_learn_iou(first, second, ids)
+    np.testing.assert_allclose(class_iou(counts), iou, atol=1e-6, equal_nan=True)
+    assert pixel_accuracy(counts) == pytest.approx(np.mean(first == second), abs=1e-6)
+
+
+def test_no_pixels_have_no_accuracy():
+    assert math.isnan(pixel_accuracy(np.zeros((2, 3), np.int64)))

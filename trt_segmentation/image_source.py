@@ -38,7 +38,7 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
         files = [file for file in folder_files(path) if is_image(file)]
         if not files:
             raise ImageError(f'{path}: there is no image in this folder')
-        for index in _spread(len(files), count):
+        for index in spread(len(files), count):
             yield files[index].name, read_image(files[index])
     elif is_image(path):
         yield path.name, read_image(path)
@@ -103,8 +103,9 @@ def open_video(path: Path) -> Iterator[cv2.VideoCapture]:
         video.release()
 
 
-def _spread(total: int, count: int) -> list[int]:
-    """Indices of ``count`` items out of ``total``, from the middles of equal parts."""
+def spread(total: int, count: int) -> list[int]:
+    """Return the indices of ``count`` items out of ``total``, from the middles of equal parts;
+    of all where ``count`` is 0 or more than there are."""
     if count <= 0 or count >= total:
         return list(range(total))
     return [(2 * index + 1) * total // (2 * count) for index in range(count)]
@@ -116,7 +117,7 @@ def _video_frames(path: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
         with open_video(path) as video:  # headers lie about the number of frames
             while video.grab():
                 total += 1
-    wanted = set(_spread(total, count))
+    wanted = set(spread(total, count))
     found, index = False, 0
     with open_video(path) as video:
         while video.grab():
@@ -143,7 +144,7 @@ def _bag_images(path: Path, topic: str, count: int) -> Iterator[tuple[str, np.nd
         raise ImageError(f'{path}: this rosbag cannot be read ({error})') from error
     try:
         topic, connections = _image_topic(path, reader.connections, topic)
-        wanted = set(_spread(sum(connection.msgcount for connection in connections), count))
+        wanted = set(spread(sum(connection.msgcount for connection in connections), count))
         for index, (connection, stamp, data) in enumerate(reader.messages(connections)):
             if index in wanted:
                 where = f'{path}, topic {topic}, message {index}'

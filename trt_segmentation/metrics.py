@@ -1,10 +1,23 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""How good a mask is, against ground truth."""
+"""How good a mask is, against ground truth or another mask."""
 
 import numpy as np
 
-from trt_segmentation.model_config import UNLABELLED
+
+def joint_counts(first: np.ndarray, second: np.ndarray, classes: int) -> np.ndarray:
+    """Count pixels by their class in one mask and in another.
+
+    Args:
+        first, second: uint8 arrays of one shape; ids beyond the classes are no class.
+        classes: number of classes, at most ``MAX_CLASSES``.
+
+    Returns:
+        int64 [classes + 1, classes + 1]; the last row and column are those without a class.
+    """
+    side = classes + 1
+    cells = np.minimum(first, classes).astype(np.int64) * side + np.minimum(second, classes)
+    return np.bincount(cells.ravel(), minlength=side * side).reshape(side, side)
 
 
 def confusion_matrix(truth: np.ndarray, mask: np.ndarray, classes: int) -> np.ndarray:
@@ -13,31 +26,38 @@ def confusion_matrix(truth: np.ndarray, mask: np.ndarray, classes: int) -> np.nd
     Args:
         truth, mask: uint8 arrays of one shape. Pixels whose truth is ``UNLABELLED`` or beyond
             the classes do not count; such predictions are misses and land in the last column.
-        classes: number of classes.
+        classes: number of classes, at most ``MAX_CLASSES``.
 
     Returns:
         int64 [classes, classes + 1].
     """
-    counted = truth < min(classes, UNLABELLED)
-    predicted = np.minimum(mask[counted], classes).astype(np.int64)
-    cells = truth[counted].astype(np.int64) * (classes + 1) + predicted
-    return np.bincount(cells, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
+    return joint_counts(truth, mask, classes)[:-1]
 
 
 def class_iou(confusion: np.ndarray) -> np.ndarray:
     """Return intersection over union of every class; NaN where it occurs in neither.
 
     Args:
-        confusion: int64 [classes, classes + 1], see ``confusion_matrix``.
+        confusion: int64 of ``confusion_matrix`` or of ``joint_counts``.
 
     Returns:
-        float64 [classes], 0..1.
+        float64, one for each row, 0..1.
     """
     hits = np.diag(confusion).astype(np.float64)
-    union = confusion.sum(axis=1) + confusion[:, :-1].sum(axis=0) - hits
+    union = confusion.sum(axis=1) + confusion[:, :len(hits)].sum(axis=0) - hits
     return np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
 
 
 def mean_iou(confusion: np.ndarray) -> float:
     """Return the mean of ``class_iou`` over the classes that occur."""
     return float(np.nanmean(class_iou(confusion)))
+
+
+def pixel_accuracy(confusion: np.ndarray) -> float:
+    """Return the share of the counted pixels whose two classes are equal; NaN for no pixels.
+
+    Args:
+        confusion: int64 of ``confusion_matrix`` or of ``joint_counts``.
+    """
+    total = int(confusion.sum())
+    return float(np.trace(confusion)) / total if total else float('nan')

@@ -12,7 +12,11 @@ from trt_segmentation.palette import Palette
 
 _INK = (40, 40, 40)
 _PAPER = (255, 255, 255)
+_RED = (0, 0, 255)
+_BLUE = (140, 70, 10)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_NAMES = 190
+"""Room for the names of classes beside a confusion matrix, pixels."""
 
 
 def colored_mask(mask: np.ndarray, palette: Palette) -> np.ndarray:
@@ -69,15 +73,74 @@ def panel(image: np.ndarray, mask: np.ndarray, overlay: np.ndarray, labels: Sequ
     Returns:
         uint8 [height + 32, sum of widths, 3], BGR, a title above each.
     """
-    width = max(1, round(image.shape[1] * height / image.shape[0]))
-    scaled = [cv2.resize(picture, (width, height), interpolation=interpolation)
-              for picture, interpolation in ((image, cv2.INTER_AREA),
-                                             (colored_mask(mask, palette), cv2.INTER_NEAREST),
-                                             (overlay, cv2.INTER_AREA))]
-    pictures = [*scaled, legend(mask, labels, palette, height)]
-    titled = [_titled(picture, title) for picture, title in
-              zip(pictures, ('image', 'mask', 'overlay', 'classes'), strict=True)]
-    return np.hstack(titled)
+    pictures = {'image': _scaled(image, height), 'mask': _scaled_mask(mask, palette, height),
+                'overlay': _scaled(overlay, height),
+                'classes': legend(mask, labels, palette, height)}
+    return np.hstack([_titled(picture, title) for title, picture in pictures.items()])
+
+
+def differences(image: np.ndarray, ours: np.ndarray, theirs: np.ndarray, palette: Palette,
+                height: int = 300) -> np.ndarray:
+    """Return an image, two masks of it, and in red where they differ, side by side.
+
+    Args:
+        image: uint8 [H, W, 3], BGR.
+        ours, theirs: uint8 [H, W].
+        height: of each picture, pixels.
+
+    Returns:
+        uint8 [height + 32, sum of widths, 3], BGR, a title above each.
+    """
+    dimmed = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR) // 2
+    dimmed[ours != theirs] = _RED
+    pictures = {'image': _scaled(image, height), 'ours': _scaled_mask(ours, palette, height),
+                'theirs': _scaled_mask(theirs, palette, height),
+                'different': _scaled(dimmed, height)}
+    return np.hstack([_titled(picture, title) for title, picture in pictures.items()])
+
+
+def confusion_picture(confusion: np.ndarray, names: Sequence[str], reference: str) -> np.ndarray:
+    """Draw a confusion matrix, each row as shares of its sum, with the classes that occur.
+
+    Args:
+        confusion: int64 of ``confusion_matrix`` or of ``joint_counts``.
+        names: of its columns.
+        reference: what its rows are.
+
+    Returns:
+        uint8 [H, W, 3], BGR.
+    """
+    counts = np.zeros((confusion.shape[1],) * 2)
+    counts[:len(confusion)] = confusion
+    kept = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1)).tolist()
+    counts = counts[np.ix_(kept, kept)]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    cell = int(np.clip(900 // len(kept), 10, 56))
+    blue = np.array(_PAPER) + shares[..., None] * (np.array(_BLUE) - _PAPER)
+    cells = blue.astype(np.uint8).repeat(cell, axis=0).repeat(cell, axis=1)
+    if cell >= 30:
+        for (row, column), share in np.ndenumerate(shares):
+            place = column * cell + 6, int((row + 0.5) * cell) + 4
+            cv2.putText(cells, f'{100 * share:.0f}', place, _FONT, 0.45,
+                        _PAPER if share > 0.5 else _INK, 1, cv2.LINE_AA)
+    left = np.full((len(cells), _NAMES, 3), 255, np.uint8)
+    for row, index in enumerate(kept):
+        cv2.putText(left, names[index][:20], (6, int((row + 0.5) * cell) + 4), _FONT,
+                    min(0.45, cell / 30), _INK, 1, cv2.LINE_AA)
+    corner = np.full((_NAMES, _NAMES, 3), 255, np.uint8)
+    for line, text in enumerate((f'rows: {reference}', 'columns: this model', 'percent of a row')):
+        cv2.putText(corner, text, (6, 24 + 22 * line), _FONT, 0.45, _INK, 1, cv2.LINE_AA)
+    top = cv2.rotate(left, cv2.ROTATE_90_COUNTERCLOCKWISE)
+    return np.vstack([np.hstack([corner, top]), np.hstack([left, cells])])
+
+
+def _scaled(picture: np.ndarray, height: int, interpolation: int = cv2.INTER_AREA) -> np.ndarray:
+    width = max(1, round(picture.shape[1] * height / picture.shape[0]))
+    return cv2.resize(picture, (width, height), interpolation=interpolation)
+
+
+def _scaled_mask(mask: np.ndarray, palette: Palette, height: int) -> np.ndarray:
+    return _scaled(colored_mask(mask, palette), height, cv2.INTER_NEAREST)
 
 
 def _titled(picture: np.ndarray, title: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from trt_segmentation.cli.files import make_folder, write_image
 from trt_segmentation.cli.options import add_backend_options, open_segmenter
 from trt_segmentation.errors import ImageError, SegmentationError
 from trt_segmentation.image_source import folder_files, is_image, open_video, read_image
@@ -38,7 +39,7 @@ def execute(args: argparse.Namespace) -> int:
     segmenter = open_segmenter(args)
     segmenter.overlay_alpha = args.alpha
     files = list(_input_files(args.inputs))
-    args.output.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output)
     failures: list[str] = []
     stems: dict[str, Path] = {}
     for path in tqdm(files, unit='file', disable=None):
@@ -72,14 +73,14 @@ def _segment_file(segmenter: Segmenter, path: Path, output: Path) -> None:
             _segment_video(segmenter, path, video, output)
         return
     result = segmenter.infer(read_image(path), outputs=OUTPUTS)
-    _write_image(output / f'{path.stem}_mask.png', result.mask)
-    _write_image(output / f'{path.stem}_overlay.png', result.overlay)
+    write_image(output / f'{path.stem}_mask.png', result.mask)
+    write_image(output / f'{path.stem}_overlay.png', result.overlay)
 
 
 def _segment_video(segmenter: Segmenter, path: Path, video: cv2.VideoCapture,
                    output: Path) -> None:
     masks = output / f'{path.stem}_mask'
-    masks.mkdir(exist_ok=True)
+    make_folder(masks)
     expected = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     writer, done = None, 0
     try:
@@ -89,7 +90,7 @@ def _segment_video(segmenter: Segmenter, path: Path, video: cv2.VideoCapture,
                 result = segmenter.infer(frame, outputs=OUTPUTS)
                 if writer is None:
                     writer = _video_writer(output / f'{path.stem}_overlay.mp4', video, frame)
-                _write_image(masks / f'{done:06d}.png', result.mask)
+                write_image(masks / f'{done:06d}.png', result.mask)
                 writer.write(result.overlay)
                 done += 1
                 progress.update()
@@ -108,10 +109,3 @@ def _video_writer(path: Path, video: cv2.VideoCapture, frame: np.ndarray) -> cv2
         raise ImageError(f'{path}: cannot be written; is the folder writable and has OpenCV '
                          'an MPEG-4 encoder?')
     return writer
-
-
-def _write_image(path: Path, image: np.ndarray) -> None:
-    try:
-        path.write_bytes(cv2.imencode('.png', image)[1].tobytes())
-    except OSError as error:
-        raise ImageError(f'{path}: cannot be written ({error.strerror})') from error

@@ -1,0 +1,264 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Score a model against ground truth, another model, or itself in another precision."""
+
+import argparse
+import heapq
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from trt_segmentation.backends import open_network
+from trt_segmentation.cli.files import make_folder, write_file, write_image
+from trt_segmentation.cli.options import add_backend_options, build_options, open_segmenter
+from trt_segmentation.datasets import DatasetError, Sample, find_samples, read_truth
+from trt_segmentation.errors import ConfigError, ImageError
+from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.image_source import read_image, spread
+from trt_segmentation.metrics import (
+    class_iou,
+    confusion_matrix,
+    joint_counts,
+    mean_iou,
+    pixel_accuracy,
+)
+from trt_segmentation.model_config import MAX_CLASSES, UNLABELLED
+from trt_segmentation.options import ENGINE_SUFFIXES, PRECISIONS, RunOptions
+from trt_segmentation.palette import Palette
+from trt_segmentation.render import confusion_picture, differences
+from trt_segmentation.segmenter import Segmenter
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``trt-segmentation evaluate``."""
+    parser.add_argument('model', nargs='?', default='', metavar='MODEL',
+                        help='network or engine; default: the embedded demo network')
+    parser.add_argument('--images', required=True, type=Path, metavar='DIR',
+                        help='folder of images, or a dataset laid out as Cityscapes or Pascal VOC')
+    parser.add_argument('--labels', type=Path, metavar='DIR',
+                        help="folder of <image's stem>.png with class ids; default: the dataset's")
+    parser.add_argument('--split', default='val', metavar='NAME',
+                        help='part of a dataset (default val)')
+    parser.add_argument('--ignore', type=int, nargs='+', default=[UNLABELLED], metavar='ID',
+                        help=f'ids in the labels that are no truth (default {UNLABELLED})')
+    parser.add_argument('--limit', type=int, default=0, metavar='N',
+                        help='images at most, spread evenly; default: all')
+    parser.add_argument('--against', default='', metavar='MODEL_OR_PRECISION',
+                        help='also compare with another model, or with this one in '
+                             f'{", ".join(PRECISIONS)}; needs no labels')
+    parser.add_argument('--against-config', default='', metavar='YAML',
+                        help="the other model's config; default: as --config")
+    parser.add_argument('--worst', type=int, default=5, metavar='N',
+                        help='how many of the images that differ most from --against go into '
+                             '--output (default 5)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the report there')
+    parser.add_argument('--output', type=Path, metavar='DIR',
+                        help='where confusion.png and the pictures of --worst go')
+    add_backend_options(parser)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Measure, print and write the report; return 1 if an image could not be read."""
+    samples = find_samples(args.images, args.labels, args.split,
+                           labels_needed=args.labels is not None or not args.against)
+    ours = _open(args)
+    theirs = _open_other(args, ours) if args.against else None
+    if args.output:
+        make_folder(args.output)
+    chosen = [samples[index] for index in spread(len(samples), args.limit)]
+    tally = _measure(chosen, ours, theirs, args)
+    report = {'model': ours.spec.network.source, 'precision': args.precision,
+              'runs_on': _runs_on(ours, args.precision), 'images': tally.images,
+              'skipped': tally.skipped, **_comparisons(tally, ours.spec, theirs, args)}
+    print(_table(report))
+    if args.json:
+        write_file(args.json, (json.dumps(report, indent=2) + '\n').encode())
+    if args.output:
+        _write_pictures(tally, ours.spec, args.output)
+    return 1 if tally.skipped else 0
+
+
+@dataclass
+class _Tally:
+    """What is counted over all images; its size does not depend on how many they are.
+
+    Attributes:
+        truth: of ``confusion_matrix``.
+        other: of ``joint_counts``, theirs by ours.
+        worst: a heap of share that differs, index, image and picture; the least at its top.
+    """
+
+    truth: np.ndarray
+    other: np.ndarray
+    images: int = 0
+    skipped: list[str] = field(default_factory=list)
+    worst: list[tuple[float, int, Path, np.ndarray | None]] = field(default_factory=list)
+
+
+def _open(args: argparse.Namespace) -> Segmenter:
+    """The model in its precision; on ONNX Runtime, the network that an engine is built from."""
+    segmenter = open_segmenter(args)
+    if args.precision == 'fp32' or segmenter.info.backend != 'onnxruntime':
+        return segmenter
+    from trt_segmentation.backends.tensorrt.making import with_precision
+    spec, _ = with_precision(segmenter.spec, build_options(args))
+    segmenter.close()
+    options = RunOptions('onnxruntime', num_threads=args.threads,
+                         mask_interpolation=args.mask_interpolation)
+    return Segmenter(open_network(spec, options), spec)
+
+
+def _open_other(args: argparse.Namespace, ours: Segmenter) -> Segmenter:
+    if args.against not in PRECISIONS:
+        other = {'model': args.against, 'config': args.against_config or args.config}
+    elif Path(args.model).suffix in ENGINE_SUFFIXES:
+        raise ConfigError(f'--against {args.against}: {args.model} keeps the precision that it '
+                          "was built in; give its network's .onnx file")
+    elif args.against == args.precision:
+        raise ConfigError(f'--against {args.against}: the model runs in {args.precision} already; '
+                          'choose another --precision')
+    else:
+        other = {'precision': args.against}
+    theirs = _open(argparse.Namespace(**{**vars(args), **other}))
+    counts = _class_count(ours.spec), _class_count(theirs.spec)
+    if counts[0] != counts[1]:
+        raise ConfigError(f'--against {args.against}: has {counts[1]} classes, but '
+                          f'{ours.spec.network.source} has {counts[0]}; they must be the same')
+    return theirs
+
+
+_GRAPHS = {'fp16': 'fp16 graph (weights rounded, computed in fp32)', 'int8': 'int8 graph'}
+"""What ONNX Runtime's CPU provider makes of a converted network."""
+
+
+def _runs_on(segmenter: Segmenter, precision: str) -> str:
+    info = segmenter.info
+    if info.backend == 'onnxruntime' and precision != 'fp32':
+        info = replace(info, precision=_GRAPHS[precision])
+    return str(info)
+
+
+def _class_count(spec: ModelSpec) -> int:
+    return len(spec.labels) or MAX_CLASSES
+
+
+def _measure(samples: Sequence[Sample], ours: Segmenter, theirs: Segmenter | None,
+             args: argparse.Namespace) -> _Tally:
+    classes = _class_count(ours.spec)
+    tally = _Tally(np.zeros((classes, classes + 1), np.int64),
+                   np.zeros((classes + 1, classes + 1), np.int64))
+    for index, sample in enumerate(tqdm(samples, unit='image', disable=None)):
+        try:
+            image = read_image(sample.image)
+            truth = None if sample.labels is None else \
+                read_truth(sample.labels, image.shape[:2], classes, args.ignore)
+        except ImageError as error:
+            tally.skipped.append(str(error))
+            tqdm.write(f'error: {error}', file=sys.stderr)
+            continue
+        tally.images += 1
+        mask = ours.infer(image).mask
+        if truth is not None:
+            tally.truth += confusion_matrix(truth, mask, classes)
+        if theirs is not None:
+            _compare(tally, index, sample.image, image, (mask, theirs.infer(image).mask),
+                     ours.spec.palette, args)
+    return tally
+
+
+def _compare(tally: _Tally, index: int, path: Path, image: np.ndarray,
+             masks: tuple[np.ndarray, np.ndarray], palette: Palette,
+             args: argparse.Namespace) -> None:
+    """Count where two masks, ours and theirs, agree; keep the image if it is among the worst."""
+    ours, theirs = masks
+    counts = joint_counts(theirs, ours, len(tally.truth))
+    tally.other += counts
+    differing = 1 - pixel_accuracy(counts)
+    is_full = len(tally.worst) >= args.worst
+    if differing == 0 or args.worst <= 0 or (is_full and differing <= tally.worst[0][0]):
+        return
+    picture = differences(image, ours, theirs, palette) if args.output else None
+    keep = heapq.heapreplace if is_full else heapq.heappush
+    keep(tally.worst, (differing, index, path, picture))
+
+
+def _comparisons(tally: _Tally, spec: ModelSpec, theirs: Segmenter | None,
+                 args: argparse.Namespace) -> dict[str, Any]:
+    """The parts of the report that have numbers.
+
+    Raises:
+        DatasetError: there is nothing that counts.
+    """
+    if not tally.images:
+        raise DatasetError(f'{args.images}: not one of its images could be evaluated')
+    parts: dict[str, Any] = {}
+    if tally.truth.any():
+        parts['ground_truth'] = {'pixel_accuracy': pixel_accuracy(tally.truth),
+                                 **_by_class(tally.truth, spec), 'confusion': tally.truth.tolist()}
+    elif theirs is None:
+        raise DatasetError(f'{args.images}: not one pixel of the labels counts; each has an id '
+                           f'that is ignored ({", ".join(map(str, args.ignore))})')
+    if theirs is not None:
+        worst = [{'image': str(path), 'agreement': 1 - differing}
+                 for differing, _, path, _ in sorted(tally.worst, reverse=True)]
+        precision = args.against if args.against in PRECISIONS else args.precision
+        parts['against'] = {'model': args.against, 'runs_on': _runs_on(theirs, precision),
+                            'agreement': pixel_accuracy(tally.other),
+                            **_by_class(tally.other, spec), 'confusion': tally.other.tolist(),
+                            'worst': worst}
+    return parts
+
+
+def _by_class(confusion: np.ndarray, spec: ModelSpec) -> dict[str, Any]:
+    names = _names(spec)
+    rows = zip(names, class_iou(confusion), confusion.sum(axis=1), strict=False)
+    return {'miou': mean_iou(confusion),
+            'classes': [{'label': name, 'iou': None if np.isnan(iou) else float(iou),
+                         'pixels': int(pixels)} for name, iou, pixels in rows]}
+
+
+def _names(spec: ModelSpec) -> list[str]:
+    """Names by class id, and one for no class."""
+    labels = spec.labels or [f'class {index}' for index in range(MAX_CLASSES)]
+    return [*labels, 'unlabelled']
+
+
+def _table(report: dict[str, Any]) -> str:
+    lines = [f"{report['model']}: {report['runs_on']}",
+             f"{report['images']} images" + (f", {len(report['skipped'])} more could not be read"
+                                             if report['skipped'] else '')]
+    if truth := report.get('ground_truth'):
+        lines += ['', *_rows('against ground truth', truth),
+                  f"mIoU {truth['miou']:.2%}, pixel accuracy {truth['pixel_accuracy']:.2%}"]
+    if other := report.get('against'):
+        lines += ['', *_rows(f"against {other['model']}, {other['runs_on']}", other),
+                  f"mIoU {other['miou']:.2%}, {other['agreement']:.4%} of the pixels are equal"]
+        lines += [f"  {worst['agreement']:9.4%}  {worst['image']}" for worst in other['worst']]
+    return '\n'.join(lines)
+
+
+def _rows(title: str, part: dict[str, Any]) -> list[str]:
+    """A line for each class that occurs."""
+    found = [row for row in part['classes'] if row['iou'] is not None]
+    width = max(len(row['label']) for row in found)
+    total = sum(row['pixels'] for row in found)
+    return [title, f"{'class':{width}}  {'pixels':>8}  {'IoU':>8}",
+            *(f"{row['label']:{width}}  {row['pixels'] / total:8.2%}  {row['iou']:8.2%}"
+              for row in found)]
+
+
+def _write_pictures(tally: _Tally, spec: ModelSpec, folder: Path) -> None:
+    if tally.truth.any():
+        picture = confusion_picture(tally.truth, _names(spec), 'truth')
+    else:
+        picture = confusion_picture(tally.other, _names(spec), 'theirs')
+    write_image(folder / 'confusion.png', picture)
+    for rank, (_, _, path, compared) in enumerate(sorted(tally.worst, reverse=True)):
+        if compared is not None:
+            write_image(folder / f'worst_{rank + 1}_{path.stem}.png', compared)
