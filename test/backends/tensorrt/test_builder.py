@@ -4,6 +4,7 @@
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -16,12 +17,14 @@ from trt_segmentation.backends.tensorrt.builder import (
     onnx_name,
     pin_to_float32,
 )
+from trt_segmentation.backends.tensorrt.making import with_precision
+from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError, ModelError
 from trt_segmentation.graph.network import read_network
-from trt_segmentation.graph.prepare import prepare
+from trt_segmentation.graph.prepare import prepare, prepare_head, prepare_tail
 from trt_segmentation.graph.resolve import resolve
 from trt_segmentation.model_config import ModelConfig
-from trt_segmentation.options import BuildOptions
+from trt_segmentation.options import BuildOptions, CalibrationOptions
 from trt_segmentation.segmenter import demo_model
 
 try:
@@ -91,6 +94,38 @@ def test_the_demo_network_builds(interpolation):
 def test_networks_from_elsewhere_build(known_answer):
     spec = resolve(read_network(known_answer.model), known_answer.config)
     assert len(build(prepared(spec)).plan) > 100_000
+
+
+def typed(spec, precision, images):
+    """Return the prepared graph of a network in another precision."""
+    options = BuildOptions(precision, calibration=CalibrationOptions(str(images)))
+    return prepared(with_precision(spec, options)[0]), options
+
+
+@pytest.mark.parametrize('precision', ['fp16', 'int8'])
+def test_the_demo_network_builds_in_every_precision(precision, tmp_path):
+    cv2.imwrite(str(tmp_path / 'road.png'), render(7, 288, 512).image)
+    spec = resolve(read_network(demo_model()), ModelConfig())
+    model, options = typed(spec, precision, tmp_path)
+    assert build(model, options).plan != build(prepared(spec)).plan
+
+
+@pytest.mark.parametrize('precision', ['fp16', 'int8'])
+def test_networks_from_elsewhere_build_in_every_precision(known_answer, precision):
+    spec = resolve(read_network(known_answer.model), known_answer.config)
+    model, options = typed(spec, precision, known_answer.image)
+    ops = {node.op_type for node in model.graph.node}
+    halves = {tensor.data_type for tensor in model.graph.initializer} & {TensorProto.FLOAT16}
+    assert halves if precision == 'fp16' else 'QuantizeLinear' in ops
+    assert len(build(model, options).plan) > 100_000
+
+
+@pytest.mark.parametrize('resize', ['stretch', 'letterbox'])
+@pytest.mark.parametrize('part', [prepare_head, prepare_tail])
+def test_head_and_tail_build_alone(networks, part, resize):
+    spec = networks.spec_of(networks.pointwise(WEIGHTS, (32, 48), stride=4),
+                            input={'resize': resize})
+    assert build(part(spec)).plan
 
 
 def test_a_network_that_is_not_prepared_builds(networks):
