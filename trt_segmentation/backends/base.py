@@ -4,7 +4,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,11 +21,26 @@ def output_shape(name: str, size: tuple[int, int], mask_size: tuple[int, int] | 
     return (*size, 3) if name == 'overlay' else mask_size or size
 
 
-def default_controls() -> dict[str, np.ndarray]:
-    """Return the small inputs of a prepared graph, by name: no change of channels, all black."""
-    return {'channels': np.arange(3, dtype=np.int32),
+class Controls:
+    """The small inputs of a prepared graph: the part of a ``Session`` that sets them."""
+
+    def __init__(self) -> None:
+        self._controls: dict[str, np.ndarray] = {
+            'channels': np.arange(3, dtype=np.int32),
             'palette': np.zeros((256, 3), np.uint8),
             'alpha': np.array(0.5, np.float32)}
+
+    def set_channels(self, channels: tuple[int, int, int]) -> None:
+        self._set_control('channels', channels)
+
+    def set_palette(self, table: np.ndarray) -> None:
+        self._set_control('palette', table)
+
+    def set_alpha(self, alpha: float) -> None:
+        self._set_control('alpha', alpha)
+
+    def _set_control(self, name: str, value: Any) -> None:
+        self._controls[name][...] = value
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
-from trt_segmentation.backends.base import BackendInfo, default_controls, output_shape
+from trt_segmentation.backends.base import BackendInfo, Controls, output_shape
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.graph.network import dtype_name
 from trt_segmentation.graph.prepare import PreparedGraph
@@ -20,7 +20,7 @@ except ImportError as error:
                               '(or rosdep install --from-paths .)') from error
 
 
-class OnnxRuntimeSession:
+class OnnxRuntimeSession(Controls):
     """A prepared graph on ONNX Runtime's CPU provider; see ``backends.base.Session``.
 
     ONNX Runtime computes every output of a graph, asked for or not. So there is one inference
@@ -44,7 +44,7 @@ class OnnxRuntimeSession:
         # Idle threads that spin cost a second core for nothing between two camera frames.
         self._options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         self._sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
-        self._controls = default_controls()
+        super().__init__()
         self._session_for(('mask',))
 
     @property
@@ -76,15 +76,6 @@ class OnnxRuntimeSession:
             height, width = self._image_shape[1:3]
             raise BackendError(f'ONNX Runtime failed on a {width}x{height} image: {error}') \
                 from error
-
-    def set_channels(self, channels: tuple[int, int, int]) -> None:
-        self._controls['channels'][:] = channels
-
-    def set_palette(self, table: np.ndarray) -> None:
-        self._controls['palette'][:] = table
-
-    def set_alpha(self, alpha: float) -> None:
-        self._controls['alpha'][...] = alpha
 
     def close(self) -> None:
         self._sessions.clear()

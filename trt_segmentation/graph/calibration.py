@@ -203,7 +203,7 @@ def open_runtime(model: onnx.ModelProto, source: str) -> Any:
 
 def image_feed(spec: ModelSpec, image: np.ndarray) -> dict[str, np.ndarray]:
     """Return what a head or a prepared graph is fed for a uint8 BGR [H, W, 3] image."""
-    channels = np.array(['bgr'.index(name) for name in spec.color], np.int32)
+    channels = np.array(spec.channels('bgr'), np.int32)
     return {'image': np.ascontiguousarray(image)[None], 'channels': channels}
 
 

@@ -200,7 +200,6 @@ class Parameters:
         True, 'Let the process keep the memory of large messages instead of mapping it anew for '
               'each; receives images about three times as fast', STARTUP)
 
-
     @property
     def run_options(self) -> RunOptions:
         """How the network is opened."""

@@ -170,10 +170,6 @@ class PageLock:
         device.call('cuMemHostRegister_v2', ctypes.c_void_p(array.ctypes.data),
                     ctypes.c_size_t(array.nbytes), ctypes.c_uint(0))
 
-    def holds(self, array: np.ndarray) -> bool:
-        """Return whether this is the memory that is locked."""
-        return (array.ctypes.data, array.nbytes) == (self._array.ctypes.data, self._array.nbytes)
-
     def close(self) -> None:
         """Unlock the memory."""
         self._device.call('cuMemHostUnregister', ctypes.c_void_p(self._array.ctypes.data))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from trt_segmentation.backends.base import BackendInfo, default_controls
+from trt_segmentation.backends.base import BackendInfo, Controls
 from trt_segmentation.backends.tensorrt.cuda import Device
 from trt_segmentation.backends.tensorrt.session import Stage
 from trt_segmentation.graph.network import TensorInfo
@@ -17,7 +17,7 @@ from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare_head, prepare
 from trt_segmentation.graph.resolve import ModelSpec
 
 
-class HostedSession:
+class HostedSession(Controls):
     """Head and tail on ONNX Runtime, the engine on the GPU; see ``backends.base.Session``.
 
     The same graphs as everywhere, only slower: float32 images and scores cross the bus.
@@ -41,7 +41,7 @@ class HostedSession:
         self._tail = OnnxGraph(prepare_tail(spec, mask_interpolation=mask_interpolation))
         self._device = device
         self._stage = stage
-        self._controls = default_controls()
+        super().__init__()
         self._outputs: tuple[str, ...] = ()
         self._fed = NETWORK_PREFIX + spec.network.inputs[0].name
         self._results = {
@@ -73,15 +73,6 @@ class HostedSession:
             self._stream.synchronize()
         for name, result in self._tail.run({**inputs, **self._results}, self._outputs).items():
             out[name][...] = result[0]
-
-    def set_channels(self, channels: tuple[int, int, int]) -> None:
-        self._controls['channels'][:] = channels
-
-    def set_palette(self, table: np.ndarray) -> None:
-        self._controls['palette'][:] = table
-
-    def set_alpha(self, alpha: float) -> None:
-        self._controls['alpha'][...] = alpha
 
     def close(self) -> None:
         with self._device.current():

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trt_segmentation.backends.base import BackendInfo, default_controls
+from trt_segmentation.backends.base import BackendInfo, Controls
 from trt_segmentation.backends.tensorrt.api import find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import Device, Graph, PageLock
 from trt_segmentation.errors import BackendError
@@ -121,7 +121,7 @@ class GpuTimes:
     copy_out: float
 
 
-class TensorRtSession:
+class TensorRtSession(Controls):
     """A chain of engines from image to mask; see ``backends.base.Session``.
 
     Results are copied straight into the caller's arrays. An array that comes a second time in a
@@ -141,7 +141,7 @@ class TensorRtSession:
         self.info = info
         self._size: tuple[int, int] | None = None
         self._outputs: tuple[str, ...] = ()
-        self._controls = default_controls()
+        super().__init__()
         self._memory: dict[str, Any] = {}
         self._sizes: dict[str, int] = {}
         self._graph: Graph | None = None
@@ -192,15 +192,6 @@ class TensorRtSession:
             free, _ = self._device.memory()
         return sum(self._sizes.values()), free
 
-    def set_channels(self, channels: tuple[int, int, int]) -> None:
-        self._set_control('channels', channels)
-
-    def set_palette(self, table: np.ndarray) -> None:
-        self._set_control('palette', table)
-
-    def set_alpha(self, alpha: float) -> None:
-        self._set_control('alpha', alpha)
-
     def close(self) -> None:
         with self._device.current():
             self._free_size()
@@ -217,7 +208,7 @@ class TensorRtSession:
         self._sizes[name] = size
 
     def _set_control(self, name: str, value: Any) -> None:
-        self._controls[name][...] = value
+        super()._set_control(name, value)
         with self._device.current():
             self._device.copy_in(self._memory[name], self._controls[name], self._stream)
             self._stream.synchronize()
