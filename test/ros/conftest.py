@@ -261,6 +261,20 @@ def _benches():
         bench.close()
 
 
+@pytest.fixture(scope='module')
+def scene():
+    """A rendered road: uint8 BGR [180, 320, 3]."""
+    from trt_segmentation.demo.scenes import render  # brings OpenCV, whose limits the node sets
+    return render(7, 180, 320).image
+
+
+@pytest.fixture(scope='module')
+def segmenter():
+    """The demo network in this process."""
+    from trt_segmentation.segmenter import Segmenter
+    return Segmenter.open()
+
+
 @pytest.fixture
 def make_bench():
     """Start nodes: ``make_bench(engine_path=...)``; ``program`` is what Python runs instead."""

@@ -9,19 +9,6 @@ import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
 
-from trt_segmentation.demo.scenes import render
-from trt_segmentation.segmenter import Segmenter
-
-
-@pytest.fixture(scope='module')
-def scene():
-    return render(7, 180, 320).image
-
-
-@pytest.fixture(scope='module')
-def segmenter():
-    return Segmenter.open()
-
 
 @pytest.fixture(scope='module')
 def expected(segmenter, scene):

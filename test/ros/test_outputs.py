@@ -8,23 +8,12 @@ import pytest
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
-from trt_segmentation.demo.scenes import render
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 ALL = 'mask', 'confidence', 'overlay'
 ROI = 40, 20, 200, 100
 INSIDE = np.s_[20:120, 40:240]
-
-
-@pytest.fixture(scope='module')
-def scene():
-    return render(7, 180, 320).image
-
-
-@pytest.fixture(scope='module')
-def segmenter():
-    return Segmenter.open()
 
 
 # mask_height, mask_width
