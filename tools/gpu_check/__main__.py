@@ -10,6 +10,7 @@ from export_torchvision.py.
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -19,7 +20,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from subjects import Subject, find_subjects
 
 from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.graph.resolve import complete_config
-from trt_segmentation.options import PRECISIONS, tactic_names
+from trt_segmentation.options import tactic_names
 from trt_segmentation.segmenter import Segmenter
 
 SPEED_FRAMES = 300
@@ -39,6 +40,8 @@ SPEED_FRAMES = 300
 
 class Check:
     """The steps, and what they have found so far.
+
+    A result is kept by step and subject, so that a later run adds to an earlier one.
 
     Args:
         args: of the command line.
@@ -48,6 +51,7 @@ class Check:
         self.out = args.out
         self.cache = args.out / 'engines'
         self.jobs = args.jobs
+        self.build_seconds = args.build_seconds
         self.tactics = tactic_names(args.tactic_sources)
         self.cache.mkdir(parents=True, exist_ok=True)
         models = args.out / 'models'
@@ -56,7 +60,12 @@ class Check:
             for model in folder.glob('*.onnx'):
                 if not (models / model.name).exists():
                     shutil.copy(model, models)
-        self.subjects = find_subjects(models, args.images, args.out)
+        subjects = find_subjects(models, args.images, args.out)
+        self.demo = subjects[0]
+        self.pairs = _chosen([(subject, precision) for subject in subjects
+                              for precision in subject.precisions], args.only)
+        self.against = args.against
+        self.references: dict[str, Reference] = {}
         self.results: dict[str, Any] = {}
         previous = args.out / 'results.json'
         if previous.exists():
@@ -66,30 +75,45 @@ class Check:
         """Do one step; what fails is noted and does not stop the others."""
         start = time.monotonic()
         try:
-            self.results[name] = STEPS[name](self)
+            found = STEPS[name](self)
+            if found is not None:
+                self.results[name] = found
         except Exception:
             self.results[name] = {'error': traceback.format_exc()}
             print(self.results[name]['error'], flush=True)
         print(f'{name}: {time.monotonic() - start:.0f} s', flush=True)
+        self.save()
+
+    def save(self) -> None:
+        """Write down everything there is."""
         (self.out / 'results.json').write_text(json.dumps(self.results, indent=1),
                                                encoding='utf-8')
         (self.out / 'gpu.md').write_text(markdown(self.results), encoding='utf-8')
 
-    def each(self, work: Callable[[Subject, str], dict[str, Any]],
-             precisions: tuple[str, ...] = PRECISIONS) -> list[dict[str, Any]]:
-        """Return a row for each network and precision; an error is a row, too."""
-        rows = []
-        for subject in self.subjects:
-            for precision in (name for name in subject.precisions if name in precisions):
-                row = {'network': subject.name, 'precision': precision}
-                try:
-                    row |= work(subject, precision)
-                except Exception as error:
-                    row['error'] = f'{type(error).__name__}: {error}'
-                    traceback.print_exc()
-                rows.append(row)
-                print(json.dumps(row), flush=True)
-        return rows
+    def note(self, step: str, subject: Subject, precision: str,
+             work: Callable[[], dict[str, Any]]) -> None:
+        """Do one thing about one network and keep what comes of it; an error is a row, too."""
+        row = {'network': subject.name, 'precision': precision}
+        try:
+            row |= work()
+        except Exception as error:
+            row['error'] = f'{type(error).__name__}: {error}'
+            traceback.print_exc()
+        self.results.setdefault(step, {})[f'{subject.name} {precision}'] = row
+        print(step, json.dumps(row), flush=True)
+        self.save()
+
+    def built(self) -> list[tuple[Subject, str]]:
+        """Return the networks and precisions that have engines."""
+        rows = self.results.get('build', {})
+        return [(subject, precision) for subject, precision in self.pairs
+                if 'error' not in rows.get(f'{subject.name} {precision}', {'error': 'not built'})]
+
+    def reference(self, subject: Subject) -> Reference:
+        """Return what ONNX Runtime makes of a network's images."""
+        if subject.name not in self.references:
+            self.references[subject.name] = Reference(subject)
+        return self.references[subject.name]
 
     def open(self, subject: Subject, precision: str) -> Segmenter:
         """Open a network on TensorRT."""
@@ -106,6 +130,15 @@ class Check:
                 '--calibration-method', 'percentile', *config, *calibration, *tactics]
 
 
+def _chosen(pairs: list[tuple[Subject, str]], names: list[str]) -> list[tuple[Subject, str]]:
+    """Return the pairs that are named NETWORK:PRECISION, in the order of the names."""
+    by_name = {f'{subject.name}:{precision}': (subject, precision)
+               for subject, precision in pairs}
+    if unknown := sorted(set(names) - set(by_name)):
+        sys.exit(f'there is no {", ".join(unknown)}; there are {", ".join(by_name)}')
+    return [by_name[name] for name in names] or pairs
+
+
 def machine(check: Check) -> dict[str, Any]:
     """What all figures hold for."""
     smi = subprocess.run(['nvidia-smi', '-i', '0', '--query-gpu=name,driver_version,clocks.max.sm',
@@ -116,48 +149,50 @@ def machine(check: Check) -> dict[str, Any]:
             'python': platform.python_version(), 'cpus': os.cpu_count()}
 
 
-def build(check: Check) -> list[dict[str, Any]]:
-    """Build all engines, several at a time."""
+def build(check: Check) -> None:
+    """Build the engines, several at a time, and compare each as soon as it is there."""
+    deadline = time.monotonic() + check.build_seconds
+
     def one(subject: Subject, precision: str) -> dict[str, Any]:
         start = time.monotonic()
         done = subprocess.run(check.command(subject, precision, 'build'), capture_output=True,
-                              text=True)
-        row = {'network': subject.name, 'precision': precision,
-               'seconds': time.monotonic() - start, 'said': done.stdout}
+                              text=True, timeout=max(0.1, deadline - start))
         if done.returncode:
-            row['error'] = done.stderr[-1500:]
-        print(subject.name, precision, f'{row["seconds"]:.0f} s', done.stderr[-300:], flush=True)
-        return row
+            raise RuntimeError(done.stderr[-1500:])
+        return {'seconds': time.monotonic() - start, 'jobs': check.jobs, 'said': done.stdout}
 
     with ThreadPoolExecutor(check.jobs) as pool:
-        futures = [pool.submit(one, subject, precision) for subject in check.subjects
-                   for precision in subject.precisions]
-    return [future.result() for future in futures]
+        futures = {pool.submit(one, *pair): pair for pair in check.pairs}
+        for future in as_completed(futures):
+            check.note('build', *futures[future], future.result)
+            if not future.exception():
+                compare(check, *futures[future])
 
 
-def agree(check: Check) -> list[dict[str, Any]]:
+def compare(check: Check, subject: Subject, precision: str) -> None:
     """Masks and confidence against ONNX Runtime, and what the layers run in."""
-    references: dict[str, Reference] = {}
-
-    def one(subject: Subject, precision: str) -> dict[str, Any]:
-        if subject.name not in references:
-            references[subject.name] = Reference(subject)
+    def one() -> dict[str, Any]:
         segmenter = check.open(subject, precision)
-        row = references[subject.name].compare(segmenter)
-        row |= {'runs': segmenter.info.precision, 'layers': segmenter.info.layers}
-        segmenter.close()
-        return row
+        try:
+            return check.reference(subject).compare(segmenter) | {
+                'runs': segmenter.info.precision, 'layers': segmenter.info.layers}
+        finally:
+            segmenter.close()
 
-    return check.each(one)
+    check.note('agree', subject, precision, one)
 
 
-def foreign(check: Check) -> list[dict[str, Any]]:
+def agree(check: Check) -> None:
+    """Compare again what is built already."""
+    for subject, precision in check.built():
+        compare(check, subject, precision)
+
+
+def foreign(check: Check) -> None:
     """Plans of the networks alone, as trtexec would build them, chained with head and tail."""
     def one(subject: Subject, precision: str) -> dict[str, Any]:
-        reference = Reference(subject)
         options = subject.options(precision, check.cache, check.tactics)
-        segmenter = Segmenter.open(subject.model, config=subject.config or None,
-                                   options=options)
+        segmenter = check.open(subject, precision)
         plan = check.out / f'{subject.name}.plan'
         loader = EngineLoader(cache=str(check.cache))
         plan.write_bytes(loader.fetch_plain(segmenter.spec, options.build).plan)
@@ -165,56 +200,56 @@ def foreign(check: Check) -> list[dict[str, Any]]:
         config.write_text(complete_config(segmenter.spec).to_text(), encoding='utf-8')
         segmenter.close()
         chained = Segmenter.open(plan, config=config, options=options)
-        row = reference.compare(chained)
+        row = check.reference(subject).compare(chained)
         chained.close()
         return row
 
-    return check.each(one, ('fp32',))
+    for pair in check.built():
+        if ':'.join((pair[0].name, pair[1])) in check.against:
+            check.note('foreign', *pair, functools.partial(one, *pair))
 
 
-def speed(check: Check) -> list[dict[str, Any]]:
+def speed(check: Check) -> None:
     """``trt-segmentation bench``, alone with the mask and against the usual script."""
-    def one(subject: Subject, precision: str) -> dict[str, Any]:
-        row: dict[str, Any] = {}
-        for name, arguments in (
-                ('mask', ['--outputs', 'mask', '--frames', str(SPEED_FRAMES)]),
-                ('usual', ['--outputs', 'mask,overlay', '--frames', '20',
-                           '--against', 'usual'])):
-            if name == 'usual' and subject.name.startswith('selfie'):
-                continue  # one channel: the usual script is written for several
-            path = check.out / 'bench.json'
-            done = subprocess.run(
-                [*check.command(subject, precision, 'bench'), *arguments, '--backend', 'tensorrt',
-                 '--json', str(path)], capture_output=True, text=True)
-            if done.returncode:
-                row[name] = {'error': done.stderr[-1500:]}
-            else:
-                row[name] = json.loads(path.read_text(encoding='utf-8'))
-        return row
+    def one(subject: Subject, precision: str, *arguments: str) -> dict[str, Any]:
+        path = check.out / 'bench.json'
+        done = subprocess.run(
+            [*check.command(subject, precision, 'bench'), *arguments, '--backend', 'tensorrt',
+             '--json', str(path)], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr[-1500:])
+        return json.loads(path.read_text(encoding='utf-8'))
 
-    return check.each(one)
+    for pair in check.built():
+        check.note('speed', *pair, functools.partial(
+            one, *pair, '--outputs', 'mask', '--frames', str(SPEED_FRAMES)))
+    for pair in check.built():
+        if ':'.join((pair[0].name, pair[1])) in check.against:
+            check.note('usual', *pair, functools.partial(
+                one, *pair, '--outputs', 'mask,overlay', '--frames', '20', '--against', 'usual'))
 
 
 def sizes(check: Check) -> list[dict[str, Any]]:
     """One engine of the demo network at four sizes."""
-    return check_sizes(check.subjects[0].options('fp16', check.cache, check.tactics))
+    return check_sizes(check.demo.options('fp16', check.cache, check.tactics))
 
 
-def startup(check: Check) -> list[dict[str, Any]]:
+def startup(check: Check) -> None:
     """Fresh processes."""
-    return check.each(lambda subject, precision: check_startup(
-        subject, precision, check.cache, check.tactics))
+    for subject, precision in check.built():
+        check.note('startup', subject, precision, functools.partial(
+            check_startup, subject, precision, check.cache, check.tactics))
 
 
 def node(check: Check) -> dict[str, Any]:
     """The node itself."""
     from node_run import check_node
-    return check_node(check.subjects[0].options('fp16', check.cache, check.tactics))
+    return check_node(check.demo.options('fp16', check.cache, check.tactics))
 
 
 STEPS: dict[str, Callable[[Check], Any]] = {
-    'machine': machine, 'build': build, 'agree': agree, 'speed': speed, 'sizes': sizes,
-    'startup': startup, 'node': node, 'foreign': foreign}
+    'machine': machine, 'build': build, 'agree': agree, 'speed': speed, 'startup': startup,
+    'node': node, 'sizes': sizes, 'foreign': foreign}
 
 
 def main() -> int:
@@ -223,9 +258,17 @@ def main() -> int:
     parser.add_argument('out', type=Path, metavar='OUT_DIR')
     parser.add_argument('--models', type=Path, nargs='+', default=[], metavar='DIR')
     parser.add_argument('--images', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--steps', nargs='+', choices=list(STEPS), default=list(STEPS))
+    parser.add_argument('--steps', nargs='+', choices=list(STEPS),
+                        default=[name for name in STEPS if name != 'agree'])
+    parser.add_argument('--only', nargs='+', default=[], metavar='NETWORK:PRECISION',
+                        help='do these, in this order (default: all)')
+    parser.add_argument('--against', nargs='+', default=[], metavar='NETWORK:PRECISION',
+                        help='of these, build the network alone too: for the usual script and '
+                             'the step foreign (default: none)')
     parser.add_argument('--jobs', type=int, default=4, metavar='N',
                         help='engines that are built at the same time (default 4)')
+    parser.add_argument('--build-seconds', type=float, default=86400, metavar='S',
+                        help='what is not built by then is left out')
     parser.add_argument('--tactic-sources', default='', metavar='NAMES')
     args = parser.parse_args()
     check = Check(args)

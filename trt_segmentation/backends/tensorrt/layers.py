@@ -55,7 +55,7 @@ def parse_layers(text: str) -> tuple[Layer, ...]:
         The layers; none where TensorRT tells nothing or its JSON is broken.
     """
     try:
-        told = json.loads(text)
+        told = json.loads(text, strict=False)  # 8.6 puts bare control characters into names
     except ValueError as error:  # names are not always escaped
         logging.getLogger(__name__).debug('the engine inspector gives no JSON: %s', error)
         return ()
@@ -118,7 +118,9 @@ def _precision(entry: Mapping[str, Any]) -> str:
     # A layer with float tensors at its edges can still compute in what its weights are kept in.
     words += [str(entry[part].get('Type', '')) for part in ('Weights', 'Bias')
               if isinstance(entry.get(part), Mapping)]
-    found = {_datatype(word) for word in words}
+    found = {_datatype(word) for word in words} - {''}
+    # With open dimensions TensorRT 8.6 tells no formats; kernels have types in their names.
+    found = found or {_datatype(str(entry.get('TacticName', '')))}
     return next((name for name in (*_COMPUTED, *_INDEXED) if name in found), '')
 
 
