@@ -162,7 +162,8 @@ def build(check: Check) -> None:
         return {'seconds': time.monotonic() - start, 'jobs': check.jobs, 'said': done.stdout}
 
     with ThreadPoolExecutor(check.jobs) as pool:
-        futures = {pool.submit(one, *pair): pair for pair in check.pairs}
+        built = check.built()
+        futures = {pool.submit(one, *pair): pair for pair in check.pairs if pair not in built}
         for future in as_completed(futures):
             check.note('build', *futures[future], future.result)
             if not future.exception():

@@ -27,6 +27,7 @@ SETTLED = 1_000
 
 SCENES = 8
 REPLY_PATIENCE = 2.0
+FIRST_PATIENCE = 0.1
 START_PATIENCE = 60.0
 
 
@@ -71,7 +72,7 @@ class _Feeder:
         """Feed the node; return counts, rates and memory."""
         process, lost, agreement = psutil.Process(pid), 0, []
         deadline = time.time() + START_PATIENCE
-        while self._reply(0) is None and time.time() < deadline:
+        while self._reply(0, FIRST_PATIENCE) is None and time.time() < deadline:
             pass
         first = time.time() - start
         memory = []
@@ -89,11 +90,11 @@ class _Feeder:
                 'frames_per_second': FRAMES / seconds, 'agreement': float(np.mean(agreement)),
                 'memory': memory}
 
-    def _reply(self, number: int) -> np.ndarray | None:
+    def _reply(self, number: int, patience: float = REPLY_PATIENCE) -> np.ndarray | None:
         message = self._messages[number % SCENES]
         message.header.stamp.sec = number + 1
         self._publisher.publish(message)
-        deadline = time.perf_counter() + REPLY_PATIENCE
+        deadline = time.perf_counter() + patience
         while number + 1 not in self._masks and time.perf_counter() < deadline:
             rclpy.spin_once(self._node, timeout_sec=0.1)
         return self._masks.pop(number + 1, None)

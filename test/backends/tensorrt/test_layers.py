@@ -64,6 +64,32 @@ def test_a_layer_that_keeps_half_weights_computes_in_half():
     assert parse_layers(told(fused))[0].precision == 'fp16'
 
 
+OF_8_6 = """{"Layers": [{
+  "Name": "network//network/backbone/conv1/Conv + network//network/backbone/relu/Relu",
+  "LayerType": "CaskConvolution",
+  "Inputs": [{"Name": "network/image", "Format/Datatype": "N/A due to dynamic shapes"}],
+  "Outputs": [{"Name": "network/relu", "Format/Datatype": "N/A due to dynamic shapes"}],
+  "Weights": {"Type": "Float", "Count": 9408}, "Bias": {"Type": "Float", "Count": 64},
+  "Metadata": "[ONNX Layer: network//network/backbone/conv1/Conv]\x1e[ONNX Layer: network/relu]"
+},{
+  "Name": "network//network/backbone/maxpool/MaxPool", "LayerType": "CaskPooling",
+  "Inputs": [{"Name": "network/relu", "Format/Datatype": "N/A due to dynamic shapes"}],
+  "Outputs": [{"Name": "network/pool", "Format/Datatype": "N/A due to dynamic shapes"}],
+  "TacticName": "sm50_xmma_pooling_tiled_FP32NCHW_kMAX_custom_tP4_tQ32_tRS3_tUV2"
+},{
+  "Name": "head/Resize_1", "LayerType": "Resize",
+  "Inputs": [{"Name": "head/Cast_0", "Format/Datatype": "N/A due to dynamic shapes"}],
+  "Outputs": [{"Name": "head/Resize_1", "Format/Datatype": "N/A due to dynamic shapes"}],
+  "TacticValue": "0x0000000000000001"
+}]}"""
+"""Shortened from what TensorRT 8.6.0 told on an H100, with its bare record separator."""
+
+
+def test_what_8_6_tells_of_open_dimensions_is_read_from_weights_and_kernels():
+    assert [layer.precision for layer in parse_layers(OF_8_6)] == ['fp32', 'fp32', '']
+    assert precision_run(parse_layers(OF_8_6)) == 'fp32'
+
+
 def test_a_layer_has_its_name_kind_and_kernel():
     (layer,) = parse_layers(told(entry(['Float'], ['Float'], TacticName='sm80_xmma_fprop',
                                        TacticValue='0x3e8')))
