@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from agreement import Reference
+from batch import check_batch
 from report import markdown
 from sizes import check_sizes
 from startup import check_startup
@@ -230,6 +231,15 @@ def speed(check: Check) -> None:
                 one, *pair, '--outputs', 'mask,overlay', '--frames', '20', '--against', 'usual'))
 
 
+def batch(check: Check) -> dict[str, Any]:
+    """Several cameras' images at once."""
+    segmenter = check.open(check.demo, 'fp32')
+    spec = segmenter.spec
+    segmenter.close()
+    return check_batch(EngineLoader(cache=str(check.cache)), spec,
+                       check.demo.options('fp32', check.cache, check.tactics).build)
+
+
 def sizes(check: Check) -> list[dict[str, Any]]:
     """One engine of the demo network at four sizes."""
     return check_sizes(check.demo.options('fp16', check.cache, check.tactics))
@@ -250,7 +260,7 @@ def node(check: Check) -> dict[str, Any]:
 
 STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'agree': agree, 'speed': speed, 'startup': startup,
-    'node': node, 'sizes': sizes, 'foreign': foreign}
+    'node': node, 'sizes': sizes, 'batch': batch, 'foreign': foreign}
 
 
 def main() -> int:

@@ -84,6 +84,12 @@ def _node(found: Row) -> str:
                  for each in (first, last))))
 
 
+def _batch(found: Row) -> str:
+    return (f"## {found['images']} images in one enqueue\n\n"
+            f"The demo network alone, fp32: {found['one_by_one_ms']:.3f} ms on the GPU one after "
+            f"the other, {found['batch_ms']:.3f} ms in one batch.")
+
+
 def _foreign(rows: Mapping[str, Row]) -> str:
     return '## Plans built without head and tail, chained\n\n' + _table(
         ('network', 'precision', 'agreement', 'confidence off by (of 255)'),
@@ -93,7 +99,7 @@ def _foreign(rows: Mapping[str, Row]) -> str:
 
 _SECTIONS: dict[str, Callable[[Any], str]] = {
     'machine': _machine, 'agree': _agreement, 'speed': _speed, 'usual': _usual, 'sizes': _sizes,
-    'startup': _startup, 'node': _node, 'foreign': _foreign, 'build': _builds}
+    'startup': _startup, 'node': _node, 'batch': _batch, 'foreign': _foreign, 'build': _builds}
 
 
 def _good(rows: Mapping[str, Row]) -> list[Row]:
