@@ -6,7 +6,7 @@ import argparse
 import heapq
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from trt_segmentation.backends import open_network
+from trt_segmentation.backends.base import BackendInfo
 from trt_segmentation.cli.files import make_folder, write_file, write_image
 from trt_segmentation.cli.options import add_backend_options, build_options, open_segmenter
 from trt_segmentation.datasets import DatasetError, Sample, find_samples, read_truth
@@ -28,7 +29,7 @@ from trt_segmentation.metrics import (
     mean_iou,
     pixel_accuracy,
 )
-from trt_segmentation.model_config import MAX_CLASSES, UNLABELLED
+from trt_segmentation.model_config import MAX_CLASSES
 from trt_segmentation.options import ENGINE_SUFFIXES, PRECISIONS, RunOptions
 from trt_segmentation.palette import Palette
 from trt_segmentation.render import confusion_picture, differences
@@ -41,14 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='network or engine; default: the embedded demo network')
     parser.add_argument('--images', required=True, type=Path, metavar='DIR',
                         help='folder of images, or a dataset laid out as Cityscapes or Pascal VOC')
-    parser.add_argument('--labels', type=Path, metavar='DIR',
-                        help="folder of <image's stem>.png with class ids; default: the dataset's")
-    parser.add_argument('--split', default='val', metavar='NAME',
-                        help='part of a dataset (default val)')
-    parser.add_argument('--ignore', type=int, nargs='+', default=[UNLABELLED], metavar='ID',
-                        help=f'ids in the labels that are no truth (default {UNLABELLED})')
-    parser.add_argument('--limit', type=int, default=0, metavar='N',
-                        help='images at most, spread evenly; default: all')
+    add_dataset_options(parser)
     parser.add_argument('--against', default='', metavar='MODEL_OR_PRECISION',
                         help='also compare with another model, or with this one in '
                              f'{", ".join(PRECISIONS)}; needs no labels')
@@ -63,18 +57,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend_options(parser)
 
 
+def add_dataset_options(parser: argparse.ArgumentParser) -> None:
+    """Add which labels and how many of ``--images`` count."""
+    parser.add_argument('--labels', type=Path, metavar='DIR',
+                        help="folder of <image's stem>.png with class ids; default: the dataset's")
+    parser.add_argument('--split', default='val', metavar='NAME',
+                        help='part of a dataset (default val)')
+    parser.add_argument('--ignore', type=int, nargs='+', default=[], metavar='ID',
+                        help='ids in the labels that are no truth (default 255; 65535 for more '
+                             'than 255 classes)')
+    parser.add_argument('--limit', type=int, default=0, metavar='N',
+                        help='images at most, spread evenly; default: all')
+
+
 def execute(args: argparse.Namespace) -> int:
     """Measure, print and write the report; return 1 if an image could not be read."""
     samples = find_samples(args.images, args.labels, args.split,
                            labels_needed=args.labels is not None or not args.against)
-    ours = _open(args)
+    ours = open_precision(args)
     theirs = _open_other(args, ours) if args.against else None
     if args.output:
         make_folder(args.output)
     chosen = [samples[index] for index in spread(len(samples), args.limit)]
     tally = _measure(chosen, ours, theirs, args)
     report = {'model': ours.spec.network.source, 'precision': args.precision,
-              'runs_on': _runs_on(ours, args.precision), 'images': tally.images,
+              'runs_on': str(what_runs(ours, args.precision)), 'images': tally.images,
               'skipped': tally.skipped, **_comparisons(tally, ours.spec, theirs, args)}
     print(_table(report))
     if args.json:
@@ -101,7 +108,7 @@ class _Tally:
     worst: list[tuple[float, int, Path, np.ndarray | None]] = field(default_factory=list)
 
 
-def _open(args: argparse.Namespace) -> Segmenter:
+def open_precision(args: argparse.Namespace) -> Segmenter:
     """The model in its precision; on ONNX Runtime, the network that an engine is built from."""
     segmenter = open_segmenter(args)
     if args.precision == 'fp32' or segmenter.info.backend != 'onnxruntime':
@@ -125,8 +132,8 @@ def _open_other(args: argparse.Namespace, ours: Segmenter) -> Segmenter:
                           'choose another --precision')
     else:
         other = {'precision': args.against}
-    theirs = _open(argparse.Namespace(**{**vars(args), **other}))
-    counts = _class_count(ours.spec), _class_count(theirs.spec)
+    theirs = open_precision(argparse.Namespace(**{**vars(args), **other}))
+    counts = class_count(ours.spec), class_count(theirs.spec)
     if counts[0] != counts[1]:
         raise ConfigError(f'--against {args.against}: has {counts[1]} classes, but '
                           f'{ours.spec.network.source} has {counts[0]}; they must be the same')
@@ -137,31 +144,26 @@ _GRAPHS = {'fp16': 'fp16 graph (weights rounded, computed in fp32)', 'int8': 'in
 """What ONNX Runtime's CPU provider makes of a converted network."""
 
 
-def _runs_on(segmenter: Segmenter, precision: str) -> str:
+def what_runs(segmenter: Segmenter, precision: str) -> BackendInfo:
+    """What really runs where ``open_precision`` was asked for a precision."""
     info = segmenter.info
     if info.backend == 'onnxruntime' and precision != 'fp32':
         info = replace(info, precision=_GRAPHS[precision])
-    return str(info)
+    return info
 
 
-def _class_count(spec: ModelSpec) -> int:
+def class_count(spec: ModelSpec) -> int:
+    """How many classes the masks may have."""
     return len(spec.labels) or MAX_CLASSES
 
 
 def _measure(samples: Sequence[Sample], ours: Segmenter, theirs: Segmenter | None,
              args: argparse.Namespace) -> _Tally:
-    classes = _class_count(ours.spec)
+    classes = class_count(ours.spec)
     tally = _Tally(np.zeros((classes, classes + 1), np.int64),
                    np.zeros((classes + 1, classes + 1), np.int64))
-    for index, sample in enumerate(tqdm(samples, unit='image', disable=None)):
-        try:
-            image = read_image(sample.image)
-            truth = None if sample.labels is None else \
-                read_truth(sample.labels, image.shape[:2], classes, args.ignore)
-        except ImageError as error:
-            tally.skipped.append(str(error))
-            tqdm.write(f'error: {error}', file=sys.stderr)
-            continue
+    pairs = read_samples(samples, classes, args.ignore, tally.skipped)
+    for index, (sample, image, truth) in enumerate(pairs):
         tally.images += 1
         mask = ours.infer(image).mask
         if truth is not None:
@@ -170,6 +172,30 @@ def _measure(samples: Sequence[Sample], ours: Segmenter, theirs: Segmenter | Non
             _compare(tally, index, sample.image, image, (mask, theirs.infer(image).mask),
                      ours.spec.palette, args)
     return tally
+
+
+def read_samples(samples: Sequence[Sample], classes: int, ignore: Sequence[int],
+                 skipped: list[str]) -> Iterator[tuple[Sample, np.ndarray, np.ndarray | None]]:
+    """Yield each sample with its image and, where there is one, its truth.
+
+    Args:
+        samples: read one at a time, with a bar of progress.
+        classes, ignore: see ``read_truth``.
+        skipped: where messages about those go that cannot be decoded; they are said, too.
+
+    Raises:
+        DatasetError: labels do not fit their image or the classes.
+    """
+    for sample in tqdm(samples, unit='image', disable=None):
+        try:
+            image = read_image(sample.image)
+            truth = None if sample.labels is None else \
+                read_truth(sample.labels, image.shape[:2], classes, ignore)
+        except ImageError as error:
+            skipped.append(str(error))
+            tqdm.write(f'error: {error}', file=sys.stderr)
+            continue
+        yield sample, image, truth
 
 
 def _compare(tally: _Tally, index: int, path: Path, image: np.ndarray,
@@ -203,12 +229,12 @@ def _comparisons(tally: _Tally, spec: ModelSpec, theirs: Segmenter | None,
                                  **_by_class(tally.truth, spec), 'confusion': tally.truth.tolist()}
     elif theirs is None:
         raise DatasetError(f'{args.images}: not one pixel of the labels counts; each has an id '
-                           f'that is ignored ({", ".join(map(str, args.ignore))})')
+                           'that is ignored (--ignore)')
     if theirs is not None:
         worst = [{'image': str(path), 'agreement': 1 - differing}
                  for differing, _, path, _ in sorted(tally.worst, reverse=True)]
         precision = args.against if args.against in PRECISIONS else args.precision
-        parts['against'] = {'model': args.against, 'runs_on': _runs_on(theirs, precision),
+        parts['against'] = {'model': args.against, 'runs_on': str(what_runs(theirs, precision)),
                             'agreement': pixel_accuracy(tally.other),
                             **_by_class(tally.other, spec), 'confusion': tally.other.tolist(),
                             'worst': worst}

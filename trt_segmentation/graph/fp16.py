@@ -107,7 +107,7 @@ def _attempt(spec: ModelSpec, model: onnx.ModelProto, types: Mapping[str, str], 
              images: Sequence[np.ndarray]) -> tuple[bool, Fp16]:
     """Convert all but the kept nodes; return whether scores stay finite, and the result."""
     source = spec.network.source
-    models = _converted(model, types, kept, source), _rounded(model, types, kept)
+    models = _converted(model, types, kept, source), fp16_emulated(model, types, kept)
     candidates = [replace(spec, network=describe_network(each, source)) for each in models]
     finite, agreement = _compare(spec, candidates, images)
     names = tuple(node.name for node in model.graph.node if node.name in kept)
@@ -264,8 +264,8 @@ def _cast_type(node: onnx.NodeProto) -> int:
     return next(attribute.i for attribute in node.attribute if attribute.name == 'to')
 
 
-def _rounded(model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
-             ) -> onnx.ModelProto:
+def fp16_emulated(model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
+                  ) -> onnx.ModelProto:
     """The fp32 network with casts to fp16 and back wherever the converted one holds fp16.
 
     ONNX Runtime computes a network in fp16 on the CPU in fp32, and rounds only its ends.

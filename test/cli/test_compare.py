@@ -1,0 +1,191 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""``trt-segmentation compare``: one table, and where a precision loses too much, the layers."""
+
+import json
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from trt_segmentation.cli import compare as module
+from trt_segmentation.cli.main import main
+from trt_segmentation.segmenter import Segmenter
+
+WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+CONFIG = """
+input: {color: bgr, scale: 1}
+classes: {labels: [blue, green, red]}
+"""
+
+
+@pytest.fixture
+def model(networks, tmp_path):
+    """A network that finds the strongest channel, and noise to try it on with its truth."""
+    for folder in ('images', 'labels'):
+        (tmp_path / folder).mkdir()
+    for seed in range(3):
+        image = networks.random_image(32, 48, seed)
+        cv2.imwrite(str(tmp_path / 'images' / f'{seed}.png'), image)
+        cv2.imwrite(str(tmp_path / 'labels' / f'{seed}.png'), image.argmax(axis=2).astype('u1'))
+    onnx.save(networks.pointwise(WEIGHTS, (32, 48), metadata=CONFIG), tmp_path / 'net.onnx')
+    return tmp_path / 'net.onnx'
+
+
+@pytest.fixture
+def fragile(networks, model):
+    """The same network with a channel between its two layers that drowns the others in int8."""
+    first = np.concatenate([WEIGHTS, np.full((1, 3), 500, np.float32)])
+    last = np.concatenate([WEIGHTS, np.full((3, 1), 1e-3, np.float32)], axis=1)
+    nodes = [helper.make_node('Conv', ['pixels', 'first'], ['x'], 'loud'),
+             helper.make_node('Conv', ['x', 'last'], ['scores'], 'drowned')]
+    shape = [1, 3, 32, 48]
+    onnx.save(networks.onnx_model(
+        nodes, [networks.tensor('pixels', shape)], [networks.tensor('scores', shape)],
+        {'first': first[..., None, None], 'last': last[..., None, None]}, metadata=CONFIG), model)
+    return model
+
+
+def compare(tmp_path, *arguments):
+    """Run it with two frames; return its exit code and its report."""
+    report = tmp_path / 'report.json'
+    code = main(['compare', *map(str, [*arguments, '--frames', 2, '--json', report])])
+    return code, json.loads(report.read_text()) if report.is_file() else None
+
+
+def folders(tmp_path, *parts):
+    """Return arguments that say where images, labels and calibration images are."""
+    options = {'images': ('--images', tmp_path / 'images'),
+               'labels': ('--labels', tmp_path / 'labels'),
+               'calibration': ('--calibration-images', tmp_path / 'images')}
+    return [argument for part in parts for argument in options[part]]
+
+
+def test_the_demo_network_needs_no_arguments(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, '_SCENES', 2)
+    code, report = compare(tmp_path, '--backend', 'onnxruntime')
+    rows = report['precisions']
+    assert code == 0
+    assert list(rows) == ['fp32', 'fp16', 'int8']
+    assert report['images'] == 2
+    assert rows['fp16']['megabytes'] < 0.6 * rows['fp32']['megabytes']
+    assert all(row['miou'] > 0.9 and row['wall_ms']['p50'] > 0 for row in rows.values())
+    assert 1 == rows['fp32']['agreement'] > rows['int8']['agreement'] > 0.99
+    table = [line for line in capsys.readouterr().out.splitlines()
+             if line.startswith((' ' * 9, 'fp32', 'fp16', 'int8'))]
+    assert table[0].split()[:6] == ['mIoU', 'accuracy', 'agreement', 'wall', 'ms', 'speed']
+    start = table[0].index('what runs')
+    assert [line[start:] for line in table[1:4]] == [row['runs'] for row in rows.values()]
+    assert rows['fp16']['runs'] == 'fp16 graph (weights rounded, computed in fp32)'
+
+
+def test_the_numbers_are_those_of_evaluate(tmp_path, model):
+    given = [model, *folders(tmp_path, 'images', 'labels', 'calibration')]
+    rows = compare(tmp_path, *given)[1]['precisions']
+    assert rows['fp32']['miou'] == rows['fp32']['pixel_accuracy'] == 1
+    for precision in ('fp16', 'int8'):
+        main(['evaluate', *map(str, given), '--against', precision, '--json',
+              str(tmp_path / 'evaluated.json')])
+        evaluated = json.loads((tmp_path / 'evaluated.json').read_text())
+        assert rows[precision]['agreement'] == evaluated['against']['agreement']
+
+
+def test_the_others_are_compared_with_the_first(tmp_path, fragile):
+    given = [fragile, *folders(tmp_path, 'images', 'calibration')]
+    rows = compare(tmp_path, *given, '--precisions', 'int8,fp32')[1]['precisions']
+    assert list(rows) == ['int8', 'fp32']
+    assert rows['int8']['agreement'] == rows['int8']['times_as_fast'] == 1
+    assert rows['fp32']['agreement'] < 0.9
+    assert 'miou' not in rows['fp32']
+
+
+def test_where_a_precision_falls_short_its_worst_layers_are_listed(tmp_path, fragile, capsys):
+    given = [fragile, *folders(tmp_path, 'images', 'calibration')]
+    code, report = compare(tmp_path, *given, '--layers', 1)
+    rows = report['precisions']
+    shown = capsys.readouterr().out
+    assert code == 0
+    assert [row['node'] for row in rows['int8']['layers']] == ['drowned', 'loud']
+    assert rows['int8']['layers'][0]['own_db'] < 10
+    assert 'layers' not in rows['fp16']
+    assert 'int8 agrees with fp32 on ' in shown
+    assert shown.splitlines()[-1].endswith('Conv drowned')
+
+
+def test_what_is_enough_can_be_said(tmp_path, fragile, capsys):
+    given = [fragile, *folders(tmp_path, 'images', 'calibration'), '--precisions', 'fp32,int8']
+    assert 'layers' not in compare(tmp_path, *given, '--at-least', 0.1)[1]['precisions']['int8']
+    assert 'drowned' not in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(['compare', '--at-least', '95'])
+    assert "'95' is no share of the pixels" in capsys.readouterr().err
+
+
+def test_on_tensorrt_engines_are_built_once_and_their_files_measured(tmp_path, model, tensorrt):
+    given = [model, *folders(tmp_path, 'images', 'labels', 'calibration'), '--min-size', '32x32']
+    rows = compare(tmp_path, *given)[1]['precisions']
+    files = {path.name.split('-')[1]: path.stat().st_size
+             for path in (tmp_path / 'engines').glob('*.engine')}
+    assert {name: row['megabytes'] * 1e6 for name, row in rows.items()} == pytest.approx(files)
+    assert all(row['gpu_ms_p50']['run'] > 0 for row in rows.values())
+    assert 'fp16 in ' in rows['fp16']['runs']
+    compare(tmp_path, *given)
+    assert len(tensorrt.builds) == 3
+
+
+def test_a_precision_that_cannot_be_made_is_said_beside_the_others(tmp_path, model, capsys):
+    code, report = compare(tmp_path, model, *folders(tmp_path, 'images'))
+    assert code == 1
+    assert list(report['precisions']) == ['fp32', 'fp16']
+    assert 'calibration' in report['failed']['int8']
+    assert f"int8 cannot be made: {report['failed']['int8']}" in capsys.readouterr().out
+
+
+def test_a_video_is_compared_without_truth(tmp_path, model):
+    video = cv2.VideoWriter(str(tmp_path / 'drive.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10,
+                            (48, 32))
+    for path in sorted((tmp_path / 'images').iterdir()):
+        video.write(cv2.imread(str(path)))
+    video.release()
+    given = [model, '--images', tmp_path / 'drive.avi', '--precisions', 'fp32,fp16']
+    assert compare(tmp_path, *given)[1]['images'] == 3
+    assert compare(tmp_path, *given, '--limit', 2)[1]['images'] == 2
+
+
+def test_a_rosbag_is_a_folder_but_none_of_images(tmp_path, model, capsys):
+    (tmp_path / 'images' / 'metadata.yaml').write_text('rosbag2_bagfile_information: {}')
+    assert compare(tmp_path, model, *folders(tmp_path, 'images')) == (1, None)
+    assert 'this rosbag cannot be read' in capsys.readouterr().err
+
+
+def test_a_damaged_image_is_said_skipped_and_counted(tmp_path, model, capsys):
+    damaged = tmp_path / 'images' / '1.png'
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    code, report = compare(tmp_path, model, *folders(tmp_path, 'images'), '--precisions', 'fp32')
+    assert code == 1
+    assert report['images'] == 2
+    assert [text.partition(':')[0] for text in report['skipped']] == [str(damaged)]
+    assert '2 images of ' in (shown := capsys.readouterr().out)
+    assert ', 1 more could not be read' in shown
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['net.engine'], 'keeps the precision that it was built in'),
+    (['net.onnx'], '--images is missing'),
+    (['--frames', '0'], '--frames is 0; it is at least 1'),
+    (['--images', 'gone'], 'gone: there is no such file or folder'),
+    (['--images', __file__, '--labels', '.'], 'labels belong to a folder of images')])
+def test_what_cannot_be_compared_is_refused_before_anything_is_built(
+        arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(Segmenter, 'open', None)
+    assert main(['compare', *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('names', ['fp32,fp8', 'fp16,fp16', ''])
+def test_precisions_are_some_of_those_there_are(names, capsys):
+    with pytest.raises(SystemExit):
+        main(['compare', '--precisions', names])
+    assert 'some of fp32, fp16, int8, each once' in capsys.readouterr().err

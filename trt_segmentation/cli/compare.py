@@ -1,0 +1,304 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Compare a network's precisions side by side: accuracy, agreement, speed and size."""
+
+import argparse
+import json
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from trt_segmentation.backends.tensorrt.verify import EXPECTED_AGREEMENT
+from trt_segmentation.bags.reading import is_bag
+from trt_segmentation.benchmark.wall import measure, percentiles
+from trt_segmentation.cli.compare_text import comparison_text, layer_text
+from trt_segmentation.cli.evaluate import (
+    add_dataset_options,
+    class_count,
+    open_precision,
+    read_samples,
+    what_runs,
+)
+from trt_segmentation.cli.files import make_folder, write_file, write_image
+from trt_segmentation.cli.options import add_backend_options, build_options
+from trt_segmentation.datasets import DatasetError, Sample, find_samples
+from trt_segmentation.demo.scenes import render
+from trt_segmentation.errors import ConfigError, SegmentationError
+from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.image_source import open_images, source_files, spread
+from trt_segmentation.metrics import confusion_matrix, joint_counts, mean_iou, pixel_accuracy
+from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import ENGINE_SUFFIXES, PRECISIONS
+from trt_segmentation.segmenter import Segmenter, demo_model
+
+_SCENES = 12
+_SCENE_SIZE = (720, 1280)
+_LAYER_IMAGES = 4
+"""Layers are compared on so many images, those whose masks differ most."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``trt-segmentation compare``."""
+    parser.add_argument('model', nargs='?', default='', metavar='MODEL',
+                        help='an .onnx file; default: the embedded demo network')
+    parser.add_argument('--images', type=Path, metavar='PATH',
+                        help='folder of images, a dataset laid out as Cityscapes or Pascal VOC, '
+                             'video or rosbag2; default for the demo network: rendered roads')
+    add_dataset_options(parser)
+    parser.add_argument('--topic', default='', metavar='TOPIC',
+                        help='image topic in a rosbag2; default: the only one')
+    usual = ', '.join(f'{EXPECTED_AGREEMENT[name]} for {name}' for name in PRECISIONS[1:])
+    parser.add_argument('--at-least', type=_share, metavar='SHARE',
+                        help='of the pixels that shall have the class that the first precision '
+                             f'gives them; below it, layers are compared (default {usual})')
+    parser.add_argument('--layers', type=int, default=5, metavar='N',
+                        help='how many of the layers that lose most are listed (default 5)')
+    parser.add_argument('--frames', type=int, default=50, metavar='N',
+                        help='how often each precision is timed (default 50)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the report there')
+    add_backend_options(parser)
+    group = parser.add_argument_group('what is compared', conflict_handler='resolve')
+    group.add_argument('--precisions', '--precision',  # in the place of the one precision
+                       type=_precisions, default=PRECISIONS, metavar='NAMES',
+                       help='with commas; the others are compared with the first '
+                            f'(default {",".join(PRECISIONS)})')
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Build what is missing, measure, print and write the report.
+
+    Returns:
+        1 if an image could not be read or a precision could not be made, else 0, however well
+        the precisions agree.
+    """
+    if args.model.endswith(ENGINE_SUFFIXES):
+        raise ConfigError(f'{args.model}: keeps the precision that it was built in; give its '
+                          "network's .onnx file")
+    if args.frames < 1:
+        raise ConfigError(f'--frames is {args.frames}; it is at least 1')
+    with _images_at_hand(args) as given:
+        samples = _find_samples(given)
+        candidates, failed = _open(given)
+        report = {'model': args.model or str(demo_model()),
+                  'images_from': str(args.images or 'rendered roads'),
+                  **_measured(given, samples, candidates), 'failed': failed}
+        print(comparison_text(report))
+        for candidate in candidates:
+            candidate.segmenter.close()
+        for candidate in candidates[1:]:
+            entry = report['precisions'][candidate.precision]
+            if entry['agreement'] < entry['at_least'] and candidate.precision != 'fp32':
+                entry['layers'] = _layers(given, candidate)
+                print(layer_text(candidate.precision, report, entry['layers'][:args.layers],
+                                 _LAYER_IMAGES))
+    if args.json:
+        write_file(args.json, (json.dumps(report, indent=2) + '\n').encode())
+    return 1 if report['skipped'] or failed else 0
+
+
+@dataclass
+class _Candidate:
+    """A precision and what is counted of it over all images.
+
+    Attributes:
+        truth: of ``confusion_matrix``.
+        same: of ``joint_counts``, the first precision by this one.
+        worst: share that agrees, index and image of those that agree least.
+    """
+
+    precision: str
+    segmenter: Segmenter
+    truth: np.ndarray
+    same: np.ndarray
+    worst: list[tuple[float, int, np.ndarray]] = field(default_factory=list)
+
+    def count(self, index: int, image: np.ndarray, first: np.ndarray, mask: np.ndarray,
+              truth: np.ndarray | None) -> None:
+        """Count one image."""
+        classes = len(self.truth)
+        if truth is not None:
+            self.truth += confusion_matrix(truth, mask, classes)
+        counts = joint_counts(first, mask, classes)
+        self.same += counts
+        self.worst.append((pixel_accuracy(counts), index, image))
+        self.worst = sorted(self.worst, key=lambda each: each[:2])[:_LAYER_IMAGES]
+
+
+@contextmanager
+def _images_at_hand(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
+    """The arguments, with folders of rendered roads where the demo network has no images."""
+    if args.images:
+        yield args
+        return
+    if args.model:
+        raise ConfigError('--images is missing; give the images that the precisions of '
+                          f'{args.model} shall be compared on')
+    with tempfile.TemporaryDirectory(prefix='trt_segmentation_compare_') as folder:
+        parts = [Path(folder) / name for name in ('images', 'labels', 'calibration')]
+        for part in parts:
+            make_folder(part)
+        images, labels, calibration = parts
+        for seed in range(1, _SCENES + 1):
+            scene = render(seed, *_SCENE_SIZE)
+            write_image(images / f'{seed:02}.png', scene.image)
+            write_image(labels / f'{seed:02}.png', scene.labels)
+            write_image(calibration / f'{seed:02}.png',
+                        render(seed + _SCENES, *_SCENE_SIZE).image)
+        yield _with(args, images=images, labels=labels,
+                    calibration_images=args.calibration_images or str(calibration))
+
+
+def _with(args: argparse.Namespace, **changes: Any) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(args), **changes})
+
+
+def _find_samples(args: argparse.Namespace) -> list[Sample] | None:
+    """What is in a folder of images; None for a video or a rosbag."""
+    if args.images.is_dir() and not is_bag(args.images):
+        samples = find_samples(args.images, args.labels, args.split,
+                               labels_needed=args.labels is not None)
+        return [samples[index] for index in spread(len(samples), args.limit)]
+    if args.labels is not None:
+        raise ConfigError(f'--labels {args.labels}: labels belong to a folder of images, which '
+                          f'{args.images} is not')
+    source_files(args.images)  # says at once where there is nothing
+    return None
+
+
+def _open(args: argparse.Namespace) -> tuple[list[_Candidate], dict[str, str]]:
+    """Open every precision; return also why some cannot be made. The first one must be."""
+    candidates: list[_Candidate] = []
+    failed = {}
+    for precision in args.precisions:
+        backend = candidates[0].segmenter.info.backend if candidates else args.backend
+        try:
+            segmenter = open_precision(_with(args, precision=precision, backend=backend))
+        except SegmentationError as error:
+            if precision == args.precisions[0]:
+                raise
+            failed[precision] = str(error)
+            continue
+        classes = class_count(segmenter.spec)
+        candidates.append(_Candidate(precision, segmenter,
+                                     np.zeros((classes, classes + 1), np.int64),
+                                     np.zeros((classes + 1, classes + 1), np.int64)))
+    return candidates, failed
+
+
+def _frames(args: argparse.Namespace, samples: Sequence[Sample] | None, classes: int,
+            skipped: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    if samples is not None:
+        for _, image, truth in read_samples(samples, classes, args.ignore, skipped):
+            yield image, truth
+    else:
+        images = open_images(args.images, args.topic, args.limit)
+        for _, image in tqdm(images, unit='image', disable=None):
+            yield image, None
+
+
+def _measured(args: argparse.Namespace, samples: Sequence[Sample] | None,
+              candidates: Sequence[_Candidate]) -> dict[str, Any]:
+    """The part of the report that comes from running all precisions in turn.
+
+    Raises:
+        DatasetError: there is not one image.
+    """
+    count, timed = 0, None
+    skipped: list[str] = []
+    classes = class_count(candidates[0].segmenter.spec)
+    for count, (image, truth) in enumerate(_frames(args, samples, classes, skipped), 1):
+        timed = image if timed is None else timed
+        masks = [candidate.segmenter.infer(image).mask for candidate in candidates]
+        for candidate, mask in zip(candidates, masks, strict=True):
+            candidate.count(count, image, masks[0], mask, truth)
+    if timed is None:
+        raise DatasetError(f'{args.images}: not one of its images could be evaluated')
+    speeds = _speeds(candidates, timed, args.frames)
+    entries = {candidate.precision: {**_scores(candidate, args), **speeds[candidate.precision]}
+               for candidate in candidates}
+    return {'images': count, 'skipped': skipped, 'timed_size': list(timed.shape[:2]),
+            'frames': args.frames, 'precisions': entries}
+
+
+def _scores(candidate: _Candidate, args: argparse.Namespace) -> dict[str, Any]:
+    precision, segmenter = candidate.precision, candidate.segmenter
+    info = what_runs(segmenter, precision)
+    scores = {'backend': f'{info.backend} {info.version} on {info.device}',
+              'runs': info.layers or info.precision,
+              'agreement': pixel_accuracy(candidate.same),
+              'at_least': args.at_least or EXPECTED_AGREEMENT[precision],
+              'megabytes': _size(segmenter, _with(args, precision=precision)) / 1e6}
+    if candidate.truth.any():
+        scores['miou'] = mean_iou(candidate.truth)
+        scores['pixel_accuracy'] = pixel_accuracy(candidate.truth)
+    return scores
+
+
+def _size(segmenter: Segmenter, args: argparse.Namespace) -> int:
+    """Bytes of the engine, or of the network where there is none."""
+    spec = segmenter.spec
+    if segmenter.info.backend != 'tensorrt':
+        return spec.network.model.ByteSize()
+    from trt_segmentation.backends.tensorrt.opening import EngineLoader
+    loader = EngineLoader(args.device, args.engine_cache)
+    return len(loader.fetch(spec, build_options(args), args.mask_interpolation).plan)
+
+
+def _speeds(candidates: Sequence[_Candidate], image: np.ndarray, frames: int,
+            ) -> dict[str, dict[str, Any]]:
+    """Times from image to mask, by precision."""
+    steps = {candidate.precision: lambda run=candidate.segmenter: run.infer(image)
+             for candidate in candidates}
+    seconds = measure(steps, frames).seconds
+    first = np.median(seconds[candidates[0].precision])
+    speeds: dict[str, dict[str, Any]] = {
+        precision: {'wall_ms': percentiles(series),
+                    'times_as_fast': float(first / np.median(series))}
+        for precision, series in seconds.items()}
+    for candidate in candidates:
+        if gpu_ms := candidate.segmenter.gpu_times(image, ('mask',), frames):
+            speeds[candidate.precision]['gpu_ms_p50'] = gpu_ms
+    return speeds
+
+
+def _layers(args: argparse.Namespace, candidate: _Candidate) -> list[dict[str, Any]]:
+    """What each layer loses, worst first; None for ratios that are not finite."""
+    from trt_segmentation.backends.tensorrt.making import with_precision
+    from trt_segmentation.graph.layer_loss import layer_losses
+    config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
+    spec = resolve(read_network(args.model or demo_model()), config)
+    options = build_options(_with(args, precision=candidate.precision))
+    converted, kept = with_precision(spec, options)
+    images = [image for _, _, image in candidate.worst]
+    return [{**asdict(loss), 'own_db': _or_none(loss.own_db), 'total_db': _or_none(loss.total_db)}
+            for loss in layer_losses(spec, converted, kept, images)]
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _precisions(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(','))
+    if not set(names) <= set(PRECISIONS) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"'{text}': some of {', '.join(PRECISIONS)}, each once, "
+                                         'with commas')
+    return names
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no share of the pixels, 0 to 1")
+    return share

@@ -1,0 +1,72 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What ``trt-segmentation compare`` found, in words and tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def comparison_text(report: Mapping[str, Any]) -> str:
+    """Return the report of ``compare`` as a table and what is to be said of it."""
+    entries = report['precisions']
+    first, *others = entries
+    height, width = report['timed_size']
+    lines = [f"{report['model']}: {entries[first]['backend']}",
+             f"{report['images']} images of {report['images_from']}"
+             + (f", {len(report['skipped'])} more could not be read" if report['skipped'] else '')
+             + f"; times of {report['frames']} frames of {width}x{height} in turn, p50", '',
+             *_table(entries, first)]
+    if others and entries[first]['backend'].startswith('onnxruntime'):
+        lines += ['', 'On ONNX Runtime this is what the converted graphs do to the masks; their '
+                      'speed says nothing', 'about TensorRT.']
+    lines += [f'\n{precision} cannot be made: {reason}'
+              for precision, reason in report['failed'].items()]
+    return '\n'.join(lines)
+
+
+_COLUMNS = {
+    'mIoU': lambda entry: f"{entry['miou']:.2%}",
+    'accuracy': lambda entry: f"{entry['pixel_accuracy']:.2%}",
+    'agreement': lambda entry: f"{entry['agreement']:.3%}",
+    'wall ms': lambda entry: f"{entry['wall_ms']['p50']:.2f}",
+    'GPU ms': lambda entry: f"{entry['gpu_ms_p50']['run']:.3f}",
+    'speed': lambda entry: f"{entry['times_as_fast']:.2f}x",
+    'MB': lambda entry: f"{entry['megabytes']:.2f}",
+}
+
+
+def _table(entries: Mapping[str, Mapping[str, Any]], first: str) -> list[str]:
+    """A line for each precision; columns that it knows nothing of are left out."""
+    needs = {'mIoU': 'miou', 'accuracy': 'pixel_accuracy', 'GPU ms': 'gpu_ms_p50'}
+    columns = [name for name in _COLUMNS if needs.get(name, 'agreement') in entries[first]]
+    lines = [f'{"":9}' + ''.join(f'{name:>11}' for name in columns) + '  what runs']
+    return lines + [f'{precision:9}' + ''.join(f'{_COLUMNS[name](entry):>11}' for name in columns)
+                    + f"  {entry['runs']}" for precision, entry in entries.items()]
+
+
+def layer_text(precision: str, report: Mapping[str, Any], layers: Sequence[Mapping[str, Any]],
+               image_count: int) -> str:
+    """Return why layers are listed, and the layers.
+
+    Args:
+        precision: falls short of the first one.
+        report: of ``compare``.
+        layers: what each of them loses, worst first.
+        image_count: images that they were compared on.
+    """
+    entry = report['precisions'][precision]
+    first = next(iter(report['precisions']))
+    lines = [f"\n{precision} agrees with {first} on {entry['agreement']:.3%} of the pixels, less "
+             f"than {entry['at_least']:.3%}. Its layers",
+             f'that lose most, signal to noise in dB on the {image_count} images that differ '
+             'most, on ONNX Runtime:',
+             'own, of what the layer makes of the values of fp32; all, with what came before it.',
+             'At 20 dB the noise is a tenth of the signal; - is an overflow.',
+             f"{'own':>9}{'all':>9}  layer"]
+    lines += [f"{_decibels(loss['own_db'])}{_decibels(loss['total_db'])}  "
+              f"{loss['op_type']} {loss['node']}" for loss in layers]
+    return '\n'.join(lines)
+
+
+def _decibels(value: float | None) -> str:
+    return f'{"-":>9}' if value is None else f'{value:9.1f}'
