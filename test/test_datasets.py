@@ -186,3 +186,11 @@ def test_a_palette_without_pillow_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'PIL', None)
     with pytest.raises(DatasetError, match='pip install pillow'):
         read_truth(tmp_path / 'a.png', (90, 90), 3, [255])
+
+
+def test_labels_of_more_than_255_classes_have_16_bits(tmp_path):
+    ids = np.array([[0, 255, 299, 65535]], np.uint16)
+    cv2.imwrite(str(tmp_path / 'a.png'), ids)
+    truth = read_truth(tmp_path / 'a.png', ids.shape, 300, [])
+    assert truth.dtype == np.uint16
+    assert truth.tolist() == ids.tolist()

@@ -183,7 +183,8 @@ REFUSED = [  # text, key and value that the message names
     ('classes: {labels: [road, no]}', 'classes.labels', 'False'),
     ('classes: {labels: [a, b, a]}', 'classes.labels', 'a'),
     ('classes: {labels: []}', 'classes.labels', '0 entries'),
-    (f'classes: {{labels: {[f"c{i}" for i in range(256)]}}}', 'classes.labels', '256 entries'),
+    (f'classes: {{labels: {[f"c{i}" for i in range(65536)]}}}', 'classes.labels',
+     '65536 entries'),
     ('classes: {colors: red}', 'classes.colors', 'red'),
     ('classes: {colors: [red]}', 'classes.colors', 'red'),
     ('classes: {colors: [[1, 2]]}', 'classes.colors', '[1, 2]'),
@@ -191,8 +192,8 @@ REFUSED = [  # text, key and value that the message names
     ('classes: {colors: [[1, 2, -1]]}', 'classes.colors', '[1, 2, -1]'),
     ('classes: {colors: [[1, 2, 0.5]]}', 'classes.colors', '[1, 2, 0.5]'),
     ('classes: {colors: []}', 'classes.colors', '0 entries'),
-    (f'classes: {{colors: {[[0, 0, 0]] * 256}}}', 'classes.colors', '256 entries'),
-    ('classes: {unlabelled: 256}', 'classes.unlabelled', '256'),
+    (f'classes: {{colors: {[[0, 0, 0]] * 65536}}}', 'classes.colors', '65536 entries'),
+    ('classes: {unlabelled: 65536}', 'classes.unlabelled', '65536'),
     ('classes: {unlabelled: -1}', 'classes.unlabelled', '-1'),
     ('classes: {unlabelled: none}', 'classes.unlabelled', 'none'),
     ('classes: {preset: imagenet}', 'classes.preset', 'imagenet'),
@@ -227,7 +228,7 @@ def test_refusals_name_file_key_and_value(text, key, value):
     ('classes: {preset: x}', preset_names()), ('x: 1', ('input', 'output', 'classes')),
     ('input: {x: 1}', [f.name for f in fields(InputConfig)]),
     ('output: {x: 1}', [f.name for f in fields(OutputConfig)]),
-    ('classes: {x: 1}', ('labels', 'colors', 'unlabelled', 'preset'))])
+    ('classes: {x: 1}', ('labels', 'colors', 'unlabelled', 'merge', 'preset'))])
 def test_refusals_say_what_would_be_right(text, choices):
     with pytest.raises(ConfigError) as caught:
         read(text)

@@ -12,7 +12,7 @@ import numpy as np
 
 from trt_segmentation.errors import ImageError, SegmentationError
 from trt_segmentation.image_source import folder_files, is_image
-from trt_segmentation.model_config import UNLABELLED
+from trt_segmentation.mask_encoding import MONO8, MONO16
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +82,11 @@ def read_truth(path: Path, size: tuple[int, int], classes: int, ignore: Sequence
     Args:
         size: height and width of the image.
         classes: number of classes.
-        ignore: ids that are no truth.
+        ignore: ids that are no truth; empty takes the highest value of the result's type.
 
     Returns:
-        uint8 [H, W], class ids, ``UNLABELLED`` where the id is to be ignored.
+        uint8 [H, W], for more than 255 classes uint16; class ids, and the highest value of the
+        type where the id is to be ignored.
 
     Raises:
         ImageError: the file cannot be decoded.
@@ -95,12 +96,13 @@ def read_truth(path: Path, size: tuple[int, int], classes: int, ignore: Sequence
     if ids.shape != size:
         raise DatasetError(f'{path}: the labels are {ids.shape[1]}x{ids.shape[0]}, but their '
                            f'image is {size[1]}x{size[0]}; they must be of one size')
-    ignored = np.isin(ids, ignore)
+    encoding = MONO8 if classes <= MONO8.unlabelled else MONO16
+    ignored = np.isin(ids, ignore or [encoding.unlabelled])
     beyond = ids[(ids >= classes) & ~ignored]
     if beyond.size:
         raise DatasetError(f'{path}: the labels have id {beyond.max()}, but the network has '
                            f'{classes} classes (0 to {classes - 1}); is it to be ignored?')
-    return np.where(ignored, UNLABELLED, ids).astype(np.uint8)
+    return np.where(ignored, encoding.unlabelled, ids).astype(encoding.dtype)
 
 
 def _read_ids(path: Path) -> np.ndarray:

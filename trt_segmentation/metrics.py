@@ -9,8 +9,8 @@ def joint_counts(first: np.ndarray, second: np.ndarray, classes: int) -> np.ndar
     """Count pixels by their class in one mask and in another.
 
     Args:
-        first, second: uint8 arrays of one shape; ids beyond the classes are no class.
-        classes: number of classes, at most ``MAX_CLASSES``.
+        first, second: uint8 or uint16 arrays of one shape; ids beyond the classes are no class.
+        classes: number of classes, less than the type's highest value.
 
     Returns:
         int64 [classes + 1, classes + 1]; the last row and column are those without a class.
@@ -24,9 +24,9 @@ def confusion_matrix(truth: np.ndarray, mask: np.ndarray, classes: int) -> np.nd
     """Count pixels by true and by predicted class.
 
     Args:
-        truth, mask: uint8 arrays of one shape. Pixels whose truth is ``UNLABELLED`` or beyond
-            the classes do not count; such predictions are misses and land in the last column.
-        classes: number of classes, at most ``MAX_CLASSES``.
+        truth, mask: uint8 or uint16 arrays of one shape. Pixels whose truth is beyond the
+            classes do not count; such predictions are misses and land in the last column.
+        classes: number of classes, less than the type's highest value.
 
     Returns:
         int64 [classes, classes + 1].

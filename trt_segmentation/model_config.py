@@ -14,19 +14,24 @@ from typing import Any
 
 import yaml
 
+from trt_segmentation.class_merge import MergedClass, plain_merge, read_merge
 from trt_segmentation.errors import ConfigError
+from trt_segmentation.mask_encoding import MONO8, MONO16
 from trt_segmentation.palette import Colour, Palette, preset_labels, preset_names
 
 METADATA_KEY = 'trt_segmentation'
 COLOR_ORDERS = ('rgb', 'bgr')
 RESIZES = ('stretch', 'letterbox', 'none')
-KINDS = ('logits', 'probabilities', 'sigmoid', 'ids')
+KINDS = ('logits', 'probabilities', 'sigmoid', 'ids', 'queries')
 LAYOUTS = ('nchw', 'nhwc')
-UNLABELLED = 255
-"""Mask value of a pixel without a class; fixed by the node's interface."""
+UNLABELLED = MONO8.unlabelled
+"""Value of a pixel without a class in a mono8 mask, and in what networks give as ids."""
 
 MAX_CLASSES = UNLABELLED
 """A mono8 mask has 256 values, one of which means unlabelled."""
+
+MOST_CLASSES = MONO16.unlabelled
+"""A mono16 mask has 65536 values, one of which means unlabelled."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +60,20 @@ class OutputConfig:
 
     Attributes:
         name: which output, where there are several.
-        kind: 'logits', 'probabilities', 'sigmoid' (one probability a class) or 'ids'.
+        kind: 'logits', 'probabilities', 'sigmoid' (one probability a class), 'ids', or 'queries'
+            (masks that each have classes, as of MaskFormer).
         layout: 'nchw' or 'nhwc'.
         threshold: 0..1, probability from which on a foreground or sigmoid class counts.
+        class_name: of 'queries', which output has their classes; ``name`` is that of the masks.
+        grow_masks: of 'queries', whether their masks are brought to the input's size first.
     """
 
     name: str | None = None
     kind: str | None = None
     layout: str | None = None
     threshold: float | None = None
+    class_name: str | None = None
+    grow_masks: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +83,14 @@ class ClassesConfig:
     Attributes:
         labels: unique names, indexed by class id.
         colors: RGB 0..255, indexed by class id.
-        unlabelled: the network's id for "no class"; such pixels become 255 in the mask.
+        unlabelled: the network's id for "no class"; such pixels have no class in the mask.
+        merge: what the mask shows instead of these classes; see ``class_merge``.
     """
 
     labels: tuple[str, ...] | None = None
     colors: tuple[Colour, ...] | None = None
     unlabelled: int | None = None
+    merge: tuple[MergedClass, ...] | None = None
 
     def fault(self) -> str:
         """Return '' if labels and colours fit together, else what does not."""
@@ -117,7 +129,9 @@ class ModelConfig:
             ConfigError: it is no YAML, or says something that is not understood.
         """
         try:
-            tree = yaml.safe_load(text)
+            tree = _Loader(text).get_single_data()
+        except ConfigError as error:
+            raise ConfigError(f'{source}: {error}') from None
         except Exception as error:  # PyYAML's constructors raise ValueError, KeyError and more
             place = ' '.join(str(error).split())
             raise ConfigError(f'{source}: is no valid YAML ({place})') from error
@@ -141,8 +155,21 @@ class ModelConfig:
         tree = {section: {key: _plain(value) for key, value in entries.items()
                           if value is not None}
                 for section, entries in asdict(self).items()}
+        if self.classes.merge is not None:
+            tree['classes']['merge'] = plain_merge(self.classes.merge)
         return yaml.safe_dump({k: v for k, v in tree.items() if v}, sort_keys=False,
                               default_flow_style=None, width=99)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is told twice, which YAML forbids and PyYAML lets pass."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ConfigError(f"has the key '{key}' twice; leave one out")
+        return super().construct_mapping(node, deep)
 
 
 def _plain(value: Any) -> Any:
@@ -187,26 +214,30 @@ def _read_output(tree: Any) -> OutputConfig:
     threshold = _number('output.threshold', keys.get('threshold'))
     if threshold is not None and not 0 <= threshold <= 1:
         raise ConfigError(f'output.threshold is {threshold}; it is a probability, 0 to 1')
-    name = keys.get('name')
-    if name is not None and not isinstance(name, str):
-        raise ConfigError(f'output.name is {name!r}; it is the name of an output, a string')
-    return OutputConfig(name=name,
+    for key in ('name', 'class_name'):
+        name = keys.get(key)
+        if name is not None and not isinstance(name, str):
+            raise ConfigError(f'output.{key} is {name!r}; it is the name of an output, a string')
+    return OutputConfig(name=keys.get('name'),
+                        class_name=keys.get('class_name'),
+                        grow_masks=_flag('output.grow_masks', keys.get('grow_masks')),
                         kind=_choice('output.kind', keys.get('kind'), KINDS),
                         layout=_choice('output.layout', keys.get('layout'), LAYOUTS),
                         threshold=threshold)
 
 
 def _read_classes(tree: Any) -> ClassesConfig:
-    keys = _checked_keys('classes', tree, ('labels', 'colors', 'unlabelled', 'preset'))
+    keys = _checked_keys('classes', tree, ('labels', 'colors', 'unlabelled', 'merge', 'preset'))
     labels, colors = _read_labels(keys.get('labels')), _read_colors(keys.get('colors'))
     preset = _choice('classes.preset', keys.get('preset'), preset_names())
     if preset is not None:
         labels = preset_labels(preset) if labels is None else labels
         colors = Palette.preset(preset).colors if colors is None else colors
     unlabelled = keys.get('unlabelled')
-    if unlabelled is not None and not (_is_int(unlabelled) and 0 <= unlabelled <= 255):
-        raise ConfigError(f'classes.unlabelled is {unlabelled!r}; it is an id, 0 to 255')
-    return ClassesConfig(labels, colors, unlabelled)
+    if unlabelled is not None and not (_is_int(unlabelled) and 0 <= unlabelled <= MOST_CLASSES):
+        raise ConfigError(f'classes.unlabelled is {unlabelled!r}; it is an id, 0 to '
+                          f'{MOST_CLASSES}')
+    return ClassesConfig(labels, colors, unlabelled, read_merge(keys.get('merge')))
 
 
 def _read_labels(value: Any) -> tuple[str, ...] | None:
@@ -219,9 +250,9 @@ def _read_labels(value: Any) -> tuple[str, ...] | None:
     if repeated:
         raise ConfigError(f'classes.labels repeats {", ".join(repeated)}; consumers key classes '
                           'by name, so each needs its own')
-    if not 0 < len(value) <= MAX_CLASSES:
-        raise ConfigError(f'classes.labels has {len(value)} entries; a mono8 mask holds 1 to '
-                          f'{MAX_CLASSES} classes')
+    if not 0 < len(value) <= MOST_CLASSES:
+        raise ConfigError(f'classes.labels has {len(value)} entries; a mask holds 1 to '
+                          f'{MOST_CLASSES} classes')
     return tuple(value)
 
 
@@ -230,9 +261,9 @@ def _read_colors(value: Any) -> tuple[Colour, ...] | None:
         return None
     if not isinstance(value, list):
         raise ConfigError(f'classes.colors is {value!r}; it is a list of [red, green, blue]')
-    if not 0 < len(value) <= MAX_CLASSES:
-        raise ConfigError(f'classes.colors has {len(value)} entries; a mono8 mask holds 1 to '
-                          f'{MAX_CLASSES} classes')
+    if not 0 < len(value) <= MOST_CLASSES:
+        raise ConfigError(f'classes.colors has {len(value)} entries; a mask holds 1 to '
+                          f'{MOST_CLASSES} classes')
     for color in value:
         if (not isinstance(color, list) or len(color) != 3
                 or not all(_is_int(c) and 0 <= c <= 255 for c in color)):
@@ -256,6 +287,12 @@ def _checked_keys(name: str, tree: Any, known: tuple[str, ...]) -> Mapping[str, 
 def _choice(name: str, value: Any, known: tuple[str, ...]) -> str | None:
     if value is not None and value not in known:
         raise ConfigError(f"{name} is '{value}'; it is one of {', '.join(known)}")
+    return value
+
+
+def _flag(name: str, value: Any) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise ConfigError(f'{name} is {value!r}; it is true or false')
     return value
 
 

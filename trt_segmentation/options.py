@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 BACKENDS = ('auto', 'tensorrt', 'onnxruntime')
 ENGINE_SUFFIXES = ('.engine', '.plan')
 PRECISIONS = ('fp32', 'fp16', 'int8')
+MASK_ENCODINGS = ('mono8', 'mono16')
 CALIBRATION_METHODS = ('percentile', 'entropy', 'minmax')
 
 
@@ -74,6 +75,7 @@ class RunOptions:
             not look at it.
         mask_interpolation: 'nearest' or 'bilinear', see ``graph.prepare.prepare``.
         mask_size: height and width of mask and confidence; None for those of the image.
+        mask_encoding: one of ``MASK_ENCODINGS``; 'mono8' holds 255 classes.
         engine_cache: folder of built engines; '' takes the user's cache folder.
         build: how TensorRT builds an engine. ONNX Runtime runs a network in the types it was
             exported with, whatever ``build.precision`` is; its ``info`` says which.
@@ -84,6 +86,7 @@ class RunOptions:
     num_threads: int = 0
     mask_interpolation: str = 'nearest'
     mask_size: tuple[int, int] | None = None
+    mask_encoding: str = 'mono8'
     engine_cache: str = ''
     build: BuildOptions = field(default_factory=BuildOptions)
 

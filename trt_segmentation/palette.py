@@ -43,7 +43,7 @@ class Palette:
     """One RGB colour, 0..255 a channel, for each class id; black for all other ids.
 
     Attributes:
-        colors: indexed by class id, at most 255 of them (255 is "unlabelled").
+        colors: indexed by class id.
     """
 
     colors: tuple[Colour, ...]
@@ -78,15 +78,21 @@ class Palette:
         first = 0 if background else 1
         return cls(tuple(color(index) for index in range(first, first + count)))
 
-    def table(self, order: str = 'bgr') -> np.ndarray:
-        """Return a lookup table for all byte values.
+    @property
+    def hexadecimal(self) -> tuple[str, ...]:
+        """The colours as the web writes them, ``#rrggbb``."""
+        return tuple('#{:02x}{:02x}{:02x}'.format(*color) for color in self.colors)
+
+    def table(self, order: str = 'bgr', size: int = 256) -> np.ndarray:
+        """Return a lookup table for all values of a mask.
 
         Args:
             order: 'bgr' or 'rgb'.
+            size: number of those values, more than there are colours.
 
         Returns:
-            uint8 [256, 3].
+            uint8 [size, 3].
         """
-        table = np.zeros((256, 3), np.uint8)
+        table = np.zeros((size, 3), np.uint8)
         table[:len(self.colors)] = np.reshape(self.colors, (-1, 3))
         return np.ascontiguousarray(table[:, ::-1] if order == 'bgr' else table)

@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trt_segmentation.errors import ImageError
-from trt_segmentation.model_config import UNLABELLED
 from trt_segmentation.segmenter import Segmenter
-
-_OUTSIDE = {'mask': UNLABELLED, 'confidence': 0}
 
 
 @dataclass
@@ -36,7 +33,7 @@ class Region:
               outputs: tuple[str, ...], out: Mapping[str, np.ndarray]) -> None:
         """Segment the region; the arguments are those of ``Segmenter.infer``.
 
-        Outside, the mask is ``UNLABELLED``, the confidence 0 and the overlay the image.
+        Outside, the mask has no class, the confidence is 0 and the overlay the image.
 
         Raises:
             ImageError: the region does not lie within the image.
@@ -49,6 +46,7 @@ class Region:
         inside = np.s_[self.y:self.y + self.height, self.x:self.x + self.width]
         np.copyto(self._crop, image[inside])
         found = segmenter.infer(self._crop, color=color, outputs=outputs).arrays
+        outside = {'mask': segmenter.spec.encoding.unlabelled, 'confidence': 0, 'overlay': image}
         for name in outputs:
-            out[name][...] = image if name == 'overlay' else _OUTSIDE[name]
+            out[name][...] = outside[name]
             out[name][inside] = found[name]

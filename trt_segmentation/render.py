@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from trt_segmentation.model_config import UNLABELLED
 from trt_segmentation.palette import Palette
 
 _INK = (40, 40, 40)
@@ -23,19 +22,22 @@ def colored_mask(mask: np.ndarray, palette: Palette) -> np.ndarray:
     """Return a mask in its classes' colours.
 
     Args:
-        mask: uint8 [H, W].
+        mask: uint8 or uint16 [H, W].
 
     Returns:
         uint8 [H, W, 3], BGR.
     """
-    return cv2.applyColorMap(mask, palette.table('bgr').reshape(256, 1, 3))
+    table = palette.table('bgr', np.iinfo(mask.dtype).max + 1)
+    if mask.dtype != np.uint8:
+        return table[mask]
+    return cv2.applyColorMap(mask, table.reshape(256, 1, 3))
 
 
 def legend(mask: np.ndarray, labels: Sequence[str], palette: Palette, height: int) -> np.ndarray:
     """Return the classes that occur in a mask with their colours and shares, largest first.
 
     Args:
-        mask: uint8 [H, W].
+        mask: uint8 or uint16 [H, W].
         labels: class names by id.
         height: of the picture, pixels; classes that find no room are left out.
 
@@ -43,14 +45,15 @@ def legend(mask: np.ndarray, labels: Sequence[str], palette: Palette, height: in
         uint8 [height, 260, 3], BGR.
     """
     picture = np.full((height, 260, 3), _PAPER, np.uint8)
-    counts = np.bincount(mask.ravel(), minlength=256)
+    unlabelled = np.iinfo(mask.dtype).max
+    counts = np.bincount(mask.ravel(), minlength=unlabelled + 1)
     row = 26
-    table = palette.table('bgr')
+    table = palette.table('bgr', unlabelled + 1)
     for line, index in enumerate(np.argsort(-counts, kind='stable')):
         top = 10 + line * row
         if counts[index] == 0 or top + row > height:
             break
-        name = 'unlabelled' if index == UNLABELLED else \
+        name = 'unlabelled' if index == unlabelled else \
             labels[index] if index < len(labels) else f'class {index}'
         color = tuple(int(c) for c in table[index])
         cv2.rectangle(picture, (10, top), (32, top + 18), color, cv2.FILLED)
@@ -67,7 +70,7 @@ def panel(image: np.ndarray, mask: np.ndarray, overlay: np.ndarray, labels: Sequ
 
     Args:
         image, overlay: uint8 [H, W, 3], BGR.
-        mask: uint8 [H, W].
+        mask: uint8 or uint16 [H, W].
         height: of each picture, pixels.
 
     Returns:
@@ -85,7 +88,7 @@ def differences(image: np.ndarray, ours: np.ndarray, theirs: np.ndarray, palette
 
     Args:
         image: uint8 [H, W, 3], BGR.
-        ours, theirs: uint8 [H, W].
+        ours, theirs: uint8 or uint16 [H, W].
         height: of each picture, pixels.
 
     Returns:

@@ -3,7 +3,7 @@
 """The front door for people without ROS: open a model, give it images, get masks."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from trt_segmentation.backends import open_engine, open_network
 from trt_segmentation.backends.base import BackendInfo, Session, output_shape
-from trt_segmentation.errors import BackendError, ConfigError, ImageError, ModelError
+from trt_segmentation.errors import BackendError, ConfigError, ImageError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.prepare import available_outputs
-from trt_segmentation.graph.resolve import ModelSpec, resolve
+from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, RunOptions
 
@@ -36,7 +36,7 @@ class Segmentation:
 
     @property
     def mask(self) -> np.ndarray:
-        """uint8 [H, W], class ids, 255 where there is no class."""
+        """uint8 [H, W], class ids, 255 where there is no class; with mono16 uint16 and 65535."""
         return self._asked_for('mask')
 
     @property
@@ -103,10 +103,7 @@ class Segmenter:
         options = options or RunOptions()
         if path.suffix in ENGINE_SUFFIXES:
             return cls(*open_engine(path, config, options))
-        if path.suffix != '.onnx':
-            raise ModelError(f'{path}: is no model; it ends in .onnx, '
-                             f'{" or ".join(ENGINE_SUFFIXES)}')
-        spec = replace(resolve(read_network(path), config), mask_size=options.mask_size)
+        spec = with_mask(resolve(read_network(path), config), options)
         return cls(open_network(spec, options), spec)
 
     @property
@@ -122,6 +119,10 @@ class Segmenter:
     def output_shape(self, name: str, size: tuple[int, int]) -> tuple[int, ...]:
         """Return the shape of an output for an image of ``size`` (height, width)."""
         return output_shape(name, size, self.spec.mask_size)
+
+    def output_dtype(self, name: str) -> np.dtype:
+        """Return the type of an output: uint8, or the mask's own."""
+        return np.dtype(self.spec.encoding.dtype if name == 'mask' else np.uint8)
 
     @property
     def overlay_alpha(self) -> float:
@@ -143,9 +144,9 @@ class Segmenter:
             image: uint8 [H, W, 3]; C-contiguous, or it is copied.
             color: 'bgr' (OpenCV's) or 'rgb', order of its channels.
             outputs: some of ``available_outputs``; nothing else is computed.
-            out: C-contiguous uint8 arrays to write the outputs into. Without it they land in
-                arrays that belong to the segmenter and that the next call overwrites;
-                ``Segmentation.copy`` keeps them.
+            out: C-contiguous arrays of ``output_shape`` and ``output_dtype`` to write the
+                outputs into. Without it they land in arrays that belong to the segmenter and
+                that the next call overwrites; ``Segmentation.copy`` keeps them.
 
         Raises:
             ImageError: the image has another shape or type, or an array in ``out`` has.
@@ -161,7 +162,8 @@ class Segmenter:
         if out is None:
             out = self._own
         else:
-            _check_out(out, {name: self.output_shape(name, size) for name in outputs})
+            for name in outputs:
+                _check_out(out, name, self.output_shape(name, size), self.output_dtype(name))
         try:
             self._session.infer(np.ascontiguousarray(image), out)
         except BackendError:
@@ -187,6 +189,24 @@ class Segmenter:
         times = [asdict(measure(image, self._own)) for _ in range(count)]
         return {part: float(np.median([each[part] for each in times])) for part in times[0]}
 
+    def layer_times(self, image: np.ndarray, outputs: tuple[str, ...], count: int,
+                    ) -> list[dict[str, float]]:
+        """Measure where the time of the graph goes, by the runtime's own profiler.
+
+        Args:
+            image, outputs: as of ``infer``.
+            count: how often.
+
+        Returns:
+            Of each time, milliseconds by layer as the runtime names it; nothing where it has no
+            profiler.
+        """
+        profile = getattr(self._session, 'layer_times', None)
+        if profile is None:
+            return []
+        self.infer(image, outputs=outputs)
+        return profile(np.ascontiguousarray(image), self._own, count)
+
     def gpu_memory(self) -> tuple[int, int] | None:
         """Return bytes of GPU memory that the session has allocated, and bytes that are free;
         None where there is no GPU."""
@@ -201,13 +221,13 @@ class Segmenter:
     def _resize(self, size: tuple[int, int], outputs: tuple[str, ...]) -> None:
         self._size = None  # a failure must not look like the size before
         self._session.resize(*size, outputs)
-        self._own = {name: np.empty(self.output_shape(name, size), np.uint8)
+        self._own = {name: np.empty(self.output_shape(name, size), self.output_dtype(name))
                      for name in outputs}
         self._size, self._outputs = size, outputs
 
     def _set_color(self, color: str) -> None:
         self._session.set_channels(self.spec.channels(color))
-        self._session.set_palette(self.spec.palette.table(color))
+        self._session.set_palette(self.spec.palette_table(color))
         self._color = color
 
 
@@ -224,11 +244,11 @@ def _described(value: object) -> str:
         else type(value).__name__
 
 
-def _check_out(out: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    for name, shape in shapes.items():
-        array = out.get(name)
-        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.uint8 \
-                or not array.flags.c_contiguous or not array.flags.writeable:
-            found = _described(array) if name in out else 'missing'
-            raise ImageError(f"out['{name}'] is {found}; a writable, C-contiguous uint8 "
-                             f'{list(shape)} is needed')
+def _check_out(out: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...],
+               dtype: np.dtype) -> None:
+    array = out.get(name)
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype \
+            or not array.flags.c_contiguous or not array.flags.writeable:
+        found = _described(array) if name in out else 'missing'
+        raise ImageError(f"out['{name}'] is {found}; a writable, C-contiguous {dtype} "
+                         f'{list(shape)} is needed')

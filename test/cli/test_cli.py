@@ -92,7 +92,9 @@ def test_inspect_says_what_is_missing(tmp_path, networks, capsys):
     path = tmp_path / 'open.onnx'
     onnx.save(networks.pointwise(np.eye(3), (None, None)), path)
     assert main(['inspect', str(path)]) == 1
-    assert 'give input.size' in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "input   'pixels' float32 [1, 3, ?, ?]" in shown.out
+    assert 'give input.size' in shown.err
 
 
 def test_errors_are_one_line(tmp_path, capsys):

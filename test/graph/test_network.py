@@ -119,8 +119,22 @@ def test_weights_in_a_file_of_their_own(networks, tmp_path):
     assert numpy_helper.to_array(network.model.graph.initializer[0]).tolist() == \
         WEIGHTS[:, :, None, None].tolist()
     (tmp_path / 'weights').unlink()
-    with pytest.raises(ModelError, match=r'net\.onnx: this is no valid ONNX model .*weights'):
+    with pytest.raises(ModelError, match=r"'weights' is in 'weights', which is not there; copy"):
         read_network(path)
+
+
+def test_places_in_float64_are_sampled_in_float32(networks):
+    rows, columns = np.meshgrid([-0.5, 0.5], [-0.5, 0.5], indexing='ij')
+    grid = np.stack([columns, rows], axis=-1)[None]
+    nodes = [helper.make_node('Add', ['grid', 'nil'], ['places']),
+             helper.make_node('GridSample', ['pixels', 'places'], ['scores'])]
+    model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 3, 2, 2])],
+                                [networks.tensor('scores', [1, 3, 2, 2])],
+                                {'grid': grid, 'nil': np.float64(0)})
+    image = networks.random_image(2, 2)
+    spec = networks.spec_of(model, input={'color': 'bgr', **networks.PASSED_THROUGH})
+    mask = networks.Runner(prepare(spec, ('mask',)))(image)['mask']
+    np.testing.assert_array_equal(mask, image.argmax(axis=2))
 
 
 # Files that are refused --------------------------------------------------------------------
@@ -129,16 +143,16 @@ def test_weights_in_a_file_of_their_own(networks, tmp_path):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r'nowhere\.onnx: there is no such file'):
         read_network(tmp_path / 'nowhere.onnx')
-    with pytest.raises(ModelError, match='there is no such file'):
+    with pytest.raises(ModelError, match='is a folder; name the'):
         read_network(str(tmp_path))
 
 
-@pytest.mark.parametrize('content', [b'', b'\0', b'PK\x03\x04 a zip', b'<html>404</html>',
-                                     b'\xff' * 1000, b'version https://git-lfs.github.com/spec/v1'])
+@pytest.mark.parametrize('content', [b'\0', b'PK\x03\x04 a zip', b'<html>404</html>',
+                                     b'\xff' * 1000])
 def test_what_is_no_onnx_is_refused(tmp_path, content):
     path = tmp_path / 'net.onnx'
     path.write_bytes(content)
-    with pytest.raises(ModelError, match=r'net\.onnx: this is no valid ONNX model \(.+\); export'):
+    with pytest.raises(ModelError, match=r'net\.onnx: this is no valid ONNX model .* again$'):
         read_network(path)
 
 

@@ -182,6 +182,26 @@ def test_of_several_maps_the_named_one_is_taken(networks):
         networks.spec_of(model)
 
 
+@pytest.mark.parametrize('main', ['out', 'logits'])
+def test_of_several_maps_the_one_that_families_call_main_is_taken(networks, main):
+    model = declared(networks, [IMAGE], [('aux', [1, 4, 8, 12]), (main, [1, 4, 8, 12]),
+                                         ('hidden', [1, 32, 4, 6])])
+    spec = networks.spec_of(model)
+    assert (spec.scores.name, origins(spec)['output.name']) == (main, 'graph')
+
+
+def test_of_maps_that_are_alike_the_first_is_assumed(networks):
+    model = declared(networks, [IMAGE], [('first', [1, 4, 8, 12]), ('second', [1, 4, 8, 12])])
+    spec = networks.spec_of(model)
+    assert (spec.scores.name, origins(spec)['output.name']) == ('first', 'assumed')
+
+
+def test_instance_segmentation_is_refused_with_the_reason(networks):
+    model = declared(networks, [IMAGE], [('output0', [1, 116, 8400]), ('output1', [1, 32, 2, 3])])
+    with pytest.raises(ConfigError, match=r'prototypes of an instance segmentation .*semantic'):
+        networks.spec_of(model)
+
+
 @pytest.mark.parametrize('size', [('h', 'w'), (None, None), (8, None)])
 def test_an_open_size_is_told_or_not_needed(networks, network_of, size):
     told = networks.spec_of(network_of(size=size), input={'size': [8, 12]})
@@ -311,7 +331,8 @@ REFUSED = [
     (image(1, 3, 8, 12), output(1, 4, 8, 12, dtype=TensorProto.INT64), ['4 channels of integers']),
     (image(1, 3, 8, 12), output(1, 1, 8, 12, dtype=TensorProto.BOOL), ['neither scores', 'ids']),
     (image(1, 3, 8, 12), output(1, 8, 12), ['float32 [1, 8, 12]', 'no segmentation']),
-    (image(1, 3, 8, 12), output(1, 256, 8, 12), ["'scores' has 256 classes", 'at most 255']),
+    (image(1, 3, 8, 12), output(1, 65536, 8, 12),
+     ["'scores' has 65536 classes", 'at most 65535']),
 ]
 
 

@@ -67,6 +67,24 @@ def test_masks_as_large_as_the_image_have_its_calibration(make_bench):
     assert not bench.node.count_subscribers(f'{bench.namespace}/camera_info')
 
 
+# mask_encoding
+
+
+def test_masks_of_16_bits_are_messages_and_pngs_of_16_bits(make_bench, image_message, scene):
+    bench = make_bench(mask_encoding='mono16')
+    pngs = bench.collect(CompressedImage, 'segmentation/mask/compressed')
+    bench.listen('mask')
+    stamp = bench.send(image_message(scene))
+    msg = bench.answer('mask', stamp)
+    assert (msg.encoding, msg.step, msg.is_bigendian) == ('mono16', 2 * msg.width, 0)
+    mask = np.frombuffer(msg.data, '<u2').reshape(msg.height, msg.width)
+    np.testing.assert_array_equal(mask, Segmenter.open().infer(scene).mask)
+    bench.spin_until(lambda: pngs, 'a PNG')
+    assert pngs[0].format == 'mono16; png compressed '
+    png = cv2.imdecode(np.frombuffer(pngs[0].data, np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(png, mask)
+
+
 # roi
 
 

@@ -130,7 +130,7 @@ def fixed(values, *, size=None, layout='nchw', declared=True, **options):
 
 def config_of(**sections):
     """Return a config with these sections, as a YAML file would say them."""
-    return ModelConfig.from_text(yaml.safe_dump(sections), 'test')
+    return ModelConfig.from_text(yaml.safe_dump(sections, sort_keys=False), 'test')
 
 
 def spec_of(model, **sections):
@@ -161,7 +161,7 @@ class Runner:
     def __call__(self, image, *, alpha=0.5, channels=None, palette=None):
         told = {'image': np.ascontiguousarray(image)[None],
                 'channels': ['bgr'.index(name) for name in self._spec.color],
-                'palette': self._spec.palette.table('bgr'),
+                'palette': self._spec.palette_table('bgr'),
                 'alpha': np.array(alpha, np.float32)}
         if channels is not None:
             told['channels'] = channels

@@ -12,7 +12,6 @@ from export_torchvision.py.
 import argparse
 import functools
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -32,6 +31,7 @@ from startup import check_startup
 from subjects import Subject, find_subjects
 
 from trt_segmentation.backends.tensorrt.opening import EngineLoader
+from trt_segmentation.benchmark.host import cpu_count, gpu_facts
 from trt_segmentation.graph.resolve import complete_config
 from trt_segmentation.options import tactic_names
 from trt_segmentation.segmenter import Segmenter
@@ -142,12 +142,11 @@ def _chosen(pairs: list[tuple[Subject, str]], names: list[str]) -> list[tuple[Su
 
 def machine(check: Check) -> dict[str, Any]:
     """What all figures hold for."""
-    smi = subprocess.run(['nvidia-smi', '-i', '0', '--query-gpu=name,driver_version,clocks.max.sm',
-                          '--format=csv,noheader'], capture_output=True, text=True, check=True)
-    gpu, driver, clock = smi.stdout.strip().split(', ')
-    return {'date': time.strftime('%Y-%m-%d'), 'gpu': gpu, 'driver': driver, 'max_clock': clock,
+    gpu = gpu_facts()[0]
+    return {'date': time.strftime('%Y-%m-%d'), 'gpu': gpu['name'],
+            'driver': gpu['driver_version'], 'max_clock': gpu['clocks.max.sm'],
             'tensorrt': EngineLoader(cache=str(check.cache)).machine.tensorrt,
-            'python': platform.python_version(), 'cpus': os.cpu_count()}
+            'python': platform.python_version(), 'cpus': cpu_count()}
 
 
 def build(check: Check) -> None:

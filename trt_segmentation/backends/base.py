@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from trt_segmentation.mask_encoding import MONO8, MaskEncoding
+
 
 def output_shape(name: str, size: tuple[int, int], mask_size: tuple[int, int] | None = None,
                  ) -> tuple[int, ...]:
@@ -21,13 +23,26 @@ def output_shape(name: str, size: tuple[int, int], mask_size: tuple[int, int] | 
     return (*size, 3) if name == 'overlay' else mask_size or size
 
 
-class Controls:
-    """The small inputs of a prepared graph: the part of a ``Session`` that sets them."""
+def graph_shape(array: np.ndarray) -> tuple[int, ...]:
+    """Return the shape in which a graph's uint8 output fills an array: wider types byte by byte.
 
-    def __init__(self) -> None:
+    Args:
+        array: of ``output_shape``.
+    """
+    return (1, *array.shape) if array.itemsize == 1 else (1, *array.shape, array.itemsize)
+
+
+class Controls:
+    """The small inputs of a prepared graph: the part of a ``Session`` that sets them.
+
+    Args:
+        encoding: of the mask.
+    """
+
+    def __init__(self, encoding: MaskEncoding = MONO8) -> None:
         self._controls: dict[str, np.ndarray] = {
             'channels': np.arange(3, dtype=np.int32),
-            'palette': np.zeros((256, 3), np.uint8),
+            'palette': np.zeros((encoding.unlabelled + 1, 3), np.uint8),
             'alpha': np.array(0.5, np.float32)}
 
     def set_channels(self, channels: tuple[int, int, int]) -> None:
@@ -93,8 +108,8 @@ class Session(Protocol):
 
         Args:
             image: uint8 [H, W, 3], C-contiguous, of the size given to ``resize``.
-            out: C-contiguous uint8 arrays that the results are written into, one for each of
-                ``resize``'s outputs, of ``output_shape``.
+            out: C-contiguous arrays that the results are written into, one for each of
+                ``resize``'s outputs, of ``output_shape``; uint8, the mask of its encoding's type.
 
         Raises:
             BackendError: the runtime failed; the session can be used again.
@@ -104,7 +119,7 @@ class Session(Protocol):
         """Say which channel of the source is the network's channel 0, 1 and 2."""
 
     def set_palette(self, table: np.ndarray) -> None:
-        """Set the class colours: uint8 [256, 3], channels in the order of the source."""
+        """Set the class colours: uint8 [ids of the mask, 3], channels in the source's order."""
 
     def set_alpha(self, alpha: float) -> None:
         """Set the overlay's opacity: 0 (only the image) to 1 (only the colours)."""

@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX Runtime: the same prepared graph on any CPU."""
 
+import json
 import platform
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 
-from trt_segmentation.backends.base import BackendInfo, Controls, output_shape
+from trt_segmentation.backends.base import BackendInfo, Controls, graph_shape
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.graph.network import dtype_name
 from trt_segmentation.graph.prepare import PreparedGraph
@@ -38,13 +42,9 @@ class OnnxRuntimeSession(Controls):
 
     def __init__(self, prepared: PreparedGraph, num_threads: int = 0) -> None:
         self._prepared = prepared
-        self._options = onnxruntime.SessionOptions()
-        self._options.intra_op_num_threads = num_threads
-        self._options.log_severity_level = 3
-        # Idle threads that spin cost a second core for nothing between two camera frames.
-        self._options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        self._num_threads = num_threads
         self._sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
-        super().__init__()
+        super().__init__(prepared.spec.encoding)
         self._session_for(('mask',))
 
     @property
@@ -57,9 +57,7 @@ class OnnxRuntimeSession(Controls):
     def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
         self._session = self._session_for(outputs)
         self._image_shape = (1, height, width, 3)
-        mask_size = self._prepared.spec.mask_size
-        self._shapes = {name: (1, *output_shape(name, (height, width), mask_size))
-                        for name in outputs}
+        self._outputs = outputs
         self._binding = self._session.io_binding()
         for value in self._session.get_inputs():
             if value.name != 'image':
@@ -68,8 +66,9 @@ class OnnxRuntimeSession(Controls):
     def infer(self, image: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
         binding = self._binding
         binding.bind_input('image', 'cpu', 0, np.uint8, self._image_shape, image.ctypes.data)
-        for name, shape in self._shapes.items():
-            binding.bind_output(name, 'cpu', 0, np.uint8, shape, out[name].ctypes.data)
+        for name in self._outputs:
+            binding.bind_output(name, 'cpu', 0, np.uint8, graph_shape(out[name]),
+                                out[name].ctypes.data)
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # the binding raises its own types, one for each status code
@@ -77,22 +76,80 @@ class OnnxRuntimeSession(Controls):
             raise BackendError(f'ONNX Runtime failed on a {width}x{height} image: {error}') \
                 from error
 
+    def layer_times(self, image: np.ndarray, out: Mapping[str, np.ndarray], count: int,
+                    ) -> list[dict[str, float]]:
+        """Segment one image again and again under ONNX Runtime's profiler, as ``infer`` does.
+
+        Args:
+            image, out: as of ``infer``.
+            count: how often.
+
+        Returns:
+            Of each time, milliseconds by name of the node; fused nodes have one node's name.
+        """
+        fed = {'image': image[None], **self._controls}
+        with tempfile.TemporaryDirectory(prefix='trt_segmentation_') as folder:
+            session = self._open(tuple(out), profile=str(Path(folder) / 'profile'))
+            fed = {value.name: fed[value.name] for value in session.get_inputs()}
+            for _ in range(count + 1):
+                session.run(None, fed)
+            events = json.loads(Path(session.end_profiling()).read_text(encoding='utf-8'))
+        return _times_of_nodes(events)[1:]  # the first one also allocates
+
     def close(self) -> None:
         self._sessions.clear()
         self._session = self._binding = None
 
     def _session_for(self, outputs: tuple[str, ...]) -> 'onnxruntime.InferenceSession':
         if outputs not in self._sessions:
-            prepared = self._prepared
-            if outputs != prepared.outputs:
-                prepared = prepared.only(outputs)
-            try:
-                self._sessions[outputs] = onnxruntime.InferenceSession(
-                    prepared.model.SerializeToString(), self._options, ['CPUExecutionProvider'])
-            except Exception as error:
-                raise BackendError(f'{self._prepared.spec.network.source}: ONNX Runtime does not '
-                                   f'take this network: {error}') from error
+            self._sessions[outputs] = self._open(outputs)
         return self._sessions[outputs]
+
+    def _open(self, outputs: tuple[str, ...], profile: str = '',
+              ) -> 'onnxruntime.InferenceSession':
+        prepared = self._prepared
+        if outputs != prepared.outputs:
+            prepared = prepared.only(outputs)
+        options = _session_options(self._num_threads, profile)
+        try:
+            return onnxruntime.InferenceSession(prepared.model.SerializeToString(), options,
+                                                ['CPUExecutionProvider'])
+        except Exception as error:
+            why = ' '.join(str(error).split()).rstrip('.')
+            raise BackendError(f'{self._prepared.spec.network.source}: ONNX Runtime does not '
+                               f'take this network ({why}); export it with opset 17, and without '
+                               'operators of other domains than ONNX') from error
+
+
+def _session_options(num_threads: int, profile: str) -> 'onnxruntime.SessionOptions':
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.log_severity_level = 3
+    # Idle threads that spin cost a second core for nothing between two camera frames.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    if profile:
+        options.enable_profiling, options.profile_file_prefix = True, profile
+    return options
+
+
+def _times_of_nodes(events: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Milliseconds of each run by node, from what the profiler has written.
+
+    A node that has a body (If, Loop, Scan) contains its body's nodes, which do not count twice.
+    """
+    runs: list[dict[str, float]] = []
+    nodes = sorted((event for event in events if event['name'].endswith('_kernel_time')),
+                   key=lambda event: (event['ts'], -event['dur']))
+    for run in (event for event in events if event['name'] == 'model_run'):
+        times: dict[str, float] = {}
+        end = run['ts']
+        for node in nodes:
+            if end <= node['ts'] < run['ts'] + run['dur']:
+                name = node['name'].removesuffix('_kernel_time')
+                times[name] = times.get(name, 0.0) + node['dur'] / 1e3
+                end = node['ts'] + node['dur']
+        runs.append(times)
+    return runs
 
 
 class OnnxGraph:

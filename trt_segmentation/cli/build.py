@@ -3,15 +3,15 @@
 """Build a TensorRT engine of a network ahead of time, for this machine."""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from trt_segmentation.cli.inspect import describe_engine
 from trt_segmentation.cli.options import add_build_options, build_options, size
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.network import read_network
-from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.graph.resolve import resolve, with_mask
 from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import demo_model
 
 
@@ -32,8 +32,8 @@ def execute(args: argparse.Namespace) -> int:
     from trt_segmentation.backends.tensorrt.cache import write_engine
     from trt_segmentation.backends.tensorrt.opening import EngineLoader
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
-    spec = replace(resolve(read_network(args.model or demo_model()), config),
-                   mask_size=args.mask_size)
+    spec = with_mask(resolve(read_network(args.model or demo_model()), config),
+                     RunOptions(mask_size=args.mask_size, mask_encoding=args.mask_encoding))
     loader = EngineLoader(args.device, args.engine_cache)
     engine = loader.fetch(spec, build_options(args), args.mask_interpolation)
     print(describe_engine(engine.facts))

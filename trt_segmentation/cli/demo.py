@@ -21,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from trt_segmentation import render as pictures
+from trt_segmentation.cli.node_arguments import node_parameters
 from trt_segmentation.cli.options import add_backend_options, open_segmenter
 from trt_segmentation.demo.scenes import LABELS, render
 from trt_segmentation.errors import BackendError, ImageError
@@ -35,13 +36,6 @@ DRIVES = 4
 PICTURES = 24
 METRES_PER_PICTURE = 0.8
 SIZE = (720, 1280)
-_NODE_PARAMETERS = (
-    'precision', 'backend', 'device', 'mask_interpolation', 'engine_cache', 'min_size', 'opt_size',
-    'max_size', 'tf32', 'workspace', 'optimization_level', 'tactic_sources', 'version_compatible',
-    'hardware_compatible', 'dla_core', 'calibration_images', 'calibration_topic',
-    'calibration_method', 'calibration_count', 'calibration_table')
-"""Those that have an argument of the same name."""
-
 PATIENCE = 20.0
 """Seconds without news after which the demo gives up."""
 
@@ -159,7 +153,8 @@ def _run_processes(args: argparse.Namespace, work: Path) -> _Record:
 
     record = _Record()
     try:
-        node = start('node', *_node_arguments(args))
+        node = start('node', '--ros-args', '--log-level', 'warn',
+                     *node_parameters(args, diagnostics_period=0.25))
         start('demo_recorder', str(results))
         _wait_for(lambda: 'model' in record.diagnostics, record, lines, node)
         camera = start('demo_camera', str(work / 'camera'), '--frames', str(args.frames),
@@ -173,20 +168,6 @@ def _run_processes(args: argparse.Namespace, work: Path) -> _Record:
     finally:
         _stop(processes)
     return record
-
-
-def _node_arguments(args: argparse.Namespace) -> list[str]:
-    values = {'engine_path': os.path.abspath(args.model) if args.model else '',
-              'model_config': os.path.abspath(args.config) if args.config else '',
-              'num_threads': args.threads,
-              **{name: getattr(args, name) for name in _NODE_PARAMETERS},
-              'diagnostics_period': 0.25}
-    arguments = ['--ros-args', '--log-level', 'warn']
-    for name, value in values.items():
-        if value != '':
-            text = value if isinstance(value, str) else json.dumps(value)
-            arguments += ['-p', f'{name}:={text}']
-    return arguments
 
 
 def _forward(process: subprocess.Popen, lines: queue.Queue) -> None:

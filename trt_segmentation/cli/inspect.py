@@ -9,12 +9,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trt_segmentation.errors import ConfigError
+from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError
 from trt_segmentation.graph.network import Network, read_network
+from trt_segmentation.graph.preflight import VERSIONS, preflight
 from trt_segmentation.graph.prepare import available_outputs
-from trt_segmentation.graph.resolve import ModelSpec, complete_config, format_facts, resolve
+from trt_segmentation.graph.resolve import (
+    ModelSpec,
+    complete_config,
+    format_facts,
+    resolve,
+    with_mask,
+)
 from trt_segmentation.model_config import ModelConfig
-from trt_segmentation.options import ENGINE_SUFFIXES, BuildOptions
+from trt_segmentation.options import ENGINE_SUFFIXES, MASK_ENCODINGS, BuildOptions, RunOptions
 from trt_segmentation.segmenter import demo_model
 
 _LIKELY_CHOICES = {
@@ -33,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='an .onnx, .engine or .plan file; default: the embedded demo network')
     parser.add_argument('--config', default='', metavar='YAML',
                         help='model config to check a network by')
+    parser.add_argument('--mask-encoding', choices=MASK_ENCODINGS, default='mono8',
+                        help='mono8 holds 255 classes, mono16 65535')
     parser.add_argument('--write-config', type=Path, metavar='YAML',
                         help='write a complete model config there, with what was assumed marked')
     parser.add_argument('--device', type=int, default=0, metavar='N',
@@ -40,7 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print a description; return 1 where something that a network needs is missing."""
+    """Print a description.
+
+    Raises:
+        SegmentationError: something is broken, missing or contradictory; the graph is printed
+            before that is known.
+    """
     if args.model.endswith(ENGINE_SUFFIXES):
         print(args.model)
         print(describe_engine(_engine_facts(Path(args.model), args.device)))
@@ -48,12 +62,10 @@ def execute(args: argparse.Namespace) -> int:
     network = read_network(args.model or demo_model())
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
     print(_describe_graph(network))
-    try:
-        spec = resolve(network, config)
-    except ConfigError as error:
-        print(f'\nmissing or contradictory\n  {error}')
-        return 1
+    options = RunOptions(mask_encoding=args.mask_encoding)
+    spec = with_mask(resolve(network, config), options)
     print(_describe_spec(spec))
+    print(_describe_preflight(spec))
     if args.write_config:
         _write_config(args.write_config, spec)
         print(f'\nwritten to {args.write_config}')
@@ -125,6 +137,27 @@ def _describe_spec(spec: ModelSpec) -> str:
                       'Say them in a model config:']
         lines += [f'  {fact.key:16}{_LIKELY_CHOICES[fact.key]}' for fact in spec.assumed]
     return '\n'.join(lines)
+
+
+def _describe_preflight(spec: ModelSpec) -> str:
+    """What TensorRT makes of the network, from its parser, else from the table of operators."""
+    found = preflight(spec.network.model)
+    refused: list[str] = []
+    try:
+        from trt_segmentation.backends.tensorrt.preflight import parse_only
+        judge = f'the parser of {parse_only(spec)}'
+        found = [finding for finding in found if not finding.certain]
+    except MissingBackendError:
+        judge = f'the operator tables of TensorRT {VERSIONS}; no parser is here'
+    except BackendError as error:
+        judge, refused = 'the parser that is installed', [str(error)]
+        found = [finding for finding in found if f"'{finding.node}'" not in str(error)]
+    certain = refused + [str(finding) for finding in found if finding.certain]
+    perhaps = [str(finding) for finding in found if not finding.certain]
+    verdict = 'does not take it' if certain else 'takes it, perhaps' if perhaps else 'takes it'
+    return '\n'.join(['', f'TensorRT: {verdict} (says {judge})',
+                      *(f'  {text}' for text in certain),
+                      *(f'  may fail: {text}' for text in perhaps)])
 
 
 def _indented(text: str) -> list[str]:

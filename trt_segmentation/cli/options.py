@@ -9,6 +9,7 @@ from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS
 from trt_segmentation.options import (
     BACKENDS,
     CALIBRATION_METHODS,
+    MASK_ENCODINGS,
     PRECISIONS,
     BuildOptions,
     CalibrationOptions,
@@ -45,6 +46,8 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--mask-interpolation', choices=MASK_INTERPOLATIONS, default='nearest',
                         help='decide classes at the size of the network (nearest) or of the '
                              'image (bilinear: smoother edges, slower)')
+    parser.add_argument('--mask-encoding', choices=MASK_ENCODINGS, default='mono8',
+                        help='mono8 holds 255 classes, mono16 65535')
     parser.add_argument('--device', type=int, default=0, metavar='N', help='index of the GPU')
     parser.add_argument('--engine-cache', default='', metavar='DIR',
                         help="folder of built engines; default: the user's cache folder")
@@ -100,5 +103,6 @@ def build_options(args: argparse.Namespace) -> BuildOptions:
 def open_segmenter(args: argparse.Namespace) -> Segmenter:
     """Open ``args.model`` as the shared options say."""
     options = RunOptions(args.backend, args.device, args.threads, args.mask_interpolation,
-                         engine_cache=args.engine_cache, build=build_options(args))
+                         mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
+                         build=build_options(args))
     return Segmenter.open(args.model, config=args.config or None, options=options)

@@ -68,6 +68,12 @@ class GraphBuilder:
             return self('Squeeze', x, self.ints(axis))
         return self('Squeeze', x, axes=[axis])
 
+    def unsqueeze(self, x: str, axis: int) -> str:
+        """Return ``x`` with a new axis ``axis`` of extent 1."""
+        if self.opset >= 13:
+            return self('Unsqueeze', x, self.ints(axis))
+        return self('Unsqueeze', x, axes=[axis])
+
     def reduce(self, op_type: str, x: str, axis: int, keepdims: int = 0) -> str:
         """Return ``x`` reduced over ``axis`` by ReduceSum or ReduceMax."""
         if self.opset >= _REDUCE_AXES_AS_INPUT[op_type]:

@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be read off a network: its inputs and outputs, and what made the outputs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnx import TensorProto, helper, version_converter
@@ -13,6 +12,12 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.builder import OLDEST_OPSET
+from trt_segmentation.graph.soundness import (
+    check_external_data,
+    check_file,
+    check_opset,
+    check_weights,
+)
 
 Shape = tuple[int | None, ...]
 """Extents; None where the graph leaves one open."""
@@ -85,45 +90,28 @@ def read_network(path: str | Path) -> Network:
 
     Raises:
         ModelError: the file is missing, is not ONNX, or is older than opset 11 and cannot be
-            converted; or it wants data from outside its folder.
+            converted; it wants data that is not there, or outside its folder; or its weights
+            are no numbers.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ModelError(f'{path}: there is no such file')
+    check_file(path)
     try:
         model = onnx.load(path, load_external_data=False)
-        _check_external_data(model, path)
+    except Exception as error:  # protobuf and the system each raise their own
+        why = _first_line(error)
+        raise ModelError(f'{path}: this is no valid ONNX model ({why}); it is damaged, cut short '
+                         'or something else: copy or export it again') from error
+    check_external_data(model, path)
+    check_opset(model, path)
+    try:
         load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(str(path))
-    except ModelError:
-        raise
-    except Exception as error:  # protobuf, checker and external data each raise their own
-        raise ModelError(f'{path}: this is no valid ONNX model ({_first_line(error)}); '
-                         'export it again with the file complete') from error
+    except Exception as error:  # as above
+        why = _first_line(error).rstrip('.')
+        raise ModelError(f'{path}: this is no valid ONNX model ({why}); export it again, with '
+                         'another opset if it is complete') from error
+    check_weights(model, path)
     return describe_network(model, str(path))
-
-
-def _check_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse weights from outside the model's folder; onnx 1.12 itself reads any file."""
-    folder = path.parent.resolve()
-    for tensor in _tensors(model):
-        for entry in tensor.external_data:
-            if entry.key == 'location' \
-                    and not (folder / entry.value).resolve().is_relative_to(folder):
-                raise ModelError(
-                    f"{path}: its tensor '{tensor.name}' is in '{entry.value}', outside the "
-                    "model's folder; export it again with its data beside the .onnx file")
-
-
-def _tensors(message: Any) -> Iterator[TensorProto]:
-    """All tensors in a part of a model: weights, constants, those of subgraphs and functions."""
-    if isinstance(message, TensorProto):
-        yield message
-        return
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for part in [value] if hasattr(value, 'ListFields') else value:
-                yield from _tensors(part)
 
 
 def outline_network(source: str, inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo],
@@ -158,6 +146,7 @@ def describe_network(model: onnx.ModelProto, source: str) -> Network:
                 f'{source}: opset {opset} cannot be converted to {OLDEST_OPSET} '
                 f'({_first_line(error)}); export it with opset 11 or newer') from error
         opset = OLDEST_OPSET
+    model = _with_narrow_grids(model)
     graph = model.graph
     weights = {initializer.name for initializer in graph.initializer}
     makers = {output: node for node in graph.node for output in node.output}
@@ -178,13 +167,38 @@ def _default_opset(model: onnx.ModelProto) -> int:
                default=1)
 
 
+def _with_narrow_grids(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Sample at float32 places. PyTorch's exporter makes some float64 (Mask2Former's deformable
+    attention), which ONNX allows and ONNX Runtime has no kernel for."""
+    if not any(node.op_type == 'GridSample' for node in model.graph.node):
+        return model
+    types = {value.name: value.type.tensor_type.elem_type
+             for value in _inferred(model).graph.value_info}
+    narrowed = onnx.ModelProto()
+    narrowed.CopyFrom(model)
+    del narrowed.graph.node[:]
+    for index, node in enumerate(model.graph.node):
+        if node.op_type == 'GridSample' and types.get(node.input[1]) == TensorProto.DOUBLE:
+            grid = f'{node.input[1]}/narrow_{index}'
+            narrowed.graph.node.append(helper.make_node('Cast', [node.input[1]], [grid], grid,
+                                                        to=TensorProto.FLOAT))
+            narrowed.graph.node.append(node)
+            narrowed.graph.node[-1].input[1] = grid
+        else:
+            narrowed.graph.node.append(node)
+    return narrowed
+
+
 def _inferred_shapes(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
     """Output shapes after inference; exporters often leave them out."""
+    return {value.name: value for value in _inferred(model).graph.output}
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception:  # inference is a help, not a check
-        return {}
-    return {value.name: value for value in inferred.graph.output}
+        return model
 
 
 def _tensor_info(value: onnx.ValueInfoProto, made_by: str = '') -> TensorInfo:

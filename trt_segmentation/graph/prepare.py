@@ -14,7 +14,8 @@ The prepared graph's tensors:
 ``overlay``      uint8 [1, H, W, 3]           image and colours blended
 ===============  ===========================  ==========================================
 
-Where the spec has a ``mask_size``, that is H and W of mask and confidence.
+Where the spec has a ``mask_size``, that is H and W of mask and confidence. Where its encoding is
+mono16, the mask is [1, H, W, 2], each id's lower and higher byte, and the palette [65536, 3].
 """
 
 from collections.abc import Iterable
@@ -26,12 +27,14 @@ from onnx import TensorProto, compose, helper
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.builder import GraphBuilder
+from trt_segmentation.graph.coding import Coding, coding_of
 from trt_segmentation.graph.head import Window, add_head, add_letterbox_window
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.graph.tail import (
     Decision,
     NearestIndex,
     Painter,
+    Rule,
     Scores,
     add_decision,
     add_nearest_index,
@@ -98,7 +101,7 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
     network = _prefixed(spec.network.model)
     model = _assemble(network, [*head.nodes, *network.graph.node,
                                 *_needed_nodes(tail.nodes, outputs)],
-                      [*head.constants, *tail.constants], _outputs(spec, outputs))
+                      [*head.constants, *tail.constants], _outputs(spec, outputs), _inputs(spec))
     return PreparedGraph(model, spec, outputs, mask_interpolation, uint8_ops)
 
 
@@ -110,7 +113,7 @@ def prepare_head(spec: ModelSpec) -> onnx.ModelProto:
     info = spec.network.inputs[0]
     head, _ = _head_and_tail(spec, ('mask',), 'nearest', False)
     fed = helper.make_tensor_value_info(NETWORK_PREFIX + info.name, info.dtype, info.shape)
-    return _assemble(_blank(spec), head.nodes, head.constants, [fed])
+    return _assemble(_blank(spec), head.nodes, head.constants, [fed], _inputs(spec))
 
 
 def prepare_tail(spec: ModelSpec, *, mask_interpolation: str = 'nearest') -> onnx.ModelProto:
@@ -123,7 +126,7 @@ def prepare_tail(spec: ModelSpec, *, mask_interpolation: str = 'nearest') -> onn
     head, tail = _head_and_tail(spec, outputs, mask_interpolation, False)
     return _assemble(_blank(spec), _needed_nodes([*head.nodes, *tail.nodes], outputs),
                      [*head.constants, *tail.constants], _outputs(spec, outputs),
-                     [_scores_value(spec)])
+                     [*_inputs(spec), _scores_value(spec)])
 
 
 def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation: str,
@@ -153,27 +156,37 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], sou
     if spec.mask_size is not None:
         of_mask = tail.ints(spec.mask_size[0]), tail.ints(spec.mask_size[1])
     decision, nearest = grow(tail, spec, scores, of_mask, window)
-    painter = Painter(tail, nearest, uint8_ops)
+    coding = _coding(spec)
+    painter = Painter(tail, nearest, uint8_ops, coding)
     if 'mask' in outputs:
-        painter.paint_classes(decision.classes, 'mask')
+        painter.paint_classes(decision, 'mask')
     if 'confidence' in outputs:
-        painter.paint_confidence(decision.confidence, 'confidence')
+        painter.paint_confidence(decision, 'confidence')
     if 'overlay' in outputs:
         if of_mask != of_image:
             decision, nearest = grow(tail, spec, scores, of_image, window)
-        Painter(tail, nearest, uint8_ops).paint_overlay(decision.classes, 'image', source,
-                                                        'palette', 'alpha', 'overlay')
+        painter = Painter(tail, nearest, uint8_ops, coding)
+        painter.paint_overlay(decision, 'image', source, 'palette', 'alpha', 'overlay')
+
+
+def _coding(spec: ModelSpec) -> Coding:
+    channels = None if spec.kind == 'ids' else max(spec.scores.channels, 2)
+    return coding_of(spec.encoding, spec.merge, channels)
+
+
+def _rule(spec: ModelSpec) -> Rule:
+    return Rule(spec.kind, spec.threshold, spec.unlabelled, _coding(spec).nothing)
 
 
 def _grow_scores(tail: GraphBuilder, spec: ModelSpec, scores: Scores, extents: tuple[str, str],
                  window: Window | None) -> tuple[Decision, NearestIndex | None]:
     scores = add_resized_scores(tail, scores, extents, window, spec.size)
-    return add_decision(tail, scores, spec.kind, spec.threshold, spec.unlabelled), None
+    return add_decision(tail, scores, _rule(spec)), None
 
 
 def _grow_decision(tail: GraphBuilder, spec: ModelSpec, scores: Scores, extents: tuple[str, str],
                    window: Window | None) -> tuple[Decision, NearestIndex | None]:
-    decision = add_decision(tail, scores, spec.kind, spec.threshold, spec.unlabelled)
+    decision = add_decision(tail, scores, _rule(spec))
     return decision, add_nearest_index(tail, decision.classes, extents, window, spec.size,
                                        _letterbox_scale(spec))
 
@@ -181,10 +194,6 @@ def _grow_decision(tail: GraphBuilder, spec: ModelSpec, scores: Scores, extents:
 _OLDEST_IR = 7
 """Older versions of the ONNX format list every weight among the graph's inputs."""
 
-_INPUTS = {'image': (TensorProto.UINT8, [1, 'height', 'width', 3]),
-           'channels': (TensorProto.INT32, [3]),
-           'palette': (TensorProto.UINT8, [256, 3]),
-           'alpha': (TensorProto.FLOAT, [])}
 _OUTPUTS = {'mask': (TensorProto.UINT8, [1, 'height', 'width']),
             'confidence': (TensorProto.UINT8, [1, 'height', 'width']),
             'overlay': (TensorProto.UINT8, [1, 'height', 'width', 3])}
@@ -241,10 +250,22 @@ def _scores_value(spec: ModelSpec) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(NETWORK_PREFIX + info.name, info.dtype, info.shape)
 
 
+def _inputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
+    described: dict[str, tuple[int, list]] = {
+        'image': (TensorProto.UINT8, [1, 'height', 'width', 3]),
+        'channels': (TensorProto.INT32, [3]),
+        'palette': (TensorProto.UINT8, [spec.encoding.unlabelled + 1, 3]),
+        'alpha': (TensorProto.FLOAT, [])}
+    return [helper.make_tensor_value_info(name, *each) for name, each in described.items()]
+
+
 def _outputs(spec: ModelSpec, names: tuple[str, ...]) -> list[onnx.ValueInfoProto]:
     described: dict[str, tuple[int, list]] = dict(_OUTPUTS)
     if spec.mask_size is not None:
         described['mask'] = described['confidence'] = TensorProto.UINT8, [1, *spec.mask_size]
+    if spec.encoding.planes > 1:
+        dtype, shape = described['mask']
+        described['mask'] = dtype, [*shape, spec.encoding.planes]
     return [helper.make_tensor_value_info(name, *described[name]) for name in names]
 
 
@@ -256,8 +277,11 @@ def _blank(spec: ModelSpec) -> onnx.ModelProto:
 
 def _assemble(base: onnx.ModelProto, nodes: Iterable[onnx.NodeProto],
               constants: Iterable[onnx.TensorProto], outputs: list[onnx.ValueInfoProto],
-              more_inputs: Iterable[onnx.ValueInfoProto] = ()) -> onnx.ModelProto:
-    """Return ``base`` with these nodes instead of its own and with what they use added."""
+              inputs: Iterable[onnx.ValueInfoProto]) -> onnx.ModelProto:
+    """Return ``base`` with these nodes instead of its own and with what they use added.
+
+    Nodes use some of the constants and inputs; the others are left out.
+    """
     graph = onnx.GraphProto()
     graph.CopyFrom(base.graph)
     del graph.node[:], graph.input[:], graph.output[:]
@@ -265,9 +289,7 @@ def _assemble(base: onnx.ModelProto, nodes: Iterable[onnx.NodeProto],
     graph.node.extend(nodes)
     used = {name for node in graph.node for name in node.input}
     graph.initializer.extend(constant for constant in constants if constant.name in used)
-    graph.input.extend(helper.make_tensor_value_info(name, *described)
-                       for name, described in _INPUTS.items() if name in used)
-    graph.input.extend(more_inputs)
+    graph.input.extend(value for value in inputs if value.name in used)
     graph.output.extend(outputs)
     return helper.make_model(
         graph, opset_imports=base.opset_import, functions=base.functions,

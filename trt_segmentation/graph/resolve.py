@@ -3,11 +3,13 @@
 """A network and what its owner says about it, checked against each other and made complete."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import numpy as np
 from onnx import TensorProto
 
+from trt_segmentation.class_merge import ClassMerge, resolve_merge
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.head import INTEGER_TYPES
 from trt_segmentation.graph.network import (
@@ -18,23 +20,38 @@ from trt_segmentation.graph.network import (
     fix_input_shape,
     shape_text,
 )
+from trt_segmentation.graph.queries import (
+    Queries,
+    find_queries,
+    said_pairs,
+    told_queries,
+    with_scores,
+)
 from trt_segmentation.graph.tail import Scores
+from trt_segmentation.mask_encoding import MONO8, MaskEncoding, mask_encoding
 from trt_segmentation.model_config import (
-    MAX_CLASSES,
     METADATA_KEY,
+    MOST_CLASSES,
     UNLABELLED,
     ClassesConfig,
     InputConfig,
     ModelConfig,
     OutputConfig,
 )
+from trt_segmentation.options import RunOptions
 from trt_segmentation.palette import Palette
 
 T = TypeVar('T')
 _FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 _ID_TYPES = (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
 _KIND_MADE_BY = {'Softmax': 'probabilities', 'Sigmoid': 'sigmoid', 'HardSigmoid': 'sigmoid'}
+_LARGEST_STRIDE = 64
+"""Input pixels a cell; no segmentation network known to us has maps coarser than that."""
+
 _CHANNEL_AXIS = {'nchw': 1, 'nhwc': 3}
+
+_MAIN_OUTPUTS = ('out', 'logits')
+"""What torchvision and transformers call the output that is no auxiliary one."""
 
 # The means and deviations of ImageNet's training set, which torchvision, timm and most exports
 # trained from its weights use (torchvision.transforms.Normalize's documented example).
@@ -68,11 +85,14 @@ class ModelSpec:
         scores: the output that is used.
         kind: one of ``model_config.KINDS``.
         threshold: 0..1.
-        labels: class names by id; empty where nobody told them.
-        palette: class colours.
+        labels: names of the mask's classes by id; empty where nobody told them.
+        palette: colours of the mask's classes.
         unlabelled: the network's id for "no class".
         facts: all of that, with where it comes from.
+        merge: how the network's classes become those of the mask; None where they are the same.
         mask_size: height and width of mask and confidence; None for those of the image.
+        encoding: of the mask.
+        queries: what ``scores`` is combined from; None where the network gives scores itself.
     """
 
     network: Network
@@ -90,12 +110,20 @@ class ModelSpec:
     palette: Palette
     unlabelled: int
     facts: tuple[Fact, ...]
+    merge: ClassMerge | None = None
     mask_size: tuple[int, int] | None = None
+    encoding: MaskEncoding = MONO8
+    queries: Queries | None = None
 
     def channels(self, color: str) -> tuple[int, int, int]:
         """Return which channel of an 'rgb' or 'bgr' image is the network's channel 0, 1, 2."""
         first, second, third = (color.index(name) for name in self.color)
         return first, second, third
+
+    def palette_table(self, color: str) -> np.ndarray:
+        """Return the colours of all values of the mask for an 'rgb' or 'bgr' image: uint8
+        [256 or 65536, 3]."""
+        return self.palette.table(color, self.encoding.unlabelled + 1)
 
     @property
     def assumed(self) -> tuple[Fact, ...]:
@@ -136,15 +164,49 @@ def resolve(network: Network, config: ModelConfig) -> ModelSpec:
     layout, size, resize = _resolve_input(network, config, ledger)
     network = _with_fixed_input(network, layout, size)
     color, scale, mean, std = _resolve_normalisation(network, config, ledger)
-    output = _choose_output(network, config, ledger)
-    scores = _resolve_scores(network, output, layout, config, ledger)
-    kind = _resolve_kind(network, output, scores, config, ledger)
+    queries = _choose_queries(network, config)
+    if queries is not None:
+        network, queries, scores, kind = _combine(network, queries, layout, config, ledger)
+    else:
+        output = _choose_output(network, config, ledger)
+        scores = _resolve_scores(network, output, layout, config, ledger)
+        kind = _resolve_kind(network, output, scores, config, ledger)
     threshold = ledger.told('output.threshold', config.output.threshold, lambda: 0.5, 'default')
     labels, palette = _resolve_classes(network, scores, kind, config, ledger)
-    unlabelled = ledger.told('classes.unlabelled', config.classes.unlabelled,
-                             lambda: UNLABELLED, 'default')
-    return ModelSpec(network, color, scale, mean, std, resize, size, layout, scores, kind,
-                     threshold, labels, palette, unlabelled, tuple(ledger.facts))
+    unlabelled = ledger.told(
+        'classes.unlabelled', config.classes.unlabelled,
+        lambda: UNLABELLED if len(labels) <= UNLABELLED else MOST_CLASSES, 'default')
+    spec = ModelSpec(network, color, scale, mean, std, resize, size, layout, scores, kind,
+                     threshold, labels, palette, unlabelled, tuple(ledger.facts),
+                     queries=queries)
+    return spec if config.classes.merge is None else _with_merge(spec, config)
+
+
+def _with_merge(spec: ModelSpec, config: ModelConfig) -> ModelSpec:
+    told = config.classes.merge or ()
+    try:
+        merge = resolve_merge(told, spec.labels, spec.palette, len(spec.labels) or MOST_CLASSES,
+                              spec.unlabelled)
+    except ConfigError as error:
+        raise ConfigError(f'{spec.network.source}: {error}') from None
+    fact = Fact('classes.merge', merge.merged_labels, 'config')
+    return replace(spec, labels=merge.merged_labels, palette=merge.merged_palette, merge=merge,
+                   facts=(*spec.facts, fact))
+
+
+def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
+    """Return a spec for masks of the size and encoding that options ask for.
+
+    Raises:
+        ConfigError: the network has more classes than such a mask can hold.
+    """
+    encoding, count = mask_encoding(options.mask_encoding), len(spec.labels)
+    if count > encoding.unlabelled:
+        raise ConfigError(
+            f'{spec.network.source}: has {count} classes, but a {encoding.name} mask holds at '
+            f'most {encoding.unlabelled}; take 16 bits with mask_encoding:=mono16 '
+            '(--mask-encoding mono16), or merge classes with classes.merge in the model config')
+    return replace(spec, mask_size=options.mask_size, encoding=encoding)
 
 
 def embedded_config(network: Network) -> ModelConfig:
@@ -246,6 +308,35 @@ def _resolve_normalisation(network: Network, config: ModelConfig, ledger: _Ledge
             ledger.told('input.std', told.std, lambda: defaults[2], origin))
 
 
+def _choose_queries(network: Network, config: ModelConfig) -> Queries | None:
+    told = config.output
+    if told.kind == 'queries' or (told.kind is None and told.class_name is not None):
+        return told_queries(network, told.name, told.class_name)
+    for key, value in (('class_name', told.class_name), ('grow_masks', told.grow_masks)):
+        if value is not None and told.kind is not None:
+            raise ConfigError(f"{network.source}: output.{key} is '{value}', but output.kind "
+                              f'{told.kind}; it is for queries only')
+    if told.kind is not None or told.name is not None:
+        return None
+    pairs = find_queries(network)
+    return pairs[0] if len(pairs) == 1 else None
+
+
+def _combine(network: Network, queries: Queries, input_layout: str, config: ModelConfig,
+             ledger: _Ledger) -> tuple[Network, Queries, Scores, str]:
+    """Combine queries within the network, which gives scores that are probabilities, then."""
+    told, origin = config.output, 'graph'
+    ledger.note('output.name', queries.masks.name, 'config' if told.name else origin)
+    ledger.note('output.class_name', queries.classes.name, 'config' if told.class_name else origin)
+    ledger.note('output.kind', 'queries', 'config' if told.kind else origin)
+    grow = ledger.told('output.grow_masks', told.grow_masks, lambda: False, 'assumed')
+    queries = replace(queries, grow=grow)
+    network, output = with_scores(network, queries, input_layout)
+    count = (output.shape or ())[1] or 0
+    scores = Scores(output.name, count, _CHANNEL_AXIS['nchw'], output.dtype)
+    return network, queries, scores, 'probabilities'
+
+
 def _choose_output(network: Network, config: ModelConfig, ledger: _Ledger) -> TensorInfo:
     by_name = {info.name: info for info in network.outputs}
     name = config.output.name
@@ -255,14 +346,30 @@ def _choose_output(network: Network, config: ModelConfig, ledger: _Ledger) -> Te
                               f'outputs are {", ".join(by_name)}')
         return by_name[ledger.note('output.name', name, 'config')]
     maps = [info for info in network.outputs if info.shape is None or len(info.shape) in (3, 4)]
-    if len(maps) != 1:
-        found = ', '.join(str(info) for info in network.outputs)
-        fix = 'name one as output.name' if maps else \
-            'scores [1, classes, height, width] or ids [1, height, width] are needed'
-        raise ConfigError(f'{network.source}: {len(maps)} outputs could be the segmentation '
-                          f'({found}); {fix}')
-    ledger.note('output.name', maps[0].name, 'graph')
-    return maps[0]
+    main = [info for info in maps if info.name in _MAIN_OUTPUTS]
+    chosen = main if len(main) == 1 else maps
+    # Alike in all but their values: of a main and an auxiliary output, exporters put main first.
+    alike = len({(info.dtype, info.shape) for info in chosen}) == 1 and chosen[0].shape is not None
+    if not chosen or (len(chosen) > 1 and not alike):
+        raise _undecided(network, maps)
+    ledger.note('output.name', chosen[0].name, 'graph' if len(chosen) == 1 else 'assumed')
+    return chosen[0]
+
+
+def _undecided(network: Network, maps: list[TensorInfo]) -> ConfigError:
+    """The error for a network without one output that is clearly the segmentation."""
+    found = ', '.join(str(info) for info in network.outputs)
+    fix = 'scores [1, classes, height, width] or ids [1, height, width] are needed'
+    if maps:
+        fix = 'name one as output.name'
+    if pairs := find_queries(network):
+        fix += (f'; if they are queries of masks and classes ({said_pairs(pairs)}), say so with '
+                'output.kind: queries, output.name (the masks) and output.class_name')
+    elif sorted(len(info.shape or ()) for info in maps if info.dtype in _FLOAT_TYPES) == [3, 4]:
+        fix += ('; if they are the boxes and prototypes of an instance segmentation (as YOLO '
+                'gives them), no mask of classes follows from them: a semantic one is needed')
+    return ConfigError(f'{network.source}: {len(maps)} outputs could be the segmentation '
+                       f'({found}); {fix}')
 
 
 def _resolve_scores(network: Network, output: TensorInfo, input_layout: str, config: ModelConfig,
@@ -286,11 +393,21 @@ def _resolve_scores(network: Network, output: TensorInfo, input_layout: str, con
                           f'fits {candidates[0]}')
     layout = ledger.told('output.layout', told, lambda: candidates[0], 'graph')
     axis = _CHANNEL_AXIS[layout]
+    _check_is_map(network, output, layout)
     channels = shape[axis]
     if channels is None:
         raise ModelError(f'{network.source}: output {output} leaves its number of classes open; '
                          'export the network with fixed shapes')
     return Scores(output.name, channels, axis, output.dtype)
+
+
+def _check_is_map(network: Network, output: TensorInfo, layout: str) -> None:
+    fed, found = network.inputs[0].shape or (), output.shape or ()
+    is_one_cell = (found[2:] if layout == 'nchw' else found[1:3]) == (1, 1)
+    if is_one_cell and max(extent or 0 for extent in fed) > _LARGEST_STRIDE:
+        raise ModelError(f'{network.source}: output {output} is 1x1, one class for the whole '
+                         'image; a class for each pixel is needed: export the network without '
+                         'its pooling, or name another output as output.name')
 
 
 def _output_layouts(network: Network, shape: Shape, input_layout: str) -> list[str]:
@@ -334,9 +451,9 @@ def _resolve_kind(network: Network, output: TensorInfo, scores: Scores, config: 
 def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelConfig,
                      ledger: _Ledger) -> tuple[tuple[str, ...], Palette]:
     count = None if kind == 'ids' else max(scores.channels, 2)
-    if count is not None and count > MAX_CLASSES:
-        raise ModelError(f"{network.source}: output '{scores.name}' has {count} classes; a mono8 "
-                         f'mask holds at most {MAX_CLASSES}')
+    if count is not None and count > MOST_CLASSES:
+        raise ModelError(f"{network.source}: output '{scores.name}' has {count} classes; a mask "
+                         f'holds at most {MOST_CLASSES}')
     labels, colors = config.classes.labels, config.classes.colors
     for key, told in (('labels', labels), ('colors', colors)):
         if told is not None and count is not None and len(told) != count:
@@ -355,8 +472,10 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
             return 'background', 'foreground'
         return tuple(f'class {index}' for index in range(count))
 
-    labels = ledger.told('classes.labels', labels, default_labels, 'assumed')
-    palette_size = count or len(labels) or MAX_CLASSES
+    # Names that a merge replaces cannot be wrong.
+    origin = 'assumed' if config.classes.merge is None else 'default'
+    labels = ledger.told('classes.labels', labels, default_labels, origin)
+    palette_size = count or len(labels) or UNLABELLED
     background = labels[:1] == ('background',)
     colors = ledger.told('classes.colors', colors,
                          lambda: Palette.generate(palette_size, background).colors, 'default')
@@ -366,10 +485,17 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
 def complete_config(spec: ModelSpec) -> ModelConfig:
     """Return the config that says everything a spec says, nothing left to the graph."""
     layout = next((name for name, axis in _CHANNEL_AXIS.items() if axis == spec.scores.axis), None)
+    own = spec if spec.merge is None else spec.merge
+    told = None if spec.merge is None else spec.merge.told
+    output = OutputConfig(spec.scores.name, spec.kind, layout, spec.threshold)
+    if spec.queries is not None:
+        output = OutputConfig(spec.queries.masks.name, 'queries', threshold=spec.threshold,
+                              class_name=spec.queries.classes.name,
+                              grow_masks=spec.queries.grow)
     return ModelConfig(
         InputConfig(spec.color, spec.scale, spec.mean, spec.std, spec.resize, spec.size),
-        OutputConfig(spec.scores.name, spec.kind, layout, spec.threshold),
-        ClassesConfig(spec.labels or None, spec.palette.colors, spec.unlabelled))
+        output,
+        ClassesConfig(own.labels or None, own.palette.colors, spec.unlabelled, told))
 
 
 def format_facts(spec: ModelSpec) -> str:

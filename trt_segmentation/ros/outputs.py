@@ -10,14 +10,13 @@ import numpy as np
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from trt_segmentation.mask_encoding import MONO8
 from trt_segmentation.ros import label_info
 from trt_segmentation.ros.camera_info import scaled_camera_info
 from trt_segmentation.ros.image_msgs import OutgoingImage
 from trt_segmentation.segmenter import Segmenter
 
-ENCODINGS = {'mask': 'mono8', 'confidence': 'mono8', 'overlay': 'bgr8'}
-
-COMPRESSED_FORMAT = 'mono8; png compressed '
+COMPRESSED_FORMAT = '{}; png compressed '
 """As compressed_image_transport writes and reads it. Never JPEG: that would blend class ids."""
 
 _PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1]
@@ -90,7 +89,7 @@ class Outputs:
             height, width = self._segmenter.output_shape(name, size)[:2]
             if name not in self._outgoing \
                     or self._outgoing[name].pixels.shape[:2] != (height, width):
-                self._outgoing[name] = OutgoingImage(ENCODINGS[name], height, width)
+                self._outgoing[name] = OutgoingImage(self._encoding(name), height, width)
         return {name: self._outgoing[name].pixels for name in names}
 
     def publish(self, header: Any, names: tuple[str, ...]) -> None:
@@ -127,9 +126,14 @@ class Outputs:
         self._images.clear()
         self._outgoing.clear()
 
+    def _encoding(self, name: str) -> str:
+        return {'mask': self._segmenter.spec.encoding.name, 'confidence': 'mono8',
+                'overlay': 'bgr8'}[name]
+
     def _publish_compressed(self, header: Any) -> None:
         _, png = cv2.imencode('.png', self._outgoing['mask'].pixels, _PNG_OPTIONS)
-        msg = CompressedImage(header=header, format=COMPRESSED_FORMAT)
+        encoding = COMPRESSED_FORMAT.format(self._encoding('mask'))
+        msg = CompressedImage(header=header, format=encoding)
         msg.data.frombytes(png.tobytes())
         self._compressed.publish(msg)
 
@@ -139,5 +143,8 @@ class Outputs:
 
 
 def _offer(segmenter: Segmenter) -> str:
-    outputs, size = ', '.join(segmenter.available_outputs), segmenter.spec.mask_size
-    return f'{outputs} with masks of {size[1]}x{size[0]}' if size else outputs
+    spec, outputs = segmenter.spec, ', '.join(segmenter.available_outputs)
+    mask = [spec.encoding.name] if spec.encoding != MONO8 else []
+    if spec.mask_size is not None:
+        mask.append(f'{spec.mask_size[1]}x{spec.mask_size[0]}')
+    return f'{outputs} with masks of {", ".join(mask)}' if mask else outputs

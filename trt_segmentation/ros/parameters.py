@@ -13,6 +13,7 @@ from trt_segmentation.options import (
     BACKENDS,
     CALIBRATION_METHODS,
     ENGINE_SUFFIXES,
+    MASK_ENCODINGS,
     PRECISIONS,
     BuildOptions,
     CalibrationOptions,
@@ -151,6 +152,9 @@ class Parameters:
     mask_width: int = _parameter(
         0, 'Width of mask and confidence; 0 takes that of the image',
         minimum=0, maximum=MAX_EXTENT)
+    mask_encoding: str = _parameter(
+        'mono8', 'Type of ~/mask: mono8 holds 255 classes (255 is none), mono16 65535 (65535 is '
+                 'none)', choices=MASK_ENCODINGS)
     roi: tuple[int, ...] = _parameter(
         (0, 0, 0, 0), 'Region of interest: x, y, width and height of the part of the image that '
                       'is segmented; the rest has no class. All 0 takes the whole image',
@@ -213,7 +217,7 @@ class Parameters:
             self.dla_core, calibration)
         mask_size = (self.mask_height, self.mask_width) if self.mask_height else None
         return RunOptions(self.backend, self.device, self.num_threads, self.mask_interpolation,
-                          mask_size, self.engine_cache, build)
+                          mask_size, self.mask_encoding, self.engine_cache, build)
 
     @property
     def wanted_precision(self) -> str:

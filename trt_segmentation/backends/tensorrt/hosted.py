@@ -41,7 +41,7 @@ class HostedSession(Controls):
         self._tail = OnnxGraph(prepare_tail(spec, mask_interpolation=mask_interpolation))
         self._device = device
         self._stage = stage
-        super().__init__()
+        super().__init__(spec.encoding)
         self._outputs: tuple[str, ...] = ()
         self._fed = NETWORK_PREFIX + spec.network.inputs[0].name
         self._results = {
@@ -72,7 +72,7 @@ class HostedSession(Controls):
                 self._device.copy_out(result, self._memory[name], self._stream)
             self._stream.synchronize()
         for name, result in self._tail.run({**inputs, **self._results}, self._outputs).items():
-            out[name][...] = result[0]
+            out[name].view(np.uint8).reshape(result[0].shape)[...] = result[0]
 
     def close(self) -> None:
         with self._device.current():

@@ -231,6 +231,7 @@ def _description(request: NetworkRequest) -> dict[str, Any]:
         'config': complete_config(request.spec).to_text(),
         'mask_interpolation': request.mask_interpolation,
         'mask_size': request.spec.mask_size,
+        'mask_encoding': request.spec.encoding.name,
     }
 
 

@@ -49,7 +49,8 @@ from trt_segmentation.backends.tensorrt.verify import agreement_with_fp32, warn_
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
 from trt_segmentation.graph.network import outline_network, read_network
 from trt_segmentation.graph.prepare import prepare_head, prepare_tail
-from trt_segmentation.graph.resolve import ModelSpec, resolve
+from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
+from trt_segmentation.mask_encoding import MONO8, MaskEncoding, mask_encoding
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions, RunOptions
 
@@ -154,6 +155,10 @@ class EngineLoader:
     def _open_own(self, path: Path, engine: Engine, config: ModelConfig, options: RunOptions,
                   ) -> tuple[Session, ModelSpec]:
         facts = engine.facts
+        if options.mask_encoding != _encoding(facts).name:
+            raise ConfigError(f'{path}: a {options.mask_encoding} mask was asked for, but '
+                              f'{_encoding(facts).name} is compiled into the engine; set '
+                              'mask_encoding to that, or build the engine anew')
         if options.mask_size not in (None, _mask_size(facts)):
             height, width = options.mask_size
             raise ConfigError(f'{path}: a mask of {width}x{height} was asked for, which is not '
@@ -165,7 +170,8 @@ class EngineLoader:
             return self._open_rebuilt(path, facts, merged, options.build, error)
         network = outline_network(str(path), tensor_infos(facts['network']['inputs']),
                                   tensor_infos(facts['network']['outputs']))
-        spec = replace(resolve(network, merged), mask_size=_mask_size(facts))
+        spec = replace(resolve(network, merged), mask_size=_mask_size(facts),
+                       encoding=_encoding(facts))
         return session, spec
 
     def _open_rebuilt(self, path: Path, facts: Mapping[str, Any], config: ModelConfig,
@@ -180,7 +186,8 @@ class EngineLoader:
                              f'.onnx file ({error})') from error
         logger.warning('%s: was built for %s, this machine is %s; it is built anew from %s',
                        path, built_for, self.machine, source)
-        spec = replace(resolve(read_network(source), config), mask_size=_mask_size(facts))
+        spec = replace(resolve(read_network(source), config), mask_size=_mask_size(facts),
+                       encoding=_encoding(facts))
         built_with = build_options(facts['options'])
         if options.calibration != BuildOptions().calibration:
             built_with = replace(built_with, calibration=options.calibration)
@@ -195,7 +202,7 @@ class EngineLoader:
         stage = foreign_stage(loaded)
         with self._device.current():
             spec = resolve(describe_stage(stage, config, str(path)), config)
-        spec = replace(spec, mask_size=options.mask_size)
+        spec = with_mask(spec, options)
         info, interpolation = self._info(_inspected(stage)), options.mask_interpolation
         if not hasattr(find_tensorrt(), 'Builder'):
             logger.warning('%s has no builder: head and tail run on the CPU',
@@ -206,7 +213,7 @@ class EngineLoader:
                  'tail': prepare_tail(spec, mask_interpolation=interpolation)}
         head, tail = (Stage.load(self._fetch_part(name, model, spec, exact).plan, self._device)
                       for name, model in parts.items())
-        return TensorRtSession(self._device, [head, stage, tail], info), spec
+        return TensorRtSession(self._device, [head, stage, tail], info, spec.encoding), spec
 
     def _load_foreign(self, path: Path, plan: bytes) -> Stage:
         try:
@@ -225,7 +232,8 @@ class EngineLoader:
     def _open_single(self, engine: Engine) -> TensorRtSession:
         """Open an engine with everything in it."""
         info = self._info(from_json(engine.facts.get('layers', ())), engine.facts.get('key', ''))
-        return TensorRtSession(self._device, [Stage.load(engine.plan, self._device)], info)
+        return TensorRtSession(self._device, [Stage.load(engine.plan, self._device)], info,
+                               _encoding(engine.facts))
 
     def _info(self, layers: tuple[Layer, ...], key: str = '') -> BackendInfo:
         return BackendInfo('tensorrt', self.machine.tensorrt.split()[1], self.machine.gpu,
@@ -235,6 +243,10 @@ class EngineLoader:
 def _mask_size(facts: Mapping[str, Any]) -> tuple[int, int] | None:
     told = facts['mask_size']
     return told and (told[0], told[1])
+
+
+def _encoding(facts: Mapping[str, Any]) -> MaskEncoding:
+    return mask_encoding(facts.get('mask_encoding', MONO8.name))  # older engines do not tell it
 
 
 def _inspected(stage: Stage) -> tuple[Layer, ...]:
@@ -252,7 +264,7 @@ def _over_compiled(path: Path, config: ModelConfig, facts: Mapping[str, Any]) ->
     fixed = replace(merged, classes=replace(compiled.classes, labels=merged.classes.labels,
                                             colors=merged.classes.colors))
     if fixed != merged or (merged.input, merged.output) != (compiled.input, compiled.output):
-        raise ConfigError(f'{path}: the config says something else about input, output or '
-                          'unlabelled than what is compiled into the engine '
+        raise ConfigError(f'{path}: the config says something else about input, output, '
+                          'unlabelled or merge than what is compiled into the engine '
                           f'({path.name}.json shows it); build the engine with that config')
     return merged

@@ -8,6 +8,7 @@ import onnx
 
 from trt_segmentation.backends.tensorrt.api import Log
 from trt_segmentation.errors import BackendError, ModelError
+from trt_segmentation.graph.preflight import fix_of
 from trt_segmentation.graph.prepare import NETWORK_PREFIX
 
 
@@ -36,20 +37,24 @@ def parse(parser: Any, log: Log, model: bytes, source: str, name: str) -> None:
     code = first.code().name
     if code == 'MODEL_DESERIALIZE_FAILED':
         raise ModelError(f'{source} is no ONNX model: {first.desc()}')
+    op = _operator_of(first, model)[1]
     more = ', '.join(dict.fromkeys(_node_of(error, model) for error in others))
     also = f'; so it is with {more}' if more else ''
     raise BackendError(f'{name} does not take {_node_of(first, model)} of {source} ({code}: '
-                       f'{first.desc()}){also}; {_advice(code, first.desc())}')
+                       f'{first.desc()}){also}; {fix_of(op) or _advice(code, first.desc())}')
+
+
+def _operator_of(error: Any, model: bytes) -> tuple[str, str]:
+    """Name and operator of the node that an error is about."""
+    if hasattr(error, 'node_name'):
+        return error.node_name(), error.node_operator()
+    nodes = onnx.ModelProto.FromString(model).graph.node
+    index = error.node()
+    return (nodes[index].name, nodes[index].op_type) if 0 <= index < len(nodes) else ('', '')
 
 
 def _node_of(error: Any, model: bytes) -> str:
-    if hasattr(error, 'node_name'):
-        node, op = error.node_name(), error.node_operator()
-    else:
-        nodes = onnx.ModelProto.FromString(model).graph.node
-        index = error.node()
-        known = 0 <= index < len(nodes)
-        node, op = (nodes[index].name, nodes[index].op_type) if known else ('', '')
+    node, op = _operator_of(error, model)
     return f"node '{node.removeprefix(NETWORK_PREFIX)}' ({op or 'unknown operator'})"
 
 

@@ -5,7 +5,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,7 @@ from trt_segmentation.backends.base import BackendInfo, Controls
 from trt_segmentation.backends.tensorrt.api import find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import Device, Graph, PageLock
 from trt_segmentation.errors import BackendError
+from trt_segmentation.mask_encoding import MONO8, MaskEncoding
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +109,21 @@ class Stage:
         self.context = self.engine = self.runtime = None
 
 
+def make_profiler() -> Any:
+    """Return a TensorRT profiler that adds milliseconds up by layer in its ``times``."""
+    base: Any = find_tensorrt().IProfiler
+
+    class Profiler(base):
+        def __init__(self) -> None:
+            base.__init__(self)
+            self.times: dict[str, float] = {}
+
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            self.times[layer_name] = self.times.get(layer_name, 0.0) + ms
+
+    return Profiler()
+
+
 @dataclass(frozen=True)
 class GpuTimes:
     """Where one image's time goes on the GPU, milliseconds.
@@ -133,15 +149,18 @@ class TensorRtSession(Controls):
         stages: engines in the order in which they run. The first reads ``image``; together they
             give the outputs; see ``graph.prepare`` for the tensors.
         info: what really runs.
+        encoding: of the mask.
     """
 
-    def __init__(self, device: Device, stages: list[Stage], info: BackendInfo) -> None:
+    def __init__(self, device: Device, stages: list[Stage], info: BackendInfo,
+                 encoding: MaskEncoding = MONO8) -> None:
         self._device = device
         self._stages = stages
         self.info = info
         self._size: tuple[int, int] | None = None
         self._outputs: tuple[str, ...] = ()
-        super().__init__()
+        self._shapes: dict[str, Shape] = {}
+        super().__init__(encoding)
         self._memory: dict[str, Any] = {}
         self._sizes: dict[str, int] = {}
         self._graph: Graph | None = None
@@ -185,6 +204,39 @@ class TensorRtSession(Controls):
             return GpuTimes(*(device.milliseconds_between(start, end)
                               for start, end in pairwise(events)))
 
+    def layer_times(self, image: np.ndarray, out: Mapping[str, np.ndarray], count: int,
+                    ) -> list[dict[str, float]]:
+        """Segment one image again and again under TensorRT's profiler, layer after layer.
+
+        Contexts of their own run the engines, without a CUDA graph: the session stays as it is.
+
+        Args:
+            image: of the size given to ``resize``.
+            out: not written.
+            count: how often.
+
+        Returns:
+            Of each time, milliseconds by name of the layer.
+        """
+        times: list[dict[str, float]] = [{} for _ in range(count + 1)]
+        with self._device.current(), self._giving_up_on_failure():
+            self._device.copy_in(self._memory['image'], image, self._stream)
+            stages = [replace(stage, context=None) for stage in self._stages]
+            profiler = make_profiler()
+            try:
+                for stage in stages:
+                    stage.set_shapes(self._shapes)
+                    stage.context.profiler = profiler
+                    stage.bind(self._memory)
+                for profiler.times in times:
+                    for stage in stages:
+                        stage.enqueue(self._stream)
+                    self._stream.synchronize()
+            finally:
+                for stage in stages:
+                    stage.close()  # while the device is current
+        return times[1:]  # the first one also allocates
+
     def gpu_memory(self) -> tuple[int, int]:
         """Return the bytes that this session has allocated for tensors, and those that are free
         on the device."""
@@ -222,10 +274,10 @@ class TensorRtSession(Controls):
                 'min_size and max_size')
 
     def _prepare_size(self, height: int, width: int) -> None:
-        shapes: dict[str, Shape] = {'image': (1, height, width, 3), 'channels': (3,),
-                                    'palette': (256, 3), 'alpha': ()}
+        self._shapes = {'image': (1, height, width, 3)}
+        self._shapes.update((name, value.shape) for name, value in self._controls.items())
         for stage in self._stages:
-            shapes.update(stage.set_shapes(shapes))
+            self._shapes.update(stage.set_shapes(self._shapes))
             for name, size in stage.sizes().items():
                 if name not in self._memory:
                     self._allocate(name, size)

@@ -60,7 +60,7 @@ def warn_if_low(agreement: float | None, precision: str, source: str) -> None:
 
 def _mask(session: Session, spec: ModelSpec, image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
-    mask = np.empty(output_shape('mask', (height, width), spec.mask_size), np.uint8)
+    mask = np.empty(output_shape('mask', (height, width), spec.mask_size), spec.encoding.dtype)
     session.set_channels(spec.channels('bgr'))
     session.resize(height, width, ('mask',))
     session.infer(image, {'mask': mask})

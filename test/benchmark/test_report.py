@@ -1,0 +1,57 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a report says, in JSON, as text and as a picture."""
+
+import json
+
+import cv2
+import pytest
+
+from trt_segmentation.benchmark import host
+from trt_segmentation.cli.main import main
+
+
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('bench')
+    assert main(['bench', '--backend', 'onnxruntime', '--size', '96x128', '--frames', '3',
+                 '--against', 'usual', '--json', str(folder / 'bench.json'),
+                 '--plot', str(folder / 'bench.png')]) == 0
+    return folder
+
+
+def test_the_report_says_what_was_measured_on_what(written):
+    report = json.loads((written / 'bench.json').read_text())
+    assert {'cpu', 'cores', 'date', 'versions', 'gpus'} <= set(report['host'])
+    assert {'python', 'numpy', 'onnxruntime'} <= set(report['host']['versions'])
+    assert report['source_size'] == [96, 128]
+    assert set(report['wall_ms']) == {'ours', 'usual'}
+    assert set(report['split_ms']) == {'head', 'network', 'tail'}
+    assert 'ros' not in report
+
+
+def test_the_plot_is_a_png(written):
+    picture = cv2.imread(str(written / 'bench.png'))
+    assert picture is not None and picture.std() > 0
+
+
+def test_clocks_and_driver_are_those_that_nvidia_smi_says(tmp_path, monkeypatch):
+    script = tmp_path / 'nvidia-smi'
+    told = 'A GPU, 550.1, 1980 MHz, 2000 MHz, 2619 MHz, 700 W, 80 MiB'
+    script.write_text(f'#!/bin/sh\necho "{told}"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
+    gpu, = host.gpu_facts()
+    assert (gpu['name'], gpu['driver_version'], gpu['clocks.sm']) == ('A GPU', '550.1', '1980 MHz')
+
+
+def test_there_may_be_no_gpu(monkeypatch):
+    monkeypatch.setenv('PATH', '')
+    assert host.gpu_facts() == []
+
+
+@pytest.mark.parametrize('option', [['--rates', '0'], ['--rates', 'fast'], ['--outputs', 'x']])
+def test_arguments_that_make_no_sense_are_refused(option, capsys):
+    with pytest.raises(SystemExit):
+        main(['bench', *option])
+    assert option[1] in capsys.readouterr().err

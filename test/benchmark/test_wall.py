@@ -1,0 +1,25 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Wall time: steps in turn, and what is said of their durations."""
+
+from trt_segmentation.benchmark.wall import WARM_UP, measure, percentiles
+
+
+def test_steps_run_in_turn_after_a_warm_up():
+    calls = []
+    steps = {'a': lambda: calls.append('a'), 'b': lambda: calls.append('b')}
+    measured = measure(steps, 3)
+    assert ''.join(calls) == 'a' * WARM_UP + 'b' * WARM_UP + 'ababab'
+    assert {name: len(series) for name, series in measured.seconds.items()} == {'a': 3, 'b': 3}
+    assert all(second > 0 for series in measured.seconds.values() for second in series)
+
+
+def test_memory_that_a_step_keeps_is_growth():
+    kept = []
+    assert measure({'keep': lambda: kept.append(b'x' * 8_000_000)}, 10).growth_mb > 30
+
+
+def test_percentiles_are_milliseconds():
+    assert percentiles([second / 1000 for second in range(101)]) == {
+        'p50': 50.0, 'p95': 95.0, 'p99': 99.0}
+    assert percentiles([]) == {}

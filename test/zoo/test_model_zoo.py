@@ -1,0 +1,40 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Small networks of every family, exported here and now, give the masks that PyTorch gives."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
+
+
+def imported(name):
+    """Import a module, or skip this file where it, or what it needs, is not installed."""
+    return pytest.importorskip(name, exc_type=ImportError,
+                               reason=f"{name} is not there; pip install '.[zoo]' brings it")
+
+
+for package in ('torch', 'onnxscript', 'transformers', 'scipy'):
+    imported(package)
+check, families = imported('model_zoo.check'), imported('model_zoo.families')
+imported('segmentation_models_pytorch')  # finds a torchvision that can be imported by now
+
+CLEAR = 0.5
+"""At least so much of the pixels is no near tie; with less, a comparison would show little."""
+
+
+@pytest.fixture(scope='module')
+def images():
+    return check.load_images(None, small=True)
+
+
+@pytest.mark.parametrize('entry', [entry for entry in families.ENTRIES if entry.in_ci],
+                         ids=lambda entry: entry.name)
+def test_masks_are_those_of_pytorch(entry, images, tmp_path):
+    exported = check.export_entry(entry, tmp_path, True, images)
+    found = check.compare(exported, exported.growth)
+    assert found.share >= check.WANTED
+    assert found.counted >= CLEAR
+    assert found.classes >= 2

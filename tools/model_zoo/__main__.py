@@ -1,0 +1,101 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Networks as people export them, compared with PyTorch::
+
+    pip install '.[cpu,test,zoo]'
+    python tools/model_zoo OUT_DIR [--only NAME ...] [--small] [--images DIR]
+
+Makes each network with seeded random weights, exports it, runs it with our Segmenter on ONNX
+Runtime, compares the masks with PyTorch's on the pixels that are no near tie, and builds it with
+TensorRT where that is installed. Writes OUT_DIR/results.json after each network, and
+OUT_DIR/models.md, the table of docs/models.md; --page puts it into that page.
+"""
+
+import argparse
+import gc
+import json
+import platform
+import sys
+import time
+import traceback
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from model_zoo.check import WANTED, compare, export_entry, load_images
+from model_zoo.entry import Entry
+from model_zoo.families import ENTRIES
+from model_zoo.report import table, with_table
+from model_zoo.trt_build import build
+
+_PACKAGES = ('torch', 'torchvision', 'transformers', 'segmentation-models-pytorch', 'onnx',
+             'onnxscript', 'onnxruntime', 'tensorrt-rtx-cu13')
+
+
+def examine(entry: Entry, folder: Path, small: bool, images: list[np.ndarray]) -> dict[str, Any]:
+    """Return the row of one network; what fails is a row, too."""
+    row: dict[str, Any] = {
+        'family': entry.family, 'network': entry.name, 'size': entry.size(small),
+        'export': str(entry.export), 'config': entry.config.format(size=list(entry.size(small)))}
+    try:
+        exported = export_entry(entry, folder, small, images)
+        found = compare(exported, exported.growth)
+        nearest = found if exported.growth == 'nearest' else compare(exported, 'nearest')
+        return row | {'growth': exported.growth, 'agreement': found.share,
+                      'nearest': nearest.share, 'counted': found.counted,
+                      'classes': found.classes, 'tensorrt': build(exported)}
+    except Exception as error:
+        traceback.print_exc()
+        return row | {'error': f'{type(error).__name__}: {error}'}
+
+
+def machine() -> str:
+    """Return what the results hold for."""
+    versions = []
+    for name in _PACKAGES:
+        try:
+            versions.append(f'{name} {metadata.version(name)}')
+        except metadata.PackageNotFoundError:
+            versions.append(f'no {name}')
+    return (f'{time.strftime("%Y-%m-%d")}, Python {platform.python_version()}, '
+            f'{platform.machine()}, {", ".join(versions)}.')
+
+
+def main() -> int:
+    """Examine the networks asked for."""
+    parser = argparse.ArgumentParser(prog='model_zoo', description=str(__doc__).splitlines()[0])
+    parser.add_argument('out', type=Path, metavar='OUT_DIR')
+    parser.add_argument('--only', nargs='+', default=[], metavar='NAME', choices=[
+        entry.name for entry in ENTRIES], help='do these (default: all)')
+    parser.add_argument('--small', action='store_true', help='small networks, as the tests do')
+    parser.add_argument('--images', type=Path, metavar='DIR',
+                        help='pictures, two at least (default: rendered road scenes)')
+    parser.add_argument('--page', type=Path, metavar='FILE', help='replace the table in there')
+    args = parser.parse_args()
+    images = load_images(args.images, args.small)
+    args.out.mkdir(parents=True, exist_ok=True)
+    results = args.out / 'results.json'
+    rows = json.loads(results.read_text(encoding='utf-8')) if results.exists() else {}
+    for entry in ENTRIES:
+        if not args.only or entry.name in args.only:
+            rows[entry.name] = examine(entry, args.out / 'models', args.small, images)
+            print(json.dumps(rows[entry.name]), flush=True)
+            results.write_text(json.dumps(rows, indent=1), encoding='utf-8')
+            gc.collect()
+    ordered = [rows[entry.name] for entry in ENTRIES if entry.name in rows]
+    page = table(ordered, machine())
+    (args.out / 'models.md').write_text(page, encoding='utf-8')
+    if args.page:
+        args.page.write_text(with_table(args.page.read_text(encoding='utf-8'), page),
+                             encoding='utf-8')
+    low = [row['network'] for row in ordered if row.get('agreement', 0) < WANTED]
+    print(f'below {WANTED:.1%} or failed: {", ".join(low)}' if low else 'all agree')
+    return 1 if low else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,66 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""segmentation-models-pytorch: heads with and without an activation, one class or several."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from model_zoo.entry import ZOO_CLASSES, Entry, Export, Network, with_none_row
+from model_zoo.import_torchvision import import_segmentation
+from model_zoo.random_weights import standardise
+
+CLASSES = 19
+"""Of Cityscapes."""
+
+NOTHING = 255
+"""Mask value where no class of a sigmoid head reaches the threshold."""
+
+
+def _same(output: torch.Tensor) -> torch.Tensor:
+    return output
+
+
+def _above_zero(output: torch.Tensor) -> torch.Tensor:
+    return with_none_row(output)
+
+
+def _above_half(output: torch.Tensor) -> torch.Tensor:
+    return with_none_row(output, 0.5)
+
+
+def _network(name: str, activation: str | None = None, classes: int | None = None,
+             answer: Callable[[Any], torch.Tensor] = _same) -> Callable[[bool], Network]:
+    """A network of smp; without ``classes`` it has as many as are usual."""
+    def make(small: bool) -> Network:
+        import_segmentation()  # before smp, which imports torchvision
+        import segmentation_models_pytorch as smp
+        count = classes or (ZOO_CLASSES if small else CLASSES)
+        module = getattr(smp, name)('mobilenet_v2' if small else 'resnet34', encoder_weights=None,
+                                    classes=count, activation=activation)
+        head = module.segmentation_head
+
+        def settle(batch: torch.Tensor) -> None:
+            head[2], told = torch.nn.Identity(), head[2]
+            standardise((head[0],), module(batch))
+            head[2] = told
+
+        several = answer is not _same and count > 1
+        return Network(module, answer, settle, (NOTHING, *range(count)) if several else ())
+
+    return make
+
+
+ENTRIES = (
+    Entry('Unet', 'smp', _network('Unet'), in_ci=True),
+    Entry('Unet one class', 'smp', _network('Unet', classes=1, answer=_above_zero),
+          Export(opset=13), in_ci=True),
+    Entry('Unet one class sigmoid', 'smp', _network('Unet', 'sigmoid', 1, _above_half),
+          Export('dynamo', 18)),
+    Entry('FPN sigmoid', 'smp', _network('FPN', 'sigmoid', answer=_above_half), in_ci=True),
+    Entry('DeepLabV3Plus softmax', 'smp', _network('DeepLabV3Plus', 'softmax2d'),
+          Export('dynamo', 18)),
+    Entry('Unet softmax external', 'smp', _network('Unet', 'softmax2d'),
+          Export(opset=15, external_data=True), in_ci=True),
+)

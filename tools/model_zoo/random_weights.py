@@ -1,0 +1,77 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Seeded random weights under which every class is somewhere the highest."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from model_zoo.entry import Feed, Network
+
+SPREAD = 3.0
+"""Standard deviation of each class's logit after calibration; trained ones have about that."""
+
+
+def calibrated(network: Network, batch: torch.Tensor) -> Network:
+    """Give batch norms their statistics and centre the logits of every class; in place.
+
+    Untrained networks say nearly the same everywhere: without this, one class has every pixel.
+
+    Args:
+        network: with random weights.
+        batch: float [N, 3, H, W], normalised images; two at least, for batch norms.
+    """
+    module = network.module
+    with torch.no_grad():
+        module.train()
+        for layer in module.modules():  # all else as in evaluation
+            if not isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+                layer.training = False
+            else:
+                layer.momentum = None  # the mean over all calls
+                layer.reset_running_stats()
+        module(batch)
+        module.eval()
+        network.settle(batch)
+    return network
+
+
+def standardise(last: Sequence[Any], logits: torch.Tensor) -> None:
+    """Centre every class's logit and give it the standard deviation ``SPREAD``; in place.
+
+    Args:
+        last: the last linear layers, with weight and bias, whose outputs are added up.
+        logits: what they say, [N, classes, ...].
+    """
+    others = tuple(axis for axis in range(logits.dim()) if axis != 1)
+    mean = logits.mean(dim=others)
+    factor = SPREAD / logits.std(dim=others).clamp(min=1e-6)
+    for layer in last:
+        shape = (-1, *[1] * (layer.weight.dim() - 1))
+        layer.weight.mul_(factor.view(shape))
+        if layer.bias is not None:
+            layer.bias.mul_(factor)
+    last[0].bias.sub_(mean * factor)
+
+
+def as_input(images: list[np.ndarray], size: tuple[int, int], feed: Feed) -> torch.Tensor:
+    """Return BGR images as a network wants them: a half-pixel bilinear resize, then normalised.
+
+    Args:
+        images: uint8 [H, W, 3].
+        size: height and width of the input.
+        feed: colour order and normalisation.
+
+    Returns:
+        float32 [N, 3, height, width].
+    """
+    order = ['bgr'.index(name) for name in feed.color]
+    planes = [functional.interpolate(
+        torch.from_numpy(image[..., order].copy()).permute(2, 0, 1)[None].float(),
+        size=size, mode='bilinear', align_corners=False) for image in images]
+    x = torch.cat(planes) / 255
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (feed.mean, feed.std))
+    return (x - mean) / std

@@ -1,0 +1,53 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""PyTorch's own answer: the mask, and which of its pixels are no near tie."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from model_zoo.entry import Entry, Network
+from model_zoo.random_weights import as_input
+
+MARGIN = 0.01
+"""A near tie: the best two scores differ by at most this part of the range of all scores."""
+
+
+_MODES: dict[str, dict] = {'bilinear': {'mode': 'bilinear', 'align_corners': False},
+                           'nearest': {'mode': 'nearest-exact'}}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What PyTorch says of an image.
+
+    Attributes:
+        mask: uint8 [H, W].
+        clear: bool [H, W], the pixels that are no near tie.
+    """
+
+    mask: np.ndarray
+    clear: np.ndarray
+
+
+def reference(entry: Entry, network: Network, image: np.ndarray, small: bool) -> Reference:
+    """Return PyTorch's answer at the image's size.
+
+    Args:
+        entry, network: what to run, in float32.
+        image: uint8 BGR [H, W, 3].
+        small: whether the network is the small one.
+    """
+    fed = as_input([image], entry.size(small), entry.feed)
+    with torch.no_grad():
+        scores = network.answer(network.module(fed)).float()
+    how = _MODES[network.growth]
+    scores = functional.interpolate(scores, size=image.shape[:2], **how)[0]
+    best = scores.topk(2, dim=0)
+    span = scores.max() - scores.min()
+    clear = best.values[0] - best.values[1] > MARGIN * span
+    ids = torch.tensor(network.ids or range(scores.shape[0]))
+    mask = ids[best.indices[0]]
+    return Reference(mask.numpy().astype(np.uint8), clear.numpy())

@@ -1,0 +1,32 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whether TensorRT's real parser and builder take a prepared network; no GPU is needed for RTX."""
+
+from model_zoo.check import Exported
+from trt_segmentation.backends.tensorrt.build_process import build_in_child
+from trt_segmentation.errors import MissingBackendError, SegmentationError
+from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.prepare import prepare
+from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.options import BuildOptions
+
+_SIZES = {'image': ((1, 64, 64, 3), (1, 720, 960, 3), (1, 1080, 1920, 3))}
+
+
+def build(exported: Exported) -> str:
+    """Build a plan with head and tail in a process of its own, and throw it away.
+
+    Returns:
+        'built', or why not.
+    """
+    spec = resolve(read_network(exported.model), exported.config)
+    model = prepare(spec, mask_interpolation=exported.growth).model
+    try:
+        plan = build_in_child(model.SerializeToString(), _SIZES, BuildOptions(),
+                              float_layers=str.isspace,  # none; it can be pickled
+                              source=exported.entry.name)
+    except MissingBackendError as error:
+        return f'not tried: {error}'
+    except SegmentationError as error:
+        return f'refused: {error}'
+    return f'built ({len(plan.plan) / 1e6:.0f} MB in {plan.seconds:.0f} s)'

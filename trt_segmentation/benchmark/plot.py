@@ -1,0 +1,102 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The report as a picture."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trt_segmentation.benchmark.frames import with_parts
+from trt_segmentation.errors import MissingBackendError
+
+PERCENTS = ('p50', 'p95', 'p99')
+
+STRETCHES = ('to_node', 'take', 'dispatch', 'read', 'copy_in', 'head', 'network', 'tail',
+             'copy_out', 'infer', 'publish', 'to_subscriber')
+"""A frame's way, in its order; each has its colour."""
+
+
+def write_plot(report: Mapping[str, Any], path: Path) -> None:
+    """Draw where a frame's time goes, and how long it takes at which rate.
+
+    Args:
+        report: of ``trt-segmentation bench``.
+        path: of the PNG.
+
+    Raises:
+        MissingBackendError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingBackendError('matplotlib is not installed, which draws the plot; '
+                                  'pip install matplotlib') from error
+    figure = Figure(figsize=(12, 5), layout='constrained')
+    left, right = figure.subplots(1, 2)
+    height, width = report['source_size']
+    figure.suptitle(f"{Path(report['model']).name}, {report['runs_on']}\n"
+                    f"{width}x{height} to {', '.join(report['outputs'])}", fontsize=10)
+    _draw_split(left, _bars(report))
+    if 'ros' in report:
+        _draw_latency(right, report['ros'])
+    else:
+        _draw_wall(right, report['wall_ms'])
+    figure.savefig(path, format='png', dpi=110)
+
+
+def _bars(report: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """Milliseconds by stretch of each bar, by the bar's name."""
+    parts = report.get('split_ms', {})
+    if 'ros' not in report:
+        return {'infer': parts} if parts else {}
+    bars = {}
+    for arm, entries in report['ros']['rates'].items():
+        for entry in (*entries, *_peak_of(report['ros'], arm)):
+            if split := entry.get('split_ms'):
+                bars[f"{arm}\n{entry['rate']:.0f} Hz"] = \
+                    with_parts(split, parts) if arm == 'ours' else split
+    return bars
+
+
+def _peak_of(ros: Mapping[str, Any], arm: str) -> list[Mapping[str, Any]]:
+    return [ros['peak'][arm]] if arm in ros['peak'] else []
+
+
+def _draw_split(axes: Any, bars: Mapping[str, Mapping[str, float]]) -> None:
+    floor = [0.0] * len(bars)
+    for index, stretch in enumerate(STRETCHES):
+        if not any(stretch in bar for bar in bars.values()):
+            continue
+        values = [bar.get(stretch, 0.0) for bar in bars.values()]
+        axes.bar(list(bars), values, bottom=floor, label=stretch, color=f'C{index % 10}',
+                 hatch='//' if index >= 10 else None, width=0.6)
+        floor = [below + value for below, value in zip(floor, values, strict=True)]
+    axes.set_ylabel('ms (mean)')
+    axes.set_title('where the time of a frame goes', fontsize=10)
+    if bars:
+        axes.legend(fontsize=8, reverse=True)
+
+
+def _draw_latency(axes: Any, ros: Mapping[str, Any]) -> None:
+    for color, (arm, entries) in enumerate(ros['rates'].items()):
+        known = [(entry['sent_rate'], entry['latency_ms'])
+                 for entry in (*entries, *_peak_of(ros, arm)) if entry.get('latency_ms')]
+        known.sort(key=lambda pair: pair[0])
+        for percent, style in zip(PERCENTS, ('-', '--', ':'), strict=True):
+            axes.plot([rate for rate, _ in known], [ms[percent] for _, ms in known], style,
+                      marker='o', markersize=3, color=f'C{color}', label=f'{arm} {percent}')
+    axes.set_xlabel('frames per second of the camera, up to the peak with 5 % loss at most')
+    axes.set_ylabel('ms from stamp to subscriber')
+    axes.set_ylim(bottom=0)
+    axes.set_title('latency over DDS', fontsize=10)
+    axes.legend(fontsize=8)
+
+
+def _draw_wall(axes: Any, wall: Mapping[str, Mapping[str, float]]) -> None:
+    for index, (arm, percents) in enumerate(wall.items()):
+        places = [place + 0.35 * index for place in range(len(PERCENTS))]
+        axes.bar(places, [percents[percent] for percent in PERCENTS], width=0.3, label=arm)
+    axes.set_xticks(range(len(PERCENTS)), PERCENTS)
+    axes.set_ylabel('ms')
+    axes.set_title('wall time of infer', fontsize=10)
+    axes.legend(fontsize=8)

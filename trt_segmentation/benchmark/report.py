@@ -1,0 +1,68 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The report of ``trt-segmentation bench`` as text."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trt_segmentation.benchmark.frames import with_parts
+
+
+def as_text(report: Mapping[str, Any]) -> str:
+    """Return tables for the terminal."""
+    lines = [*_alone(report)]
+    if 'ros' in report:
+        lines += ['', *_over_dds(report['ros'], report.get('split_ms', {}))]
+    return '\n'.join(lines)
+
+
+def _alone(report: Mapping[str, Any]) -> Iterator[str]:
+    height, width = report['source_size']
+    host = report['host']
+    yield f"{report['model']}: {report['runs_on']}, {host['cpu']}, {host['cores']} cores"
+    yield (f"{width}x{height} to {', '.join(report['outputs'])}, {report['frames']} frames, "
+           f"memory grew by {report['memory_growth_mb']} MB")
+    yield f"{'wall time, ms':16}{'p50':>9}{'p95':>9}{'p99':>9}"
+    for name, at in report['wall_ms'].items():
+        yield f"{name:16}{at['p50']:9.2f}{at['p95']:9.2f}{at['p99']:9.2f}"
+    if 'gpu_ms_p50' in report:
+        yield (f"on the GPU, ms (p50): {_list(report['gpu_ms_p50'])}; wall time is "
+               f"{report['wall_over_gpu']:.2f} times their sum")
+    if report.get('split_ms'):
+        yield f"by the runtime's profile, ms (p50): {_list(report['split_ms'])}"
+    if 'ratio_p50' in report:
+        yield (f"ours is {report['ratio_p50']:.2f} times as fast (p50); the masks agree on "
+               f"{report['mask_agreement']:.2%} of the pixels")
+
+
+def _over_dds(ros: Mapping[str, Any], parts: Mapping[str, float]) -> Iterator[str]:
+    carrier = ', '.join(value for value in ros['middleware'].values() if value)
+    yield (f"camera, node, subscriber over DDS ({carrier}), {ros['runs']} runs of "
+           f"{ros['seconds']:g} s, best and worst dropped")
+    yield (f"{'':14}{'Hz in':>8}{'Hz out':>8}{'loss':>8}{'p50':>8}{'p95':>8}{'p99':>8}"
+           f"{'callback':>10}{'beyond infer':>14}  ms")
+    for arm, entries in ros['rates'].items():
+        for entry in entries:
+            yield _row(arm, entry)
+    for arm, entry in ros['peak'].items():
+        limit = '  (the camera could not go faster)' if entry['camera_at_its_end'] else ''
+        yield _row(f'{arm}, peak', entry) + limit
+    for name, value in ros['ratios'].items():
+        yield f'ours over usual, {name}: {value:.2f}'
+    for entry in ros['rates'].get('ours', ()):
+        if split := entry.get('split_ms'):
+            yield (f"ours at {entry['rate']:g} Hz, mean ms of a frame: "
+                   f'{_list(with_parts(split, parts))}')
+
+
+def _row(title: str, entry: Mapping[str, Any]) -> str:
+    if not entry.get('latency_ms'):
+        return f'{title:14}not one frame came through'
+    late, own = entry['latency_ms'], entry['callback_beyond_infer_ms'].get('p50', 0.0)
+    return (f"{title:14}{entry['sent_rate']:8.1f}{entry['received_rate']:8.1f}"
+            f"{entry['loss']:8.1%}{late['p50']:8.1f}{late['p95']:8.1f}{late['p99']:8.1f}"
+            f"{entry['callback_ms'].get('p50', 0.0):10.2f}{own:14.2f}")
+
+
+def _list(values: Mapping[str, float]) -> str:
+    return ', '.join(f'{name} {value:.3f}' for name, value in values.items())
