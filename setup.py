@@ -14,13 +14,15 @@ setup(
     version='0.1.0',
     description='ROS 2 semantic segmentation: camera image in, class mask and overlay out',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['presets/*.yaml', 'demo/*.onnx', 'demo/*.yaml', 'ros/*.xml']},
+    package_data={PACKAGE: ['presets/*.yaml', 'demo/*.onnx', 'demo/*.yaml', 'ros/*.xml',
+                            'web/*.html']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (SHARE, ['package.xml']),
         (f'{SHARE}/launch', sorted(glob('launch/*.py'))),
         (f'{SHARE}/config', sorted(glob('config/*.*'))),
-        (f'{SHARE}/config/models', sorted(glob(f'{PACKAGE}/demo/*.yaml'))),
+        (f'{SHARE}/config/models',
+         sorted(glob('config/models/*.yaml') + glob(f'{PACKAGE}/demo/*.yaml'))),
         (f'{SHARE}/models', sorted(glob(f'{PACKAGE}/demo/*.onnx'))),
     ],
     install_requires=[

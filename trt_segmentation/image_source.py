@@ -4,18 +4,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
+from trt_segmentation.bags.reading import ImageTopic, is_bag
 from trt_segmentation.errors import ImageError
-
-_BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
-_IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+from trt_segmentation.image_decoding import swap_red_and_blue
 
 
 def open_images(path: str | Path, topic: str = '', count: int = 0,
@@ -32,7 +28,7 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
         ImageError: there is nothing, it cannot be decoded, or the topic is not in the bag.
     """
     path = Path(path)
-    if _is_bag(path):
+    if is_bag(path):
         yield from _bag_images(path, topic, count)
     elif path.is_dir():
         files = [file for file in folder_files(path) if is_image(file)]
@@ -131,82 +127,18 @@ def _video_frames(path: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
         raise ImageError(f'{path}: not one frame can be decoded')
 
 
-def _is_bag(path: Path) -> bool:
-    return (path / 'metadata.yaml').is_file() or (path.suffix in _BAG_SUFFIXES and path.is_file())
-
-
-def _bag_images(path: Path, topic: str, count: int) -> Iterator[tuple[str, np.ndarray]]:
-    new_reader, convert = _bag_tools()
-    try:
-        reader = new_reader([path])
-        reader.open()
-    except Exception as error:  # each storage raises its own
-        raise ImageError(f'{path}: this rosbag cannot be read ({error})') from error
-    try:
-        topic, connections = _image_topic(path, reader.connections, topic)
-        wanted = set(spread(sum(connection.msgcount for connection in connections), count))
-        for index, (connection, stamp, data) in enumerate(reader.messages(connections)):
-            if index in wanted:
-                where = f'{path}, topic {topic}, message {index}'
-                with _told_as_undecodable(where):
-                    message = reader.deserialize(data, connection.msgtype)
-                    image = _message_image(message, convert)
-                yield str(stamp), image
-    finally:
-        reader.close()
-
-
-def _bag_tools() -> tuple[Any, Any]:
-    """What opens a bag, and what makes an array of an Image message."""
-    try:
-        from rosbags.highlevel import AnyReader
-        from rosbags.image import image_to_cvimage
-        from rosbags.typesys import Stores, get_typestore
-    except ImportError as error:
-        raise ImageError('reading a rosbag needs two packages that are not installed; '
-                         'pip install rosbags rosbags-image') from error
-    # db3 bags of before Iron carry no definitions.
-    return partial(AnyReader, default_typestore=get_typestore(Stores.LATEST)), image_to_cvimage
-
-
-def _image_topic(path: Path, connections: list, topic: str) -> tuple[str, list]:
-    by_topic: dict[str, list] = {}
-    for connection in connections:
-        if connection.msgtype in _IMAGE_TYPES:
-            by_topic.setdefault(connection.topic, []).append(connection)
-    found = ', '.join(sorted(by_topic)) or 'none'
-    if not topic and len(by_topic) == 1:
-        topic = next(iter(by_topic))
-    if not topic:
-        raise ImageError(f'{path}: say which image topic to read; this rosbag has {found}')
-    if topic not in by_topic:
-        raise ImageError(f"{path}: '{topic}' is no image topic of this rosbag; it has {found}")
-    return topic, by_topic[topic]
-
-
-@contextmanager
-def _told_as_undecodable(where: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # the deserializer, the converter and OpenCV each raise their own
-        raise ImageError(f'{where}: cannot be decoded ({error})') from error
-
-
-def _message_image(message: Any, convert: Any) -> np.ndarray:
-    if message.__msgtype__.endswith('CompressedImage'):
-        image = cv2.imdecode(message.data, cv2.IMREAD_COLOR)
-        if image is None:
-            raise ImageError(f"its format says '{message.format}'")
-        return image
-    return np.ascontiguousarray(convert(_without_padding(message), 'bgr8'))
-
-
-def _without_padding(message: Any) -> Any:
-    """The message without what its rows have beyond their pixels, which rosbags-image ignores."""
-    from rosbags.image.image import to_cvtype
-    bits, _, _, channels = to_cvtype(message.encoding)
-    row = message.width * channels * bits // 8
-    if message.step <= row:
-        return message
-    rows = message.data[:message.height * message.step].reshape(message.height, message.step)
-    return replace(message, data=np.ascontiguousarray(rows[:, :row]), step=row)
+def _bag_images(path: Path, name: str, count: int) -> Iterator[tuple[str, np.ndarray]]:
+    with ImageTopic(path, name) as topic:
+        wanted = set(spread(topic.count, count))
+        for index, recorded in enumerate(topic.messages()):
+            if index not in wanted:
+                continue
+            try:
+                _, pixels, color = topic.decode(recorded)
+            except ImageError as error:
+                raise ImageError(f'{path}, topic {topic.name}, message {index}: cannot be '
+                                 f'decoded: {error}') from error
+            image = pixels.copy()
+            if color == 'rgb':
+                swap_red_and_blue(image)
+            yield str(recorded.received), image

@@ -33,7 +33,7 @@ TOPIC = '/camera/image_raw'
 INFO = BackendInfo('tensorrt', '10.9.0', 'NVIDIA Orin', 'fp16', 'fp16 in 41 of 52 layers',
                    '0123456789abcdef' * 4)
 ACTIVE = NodeState(active=True, topic=TOPIC, publishers=1,
-                   running=Running('net.onnx', INFO, 'fp16'))
+                   running=Running('net.onnx', INFO, 'fp16', ('#804080', '#000aff')))
 EVENT = 'the publisher offers best_effort, reliable is asked for; set reliability'
 
 
@@ -328,7 +328,8 @@ def test_values_are_written_as_people_read_them(camera):
     assert dict(camera.status(state).values) == {
         'model': 'net.onnx', 'backend': 'tensorrt', 'backend version': '10.9.0',
         'device': 'NVIDIA Orin', 'precision': 'fp16', 'layers': 'fp16 in 41 of 52 layers',
-        'engine key': '0123456789abcdef', 'GPU memory used, MB': '312',
+        'engine key': '0123456789abcdef', 'class colors': '#804080 #000aff',
+        'GPU memory used, MB': '312',
         'GPU memory free, MB': '5000', 'input rate, Hz': '30.0', 'output rate, Hz': '30.0',
         'latency p50, ms': '29.8', 'latency p95, ms': '29.8', 'latency p99, ms': '29.8',
         'callback p50, ms': '12.4', 'callback p95, ms': '12.4', 'callback p99, ms': '12.4',

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import CompressedImage, Image
 
 from trt_segmentation.errors import ImageError
-from trt_segmentation.ros.image_msgs import ENCODINGS, ImageReader, OutgoingImage
+from trt_segmentation.image_decoding import ENCODINGS
+from trt_segmentation.ros.image_msgs import ImageReader, OutgoingImage
 
 REFERENCES = {
     'bgr8': lambda a: a, '8UC3': lambda a: a, 'rgb8': lambda a: a,

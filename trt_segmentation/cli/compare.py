@@ -13,27 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from trt_segmentation.backends.tensorrt.verify import EXPECTED_AGREEMENT
-from trt_segmentation.bags.reading import is_bag
 from trt_segmentation.benchmark.wall import measure, percentiles
 from trt_segmentation.cli.compare_text import comparison_text, layer_text
-from trt_segmentation.cli.evaluate import (
-    add_dataset_options,
-    class_count,
-    open_precision,
-    read_samples,
-    what_runs,
-)
+from trt_segmentation.cli.evaluate import class_count, open_precision, what_runs
 from trt_segmentation.cli.files import make_folder, write_file, write_image
+from trt_segmentation.cli.images import add_image_options, read_images, samples_of
 from trt_segmentation.cli.options import add_backend_options, build_options
-from trt_segmentation.datasets import DatasetError, Sample, find_samples
+from trt_segmentation.datasets import DatasetError, Sample
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import ConfigError, SegmentationError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import resolve
-from trt_segmentation.image_source import open_images, source_files, spread
 from trt_segmentation.metrics import confusion_matrix, joint_counts, mean_iou, pixel_accuracy
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, PRECISIONS
@@ -49,12 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation compare``."""
     parser.add_argument('model', nargs='?', default='', metavar='MODEL',
                         help='an .onnx file; default: the embedded demo network')
-    parser.add_argument('--images', type=Path, metavar='PATH',
-                        help='folder of images, a dataset laid out as Cityscapes or Pascal VOC, '
-                             'video or rosbag2; default for the demo network: rendered roads')
-    add_dataset_options(parser)
-    parser.add_argument('--topic', default='', metavar='TOPIC',
-                        help='image topic in a rosbag2; default: the only one')
+    add_image_options(parser, default='rendered roads for the demo network')
     usual = ', '.join(f'{EXPECTED_AGREEMENT[name]} for {name}' for name in PRECISIONS[1:])
     parser.add_argument('--at-least', type=_share, metavar='SHARE',
                         help='of the pixels that shall have the class that the first precision '
@@ -85,7 +72,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.frames < 1:
         raise ConfigError(f'--frames is {args.frames}; it is at least 1')
     with _images_at_hand(args) as given:
-        samples = _find_samples(given)
+        samples = samples_of(given)
         candidates, failed = _open(given)
         report = {'model': args.model or str(demo_model()),
                   'images_from': str(args.images or 'rendered roads'),
@@ -160,19 +147,6 @@ def _with(args: argparse.Namespace, **changes: Any) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(args), **changes})
 
 
-def _find_samples(args: argparse.Namespace) -> list[Sample] | None:
-    """What is in a folder of images; None for a video or a rosbag."""
-    if args.images.is_dir() and not is_bag(args.images):
-        samples = find_samples(args.images, args.labels, args.split,
-                               labels_needed=args.labels is not None)
-        return [samples[index] for index in spread(len(samples), args.limit)]
-    if args.labels is not None:
-        raise ConfigError(f'--labels {args.labels}: labels belong to a folder of images, which '
-                          f'{args.images} is not')
-    source_files(args.images)  # says at once where there is nothing
-    return None
-
-
 def _open(args: argparse.Namespace) -> tuple[list[_Candidate], dict[str, str]]:
     """Open every precision; return also why some cannot be made. The first one must be."""
     candidates: list[_Candidate] = []
@@ -193,17 +167,6 @@ def _open(args: argparse.Namespace) -> tuple[list[_Candidate], dict[str, str]]:
     return candidates, failed
 
 
-def _frames(args: argparse.Namespace, samples: Sequence[Sample] | None, classes: int,
-            skipped: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    if samples is not None:
-        for _, image, truth in read_samples(samples, classes, args.ignore, skipped):
-            yield image, truth
-    else:
-        images = open_images(args.images, args.topic, args.limit)
-        for _, image in tqdm(images, unit='image', disable=None):
-            yield image, None
-
-
 def _measured(args: argparse.Namespace, samples: Sequence[Sample] | None,
               candidates: Sequence[_Candidate]) -> dict[str, Any]:
     """The part of the report that comes from running all precisions in turn.
@@ -214,7 +177,7 @@ def _measured(args: argparse.Namespace, samples: Sequence[Sample] | None,
     count, timed = 0, None
     skipped: list[str] = []
     classes = class_count(candidates[0].segmenter.spec)
-    for count, (image, truth) in enumerate(_frames(args, samples, classes, skipped), 1):
+    for count, (_, image, truth) in enumerate(read_images(args, samples, classes, skipped), 1):
         timed = image if timed is None else timed
         masks = [candidate.segmenter.infer(image).mask for candidate in candidates]
         for candidate, mask in zip(candidates, masks, strict=True):

@@ -5,23 +5,21 @@
 import argparse
 import heapq
 import json
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from trt_segmentation.backends import open_network
 from trt_segmentation.backends.base import BackendInfo
 from trt_segmentation.cli.files import make_folder, write_file, write_image
+from trt_segmentation.cli.images import add_image_options, read_images, samples_of
 from trt_segmentation.cli.options import add_backend_options, build_options, open_segmenter
-from trt_segmentation.datasets import DatasetError, Sample, find_samples, read_truth
-from trt_segmentation.errors import ConfigError, ImageError
+from trt_segmentation.datasets import DatasetError, Sample
+from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.resolve import ModelSpec
-from trt_segmentation.image_source import read_image, spread
 from trt_segmentation.metrics import (
     class_iou,
     confusion_matrix,
@@ -40,9 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation evaluate``."""
     parser.add_argument('model', nargs='?', default='', metavar='MODEL',
                         help='network or engine; default: the embedded demo network')
-    parser.add_argument('--images', required=True, type=Path, metavar='DIR',
-                        help='folder of images, or a dataset laid out as Cityscapes or Pascal VOC')
-    add_dataset_options(parser)
+    add_image_options(parser, required=True)
     parser.add_argument('--against', default='', metavar='MODEL_OR_PRECISION',
                         help='also compare with another model, or with this one in '
                              f'{", ".join(PRECISIONS)}; needs no labels')
@@ -57,29 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend_options(parser)
 
 
-def add_dataset_options(parser: argparse.ArgumentParser) -> None:
-    """Add which labels and how many of ``--images`` count."""
-    parser.add_argument('--labels', type=Path, metavar='DIR',
-                        help="folder of <image's stem>.png with class ids; default: the dataset's")
-    parser.add_argument('--split', default='val', metavar='NAME',
-                        help='part of a dataset (default val)')
-    parser.add_argument('--ignore', type=int, nargs='+', default=[], metavar='ID',
-                        help='ids in the labels that are no truth (default 255; 65535 for more '
-                             'than 255 classes)')
-    parser.add_argument('--limit', type=int, default=0, metavar='N',
-                        help='images at most, spread evenly; default: all')
-
-
 def execute(args: argparse.Namespace) -> int:
     """Measure, print and write the report; return 1 if an image could not be read."""
-    samples = find_samples(args.images, args.labels, args.split,
-                           labels_needed=args.labels is not None or not args.against)
+    samples = samples_of(args, labels_needed=not args.against)
     ours = open_precision(args)
     theirs = _open_other(args, ours) if args.against else None
     if args.output:
         make_folder(args.output)
-    chosen = [samples[index] for index in spread(len(samples), args.limit)]
-    tally = _measure(chosen, ours, theirs, args)
+    tally = _measure(samples, ours, theirs, args)
     report = {'model': ours.spec.network.source, 'precision': args.precision,
               'runs_on': str(what_runs(ours, args.precision)), 'images': tally.images,
               'skipped': tally.skipped, **_comparisons(tally, ours.spec, theirs, args)}
@@ -105,7 +86,7 @@ class _Tally:
     other: np.ndarray
     images: int = 0
     skipped: list[str] = field(default_factory=list)
-    worst: list[tuple[float, int, Path, np.ndarray | None]] = field(default_factory=list)
+    worst: list[tuple[float, int, str, np.ndarray | None]] = field(default_factory=list)
 
 
 def open_precision(args: argparse.Namespace) -> Segmenter:
@@ -157,48 +138,24 @@ def class_count(spec: ModelSpec) -> int:
     return len(spec.labels) or MAX_CLASSES
 
 
-def _measure(samples: Sequence[Sample], ours: Segmenter, theirs: Segmenter | None,
+def _measure(samples: Sequence[Sample] | None, ours: Segmenter, theirs: Segmenter | None,
              args: argparse.Namespace) -> _Tally:
     classes = class_count(ours.spec)
     tally = _Tally(np.zeros((classes, classes + 1), np.int64),
                    np.zeros((classes + 1, classes + 1), np.int64))
-    pairs = read_samples(samples, classes, args.ignore, tally.skipped)
-    for index, (sample, image, truth) in enumerate(pairs):
+    images = read_images(args, samples, classes, tally.skipped)
+    for index, (name, image, truth) in enumerate(images):
         tally.images += 1
         mask = ours.infer(image).mask
         if truth is not None:
             tally.truth += confusion_matrix(truth, mask, classes)
         if theirs is not None:
-            _compare(tally, index, sample.image, image, (mask, theirs.infer(image).mask),
+            _compare(tally, index, name, image, (mask, theirs.infer(image).mask),
                      ours.spec.palette, args)
     return tally
 
 
-def read_samples(samples: Sequence[Sample], classes: int, ignore: Sequence[int],
-                 skipped: list[str]) -> Iterator[tuple[Sample, np.ndarray, np.ndarray | None]]:
-    """Yield each sample with its image and, where there is one, its truth.
-
-    Args:
-        samples: read one at a time, with a bar of progress.
-        classes, ignore: see ``read_truth``.
-        skipped: where messages about those go that cannot be decoded; they are said, too.
-
-    Raises:
-        DatasetError: labels do not fit their image or the classes.
-    """
-    for sample in tqdm(samples, unit='image', disable=None):
-        try:
-            image = read_image(sample.image)
-            truth = None if sample.labels is None else \
-                read_truth(sample.labels, image.shape[:2], classes, ignore)
-        except ImageError as error:
-            skipped.append(str(error))
-            tqdm.write(f'error: {error}', file=sys.stderr)
-            continue
-        yield sample, image, truth
-
-
-def _compare(tally: _Tally, index: int, path: Path, image: np.ndarray,
+def _compare(tally: _Tally, index: int, name: str, image: np.ndarray,
              masks: tuple[np.ndarray, np.ndarray], palette: Palette,
              args: argparse.Namespace) -> None:
     """Count where two masks, ours and theirs, agree; keep the image if it is among the worst."""
@@ -211,7 +168,7 @@ def _compare(tally: _Tally, index: int, path: Path, image: np.ndarray,
         return
     picture = differences(image, ours, theirs, palette) if args.output else None
     keep = heapq.heapreplace if is_full else heapq.heappush
-    keep(tally.worst, (differing, index, path, picture))
+    keep(tally.worst, (differing, index, name, picture))
 
 
 def _comparisons(tally: _Tally, spec: ModelSpec, theirs: Segmenter | None,
@@ -231,8 +188,8 @@ def _comparisons(tally: _Tally, spec: ModelSpec, theirs: Segmenter | None,
         raise DatasetError(f'{args.images}: not one pixel of the labels counts; each has an id '
                            'that is ignored (--ignore)')
     if theirs is not None:
-        worst = [{'image': str(path), 'agreement': 1 - differing}
-                 for differing, _, path, _ in sorted(tally.worst, reverse=True)]
+        worst = [{'image': name, 'agreement': 1 - differing}
+                 for differing, _, name, _ in sorted(tally.worst, reverse=True)]
         precision = args.against if args.against in PRECISIONS else args.precision
         parts['against'] = {'model': args.against, 'runs_on': str(what_runs(theirs, precision)),
                             'agreement': pixel_accuracy(tally.other),
@@ -285,6 +242,6 @@ def _write_pictures(tally: _Tally, spec: ModelSpec, folder: Path) -> None:
     else:
         picture = confusion_picture(tally.other, _names(spec), 'theirs')
     write_image(folder / 'confusion.png', picture)
-    for rank, (_, _, path, compared) in enumerate(sorted(tally.worst, reverse=True)):
+    for rank, (_, _, name, compared) in enumerate(sorted(tally.worst, reverse=True)):
         if compared is not None:
-            write_image(folder / f'worst_{rank + 1}_{path.stem}.png', compared)
+            write_image(folder / f'worst_{rank + 1}_{Path(name).stem}.png', compared)

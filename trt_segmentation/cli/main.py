@@ -10,7 +10,7 @@ from trt_segmentation import __version__
 from trt_segmentation.cli.console import log_on_stderr
 from trt_segmentation.errors import SegmentationError
 
-COMMANDS = ('run', 'build', 'inspect', 'bench', 'evaluate', 'demo')
+COMMANDS = ('run', 'build', 'inspect', 'bench', 'evaluate', 'compare', 'demo', 'view')
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Write masks and overlays of images, folders of images and videos."""
+"""Write masks and overlays of images, folders of images, videos and rosbags."""
 
 import argparse
 import sys
@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from trt_segmentation.bags.reading import is_bag
+from trt_segmentation.cli import run_bag
 from trt_segmentation.cli.files import make_folder, write_image
 from trt_segmentation.cli.options import add_backend_options, open_segmenter
 from trt_segmentation.errors import ImageError, SegmentationError
@@ -23,19 +25,26 @@ OUTPUTS = ('mask', 'overlay')
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation run``."""
     parser.add_argument('inputs', nargs='+', type=Path, metavar='INPUT',
-                        help='image, video, or folder of them')
+                        help='image, video, folder of them, or one rosbag')
     parser.add_argument('--model', default='', metavar='ONNX',
                         help='network; default: the embedded demo network (rendered roads)')
     parser.add_argument('--output', required=True, type=Path, metavar='DIR',
                         help='where <stem>_mask.png and <stem>_overlay.png go; a video makes '
-                             '<stem>_mask/<frame>.png and <stem>_overlay.mp4')
+                             '<stem>_mask/<frame>.png and <stem>_overlay.mp4; a rosbag makes '
+                             'a rosbag2: name it OUT.mcap or OUT.db3')
     parser.add_argument('--alpha', type=float, default=0.5, metavar='0..1',
                         help="opacity of the overlay's colours (default 0.5)")
+    run_bag.add_arguments(parser)
     add_backend_options(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
     """Segment every input; return 1 if one failed, after all others are done."""
+    if run_bag.wants_bag(args):
+        return run_bag.execute(args)
+    if bag := next(filter(is_bag, args.inputs), None):
+        raise ImageError(f'{bag}: is a rosbag, which becomes one; name it --output OUT.mcap '
+                         'or OUT.db3')
     segmenter = open_segmenter(args)
     segmenter.overlay_alpha = args.alpha
     files = list(_input_files(args.inputs))

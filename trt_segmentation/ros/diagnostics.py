@@ -9,6 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from trt_segmentation.ros.health import Level, NodeState, Thresholds, assess
 from trt_segmentation.ros.meters import MAX_AGE, REASONS, Figures, FrameCounts, Monitor
+from trt_segmentation.web.state import COLORS_KEY
 
 _KEY_DIGITS = 16
 """As many as the files in the cache are named by."""
@@ -59,7 +60,8 @@ def _values_of_running(state: NodeState) -> dict[str, str]:
         values = {'model': str(state.running.model), 'backend': info.backend,
                   'backend version': info.version, 'device': info.device,
                   'precision': info.precision, 'layers': info.layers,
-                  'engine key': info.engine_key[:_KEY_DIGITS]}
+                  'engine key': info.engine_key[:_KEY_DIGITS],
+                  COLORS_KEY: ' '.join(state.running.colors)}
     if state.gpu_memory is not None:
         used, free = state.gpu_memory
         values['GPU memory used, MB'] = f'{used / 1e6:.0f}'

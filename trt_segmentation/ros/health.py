@@ -48,11 +48,13 @@ class Running:
         model: path of the network or engine.
         info: what the backend says of it.
         wanted_precision: what was asked for; '' where a prebuilt engine has decided it.
+        colors: of the mask's classes, ``#rrggbb``.
     """
 
     model: str
     info: BackendInfo
     wanted_precision: str
+    colors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,12 @@ from std_msgs.msg import Float64
 from std_srvs.srv import SetBool, Trigger
 
 from trt_segmentation.errors import ConfigError, ImageError, SegmentationError
+from trt_segmentation.image_decoding import swap_red_and_blue
 from trt_segmentation.region import Region
 from trt_segmentation.ros.allocator import keep_large_blocks
 from trt_segmentation.ros.diagnostics import status_array, status_of
 from trt_segmentation.ros.health import NodeState, Running, precision_fault
-from trt_segmentation.ros.image_msgs import ImageReader, swap_red_and_blue
+from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.ros.inputs import ImageInput
 from trt_segmentation.ros.log_bridge import LogBridge
 from trt_segmentation.ros.meters import (
@@ -335,8 +336,9 @@ class SegmentationNode(LifecycleNode):
             self.get_clock().now().to_msg(), self.get_fully_qualified_name(), status))
 
     def _running(self) -> Running:
-        return Running(self._segmenter.spec.network.source, self._segmenter.info,
-                       self._settings.wanted_precision)
+        spec = self._segmenter.spec
+        return Running(spec.network.source, self._segmenter.info,
+                       self._settings.wanted_precision, spec.palette.hexadecimal)
 
     def _state(self) -> NodeState:
         running = memory = None

@@ -21,6 +21,7 @@ from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.mask_encoding import MONO8, MONO16
 from trt_segmentation.options import BuildOptions, CalibrationOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter
 
@@ -52,11 +53,11 @@ def open_path(networks, tensorrt):
 @pytest.fixture
 def make_engine(networks, model):
     """Writes an engine file, as ``trt-segmentation build --output`` does; returns its path."""
-    def make(network=None, told=TOLD, mask_size=None, **build):
+    def make(network=None, told=TOLD, mask_size=None, encoding=MONO8, **build):
         if network is not None:
             onnx.save(network, model)
         spec = replace(resolve(read_network(model), networks.config_of(**told)),
-                       mask_size=mask_size)
+                       mask_size=mask_size, encoding=encoding)
         engine = EngineLoader().fetch(spec, BuildOptions(**{**SMALL, **build}), 'nearest')
         path = model.with_suffix('.engine')
         write_engine(path, engine)
@@ -164,6 +165,33 @@ def test_an_engine_with_a_mask_size_of_its_own_keeps_it(open_path, make_engine, 
     tensorrt.module.__version__ = version
     mask = open_path(path).infer(image).mask
     np.testing.assert_array_equal(mask, image[::2, ::2].argmax(axis=2))
+
+
+MERGED = {**TOLD, 'classes': {**TOLD['classes'], 'merge': {'warm': ['red'], 'cold': 'rest'}}}
+
+
+@pytest.mark.parametrize('told', [{}, MERGED])
+def test_merged_classes_are_compiled_into_the_engine(open_path, make_engine, image, told):
+    segmenter = open_path(make_engine(told=MERGED), told)
+    assert segmenter.spec.labels == ('warm', 'cold')
+    np.testing.assert_array_equal(segmenter.infer(image).mask, image.argmax(axis=2) != 2)
+
+
+def test_another_merge_than_the_engines_is_refused(open_path, make_engine):
+    with pytest.raises(ConfigError, match=r'something else .*merge'):
+        open_path(make_engine(), MERGED)
+
+
+@pytest.mark.parametrize('version', ['10.3.0', '10.9.0'])
+def test_an_engine_with_masks_of_16_bits_keeps_them(make_engine, tensorrt, image, version):
+    path = make_engine(encoding=MONO16)
+    tensorrt.module.__version__ = version
+    wide = RunOptions('tensorrt', mask_encoding='mono16', build=BuildOptions(**SMALL))
+    mask = Segmenter.open(path, options=wide).infer(image).mask
+    assert mask.dtype == np.uint16
+    np.testing.assert_array_equal(mask[::2, ::2], image[::2, ::2].argmax(axis=2))
+    with pytest.raises(ConfigError, match='a mono8 mask was asked for, but mono16 is compiled'):
+        Segmenter.open(path, options=replace(wide, mask_encoding='mono8'))
 
 
 def test_an_engine_of_a_sigmoid_keeps_its_threshold(networks, open_path, make_engine, image):

@@ -1,0 +1,298 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""``trt-segmentation run BAG --output OUT.mcap``: what is written, and that nothing changes it."""
+
+import sqlite3
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+
+from trt_segmentation.bags.reading import ImageTopic
+from trt_segmentation.bags.salvage import salvage
+from trt_segmentation.cli.main import main
+from trt_segmentation.image_source import open_images
+from trt_segmentation.segmenter import Segmenter
+
+TOPICS = {'/segmentation/label_info', '/segmentation/mask', '/segmentation/overlay'}
+COMMAND = [sys.executable, '-m', 'trt_segmentation.cli.main']
+
+
+def run(bag, output, *options):
+    return main(['run', str(bag), '--output', str(output), '--threads', '1', *options])
+
+
+def read(path):
+    """Return what is in a bag: (topic, received, message) each, by rosbags."""
+    from rosbags.highlevel import AnyReader
+    with AnyReader([path]) as reader:
+        return [(connection.topic, received, reader.deserialize(data, connection.msgtype))
+                for connection, received, data in reader.messages()]
+
+
+def read_serialized(path):
+    with ImageTopic(path) as topic:
+        return [(message.received, message.data) for message in topic.messages()]
+
+
+def stamp(message):
+    return message.header.stamp.sec, message.header.stamp.nanosec, message.header.frame_id
+
+
+@pytest.mark.parametrize('name', ['out.mcap', 'out.db3'])
+def test_every_frame_gets_mask_and_overlay_with_its_stamps(short_drive, tmp_path, name):
+    out = tmp_path / name
+    assert run(short_drive, out) == 0
+    frames = read(short_drive)
+    written = {topic: [entry for entry in read(out) if entry[0] == topic] for topic in TOPICS}
+    for topic in ('/segmentation/mask', '/segmentation/overlay'):
+        assert [(received, stamp(message)) for _, received, message in written[topic]] == \
+            [(received, stamp(message)) for _, received, message in frames]
+    segmenter = Segmenter.open()
+    for index in (0, 31, 59):
+        image = frames[index][2].data.reshape(90, 160, 3)
+        expected = segmenter.infer(image, outputs=('mask', 'overlay'))
+        mask, overlay = (written[topic][index][2] for topic in sorted(written)[1:])
+        assert (mask.encoding, mask.step, overlay.encoding, overlay.step) == \
+            ('mono8', 160, 'bgr8', 480)
+        np.testing.assert_array_equal(mask.data.reshape(90, 160), expected.mask)
+        np.testing.assert_array_equal(overlay.data.reshape(90, 160, 3), expected.overlay)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize('name', ['out.mcap', 'out.db3'])
+def test_label_info_comes_first_and_is_latched(short_drive, tmp_path, name):
+    from rosbags.interfaces import QosDurability
+    from rosbags.rosbag2 import Reader
+    assert run(short_drive, tmp_path / name, '--outputs', 'mask') == 0
+    (topic, received, labels), (_, first_received, first) = read(tmp_path / name)[:2]
+    assert topic == '/segmentation/label_info'
+    assert (received, stamp(labels)) == (first_received, stamp(first))
+    assert tuple(entry.class_name for entry in labels.class_map) == Segmenter.open().spec.labels
+    with Reader(tmp_path / name) as reader:
+        offered = {c.topic: c.ext.offered_qos_profiles[0].durability for c in reader.connections}
+    assert offered == {'/segmentation/label_info': QosDurability.TRANSIENT_LOCAL,
+                       '/segmentation/mask': QosDurability.VOLATILE}
+
+
+def test_other_readers_read_it(short_drive, tmp_path):
+    mcap_reader = pytest.importorskip('mcap.reader')
+    assert run(short_drive, tmp_path / 'out.mcap') == 0
+    assert run(short_drive, tmp_path / 'out.db3') == 0
+    with (tmp_path / 'out.mcap').open('rb') as file:
+        reader = mcap_reader.make_reader(file, validate_crcs=True)
+        in_mcap = [(channel.topic, message.log_time, message.data)
+                   for _, channel, message in reader.iter_messages()]
+        assert reader.get_header().profile == 'ros2'
+    database = sqlite3.connect(tmp_path / 'out.db3')
+    in_sqlite3 = database.execute('SELECT name, timestamp, data FROM messages JOIN topics '
+                                  'ON topic_id = topics.id ORDER BY messages.id').fetchall()
+    assert len(in_mcap) == 1 + 2 * 60
+    assert in_mcap == in_sqlite3
+
+
+def test_a_mask_of_16_bits_is_mono16(short_drive, tmp_path):
+    assert run(short_drive, tmp_path / 'out.mcap', '--mask-encoding', 'mono16') == 0
+    mask = next(message for topic, _, message in read(tmp_path / 'out.mcap') if 'mask' in topic)
+    assert (mask.encoding, mask.step, mask.is_bigendian) == ('mono16', 320, 0)
+    expected = Segmenter.open().infer(read(short_drive)[0][2].data.reshape(90, 160, 3)).mask
+    np.testing.assert_array_equal(mask.data.view('<u2').reshape(90, 160), expected)
+
+
+@pytest.mark.parametrize(('name', 'several'), [
+    ('out.db3', ['--workers', '2']), ('out.mcap', ['--devices', '0,1'])])
+def test_several_processes_write_the_same_bytes_as_one(short_drive, tmp_path, name, several):
+    written = []
+    for options in ([], several):
+        out = tmp_path / str(len(options)) / name
+        out.parent.mkdir()
+        assert run(short_drive, out, '--backend', 'onnxruntime', *options) == 0
+        written.append(out.read_bytes())
+    assert written[0] == written[1]
+
+
+def test_a_dask_cluster_writes_the_same_bytes(short_drive, tmp_path):
+    distributed = pytest.importorskip('distributed')
+    for folder in ('here', 'there'):
+        (tmp_path / folder).mkdir()
+    assert run(short_drive, tmp_path / 'here' / 'out.mcap') == 0
+    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
+        assert run(short_drive, tmp_path / 'there' / 'out.mcap', '--cluster',
+                   cluster.scheduler_address) == 0
+    assert (tmp_path / 'here' / 'out.mcap').read_bytes() == \
+        (tmp_path / 'there' / 'out.mcap').read_bytes()
+
+
+def begun(bag, output, workers):
+    """Start a run; return its process when some parts are finished."""
+    process = subprocess.Popen([*COMMAND, 'run', str(bag), '--output', str(output), '--threads',
+                                '1', '--workers', workers], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(list(output.parent.glob('out.*.parts/part_*'))) < 3:
+        assert process.poll() is None, 'ended before it could be disturbed'
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return process
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(drive, tmp_path_factory):
+    """The bytes of a run that nothing disturbed."""
+    out = tmp_path_factory.mktemp('uninterrupted') / 'out.mcap'
+    assert run(drive, out) == 0
+    return out.read_bytes()
+
+
+@pytest.mark.parametrize('workers', ['1', '2'])
+def test_killed_and_resumed_it_writes_the_same_bytes(drive, tmp_path, capsys, uninterrupted,
+                                                     workers):
+    out = tmp_path / 'out.mcap'
+    process = begun(drive, out, workers)
+    others = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    assert process.wait() == -9
+    assert not psutil.wait_procs(others, timeout=60)[1], 'workers outlive the run'
+    assert not out.exists()
+    assert 3 <= len(list(tmp_path.glob('out.mcap.parts/part_*'))) < 12
+    assert run(drive, out, '--alpha', '0.9') == 1
+    assert 'out.mcap.parts: was begun with alpha 0.5, now it is 0.9; delete' in \
+        capsys.readouterr().err
+    assert run(drive, out) == 0
+    assert out.read_bytes() == uninterrupted
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_worker_that_dies_ends_the_run_and_the_next_one_goes_on(drive, tmp_path,
+                                                                  uninterrupted):
+    process = begun(drive, tmp_path / 'out.mcap', '2')
+    workers = [child for child in psutil.Process(process.pid).children()
+               if 'spawn_main' in ' '.join(child.cmdline())]
+    assert len(workers) == 2
+    workers[0].kill()
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert 'error: a worker process has died' in shown
+    assert 'Traceback' not in shown
+    assert run(drive, tmp_path / 'out.mcap') == 0
+    assert (tmp_path / 'out.mcap').read_bytes() == uninterrupted
+
+
+def test_only_one_run_at_a_time_writes_an_output(drive, tmp_path, capsys):
+    process = begun(drive, tmp_path / 'out.mcap', '1')
+    assert run(drive, tmp_path / 'out.mcap') == 1
+    assert 'another process is at work there' in capsys.readouterr().err
+    process.kill()
+    process.communicate()
+
+
+def test_frames_that_cannot_be_decoded_are_dropped_and_named(tmp_path, bag_writer, capsys):
+    image = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
+    jpeg = cv2.imencode('.jpg', image)[1].tobytes()
+    with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
+        for data in (jpeg, jpeg[:50], b'', jpeg):
+            bag.stamp += 10 ** 9
+            bag.write('/camera', bag.compressed(data, 'jpeg'))
+    assert run(bag.path, tmp_path / 'out.mcap') == 1
+    shown = capsys.readouterr()
+    assert '2 of 4 frames of /camera segmented' in shown.out
+    assert '2 frames dropped' in shown.err
+    assert "received at 2.000000002: format 'jpeg', 50 bytes: cannot be decoded" in shown.err
+    masks = [received for topic, received, _ in read(tmp_path / 'out.mcap') if 'mask' in topic]
+    assert masks == [10 ** 9 + 1, 4 * 10 ** 9 + 4]
+
+
+@pytest.mark.parametrize(('storage', 'suffix'), [('MCAP', '.mcap'), ('SQLITE3', '.db3')])
+def test_a_truncated_bag_gives_all_up_to_the_damage(tmp_path, write_drive, storage, suffix,
+                                                    capsys):
+    whole, = write_drive(tmp_path / 'drive', storage).glob(f'*{suffix}')
+    cut = tmp_path / f'cut{suffix}'
+    cut.write_bytes(whole.read_bytes()[:whole.stat().st_size * 3 // 4])
+    assert run(whole, tmp_path / 'whole.mcap') == 0
+    assert run(cut, tmp_path / 'cut_out.mcap') == 1
+    assert 'damaged: ' in capsys.readouterr().err
+    masks, expected = ([(received, message.data.tobytes()) for topic, received, message
+                        in read(tmp_path / f'{name}.mcap') if 'mask' in topic]
+                       for name in ('cut_out', 'whole'))
+    assert 40 <= len(masks) <= 45
+    assert masks == expected[:len(masks)]
+
+
+def test_a_chunk_that_is_damaged_costs_no_other(tmp_path, write_drive, capsys):
+    bag = write_drive(tmp_path / 'drive', frames=150)
+    file, = bag.glob('*.mcap')
+    data = bytearray(file.read_bytes())
+    with ImageTopic(bag) as topic:
+        chunks = topic._reader.readers[0].storage.storages[0].chunks
+        start = chunks[2].chunk_start_offset
+    data[start + 50:start + 58] = b'\xff' * 8  # the length of its first message
+    file.write_bytes(data)
+    assert run(bag, tmp_path / 'out.mcap') == 1
+    shown = capsys.readouterr().err
+    assert 'cannot be read on' in shown
+    assert 'messages of /camera/image_raw are not where the index says' in shown
+    masks = [received for topic, received, _ in read(tmp_path / 'out.mcap') if 'mask' in topic]
+    assert masks[-1] == 10 ** 18 + 5 + 150 * 50_000_000
+    assert 90 <= len(masks) < 150
+
+
+@pytest.mark.parametrize('compression', ['', 'zstd', 'lz4'])
+def test_a_chunk_that_was_being_written_is_read_as_far_as_it_goes(tmp_path, bag_writer,
+                                                                  compression):
+    writer = pytest.importorskip('mcap.writer')
+    noise = np.random.default_rng(0)
+    with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
+        for _ in range(40):
+            bag.write('/camera', bag.image(noise.integers(0, 256, (90, 160, 3), np.uint8)))
+    recorded = read_serialized(bag.path)
+    compressed = {'': writer.CompressionType.NONE, 'zstd': writer.CompressionType.ZSTD,
+                  'lz4': writer.CompressionType.LZ4}[compression]
+    path = tmp_path / 'one_chunk.mcap'
+    with path.open('wb') as file:
+        output = writer.Writer(file, chunk_size=2 ** 30, compression=compressed)
+        output.start(profile='ros2')
+        schema = output.register_schema('sensor_msgs/msg/Image', 'ros2msg', b'')
+        channel = output.register_channel('/camera', 'cdr', schema)
+        for received, data in recorded:
+            output.add_message(channel, received, data, received)
+        output.finish()
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    salvaged = salvage(path, '', tmp_path / 'salvaged')
+    assert salvaged.topic == '/camera'
+    assert 15 <= salvaged.count <= 20
+    assert read_serialized(tmp_path / 'salvaged') == recorded[:salvaged.count]
+
+
+@pytest.mark.parametrize(('make', 'options', 'said'), [
+    (lambda path: (path / 'out.mcap').touch(), [], 'out.mcap: is there already; delete it'),
+    (lambda path: None, ['--topic', '/up'], "'/up' is no image topic of this rosbag; it has /cam"),
+    (lambda path: None, ['--cluster', 'tcp://127.0.0.1:9'], 'no Dask scheduler can be reached'),
+    (lambda path: None, ['--cluster', 'x', '--workers', '2'], 'leave out --workers'),
+    (lambda path: None, ['--workers', '-1'], '--workers is -1; it is at least 1')])
+def test_what_cannot_be_done_is_said(short_drive, tmp_path, capsys, make, options, said):
+    make(tmp_path)
+    assert run(short_drive, tmp_path / 'out.mcap', *options) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_rosbag_wants_a_rosbag_and_others_do_not(short_drive, tmp_path, capsys):
+    assert run(short_drive, tmp_path / 'folder') == 1
+    assert 'name it --output OUT.mcap' in capsys.readouterr().err
+    assert run(tmp_path, tmp_path / 'out.mcap') == 1
+    assert 'is a rosbag2, which is made of one rosbag' in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_bag_is_named(tmp_path, capsys):
+    (tmp_path / 'no.mcap').write_bytes(b'no bag')
+    assert run(tmp_path / 'no.mcap', tmp_path / 'out.mcap') == 1
+    assert 'no.mcap: not one image can be read of this rosbag' in capsys.readouterr().err
+
+
+def test_masks_come_out_as_images_again(short_drive, tmp_path):
+    assert run(short_drive, tmp_path / 'out.mcap') == 0
+    (_, image), = open_images(tmp_path / 'out.mcap', '/segmentation/mask', count=1)
+    mask = [message for topic, _, message in read(tmp_path / 'out.mcap') if 'mask' in topic][30]
+    np.testing.assert_array_equal(image[..., 0], mask.data.reshape(90, 160))

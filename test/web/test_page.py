@@ -1,0 +1,190 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The page in a real headless browser."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trt_segmentation.web import live
+from trt_segmentation.web.source import Status
+from trt_segmentation.web.state import COLORS_KEY
+
+HTML = '<img src=x onerror="document.title = `taken over`">'
+ROAD_AND_SKY = np.uint8([0] * 3 + [1])
+CENTRE = """
+const picture = document.getElementById('picture');
+const canvas = document.createElement('canvas');
+const pen = canvas.getContext('2d');
+canvas.width = picture.naturalWidth;
+canvas.height = picture.naturalHeight;
+if (!canvas.width) return [0, 0, 0];
+pen.drawImage(picture, 0, 0);
+return Array.from(pen.getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data.slice(0, 3));
+"""
+
+
+class Page:
+    """A browser's page, and what went wrong on it."""
+
+    def __init__(self, browser, **options):
+        self.tab = browser.new_page(**options)
+        self.errors, self.asked = [], []
+        self.tab.on('console', lambda message: self.errors.append(message.text))
+        self.tab.on('pageerror', lambda error: self.errors.append(str(error)))
+        self.tab.on('request', lambda request: self.asked.append(request.url))
+
+    def text(self, selector):
+        return self.tab.inner_text(selector)
+
+    def wait_for(self, selector, text):
+        """Wait until an element's text holds some other text."""
+        self.tab.locator(selector).filter(has_text=text).wait_for()
+
+    def wait_for_color(self, *rgb):
+        """Wait until the middle of the picture has a colour, about."""
+        self.tab.wait_for_function(
+            'wanted => { const color = (() => {' + CENTRE + '})(); return '
+            'color.every((value, i) => Math.abs(value - wanted[i]) < 12); }', arg=list(rgb))
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open a page: ``open_page(url, color_scheme='dark')``; no script may fail on it."""
+    pages = []
+
+    def start(url, **options):
+        pages.append(Page(browser, **options))
+        pages[-1].tab.set_default_timeout(20_000)
+        pages[-1].tab.goto(url)
+        return pages[-1]
+
+    yield start
+    for page in pages:
+        page.tab.close()
+
+
+def test_the_page_shows_picture_classes_and_figures(open_page, serve, source, plain):
+    source.pixels = plain(20, 40, 200)
+    source.now = replace(
+        source.now, picture_age=0.1, mask=ROAD_AND_SKY, labels={0: 'road', 1: 'sky'},
+        status=Status(0, 'segmenting', {
+            COLORS_KEY: '#804080 #4682b4', 'backend': 'tensorrt', 'precision': 'fp16',
+            'input rate, Hz': '29.9', 'output rate, Hz': '29.8', 'latency p50, ms': '2.5',
+            'latency p95, ms': '4.0', 'frames dropped, keep_latest': '7'}))
+    server = serve()
+    page = open_page(server.url)
+    page.wait_for_color(200, 40, 20)  # though no other follows
+    page.wait_for('#legend', 'road')
+    assert page.text('#legend tbody').split() == ['road', '75.0', '%', 'sky', '25.0', '%']
+    colors = page.tab.eval_on_selector_all(
+        '.swatch', 'all => all.map(one => getComputedStyle(one).backgroundColor)')
+    assert colors == ['rgb(128, 64, 128)', 'rgb(70, 130, 180)']
+    assert page.text('h1') == '/front/segmentation'
+    assert (page.text('#level'), page.text('#message')) == ('OK', 'segmenting')
+    assert [page.text(f'#{name}') for name in ('input', 'output', 'p50', 'p95', 'dropped')] == [
+        '29.9 Hz', '29.8 Hz', '2.5 ms', '4.0 ms', '7']
+    assert page.text('#running') == 'tensorrt, fp16'
+    assert page.text('#notice') == ''
+    assert not page.errors
+    assert all(url.startswith((server.url, 'data:')) for url in page.asked)
+
+
+def test_every_picture_is_seen_at_once(open_page, serve, source, plain, monkeypatch):
+    monkeypatch.setattr(live, 'REPEAT', 1000.0)
+    source.now = replace(source.now, picture_age=0.1)
+    page = open_page(serve(fps=50).url)
+    for bgr in ((200, 30, 30), (30, 200, 30), (30, 30, 200)):
+        source.show(plain(*bgr))
+        page.wait_for_color(*bgr[::-1])
+
+
+def test_names_from_the_network_are_text(open_page, serve, source):
+    source.now = replace(
+        source.now, node=f'/{HTML}', topic=HTML, mask=ROAD_AND_SKY, labels={0: HTML, 1: '&lt;b>'},
+        others=(HTML,), status=Status(1, HTML, {HTML: HTML, 'backend': HTML, COLORS_KEY: HTML}))
+    page = open_page(serve().url)
+    page.wait_for('#legend', HTML)
+    assert '&lt;b>' in page.text('#legend')
+    page.wait_for('#notice', HTML)
+    page.tab.click('summary')
+    assert page.text('#values').split('\t')[0] == HTML
+    assert page.tab.locator('img').count() == 1
+    assert page.tab.title() == f'/{HTML}'
+
+
+def test_no_image_yet_says_what_to_check(open_page, serve, source):
+    source.now = replace(source.now, status=None, others=('/left/segmentation',))
+    page = open_page(serve().url)
+    page.wait_for('#notice', 'No image yet: is the node running, and is '
+                             '/front/segmentation/overlay right? '
+                             'Nodes that are there: /left/segmentation.')
+    assert not page.tab.is_visible('#picture')
+    assert page.text('#message') == 'the node has said nothing on /diagnostics yet'
+    assert page.text('#hint') == 'No mask yet.'
+
+
+def test_a_picture_that_stands_still_is_called_old(open_page, serve, source, plain):
+    source.pixels = plain(20, 40, 200)
+    source.now = replace(source.now, picture_age=0.1)
+    page = open_page(serve().url)
+    page.wait_for_color(200, 40, 20)
+    assert page.text('#notice') == ''
+    source.now = replace(source.now, picture_age=3.5)
+    page.wait_for('#notice', 'No new image since')
+    assert page.tab.is_visible('#picture')
+    source.now = replace(source.now, picture_age=0.1)
+    page.tab.wait_for_selector('#notice', state='hidden')
+
+
+def test_the_page_goes_on_when_the_server_comes_back(open_page, serve, source, plain):
+    source.pixels = plain(20, 40, 200)
+    source.now = replace(source.now, picture_age=0.1)
+    server = serve()
+    page = open_page(server.url)
+    page.wait_for_color(200, 40, 20)
+    server.close()
+    page.wait_for('#notice', 'trt-segmentation view does not answer; trying again.')
+    source.pixels = plain(200, 40, 20)
+    serve(port=server.port)
+    page.wait_for_color(20, 40, 200)
+    page.tab.wait_for_selector('#notice', state='hidden')
+
+
+def test_pause_by_keyboard_lets_the_node_rest(open_page, serve, source, plain, until):
+    source.pixels = plain(20, 40, 200)
+    source.now = replace(source.now, picture_age=0.1)
+    page = open_page(serve().url)
+    page.wait_for_color(200, 40, 20)
+    page.tab.keyboard.press('Tab')
+    page.tab.keyboard.press('Enter')
+    page.wait_for('#notice', 'Paused.')
+    until(lambda: not source.listening, 'the source to stop')
+    page.tab.keyboard.press('Space')
+    page.wait_for_color(200, 40, 20)
+    assert source.listening
+
+
+def test_a_page_that_is_closed_lets_the_node_rest(open_page, serve, source, plain, until):
+    source.pixels = plain(20, 40, 200)
+    page = open_page(serve().url)
+    until(lambda: source.listening, 'the source to start')
+    page.tab.goto('about:blank')
+    until(lambda: not source.listening, 'the source to stop')
+
+
+def test_the_page_fits_a_phone(open_page, serve, source, plain):
+    source.pixels = plain(20, 40, 200)
+    source.now = replace(source.now, picture_age=0.1, mask=ROAD_AND_SKY,
+                         labels={0: 'road' * 30, 1: 'sky'})
+    page = open_page(serve().url, viewport={'width': 320, 'height': 640})
+    page.wait_for('#legend', 'roadroad')
+    assert page.tab.evaluate('document.documentElement.scrollWidth') == 320
+
+
+def test_the_page_is_dark_where_the_system_is(open_page, serve):
+    url = serve().url
+    paper = [open_page(url, color_scheme=scheme).tab.evaluate(
+        'getComputedStyle(document.body).backgroundColor') for scheme in ('light', 'dark')]
+    assert paper == ['rgb(255, 255, 255)', 'rgb(20, 23, 27)']

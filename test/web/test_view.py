@@ -1,0 +1,168 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The whole of it: camera and node over DDS, ``trt-segmentation view``, a real browser."""
+
+import base64
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import cv2
+import numpy as np
+import pytest
+
+from trt_segmentation.demo.scenes import LABELS, render
+from trt_segmentation.ros.transport import large_image_environment
+from trt_segmentation.segmenter import Segmenter
+
+pytestmark = [pytest.mark.ros, pytest.mark.skipif(importlib.util.find_spec('rclpy') is None,
+                                                  reason='rclpy is not installed')]
+VIEW = '-m', 'trt_segmentation.cli.main', 'view', '--port=0'
+PIXELS = """() => {
+  const picture = document.getElementById('picture'), canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
+  canvas.getContext('2d').drawImage(picture, 0, 0);
+  return canvas.toDataURL('image/png').split(',')[1];
+}"""
+
+
+@pytest.fixture(scope='module')
+def scene():
+    return render(7, 180, 320).image
+
+
+@pytest.fixture(scope='module')
+def programs():
+    """Start programs of ours in a ROS domain of their own; end them in the end."""
+    environment = {**os.environ, 'ROS_DOMAIN_ID': str(1 + (os.getpid() + 50) % 100),
+                   'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    environment |= large_image_environment(environment)
+    running = []
+
+    def start(*arguments, stdout=subprocess.PIPE):
+        running.append(subprocess.Popen([sys.executable, *arguments], env=environment, text=True,
+                                        stdout=stdout, stderr=subprocess.PIPE))
+        return running[-1]
+
+    yield start
+    for program in running:
+        program.kill()
+        program.communicate()
+
+
+@pytest.fixture(scope='module')
+def node(programs, scene, tmp_path_factory):
+    """The node, with a camera that shows one scene all the time."""
+    folder = tmp_path_factory.mktemp('camera')
+    cv2.imwrite(str(folder / 'scene.png'), scene)
+    programs('-m', 'trt_segmentation.ros.node', '--ros-args', '-p', 'diagnostics_period:=0.2',
+             '-p', 'num_threads:=1', '-r', '__ns:=/front', '-r', 'image:=/image')
+    programs('-m', 'trt_segmentation.ros.demo_camera', str(folder), '--frames', '100000',
+             '--rate', '10', stdout=subprocess.DEVNULL)
+    return '/front/segmentation'
+
+
+@pytest.fixture
+def view(programs, node):
+    """The URL at which ``trt-segmentation view`` shows the node, and its process."""
+    process = programs(*VIEW, '--node', node)
+    told = re.fullmatch(rf'{node} is shown at (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)\n',
+                        process.stdout.readline())
+    assert told
+    yield told[1], process
+    process.send_signal(signal.SIGINT)  # the node believes for long in who is killed
+    process.wait(10)
+
+
+def states(url):
+    """Yield what the page is told, while somebody looks."""
+    with urllib.request.urlopen(f'{url}events', timeout=20) as answer:
+        for line in answer:
+            if line.startswith(b'data: '):
+                yield json.loads(line[6:])
+
+
+def first_state(url, condition, patience=60):
+    """Return the first state that meets a condition."""
+    for _, state in zip(range(patience), states(url), strict=False):
+        if condition(state):
+            return state
+    raise AssertionError(state)
+
+
+def test_a_browser_sees_what_the_node_makes(view, browser, scene):
+    url, _ = view
+    expected = Segmenter.open().infer(scene, outputs=('mask', 'overlay'))
+    page = browser.new_page()
+    page.set_default_timeout(30_000)
+    page.goto(url)
+    page.locator('#legend').filter(has_text='road').wait_for()
+    page.locator('#level').filter(has_text='OK').wait_for()
+    page.wait_for_function('document.getElementById("picture").naturalWidth')
+    png = np.frombuffer(base64.b64decode(page.evaluate(PIXELS)), np.uint8)
+    seen = cv2.imdecode(png, cv2.IMREAD_COLOR).astype(int)
+    assert np.abs(seen - expected.arrays['overlay']).mean() < 5  # it was a JPEG
+    counts = np.bincount(expected.mask.ravel())
+    for index in np.flatnonzero(counts):
+        assert (f'{LABELS[index]}\n\t{100 * counts[index] / expected.mask.size:.1f} %'
+                in page.inner_text('#legend')), LABELS[index]
+    colors = page.eval_on_selector_all(
+        '.swatch', 'all => all.map(one => one.style.backgroundColor)')
+    assert len(set(colors)) == np.count_nonzero(counts)
+    largest = Segmenter.open().spec.palette.colors[counts.argmax()]
+    assert colors[0] == 'rgb({}, {}, {})'.format(*largest)
+    assert page.inner_text('h1') == '/front/segmentation'
+    assert page.inner_text('#running').startswith('onnxruntime, fp32')
+    assert page.inner_text('#p95').endswith(' ms')
+    page.close()
+
+
+def test_the_node_works_only_while_somebody_looks(view):
+    def unwanted(state):
+        return int(state['status']['values']['frames dropped, no_subscriber'])
+
+    url, _ = view
+    before = unwanted(first_state(url, lambda state: state['status'] and state['classes']))
+    for _ in range(10):
+        time.sleep(1.0)  # nobody looks
+        if unwanted(first_state(url, lambda state: state['status'])) > before:
+            return
+    raise AssertionError('the node has segmented every frame')
+
+
+def test_another_name_tells_which_nodes_there_are(programs, node):
+    process = programs(*VIEW, '--node', 'rear/segmentation')
+    url = re.search('http://[^ ]+', process.stdout.readline())[0]
+    state = first_state(url, lambda state: state['others'])
+    assert state['others'] == [node]
+    assert (state['picture_age'], state['status']) == (None, None)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_without_a_complaint(view, number):
+    url, process = view
+    first_state(url, lambda state: state['picture_age'] is not None)
+    with urllib.request.urlopen(f'{url}stream', timeout=20) as stream:
+        stream.read(1)
+        process.send_signal(number)
+        _, complaints = process.communicate(timeout=10)
+    assert (process.returncode, complaints) == (0, '')
+
+
+@pytest.mark.parametrize(('arguments', 'sentence'), [
+    (['--node', '/a b'], "--node is '/a b', which is no full name of a node"),
+    (['--host', '192.0.2.1'], 'cannot listen on 192.0.2.1, port 0')])
+def test_what_cannot_be_shown_is_one_sentence(programs, arguments, sentence):
+    process = programs(*VIEW, *arguments)
+    shown, complaints = process.communicate(timeout=30)
+    assert (process.returncode, shown) == (1, '')
+    errors = [line for line in complaints.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 1
+    assert errors[0].startswith(f'error: {sentence}')
+    assert 'Traceback' not in complaints

@@ -1,0 +1,199 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pixels of image messages, from ROS topics and rosbags alike, without a copy where the encoding
+allows it. Messages are known by their fields, so that nothing of ROS is needed."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trt_segmentation.errors import ImageError
+
+MAX_SIDE = 16384
+"""Pixels: larger compressed images are refused from their header, before they take memory.
+
+A JPEG of 8 KB can claim 30000x30000 pixels, and OpenCV by itself then takes 5 GB for it.
+"""
+
+for _variable in ('OPENCV_IO_MAX_IMAGE_WIDTH', 'OPENCV_IO_MAX_IMAGE_HEIGHT'):
+    os.environ.setdefault(_variable, str(MAX_SIDE))
+
+import cv2  # noqa: E402  it reads these variables once, while it is loaded
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How one of sensor_msgs' encodings becomes three 8-bit channels.
+
+    Attributes:
+        channels: values per pixel; of planar encodings: in the first plane.
+        color: channel order of the result.
+        conversion: OpenCV's colour conversion code; None where the bytes are used as they are.
+        itemsize: bytes per value.
+        cell: width and height, in pixels, of what shares one chroma value. Where it is 2 high,
+            the chroma values follow the image as half as many rows of the same step.
+    """
+
+    channels: int
+    color: str = 'bgr'
+    conversion: int | None = None
+    itemsize: int = 1
+    cell: tuple[int, int] = (1, 1)
+
+    def rows(self, height: int) -> int:
+        """Return how many rows of bytes an image has."""
+        return height + height // 2 if self.cell[1] == 2 else height
+
+
+# OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by its first row's
+# first two: rggb there is BG here. Heights and steps of nv12 and nv21 are those of the luma plane:
+# sensor_msgs/image_encodings.hpp (getHeightScaling; ros2/common_interfaces#264), which refers to
+# V4L2_PIX_FMT_NV12: the chroma plane follows at once, its rows as wide and padded alike.
+ENCODINGS = {
+    'bgr8': Encoding(3),
+    '8UC3': Encoding(3),
+    'rgb8': Encoding(3, 'rgb'),
+    'bgra8': Encoding(4, 'bgr', cv2.COLOR_BGRA2BGR),
+    '8UC4': Encoding(4, 'bgr', cv2.COLOR_BGRA2BGR),
+    'rgba8': Encoding(4, 'bgr', cv2.COLOR_RGBA2BGR),
+    'mono8': Encoding(1, 'bgr', cv2.COLOR_GRAY2BGR),
+    '8UC1': Encoding(1, 'bgr', cv2.COLOR_GRAY2BGR),
+    'mono16': Encoding(1, 'bgr', cv2.COLOR_GRAY2BGR, itemsize=2),
+    'bayer_rggb8': Encoding(1, 'bgr', cv2.COLOR_BayerBG2BGR),
+    'bayer_bggr8': Encoding(1, 'bgr', cv2.COLOR_BayerRG2BGR),
+    'bayer_gbrg8': Encoding(1, 'bgr', cv2.COLOR_BayerGR2BGR),
+    'bayer_grbg8': Encoding(1, 'bgr', cv2.COLOR_BayerGB2BGR),
+    'bayer_rggb16': Encoding(1, 'bgr', cv2.COLOR_BayerBG2BGR, itemsize=2),
+    'bayer_bggr16': Encoding(1, 'bgr', cv2.COLOR_BayerRG2BGR, itemsize=2),
+    'bayer_gbrg16': Encoding(1, 'bgr', cv2.COLOR_BayerGR2BGR, itemsize=2),
+    'bayer_grbg16': Encoding(1, 'bgr', cv2.COLOR_BayerGB2BGR, itemsize=2),
+    'uyvy': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_UYVY, cell=(2, 1)),
+    'yuv422': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_UYVY, cell=(2, 1)),
+    'yuyv': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_YUY2, cell=(2, 1)),
+    'yuv422_yuy2': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_YUY2, cell=(2, 1)),
+    'nv12': Encoding(1, 'bgr', cv2.COLOR_YUV2BGR_NV12, cell=(2, 2)),
+    'nv21': Encoding(1, 'bgr', cv2.COLOR_YUV2BGR_NV21, cell=(2, 2)),
+}
+
+
+class ImageDecoder:
+    """Reads incoming messages; owns the memory for those that need converting."""
+
+    def __init__(self) -> None:
+        self._bgr = np.empty((0, 0, 3), np.uint8)
+        self._bytes = np.empty((0, 0), np.uint8)
+
+    def read(self, msg: Any) -> tuple[np.ndarray, str]:
+        """Return a message's pixels.
+
+        Args:
+            msg: a sensor_msgs/Image in one of ``ENCODINGS``, or one that ``read_other`` knows,
+                its rows padded or not; or a sensor_msgs/CompressedImage that OpenCV decodes.
+
+        Returns:
+            uint8 [height, width, 3], C-contiguous, and its channel order ('bgr', 'rgb'). The
+            array is the message's own memory or the reader's: good until the next call.
+
+        Raises:
+            ImageError: the encoding is not known; size, step and data do not fit together; or
+                compressed data cannot be decoded.
+        """
+        if hasattr(msg, 'format'):  # a CompressedImage
+            return _decode(msg)
+        if msg.width == 0 or msg.height == 0:
+            raise ImageError(f'{_what(msg)}: an image without pixels')
+        encoding = ENCODINGS.get(msg.encoding)
+        if encoding is None:
+            return self.read_other(msg), 'bgr'
+        rows = _rows(msg, encoding)
+        shape = (msg.height, msg.width, 3)
+        if encoding.conversion is None and rows.flags.c_contiguous:
+            return rows.reshape(shape), encoding.color
+        if self._bgr.shape != shape:
+            self._bgr = np.empty(shape, np.uint8)
+        if encoding.conversion is None:
+            np.copyto(self._bgr.reshape(rows.shape), rows)
+        else:
+            self._convert(msg, rows, encoding)
+        return self._bgr, encoding.color
+
+    def _convert(self, msg: Any, rows: np.ndarray, encoding: Encoding) -> None:
+        if encoding.itemsize == 2:
+            rows = self._high_bytes(msg, rows)
+        if encoding.channels > 1:
+            rows = np.lib.stride_tricks.as_strided(
+                rows, (msg.height, msg.width, encoding.channels),
+                (rows.strides[0], encoding.channels, 1))
+        assert encoding.conversion is not None
+        try:
+            cv2.cvtColor(rows, encoding.conversion, dst=self._bgr)
+        except cv2.error as error:
+            raise ImageError(f'{_what(msg)}: cannot be converted ({error.err})') from error
+
+    def _high_bytes(self, msg: Any, rows: np.ndarray) -> np.ndarray:
+        if self._bytes.shape != (msg.height, msg.width):
+            self._bytes = np.empty((msg.height, msg.width), np.uint8)
+        np.copyto(self._bytes, rows[:, (0 if msg.is_bigendian else 1)::2])
+        return self._bytes
+
+    def read_other(self, msg: Any) -> np.ndarray:
+        """Return the pixels of an encoding that is not in ``ENCODINGS``: uint8 BGR [H, W, 3]."""
+        raise ImageError(f"encoding '{msg.encoding}' ({msg.width}x{msg.height}) cannot be "
+                         f'segmented; known are {", ".join(ENCODINGS)}')
+
+
+def _decode(msg: Any) -> tuple[np.ndarray, str]:
+    """Decode an image as it was taken: uint8 [H, W, 3], whatever is in the file, and its order."""
+    what = f"format '{msg.format}', {len(msg.data)} bytes"
+    if 'compressedDepth' in msg.format:
+        raise ImageError(f'{what}: a depth map cannot be segmented, only what a camera sees')
+    if not len(msg.data):
+        raise ImageError(f'{what}: an image without data')
+    # image_transport writes 'rgb8; jpeg compressed bgr8': the camera's encoding and what was
+    # stored, which is left out where it is the same (PNG of a Bayer mosaic, TIFF of anything).
+    source, _, stored = msg.format.partition(';')
+    same = stored.rstrip().endswith('compressed')
+    mosaic = ENCODINGS.get(source) if same and source.startswith('bayer_') else None
+    conversion = mosaic.conversion if mosaic else None
+    flags = cv2.IMREAD_COLOR if conversion is None else cv2.IMREAD_GRAYSCALE
+    try:
+        # A mask turned upright would no longer lie on the camera's pixels.
+        pixels = cv2.imdecode(np.frombuffer(msg.data, np.uint8),
+                              flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ImageError(f'{what}: cannot be decoded, for example since a side has more than '
+                         f'{MAX_SIDE} pixels ({error.err})') from error
+    if pixels is None:
+        raise ImageError(f'{what}: cannot be decoded; the data is damaged, cut short, or of a '
+                         'kind that OpenCV does not read')
+    if conversion is not None:
+        pixels = cv2.cvtColor(pixels, conversion)
+    return pixels, 'rgb' if same and source.startswith('rgb') else 'bgr'
+
+
+def _what(msg: Any) -> str:
+    return f"encoding '{msg.encoding}', {msg.width}x{msg.height}"
+
+
+def _rows(msg: Any, encoding: Encoding) -> np.ndarray:
+    """The message's rows as uint8 [rows, bytes of pixels], padding cut off."""
+    row = msg.width * encoding.channels * encoding.itemsize
+    if msg.step < row:
+        raise ImageError(f'{_what(msg)}: step is {msg.step}, a row has {row} bytes')
+    if msg.width % encoding.cell[0] or msg.height % encoding.cell[1]:
+        sides = 'width and height' if encoding.cell[1] == 2 else 'the width'
+        raise ImageError(f'{_what(msg)}: pixels share their colour, {sides} must be even')
+    rows = encoding.rows(msg.height)
+    expected = msg.step * rows
+    if len(msg.data) < expected:
+        raise ImageError(f'{_what(msg)}: data has {len(msg.data)} bytes, step {msg.step} times '
+                         f'{rows} rows makes {expected}')
+    data = np.frombuffer(msg.data, np.uint8, expected)
+    return data.reshape(rows, msg.step)[:, :row]
+
+
+def swap_red_and_blue(pixels: np.ndarray) -> None:
+    """Turn RGB pixels into BGR ones or back, in place: uint8 [height, width, 3]."""
+    cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR, dst=pixels)

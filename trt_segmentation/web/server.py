@@ -1,0 +1,184 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""A small web server: one page, pictures as MJPEG, the rest as server-sent events.
+
+It answers GET only, asks for nothing, and sends no CORS headers, so that pages from elsewhere
+cannot read from it.
+"""
+
+import base64
+import hashlib
+import ipaddress
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from importlib import resources
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from trt_segmentation.web.live import Live
+from trt_segmentation.web.options import ViewError, ViewOptions
+from trt_segmentation.web.source import Source
+
+_LOGGER = logging.getLogger(__name__)
+
+PATIENCE = 2.0
+"""Seconds that a browser that does not read can hold up the end."""
+
+_BOUNDARY = 'picture'
+_PART_HEAD = f'--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n'.encode()
+
+
+@asynccontextmanager
+async def serving(source: Source, options: ViewOptions) -> AsyncIterator[str]:
+    """Serve the page for the body of a with statement.
+
+    Yields:
+        Its URL.
+
+    Raises:
+        ViewError: it cannot listen there.
+    """
+    if not options.is_local:
+        _LOGGER.warning('the page is not for this machine only: everyone on the network who '
+                        'reaches %s can look', options.host)
+    runner = web.AppRunner(make_app(source, options), access_log=None,
+                           shutdown_timeout=PATIENCE)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, options.host, options.port).start()
+        except OSError as error:
+            raise ViewError(
+                f'cannot listen on {options.host}, port {options.port}: {error.strerror}; '
+                'choose others with --host and --port (0 takes a free port)') from error
+        host = socket.gethostname() if options.is_everywhere else options.host
+        yield f'http://{f"[{host}]" if ":" in host else host}:{runner.addresses[0][1]}/'
+    finally:
+        await runner.cleanup()
+
+
+def make_app(source: Source, options: ViewOptions) -> web.Application:
+    """Return the server's application: ``/``, ``/stream`` and ``/events``."""
+    page = (resources.files('trt_segmentation') / 'web' / 'page.html').read_text('utf-8')
+    headers = _security_headers(page)
+    live = Live(source, options.fps, options.width)
+
+    async def show_page(request: web.Request) -> web.Response:
+        return web.Response(text=page, content_type='text/html')
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        return await _stream(request, live)
+
+    async def events(request: web.Request) -> web.StreamResponse:
+        return await _events(request, live)
+
+    async def let_everyone_go(app: web.Application) -> None:
+        live.close()
+
+    async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(headers)
+
+    app = web.Application(middlewares=[_host_check(options)])
+    for path, handler in (('/', show_page), ('/stream', stream), ('/events', events)):
+        app.router.add_get(path, handler, allow_head=False)
+    app.on_shutdown.append(let_everyone_go)
+    app.on_response_prepare.append(add_headers)
+    return app
+
+
+async def _stream(request: web.Request, live: Live) -> web.StreamResponse:
+    """Answer with JPEG files that replace each other."""
+    response = await _open(request, f'multipart/x-mixed-replace; boundary={_BOUNDARY}')
+    # Chromium shows a picture only when it has read the next one's head, so that comes at once.
+    await response.write(_PART_HEAD)
+    async with aclosing(live.pictures()) as pictures:
+        async for jpeg in pictures:
+            if not await _sent(request, response, jpeg and jpeg + b'\r\n' + _PART_HEAD):
+                break
+    return response
+
+
+async def _events(request: web.Request, live: Live) -> web.StreamResponse:
+    """Answer with one server-sent event for each state."""
+    response = await _open(request, 'text/event-stream')
+    async with aclosing(live.states()) as states:
+        async for state in states:
+            if not await _sent(request, response, state and b'data: ' + state + b'\n\n'):
+                break
+    return response
+
+
+async def _open(request: web.Request, content_type: str) -> web.StreamResponse:
+    response = web.StreamResponse(headers={'Content-Type': content_type})
+    await response.prepare(request)
+    return response
+
+
+async def _sent(request: web.Request, response: web.StreamResponse, data: bytes) -> bool:
+    """Write data, if any; return whether there still is somebody to read it."""
+    try:
+        if data:
+            await response.write(data)
+    except ConnectionError:
+        return False
+    return request.transport is not None and not request.transport.is_closing()
+
+
+def _host_check(options: ViewOptions):
+    """Return the middleware that refuses requests for names that are not ours.
+
+    A page from elsewhere can have its own name resolved to 127.0.0.1 (DNS rebinding), and would
+    then be allowed to read what is served here.
+    """
+    names = {'localhost', '127.0.0.1', '::1', options.host.lower()}
+    if options.is_everywhere:
+        names |= {socket.gethostname().lower(), f'{socket.gethostname()}.local'.lower()}
+
+    def is_ours(name: str | None) -> bool:
+        return name in names or (options.is_everywhere and _is_address(name))
+
+    @web.middleware
+    async def check(request: web.Request, handler) -> web.StreamResponse:
+        if not is_ours(_host_name(request.headers.get('Host', ''))):
+            raise web.HTTPForbidden(text='403: this host name is not that of trt-segmentation '
+                                         'view; see its option --host\n')
+        return await handler(request)
+
+    return check
+
+
+def _host_name(header: str) -> str | None:
+    try:
+        return urlsplit(f'//{header}').hostname
+    except ValueError:
+        return None
+
+
+def _is_address(name: str | None) -> bool:
+    try:
+        return bool(ipaddress.ip_address(name or ''))
+    except ValueError:
+        return False
+
+
+def _security_headers(page: str) -> dict[str, str]:
+    """Return the headers of every answer; the page's own script and style are named by hash."""
+    script, style = (_hash(page.partition(f'<{tag}>')[2].partition(f'</{tag}>')[0])
+                     for tag in ('script', 'style'))
+    return {
+        'Content-Security-Policy':
+            f"default-src 'self'; script-src '{script}'; style-src '{style}'; "
+            "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        'Cross-Origin-Resource-Policy': 'same-origin',
+        'X-Content-Type-Options': 'nosniff',
+        'Referrer-Policy': 'no-referrer',
+        'Cache-Control': 'no-store',
+    }
+
+
+def _hash(text: str) -> str:
+    """Return a hash as Content-Security-Policy takes it."""
+    return 'sha256-' + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

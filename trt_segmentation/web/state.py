@@ -1,0 +1,76 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the page is told, as JSON takes it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from trt_segmentation.web.source import Status, View
+
+LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
+"""Of diagnostic_msgs/DiagnosticStatus, by number."""
+
+COLORS_KEY = 'class colors'
+"""Of the value on /diagnostics that holds ``#rrggbb`` for each class id, with blanks between."""
+
+SILENCE = 5.0
+"""Seconds after which diagnostics are stale: what rqt_robot_monitor and diagnostic_aggregator
+take."""
+
+_FIGURES = {'input': 'input rate, Hz', 'output': 'output rate, Hz', 'p50': 'latency p50, ms',
+            'p95': 'latency p95, ms'}
+_RUNNING = ('backend', 'precision', 'device')
+_NO_LOSS = 'frames dropped, no_subscriber', 'frames dropped, disabled'
+
+
+def state_of(view: View) -> dict[str, Any]:
+    """Return a view for the page.
+
+    Returns:
+        node, topic, picture_age, others: as in ``View``.
+        classes: those that occur, the largest first: name, color (``#rrggbb``, or None where
+            the node does not tell) and share of the mask's pixels, 0..1.
+        unlabelled: share of the pixels without a class; None before the first mask.
+        status: level, message, running, figures (Hz, ms and frames) and all values, or None.
+    """
+    colors = view.status.values.get(COLORS_KEY, '').split() if view.status else []
+    counts = _counts(view.mask)
+    shares = {int(index): float(counts[index] / counts.sum()) for index in np.flatnonzero(counts)}
+    unlabelled = shares.pop(len(counts) - 1, 0.0)
+    # By whole percents: classes of nearly the same share would change places all the time.
+    largest_first = sorted(shares, key=lambda index: -round(shares[index] * 100))
+    return {'node': view.node, 'topic': view.topic, 'picture_age': view.picture_age,
+            'others': [name for name in view.others if name != view.node],
+            'classes': [{'name': view.labels.get(index, f'class {index}'), 'share': shares[index],
+                         'color': colors[index] if index < len(colors) else None}
+                        for index in largest_first],
+            'unlabelled': None if view.mask is None else unlabelled,
+            'status': _status(view.status) if view.status else None}
+
+
+def _counts(mask: np.ndarray | None) -> np.ndarray:
+    """Return the number of pixels by id, for every id that the mask's type can hold."""
+    if mask is None:
+        return np.zeros(0, np.int64)
+    return np.bincount(mask.ravel(), minlength=np.iinfo(mask.dtype).max + 1)
+
+
+def _status(status: Status) -> dict[str, Any]:
+    values = {key: value for key, value in status.values.items() if key != COLORS_KEY}
+    silent = status.age > SILENCE
+    return {
+        'level': LEVELS[3 if silent else min(status.level, 3)],
+        'message': 'the node has stopped talking on /diagnostics' if silent else status.message,
+        'running': ', '.join(values[key] for key in _RUNNING if key in values),
+        'figures': {name: values[key] for name, key in _FIGURES.items() if key in values}
+        | _dropped(values),
+        'values': values,
+    }
+
+
+def _dropped(values: Mapping[str, str]) -> dict[str, str]:
+    counts = [int(value) for key, value in values.items()
+              if key.startswith('frames dropped') and key not in _NO_LOSS and value.isdigit()]
+    return {'dropped': str(sum(counts))} if counts else {}
