@@ -265,6 +265,8 @@ CONTRADICTIONS = [
     ({'input': {'size': [8, 11]}}, {}, ['input.size', 'width 11', 'graph 12']),
     ({'input': {'size': [8, 11]}}, {'size': (None, 12)}, ['input.size', 'width 11', 'graph 12']),
     ({'input': {'resize': 'none'}}, {}, ['input.resize is none', '8x12']),
+    ({'input': {'resize': 'none', 'size': [8, 12]}}, {'size': (None, None)},
+     ['input.resize is none', 'input.size says 8x12']),
     ({'output': {'name': 'mask'}}, {}, ["output.name is 'mask'", 'scores']),
     ({'output': {'kind': 'ids'}}, {}, ['output.kind says ids', 'float32']),
     ({'output': {'kind': 'probabilities'}}, {}, ['says probabilities', 'Conv', 'logits']),

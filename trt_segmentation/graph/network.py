@@ -19,6 +19,8 @@ from trt_segmentation.graph.soundness import (
     check_weights,
 )
 
+FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+
 Shape = tuple[int | None, ...]
 """Extents; None where the graph leaves one open."""
 

@@ -2,31 +2,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network and what its owner says about it, checked against each other and made complete."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
-from onnx import TensorProto
 
 from trt_segmentation.class_merge import ClassMerge, resolve_merge
 from trt_segmentation.errors import ConfigError, ModelError
-from trt_segmentation.graph.head import INTEGER_TYPES
-from trt_segmentation.graph.network import (
-    Network,
-    Shape,
-    TensorInfo,
-    dtype_name,
-    fix_input_shape,
-    shape_text,
+from trt_segmentation.graph.class_output import (
+    CHANNEL_AXIS,
+    choose_output,
+    choose_queries,
+    combine_queries,
+    resolve_kind,
+    resolve_scores,
 )
-from trt_segmentation.graph.queries import (
-    Queries,
-    find_queries,
-    said_pairs,
-    told_queries,
-    with_scores,
+from trt_segmentation.graph.facts import Fact, Ledger
+from trt_segmentation.graph.image_input import (
+    resolve_input,
+    resolve_normalisation,
+    with_fixed_input,
 )
+from trt_segmentation.graph.network import Network, shape_text
+from trt_segmentation.graph.queries import Queries
 from trt_segmentation.graph.tail import Scores
 from trt_segmentation.mask_encoding import MONO8, MaskEncoding, mask_encoding
 from trt_segmentation.model_config import (
@@ -40,35 +37,6 @@ from trt_segmentation.model_config import (
 )
 from trt_segmentation.options import RunOptions
 from trt_segmentation.palette import Palette
-
-T = TypeVar('T')
-_FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-_ID_TYPES = (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
-_KIND_MADE_BY = {'Softmax': 'probabilities', 'Sigmoid': 'sigmoid', 'HardSigmoid': 'sigmoid'}
-_LARGEST_STRIDE = 64
-"""Input pixels a cell; no segmentation network known to us has maps coarser than that."""
-
-_CHANNEL_AXIS = {'nchw': 1, 'nhwc': 3}
-
-_MAIN_OUTPUTS = ('out', 'logits')
-"""What torchvision and transformers call the output that is no auxiliary one."""
-
-# The means and deviations of ImageNet's training set, which torchvision, timm and most exports
-# trained from its weights use (torchvision.transforms.Normalize's documented example).
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One thing known about a network and how: 'config', 'graph', 'default' or 'assumed'.
-
-    'assumed' marks what no graph tells and nobody said, so that it may be wrong.
-    """
-
-    key: str
-    value: object
-    origin: str
 
 
 @dataclass(frozen=True)
@@ -131,22 +99,6 @@ class ModelSpec:
         return tuple(fact for fact in self.facts if fact.origin == 'assumed')
 
 
-class _Ledger:
-    """Writes down every decision together with its origin."""
-
-    def __init__(self) -> None:
-        self.facts: list[Fact] = []
-
-    def note(self, key: str, value: T, origin: str) -> T:
-        self.facts.append(Fact(key, value, origin))
-        return value
-
-    def told(self, key: str, value: T | None, otherwise: Callable[[], T], origin: str) -> T:
-        if value is not None:
-            return self.note(key, value, 'config')
-        return self.note(key, otherwise(), origin)
-
-
 def resolve(network: Network, config: ModelConfig) -> ModelSpec:
     """Read everything else off the graph, and check what was told against it.
 
@@ -160,17 +112,17 @@ def resolve(network: Network, config: ModelConfig) -> ModelSpec:
         ModelError: this is no network from one image to classes per pixel.
     """
     config = config.over(embedded_config(network))
-    ledger = _Ledger()
-    layout, size, resize = _resolve_input(network, config, ledger)
-    network = _with_fixed_input(network, layout, size)
-    color, scale, mean, std = _resolve_normalisation(network, config, ledger)
-    queries = _choose_queries(network, config)
+    ledger = Ledger()
+    layout, size, resize = resolve_input(network, config, ledger)
+    network = with_fixed_input(network, layout, size)
+    color, scale, mean, std = resolve_normalisation(network, config, ledger)
+    queries = choose_queries(network, config)
     if queries is not None:
-        network, queries, scores, kind = _combine(network, queries, layout, config, ledger)
+        network, queries, scores, kind = combine_queries(network, queries, layout, config, ledger)
     else:
-        output = _choose_output(network, config, ledger)
-        scores = _resolve_scores(network, output, layout, config, ledger)
-        kind = _resolve_kind(network, output, scores, config, ledger)
+        output = choose_output(network, config, ledger)
+        scores = resolve_scores(network, output, layout, config, ledger)
+        kind = resolve_kind(network, output, scores, config, ledger)
     threshold = ledger.told('output.threshold', config.output.threshold, lambda: 0.5, 'default')
     labels, palette = _resolve_classes(network, scores, kind, config, ledger)
     unlabelled = ledger.told(
@@ -219,237 +171,8 @@ def embedded_config(network: Network) -> ModelConfig:
     return ModelConfig.from_text(text, f"{network.source}, metadata '{METADATA_KEY}'")
 
 
-def _resolve_input(network: Network, config: ModelConfig, ledger: _Ledger,
-                   ) -> tuple[str, tuple[int, int] | None, str]:
-    info = _only_input(network)
-    shape = info.shape
-    if shape is None or len(shape) != 4:
-        raise ModelError(f'{network.source}: input {info} is no batch of images; '
-                         'a network from [1, 3, height, width] or [1, height, width, 3] is needed')
-    if shape[0] not in (None, 1):
-        raise ModelError(f'{network.source}: input {info} takes batches of {shape[0]}; '
-                         'export it with a batch of 1 or a dynamic one')
-    layout = ledger.note('input.layout', _input_layout(network, info, shape), 'graph')
-    known = shape[2:] if layout == 'nchw' else shape[1:3]
-    size = _resolve_size(network, (known[0], known[1]), config, ledger)
-    resize = ledger.told('input.resize', config.input.resize, lambda: 'stretch', 'default')
-    if resize == 'none':
-        if None not in known:
-            raise ConfigError(f'{network.source}: input.resize is none, but the graph takes '
-                              f'{known[0]}x{known[1]} only; use stretch or letterbox')
-        return layout, None, resize
-    if size is None:
-        raise ConfigError(f'{network.source}: input {info} leaves its size open and input.size '
-                          'is not told; give input.size: [height, width], or resize: none to '
-                          "feed each image at the camera's own size")
-    return layout, size, resize
-
-
-def _only_input(network: Network) -> TensorInfo:
-    if len(network.inputs) != 1:
-        found = ', '.join(str(info) for info in network.inputs) or 'none'
-        raise ModelError(f'{network.source}: a network with one image input is needed, '
-                         f'this one has {len(network.inputs)}: {found}')
-    info = network.inputs[0]
-    if info.dtype not in _FLOAT_TYPES + INTEGER_TYPES:
-        raise ModelError(f'{network.source}: input {info} is no image type; '
-                         'float32, float16 or uint8 is needed')
-    return info
-
-
-def _input_layout(network: Network, info: TensorInfo, shape: Shape) -> str:
-    first, last = shape[1] == 3, shape[3] == 3
-    if first and not last:
-        return 'nchw'
-    if last and not first:
-        return 'nhwc'
-    if first and last:
-        raise ModelError(f'{network.source}: input {info} has extent 3 at axis 1 and at axis 3, '
-                         'so its layout cannot be told; export it with another size')
-    raise ModelError(f'{network.source}: input {info} has not 3 channels at axis 1 or 3; '
-                     'networks that take one colour image are supported')
-
-
-def _resolve_size(network: Network, known: tuple[int | None, int | None], config: ModelConfig,
-                  ledger: _Ledger) -> tuple[int, int] | None:
-    told = config.input.size
-    for axis, name in enumerate(('height', 'width')):
-        if told is not None and known[axis] not in (None, told[axis]):
-            raise ConfigError(f'{network.source}: input.size says {name} {told[axis]}, '
-                              f'the graph {known[axis]}; leave input.size out or export anew')
-    if told is not None:
-        return ledger.note('input.size', told, 'config')
-    if known[0] is not None and known[1] is not None:
-        return ledger.note('input.size', (known[0], known[1]), 'graph')
-    return None
-
-
-def _with_fixed_input(network: Network, layout: str, size: tuple[int, int] | None) -> Network:
-    if size is None:
-        return network
-    height, width = size
-    shape = (1, 3, height, width) if layout == 'nchw' else (1, height, width, 3)
-    return fix_input_shape(network, shape)
-
-
-def _resolve_normalisation(network: Network, config: ModelConfig, ledger: _Ledger,
-                           ) -> tuple[str, float, tuple[float, ...], tuple[float, ...]]:
-    told = config.input
-    color = ledger.told('input.color', told.color, lambda: 'rgb', 'assumed')
-    if network.inputs[0].dtype in INTEGER_TYPES:
-        defaults, origin = (1.0, (0.0,) * 3, (1.0,) * 3), 'default'
-    elif told.scale is None and told.mean is None and told.std is None:
-        defaults, origin = (1 / 255, _IMAGENET_MEAN, _IMAGENET_STD), 'assumed'
-    else:  # whoever tells one of the three means the others to do nothing
-        defaults, origin = (1.0, (0.0,) * 3, (1.0,) * 3), 'default'
-    return (color,
-            ledger.told('input.scale', told.scale, lambda: defaults[0], origin),
-            ledger.told('input.mean', told.mean, lambda: defaults[1], origin),
-            ledger.told('input.std', told.std, lambda: defaults[2], origin))
-
-
-def _choose_queries(network: Network, config: ModelConfig) -> Queries | None:
-    told = config.output
-    if told.kind == 'queries' or (told.kind is None and told.class_name is not None):
-        return told_queries(network, told.name, told.class_name)
-    for key, value in (('class_name', told.class_name), ('grow_masks', told.grow_masks)):
-        if value is not None and told.kind is not None:
-            raise ConfigError(f"{network.source}: output.{key} is '{value}', but output.kind "
-                              f'{told.kind}; it is for queries only')
-    if told.kind is not None or told.name is not None:
-        return None
-    pairs = find_queries(network)
-    return pairs[0] if len(pairs) == 1 else None
-
-
-def _combine(network: Network, queries: Queries, input_layout: str, config: ModelConfig,
-             ledger: _Ledger) -> tuple[Network, Queries, Scores, str]:
-    """Combine queries within the network, which gives scores that are probabilities, then."""
-    told, origin = config.output, 'graph'
-    ledger.note('output.name', queries.masks.name, 'config' if told.name else origin)
-    ledger.note('output.class_name', queries.classes.name, 'config' if told.class_name else origin)
-    ledger.note('output.kind', 'queries', 'config' if told.kind else origin)
-    grow = ledger.told('output.grow_masks', told.grow_masks, lambda: False, 'assumed')
-    queries = replace(queries, grow=grow)
-    network, output = with_scores(network, queries, input_layout)
-    count = (output.shape or ())[1] or 0
-    scores = Scores(output.name, count, _CHANNEL_AXIS['nchw'], output.dtype)
-    return network, queries, scores, 'probabilities'
-
-
-def _choose_output(network: Network, config: ModelConfig, ledger: _Ledger) -> TensorInfo:
-    by_name = {info.name: info for info in network.outputs}
-    name = config.output.name
-    if name is not None:
-        if name not in by_name:
-            raise ConfigError(f"{network.source}: output.name is '{name}', but the graph's "
-                              f'outputs are {", ".join(by_name)}')
-        return by_name[ledger.note('output.name', name, 'config')]
-    maps = [info for info in network.outputs if info.shape is None or len(info.shape) in (3, 4)]
-    main = [info for info in maps if info.name in _MAIN_OUTPUTS]
-    chosen = main if len(main) == 1 else maps
-    # Alike in all but their values: of a main and an auxiliary output, exporters put main first.
-    alike = len({(info.dtype, info.shape) for info in chosen}) == 1 and chosen[0].shape is not None
-    if not chosen or (len(chosen) > 1 and not alike):
-        raise _undecided(network, maps)
-    ledger.note('output.name', chosen[0].name, 'graph' if len(chosen) == 1 else 'assumed')
-    return chosen[0]
-
-
-def _undecided(network: Network, maps: list[TensorInfo]) -> ConfigError:
-    """The error for a network without one output that is clearly the segmentation."""
-    found = ', '.join(str(info) for info in network.outputs)
-    fix = 'scores [1, classes, height, width] or ids [1, height, width] are needed'
-    if maps:
-        fix = 'name one as output.name'
-    if pairs := find_queries(network):
-        fix += (f'; if they are queries of masks and classes ({said_pairs(pairs)}), say so with '
-                'output.kind: queries, output.name (the masks) and output.class_name')
-    elif sorted(len(info.shape or ()) for info in maps if info.dtype in _FLOAT_TYPES) == [3, 4]:
-        fix += ('; if they are the boxes and prototypes of an instance segmentation (as YOLO '
-                'gives them), no mask of classes follows from them: a semantic one is needed')
-    return ConfigError(f'{network.source}: {len(maps)} outputs could be the segmentation '
-                       f'({found}); {fix}')
-
-
-def _resolve_scores(network: Network, output: TensorInfo, input_layout: str, config: ModelConfig,
-                    ledger: _Ledger) -> Scores:
-    shape = output.shape
-    if shape is None:
-        raise ModelError(f'{network.source}: the rank of output {output} is not known; '
-                         'export the network with fixed shapes')
-    if shape and shape[0] not in (None, 1):
-        raise ModelError(f'{network.source}: output {output} has a batch of {shape[0]}, not 1')
-    if len(shape) == 3 and output.dtype in _ID_TYPES:
-        return Scores(output.name, 1, None, output.dtype)
-    if len(shape) != 4:
-        raise ModelError(f'{network.source}: output {output} is no segmentation; scores '
-                         '[1, classes, height, width] or integer ids [1, height, width] are '
-                         'needed')
-    candidates = _output_layouts(network, shape, input_layout)
-    told = config.output.layout
-    if told is not None and told not in candidates:
-        raise ConfigError(f'{network.source}: output.layout says {told}, but output {output} '
-                          f'fits {candidates[0]}')
-    layout = ledger.told('output.layout', told, lambda: candidates[0], 'graph')
-    axis = _CHANNEL_AXIS[layout]
-    _check_is_map(network, output, layout)
-    channels = shape[axis]
-    if channels is None:
-        raise ModelError(f'{network.source}: output {output} leaves its number of classes open; '
-                         'export the network with fixed shapes')
-    return Scores(output.name, channels, axis, output.dtype)
-
-
-def _check_is_map(network: Network, output: TensorInfo, layout: str) -> None:
-    fed, found = network.inputs[0].shape or (), output.shape or ()
-    is_one_cell = (found[2:] if layout == 'nchw' else found[1:3]) == (1, 1)
-    if is_one_cell and max(extent or 0 for extent in fed) > _LARGEST_STRIDE:
-        raise ModelError(f'{network.source}: output {output} is 1x1, one class for the whole '
-                         'image; a class for each pixel is needed: export the network without '
-                         'its pooling, or name another output as output.name')
-
-
-def _output_layouts(network: Network, shape: Shape, input_layout: str) -> list[str]:
-    """The layouts whose height and width have the input's aspect ratio, likeliest first."""
-    wanted = network.inputs[0].shape
-    likely = [input_layout, *(layout for layout in _CHANNEL_AXIS if layout != input_layout)]
-    if wanted is None:
-        return likely
-
-    def fits(layout: str) -> bool:
-        height, width = shape[2:] if layout == 'nchw' else shape[1:3]
-        full_height, full_width = wanted[2:] if input_layout == 'nchw' else wanted[1:3]
-        if height is None or width is None or full_height is None or full_width is None:
-            return True
-        # Strides round: each extent may be off by one.
-        return abs(height * full_width - width * full_height) <= max(full_height, full_width)
-
-    return [layout for layout in likely if fits(layout)] or likely
-
-
-def _resolve_kind(network: Network, output: TensorInfo, scores: Scores, config: ModelConfig,
-                  ledger: _Ledger) -> str:
-    told = config.output.kind
-    is_integer = output.dtype in _ID_TYPES
-    if not is_integer and output.dtype not in _FLOAT_TYPES:
-        raise ModelError(f'{network.source}: output {output} is neither scores (float) nor ids '
-                         '(int32, int64, uint8)')
-    if told is not None and (told == 'ids') != is_integer:
-        raise ConfigError(f'{network.source}: output.kind says {told}, but output {output} holds '
-                          f'{dtype_name(output.dtype)} values')
-    if is_integer and scores.channels != 1:
-        raise ModelError(f'{network.source}: output {output} has {scores.channels} channels of '
-                         'integers; class ids have one')
-    found = 'ids' if is_integer else _KIND_MADE_BY.get(output.made_by, 'logits')
-    if told in ('probabilities', 'sigmoid') and output.made_by in ('Conv', 'ConvTranspose'):
-        raise ConfigError(f'{network.source}: output.kind says {told}, but output {output} comes '
-                          f'straight from a {output.made_by}; those are logits')
-    return ledger.told('output.kind', told, lambda: found, 'graph')
-
-
 def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelConfig,
-                     ledger: _Ledger) -> tuple[tuple[str, ...], Palette]:
+                     ledger: Ledger) -> tuple[tuple[str, ...], Palette]:
     count = None if kind == 'ids' else max(scores.channels, 2)
     if count is not None and count > MOST_CLASSES:
         raise ModelError(f"{network.source}: output '{scores.name}' has {count} classes; a mask "
@@ -484,7 +207,7 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
 
 def complete_config(spec: ModelSpec) -> ModelConfig:
     """Return the config that says everything a spec says, nothing left to the graph."""
-    layout = next((name for name, axis in _CHANNEL_AXIS.items() if axis == spec.scores.axis), None)
+    layout = next((name for name, axis in CHANNEL_AXIS.items() if axis == spec.scores.axis), None)
     own = spec if spec.merge is None else spec.merge
     told = None if spec.merge is None else spec.merge.told
     output = OutputConfig(spec.scores.name, spec.kind, layout, spec.threshold)
