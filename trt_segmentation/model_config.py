@@ -7,6 +7,7 @@ file's metadata. Every key is optional; ``graph/resolve.py`` reads the rest off 
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -246,7 +247,7 @@ def _read_labels(value: Any) -> tuple[str, ...] | None:
     if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
         raise ConfigError(f'classes.labels is {value!r}; it is a list of names '
                           '(quote those that YAML reads as something else)')
-    repeated = sorted({label for label in value if value.count(label) > 1})
+    repeated = sorted(label for label, count in Counter(value).items() if count > 1)
     if repeated:
         raise ConfigError(f'classes.labels repeats {", ".join(repeated)}; consumers key classes '
                           'by name, so each needs its own')

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Measure how fast a model segments here: alone, in the real node over DDS, against by hand."""
+"""Measure how fast a model segments here: alone, in the real node, against the usual script."""
 
 import argparse
 import json
