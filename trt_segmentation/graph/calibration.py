@@ -247,7 +247,7 @@ def measure_ranges(model: onnx.ModelProto, source: str, names: Sequence[str],
     runtime = open_runtime(extended, source)
     collector = _MinMax() if method == 'minmax' else _histograms(method)
     count = 0
-    for count, feed in enumerate(feeds, 1):  # noqa: B007  the last one is the number
+    for count, feed in enumerate(feeds, 1):
         values = dict(zip(inner, runtime.run(inner, feed), strict=True)) if inner else {}
         values.update((name, feed[name]) for name in names if name in feed)
         for name, array in values.items():
