@@ -5,8 +5,9 @@
     python tools/gpu_check OUT_DIR --models MODELS_DIR [MORE_DIR ...] --images IMAGES_DIR
 
 Writes OUT_DIR/results.json after each step, and OUT_DIR/gpu.md, the tables for docs/. Engines go
-to OUT_DIR/engines, so that a second run measures at once. Random networks for MODELS_DIR come
-from export_torchvision.py.
+to OUT_DIR/engines, so that a second run measures at once. MODELS_DIR holds
+networks that subjects.py knows, such as those of export_torchvision.py, or any NAME.onnx with its
+model config NAME.yaml.
 """
 
 import argparse
@@ -58,7 +59,7 @@ class Check:
         models = args.out / 'models'
         models.mkdir(exist_ok=True)
         for folder in args.models:
-            for model in folder.glob('*.onnx'):
+            for model in (*folder.glob('*.onnx'), *folder.glob('*.yaml')):
                 if not (models / model.name).exists():
                     shutil.copy(model, models)
         subjects = find_subjects(models, args.images, args.out)
@@ -212,22 +213,24 @@ def foreign(check: Check) -> None:
 
 def speed(check: Check) -> None:
     """``trt-segmentation bench``, alone with the mask and against the usual script."""
-    def one(subject: Subject, precision: str, *arguments: str) -> dict[str, Any]:
-        path = check.out / 'bench.json'
-        done = subprocess.run(
-            [*check.command(subject, precision, 'bench'), *arguments, '--backend', 'tensorrt',
-             '--json', str(path)], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(done.stderr[-1500:])
-        return json.loads(path.read_text(encoding='utf-8'))
-
     for pair in check.built():
         check.note('speed', *pair, functools.partial(
-            one, *pair, '--outputs', 'mask', '--frames', str(SPEED_FRAMES)))
+            _bench, check, *pair, '--outputs', 'mask', '--frames', str(SPEED_FRAMES)))
     for pair in check.built():
         if ':'.join((pair[0].name, pair[1])) in check.against:
             check.note('usual', *pair, functools.partial(
-                one, *pair, '--outputs', 'mask,overlay', '--frames', '20', '--against', 'usual'))
+                _bench, check, *pair, '--outputs', 'mask,overlay', '--frames', '20', '--against',
+                'usual'))
+
+
+def _bench(check: Check, subject: Subject, precision: str, *arguments: str) -> dict[str, Any]:
+    path = check.out / 'bench.json'
+    done = subprocess.run(
+        [*check.command(subject, precision, 'bench'), *arguments, '--backend', 'tensorrt',
+         '--json', str(path)], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-1500:])
+    return json.loads(path.read_text(encoding='utf-8'))
 
 
 def batch(check: Check) -> dict[str, Any]:
@@ -237,6 +240,16 @@ def batch(check: Check) -> dict[str, Any]:
     segmenter.close()
     return check_batch(EngineLoader(cache=str(check.cache)), spec,
                        check.demo.options('fp32', check.cache, check.tactics).build)
+
+
+def dds(check: Check) -> None:
+    """``trt-segmentation bench --ros``: camera, node and subscriber at several rates."""
+    for pair in check.built():
+        if ':'.join((pair[0].name, pair[1])) in check.against:
+            for outputs in ('mask', 'mask,overlay'):
+                check.note(f'dds {outputs}', *pair, functools.partial(
+                    _bench, check, *pair, '--outputs', outputs, '--against', 'usual', '--ros',
+                    '--seconds', '2', '--frames', '20'))
 
 
 def sizes(check: Check) -> list[dict[str, Any]]:
@@ -259,7 +272,7 @@ def node(check: Check) -> dict[str, Any]:
 
 STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'agree': agree, 'speed': speed, 'startup': startup,
-    'node': node, 'sizes': sizes, 'batch': batch, 'foreign': foreign}
+    'node': node, 'dds': dds, 'sizes': sizes, 'batch': batch, 'foreign': foreign}
 
 
 def main() -> int:

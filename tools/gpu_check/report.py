@@ -57,6 +57,28 @@ def _builds(rows: Mapping[str, Row]) -> str:
          for row in _good(rows)))
 
 
+def _dds(rows: Mapping[str, Row]) -> str:
+    lines = []
+    for row in _good(rows):
+        ros = row['ros']
+        for arm, entries in ros['rates'].items():
+            peak = {**ros['peak'][arm], 'peak': True}
+            lines += [(row['network'], row['precision'], arm, _rate(entry),
+                       f"{entry['received_rate']:.1f}", f"{entry['loss']:.0%}",
+                       f"{entry['latency_ms']['p50']:.1f}", f"{entry['latency_ms']['p99']:.1f}",
+                       f"{entry['callback_ms']['p50']:.2f}",
+                       f"{entry['callback_beyond_infer_ms']['p50']:.2f}")
+                      for entry in (*entries, peak) if entry.get('latency_ms')]
+    outputs = next(iter(rows.values())).get('outputs', [])
+    return f'## Camera, node and subscriber over DDS: {" and ".join(outputs)}\n\n' + _table(
+        ('network', 'precision', 'arm', 'Hz in', 'Hz out', 'loss', 'latency p50, ms', 'p99, ms',
+         'callback p50, ms', 'of that beyond `infer`'), lines)
+
+
+def _rate(entry: Row) -> str:
+    return f"{entry['rate']:.0f}" + (' (peak)' if 'peak' in entry else '')
+
+
 def _sizes(rows: Sequence[Row]) -> str:
     return '## One engine, four sizes in turn\n\n' + _table(
         ('round', 'size', 'agreement', 'first image, ms', 'engines built'),
@@ -98,7 +120,8 @@ def _foreign(rows: Mapping[str, Row]) -> str:
 
 
 _SECTIONS: dict[str, Callable[[Any], str]] = {
-    'machine': _machine, 'agree': _agreement, 'speed': _speed, 'usual': _usual, 'sizes': _sizes,
+    'machine': _machine, 'agree': _agreement, 'speed': _speed, 'usual': _usual, 'dds mask': _dds,
+    'dds mask,overlay': _dds, 'sizes': _sizes,
     'startup': _startup, 'node': _node, 'batch': _batch, 'foreign': _foreign, 'build': _builds}
 
 

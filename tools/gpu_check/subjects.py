@@ -72,7 +72,7 @@ def find_subjects(models: Path, images: Path, work: Path) -> list[Subject]:
     """Return the embedded network and those of the folder ``models`` that are known.
 
     Args:
-        models: folder of ONNX files.
+        models: folder of ONNX files; configs are read, and written, beside them.
         images: folder of photos.
         work: where configs and calibration images are written.
     """
@@ -81,10 +81,11 @@ def find_subjects(models: Path, images: Path, work: Path) -> list[Subject]:
     found = [Subject(demo_model(), '', _rendered(720, 1280), ('fp32', 'fp16', 'int8'), True,
                      str(roads))]
     for model in sorted(models.glob('*.onnx')):
-        if model.stem not in _CONFIGS:
+        config = model.with_suffix('.yaml')
+        if model.stem in _CONFIGS:
+            config.write_text(_CONFIGS[model.stem] + '\n', encoding='utf-8')
+        elif not config.exists():
             continue
-        config = work / f'{model.stem}.yaml'
-        config.write_text(_CONFIGS[model.stem] + '\n', encoding='utf-8')
         if photos := _PHOTOS.get(model.stem):
             paths = [images / photo for photo in photos]
             folder = work / 'calibration' / model.stem

@@ -48,7 +48,7 @@ def _over_dds(ros: Mapping[str, Any], parts: Mapping[str, float]) -> Iterator[st
         limit = '  (the camera could not go faster)' if entry['camera_at_its_end'] else ''
         yield _row(f'{arm}, peak', entry) + limit
     for name, value in ros['ratios'].items():
-        yield f'ours over usual, {name}: {value:.2f}'
+        yield f'ours is {value:.2f} times as good as usual: {name}'
     for entry in ros['rates'].get('ours', ()):
         if split := entry.get('split_ms'):
             yield (f"ours at {entry['rate']:g} Hz, mean ms of a frame: "
