@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Camera, node and subscriber as separate processes over DDS, run at one rate after the other."""
 
-import importlib.util
 import json
 import os
 import queue
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from trt_segmentation.benchmark.frames import MAX_LOSS, Marks, Run, find_peak, together
 from trt_segmentation.errors import BackendError
+from trt_segmentation.requirements import require
 
 ARMS = {'ours': 'bench.node', 'usual': 'bench.usual'}
 """Modules of ``trt_segmentation.ros`` by the arm that they run."""
@@ -54,14 +54,13 @@ class DdsBench:
         middleware: what carries the messages, for the report.
 
     Raises:
-        BackendError: rclpy is not here, a process ends, or nothing arrives.
+        MissingPackageError: rclpy is not installed.
+        BackendError: a process ends, or nothing arrives.
     """
 
     def __init__(self, arms: Sequence[str], arguments: Sequence[str], size: tuple[int, int],
                  outputs: Sequence[str]) -> None:
-        if importlib.util.find_spec('rclpy') is None:
-            raise BackendError("rclpy is not installed; source a ROS 2 installation, or pip "
-                               "install 'trt_segmentation[cpu,ros]' (x86_64)")
+        require('rclpy')
         self.arms = tuple(arms)
         self.middleware: dict[str, str] = {}
         self._outputs = len(outputs)

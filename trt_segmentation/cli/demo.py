@@ -3,7 +3,6 @@
 """Run camera, node and recorder as separate processes over DDS, and report what came through."""
 
 import argparse
-import importlib.util
 import json
 import os
 import queue
@@ -27,6 +26,7 @@ from trt_segmentation.demo.scenes import LABELS, render
 from trt_segmentation.errors import BackendError, ImageError
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.metrics import confusion_matrix, mean_iou
+from trt_segmentation.requirements import require
 from trt_segmentation.ros.transport import large_image_environment
 
 FIRST_SEED = 1
@@ -54,9 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the demo; return 1 where a frame is not accounted for."""
-    if importlib.util.find_spec('rclpy') is None:
-        raise BackendError("rclpy is not installed; source a ROS 2 installation, or pip install "
-                           "'trt_segmentation[cpu,ros]' (x86_64)")
+    require('rclpy')
     segmenter = open_segmenter(args)  # what is wrong with the model is said here, in one line
     spec = segmenter.spec
     segmenter.close()
