@@ -42,12 +42,25 @@ def found(make_module_bench):
                   'use_sim_time': True}
     for parameters in ({}, everything):
         bench = make_module_bench(**parameters)
-        topic = f'{bench.namespace}/segmentation/mask'
-        bench.spin_until(functools.partial(bench.node.count_publishers, topic), 'its outputs')
-        bench.spin_for(0.5)
-        for kind, names in entities(bench.node, bench.namespace).items():
+        bench.spin_until(functools.partial(is_known, bench.node, bench.namespace), 'the node')
+        for kind, names in settled_entities(bench).items():
             found[kind] |= names
     return found
+
+
+def is_known(node, namespace):
+    """Return whether discovery has told of the node in a namespace, by its name."""
+    return ('segmentation', namespace) in node.get_node_names_and_namespaces()
+
+
+def settled_entities(bench):
+    """Return ``entities`` once discovery tells of no more."""
+    before, now = None, {}
+    while now != before:
+        before = now
+        bench.spin_for(0.5)
+        now = entities(bench.node, bench.namespace)
+    return now
 
 
 def entities(node, namespace):
