@@ -85,3 +85,9 @@ def _support(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(params=_support('networks').KINDS)
+def kind(request):
+    """A key of ``networks.KINDS``, one after the other."""
+    return request.param

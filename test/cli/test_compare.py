@@ -14,37 +14,26 @@ from trt_segmentation.cli import compare as module
 from trt_segmentation.cli.main import main
 from trt_segmentation.segmenter import Segmenter
 
-WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
-CONFIG = """
-input: {color: bgr, scale: 1}
-classes: {labels: [blue, green, red]}
-"""
-
 
 @pytest.fixture
 def model(networks, tmp_path):
     """A network that finds the strongest channel, and noise to try it on with its truth."""
-    for folder in ('images', 'labels'):
-        (tmp_path / folder).mkdir()
-    for seed in range(3):
-        image = networks.random_image(32, 48, seed)
-        cv2.imwrite(str(tmp_path / 'images' / f'{seed}.png'), image)
-        cv2.imwrite(str(tmp_path / 'labels' / f'{seed}.png'), image.argmax(axis=2).astype('u1'))
-    onnx.save(networks.pointwise(WEIGHTS, (32, 48), metadata=CONFIG), tmp_path / 'net.onnx')
-    return tmp_path / 'net.onnx'
+    networks.write_noise(tmp_path, 3)
+    return networks.save_colours(tmp_path / 'net.onnx')
 
 
 @pytest.fixture
 def fragile(networks, model):
     """The same network with a channel between its two layers that drowns the others in int8."""
-    first = np.concatenate([WEIGHTS, np.full((1, 3), 500, np.float32)])
-    last = np.concatenate([WEIGHTS, np.full((3, 1), 1e-3, np.float32)], axis=1)
+    first = np.concatenate([networks.COLOUR_WEIGHTS, np.full((1, 3), 500, np.float32)])
+    last = np.concatenate([networks.COLOUR_WEIGHTS, np.full((3, 1), 1e-3, np.float32)], axis=1)
     nodes = [helper.make_node('Conv', ['pixels', 'first'], ['x'], 'loud'),
              helper.make_node('Conv', ['x', 'last'], ['scores'], 'drowned')]
     shape = [1, 3, 32, 48]
     onnx.save(networks.onnx_model(
         nodes, [networks.tensor('pixels', shape)], [networks.tensor('scores', shape)],
-        {'first': first[..., None, None], 'last': last[..., None, None]}, metadata=CONFIG), model)
+        {'first': first[..., None, None], 'last': last[..., None, None]},
+        metadata=networks.COLOUR_CONFIG), model)
     return model
 
 

@@ -10,17 +10,10 @@ import pytest
 from trt_segmentation.cli.main import main
 from trt_segmentation.segmenter import Segmenter
 
-WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
-CONFIG = """
-input: {color: bgr, scale: 1}
-classes: {labels: [blue, green, red]}
-"""
-
 
 @pytest.fixture
 def model(networks, tmp_path):
-    onnx.save(networks.pointwise(WEIGHTS, (32, 48), metadata=CONFIG), tmp_path / 'net.onnx')
-    return tmp_path / 'net.onnx'
+    return networks.save_colours(tmp_path / 'net.onnx')
 
 
 @pytest.fixture
@@ -78,7 +71,7 @@ def test_inspect_shows_an_engine_without_any_gpu(engine, model, monkeypatch, cap
 
 def test_inspect_shows_an_engine_from_elsewhere(networks, tensorrt, tmp_path, capsys):
     path = tmp_path / 'other.plan'
-    path.write_bytes(tensorrt.plan(networks.pointwise(WEIGHTS, (32, 48))))
+    path.write_bytes(tensorrt.plan(networks.pointwise(networks.COLOUR_WEIGHTS, (32, 48))))
     assert main(['inspect', str(path)]) == 0
     shown = capsys.readouterr().out
     assert 'input      pixels FLOAT [1, 3, 32, 48]' in shown

@@ -6,7 +6,6 @@ import json
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 from PIL import Image
 from sklearn import metrics as sklearn_metrics
@@ -15,12 +14,6 @@ from trt_segmentation.cli.main import main
 from trt_segmentation.demo.scenes import LABELS, render
 from trt_segmentation.render import confusion_picture
 from trt_segmentation.segmenter import Segmenter
-
-WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
-CONFIG = """
-input: {color: bgr, scale: 1}
-classes: {labels: [blue, green, red]}
-"""
 
 
 @pytest.fixture
@@ -39,18 +32,8 @@ def scenes(tmp_path):
 @pytest.fixture
 def colours(networks, tmp_path):
     """A network that finds the strongest channel, and noise to try it on with its truth."""
-    for folder in ('images', 'labels'):
-        (tmp_path / folder).mkdir()
-    for seed in range(4):
-        image = networks.random_image(32, 48, seed)
-        cv2.imwrite(str(tmp_path / 'images' / f'{seed}.png'), image)
-        cv2.imwrite(str(tmp_path / 'labels' / f'{seed}.png'), image.argmax(axis=2).astype('u1'))
-    return save(networks, WEIGHTS, tmp_path / 'net.onnx')
-
-
-def save(networks, weights, path, config=CONFIG):
-    onnx.save(networks.pointwise(weights, (32, 48), metadata=config), path)
-    return path
+    networks.write_noise(tmp_path, 4)
+    return networks.save_colours(tmp_path / 'net.onnx')
 
 
 def evaluate(tmp_path, *arguments, labels=True):
@@ -110,8 +93,8 @@ def test_a_pascal_voc_dataset_needs_no_other_arguments(tmp_path, colours, capsys
 
 
 def test_no_class_where_there_is_one_is_an_error_of_that_class(tmp_path, networks, colours):
-    model = save(networks, WEIGHTS, tmp_path / 'some.onnx',
-                 CONFIG.replace('classes: {', 'classes: {unlabelled: 2, '))
+    config = networks.COLOUR_CONFIG.replace('classes: {', 'classes: {unlabelled: 2, ')
+    model = networks.save_colours(tmp_path / 'some.onnx', config=config)
     found = evaluate(tmp_path, model)[1]['ground_truth']
     truth = [np.sum(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) == 2)
              for path in (tmp_path / 'labels').iterdir()]
@@ -165,7 +148,8 @@ def test_a_limit_is_kept(tmp_path, colours):
 
 
 def test_two_models_are_compared_without_ground_truth(tmp_path, networks, colours):
-    other = save(networks, WEIGHTS * [[1], [0.8], [1]], tmp_path / 'other.onnx')
+    other = networks.save_colours(tmp_path / 'other.onnx',
+                                  networks.COLOUR_WEIGHTS * [[1], [0.8], [1]])
     found = evaluate(tmp_path, colours, '--against', other, labels=False)[1]
     images = [networks.random_image(32, 48, seed) for seed in range(4)]
     ours, theirs = (np.concatenate([Segmenter.open(model).infer(image).mask.ravel()
@@ -181,7 +165,7 @@ def test_two_models_are_compared_without_ground_truth(tmp_path, networks, colour
 
 
 def test_ground_truth_and_another_model_go_together(tmp_path, networks, colours):
-    other = save(networks, WEIGHTS[[0, 2, 1]], tmp_path / 'other.onnx')
+    other = networks.save_colours(tmp_path / 'other.onnx', networks.COLOUR_WEIGHTS[[0, 2, 1]])
     found = evaluate(tmp_path, colours, '--against', other)[1]
     assert found['ground_truth']['miou'] == 1.0
     assert 0.2 < found['against']['agreement'] < 0.5
@@ -194,7 +178,8 @@ def test_the_images_that_differ_most_are_drawn_worst_first(tmp_path, networks, c
         image[..., 0] = 200
         image[:rows] = 90, 100, 0  # blue only where green counts for less
         cv2.imwrite(str(path), image)
-    other = save(networks, WEIGHTS * [[1], [0.8], [1]], tmp_path / 'other.onnx')
+    other = networks.save_colours(tmp_path / 'other.onnx',
+                                  networks.COLOUR_WEIGHTS * [[1], [0.8], [1]])
     out = tmp_path / 'out'
     found = evaluate(tmp_path, colours, '--against', other, '--worst', '2', '--output', out,
                      labels=False)[1]
@@ -230,8 +215,8 @@ def test_two_precisions_are_compared_on_tensorrt(tmp_path, colours, tensorrt):
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path, networks, colours, capsys):
-    two = CONFIG.replace(', red', '')
-    other = save(networks, WEIGHTS[:2], tmp_path / 'other.onnx', two)
+    two = networks.COLOUR_CONFIG.replace(', red', '')
+    other = networks.save_colours(tmp_path / 'other.onnx', networks.COLOUR_WEIGHTS[:2], two)
     for against, message in ((other, 'has 2 classes, but '), ('fp32', 'runs in fp32 already')):
         assert evaluate(tmp_path, colours, '--against', against) == (1, None)
         assert message in capsys.readouterr().err
@@ -247,9 +232,10 @@ def test_an_engine_cannot_change_its_precision(tmp_path, colours, tensorrt, caps
 
 
 def test_the_other_model_may_have_a_config_of_its_own(tmp_path, networks, colours):
-    other = save(networks, WEIGHTS[::-1].copy(), tmp_path / 'other.onnx', None)
+    other = networks.save_colours(tmp_path / 'other.onnx',
+                                  networks.COLOUR_WEIGHTS[::-1].copy(), None)
     config = tmp_path / 'other.yaml'
-    config.write_text(CONFIG.replace('bgr', 'rgb'))
+    config.write_text(networks.COLOUR_CONFIG.replace('bgr', 'rgb'))
     found = evaluate(tmp_path, colours, '--against', other, '--against-config', config)[1]
     assert found['against']['agreement'] == 1.0
 

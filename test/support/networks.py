@@ -247,3 +247,41 @@ def sigmoid(scores):
 def as_byte(probability):
     """Return a probability as 0..255, rounded."""
     return np.floor(np.asarray(probability) * 255 + 0.5).astype(np.uint8)
+
+
+COLOUR_WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+COLOUR_CONFIG = """
+input: {color: bgr, scale: 1}
+classes: {labels: [blue, green, red]}
+"""
+
+
+def save_colours(path, weights=COLOUR_WEIGHTS, config=COLOUR_CONFIG):
+    """Write a network that finds the strongest channel of 32x48 pixels; return its path."""
+    onnx.save(pointwise(weights, (32, 48), metadata=config), path)
+    return path
+
+
+def write_noise(folder, count):
+    """Write images of noise into folder/images, and their strongest channels into labels."""
+    for name in ('images', 'labels'):
+        (folder / name).mkdir()
+    for seed in range(count):
+        image = random_image(32, 48, seed)
+        cv2.imwrite(str(folder / 'images' / f'{seed}.png'), image)
+        cv2.imwrite(str(folder / 'labels' / f'{seed}.png'), image.argmax(axis=2).astype('u1'))
+
+
+_WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
+_SCORES = np.random.default_rng(0).normal(size=(1, 4, 8, 12)).astype(np.float32)
+KINDS = {
+    'pointwise': lambda: pointwise(_WEIGHTS, (32, 48)),
+    'strided': lambda: pointwise(_WEIGHTS, (32, 48), stride=4),
+    'nhwc': lambda: pointwise(_WEIGHTS, (32, 48), layout='nhwc'),
+    'half input': lambda: pointwise(_WEIGHTS, (32, 48), dtype=TensorProto.FLOAT16),
+    'softmax': lambda: pointwise(_WEIGHTS, (32, 48), activation='Softmax'),
+    'sigmoid': lambda: pointwise(_WEIGHTS[:1], (32, 48), activation='Sigmoid'),
+    'logits': lambda: fixed(_SCORES), 'half logits': lambda: fixed(np.float16(_SCORES)),
+    'int32 ids': lambda: fixed(_SCORES[:, 0].astype(np.int32)),
+    'int64 ids': lambda: fixed(_SCORES[:, 0].astype(np.int64))}
+"""Of every kind that a backend may be given: a function that makes the model."""

@@ -20,13 +20,12 @@ from trt_segmentation.benchmark.wall import measure, percentiles
 from trt_segmentation.cli.node_arguments import node_parameters
 from trt_segmentation.cli.options import (
     add_backend_options,
-    build_options,
     open_segmenter,
+    run_options,
     size,
 )
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.graph.prepare import OUTPUTS
-from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 PROFILED = 30
@@ -85,9 +84,7 @@ def _measure_alone(segmenter: Segmenter, args: argparse.Namespace) -> dict[str, 
     own = _own_step(segmenter, image, args.outputs)
     steps: dict[str, Callable[[], np.ndarray]] = {'ours': own}
     if args.against:
-        options = RunOptions(device=args.device, num_threads=args.threads,
-                             engine_cache=args.engine_cache, build=build_options(args))
-        network = plain_network(segmenter.spec, segmenter.info.backend, options)
+        network = plain_network(segmenter.spec, segmenter.info.backend, run_options(args))
         usual = UsualPipeline(segmenter.spec, network, 'overlay' in args.outputs)
         steps[args.against] = lambda: usual.run(image)
     measured = measure(steps, args.frames)

@@ -16,7 +16,12 @@ from trt_segmentation.backends import open_network
 from trt_segmentation.backends.base import BackendInfo
 from trt_segmentation.cli.files import make_folder, write_file, write_image
 from trt_segmentation.cli.images import add_image_options, read_images, samples_of
-from trt_segmentation.cli.options import add_backend_options, build_options, open_segmenter
+from trt_segmentation.cli.options import (
+    add_backend_options,
+    build_options,
+    open_segmenter,
+    run_options,
+)
 from trt_segmentation.datasets import DatasetError, Sample
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.resolve import ModelSpec
@@ -28,7 +33,7 @@ from trt_segmentation.metrics import (
     pixel_accuracy,
 )
 from trt_segmentation.model_config import MAX_CLASSES
-from trt_segmentation.options import ENGINE_SUFFIXES, PRECISIONS, RunOptions
+from trt_segmentation.options import ENGINE_SUFFIXES, PRECISIONS
 from trt_segmentation.palette import Palette
 from trt_segmentation.render import confusion_picture, differences
 from trt_segmentation.segmenter import Segmenter
@@ -97,8 +102,7 @@ def open_precision(args: argparse.Namespace) -> Segmenter:
     from trt_segmentation.backends.tensorrt.making import with_precision
     spec, _ = with_precision(segmenter.spec, build_options(args))
     segmenter.close()
-    options = RunOptions('onnxruntime', num_threads=args.threads,
-                         mask_interpolation=args.mask_interpolation)
+    options = replace(run_options(args), backend='onnxruntime')
     return Segmenter(open_network(spec, options), spec)
 
 

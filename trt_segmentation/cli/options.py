@@ -100,9 +100,13 @@ def build_options(args: argparse.Namespace) -> BuildOptions:
                         args.hardware_compatible, args.dla_core, calibration)
 
 
+def run_options(args: argparse.Namespace) -> RunOptions:
+    """Return what ``add_backend_options`` has parsed."""
+    return RunOptions(args.backend, args.device, args.threads, args.mask_interpolation,
+                      mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
+                      build=build_options(args))
+
+
 def open_segmenter(args: argparse.Namespace) -> Segmenter:
     """Open ``args.model`` as the shared options say."""
-    options = RunOptions(args.backend, args.device, args.threads, args.mask_interpolation,
-                         mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
-                         build=build_options(args))
-    return Segmenter.open(args.model, config=args.config or None, options=options)
+    return Segmenter.open(args.model, config=args.config or None, options=run_options(args))

@@ -14,6 +14,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
+from trt_segmentation.ros.stamps import nanoseconds
+
 
 def main(argv: list[str] | None = None) -> int:
     """Publish every picture at the given rate; write one JSON line for each to stdout."""
@@ -35,8 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         message = messages[index % len(messages)]
         message.header.stamp = node.get_clock().now().to_msg()
         publisher.publish(message)
-        stamp = message.header.stamp
-        print(json.dumps({'sent': stamp.sec * 10**9 + stamp.nanosec,
+        print(json.dumps({'sent': nanoseconds(message.header.stamp),
                           'picture': index % len(messages)}), flush=True)
     time.sleep(1.0)  # the last one has yet to leave
     node.destroy_node()

@@ -4,17 +4,19 @@
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from trt_segmentation.ros.allocator import keep_large_blocks
+from trt_segmentation.ros.spinning import spin
+from trt_segmentation.ros.stamps import nanoseconds
 
 
 class Recorder(Node):
@@ -36,12 +38,12 @@ class Recorder(Node):
 
     def _on_mask(self, msg: Image) -> None:
         now = self.get_clock().now().nanoseconds
-        stamp = _nanoseconds(msg)
+        stamp = nanoseconds(msg.header.stamp)
         np.save(self._folder / f'{stamp}_mask.npy', _pixels(msg))
         _say({'mask': stamp, 'latency_ms': (now - stamp) / 1e6})
 
     def _on_overlay(self, msg: Image) -> None:
-        path = self._folder / f'{_nanoseconds(msg)}_overlay.npy'
+        path = self._folder / f'{nanoseconds(msg.header.stamp)}_overlay.npy'
         np.save(path, _pixels(msg))
         if self._newest_overlay is not None:
             self._newest_overlay.unlink()
@@ -61,19 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     keep_large_blocks()
     rclpy.init()
-    node = Recorder(args.folder)
-    try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    spin(partial(Recorder, args.folder))
     return 0
-
-
-def _nanoseconds(msg: Image) -> int:
-    return msg.header.stamp.sec * 10**9 + msg.header.stamp.nanosec
 
 
 def _pixels(msg: Image) -> np.ndarray:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from trt_segmentation.ros.stamps import nanoseconds
+
 KEEP_LATEST = 'keep_latest'
 """A newer frame came while the one before was worked on, or the transport lost it."""
 
@@ -251,4 +253,4 @@ def stamp_age(clock: int, stamp) -> float:
         clock: nanoseconds of the node's clock, which may be simulated.
         stamp: builtin_interfaces/Time of the image's header.
     """
-    return (clock - stamp.sec * 10**9 - stamp.nanosec) / 1e9
+    return (clock - nanoseconds(stamp)) / 1e9

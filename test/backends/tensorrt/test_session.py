@@ -4,7 +4,6 @@
 
 import numpy as np
 import pytest
-from onnx import TensorProto
 
 from trt_segmentation.backends.base import BackendInfo, output_shape
 from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
@@ -19,19 +18,6 @@ from trt_segmentation.segmenter import Segmenter, demo_model
 PROFILE = {'image': ((1, 8, 8, 3), (1, 240, 320, 3), (1, 720, 1280, 3))}
 INFO = BackendInfo('tensorrt', '10.3.0', 'Stand-in GPU', 'fp32')
 WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
-SCORES = np.random.default_rng(0).normal(size=(1, 4, 8, 12)).astype(np.float32)
-NETWORKS = {
-    'pointwise': lambda n: n.pointwise(WEIGHTS, (32, 48)),
-    'strided': lambda n: n.pointwise(WEIGHTS, (32, 48), stride=4),
-    'nhwc': lambda n: n.pointwise(WEIGHTS, (32, 48), layout='nhwc'),
-    'half input': lambda n: n.pointwise(WEIGHTS, (32, 48), dtype=TensorProto.FLOAT16),
-    'softmax': lambda n: n.pointwise(WEIGHTS, (32, 48), activation='Softmax'),
-    'sigmoid': lambda n: n.pointwise(WEIGHTS[:1], (32, 48), activation='Sigmoid'),
-    'half logits': lambda n: n.fixed(np.float16(SCORES)),
-    'int32 ids': lambda n: n.fixed(SCORES[:, 0].astype(np.int32)),
-    'int64 ids': lambda n: n.fixed(SCORES[:, 0].astype(np.int64))}
-
-
 @pytest.fixture
 def load(gpu, tensorrt):
     """Opens the prepared graph of a spec as one engine; everything is freed in the end."""
@@ -86,9 +72,8 @@ def assert_same(found, wanted):
 
 
 @pytest.mark.parametrize('resize', ['stretch', 'letterbox'])
-@pytest.mark.parametrize('name', NETWORKS)
-def test_every_kind_of_network_gives_what_it_gives_on_the_cpu(networks, load, name, resize):
-    spec = networks.spec_of(NETWORKS[name](networks), input={'resize': resize})
+def test_every_kind_of_network_gives_what_it_gives_on_the_cpu(networks, load, kind, resize):
+    spec = networks.spec_of(networks.KINDS[kind](), input={'resize': resize})
     outputs, image = available_outputs(spec), networks.random_image(60, 75)
     session = load(spec)
     for _ in range(3):  # the first copies, the second locks, the third is as all that follow

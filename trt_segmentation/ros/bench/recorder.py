@@ -9,13 +9,13 @@ import time
 from functools import partial
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from trt_segmentation.ros.allocator import keep_large_blocks
 from trt_segmentation.ros.bench.rows import Rows
+from trt_segmentation.ros.spinning import spin
 from trt_segmentation.ros.transport import large_image_environment
 
 
@@ -47,12 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.update(large_image_environment(os.environ))
     keep_large_blocks()
     rclpy.init(args=[])
-    try:
-        rclpy.spin(Recorder(args.topics))
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
+    spin(partial(Recorder, args.topics))
     return 0
 
 

@@ -10,6 +10,8 @@ import time
 from collections import deque
 from typing import Any
 
+from trt_segmentation.ros.stamps import nanoseconds
+
 PERIOD = 0.2
 """Seconds between two writes: a frame itself costs no more than an append."""
 
@@ -81,8 +83,3 @@ class FrameClock:
             return result
 
         setattr(owner, method, watched)
-
-
-def nanoseconds(stamp: Any) -> int:
-    """Return a builtin_interfaces/Time as one number."""
-    return stamp.sec * 10**9 + stamp.nanosec

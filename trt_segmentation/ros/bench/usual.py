@@ -3,10 +3,11 @@
 """The usual node, as people write it around a network: the other arm of ``bench --ros``."""
 
 import os
+from functools import partial
 
 import numpy as np
 import rclpy
-from rclpy.executors import Executor, ExternalShutdownException
+from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -15,6 +16,7 @@ from trt_segmentation.benchmark.usual import UsualPipeline, plain_network
 from trt_segmentation.ros.bench.rows import FrameClock
 from trt_segmentation.ros.outputs import OUTPUT_QOS
 from trt_segmentation.ros.parameters import declare_parameters, read_parameters
+from trt_segmentation.ros.spinning import spin
 from trt_segmentation.ros.transport import large_image_environment
 from trt_segmentation.segmenter import Segmenter
 
@@ -76,12 +78,7 @@ def main(args: list[str] | None = None) -> int:
     rclpy.init(args=args)
     clock = FrameClock()
     clock.watch(Executor, '_take_subscription', 'taking', 'taken')
-    try:
-        rclpy.spin(UsualNode(clock))
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
+    spin(partial(UsualNode, clock))
     return 0
 
 
