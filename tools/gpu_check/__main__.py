@@ -7,13 +7,15 @@
 Writes OUT_DIR/results.json after each step, and OUT_DIR/gpu.md, the tables for docs/. Engines go
 to OUT_DIR/engines, so that a second run measures at once. MODELS_DIR holds
 networks that subjects.py knows, such as those of export_torchvision.py, or any NAME.onnx with its
-model config NAME.yaml.
+model config NAME.yaml; those of tools/model_zoo are compared with PyTorch's answers.
 """
 
 import argparse
 import functools
 import json
+import os
 import platform
+import queue
 import shutil
 import subprocess
 import sys
@@ -24,12 +26,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from agreement import Reference
+from agreement import Reference, find_reference
 from batch import check_batch
 from report import markdown
 from sizes import check_sizes
 from startup import check_startup
-from subjects import Subject, find_subjects
+from subjects import Builds, Subject, find_subjects
 
 from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.benchmark.host import cpu_count, gpu_facts
@@ -38,6 +40,9 @@ from trt_segmentation.options import tactic_names
 from trt_segmentation.segmenter import Segmenter
 
 SPEED_FRAMES = 300
+RUN_FRAMES = 50
+SOURCES = ('1080x1920', '720x1280')
+"""Sizes of the source that speed is measured at."""
 
 
 class Check:
@@ -51,16 +56,18 @@ class Check:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.out = args.out
-        self.cache = args.out / 'engines'
+        self.builds = Builds(args.out / 'engines', tactic_names(args.tactic_sources),
+                             args.optimization_level)
         self.jobs = args.jobs
+        self.devices = args.devices
         self.build_seconds = args.build_seconds
-        self.tactics = tactic_names(args.tactic_sources)
-        self.cache.mkdir(parents=True, exist_ok=True)
+        self.seconds = args.seconds
+        self.builds.cache.mkdir(parents=True, exist_ok=True)
         models = args.out / 'models'
         models.mkdir(exist_ok=True)
         for folder in args.models:
-            for model in (*folder.glob('*.onnx'), *folder.glob('*.yaml')):
-                if not (models / model.name).exists():
+            for model in folder.iterdir():  # external weights, too
+                if model.is_file() and not (models / model.name).exists():
                     shutil.copy(model, models)
         subjects = find_subjects(models, args.images, args.out)
         self.demo = subjects[0]
@@ -112,24 +119,31 @@ class Check:
                 if 'error' not in rows.get(f'{subject.name} {precision}', {'error': 'not built'})]
 
     def reference(self, subject: Subject) -> Reference:
-        """Return what ONNX Runtime makes of a network's images."""
+        """Return what a network's images should become."""
         if subject.name not in self.references:
-            self.references[subject.name] = Reference(subject)
+            self.references[subject.name] = find_reference(subject)
         return self.references[subject.name]
 
     def open(self, subject: Subject, precision: str) -> Segmenter:
         """Open a network on TensorRT."""
         return Segmenter.open(subject.model, config=subject.config or None,
-                              options=subject.options(precision, self.cache, self.tactics))
+                              options=subject.options(precision, self.builds))
 
     def command(self, subject: Subject, precision: str, *arguments: str) -> list[str]:
         """Return a command line of ``trt-segmentation`` about one network."""
-        tactics = ['--tactic-sources', ','.join(self.tactics)] if self.tactics else []
+        tactics = self.builds.tactics
+        sources = ['--tactic-sources', ','.join(tactics)] if tactics else []
         config = ['--config', subject.config] if subject.config else []
         calibration = ['--calibration-images', subject.calibration] if subject.calibration else []
         return [sys.executable, '-m', 'trt_segmentation.cli.main', *arguments, str(subject.model),
-                '--precision', precision, '--engine-cache', str(self.cache),
-                '--calibration-method', 'percentile', *config, *calibration, *tactics]
+                '--precision', precision, '--engine-cache', str(self.builds.cache),
+                '--optimization-level', str(self.builds.level), '--mask-interpolation',
+                subject.growth, '--calibration-method', 'percentile', *config, *calibration,
+                *sources]
+
+    def is_against(self, subject: Subject, precision: str) -> bool:
+        """Whether the network alone is wanted, too."""
+        return f'{subject.name}:{precision}' in self.against
 
 
 def _chosen(pairs: list[tuple[Subject, str]], names: list[str]) -> list[tuple[Subject, str]]:
@@ -146,38 +160,53 @@ def machine(check: Check) -> dict[str, Any]:
     gpu = gpu_facts()[0]
     return {'date': time.strftime('%Y-%m-%d'), 'gpu': gpu['name'],
             'driver': gpu['driver_version'], 'max_clock': gpu['clocks.max.sm'],
-            'tensorrt': EngineLoader(cache=str(check.cache)).machine.tensorrt,
+            'tensorrt': EngineLoader(cache=str(check.builds.cache)).machine.tensorrt,
             'python': platform.python_version(), 'cpus': cpu_count()}
 
 
 def build(check: Check) -> None:
     """Build the engines, several at a time, and compare each as soon as it is there."""
     deadline = time.monotonic() + check.build_seconds
+    free: queue.Queue[str] = queue.Queue()
+    for number in range(check.jobs):
+        free.put(check.devices[number % len(check.devices)])
 
-    def one(subject: Subject, precision: str) -> dict[str, Any]:
-        start = time.monotonic()
-        done = subprocess.run(check.command(subject, precision, 'build'), capture_output=True,
-                              text=True, timeout=max(0.1, deadline - start))
+    def one(subject: Subject, precision: str, *command: str) -> dict[str, Any]:
+        device, start = free.get(), time.monotonic()
+        try:
+            done = subprocess.run(
+                check.command(subject, precision, *command), capture_output=True, text=True,
+                timeout=max(0.1, deadline - start),
+                env={**os.environ, 'CUDA_VISIBLE_DEVICES': device})
+        finally:
+            free.put(device)
         if done.returncode:
             raise RuntimeError(done.stderr[-1500:])
-        return {'seconds': time.monotonic() - start, 'jobs': check.jobs, 'said': done.stdout}
+        return {'seconds': time.monotonic() - start, 'jobs': check.jobs,
+                'gpus': len(check.devices), 'said': done.stdout}
 
     with ThreadPoolExecutor(check.jobs) as pool:
         built = check.built()
-        futures = {pool.submit(one, *pair): pair for pair in check.pairs if pair not in built}
+        futures = {pool.submit(one, *pair, 'build'): pair for pair in check.pairs
+                   if pair not in built}
         for future in as_completed(futures):
             check.note('build', *futures[future], future.result)
             if not future.exception():
                 compare(check, *futures[future])
+        alone = [pair for pair in check.built() if check.is_against(*pair)]
+        for pair in alone:  # the bench builds the network alone, and keeps it
+            pool.submit(one, *pair, 'bench', '--against', 'usual', '--frames', '2')
 
 
 def compare(check: Check, subject: Subject, precision: str) -> None:
-    """Masks and confidence against ONNX Runtime, and what the layers run in."""
+    """Masks and confidence against the reference, and what the layers run in."""
     def one() -> dict[str, Any]:
-        segmenter = check.open(subject, precision)
+        reference, segmenter = check.reference(subject), check.open(subject, precision)
         try:
-            return check.reference(subject).compare(segmenter) | {
-                'runs': segmenter.info.precision, 'layers': segmenter.info.layers}
+            found = reference.compare(segmenter)
+            times = segmenter.gpu_times(reference.images[0], ('mask',), RUN_FRAMES)
+            return found | {'runs': segmenter.info.precision, 'layers': segmenter.info.layers,
+                            'run_ms': times['run']}
         finally:
             segmenter.close()
 
@@ -193,10 +222,10 @@ def agree(check: Check) -> None:
 def foreign(check: Check) -> None:
     """Plans of the networks alone, as trtexec would build them, chained with head and tail."""
     def one(subject: Subject, precision: str) -> dict[str, Any]:
-        options = subject.options(precision, check.cache, check.tactics)
+        options = subject.options(precision, check.builds)
         segmenter = check.open(subject, precision)
         plan = check.out / f'{subject.name}.plan'
-        loader = EngineLoader(cache=str(check.cache))
+        loader = EngineLoader(cache=str(check.builds.cache))
         plan.write_bytes(loader.fetch_plain(segmenter.spec, options.build).plan)
         config = check.out / 'foreign.yaml'
         config.write_text(complete_config(segmenter.spec).to_text(), encoding='utf-8')
@@ -207,20 +236,21 @@ def foreign(check: Check) -> None:
         return row
 
     for pair in check.built():
-        if ':'.join((pair[0].name, pair[1])) in check.against:
+        if check.is_against(*pair):
             check.note('foreign', *pair, functools.partial(one, *pair))
 
 
 def speed(check: Check) -> None:
     """``trt-segmentation bench``, alone with the mask and against the usual script."""
-    for pair in check.built():
-        check.note('speed', *pair, functools.partial(
-            _bench, check, *pair, '--outputs', 'mask', '--frames', str(SPEED_FRAMES)))
-    for pair in check.built():
-        if ':'.join((pair[0].name, pair[1])) in check.against:
-            check.note('usual', *pair, functools.partial(
-                _bench, check, *pair, '--outputs', 'mask,overlay', '--frames', '20', '--against',
-                'usual'))
+    for size in SOURCES:
+        for pair in check.built():
+            check.note(f'speed {size}', *pair, functools.partial(
+                _bench, check, *pair, '--outputs', 'mask', '--size', size, '--frames',
+                str(SPEED_FRAMES)))
+        for pair in filter(lambda pair: check.is_against(*pair), check.built()):
+            check.note(f'usual {size}', *pair, functools.partial(
+                _bench, check, *pair, '--outputs', 'mask,overlay', '--size', size, '--frames',
+                '20', '--against', 'usual'))
 
 
 def _bench(check: Check, subject: Subject, precision: str, *arguments: str) -> dict[str, Any]:
@@ -238,41 +268,49 @@ def batch(check: Check) -> dict[str, Any]:
     segmenter = check.open(check.demo, 'fp32')
     spec = segmenter.spec
     segmenter.close()
-    return check_batch(EngineLoader(cache=str(check.cache)), spec,
-                       check.demo.options('fp32', check.cache, check.tactics).build)
+    return check_batch(EngineLoader(cache=str(check.builds.cache)), spec,
+                       check.demo.options('fp32', check.builds).build)
 
 
 def dds(check: Check) -> None:
     """``trt-segmentation bench --ros``: camera, node and subscriber at several rates."""
-    for pair in check.built():
-        if ':'.join((pair[0].name, pair[1])) in check.against:
-            for outputs in ('mask', 'mask,overlay'):
-                check.note(f'dds {outputs}', *pair, functools.partial(
-                    _bench, check, *pair, '--outputs', outputs, '--against', 'usual', '--ros',
-                    '--seconds', '2', '--frames', '20'))
+    for size in SOURCES:
+        for outputs in ('mask', 'mask,overlay'):
+            for pair in filter(lambda pair: check.is_against(*pair), check.built()):
+                check.note(f'dds {size} {outputs}', *pair, functools.partial(
+                    _bench, check, *pair, '--outputs', outputs, '--size', size, '--against',
+                    'usual', '--ros', '--seconds', str(check.seconds), '--frames', '20'))
 
 
 def sizes(check: Check) -> list[dict[str, Any]]:
     """One engine of the demo network at four sizes."""
-    return check_sizes(check.demo.options('fp16', check.cache, check.tactics))
+    return check_sizes(check.demo.options('fp16', check.builds))
 
 
 def startup(check: Check) -> None:
     """Fresh processes."""
     for subject, precision in check.built():
         check.note('startup', subject, precision, functools.partial(
-            check_startup, subject, precision, check.cache, check.tactics))
+            check_startup, subject, precision, check.builds))
 
 
 def node(check: Check) -> dict[str, Any]:
     """The node itself."""
-    from node_run import check_node
-    return check_node(check.demo.options('fp16', check.cache, check.tactics))
+    from node_run import check_node, node_parameters
+    return check_node(node_parameters(check.demo.options('fp16', check.builds)))
+
+
+def devices(check: Check) -> dict[str, Any]:
+    """A node on each GPU, all with one engine file."""
+    from node_run import check_devices, node_parameters
+    return check_devices(node_parameters(check.demo.options('fp16', check.builds)),
+                         [int(device) for device in check.devices])
 
 
 STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'agree': agree, 'speed': speed, 'startup': startup,
-    'node': node, 'dds': dds, 'sizes': sizes, 'batch': batch, 'foreign': foreign}
+    'node': node, 'devices': devices, 'dds': dds, 'sizes': sizes, 'batch': batch,
+    'foreign': foreign}
 
 
 def main() -> int:
@@ -282,7 +320,7 @@ def main() -> int:
     parser.add_argument('--models', type=Path, nargs='+', default=[], metavar='DIR')
     parser.add_argument('--images', type=Path, required=True, metavar='DIR')
     parser.add_argument('--steps', nargs='+', choices=list(STEPS),
-                        default=[name for name in STEPS if name != 'agree'])
+                        default=[name for name in STEPS if name not in ('agree', 'devices')])
     parser.add_argument('--only', nargs='+', default=[], metavar='NETWORK:PRECISION',
                         help='do these, in this order (default: all)')
     parser.add_argument('--against', nargs='+', default=[], metavar='NETWORK:PRECISION',
@@ -292,6 +330,12 @@ def main() -> int:
                         help='engines that are built at the same time (default 4)')
     parser.add_argument('--build-seconds', type=float, default=86400, metavar='S',
                         help='what is not built by then is left out')
+    parser.add_argument('--devices', type=lambda text: text.split(','), default=['0'],
+                        metavar='N,...', help='GPUs to build on in turn, and for the step devices '
+                                              '(default 0)')
+    parser.add_argument('--seconds', type=float, default=2.0, metavar='S',
+                        help='of one run over DDS (default 2)')
+    parser.add_argument('--optimization-level', type=int, default=-1, metavar='0..5')
     parser.add_argument('--tactic-sources', default='', metavar='NAMES')
     args = parser.parse_args()
     check = Check(args)

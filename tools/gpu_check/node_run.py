@@ -1,12 +1,19 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node in a process of its own, fed over DDS as fast as it goes; its memory; its end."""
+"""The node in a process of its own, fed over DDS as fast as it goes; its memory; its end.
 
+    python node_run.py '{"frames": N, "device": N, "namespace": NAME, "parameters": {...}}'
+
+prints as JSON what ``check_node`` returns.
+"""
+
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +28,9 @@ from trt_segmentation.ros.transport import large_image_environment
 from trt_segmentation.segmenter import Segmenter
 
 FRAMES = 10_000
+FRAMES_EACH = 2_000
+"""Of each node, where there is one a GPU."""
+
 SIZE = (720, 1280)
 SETTLED = 1_000
 """Frames after which memory shall stay as it is."""
@@ -31,22 +41,35 @@ FIRST_PATIENCE = 0.1
 START_PATIENCE = 60.0
 
 
-def check_node(options: RunOptions) -> dict[str, Any]:
-    """Run the node for ``FRAMES`` frames and stop it by SIGINT."""
+def node_parameters(options: RunOptions) -> dict[str, str]:
+    """Return the parameters with which the node opens the demo network as ``options`` say."""
+    return {'backend': 'tensorrt', 'engine_cache': options.engine_cache,
+            'precision': options.build.precision,
+            'tactic_sources': ','.join(options.build.tactic_sources or ())}
+
+
+def check_node(parameters: Mapping[str, str], *, frames: int = FRAMES, device: int = 0,
+               namespace: str = '/') -> dict[str, Any]:
+    """Run the node for some frames and stop it by SIGINT.
+
+    Args:
+        parameters: of ``node_parameters``.
+        frames: how many.
+        device: index of the GPU.
+        namespace: of the node and its topics.
+    """
     environment = {**os.environ, **large_image_environment(os.environ)}
-    parameters = {'backend': 'tensorrt', 'engine_cache': options.engine_cache,
-                  'precision': options.build.precision,
-                  'tactic_sources': ','.join(options.build.tactic_sources or ())}
-    arguments = [part for name, value in parameters.items() if value
+    arguments = [part for name, value in {**parameters, 'device': device}.items() if value != ''
                  for part in ('-p', f'{name}:={value}')]
     os.environ.update(environment)
     rclpy.init()
+    feeder = _Feeder(namespace, device)
     start = time.time()
     node = subprocess.Popen([sys.executable, '-m', 'trt_segmentation.ros.node', '--ros-args',
-                             *arguments], env=environment, stderr=subprocess.PIPE, text=True)
+                             '-r', f'__ns:={namespace}', *arguments],
+                            env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        feeder = _Feeder()
-        result = feeder.run(node.pid, start)
+        result = feeder.run(node.pid, start, frames)
     finally:
         node.send_signal(signal.SIGINT)
         _, said = node.communicate(timeout=30)
@@ -54,12 +77,34 @@ def check_node(options: RunOptions) -> dict[str, Any]:
     return {**result, 'exit_status': node.returncode, 'last_words': said[-2000:]}
 
 
+def check_devices(parameters: Mapping[str, str], devices: Sequence[int]) -> dict[str, Any]:
+    """Run a node a GPU: the first alone, then all at the same time, each with its own feeder.
+
+    Args:
+        parameters: of ``node_parameters``.
+        devices: indices of GPUs.
+    """
+    def start(device: int) -> subprocess.Popen:
+        orders = {'frames': FRAMES_EACH, 'device': device, 'namespace': f'/camera{device}',
+                  'parameters': dict(parameters)}
+        return subprocess.Popen([sys.executable, __file__, json.dumps(orders)],
+                                stdout=subprocess.PIPE, text=True)
+
+    def finish(process: subprocess.Popen) -> dict[str, Any]:
+        return json.loads(process.communicate(timeout=600)[0].splitlines()[-1])
+
+    alone = finish(start(devices[0]))
+    return {'alone': alone, 'together': [
+        finish(process) for process in [start(device) for device in devices]]}
+
+
 class _Feeder:
     """Publishes the next frame when the mask of the last one has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: str, device: int) -> None:
         reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        self._node = rclpy.create_node('feeder')
+        self._device = device
+        self._node = rclpy.create_node('feeder', namespace=namespace)
         self._publisher = self._node.create_publisher(Image, 'image', reliable)
         self._node.create_subscription(Image, 'segmentation/mask', self._on_mask, reliable)
         self._masks: dict[int, np.ndarray] = {}
@@ -68,7 +113,7 @@ class _Feeder:
         self._expected = [reference.infer(scene).mask.copy() for scene in scenes]
         self._messages = [_message(scene) for scene in scenes]
 
-    def run(self, pid: int, start: float) -> dict[str, Any]:
+    def run(self, pid: int, start: float, frames: int) -> dict[str, Any]:
         """Feed the node; return counts, rates and memory."""
         process, lost, agreement = psutil.Process(pid), 0, []
         deadline = time.time() + START_PATIENCE
@@ -77,17 +122,17 @@ class _Feeder:
         first = time.time() - start
         memory = []
         begin = time.perf_counter()
-        for number in range(1, FRAMES + 1):
+        for number in range(1, frames + 1):
             mask = self._reply(number)
             lost += mask is None
             if mask is not None and number % 100 == 0:
                 agreement.append(float((mask == self._expected[number % SCENES]).mean()))
-            if number % SETTLED == 0:
+            if number % SETTLED == 0 or number == frames:
                 memory.append({'frame': number, 'resident_mb': process.memory_info().rss / 1e6,
-                               'device_mb': _device_memory()})
+                               'device_mb': _device_memory(self._device)})
         seconds = time.perf_counter() - begin
-        return {'frames': FRAMES, 'lost': lost, 'first_mask_s': first,
-                'frames_per_second': FRAMES / seconds, 'agreement': float(np.mean(agreement)),
+        return {'device': self._device, 'frames': frames, 'lost': lost, 'first_mask_s': first,
+                'frames_per_second': frames / seconds, 'agreement': float(np.mean(agreement)),
                 'memory': memory}
 
     def _reply(self, number: int, patience: float = REPLY_PATIENCE) -> np.ndarray | None:
@@ -111,9 +156,13 @@ def _message(image: np.ndarray) -> Image:
     return msg
 
 
-def _device_memory() -> float:
-    """MB used on the first GPU by all processes."""
-    done = subprocess.run(['nvidia-smi', '-i', '0', '--query-gpu=memory.used',
+def _device_memory(device: int) -> float:
+    """MB used on a GPU by all processes."""
+    done = subprocess.run(['nvidia-smi', '-i', str(device), '--query-gpu=memory.used',
                            '--format=csv,noheader,nounits'], capture_output=True, text=True,
                           check=True)
     return float(done.stdout) * 1.048576
+
+
+if __name__ == '__main__':
+    print(json.dumps(check_node(**json.loads(sys.argv[1]))))

@@ -10,9 +10,10 @@ Row = Mapping[str, Any]
 
 def markdown(results: Mapping[str, Any]) -> str:
     """Return everything there is so far as Markdown."""
-    parts = [section(results[name]) for name, section in _SECTIONS.items()
-             if name in results and 'error' not in results[name]]
-    return '\n\n'.join(parts) + '\n'
+    parts = [section(found, *name.split()[1:]) for step, section in _SECTIONS.items()
+             for name, found in results.items()
+             if name.split()[0] == step and 'error' not in found]
+    return '\n\n'.join(part for part in parts if part) + '\n'
 
 
 def _machine(found: Row) -> str:
@@ -26,24 +27,27 @@ def _agreement(rows: Mapping[str, Row]) -> str:
         ('network', 'asked for', 'agreement', 'confidence off by (of 255)', 'pixels counted',
          'layers, as the engine inspector tells'),
         ((row['network'], row['precision'], f"{row['agreement']:.3%}",
-          str(row['confidence_off_max']), f"{row['counted']:.1%} of {row['pixels']}"
-          if row['counted'] < 1 else str(row['pixels']), row['layers']) for row in _good(rows)))
+          str(row.get('confidence_off_max', '')),
+          str(row['pixels']) + (f" ({row['counted']:.1%}: no near ties)"
+                                if row['counted'] < 1 else ''), row['layers'])
+         for row in _good(rows)))
 
 
-def _speed(rows: Mapping[str, Row]) -> str:
+def _speed(rows: Mapping[str, Row], size: str) -> str:
     lines = []
     for row in _good(rows):
-        gpu, wall = row['gpu_ms_p50'], row['wall_ms']['ours']
+        gpu, wall, split = row['gpu_ms_p50'], row['wall_ms']['ours'], row['split_ms']
         lines.append((row['network'], row['precision'], f"{gpu['copy_in']:.2f}",
-                      f"{gpu['run']:.2f}", f"{gpu['copy_out']:.2f}", f"{wall['p50']:.2f}",
+                      f"{gpu['run']:.2f}", f"{split['head']:.2f}", f"{split['network']:.2f}",
+                      f"{split['tail']:.2f}", f"{gpu['copy_out']:.2f}", f"{wall['p50']:.2f}",
                       f"{wall['p99']:.2f}", f"{row['wall_over_gpu']:.2f}"))
-    return '## Speed, 1920x1080 BGR from ordinary memory to a mask\n\n' + _table(
-        ('network', 'precision', 'copy in, ms', 'run, ms', 'mask out, ms', '`infer` p50, ms',
-         'p99, ms', 'p50 / sum of the three'), lines)
+    return f'## Speed, {size} BGR from ordinary memory to a mask\n\n' + _table(
+        ('network', 'precision', 'copy in, ms', 'run, ms', 'of that head', 'network', 'tail',
+         'mask out, ms', '`infer` p50, ms', 'p99, ms', 'p50 / sum of the three'), lines)
 
 
-def _usual(rows: Mapping[str, Row]) -> str:
-    return '## Against the usual script, 1920x1080 BGR to mask and overlay\n\n' + _table(
+def _usual(rows: Mapping[str, Row], size: str) -> str:
+    return f'## Against the usual script, {size} BGR to mask and overlay\n\n' + _table(
         ('network', 'precision', '`infer` p50, ms', 'usual script p50, ms', 'times as fast'),
         ((row['network'], row['precision'], f"{row['wall_ms']['ours']['p50']:.2f}",
           f"{row['wall_ms']['usual']['p50']:.1f}", f"{row['ratio_p50']:.1f}")
@@ -52,27 +56,32 @@ def _usual(rows: Mapping[str, Row]) -> str:
 
 def _builds(rows: Mapping[str, Row]) -> str:
     return '## Builds\n\n' + _table(
-        ('network', 'precision', 'at the same time', 'seconds'),
-        ((row['network'], row['precision'], str(row['jobs']), f"{row['seconds']:.0f}")
+        ('network', 'precision', 'at the same time', 'on GPUs', 'seconds'),
+        ((row['network'], row['precision'], str(row['jobs']), str(row['gpus']),
+          f"{row['seconds']:.0f}")
          for row in _good(rows)))
 
 
-def _dds(rows: Mapping[str, Row]) -> str:
-    lines = []
+def _dds(rows: Mapping[str, Row], size: str, outputs: str) -> str:
+    lines, ways = [], []
     for row in _good(rows):
-        ros = row['ros']
+        ros, name = row['ros'], (row['network'], row['precision'])
         for arm, entries in ros['rates'].items():
-            peak = {**ros['peak'][arm], 'peak': True}
-            lines += [(row['network'], row['precision'], arm, _rate(entry),
+            peak = {**ros['peak'][arm], 'peak': True} if ros['peak'] else {}
+            lines += [(*name, arm, _rate(entry),
                        f"{entry['received_rate']:.1f}", f"{entry['loss']:.0%}",
                        f"{entry['latency_ms']['p50']:.1f}", f"{entry['latency_ms']['p99']:.1f}",
                        f"{entry['callback_ms']['p50']:.2f}",
                        f"{entry['callback_beyond_infer_ms']['p50']:.2f}")
                       for entry in (*entries, peak) if entry.get('latency_ms')]
-    outputs = next(iter(rows.values())).get('outputs', [])
-    return f'## Camera, node and subscriber over DDS: {" and ".join(outputs)}\n\n' + _table(
+        ways += [(*name, _rate(entry), *(f'{value:.2f}' for value in entry['split_ms'].values()))
+                 for entry in ros['rates']['ours'] if entry.get('split_ms')]
+    return (f'## Camera, node and subscriber over DDS: {size} to {outputs}\n\n' + _table(
         ('network', 'precision', 'arm', 'Hz in', 'Hz out', 'loss', 'latency p50, ms', 'p99, ms',
          'callback p50, ms', 'of that beyond `infer`'), lines)
+        + '\n\nWhere the time of a frame goes in ours, mean ms:\n\n' + _table(
+        ('network', 'precision', 'Hz in', 'to_node', 'take', 'dispatch', 'read', 'infer',
+         'publish', 'to_subscriber'), ways))
 
 
 def _rate(entry: Row) -> str:
@@ -94,7 +103,7 @@ def _startup(rows: Mapping[str, Row]) -> str:
 
 
 def _node(found: Row) -> str:
-    first, last = found['memory'][0], found['memory'][-1]
+    memory = found['memory'][0], found['memory'][-1]
     return ('## The node over DDS\n\n'
             f"{found['frames']} frames of 1280x720, each published when the mask of the last one "
             f"had come: {found['frames_per_second']:.0f} frames a second, {found['lost']} without "
@@ -103,7 +112,18 @@ def _node(found: Row) -> str:
             f"SIGINT {found['exit_status']}.\n\n" + _table(
                 ('after frame', 'resident memory of the node, MB', 'GPU memory used, MB'),
                 ((str(each['frame']), f"{each['resident_mb']:.1f}", f"{each['device_mb']:.0f}")
-                 for each in (first, last))))
+                 for each in memory)))
+
+
+def _devices(found: Row) -> str:
+    rows = [('alone', found['alone']), *(('together', each) for each in found['together'])]
+    return '## A node on each GPU, one engine file\n\n' + _table(
+        ('nodes', 'GPU', 'frames', 'without a mask', 'frames a second', 'agreement',
+         'GPU memory used, MB', 'exit status'),
+        ((which, str(row['device']), str(row['frames']), str(row['lost']),
+          f"{row['frames_per_second']:.0f}", f"{row['agreement']:.3%}",
+          f"{row['memory'][-1]['device_mb']:.0f}", str(row['exit_status']))
+         for which, row in rows))
 
 
 def _batch(found: Row) -> str:
@@ -119,10 +139,11 @@ def _foreign(rows: Mapping[str, Row]) -> str:
           str(row['confidence_off_max'])) for row in _good(rows)))
 
 
-_SECTIONS: dict[str, Callable[[Any], str]] = {
-    'machine': _machine, 'agree': _agreement, 'speed': _speed, 'usual': _usual, 'dds mask': _dds,
-    'dds mask,overlay': _dds, 'sizes': _sizes,
-    'startup': _startup, 'node': _node, 'batch': _batch, 'foreign': _foreign, 'build': _builds}
+_SECTIONS: dict[str, Callable[..., str]] = {
+    'machine': _machine, 'agree': _agreement, 'speed': _speed, 'usual': _usual, 'dds': _dds,
+    'sizes': _sizes, 'startup': _startup, 'node': _node, 'devices': _devices, 'batch': _batch,
+    'foreign': _foreign, 'build': _builds}
+"""By step, the first word of a result's name; the other words are arguments."""
 
 
 def _good(rows: Mapping[str, Row]) -> list[Row]:

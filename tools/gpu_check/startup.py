@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long a fresh process takes to its first mask, with the engine in the cache.
 
-    python startup.py MODEL CONFIG PRECISION CACHE CALIBRATION TACTICS
+    python startup.py MODEL CONFIG PRECISION CACHE CALIBRATION TACTICS LEVEL
 
 prints the seconds from the start of the process.
 """
@@ -14,16 +14,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from subjects import Subject
+from subjects import Builds, Subject
 
 RUNS = 3
 
 
-def check_startup(subject: Subject, precision: str, cache: Path,
-                  tactics: tuple[str, ...] | None) -> dict[str, Any]:
+def check_startup(subject: Subject, precision: str, builds: Builds) -> dict[str, Any]:
     """Return the seconds of each of ``RUNS`` fresh processes."""
-    arguments = [subject.model, subject.config, precision, cache, subject.calibration,
-                 ','.join(tactics or ())]
+    arguments = [subject.model, subject.config, precision, builds.cache, subject.calibration,
+                 ','.join(builds.tactics or ()), builds.level]
     seconds = []
     for _ in range(RUNS):
         start = time.time()
@@ -34,14 +33,14 @@ def check_startup(subject: Subject, precision: str, cache: Path,
 
 
 def _first_mask(model: str, config: str, precision: str, cache: str, calibration: str,
-                tactics: str) -> None:
+                tactics: str, level: str) -> None:
     import numpy as np
 
     from trt_segmentation.segmenter import Segmenter
     subject = Subject(Path(model), config, list, (precision,), True, calibration)
-    options = subject.options(precision, Path(cache), tuple(tactics.split(',')) if tactics
-                              else None)
-    segmenter = Segmenter.open(model, config=config or None, options=options)
+    builds = Builds(Path(cache), tuple(tactics.split(',')) if tactics else None, int(level))
+    segmenter = Segmenter.open(model, config=config or None,
+                               options=subject.options(precision, builds))
     segmenter.infer(np.zeros((1080, 1920, 3), np.uint8))
     print(json.dumps(time.time()), flush=True)
     segmenter.close()

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is checked: networks with their configs and images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,21 @@ _PHOTOS = {
 
 
 @dataclass(frozen=True)
+class Builds:
+    """How engines are built, whatever the network.
+
+    Attributes:
+        cache: folder of engines.
+        tactics: names of tactic sources; None leaves them to TensorRT.
+        level: optimization level, 0 to 5; -1 leaves it to TensorRT.
+    """
+
+    cache: Path
+    tactics: tuple[str, ...] | None = None
+    level: int = -1
+
+
+@dataclass(frozen=True)
 class Subject:
     """One network.
 
@@ -48,6 +63,7 @@ class Subject:
         precisions: those that it is checked in.
         trained: whether its weights mean anything; of random ones only clear decisions count.
         calibration: folder of images; '' where int8 is not checked.
+        answers: PyTorch's, a .npz of ``tools/model_zoo``; None where ONNX Runtime answers.
     """
 
     model: Path
@@ -55,17 +71,25 @@ class Subject:
     images: Callable[[], list[np.ndarray]]
     precisions: tuple[str, ...]
     trained: bool
-    calibration: str
+    calibration: str = ''
+    answers: Path | None = None
 
     @property
     def name(self) -> str:
         return self.model.stem
 
-    def options(self, precision: str, cache: Path, tactics: tuple[str, ...] | None) -> RunOptions:
+    def options(self, precision: str, builds: Builds) -> RunOptions:
         """Return how the network is opened on TensorRT."""
-        build = BuildOptions(precision, tactic_sources=tactics, calibration=CalibrationOptions(
-            images=self.calibration, method='percentile'))
-        return RunOptions('tensorrt', engine_cache=str(cache), build=build)
+        calibration = CalibrationOptions(images=self.calibration, method='percentile')
+        build = BuildOptions(precision, optimization_level=builds.level,
+                             tactic_sources=builds.tactics, calibration=calibration)
+        return RunOptions('tensorrt', mask_interpolation=self.growth,
+                          engine_cache=str(builds.cache), build=build)
+
+    @property
+    def growth(self) -> str:
+        """The mask interpolation."""
+        return str(np.load(self.answers)['growth']) if self.answers else 'nearest'
 
 
 def find_subjects(models: Path, images: Path, work: Path) -> list[Subject]:
@@ -81,7 +105,7 @@ def find_subjects(models: Path, images: Path, work: Path) -> list[Subject]:
     found = [Subject(demo_model(), '', _rendered(720, 1280), ('fp32', 'fp16', 'int8'), True,
                      str(roads))]
     for model in sorted(models.glob('*.onnx')):
-        config = model.with_suffix('.yaml')
+        config, answers = model.with_suffix('.yaml'), model.with_suffix('.npz')
         if model.stem in _CONFIGS:
             config.write_text(_CONFIGS[model.stem] + '\n', encoding='utf-8')
         elif not config.exists():
@@ -92,9 +116,12 @@ def find_subjects(models: Path, images: Path, work: Path) -> list[Subject]:
             _write_calibration_photos(folder, sorted(images.glob('*.[jp][pn]g')))
             found.append(Subject(model, str(config), _read(paths), ('fp32', 'fp16', 'int8'), True,
                                  str(folder)))
+        elif answers.exists():
+            found.append(Subject(model, str(config), _answered(answers), ('fp32', 'fp16'), False,
+                                 answers=answers))
         else:
             found.append(Subject(model, str(config), _rendered(1080, 1920), ('fp32', 'fp16'),
-                                 False, ''))
+                                 False))
     return found
 
 
@@ -104,6 +131,16 @@ def _rendered(height: int, width: int) -> Callable[[], list[np.ndarray]]:
 
 def _read(paths: list[Path]) -> Callable[[], list[np.ndarray]]:
     return lambda: [read_image(path) for path in paths]
+
+
+def _answered(answers: Path) -> Callable[[], list[np.ndarray]]:
+    return lambda: numbered(np.load(answers), 'image')
+
+
+def numbered(arrays: Mapping[str, np.ndarray], name: str) -> list[np.ndarray]:
+    """Return the arrays called NAME_0, NAME_1 and so on."""
+    return [arrays[f'{name}_{number}'] for number in range(len(arrays))
+            if f'{name}_{number}' in arrays]
 
 
 def _write_calibration_roads(folder: Path) -> None:

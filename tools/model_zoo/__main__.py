@@ -9,6 +9,9 @@ Makes each network with seeded random weights, exports it, runs it with our Segm
 Runtime, compares the masks with PyTorch's on the pixels that are no near tie, and builds it with
 TensorRT where that is installed. Writes OUT_DIR/results.json after each network, and
 OUT_DIR/models.md, the table of docs/models.md; --page puts it into that page.
+
+OUT_DIR/models has the networks, their configs and PyTorch's answers: tools/gpu_check --models
+takes them from there. --gpu adds what it found to the table.
 """
 
 import argparse
@@ -26,7 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from model_zoo.check import WANTED, compare, export_entry, load_images
+from model_zoo.check import WANTED, compare, export_entry, load_images, write_answers
 from model_zoo.entry import Entry
 from model_zoo.families import ENTRIES
 from model_zoo.report import table, with_table
@@ -39,10 +42,12 @@ _PACKAGES = ('torch', 'torchvision', 'transformers', 'segmentation-models-pytorc
 def examine(entry: Entry, folder: Path, small: bool, images: list[np.ndarray]) -> dict[str, Any]:
     """Return the row of one network; what fails is a row, too."""
     row: dict[str, Any] = {
-        'family': entry.family, 'network': entry.name, 'size': entry.size(small),
+        'family': entry.family, 'network': entry.name, 'stem': entry.stem,
+        'made': machine(), 'size': entry.size(small),
         'export': str(entry.export), 'config': entry.config.format(size=list(entry.size(small)))}
     try:
         exported = export_entry(entry, folder, small, images)
+        write_answers(exported)
         found = compare(exported, exported.growth)
         nearest = found if exported.growth == 'nearest' else compare(exported, 'nearest')
         return row | {'growth': exported.growth, 'agreement': found.share,
@@ -74,20 +79,26 @@ def main() -> int:
     parser.add_argument('--small', action='store_true', help='small networks, as the tests do')
     parser.add_argument('--images', type=Path, metavar='DIR',
                         help='pictures, two at least (default: rendered road scenes)')
+    parser.add_argument('--export-only', action='store_true',
+                        help='write networks, configs and answers; compare and build nothing')
+    parser.add_argument('--gpu', type=Path, metavar='FILE',
+                        help='results.json of tools/gpu_check, for the columns of its TensorRT')
     parser.add_argument('--page', type=Path, metavar='FILE', help='replace the table in there')
     args = parser.parse_args()
     images = load_images(args.images, args.small)
     args.out.mkdir(parents=True, exist_ok=True)
+    chosen = [entry for entry in ENTRIES if not args.only or entry.name in args.only]
+    if args.export_only:
+        return _export(chosen, args, images)
     results = args.out / 'results.json'
     rows = json.loads(results.read_text(encoding='utf-8')) if results.exists() else {}
-    for entry in ENTRIES:
-        if not args.only or entry.name in args.only:
-            rows[entry.name] = examine(entry, args.out / 'models', args.small, images)
-            print(json.dumps(rows[entry.name]), flush=True)
-            results.write_text(json.dumps(rows, indent=1), encoding='utf-8')
-            gc.collect()
+    for entry in chosen:
+        rows[entry.name] = examine(entry, args.out / 'models', args.small, images)
+        print(json.dumps(rows[entry.name]), flush=True)
+        results.write_text(json.dumps(rows, indent=1), encoding='utf-8')
+        gc.collect()
     ordered = [rows[entry.name] for entry in ENTRIES if entry.name in rows]
-    page = table(ordered, machine())
+    page = table(ordered, json.loads(args.gpu.read_text(encoding='utf-8')) if args.gpu else {})
     (args.out / 'models.md').write_text(page, encoding='utf-8')
     if args.page:
         args.page.write_text(with_table(args.page.read_text(encoding='utf-8'), page),
@@ -95,6 +106,20 @@ def main() -> int:
     low = [row['network'] for row in ordered if row.get('agreement', 0) < WANTED]
     print(f'below {WANTED:.1%} or failed: {", ".join(low)}' if low else 'all agree')
     return 1 if low else 0
+
+
+def _export(entries: list[Entry], args: argparse.Namespace, images: list[np.ndarray]) -> int:
+    failed = []
+    for entry in entries:
+        try:
+            write_answers(export_entry(entry, args.out / 'models', args.small, images))
+            print(f'exported {entry.name}', flush=True)
+        except Exception:
+            failed.append(entry.name)
+            traceback.print_exc()
+        gc.collect()
+    print(f'failed: {", ".join(failed)}' if failed else 'all exported')
+    return 1 if failed else 0
 
 
 if __name__ == '__main__':

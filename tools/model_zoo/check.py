@@ -4,6 +4,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -76,12 +77,27 @@ def export_entry(entry: Entry, folder: Path, small: bool, images: list[np.ndarra
     """
     folder.mkdir(parents=True, exist_ok=True)
     network = make(entry, small, images)
-    model = folder / f'{entry.name.replace(" ", "_").lower()}.onnx'
+    model = folder / f'{entry.stem}.onnx'
     export(network.module, entry.size(small), entry.export, model)
     text = entry.config.format(size=list(entry.size(small)))
     return Exported(entry, model, ModelConfig.from_text(text, entry.name), images,
                     [reference(entry, network, image, small) for image in images],
                     network.growth)
+
+
+def write_answers(exported: Exported) -> None:
+    """Write the config and PyTorch's answers beside the network, for ``tools/gpu_check``.
+
+    NAME.npz holds 'growth', the mask interpolation, and of each image, numbered from 0: 'image_0'
+    uint8 BGR [H, W, 3], 'mask_0' uint8 [H, W] and 'clear_0' bool [H, W], see ``Reference``.
+    """
+    exported.model.with_suffix('.yaml').write_text(exported.config.to_text(), encoding='utf-8')
+    arrays: dict[str, Any] = {'growth': exported.growth}
+    pairs = zip(exported.images, exported.references, strict=True)
+    for number, (image, told) in enumerate(pairs):
+        arrays |= {f'image_{number}': image, f'mask_{number}': told.mask,
+                   f'clear_{number}': told.clear}
+    np.savez_compressed(exported.model.with_suffix('.npz'), **arrays)
 
 
 @dataclass(frozen=True)

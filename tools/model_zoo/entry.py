@@ -98,6 +98,11 @@ class Entry:
     feed: Feed = IMAGENET
     in_ci: bool = False
 
+    @property
+    def stem(self) -> str:
+        """What its files are called."""
+        return self.name.replace(' ', '_').lower()
+
     def size(self, small: bool) -> tuple[int, int]:
         """Return height and width of the input."""
         return self.small if small else self.full

@@ -12,18 +12,26 @@ BEGIN, END = '<!-- made by tools/model_zoo: begin -->', '<!-- made by tools/mode
 
 _HEADINGS = ('family', 'network', 'input', 'exporter', 'config', 'growth', 'agreement',
              'with nearest', 'counted', 'classes seen', 'TensorRT for RTX')
+_GPU_HEADINGS = ('agreement there', 'run there, ms')
 
 
-def table(rows: Sequence[Row], machine: str) -> str:
+def table(rows: Sequence[Row], gpu: Row) -> str:
     """Return the table in Markdown.
 
     Args:
         rows: one a network; see ``__main__``.
-        machine: versions and date.
+        gpu: results of ``tools/gpu_check`` on the same networks, for two more columns; empty
+            where there are none.
     """
-    lines = [_HEADINGS, ('---',) * len(_HEADINGS), *map(_cells, rows)]
-    body = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-    return f'{BEGIN}\n\n{machine}\n\n{body}\n\n{END}\n'
+    headings = _HEADINGS + (_GPU_HEADINGS if gpu else ())
+    cells = (_cells(row) + (_gpu_cells(row, gpu) if gpu else ()) for row in rows)
+    body = '\n'.join(f'| {" | ".join(line)} |' for line in (
+        headings, ('---',) * len(headings), *cells))
+    made = list(dict.fromkeys(row['made'] for row in rows))
+    if gpu:
+        there = gpu['machine']
+        made.append(f'There: {there["gpu"]}, {there["tensorrt"]}, fp32, {there["date"]}.')
+    return '\n\n'.join((BEGIN, *made, body, END)) + '\n'
 
 
 def with_table(page: str, new: str) -> str:
@@ -42,6 +50,16 @@ def _cells(row: Row) -> tuple[str, ...]:
         return *start, '', _one_line(row['error']), *[''] * 4
     return (*start, row['growth'], f'{row["agreement"]:.3%}', f'{row["nearest"]:.3%}',
             f'{row["counted"]:.1%}', str(row['classes']), _one_line(row['tensorrt']))
+
+
+def _gpu_cells(row: Row, gpu: Row) -> tuple[str, str]:
+    key = f'{row["stem"]} fp32'
+    found = gpu.get('agree', {}).get(key) or gpu.get('build', {}).get(key)
+    if found is None:
+        return 'not run', ''
+    if 'error' in found:
+        return _one_line(found['error']), ''
+    return f'{found["agreement"]:.3%}', f'{found["run_ms"]:.2f}'
 
 
 def _one_line(text: str) -> str:
