@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 import torch
-from torchvision.models import segmentation
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from model_zoo.import_torchvision import import_segmentation
 
 CLASSES = 19
 SIZE = (512, 1024)
@@ -31,8 +34,8 @@ class Scores(torch.nn.Module):
 def export(name: str, folder: Path) -> Path:
     """Write one network; the same weights each time."""
     torch.manual_seed(0)
-    network = getattr(segmentation, name)(weights=None, weights_backbone=None,
-                                          num_classes=CLASSES).eval()
+    make = getattr(import_segmentation(), name)
+    network = make(weights=None, weights_backbone=None, num_classes=CLASSES).eval()
     # Untrained batch norms keep the scale of what passes through; without this, scores vanish.
     with torch.no_grad():
         network.train()

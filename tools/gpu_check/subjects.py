@@ -106,6 +106,10 @@ def find_subjects(models: Path, images: Path, work: Path) -> list[Subject]:
                      str(roads))]
     for model in sorted(models.glob('*.onnx')):
         config, answers = model.with_suffix('.yaml'), model.with_suffix('.npz')
+        if answers.exists():
+            found.append(Subject(model, str(config), _answered(answers), ('fp32', 'fp16'), False,
+                                 answers=answers))
+            continue
         if model.stem in _CONFIGS:
             config.write_text(_CONFIGS[model.stem] + '\n', encoding='utf-8')
         elif not config.exists():
@@ -116,9 +120,6 @@ def find_subjects(models: Path, images: Path, work: Path) -> list[Subject]:
             _write_calibration_photos(folder, sorted(images.glob('*.[jp][pn]g')))
             found.append(Subject(model, str(config), _read(paths), ('fp32', 'fp16', 'int8'), True,
                                  str(folder)))
-        elif answers.exists():
-            found.append(Subject(model, str(config), _answered(answers), ('fp32', 'fp16'), False,
-                                 answers=answers))
         else:
             found.append(Subject(model, str(config), _rendered(1080, 1920), ('fp32', 'fp16'),
                                  False))

@@ -12,11 +12,11 @@ from trt_segmentation.backends.tensorrt.api import Capabilities, find_log, find_
 from trt_segmentation.backends.tensorrt.builder import (
     apply_options,
     build_plan,
-    creation_flags,
     onnx_name,
     pin_to_float32,
 )
 from trt_segmentation.backends.tensorrt.making import with_precision
+from trt_segmentation.backends.tensorrt.parsing import creation_flags
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError, ModelError
 from trt_segmentation.graph.network import read_network

@@ -11,7 +11,7 @@ from typing import Any
 
 from trt_segmentation.backends.tensorrt.api import Capabilities, Log, find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.layers import Layer, parse_layers
-from trt_segmentation.backends.tensorrt.parsing import parse
+from trt_segmentation.backends.tensorrt.parsing import read_onnx
 from trt_segmentation.backends.tensorrt.progress import Progress, log_progress
 from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError
 from trt_segmentation.options import BuildOptions
@@ -75,12 +75,8 @@ def build_plan(model: bytes, profiles: Profiles, options: BuildOptions, *,
                              'TensorRT is installed')
     can = Capabilities.of(trt)
     started = time.monotonic()
-    builder = log.call(f'{name} finds no GPU to build for', trt.Builder, log.logger,
-                       raises=MissingBackendError)
-    network = log.call(f'{name} cannot make a network', builder.create_network,
-                       creation_flags(trt, can))
-    parser = trt.OnnxParser(network, log.logger)  # holds the weights until the plan is built
-    parse(parser, log, model, source, name)
+    parsed = read_onnx(trt, log, model, source, name)
+    builder, network = parsed.builder, parsed.network
     config = builder.create_builder_config()
     apply_options(options, trt, can, builder, config)
     config.add_optimization_profile(_profile(builder, network, profiles, source))
@@ -132,15 +128,6 @@ def pin_to_float32(trt: Any, network: Any, float_layers: Callable[[str], bool]) 
                 layer.set_output_type(index, trt.float32)
         pinned += 1
     return pinned
-
-
-def creation_flags(trt: Any, can: Capabilities) -> int:
-    """Return the flags to create a network with."""
-    # Strongly typed for fp32, too: it never forbids TF32, which is a flag of the build.
-    names = ['EXPLICIT_BATCH'] * can.explicit_batch + ['STRONGLY_TYPED'] * can.strongly_typed
-    flags = [getattr(trt.NetworkDefinitionCreationFlag, name, None) for name in names]
-    return sum(1 << int(flag) for flag in flags if flag is not None)
-
 
 
 def apply_options(options: BuildOptions, trt: Any, can: Capabilities, builder: Any,

@@ -2,14 +2,108 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX into a TensorRT network, with errors that say which node and what to do."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper, numpy_helper
 
-from trt_segmentation.backends.tensorrt.api import Log
-from trt_segmentation.errors import BackendError, ModelError
+from trt_segmentation.backends.tensorrt.api import Capabilities, Log
+from trt_segmentation.errors import BackendError, MissingBackendError, ModelError
+from trt_segmentation.graph.opset import lower_opset, opset_of
 from trt_segmentation.graph.preflight import fix_of
 from trt_segmentation.graph.prepare import NETWORK_PREFIX
+
+_EVERYWHERE_OPSET = 17
+"""The newest that the parser of TensorRT 8.6 documents; those of 10 and later know newer ones."""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A network that TensorRT has read.
+
+    Attributes:
+        builder: that it belongs to.
+        network: TensorRT's.
+        parser: holds the weights; to be kept until the plan is built.
+    """
+
+    builder: Any
+    network: Any
+    parser: Any
+
+
+def read_onnx(trt: Any, log: Log, model: bytes, source: str, name: str) -> Parsed:
+    """Let TensorRT read an ONNX model.
+
+    Args:
+        trt: the module of TensorRT.
+        log: what it logs to.
+        model: a serialized ONNX model.
+        source: what to call the model in errors.
+        name: TensorRT with its version.
+
+    Raises:
+        MissingBackendError: TensorRT finds no GPU.
+        ModelError: ``model`` is no ONNX, or of an opset that this TensorRT does not know and that
+            cannot be said in an older one.
+        BackendError: TensorRT does not take a node.
+    """
+    can = Capabilities.of(trt)
+    builder = log.call(f'{name} finds no GPU to build for', trt.Builder, log.logger,
+                       raises=MissingBackendError)
+
+    def empty() -> Parsed:
+        network = log.call(f'{name} cannot make a network', builder.create_network,
+                           creation_flags(trt, can))
+        return Parsed(builder, network, trt.OnnxParser(network, log.logger))
+
+    known = _as_known(model, empty, source)
+    parsed = empty()
+    parse(parsed.parser, log, known, source, name)
+    return parsed
+
+
+def creation_flags(trt: Any, can: Capabilities) -> int:
+    """Return the flags to create a network with."""
+    # Strongly typed for fp32, too: it never forbids TF32, which is a flag of the build.
+    names = ['EXPLICIT_BATCH'] * can.explicit_batch + ['STRONGLY_TYPED'] * can.strongly_typed
+    flags = [getattr(trt.NetworkDefinitionCreationFlag, name, None) for name in names]
+    return sum(1 << int(flag) for flag in flags if flag is not None)
+
+
+def _as_known(model: bytes, empty: Callable[[], Parsed], source: str) -> bytes:
+    """The model in an opset that the parser knows."""
+    try:
+        opset = opset_of(proto := onnx.ModelProto.FromString(model))
+    except DecodeError:  # which the parser says better
+        return model
+    if opset <= _EVERYWHERE_OPSET or reads_axes(empty()):
+        return model
+    return lower_opset(proto, _EVERYWHERE_OPSET, source).SerializeToString()
+
+
+def reads_axes(parsed: Parsed) -> bool:
+    """Return whether a parser reads the axes of a reduction where opset 18 puts them.
+
+    That of TensorRT 8.6 takes models of any opset, but overlooks inputs that came later: it
+    reduces over all axes, and the masks would be wrong without a word.
+
+    Args:
+        parsed: without a network in it yet.
+    """
+    shape = (2, 3)
+    node = helper.make_node('ReduceMax', ['x', 'axes'], ['y'], keepdims=0)
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, extents)
+            for name, extents in (('x', shape), ('y', shape[:1])))
+    axes = numpy_helper.from_array(np.array([1], np.int64), 'axes')
+    model = helper.make_model(helper.make_graph([node], 'probe', [x], [y], [axes]), ir_version=8,
+                              opset_imports=[helper.make_opsetid('', 18)])
+    return parsed.parser.parse(model.SerializeToString()) \
+        and tuple(parsed.network.get_output(0).shape) == shape[:1]
 
 
 def parse(parser: Any, log: Log, model: bytes, source: str, name: str) -> None:

@@ -4,14 +4,8 @@
 
 import logging
 
-from trt_segmentation.backends.tensorrt.api import (
-    LOGGER,
-    Capabilities,
-    find_log,
-    find_tensorrt,
-)
-from trt_segmentation.backends.tensorrt.builder import creation_flags
-from trt_segmentation.backends.tensorrt.parsing import parse
+from trt_segmentation.backends.tensorrt.api import LOGGER, find_log, find_tensorrt
+from trt_segmentation.backends.tensorrt.parsing import read_onnx
 from trt_segmentation.errors import MissingBackendError
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import ModelSpec
@@ -36,12 +30,7 @@ def parse_only(spec: ModelSpec) -> str:
     before = logger.disabled
     logger.disabled = True  # the error says it again, in one sentence
     try:
-        builder = log.call(f'{name} finds no GPU', trt.Builder, log.logger,
-                           raises=MissingBackendError)
-        network = log.call(f'{name} cannot make a network', builder.create_network,
-                           creation_flags(trt, Capabilities.of(trt)))
-        parse(trt.OnnxParser(network, log.logger), log, prepare(spec).model.SerializeToString(),
-              spec.network.source, name)
+        read_onnx(trt, log, prepare(spec).model.SerializeToString(), spec.network.source, name)
     finally:
         logger.disabled = before
     return name
