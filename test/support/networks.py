@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small ONNX networks whose results can be computed by hand, what runs them, and references."""
 
-from functools import cache
+from functools import cache, partial
 
 import cv2
 import numpy as np
@@ -275,13 +275,14 @@ def write_noise(folder, count):
 _WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
 _SCORES = np.random.default_rng(0).normal(size=(1, 4, 8, 12)).astype(np.float32)
 KINDS = {
-    'pointwise': lambda: pointwise(_WEIGHTS, (32, 48)),
-    'strided': lambda: pointwise(_WEIGHTS, (32, 48), stride=4),
-    'nhwc': lambda: pointwise(_WEIGHTS, (32, 48), layout='nhwc'),
-    'half input': lambda: pointwise(_WEIGHTS, (32, 48), dtype=TensorProto.FLOAT16),
-    'softmax': lambda: pointwise(_WEIGHTS, (32, 48), activation='Softmax'),
-    'sigmoid': lambda: pointwise(_WEIGHTS[:1], (32, 48), activation='Sigmoid'),
-    'logits': lambda: fixed(_SCORES), 'half logits': lambda: fixed(np.float16(_SCORES)),
-    'int32 ids': lambda: fixed(_SCORES[:, 0].astype(np.int32)),
-    'int64 ids': lambda: fixed(_SCORES[:, 0].astype(np.int64))}
-"""Of every kind that a backend may be given: a function that makes the model."""
+    'pointwise': partial(pointwise, _WEIGHTS, (32, 48)),
+    'strided': partial(pointwise, _WEIGHTS, (32, 48), stride=4),
+    'nhwc': partial(pointwise, _WEIGHTS, (32, 48), layout='nhwc'),
+    'half input': partial(pointwise, _WEIGHTS, (32, 48), dtype=TensorProto.FLOAT16),
+    'softmax': partial(pointwise, _WEIGHTS, (32, 48), activation='Softmax'),
+    'sigmoid': partial(pointwise, _WEIGHTS[:1], (32, 48), activation='Sigmoid'),
+    'logits': partial(fixed, _SCORES), 'half logits': partial(fixed, np.float16(_SCORES)),
+    'int32 ids': partial(fixed, _SCORES[:, 0].astype(np.int32)),
+    'int64 ids': partial(fixed, _SCORES[:, 0].astype(np.int64))}
+"""Of every kind that a backend may be given: a function that makes the model; it takes the
+options of ``onnx_model``."""

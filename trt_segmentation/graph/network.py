@@ -12,6 +12,7 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.builder import OLDEST_OPSET
+from trt_segmentation.graph.opset import opset_of
 from trt_segmentation.graph.soundness import (
     check_external_data,
     check_file,
@@ -139,7 +140,7 @@ def describe_network(model: onnx.ModelProto, source: str) -> Network:
     """
     if not model.graph.output:
         raise ModelError(f'{source}: the graph has no output; export the network, not its weights')
-    opset = _default_opset(model)
+    opset = opset_of(model)
     if opset < OLDEST_OPSET:
         try:
             model = version_converter.convert_version(model, OLDEST_OPSET)
@@ -162,11 +163,6 @@ def describe_network(model: onnx.ModelProto, source: str) -> Network:
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-
-def _default_opset(model: onnx.ModelProto) -> int:
-    return max((entry.version for entry in model.opset_import if entry.domain in ('', 'ai.onnx')),
-               default=1)
 
 
 def _with_narrow_grids(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -33,7 +33,7 @@ from trt_segmentation.options import BuildOptions, CalibrationOptions
 
 logger = logging.getLogger(__name__)
 
-_RECIPE = 1
+_RECIPE = 2
 """Part of the cache's key: raise it when the same inputs shall give another engine."""
 
 _SAMPLE_SIZE = (360, 640)
