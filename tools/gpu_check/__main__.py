@@ -190,12 +190,13 @@ def build(check: Check) -> None:
         futures = {pool.submit(one, *pair, 'build'): pair for pair in check.pairs
                    if pair not in built}
         for future in as_completed(futures):
-            check.note('build', *futures[future], future.result)
-            if not future.exception():
-                compare(check, *futures[future])
-        alone = [pair for pair in check.built() if check.is_against(*pair)]
-        for pair in alone:  # the bench builds the network alone, and keeps it
-            pool.submit(one, *pair, 'bench', '--against', 'usual', '--frames', '2')
+            pair = futures[future]
+            check.note('build', *pair, future.result)
+            if future.exception():
+                continue
+            if check.is_against(*pair):  # the bench builds the network alone, and keeps it
+                pool.submit(one, *pair, 'bench', '--against', 'usual', '--frames', '2')
+            compare(check, *pair)
 
 
 def compare(check: Check, subject: Subject, precision: str) -> None:
