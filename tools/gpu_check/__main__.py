@@ -308,9 +308,16 @@ def devices(check: Check) -> dict[str, Any]:
                          [int(device) for device in check.devices])
 
 
+def lifecycle(check: Check) -> dict[str, Any]:
+    """GPU memory of a node that is configured and cleaned up."""
+    from lifecycle import check_lifecycle
+    from node_run import node_parameters
+    return check_lifecycle(node_parameters(check.demo.options('fp16', check.builds)))
+
+
 STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'agree': agree, 'speed': speed, 'startup': startup,
-    'node': node, 'devices': devices, 'dds': dds, 'sizes': sizes, 'batch': batch,
+    'node': node, 'lifecycle': lifecycle, 'devices': devices, 'dds': dds, 'sizes': sizes, 'batch': batch,
     'foreign': foreign}
 
 

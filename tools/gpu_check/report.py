@@ -126,6 +126,15 @@ def _devices(found: Row) -> str:
          for which, row in rows))
 
 
+def _lifecycle(found: Row) -> str:
+    return ('## GPU memory through the lifecycle\n\n'
+            f"{found['before']:.0f} MB are used before the node. What the first cycle keeps is the "
+            'CUDA context, which belongs to the process.\n\n' + _table(
+                ('cycle', 'active, MB', 'after cleanup, MB'),
+                ((str(number), f"{each['active']:.0f}", f"{each['clean']:.0f}")
+                 for number, each in enumerate(found['cycles'], 1))))
+
+
 def _batch(found: Row) -> str:
     return (f"## {found['images']} images in one enqueue\n\n"
             f"The demo network alone, fp32: {found['one_by_one_ms']:.3f} ms on the GPU one after "
@@ -141,7 +150,8 @@ def _foreign(rows: Mapping[str, Row]) -> str:
 
 _SECTIONS: dict[str, Callable[..., str]] = {
     'machine': _machine, 'agree': _agreement, 'speed': _speed, 'usual': _usual, 'dds': _dds,
-    'sizes': _sizes, 'startup': _startup, 'node': _node, 'devices': _devices, 'batch': _batch,
+    'sizes': _sizes, 'startup': _startup, 'node': _node, 'lifecycle': _lifecycle,
+    'devices': _devices, 'batch': _batch,
     'foreign': _foreign, 'build': _builds}
 """By step, the first word of a result's name; the other words are arguments."""
 
