@@ -317,8 +317,8 @@ def lifecycle(check: Check) -> dict[str, Any]:
 
 STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'agree': agree, 'speed': speed, 'startup': startup,
-    'node': node, 'lifecycle': lifecycle, 'devices': devices, 'dds': dds, 'sizes': sizes, 'batch': batch,
-    'foreign': foreign}
+    'node': node, 'lifecycle': lifecycle, 'devices': devices, 'dds': dds, 'sizes': sizes,
+    'batch': batch, 'foreign': foreign}
 
 
 def main() -> int:

@@ -4,8 +4,10 @@
 
 import contextlib
 import copy
+import functools
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import onnx
 import torch
 
 from model_zoo.entry import Export
+from model_zoo.mmdeploying import export_with_mmdeploy
 
 INPUT = 'image'
 
@@ -58,4 +61,13 @@ def _with_dynamo(module: torch.nn.Module, example: torch.Tensor, how: Export, pa
                       external_data=how.external_data, **options)
 
 
-_EXPORTERS = {'torchscript': _with_torchscript, 'dynamo': _with_dynamo}
+def _with_mmdeploy(module: Any, example: torch.Tensor, how: Export, path: Path,
+                   _: dict[str, Any], dynamo: bool) -> None:
+    height, width = example.shape[2:]
+    export_with_mmdeploy(module.segmentor, (height, width), how.opset, dynamo, path)
+
+
+_EXPORTERS: dict[str, Callable[..., None]] = {
+    'torchscript': _with_torchscript, 'dynamo': _with_dynamo,
+    'mmdeploy torchscript': functools.partial(_with_mmdeploy, dynamo=False),
+    'mmdeploy dynamo': functools.partial(_with_mmdeploy, dynamo=True)}
