@@ -95,9 +95,7 @@ class Outputs:
     def publish(self, header: Any, names: tuple[str, ...]) -> None:
         """Publish what was written into ``arrays``."""
         for name in names:
-            outgoing = self._outgoing[name].msg
-            outgoing.header = header
-            self._images[name].publish(outgoing)
+            self._outgoing[name].publish(header, self._images[name])
         if 'mask' in names and self._compressed.get_subscription_count() > 0:
             self._publish_compressed(header)
         if self._camera_publisher is not None and self._camera_info is not None:
