@@ -264,13 +264,12 @@ def _bench(check: Check, subject: Subject, precision: str, *arguments: str) -> d
     return json.loads(path.read_text(encoding='utf-8'))
 
 
-def batch(check: Check) -> dict[str, Any]:
-    """Several cameras' images at once."""
-    segmenter = check.open(check.demo, 'fp32')
-    spec = segmenter.spec
-    segmenter.close()
-    return check_batch(EngineLoader(cache=str(check.builds.cache)), spec,
-                       check.demo.options('fp32', check.builds).build)
+def batch(check: Check) -> None:
+    """Several cameras' images at once: the demo network in fp16, and what is given to measure."""
+    for subject, precision in check.pairs:
+        if (subject, precision) == (check.demo, 'fp16') or check.is_against(subject, precision):
+            check.note('batch', subject, precision, functools.partial(
+                check_batch, subject, precision, check.builds))
 
 
 def dds(check: Check) -> None:
@@ -333,7 +332,7 @@ def main() -> int:
                         help='do these, in this order (default: all)')
     parser.add_argument('--against', nargs='+', default=[], metavar='NETWORK:PRECISION',
                         help='of these, build the network alone too: for the usual script and '
-                             'the step foreign (default: none)')
+                             'the steps foreign and batch (default: none)')
     parser.add_argument('--jobs', type=int, default=4, metavar='N',
                         help='engines that are built at the same time (default 4)')
     parser.add_argument('--build-seconds', type=float, default=86400, metavar='S',

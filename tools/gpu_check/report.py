@@ -135,10 +135,15 @@ def _lifecycle(found: Row) -> str:
                  for number, each in enumerate(found['cycles'], 1))))
 
 
-def _batch(found: Row) -> str:
-    return (f"## {found['images']} images in one enqueue\n\n"
-            f"The demo network alone, fp32: {found['one_by_one_ms']:.3f} ms on the GPU one after "
-            f"the other, {found['batch_ms']:.3f} ms in one batch.")
+def _batch(rows: Mapping[str, Row]) -> str:
+    lines = [(row['network'], row['precision'], f"{row['images']} of {row['size']}",
+              way.replace('_', ' '), f"{row['network_ms'][way]:.3f}",
+              *(f"{row['gpu_ms'][way][part]:.3f}" for part in ('copy_in', 'run', 'copy_out')),
+              f"{row['wall_ms'][way]:.3f}", f"{row['agreement']:.3%}")
+             for row in _good(rows) for way in ('one_by_one', 'batch')]
+    return '## Several images in one enqueue\n\n' + _table(
+        ('network', 'precision', 'images', 'how', 'network alone on the GPU, ms', 'copies in, ms',
+         'run, ms', 'masks out, ms', '`Segmenter`, ms', 'same pixels'), lines)
 
 
 def _foreign(rows: Mapping[str, Row]) -> str:

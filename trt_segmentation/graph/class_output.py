@@ -46,7 +46,7 @@ def choose_queries(network: Network, config: ModelConfig) -> Queries | None:
 
 
 def combine_queries(network: Network, queries: Queries, input_layout: str, config: ModelConfig,
-                    ledger: Ledger) -> tuple[Network, Queries, Scores, str]:
+                    ledger: Ledger, batch: int = 1) -> tuple[Network, Queries, Scores, str]:
     """Combine queries within the network, which gives scores that are probabilities, then."""
     told, origin = config.output, 'graph'
     ledger.note('output.name', queries.masks.name, 'config' if told.name else origin)
@@ -54,7 +54,7 @@ def combine_queries(network: Network, queries: Queries, input_layout: str, confi
     ledger.note('output.kind', 'queries', 'config' if told.kind else origin)
     grow = ledger.told('output.grow_masks', told.grow_masks, lambda: False, 'assumed')
     queries = replace(queries, grow=grow)
-    network, output = with_scores(network, queries, input_layout)
+    network, output = with_scores(network, queries, input_layout, batch)
     count = (output.shape or ())[1] or 0
     scores = Scores(output.name, count, CHANNEL_AXIS['nchw'], output.dtype)
     return network, queries, scores, 'probabilities'

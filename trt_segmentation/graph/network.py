@@ -200,11 +200,16 @@ def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _tensor_info(value: onnx.ValueInfoProto, made_by: str = '') -> TensorInfo:
+    dtype = value.type.tensor_type.elem_type or TensorProto.UNDEFINED
+    return TensorInfo(value.name, dtype, value_shape(value), made_by)
+
+
+def value_shape(value: onnx.ValueInfoProto) -> Shape | None:
+    """Return the shape that is declared or was inferred; None where the rank is not known."""
     tensor = value.type.tensor_type
-    shape = None
-    if tensor.HasField('shape'):
-        shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)
-    return TensorInfo(value.name, tensor.elem_type or TensorProto.UNDEFINED, shape, made_by)
+    if not tensor.HasField('shape'):
+        return None
+    return tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)
 
 
 def _made_by(name: str, makers: dict[str, onnx.NodeProto]) -> str:

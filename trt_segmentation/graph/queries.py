@@ -22,6 +22,9 @@ SCORES = 'queries/scores'
 
 Size = tuple[int | None, int | None]
 
+_AS_IT_IS = 0
+"""What keeps an extent in the shape that a Reshape is given."""
+
 _FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16)
 _HEIGHT_AXIS = {'nchw': 2, 'nhwc': 1}
 
@@ -90,7 +93,7 @@ def said_pairs(pairs: tuple[Queries, ...]) -> str:
     return ' or '.join(f"'{pair.masks.name}' with '{pair.classes.name}'" for pair in pairs)
 
 
-def with_scores(network: Network, queries: Queries, input_layout: str,
+def with_scores(network: Network, queries: Queries, input_layout: str, batch: int = 1,
                 ) -> tuple[Network, TensorInfo]:
     """Return the network with its queries combined, and the output ``SCORES`` that this adds.
 
@@ -98,6 +101,7 @@ def with_scores(network: Network, queries: Queries, input_layout: str,
         network: with one input.
         queries: two of its outputs.
         input_layout: 'nchw' or 'nhwc'.
+        batch: number of images that the network will be given at once.
 
     Raises:
         ModelError: only the outputs of the network are known, not what is in it.
@@ -115,8 +119,8 @@ def with_scores(network: Network, queries: Queries, input_layout: str,
     masks, size = queries.masks.name, _map_size(queries)
     if queries.grow:
         size = _input_size(network, input_layout)
-        masks = _add_grown_masks(op, queries, network.inputs[0].name, input_layout, size)
-    _add_scores(op, queries, masks, size)
+        masks = _add_grown_masks(op, queries, network.inputs[0].name, input_layout, size, batch)
+    _add_scores(op, queries, masks, size, batch)
     model.graph.node.extend(op.nodes)
     model.graph.initializer.extend(op.constants)
     model.graph.output.append(helper.make_tensor_value_info(
@@ -126,26 +130,29 @@ def with_scores(network: Network, queries: Queries, input_layout: str,
 
 
 def _add_grown_masks(op: GraphBuilder, queries: Queries, image: str, input_layout: str,
-                     size: Size) -> str:
+                     size: Size, batch: int) -> str:
     if known := _known(size):
         extents = op.ints(*known)
     else:
         first = _HEIGHT_AXIS[input_layout]
         extents = op('Concat', op.size(image, first), op.size(image, first + 1), axis=0)
-    sizes = op('Concat', op.ints(1), op.size(queries.masks.name, 1), extents, axis=0)
-    return op.resize_linear(queries.masks.name, sizes)
+    masks = queries.masks.name
+    images = op.ints(1) if batch == 1 else op.size(masks, 0)
+    sizes = op('Concat', images, op.size(masks, 1), extents, axis=0)
+    return op.resize_linear(masks, sizes)
 
 
-def _add_scores(op: GraphBuilder, queries: Queries, masks: str, size: Size) -> None:
+def _add_scores(op: GraphBuilder, queries: Queries, masks: str, size: Size, batch: int) -> None:
     """One product of matrices: [classes, queries] times [queries, h * w]."""
     likely = op('Softmax', op.cast(queries.classes.name, queries.masks.dtype), axis=2)
     likely = op('Slice', likely, op.ints(0), op.ints(-1), op.ints(2))
     covered = op('Reshape', op('Sigmoid', masks), op.ints(0, 0, -1))
     scores = op('MatMul', op('Transpose', likely, perm=[0, 2, 1]), covered)
+    images = 1 if batch == 1 else _AS_IT_IS
     if known := _known(size):
-        shape = op.ints(1, _class_count(queries), *known)
+        shape = op.ints(images, _class_count(queries), *known)
     else:
-        shape = op('Concat', op.ints(1, _class_count(queries)), op.size(masks, 2),
+        shape = op('Concat', op.ints(images, _class_count(queries)), op.size(masks, 2),
                    op.size(masks, 3), axis=0)
     op('Reshape', scores, shape, output=SCORES)
 

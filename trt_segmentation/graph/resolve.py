@@ -8,6 +8,7 @@ import numpy as np
 
 from trt_segmentation.class_merge import ClassMerge, resolve_merge
 from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.batch import check_batch
 from trt_segmentation.graph.class_output import (
     CHANNEL_AXIS,
     choose_output,
@@ -61,6 +62,8 @@ class ModelSpec:
         mask_size: height and width of mask and confidence; None for those of the image.
         encoding: of the mask.
         queries: what ``scores`` is combined from; None where the network gives scores itself.
+        batch: images that head and tail take at once. ``network`` is that of one image;
+            ``graph.batch.batched`` makes it take so many.
     """
 
     network: Network
@@ -82,6 +85,7 @@ class ModelSpec:
     mask_size: tuple[int, int] | None = None
     encoding: MaskEncoding = MONO8
     queries: Queries | None = None
+    batch: int = 1
 
     def channels(self, color: str) -> tuple[int, int, int]:
         """Return which channel of an 'rgb' or 'bgr' image is the network's channel 0, 1, 2."""
@@ -99,17 +103,19 @@ class ModelSpec:
         return tuple(fact for fact in self.facts if fact.origin == 'assumed')
 
 
-def resolve(network: Network, config: ModelConfig) -> ModelSpec:
+def resolve(network: Network, config: ModelConfig, batch: int = 1) -> ModelSpec:
     """Read everything else off the graph, and check what was told against it.
 
     Args:
         network: see ``read_network``.
         config: what the user says; it goes before what the file's own metadata says.
+        batch: images in one enqueue, 1 and up.
 
     Raises:
         ConfigError: config and graph contradict each other (both sides are named), or
             something that no graph tells is missing.
-        ModelError: this is no network from one image to classes per pixel.
+        ModelError: this is no network from one image to classes per pixel, or it does not take
+            so many images at once.
     """
     config = config.over(embedded_config(network))
     ledger = Ledger()
@@ -118,11 +124,13 @@ def resolve(network: Network, config: ModelConfig) -> ModelSpec:
     color, scale, mean, std = resolve_normalisation(network, config, ledger)
     queries = choose_queries(network, config)
     if queries is not None:
-        network, queries, scores, kind = combine_queries(network, queries, layout, config, ledger)
+        network, queries, scores, kind = combine_queries(
+            network, queries, layout, config, ledger, batch)
     else:
         output = choose_output(network, config, ledger)
         scores = resolve_scores(network, output, layout, config, ledger)
         kind = resolve_kind(network, output, scores, config, ledger)
+    check_batch(network, scores.name, batch)
     threshold = ledger.told('output.threshold', config.output.threshold, lambda: 0.5, 'default')
     labels, palette = _resolve_classes(network, scores, kind, config, ledger)
     unlabelled = ledger.told(
@@ -130,7 +138,7 @@ def resolve(network: Network, config: ModelConfig) -> ModelSpec:
         lambda: UNLABELLED if len(labels) <= UNLABELLED else MOST_CLASSES, 'default')
     spec = ModelSpec(network, color, scale, mean, std, resize, size, layout, scores, kind,
                      threshold, labels, palette, unlabelled, tuple(ledger.facts),
-                     queries=queries)
+                     queries=queries, batch=batch)
     return spec if config.classes.merge is None else _with_merge(spec, config)
 
 

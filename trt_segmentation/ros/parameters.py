@@ -217,7 +217,8 @@ class Parameters:
             self.dla_core, calibration)
         mask_size = (self.mask_height, self.mask_width) if self.mask_height else None
         return RunOptions(self.backend, self.device, self.num_threads, self.mask_interpolation,
-                          mask_size, self.mask_encoding, self.engine_cache, build)
+                          mask_size, self.mask_encoding, engine_cache=self.engine_cache,
+                          build=build)
 
     @property
     def wanted_precision(self) -> str:

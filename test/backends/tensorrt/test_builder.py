@@ -26,7 +26,7 @@ from trt_segmentation.backends.tensorrt.parsing import (
 )
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError, ModelError
-from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.network import describe_network, read_network
 from trt_segmentation.graph.opset import opset_of
 from trt_segmentation.graph.prepare import prepare, prepare_head, prepare_tail
 from trt_segmentation.graph.resolve import resolve
@@ -74,6 +74,17 @@ def configured():
 def test_every_kind_of_network_builds(networks, kind, resize):
     spec = networks.spec_of(networks.KINDS[kind](), input={'resize': resize})
     assert len(build(prepared(spec)).plan) > 10_000
+
+
+@pytest.mark.parametrize('resize', ['stretch', 'letterbox'])
+@pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
+def test_every_kind_of_network_builds_for_three_images(networks, resize, interpolation):
+    sizes = {'image': tuple((3, *shape[1:]) for shape in SIZES['image'])}
+    for make in networks.SEEING.values():
+        network = describe_network(make(), 'net.onnx')
+        spec = resolve(network, networks.config_of(input={'resize': resize}), 3)
+        plan = build(prepared(spec, mask_interpolation=interpolation), profiles=sizes)
+        assert len(plan.plan) > 10_000
 
 
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])

@@ -96,7 +96,8 @@ class GraphRequest:
             BackendError: TensorRT does not take the graph.
         """
         sizes = (self.options.min_size, self.options.opt_size, self.options.max_size)
-        profile = {value.name: tuple((1, *size, 3) for size in sizes)
+        profile = {value.name: tuple((value.type.tensor_type.shape.dim[0].dim_value, *size, 3)
+                                     for size in sizes)
                    for value in self.model.graph.input if value.name == 'image'}
         plan = build_in_child(
             self.model.SerializeToString(), profile, self.options, source=self.source,
@@ -178,7 +179,8 @@ def _computes_in_float(layer: str, kept: frozenset[str]) -> bool:
 
 def with_precision(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
     """Return the spec of the network in the precision wanted, and the nodes left in fp32."""
-    return _CONVERSIONS[options.precision](spec, options)
+    typed, kept = _CONVERSIONS[options.precision](replace(spec, batch=1), options)
+    return replace(typed, batch=spec.batch), kept
 
 
 def _to_fp16(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
@@ -232,6 +234,7 @@ def _description(request: NetworkRequest) -> dict[str, Any]:
         'mask_interpolation': request.mask_interpolation,
         'mask_size': request.spec.mask_size,
         'mask_encoding': request.spec.encoding.name,
+        'batch': request.spec.batch,
     }
 
 
