@@ -176,9 +176,9 @@ class Bench:
             self._clients[name] = self.node.create_client(service_type, f'segmentation/{name}')
         return self._clients[name]
 
-    def set_parameter(self, name: str, value):
-        """Return the SetParametersResult."""
-        request = SetParameters.Request(parameters=[Parameter(name, value=value)
+    def set_parameter(self, name: str, value, kind: Parameter.Type | None = None):
+        """Return the SetParametersResult; an empty array needs to be told its kind."""
+        request = SetParameters.Request(parameters=[Parameter(name, kind, value)
                                                     .to_parameter_msg()])
         return self.call(SetParameters, 'set_parameters', request).results[0]
 
