@@ -62,6 +62,7 @@ class Check:
         self.devices = args.devices
         self.build_seconds = args.build_seconds
         self.seconds = args.seconds
+        self.sizes = args.sizes
         self.builds.cache.mkdir(parents=True, exist_ok=True)
         models = args.out / 'models'
         models.mkdir(exist_ok=True)
@@ -243,7 +244,7 @@ def foreign(check: Check) -> None:
 
 def speed(check: Check) -> None:
     """``trt-segmentation bench``, alone with the mask and against the usual script."""
-    for size in SOURCES:
+    for size in check.sizes:
         for pair in check.built():
             check.note(f'speed {size}', *pair, functools.partial(
                 _bench, check, *pair, '--outputs', 'mask', '--size', size, '--frames',
@@ -274,7 +275,7 @@ def batch(check: Check) -> None:
 
 def dds(check: Check) -> None:
     """``trt-segmentation bench --ros``: camera, node and subscriber at several rates."""
-    for size in SOURCES:
+    for size in check.sizes:
         for outputs in ('mask', 'mask,overlay'):
             for pair in filter(lambda pair: check.is_against(*pair), check.built()):
                 check.note(f'dds {size} {outputs}', *pair, functools.partial(
@@ -340,6 +341,8 @@ def main() -> int:
     parser.add_argument('--devices', type=lambda text: text.split(','), default=['0'],
                         metavar='N,...', help='GPUs to build on in turn, and for the step devices '
                                               '(default 0)')
+    parser.add_argument('--sizes', nargs='+', default=SOURCES, metavar='HEIGHTxWIDTH',
+                        help=f'of the source, to measure speed at (default {" ".join(SOURCES)})')
     parser.add_argument('--seconds', type=float, default=2.0, metavar='S',
                         help='of one run over DDS (default 2)')
     parser.add_argument('--optimization-level', type=int, default=-1, metavar='0..5')
