@@ -95,10 +95,7 @@ class GraphRequest:
             ConfigError: options that contradict each other.
             BackendError: TensorRT does not take the graph.
         """
-        sizes = (self.options.min_size, self.options.opt_size, self.options.max_size)
-        profile = {value.name: tuple((value.type.tensor_type.shape.dim[0].dim_value, *size, 3)
-                                     for size in sizes)
-                   for value in self.model.graph.input if value.name == 'image'}
+        profile = _camera_profile(self.model, self.options)
         plan = build_in_child(
             self.model.SerializeToString(), profile, self.options, source=self.source,
             device=device, timing_cache=cache.read_timing_cache(self._timings),
@@ -116,6 +113,16 @@ class GraphRequest:
         """Timings hold for one TensorRT version and one kind of GPU."""
         machine = self.machine
         return f'{machine.tensorrt}-{machine.gpu}-{machine.compute_capability}'
+
+
+def _camera_profile(model: onnx.ModelProto, options: BuildOptions) -> dict[str, tuple]:
+    """Smallest, tuned-for and largest shape of the camera's image, where a graph has that input;
+    an input of a network alone may have the same name, but no height that is open."""
+    sizes = (options.min_size, options.opt_size, options.max_size)
+    return {value.name: tuple((value.type.tensor_type.shape.dim[0].dim_value, *size, 3)
+                              for size in sizes)
+            for value in model.graph.input
+            if value.name == 'image' and value.type.tensor_type.shape.dim[1].dim_param}
 
 
 @dataclass(frozen=True)

@@ -72,11 +72,23 @@ class Stage:
         smallest, _, largest = self.engine.get_tensor_profile_shape(tensor, 0)
         return tuple(smallest), tuple(largest)
 
+    def open_context(self, stream: Any = None) -> None:
+        """Make what executes the engine.
+
+        Args:
+            stream: needed where the engine has another context: only the first one gets the
+                optimization profile by itself.
+        """
+        self.context = self.log.call('TensorRT cannot prepare the engine to run',
+                                     self.engine.create_execution_context)
+        if stream is not None and self.context.active_optimization_profile < 0:
+            self.context.set_optimization_profile_async(0, stream.handle)
+            stream.synchronize()
+
     def set_shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
         """Fix the shapes of the inputs; return those of the outputs, by the session's names."""
         if self.context is None:
-            self.context = self.log.call('TensorRT cannot prepare the engine to run',
-                                         self.engine.create_execution_context)
+            self.open_context()
         for name, shared, is_input in self.tensors():
             is_open = is_input and -1 in tuple(self.engine.get_tensor_shape(name))
             if is_open and not self.context.set_input_shape(name, shapes[shared]):
@@ -234,6 +246,7 @@ class TensorRtSession(Controls):
             profiler = make_profiler()
             try:
                 for stage in stages:
+                    stage.open_context(self._stream)
                     stage.set_shapes(self._shapes)
                     stage.context.profiler = profiler
                     stage.bind(self._memory)
