@@ -18,8 +18,7 @@ class Export:
     """How a network is written.
 
     Attributes:
-        exporter: 'torchscript', 'dynamo', or either within mmdeploy: 'mmdeploy torchscript',
-            'mmdeploy dynamo'.
+        exporter: 'torchscript', 'dynamo' or 'mmdeploy' (which uses the first).
         opset: 11 to 20.
         open_axes: '' (fixed), 'batch' or 'all' (batch, height and width).
         dtype: what weights, input and output are written in.

@@ -4,7 +4,6 @@
 
 import contextlib
 import copy
-import functools
 import io
 import warnings
 from collections.abc import Callable
@@ -62,12 +61,11 @@ def _with_dynamo(module: torch.nn.Module, example: torch.Tensor, how: Export, pa
 
 
 def _with_mmdeploy(module: Any, example: torch.Tensor, how: Export, path: Path,
-                   _: dict[str, Any], dynamo: bool) -> None:
+                   _: dict[str, Any]) -> None:
     height, width = example.shape[2:]
-    export_with_mmdeploy(module.segmentor, (height, width), how.opset, dynamo, path)
+    export_with_mmdeploy(module.segmentor, (height, width), how.opset, path)
 
 
 _EXPORTERS: dict[str, Callable[..., None]] = {
     'torchscript': _with_torchscript, 'dynamo': _with_dynamo,
-    'mmdeploy torchscript': functools.partial(_with_mmdeploy, dynamo=False),
-    'mmdeploy dynamo': functools.partial(_with_mmdeploy, dynamo=True)}
+    'mmdeploy': _with_mmdeploy}

@@ -12,15 +12,13 @@ import numpy as np
 import torch
 
 
-def export_with_mmdeploy(segmentor: Any, size: tuple[int, int], opset: int, dynamo: bool,
-                         path: Path) -> None:
+def export_with_mmdeploy(segmentor: Any, size: tuple[int, int], opset: int, path: Path) -> None:
     """Write a network with ``mmdeploy.apis.torch2onnx`` for a fixed size.
 
     Args:
         segmentor: of MMSegmentation, with its config as ``cfg``.
         size: height and width of its input.
         opset: asked for; mmdeploy's own configs say 11.
-        dynamo: whether with PyTorch's newer exporter, which mmdeploy takes from PyTorch 2.9 on.
         path: of the .onnx file.
     """
     from mmdeploy.apis import torch2onnx
@@ -33,7 +31,8 @@ def export_with_mmdeploy(segmentor: Any, size: tuple[int, int], opset: int, dyna
             'output_names': ['output'], 'input_shape': [width, height], 'optimize': True},
         'codebase_config': {'type': 'mmseg', 'task': 'Segmentation'},
         'backend_config': {'type': 'onnxruntime'}})
-    exporter = functools.partial(torch.onnx.export, dynamo=dynamo)
+    # What it was written for; from PyTorch 2.9 on, the other one is the default.
+    exporter = functools.partial(torch.onnx.export, dynamo=False)
     with tempfile.TemporaryDirectory() as folder, mock.patch('torch.onnx.export', exporter):
         weights = Path(folder) / 'weights.pth'
         torch.save({'state_dict': segmentor.state_dict(), 'meta': {}}, weights)

@@ -91,31 +91,30 @@ PyTorch does."""
 
 def _entry(name: str, make: Callable[[bool], Network], export: Export, in_ci: bool = False,
            full: tuple[int, int] = (512, 1024), **more: Any) -> Entry:
-    needs = _MMDEPLOY if export.exporter.startswith('mmdeploy') else _MMSEG
+    needs = _MMDEPLOY if export.exporter == 'mmdeploy' else _MMSEG
     return Entry(name, 'mmsegmentation', make, export, full=full, in_ci=in_ci, needs=needs, **more)
 
 
-_SCRIPT, _DYNAMO = Export('mmdeploy torchscript', 11), Export('mmdeploy dynamo', 18)
+_DEPLOY = Export('mmdeploy', 11)
 
 ENTRIES = (
     _entry('mmseg PSPNet R18', _network(_PSPNET), Export('dynamo', 18)),
-    _entry('mmseg PSPNet R18 mmdeploy', _network(_PSPNET, 'ids'), _SCRIPT, small=(96, 144),
+    _entry('mmseg PSPNet R18 mmdeploy', _network(_PSPNET, 'ids'), _DEPLOY, small=(96, 144),
            full=_POOLED),
     _entry('mmseg DeepLabV3+ R18', _network(_DEEPLAB), Export()),
     _entry('mmseg DeepLabV3+ R18 whole', _network(_DEEPLAB, 'whole'), Export()),
     _entry('mmseg SegFormer B0', _network(_SEGFORMER), Export(), in_ci=True),
     _entry('mmseg SegFormer B0 mmdeploy', _network(_SEGFORMER, 'ids'),
-           Export('mmdeploy torchscript', 13)),
+           Export('mmdeploy', 13)),
     _entry('mmseg BiSeNetV2', _network(_BISENET), Export('dynamo', 18)),
-    _entry('mmseg BiSeNetV2 mmdeploy', _network(_BISENET, 'ids'), _SCRIPT),
+    _entry('mmseg BiSeNetV2 mmdeploy', _network(_BISENET, 'ids'), _DEPLOY),
     # Heads with align_corners=True: in the forms that have the scores at the input's size.
     _entry('mmseg STDC1 whole', _network(_STDC, 'whole'), Export('dynamo', 18)),
-    _entry('mmseg STDC1 mmdeploy', _network(_STDC, 'ids'), _SCRIPT),
-    _entry('mmseg STDC1 mmdeploy dynamo', _network(_STDC, 'ids'), _DYNAMO),
+    _entry('mmseg STDC1 mmdeploy', _network(_STDC, 'ids'), _DEPLOY),
     _entry('mmseg PIDNet-S whole', _network(_PIDNET, 'whole'), Export()),
-    _entry('mmseg PIDNet-S mmdeploy', _network(_PIDNET, 'ids'), _SCRIPT, in_ci=True),
+    _entry('mmseg PIDNet-S mmdeploy', _network(_PIDNET, 'ids'), _DEPLOY, in_ci=True),
     _entry('mmseg DDRNet-23-slim', _network(_DDRNET), Export()),
-    _entry('mmseg DDRNet-23-slim mmdeploy', _network(_DDRNET, 'ids'), _SCRIPT),
+    _entry('mmseg DDRNet-23-slim mmdeploy', _network(_DDRNET, 'ids'), _DEPLOY),
     _entry('mmseg UPerNet R18', _network(_UPERNET), Export('dynamo', 18)),
     _entry('mmseg Segmenter ViT-T', _network(_SEGMENTER, last='mask_norm'), Export(),
            full=(512, 512), feed=HALF, config='input: {{scale: 0.00784313725, mean: [1, 1, 1]}}'),
