@@ -68,7 +68,7 @@ class SerializedImage:
                 publishes nothing.
 
         Raises:
-            RuntimeError: rcl refuses, as it does when the context is shut down.
+            RuntimeError: rcl refuses, or the context is shut down.
         """
         rcl = _find_rcl()
         if rcl is None:
