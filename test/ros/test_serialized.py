@@ -99,7 +99,7 @@ def test_what_rcl_refuses_is_said(context, monkeypatch):
     monkeypatch.setattr(serialized, '_find_rcl', lambda: rcl)
     node = rclpy.create_node('refused', context=context)
     publisher = node.create_publisher(Image, 'refused/image', 1)
-    with pytest.raises(RuntimeError, match='/refused/image cannot be published: .* returned 300'):
+    with pytest.raises(RuntimeError, match=r'/refused/image .* returned 300'):
         SerializedImage(image('camera')).publish(publisher)
     context.shutdown()
     with pytest.raises(RuntimeError):  # rclpy's own: the publisher is gone
