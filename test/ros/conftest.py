@@ -261,6 +261,15 @@ def _benches():
         bench.close()
 
 
+@pytest.fixture
+def context():
+    """A context of its own, for nodes in the process of the test."""
+    context = rclpy.Context()
+    context.init()
+    yield context
+    context.try_shutdown()
+
+
 @pytest.fixture(scope='module')
 def scene():
     """A rendered road: uint8 BGR [180, 320, 3]."""

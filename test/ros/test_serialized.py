@@ -22,14 +22,6 @@ TIMEOUT = 20.0
 
 
 @pytest.fixture
-def context():
-    context = rclpy.Context()
-    context.init()
-    yield context
-    context.try_shutdown()
-
-
-@pytest.fixture
 def wire(context, tmp_path):
     """A publisher of images, and what publishes with it and returns what arrives elsewhere."""
     publishing, listening = (rclpy.create_node(name, context=context, namespace=tmp_path.name)
