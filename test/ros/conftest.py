@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 import pytest
 
 from trt_segmentation.ros.transport import large_image_environment
@@ -259,6 +260,14 @@ def _benches():
     yield make
     for bench in benches:
         bench.close()
+
+
+@pytest.fixture
+def model(networks, tmp_path):
+    """The path of a network whose mask is the brightest channel of a 48x64 image."""
+    config = 'input: {color: bgr, scale: 1}'
+    onnx.save(networks.pointwise(np.eye(3), (48, 64), metadata=config), tmp_path / 'net.onnx')
+    return tmp_path / 'net.onnx'
 
 
 @pytest.fixture

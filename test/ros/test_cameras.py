@@ -101,13 +101,6 @@ class Cameras:
 
 
 @pytest.fixture
-def model(networks, tmp_path):
-    """The path of a network whose mask is the brightest channel of a 48x64 image."""
-    onnx.save(networks.pointwise(np.eye(3), SIZE, metadata=CONFIG), tmp_path / 'net.onnx')
-    return tmp_path / 'net.onnx'
-
-
-@pytest.fixture
 def images(networks):
     return {name: networks.random_image(*SIZE, seed) for seed, name in enumerate(NAMES)}
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import psutil
 import pytest
 from builtin_interfaces.msg import Time
@@ -32,7 +31,6 @@ from trt_segmentation.segmenter import Segmenter
 
 SIZE = 48, 64
 SUPPORT = Path(__file__).parents[1] / 'support'
-CONFIG = 'input: {color: bgr, scale: 1}'
 
 CAMERA = f"""
 import rclpy, sys, time
@@ -50,13 +48,6 @@ while True:
     publisher.publish(msg)
     time.sleep(0.02)
 """
-
-
-@pytest.fixture
-def model(networks, tmp_path):
-    """The path of a network whose mask is the brightest channel of a 48x64 image."""
-    onnx.save(networks.pointwise(np.eye(3), SIZE, metadata=CONFIG), tmp_path / 'net.onnx')
-    return tmp_path / 'net.onnx'
 
 
 @pytest.fixture

@@ -146,6 +146,10 @@ class Check:
         """Whether the network alone is wanted, too."""
         return f'{subject.name}:{precision}' in self.against
 
+    def built_against(self) -> list[tuple[Subject, str]]:
+        """Return those of ``built`` of which the network alone is wanted, too."""
+        return [pair for pair in self.built() if self.is_against(*pair)]
+
 
 def _chosen(pairs: list[tuple[Subject, str]], names: list[str]) -> list[tuple[Subject, str]]:
     """Return the pairs that are named NETWORK:PRECISION, in the order of the names."""
@@ -237,9 +241,8 @@ def foreign(check: Check) -> None:
         chained.close()
         return row
 
-    for pair in check.built():
-        if check.is_against(*pair):
-            check.note('foreign', *pair, functools.partial(one, *pair))
+    for pair in check.built_against():
+        check.note('foreign', *pair, functools.partial(one, *pair))
 
 
 def speed(check: Check) -> None:
@@ -249,7 +252,7 @@ def speed(check: Check) -> None:
             check.note(f'speed {size}', *pair, functools.partial(
                 _bench, check, *pair, '--outputs', 'mask', '--size', size, '--frames',
                 str(SPEED_FRAMES)))
-        for pair in filter(lambda pair: check.is_against(*pair), check.built()):
+        for pair in check.built_against():
             check.note(f'usual {size}', *pair, functools.partial(
                 _bench, check, *pair, '--outputs', 'mask,overlay', '--size', size, '--frames',
                 '20', '--against', 'usual'))
@@ -277,7 +280,7 @@ def dds(check: Check) -> None:
     """``trt-segmentation bench --ros``: camera, node and subscriber at several rates."""
     for size in check.sizes:
         for outputs in ('mask', 'mask,overlay'):
-            for pair in filter(lambda pair: check.is_against(*pair), check.built()):
+            for pair in check.built_against():
                 check.note(f'dds {size} {outputs}', *pair, functools.partial(
                     _bench, check, *pair, '--outputs', outputs, '--size', size, '--against',
                     'usual', '--ros', '--seconds', str(check.seconds), '--frames', '20'))
