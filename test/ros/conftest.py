@@ -177,13 +177,16 @@ class Bench:
         """Send one frame and return the pixels of its answer."""
         return pixels_of(self.answer(output, self.send(msg)))
 
-    def send_in_vain(self, msg: Image, reason: str) -> None:
-        """Send one frame, and wait until it is counted as dropped for that reason."""
+    def send_in_vain(self, msg: Image | bytes, reason: str) -> None:
+        """Send a frame, or what is none, and wait until it is counted as dropped for a reason."""
         def dropped() -> int:
             return self.counts()[f'frames dropped, {reason}']
 
         before = dropped()
-        self.send(msg)
+        if isinstance(msg, bytes):
+            self.camera.publish(msg)
+        else:
+            self.send(msg)
         self.spin_until(lambda: dropped() > before, f'a frame to be dropped ({reason})')
 
     def call(self, service_type, name: str, request):

@@ -15,6 +15,7 @@ import pytest
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.serialization import serialize_message
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import Trigger
@@ -155,6 +156,17 @@ def test_corrupt_jpegs_cost_only_themselves(make_bench, model, image, stamp_of):
     assert counts['frames dropped, bad_frame'] == len(corrupt)
     assert counts['frames segmented'] == len(corrupt) + 1
     assert_all_counted(counts)
+
+
+def test_bytes_that_are_no_image_cost_only_themselves(make_bench, model, image, image_message):
+    bench = make_bench(engine_path=model)
+    bench.listen('mask')
+    whole = serialize_message(image_message(image))
+    for data in (whole[:28], whole[:-4], whole[:4]):
+        bench.send_in_vain(data, 'bad_frame')
+        bench.segment(image_message(image))
+    assert_all_counted(bench.counts())
+    assert bench.log().count('a message of 28 bytes is no sensor_msgs/Image') == 1
 
 
 def test_a_network_file_that_goes_away_is_not_missed(make_bench, model, image, image_message,

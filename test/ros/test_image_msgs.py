@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from trt_segmentation.errors import ImageError
 from trt_segmentation.image_decoding import ENCODINGS
-from trt_segmentation.ros.image_msgs import ImageReader, OutgoingImage
+from trt_segmentation.ros.image_msgs import ImageReader, OutgoingImage, received_image
 
 REFERENCES = {
     'bgr8': lambda a: a, '8UC3': lambda a: a, 'rgb8': lambda a: a,
@@ -53,6 +54,52 @@ def compressed(data, form='jpeg'):
 def encoded(extension, pixels):
     """Return pixels as OpenCV writes them into a file of that kind."""
     return cv2.imencode(extension, pixels)[1].tobytes()
+
+
+NAMES = st.text(st.characters(exclude_characters='\0', exclude_categories=['Cs']), max_size=20)
+
+
+@given(NAMES, NAMES, st.integers(0, 2**32 - 1), st.integers(-2**31, 2**31 - 1),
+       st.binary(max_size=40))
+def test_a_serialized_image_is_the_message(frame_id, encoding, number, seconds, data):
+    msg = Image(height=number, width=number // 3, step=number // 7, encoding=encoding,
+                is_bigendian=number % 2, data=array('B', data))
+    msg.header.frame_id = frame_id
+    msg.header.stamp.sec, msg.header.stamp.nanosec = seconds, number
+    found = received_image(np.frombuffer(serialize_message(msg), np.uint8))
+    for field in ('header', 'height', 'width', 'encoding', 'is_bigendian', 'step'):
+        assert getattr(found, field) == getattr(msg, field), field
+    assert found.data.tobytes() == data
+
+
+def test_a_serialized_image_of_the_other_byte_order():
+    parts = [struct.pack('>4B3I4s3I4s2BxxII5s', 0, 0, 0, 0, 7, 8, 4, b'cam\0', 2, 3, 4, b'RGB\0',
+                         1, 0, 9, 5, b'abcde')]
+    found = received_image(np.frombuffer(b''.join(parts), np.uint8))
+    assert (found.header.stamp.sec, found.header.stamp.nanosec) == (7, 8)
+    assert (found.header.frame_id, found.encoding) == ('cam', 'RGB')
+    assert (found.height, found.width, found.is_bigendian, found.step) == (2, 3, 1, 9)
+    assert found.data.tobytes() == b'abcde'
+
+
+def test_bytes_that_are_no_image_are_refused():
+    whole = np.frombuffer(serialize_message(
+        Image(height=1, width=1, encoding='bgr8', step=3, data=array('B', b'abc'))), np.uint8)
+    received_image(whole)
+    for length in range(len(whole)):
+        with pytest.raises(ImageError, match=f'^a message of {length} bytes is no sensor_msgs/Im'):
+            received_image(whole[:length])
+    twisted = whole.copy()
+    twisted[12:16] = 255  # the length of frame_id
+    with pytest.raises(ImageError, match='4294967295 bytes announced, '):
+        received_image(twisted)
+
+
+def test_the_data_of_a_serialized_image_is_not_copied():
+    whole = np.frombuffer(serialize_message(message(np.zeros((2, 6), np.uint8), 2, 'bgr8')),
+                          np.uint8)
+    pixels, _ = ImageReader().read(received_image(whole))
+    assert np.shares_memory(pixels, whole)
 
 
 def test_every_encoding_has_a_reference():

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
+from trt_segmentation.ros import inputs
 from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.ros.inputs import (
     DURABILITIES,
@@ -42,8 +44,12 @@ class Wire:
 
     def listen(self, *remappings, **options):
         node = self.node('listener', [word for rule in remappings for word in ('-r', rule)])
-        return ImageInput(node, lambda msg, info: self.frames.append((msg, info)),
-                          on_event=self.events.append, **options)
+        return ImageInput(node, self.on_image, on_event=self.events.append, **options)
+
+    def on_image(self, msg, info):
+        if isinstance(msg, np.ndarray):
+            msg = deserialize_message(msg.tobytes(), Image)
+        self.frames.append((msg, info))
 
     def camera(self, message_type, topic, reliability='best_effort', durability='volatile'):
         qos = QoSProfile(depth=1, reliability=RELIABILITIES[reliability],
@@ -73,8 +79,10 @@ class Wire:
         self.context.try_shutdown()
 
 
-@pytest.fixture
-def wire(request):
+@pytest.fixture(params=['serialized', 'messages'])
+def wire(request, monkeypatch):
+    if request.param == 'messages':  # as where rcl cannot be found
+        monkeypatch.setattr(inputs, 'find_rcl', lambda: None)
     wire = Wire(request.node.originalname)
     yield wire
     wire.close()
@@ -94,7 +102,8 @@ def test_frames_come_with_their_sequence_number(wire, frame):
 
 
 def test_frames_come_without_message_info_on_humble(wire, frame, monkeypatch):
-    monkeypatch.setattr('trt_segmentation.ros.inputs.Subscription', object)
+    monkeypatch.setattr(inputs, 'find_rcl', lambda: None)
+    monkeypatch.setattr(inputs, 'Subscription', object)
     wire.listen()
     assert wire.receive(wire.camera(Image, 'image'), frame) == (frame, {})
 
@@ -170,12 +179,11 @@ def test_middleware_without_the_event_is_used_without_it(wire, frame, monkeypatc
     node = wire.node('listener')
     create = node.create_subscription
 
-    def without_events(*args, event_callbacks=None):
+    def without_events(*args, event_callbacks=None, **others):
         if event_callbacks is not None:
             raise UnsupportedEventTypeError('incompatible QoS')
-        return create(*args)
+        return create(*args, **others)
 
     monkeypatch.setattr(node, 'create_subscription', without_events)
-    ImageInput(node, lambda msg, info: wire.frames.append((msg, info)),
-               on_event=wire.events.append)
+    ImageInput(node, wire.on_image, on_event=wire.events.append)
     assert wire.receive(wire.camera(Image, 'image'), frame)[0] == frame

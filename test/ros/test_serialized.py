@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from trt_segmentation.ros import serialized
 from trt_segmentation.ros.image_msgs import OutgoingImage
-from trt_segmentation.ros.serialized import SerializedImage
+from trt_segmentation.ros.serialized import ReceivingMemory, SerializedImage
 
 TIMEOUT = 20.0
 
@@ -61,7 +61,7 @@ def image(frame_id, encoding='bgr8', channels=3):
 @pytest.mark.parametrize('frame_id', ['', 'c', 'camera_color_optical_frame'])
 def test_it_arrives_as_the_message_it_stands_for(wire, monkeypatch, frame_id, with_rcl):
     if not with_rcl:
-        monkeypatch.setattr(serialized, '_find_rcl', lambda: None)
+        monkeypatch.setattr(serialized, 'find_rcl', lambda: None)
     expected = image(frame_id)
     expected.data = array('B', range(45))
     ours = SerializedImage(image(frame_id))
@@ -71,7 +71,7 @@ def test_it_arrives_as_the_message_it_stands_for(wire, monkeypatch, frame_id, wi
 
 
 def test_rcl_is_found():
-    assert serialized._find_rcl() is not None
+    assert serialized.find_rcl() is not None
 
 
 def test_a_frame_of_another_name_keeps_its_pixels(wire):
@@ -88,7 +88,7 @@ def test_a_frame_of_another_name_keeps_its_pixels(wire):
 def test_what_rcl_refuses_is_said(context, monkeypatch):
     rcl = SimpleNamespace(rcl_publish_serialized_message=lambda *arguments: 300,
                           rcutils_reset_error=lambda: None)
-    monkeypatch.setattr(serialized, '_find_rcl', lambda: rcl)
+    monkeypatch.setattr(serialized, 'find_rcl', lambda: rcl)
     node = rclpy.create_node('refused', context=context)
     publisher = node.create_publisher(Image, 'refused/image', 1)
     with pytest.raises(RuntimeError, match=r'/refused/image .* returned 300'):
@@ -96,6 +96,38 @@ def test_what_rcl_refuses_is_said(context, monkeypatch):
     context.shutdown()
     with pytest.raises(RuntimeError):  # rclpy's own: the publisher is gone
         SerializedImage(image('camera')).publish(publisher)
+
+
+def test_memory_grows_with_the_messages_that_are_received(context):
+    """Small, large, small: each as it was sent."""
+    node = rclpy.create_node('both', context=context)
+    publisher = node.create_publisher(Image, 'both/image', 10)
+    subscription = node.create_subscription(Image, 'both/image', print, 10)
+    memory, end, numbers = ReceivingMemory(), time.monotonic() + TIMEOUT, []
+    assert memory.take(subscription) is None
+    while not publisher.get_subscription_count():
+        assert time.monotonic() < end, 'the two do not find each other'
+        time.sleep(0.01)
+    for size in (5, 5000, 100_000, 7):
+        sent = Image(height=1, width=size, data=array('B', range(256)) * (size // 256 + 1))
+        publisher.publish(sent)
+        while (taken := memory.take(subscription)) is None:
+            assert time.monotonic() < end, 'nothing arrives'
+            time.sleep(0.01)
+        assert deserialize_message(taken[0].tobytes(), Image) == sent
+        numbers.append(taken[1])
+    assert numbers == list(range(numbers[0], numbers[0] + 4))
+    assert memory.take(subscription) is None
+
+
+def test_what_rcl_does_not_take_is_said(context, monkeypatch):
+    rcl = SimpleNamespace(rcl_take_serialized_message=lambda *arguments: 400,
+                          rcutils_reset_error=lambda: None)
+    monkeypatch.setattr(serialized, 'find_rcl', lambda: rcl)
+    node = rclpy.create_node('refused', context=context)
+    subscription = node.create_subscription(Image, 'refused/image', print, 1)
+    with pytest.raises(RuntimeError, match=r'/refused/image cannot be received: .* returned 400'):
+        ReceivingMemory().take(subscription)
 
 
 def test_the_bytes_are_those_of_the_message():

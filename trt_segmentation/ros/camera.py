@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trt_segmentation.ros.image_msgs import ImageReader
+from trt_segmentation.ros.image_msgs import ImageReader, received_image
 from trt_segmentation.ros.inputs import ImageInput
 from trt_segmentation.ros.meters import REASONS, UNSYNCHRONISED, Monitor
 from trt_segmentation.ros.outputs import Outputs
@@ -90,9 +90,14 @@ class Camera:
     def read(self, msg: Any) -> Frame:
         """Return a message's image.
 
+        Args:
+            msg: what ``ImageInput`` calls with.
+
         Raises:
             ImageError: it cannot be read.
         """
+        if isinstance(msg, np.ndarray):
+            msg = received_image(msg)
         image, color = self._reader.read(msg)
         return Frame(image, color, msg.header)
 

@@ -1,18 +1,76 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's image messages: what cv_bridge reads, too, and those that the network writes into."""
+"""The node's image messages: those that are received serialized, what cv_bridge reads, too, and
+those that the network writes into."""
 
+import struct
 import sys
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from trt_segmentation.errors import ImageError
 from trt_segmentation.image_decoding import ENCODINGS, ImageDecoder
 from trt_segmentation.ros.serialized import SerializedImage
+
+
+@dataclass(frozen=True)
+class ReceivedImage:
+    """A sensor_msgs/Image, by its fields; ``data`` is the memory that it was received into."""
+
+    header: Header
+    height: int
+    width: int
+    encoding: str
+    is_bigendian: int
+    step: int
+    data: np.ndarray
+
+
+def received_image(memory: np.ndarray) -> ReceivedImage:
+    """Read a serialized sensor_msgs/Image, without a copy of its data.
+
+    Args:
+        memory: uint8, in the Common Data Representation (OMG DDS-RTPS 10.2): plain, of either
+            byte order.
+
+    Raises:
+        ImageError: it is none.
+    """
+    order = '<' if len(memory) > 1 and memory[1] & 1 else '>'
+    try:
+        sec, nanosec, length = struct.unpack_from(f'{order}iII', memory, 4)
+        frame_id, at = _part(memory, 16, length)
+        at += -at % 4
+        height, width, length = struct.unpack_from(f'{order}III', memory, at)
+        encoding, at = _part(memory, at + 12, length)
+        (is_bigendian,) = struct.unpack_from('B', memory, at)
+        at += 1 + -(at + 1) % 4
+        step, length = struct.unpack_from(f'{order}II', memory, at)
+        data, _ = _part(memory, at + 8, length)
+        header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=_text(frame_id))
+        return ReceivedImage(header, height, width, _text(encoding), is_bigendian, step, data)
+    except (struct.error, ValueError) as error:
+        raise ImageError(f'a message of {len(memory)} bytes is no sensor_msgs/Image '
+                         f'({error})') from error
+
+
+def _part(memory: np.ndarray, start: int, length: int) -> tuple[np.ndarray, int]:
+    """Return that part, and where it ends."""
+    end = start + length
+    if end > len(memory):
+        raise ValueError(f'{length} bytes announced, {len(memory) - start} there')
+    return memory[start:end], end
+
+
+def _text(string: np.ndarray) -> str:
+    """Return a string that ends with a zero."""
+    return string.tobytes().rstrip(b'\0').decode()
 
 
 class ImageReader(ImageDecoder):

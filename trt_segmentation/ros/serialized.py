@@ -1,9 +1,10 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Serialized messages in memory of ours, published from there.
+"""Serialized messages in memory of ours, published from there and received into it.
 
-rclpy takes a serialized message only as ``bytes``, which nothing can be written into, and copies
-those once more. rcl, the C library below it, takes any memory.
+rclpy knows a serialized message only as ``bytes``, which nothing can be written into: it copies
+those once more on the way out, and makes new ones for every message on the way in. rcl, the C
+library below it, takes any memory.
 """
 
 import ctypes
@@ -20,18 +21,36 @@ _STAMP_AT = 4
 """Of a serialized message with a header: behind the encapsulation (OMG DDS-RTPS 10.2)."""
 
 
-class _Allocator(ctypes.Structure):
-    """rcutils_allocator_t; nothing here lets rcl allocate."""
+_TAKE_FAILED = 401
+"""RCL_RET_SUBSCRIPTION_TAKE_FAILED of rcl/types.h: no message waits, or no longer."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in (
-        'allocate', 'deallocate', 'reallocate', 'zero_allocate', 'state')]
+_pointer, _size = ctypes.c_void_p, ctypes.c_size_t
+_Allocate = ctypes.CFUNCTYPE(_pointer, _size, _pointer)
+_Deallocate = ctypes.CFUNCTYPE(None, _pointer, _pointer)
+_Reallocate = ctypes.CFUNCTYPE(_pointer, _pointer, _size, _pointer)
+_ZeroAllocate = ctypes.CFUNCTYPE(_pointer, _size, _size, _pointer)
+
+
+class _Allocator(ctypes.Structure):
+    """rcutils_allocator_t; only a message that is received needs one."""
+
+    _fields_ = [('allocate', _Allocate), ('deallocate', _Deallocate),
+                ('reallocate', _Reallocate), ('zero_allocate', _ZeroAllocate),
+                ('state', _pointer)]
 
 
 class _SerializedMessage(ctypes.Structure):
     """rcl_serialized_message_t."""
 
-    _fields_ = [('buffer', ctypes.c_void_p), ('buffer_length', ctypes.c_size_t),
-                ('buffer_capacity', ctypes.c_size_t), ('allocator', _Allocator)]
+    _fields_ = [('buffer', _pointer), ('buffer_length', _size), ('buffer_capacity', _size),
+                ('allocator', _Allocator)]
+
+
+class _MessageInfo(ctypes.Structure):
+    """The beginning of rmw_message_info_t, and room for what follows."""
+
+    _fields_ = [('source_timestamp', ctypes.c_int64), ('received_timestamp', ctypes.c_int64),
+                ('publication_sequence_number', ctypes.c_uint64), ('rest', ctypes.c_uint8 * 232)]
 
 
 class SerializedImage:
@@ -70,7 +89,7 @@ class SerializedImage:
         Raises:
             RuntimeError: rcl refuses, or the context is shut down.
         """
-        rcl = _find_rcl()
+        rcl = find_rcl()
         if rcl is None:
             publisher.publish(self._memory.tobytes())
             return
@@ -79,20 +98,73 @@ class SerializedImage:
         with publisher.handle:
             status = rcl.rcl_publish_serialized_message(
                 publisher.handle.pointer, ctypes.byref(self._message), None)
-        if status:
+        _check(rcl, status, f'{publisher.topic_name} cannot be published: '
+                            'rcl_publish_serialized_message')
+
+
+class ReceivingMemory:
+    """Memory that the messages of a subscription are taken into, one after the other.
+
+    It grows with the largest of them.
+    """
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+        self._info = _MessageInfo()
+        self._message = _SerializedMessage(None, 0, 0, _Allocator(
+            allocate=_Allocate(lambda size, state: None),
+            deallocate=_Deallocate(lambda address, state: None),
+            reallocate=_Reallocate(self._grow),
+            zero_allocate=_ZeroAllocate(lambda count, size, state: None)))
+
+    def take(self, subscription: Any) -> tuple[np.ndarray, int] | None:
+        """Take the oldest message that waits.
+
+        Args:
+            subscription: rclpy's.
+
+        Returns:
+            The serialized message, uint8 and good until the next one is taken, and the number
+            that its publisher gave it; None where no message waits.
+
+        Raises:
+            RuntimeError: there is no rcl, or it refuses.
+        """
+        rcl = find_rcl()
+        with subscription.handle:
+            status = rcl.rcl_take_serialized_message(
+                subscription.handle.pointer, ctypes.byref(self._message),
+                ctypes.byref(self._info), None)
+        if status == _TAKE_FAILED:
             rcl.rcutils_reset_error()
-            raise RuntimeError(f'{publisher.topic_name} cannot be published: '
-                               f'rcl_publish_serialized_message returned {status}')
+            return None
+        _check(rcl, status, f'{subscription.topic_name} cannot be received: '
+                            'rcl_take_serialized_message')
+        return (self._memory[:self._message.buffer_length],
+                self._info.publication_sequence_number)
+
+    def _grow(self, address: int | None, size: int, state: int | None) -> int:
+        """Give C more memory; what was in the old one is not kept, since nobody reads it."""
+        if size > self._memory.nbytes:
+            self._memory = np.empty(size, np.uint8)
+        return self._memory.ctypes.data
+
+
+def _check(rcl: Any, status: int, what: str) -> None:
+    if status:
+        rcl.rcutils_reset_error()
+        raise RuntimeError(f'{what} returned {status}')
 
 
 @cache
-def _find_rcl() -> Any:
+def find_rcl() -> Any:
     """Return the rcl that rclpy has loaded; None where it cannot be found."""
     try:
         rcl = ctypes.CDLL('librcl.so', mode=os.RTLD_NOLOAD | os.RTLD_NOW)
-        publish = rcl.rcl_publish_serialized_message
-        publish.argtypes = [ctypes.c_void_p] * 3
-        publish.restype = ctypes.c_int
+        for function, count in ((rcl.rcl_publish_serialized_message, 3),
+                                (rcl.rcl_take_serialized_message, 4)):
+            function.argtypes = [ctypes.c_void_p] * count
+            function.restype = ctypes.c_int
         rcl.rcutils_reset_error.restype = None
     except (OSError, AttributeError):
         return None

@@ -9,6 +9,7 @@ from rclpy.executors import Executor
 
 from trt_segmentation.ros import node
 from trt_segmentation.ros.bench.rows import FrameClock
+from trt_segmentation.ros.inputs import SerializedTaking
 from trt_segmentation.ros.outputs import Outputs
 from trt_segmentation.ros.transport import large_image_environment
 from trt_segmentation.segmenter import Segmenter
@@ -19,6 +20,7 @@ def main(args: list[str] | None = None) -> int:
     os.environ.update(large_image_environment(os.environ))
     clock = FrameClock()
     clock.watch(Executor, '_take_subscription', 'taking', 'taken')
+    clock.watch(SerializedTaking, 'take_data', 'taking', 'taken')
     clock.watch(Segmenter, 'infer_batch', 'infer', 'inferred')
     clock.watch(node.SegmentationNode, '_on_image', before='called')
     clock.watch(Outputs, 'publish', after='published')
@@ -27,13 +29,13 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _finish_after(owner: type, clock: FrameClock) -> None:
-    watched = owner._on_image
+    watched = owner._publish
 
-    def on_image(self: Any, camera: Any, msg: Any, info: dict) -> None:
-        watched(self, camera, msg, info)
-        clock.finish(msg.header.stamp)
+    def publish(self: Any, frames: list[Any], *others: Any) -> None:
+        watched(self, frames, *others)
+        clock.finish(frames[0].header.stamp)
 
-    owner._on_image = on_image
+    owner._publish = publish
 
 
 if __name__ == '__main__':
