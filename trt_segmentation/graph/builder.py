@@ -8,7 +8,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 OLDEST_OPSET = 11
 """Half-pixel Resize and dynamic Pad exist from here on."""
 
-_REDUCE_AXES_AS_INPUT = {'ReduceSum': 13, 'ReduceMax': 18}
+_REDUCE_AXES_AS_INPUT = {'ReduceSum': 13, 'ReduceMax': 18, 'ReduceMin': 18}
 
 
 class GraphBuilder:
@@ -75,10 +75,32 @@ class GraphBuilder:
         return self('Unsqueeze', x, axes=[axis])
 
     def reduce(self, op_type: str, x: str, axis: int, keepdims: int = 0) -> str:
-        """Return ``x`` reduced over ``axis`` by ReduceSum or ReduceMax."""
+        """Return ``x`` reduced over ``axis`` by ReduceSum, ReduceMax or ReduceMin."""
         if self.opset >= _REDUCE_AXES_AS_INPUT[op_type]:
             return self(op_type, x, self.ints(axis), keepdims=keepdims)
         return self(op_type, x, axes=[axis], keepdims=keepdims)
+
+    def top(self, x: str, count: str, axis: int) -> tuple[str, str]:
+        """Return the highest values of ``x`` along ``axis``, the highest first, and their places.
+
+        Args:
+            x: any floats.
+            count: how many, the name of an int64 vector of one element.
+            axis: along which.
+        """
+        name = f'{self.prefix}TopK_{len(self.nodes)}'
+        values, places = f'{name}/values', f'{name}/places'
+        self.nodes.append(helper.make_node('TopK', [x, count], [values, places], name, axis=axis))
+        return values, places
+
+    def columns(self, x: str, first: int, end: int) -> str:
+        """Return the columns ``first`` to ``end`` (not included) of a matrix ``x``."""
+        return self('Slice', x, self.ints(first), self.ints(end), self.ints(1))
+
+    def upto(self, count: str) -> str:
+        """Return 0, 1, 2 and so on, ``count`` of them, an int64 vector of one element: int64."""
+        return self('Range', self.constant(np.int64(0)), self.squeeze(count, 0),
+                    self.constant(np.int64(1)))
 
     def minimum(self, a: str, b: str) -> str:
         """Return the elementwise minimum of two int64 tensors (ONNX's Min takes them from 12)."""

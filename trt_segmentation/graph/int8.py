@@ -15,6 +15,7 @@ from onnx import version_converter
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.calibration import Ranges, calibrated_ranges
 from trt_segmentation.graph.network import Network, describe_network
+from trt_segmentation.graph.ordering import sort_nodes
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.graph.rewriting import (
     FLOAT,
@@ -22,7 +23,6 @@ from trt_segmentation.graph.rewriting import (
     WEIGHTED_OPS,
     check_converted,
     one_line,
-    sort_nodes,
     tensor_types,
     tidied,
 )
