@@ -128,6 +128,31 @@ def fixed(values, *, size=None, layout='nchw', declared=True, **options):
                       [tensor('scores', shape, own_type)], weights, **options)
 
 
+def instances(found, prototypes, *, size, dtype=np.float32, metadata=None, **options):
+    """Return a network that says these of every image, as Ultralytics' segmentation ones do.
+
+    Args:
+        found: anchors [1, 4 + classes + m, n] or final instances [1, n, 6 + m].
+        prototypes: [1, m, h, w].
+        size: height and width of its input.
+        dtype: of both outputs.
+        metadata: of the file, by key.
+        options: of ``onnx_model``.
+    """
+    nodes = [helper.make_node('ReduceMax', ['pixels'], ['brightest'], keepdims=0),
+             helper.make_node('Mul', ['brightest', 'nil'], ['zero'])]
+    weights, declared = {'nil': np.float32(0)}, []
+    elements = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    for name, values in (('output0', found), ('output1', prototypes)):
+        weights[f'{name}/values'] = values.astype(dtype).astype(np.float32)
+        nodes += [helper.make_node('Add', [f'{name}/values', 'zero'], [f'{name}/sum']),
+                  helper.make_node('Cast', [f'{name}/sum'], [name], to=elements)]
+        declared.append(tensor(name, values.shape, elements))
+    model = onnx_model(nodes, [tensor('pixels', image_shape(size))], declared, weights, **options)
+    helper.set_model_props(model, metadata or {})
+    return model
+
+
 def config_of(**sections):
     """Return a config with these sections, as a YAML file would say them."""
     return ModelConfig.from_text(yaml.safe_dump(sections, sort_keys=False), 'test')

@@ -8,7 +8,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 OLDEST_OPSET = 11
 """Half-pixel Resize and dynamic Pad exist from here on."""
 
-_REDUCE_AXES_AS_INPUT = {'ReduceSum': 13, 'ReduceMax': 18, 'ReduceMin': 18}
+_REDUCE_AXES_AS_INPUT = {'ReduceSum': 13, 'ReduceMax': 18}
 
 
 class GraphBuilder:
@@ -75,7 +75,7 @@ class GraphBuilder:
         return self('Unsqueeze', x, axes=[axis])
 
     def reduce(self, op_type: str, x: str, axis: int, keepdims: int = 0) -> str:
-        """Return ``x`` reduced over ``axis`` by ReduceSum, ReduceMax or ReduceMin."""
+        """Return ``x`` reduced over ``axis`` by ReduceSum or ReduceMax."""
         if self.opset >= _REDUCE_AXES_AS_INPUT[op_type]:
             return self(op_type, x, self.ints(axis), keepdims=keepdims)
         return self(op_type, x, axes=[axis], keepdims=keepdims)
