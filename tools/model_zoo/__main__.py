@@ -35,8 +35,8 @@ from model_zoo.families import ENTRIES
 from model_zoo.report import table, with_table
 from model_zoo.trt_build import build
 
-_PACKAGES = ('torch', 'torchvision', 'transformers', 'segmentation-models-pytorch', 'onnx',
-             'onnxscript', 'onnxruntime', 'tensorrt-rtx-cu13')
+_PACKAGES = ('torch', 'torchvision', 'transformers', 'segmentation-models-pytorch',
+             'ultralytics', 'onnx', 'onnxscript', 'onnxruntime', 'tensorrt-rtx-cu13')
 
 
 def examine(entry: Entry, folder: Path, small: bool, images: list[np.ndarray]) -> dict[str, Any]:

@@ -2,8 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """One module a family; each lists its networks as ENTRIES."""
 
-from model_zoo.families import from_smp, from_torchvision, from_transformers, like_tao
+from model_zoo.families import (
+    from_smp,
+    from_torchvision,
+    from_transformers,
+    from_ultralytics,
+    like_tao,
+)
 
 ENTRIES = (*from_torchvision.ENTRIES, *from_transformers.ENTRIES, *from_smp.ENTRIES,
-           *like_tao.ENTRIES)
+           *like_tao.ENTRIES, *from_ultralytics.ENTRIES)
 """Every network of the zoo."""
