@@ -110,4 +110,5 @@ def _add_border(op: GraphBuilder, x: str, window: Window, size: tuple[int, int],
     right = op('Sub', op('Sub', op.ints(size[1]), window.left), window.width)
     pads = op('Concat', op.ints(0, 0), window.top, window.left, op.ints(0, 0), bottom, right,
               axis=0)
-    return op('Pad', x, pads, op.constant(np.float32(value)), mode='constant')
+    x = op('Pad', x, pads, op.constant(np.float32(value)), mode='constant')
+    return op('Reshape', x, op.ints(1, 3, *size))  # which TensorRT cannot know of computed pads

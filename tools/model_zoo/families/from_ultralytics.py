@@ -24,8 +24,9 @@ NOTHING = 255
 THRESHOLD, OVERLAP = 0.25, 0.7
 """Of Ultralytics' own ``predict``."""
 
-SEEN = 150
-"""So many anchors of an image are above the threshold, unless they are a tenth of them."""
+SEEN = 60
+"""So many anchors of an image are above the threshold, unless they are a tenth of them: fewer than
+the instances that get a mask."""
 
 
 def _ultralytics() -> None:
@@ -82,7 +83,8 @@ class Yolo(torch.nn.Module):
 
 def _painted(found: torch.Tensor, prototypes: torch.Tensor, classes: int, size: tuple[int, int],
              final: bool) -> torch.Tensor:
-    """Return [1, 1 + classes, h, w]: the threshold, then the score of each pixel's instance."""
+    """Return [1, 1 + classes, h, w]: the threshold, then of each class the highest score of a
+    pixel's instances."""
     from ultralytics.utils.nms import non_max_suppression
     from ultralytics.utils.ops import process_mask
     with mock.patch.dict(sys.modules):  # ours may be one without operators
@@ -93,7 +95,6 @@ def _painted(found: torch.Tensor, prototypes: torch.Tensor, classes: int, size: 
     kept = kept[kept[:, 4].argsort()]  # the most confident comes last
     masks = process_mask(prototypes[0], kept[:, 6:], kept[:, :4], size, upsample=True)
     for row, mask in zip(kept, masks, strict=True):
-        scores[:, :, mask > 0] = 0
         scores[0, int(row[5]), mask > 0] = row[4]
     return with_none_row(scores, THRESHOLD)
 
