@@ -24,7 +24,7 @@ NOTHING = 255
 THRESHOLD, OVERLAP = 0.25, 0.7
 """Of Ultralytics' own ``predict``."""
 
-SEEN = 60
+SEEN = 40
 """So many anchors of an image are above the threshold, unless they are a tenth of them: fewer than
 the instances that get a mask."""
 
