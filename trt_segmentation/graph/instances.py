@@ -50,10 +50,10 @@ OVERLAP = 0.7
 """Intersection over union; Ultralytics' default, ``iou``."""
 
 CANDIDATES = 512
-"""So many anchors of the highest scores are looked at."""
+"""So many anchors or final instances of the highest scores are looked at."""
 
 MOST = 100
-"""So many instances get a mask; the usual limit of COCO's evaluation."""
+"""So many instances of anchors get a mask; the usual limit of COCO's evaluation."""
 
 _STEPS = 8
 """Even: an odd number would keep too few where it is too low."""
@@ -173,7 +173,7 @@ def _add_best(op: GraphBuilder, instances: Instances) -> tuple[str, str]:
     shape = instances.classes.shape or ()
     if instances.are_final:
         scores = op('Transpose', op.columns(found, _BOX, _BOX + 1), perm=[1, 0])
-        return _add_highest(op, found, scores, _at_most(op, found, MOST, shape[1]))
+        return _add_highest(op, found, scores, _at_most(op, found, CANDIDATES, shape[1]))
     found = op('Transpose', found, perm=[1, 0])
     scores = op.reduce('ReduceMax', op.columns(found, _BOX, _BOX + instances.count), 1, keepdims=1)
     found, scores = _add_highest(op, found, op('Transpose', scores, perm=[1, 0]),
