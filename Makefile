@@ -11,6 +11,8 @@ VENV := .venv
 export PYTHONWARNINGS ?= ignore
 BIN := $(VENV)/bin
 ROS_EXTRA := $(shell $(PYTHON) -c 'import rclpy' 2>/dev/null || echo ,ros)
+INSTALL = $(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+VISION_MSGS := $(if $(ROS_EXTRA),bash test/ros/vision_msgs/install.sh $(VENV))
 DEMO_OPTIONS := $(if $(IMAGE),--image '$(IMAGE)') $(if $(MODEL),--model '$(MODEL)') \
                 $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUTPUT),--output '$(OUTPUT)')
 
@@ -20,7 +22,7 @@ demo: $(VENV)/.demo
 	$(BIN)/trt-segmentation demo $(DEMO_OPTIONS)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -34,16 +36,23 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
+# Each resolves once, for what it is asked for, and brings what the ones before it would.
+$(VENV)/.demo: EXTRAS := cpu$(ROS_EXTRA)
 $(VENV)/.demo: $(BIN)/python pyproject.toml setup.py
 	@echo 'installing ONNX Runtime, OpenCV and ROS 2 into $(VENV), about 150 MB to download'
-	$(BIN)/python -m pip install --quiet --editable '.[cpu$(ROS_EXTRA)]'
+	$(INSTALL)
 	touch $@
 
-$(VENV)/.test: $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --editable '.[cpu,test$(ROS_EXTRA)]'
-	$(if $(ROS_EXTRA),bash test/ros/vision_msgs/install.sh $(VENV))
-	touch $@
+$(VENV)/.test: EXTRAS := cpu,test$(ROS_EXTRA)
+$(VENV)/.test: $(BIN)/python pyproject.toml setup.py
+	@echo 'installing what demo and tests need into $(VENV)'
+	$(INSTALL)
+	$(VISION_MSGS)
+	touch $(VENV)/.demo $@
 
-$(VENV)/.dev: $(VENV)/.test
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+$(VENV)/.dev: EXTRAS := cpu,test,dev$(ROS_EXTRA)
+$(VENV)/.dev: $(BIN)/python pyproject.toml setup.py
+	@echo 'installing what demo, tests, lint and colcon need into $(VENV)'
+	$(INSTALL)
+	$(VISION_MSGS)
+	touch $(VENV)/.demo $(VENV)/.test $@

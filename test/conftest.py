@@ -29,6 +29,23 @@ classes: {preset: pascal_voc}
 """
 
 
+OVER_DDS = 'test/ros/', 'test/web/test_view.py', 'test/cli/test_cli.py::test_demo'
+"""Tests whose processes wait for each other; one at a time."""
+
+
+@pytest.hookimpl(optionalhook=True)  # asked by pytest-xdist, which need not be there
+def pytest_xdist_make_scheduler(config, log):
+    """With ``-n``, let one process at a time run what talks over DDS, and keep each other file in
+    one, whose fixtures are shared. (``--dist loadgroup`` groups nothing with pytest 9.2.)"""
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesAndDds(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return 'DDS' if nodeid.startswith(OVER_DDS) else super()._split_scope(nodeid)
+
+    return FilesAndDds(config, log)
+
+
 @dataclass(frozen=True)
 class KnownAnswer:
     """A real network, an image, and the shares of the classes that it must find."""

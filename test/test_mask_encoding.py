@@ -55,8 +55,8 @@ def test_it_is_written_into_the_callers_memory(model, scores, image):
 
 def test_outside_of_a_region_is_no_class_of_16_bits(model, image):
     out = {'mask': np.empty(SIZE, np.uint16)}
-    Region(2, 2, 4, 4).infer(Segmenter.open(model, options=ON_CPU), image, color='bgr',
-                             outputs=('mask',), out=out)
+    Region(2, 2, 4, 4).infer_batch(Segmenter.open(model, options=ON_CPU), [image], color='bgr',
+                                   outputs=('mask',), outs=[out])
     assert (out['mask'] == 65535).sum() == SIZE[0] * SIZE[1] - 16
 
 

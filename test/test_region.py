@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trt_segmentation.errors import ImageError
+from trt_segmentation.options import RunOptions
 from trt_segmentation.region import Region
 from trt_segmentation.segmenter import Segmenter
 
@@ -28,7 +29,7 @@ def inferred(region, segmenter, image, outputs=ALL, color='bgr'):
     """Return what lands in arrays that were full of something else."""
     out = {name: np.full((*image.shape[:2], 3) if name == 'overlay' else image.shape[:2], 77,
                          np.uint8) for name in outputs}
-    region.infer(segmenter, image, color=color, outputs=outputs, out=out)
+    region.infer_batch(segmenter, [image], color=color, outputs=outputs, outs=[out])
     return out
 
 
@@ -63,3 +64,16 @@ def test_each_output_can_be_had_alone(networks, segmenter, name):
 def test_a_region_beyond_the_image_is_refused(networks, segmenter, region):
     with pytest.raises(ImageError, match=r'the region of interest is .* but the image is 40x30'):
         inferred(Region(*region), segmenter, networks.random_image(HEIGHT, WIDTH))
+
+
+def test_several_images_have_one_region(networks, segmenter, tmp_path):
+    path = tmp_path / 'net.onnx'
+    onnx.save(segmenter.spec.network.model, path)
+    together = Segmenter.open(path, options=RunOptions('onnxruntime', batch=2))
+    images = [networks.random_image(HEIGHT, WIDTH, seed) for seed in range(2)]
+    outs = [inferred(Region(3, 4, 5, 6), segmenter, image) for image in images]
+    found = [{name: np.full_like(array, 77) for name, array in out.items()} for out in outs]
+    Region(3, 4, 5, 6).infer_batch(together, images, color='bgr', outputs=ALL, outs=found)
+    for out, wanted in zip(found, outs, strict=True):
+        for name in ALL:
+            np.testing.assert_array_equal(out[name], wanted[name])

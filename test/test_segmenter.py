@@ -424,3 +424,88 @@ def test_a_missing_file_is_refused(folder):
 def test_files_of_other_kinds_are_refused(folder):
     with pytest.raises(ModelError, match=r'net\.pt: is no model; it ends in \.onnx, \.engine or '):
         Segmenter.open(folder / 'net.pt')
+
+
+# Several images at once --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
+@pytest.mark.parametrize('resize', ['stretch', 'letterbox'])
+def test_images_at_once_are_as_one_by_one(networks, opened, resize, interpolation):
+    config = f'input: {{color: bgr, scale: 1, resize: {resize}}}'
+    how = {'mask_interpolation': interpolation}
+    for name, make in networks.SEEING.items():
+        alone, together = (opened(make(), config, batch=batch, **how) for batch in (1, 3))
+        outputs = alone.available_outputs
+        for color, size in (('bgr', (20, 30)), ('rgb', (7, 50)), ('rgb', (20, 30))):
+            images = [networks.random_image(*size, seed) for seed in range(3)]
+            found = together.infer_batch(images, color=color, outputs=outputs)
+            for image, each in zip(images, found, strict=True):
+                wanted = alone.infer(image, color=color, outputs=outputs)
+                for output in outputs:
+                    np.testing.assert_array_equal(each.arrays[output], wanted.arrays[output],
+                                                  f'{name}, {output}')
+
+
+def test_results_of_several_images_land_in_the_arrays_given(networks, opened):
+    segmenter = opened(networks.pointwise(WEIGHTS, SIZE), batch=2)
+    outs = [buffers((20, 30)) for _ in range(2)]
+    for seed in (0, 2):
+        images = [networks.random_image(20, 30, seed + more) for more in range(2)]
+        found = segmenter.infer_batch(images, outputs=ALL, outs=outs)
+        for image, each, out in zip(images, found, outs, strict=True):
+            assert all(each.arrays[name] is out[name] for name in ALL)
+            small = np.ascontiguousarray(image)
+            wanted = opened(networks.pointwise(WEIGHTS, SIZE)).infer(small, outputs=ALL)
+            for name in ALL:
+                np.testing.assert_array_equal(out[name], wanted.arrays[name])
+
+
+def test_several_images_allocate_nothing_for_each_frame(networks, opened):
+    segmenter = opened(networks.pointwise(WEIGHTS, SIZE), batch=3)
+    size = 400, 600
+    images = [networks.random_image(*size, seed) for seed in range(3)]
+    outs = [buffers(size) for _ in range(3)]
+    for _ in range(2):
+        segmenter.infer_batch(images, outputs=ALL, outs=outs)
+    tracemalloc.start()
+    segmenter.infer_batch(images, outputs=ALL, outs=outs)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50_000
+
+
+def test_another_number_of_images_is_refused(networks, opened):
+    segmenter, image = opened(networks.pointwise(WEIGHTS, SIZE), batch=3), \
+        networks.random_image(6, 7)
+    for images in ([], [image], [image] * 4):
+        with pytest.raises(ImageError, match=rf'images given: {len(images)}; the network was '
+                                             'opened for 3 at once'):
+            segmenter.infer_batch(images)
+    with pytest.raises(ImageError, match=r'images given: 1; .* for 3 at once'):
+        segmenter.infer(image)
+    with pytest.raises(ImageError, match='outs has arrays for 2 images; 3 are'):
+        segmenter.infer_batch([image] * 3, outs=[buffers((6, 7))] * 2)
+
+
+def test_images_of_two_sizes_are_refused_with_both(networks, opened):
+    segmenter = opened(networks.pointwise(WEIGHTS, SIZE), batch=2)
+    images = [networks.random_image(6, 7), networks.random_image(7, 6)]
+    with pytest.raises(ImageError, match='one image is 7x6 and another 6x7; images that are '
+                                         'segmented at once have one size'):
+        segmenter.infer_batch(images)
+    assert len(segmenter.infer_batch([images[0]] * 2)) == 2
+
+
+def test_a_network_that_takes_one_image_is_refused_with_its_file(networks, opened):
+    with pytest.raises(ModelError, match=r"net\.onnx: cannot take 2 images at once: the first "
+                                         "extent of output 'scores' is 1 "):
+        opened(networks.fixed(networks.random_scores(4, *SIZE)), batch=2)
+
+
+def test_a_backend_that_mixes_images_writes_no_mask(networks, opened):
+    """Its output's shape is known only when it runs."""
+    model = networks.fixed(networks.random_scores(4, *SIZE), declared=False)
+    segmenter = opened(model, batch=2)
+    with pytest.raises(BackendError, match='ONNX Runtime failed on 2 7x6 images'):
+        segmenter.infer_batch([networks.random_image(6, 7)] * 2)

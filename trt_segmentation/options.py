@@ -76,6 +76,7 @@ class RunOptions:
         mask_interpolation: 'nearest' or 'bilinear', see ``graph.prepare.prepare``.
         mask_size: height and width of mask and confidence; None for those of the image.
         mask_encoding: one of ``MASK_ENCODINGS``; 'mono8' holds 255 classes.
+        batch: images in one enqueue, 1 and up; all of one size.
         engine_cache: folder of built engines; '' takes the user's cache folder.
         build: how TensorRT builds an engine. ONNX Runtime runs a network in the types it was
             exported with, whatever ``build.precision`` is; its ``info`` says which.
@@ -87,6 +88,7 @@ class RunOptions:
     mask_interpolation: str = 'nearest'
     mask_size: tuple[int, int] | None = None
     mask_encoding: str = 'mono8'
+    batch: int = 1
     engine_cache: str = ''
     build: BuildOptions = field(default_factory=BuildOptions)
 

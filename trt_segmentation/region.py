@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A region of interest: only that part of the image is segmented, the rest has no class."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,29 +24,34 @@ class Region:
     y: int
     width: int
     height: int
-    _crop: np.ndarray = field(init=False, repr=False)
+    _crops: list[np.ndarray] = field(init=False, repr=False, default_factory=list)
 
-    def __post_init__(self) -> None:
-        self._crop = np.empty((self.height, self.width, 3), np.uint8)
-
-    def infer(self, segmenter: Segmenter, image: np.ndarray, *, color: str,
-              outputs: tuple[str, ...], out: Mapping[str, np.ndarray]) -> None:
-        """Segment the region; the arguments are those of ``Segmenter.infer``.
+    def infer_batch(self, segmenter: Segmenter, images: Sequence[np.ndarray], *, color: str,
+                    outputs: tuple[str, ...], outs: Sequence[Mapping[str, np.ndarray]]) -> None:
+        """Segment the region; the arguments are those of ``Segmenter.infer_batch``.
 
         Outside, the mask has no class, the confidence is 0 and the overlay the image.
 
         Raises:
-            ImageError: the region does not lie within the image.
+            ImageError: the region does not lie within the images; or as of ``infer_batch``.
             BackendError: the runtime failed.
         """
-        height, width = image.shape[:2]
+        height, width = images[0].shape[:2]
         if self.x + self.width > width or self.y + self.height > height:
             raise ImageError(f'the region of interest is {self.width}x{self.height} at {self.x}, '
                              f'{self.y}, but the image is {width}x{height}')
         inside = np.s_[self.y:self.y + self.height, self.x:self.x + self.width]
-        np.copyto(self._crop, image[inside])
-        found = segmenter.infer(self._crop, color=color, outputs=outputs).arrays
-        outside = {'mask': segmenter.spec.encoding.unlabelled, 'confidence': 0, 'overlay': image}
-        for name in outputs:
-            out[name][...] = outside[name]
-            out[name][inside] = found[name]
+        for crop, image in zip(self._crops_of(len(images)), images, strict=True):
+            np.copyto(crop, image[inside])
+        found = segmenter.infer_batch(self._crops, color=color, outputs=outputs)
+        outside = {'mask': segmenter.spec.encoding.unlabelled, 'confidence': 0}
+        for image, out, segmentation in zip(images, outs, found, strict=True):
+            for name in outputs:
+                out[name][...] = image if name == 'overlay' else outside[name]
+                out[name][inside] = segmentation.arrays[name]
+
+    def _crops_of(self, count: int) -> list[np.ndarray]:
+        if len(self._crops) != count:
+            shape = self.height, self.width, 3
+            self._crops = [np.empty(shape, np.uint8) for _ in range(count)]
+        return self._crops

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The front door for people without ROS: open a model, give it images, get masks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -77,7 +77,7 @@ class Segmenter:
         self._session = session
         self._size: tuple[int, int] | None = None
         self._outputs: tuple[str, ...] = ()
-        self._own: dict[str, np.ndarray] = {}
+        self._own: list[dict[str, np.ndarray]] = []
         self._color = ''
         self.overlay_alpha = 0.5
 
@@ -103,7 +103,7 @@ class Segmenter:
         options = options or RunOptions()
         if path.suffix in ENGINE_SUFFIXES:
             return cls(*open_engine(path, config, options))
-        spec = with_mask(resolve(read_network(path), config), options)
+        spec = with_mask(resolve(read_network(path), config, options.batch), options)
         return cls(open_network(spec, options), spec)
 
     @property
@@ -153,23 +153,46 @@ class Segmenter:
             BackendError: the runtime failed; the segmenter can be used again.
             ModelError: the network cannot give one of the outputs.
         """
-        _check_image(image, color)
-        size = image.shape[:2]
+        outs = None if out is None else (out,)
+        return self.infer_batch((image,), color=color, outputs=outputs, outs=outs)[0]
+
+    def infer_batch(self, images: Sequence[np.ndarray], *, color: str = 'bgr',
+                    outputs: tuple[str, ...] = ('mask',),
+                    outs: Sequence[Mapping[str, np.ndarray]] | None = None,
+                    ) -> tuple[Segmentation, ...]:
+        """Segment as many images as ``RunOptions.batch`` says, in one go; see ``infer``::
+
+            segmenter = Segmenter.open('net.onnx', options=RunOptions(batch=3))
+            front, left, right = segmenter.infer_batch([front, left, right])
+
+        Args:
+            images: ``batch`` of them, all of one size; each as of ``infer``.
+            color, outputs: as of ``infer``, the same for all.
+            outs: of each image, what ``out`` is of ``infer``.
+
+        Returns:
+            Of each image, what ``infer`` returns.
+
+        Raises:
+            ImageError: there are more or fewer images, or their sizes differ; or as of ``infer``.
+            BackendError, ModelError: as of ``infer``.
+        """
+        self._check_images(images, color)
+        size = images[0].shape[:2]
         if size != self._size or outputs != self._outputs:
             self._resize(size, outputs)
         if color != self._color:
             self._set_color(color)
-        if out is None:
-            out = self._own
+        if outs is None:
+            outs = self._own
         else:
-            for name in outputs:
-                _check_out(out, name, self.output_shape(name, size), self.output_dtype(name))
+            self._check_outs(outs, outputs, size)
         try:
-            self._session.infer(np.ascontiguousarray(image), out)
+            self._session.infer([np.ascontiguousarray(image) for image in images], outs)
         except BackendError:
             self._size = None  # the next image finds everything made anew
             raise
-        return Segmentation({name: out[name] for name in outputs})
+        return tuple(Segmentation({name: out[name] for name in outputs}) for out in outs)
 
     def gpu_times(self, image: np.ndarray, outputs: tuple[str, ...], count: int,
                   ) -> dict[str, float]:
@@ -185,8 +208,8 @@ class Segmenter:
         measure = getattr(self._session, 'measure', None)
         if measure is None:
             return {}
-        self.infer(image, outputs=outputs)
-        times = [asdict(measure(image, self._own)) for _ in range(count)]
+        images = self._repeated(image, outputs)
+        times = [asdict(measure(images, self._own)) for _ in range(count)]
         return {part: float(np.median([each[part] for each in times])) for part in times[0]}
 
     def layer_times(self, image: np.ndarray, outputs: tuple[str, ...], count: int,
@@ -204,8 +227,7 @@ class Segmenter:
         profile = getattr(self._session, 'layer_times', None)
         if profile is None:
             return []
-        self.infer(image, outputs=outputs)
-        return profile(np.ascontiguousarray(image), self._own, count)
+        return profile(self._repeated(image, outputs), self._own, count)
 
     def gpu_memory(self) -> tuple[int, int] | None:
         """Return bytes of GPU memory that the session has allocated, and bytes that are free;
@@ -221,9 +243,36 @@ class Segmenter:
     def _resize(self, size: tuple[int, int], outputs: tuple[str, ...]) -> None:
         self._size = None  # a failure must not look like the size before
         self._session.resize(*size, outputs)
-        self._own = {name: np.empty(self.output_shape(name, size), self.output_dtype(name))
-                     for name in outputs}
+        self._own = [{name: np.empty(self.output_shape(name, size), self.output_dtype(name))
+                      for name in outputs} for _ in range(self.spec.batch)]
         self._size, self._outputs = size, outputs
+
+    def _repeated(self, image: np.ndarray, outputs: tuple[str, ...]) -> list[np.ndarray]:
+        """One image as many times as the graph takes, once segmented."""
+        images = [np.ascontiguousarray(image)] * self.spec.batch
+        self.infer_batch(images, outputs=outputs)
+        return images
+
+    def _check_images(self, images: Sequence[np.ndarray], color: str) -> None:
+        if len(images) != self.spec.batch:
+            raise ImageError(f'images given: {len(images)}; the network was opened for '
+                             f'{self.spec.batch} at once, as RunOptions.batch says')
+        for image in images:
+            _check_image(image, color)
+            if image.shape != images[0].shape:
+                raise ImageError(f'one image is {_size_text(images[0])} and another '
+                                 f'{_size_text(image)}; images that are segmented at once have '
+                                 'one size')
+
+    def _check_outs(self, outs: Sequence[Mapping[str, np.ndarray]], outputs: tuple[str, ...],
+                    size: tuple[int, int]) -> None:
+        if len(outs) != self.spec.batch:
+            raise ImageError(f'outs has arrays for {len(outs)} images; {self.spec.batch} are '
+                             'segmented at once')
+        for name in outputs:
+            shape, dtype = self.output_shape(name, size), self.output_dtype(name)
+            for out in outs:
+                _check_out(out, name, shape, dtype)
 
     def _set_color(self, color: str) -> None:
         self._session.set_channels(self.spec.channels(color))
@@ -237,6 +286,10 @@ def _check_image(image: np.ndarray, color: str) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 \
             or image.shape[2] != 3 or 0 in image.shape:
         raise ImageError(f'the image is {_described(image)}; uint8 [height, width, 3] is needed')
+
+
+def _size_text(image: np.ndarray) -> str:
+    return '{1}x{0}'.format(*image.shape)
 
 
 def _described(value: object) -> str:

@@ -64,7 +64,7 @@ def test_results_land_in_the_arrays(networks, spec, session, outputs):
     session.set_palette(spec.palette.table('bgr'))
     for _ in range(2):
         out = buffers(SIZE, outputs)
-        session.infer(image, out)
+        session.infer([image], [out])
         for name in outputs:
             np.testing.assert_array_equal(out[name], wanted[name])
 
@@ -73,7 +73,7 @@ def test_nothing_is_written_around_the_arrays(networks, session):
     session.resize(*SIZE, ('mask',))
     frame = np.full((3, *SIZE), 77, np.uint8)
     image = networks.random_image(*SIZE)
-    session.infer(image, {'mask': frame[1]})
+    session.infer([image], [{'mask': frame[1]}])
     np.testing.assert_array_equal(frame[1], classes_of(image))
     assert (frame[[0, 2]] == 77).all()
 
@@ -89,7 +89,7 @@ def test_controls_take_effect_without_a_new_session(networks, session, opened_se
         session.set_alpha(alpha)
         session.set_palette(palette)
         session.set_channels(channels)
-        session.infer(image, out)
+        session.infer([image], [out])
         np.testing.assert_array_equal(out['mask'], classes_of(image[..., channels]))
         np.testing.assert_array_equal(out['overlay'], palette[out['mask']] if alpha else image)
     assert opened_sessions == []
@@ -101,7 +101,7 @@ def test_controls_outlive_a_resize(networks, session):
     session.resize(*SIZE, ('mask',))
     image = networks.random_image(*SIZE)
     out = buffers(SIZE, ('mask',))
-    session.infer(image, out)
+    session.infer([image], [out])
     np.testing.assert_array_equal(out['mask'], classes_of(image[..., ::-1]))
 
 
@@ -112,7 +112,7 @@ def test_one_runtime_session_for_each_set_of_outputs(networks, spec, opened_sess
                            (('mask', 'overlay'), 3)):
         for size in ((5, 6), SIZE):
             session.resize(*size, outputs)
-            session.infer(networks.random_image(*size), buffers(size, outputs))
+            session.infer([networks.random_image(*size)], [buffers(size, outputs)])
         assert len(opened_sessions) == count
 
 
@@ -129,11 +129,11 @@ def test_a_failing_network_raises_and_recovers(networks):
         session.resize(*size, ('mask',))
         image, out = networks.random_image(*size), buffers(size, ('mask',))
         if works:
-            session.infer(image, out)
+            session.infer([image], [out])
             np.testing.assert_array_equal(out['mask'], classes_of(image))
         else:
             with pytest.raises(BackendError, match=r'ONNX Runtime failed on a 8x8 image: .+'):
-                session.infer(image, out)
+                session.infer([image], [out])
 
 
 def test_what_the_runtime_does_not_take_is_refused(networks):
@@ -165,7 +165,7 @@ def test_open_network_passes_the_interpolation_on(networks, interpolation):
                                             mask_interpolation=interpolation))
     image, out = networks.random_image(21, 33), buffers((21, 33), ('mask',))
     session.resize(21, 33, ('mask',))
-    session.infer(image, out)
+    session.infer([image], [out])
     wanted = networks.Runner(prepare(spec, mask_interpolation=interpolation))(image)['mask']
     np.testing.assert_array_equal(out['mask'], wanted)
 

@@ -101,3 +101,14 @@ def test_masks_of_another_size_are_compiled_in(networks, tensorrt, tmp_path, cap
     segmenter = Segmenter.open(path)
     assert segmenter.infer(networks.random_image(64, 80)).mask.shape == (20, 30)
     segmenter.close()
+
+
+def test_an_engine_of_several_images_is_said_and_run_refuses_it(networks, model, tensorrt,
+                                                                tmp_path, capsys):
+    path = tmp_path / 'net.engine'
+    assert main(['build', str(model), '--batch', '3', '--output', str(path)]) == 0
+    assert 'image [3, 64, 64, 3] to [3, 2160, 3840, 3]' in capsys.readouterr().out
+    cv2.imwrite(str(tmp_path / 'a.png'), networks.random_image(70, 90))
+    assert main(['run', str(tmp_path / 'a.png'), '--model', str(path), '--output',
+                 str(tmp_path / 'out')]) == 1
+    assert 'net.engine: takes 3 images at once, but batch is 1' in capsys.readouterr().err

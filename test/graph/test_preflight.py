@@ -37,9 +37,10 @@ REFUSED = {
 }
 PERHAPS = {
     'NonZero': [node('NonZero', ['pixels'])],
-    'Mish': [node('Mish', ['pixels'])],
+    'Hardmax': [node('Hardmax', ['pixels'])],
 }
 TAKEN = {
+    'Mish': [node('Mish', ['pixels'])],
     'Relu': [node('Relu', ['pixels'])],
     'Resize': [node('Resize', ['pixels', '', 'twice'], mode='cubic')],
     'MaxPool': [node('MaxPool', ['pixels'], kernel_shape=[2, 2])],

@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 import pytest
 
 from trt_segmentation.ros.transport import large_image_environment
@@ -176,9 +177,9 @@ class Bench:
             self._clients[name] = self.node.create_client(service_type, f'segmentation/{name}')
         return self._clients[name]
 
-    def set_parameter(self, name: str, value):
-        """Return the SetParametersResult."""
-        request = SetParameters.Request(parameters=[Parameter(name, value=value)
+    def set_parameter(self, name: str, value, kind: Parameter.Type | None = None):
+        """Return the SetParametersResult; an empty array needs to be told its kind."""
+        request = SetParameters.Request(parameters=[Parameter(name, kind, value)
                                                     .to_parameter_msg()])
         return self.call(SetParameters, 'set_parameters', request).results[0]
 
@@ -259,6 +260,23 @@ def _benches():
     yield make
     for bench in benches:
         bench.close()
+
+
+@pytest.fixture
+def model(networks, tmp_path):
+    """The path of a network whose mask is the brightest channel of a 48x64 image."""
+    config = 'input: {color: bgr, scale: 1}'
+    onnx.save(networks.pointwise(np.eye(3), (48, 64), metadata=config), tmp_path / 'net.onnx')
+    return tmp_path / 'net.onnx'
+
+
+@pytest.fixture
+def context():
+    """A context of its own, for nodes in the process of the test."""
+    context = rclpy.Context()
+    context.init()
+    yield context
+    context.try_shutdown()
 
 
 @pytest.fixture(scope='module')

@@ -372,7 +372,7 @@ def test_levels_are_those_of_the_message(level):
 def test_message_survives_the_wire(camera):
     camera.segment(9)
     status = camera.status(after=7.0)
-    array = status_array(Time(sec=7), '/robot/segmentation', status)
+    array = status_array(Time(sec=7), '/robot/segmentation', {'': status})
     received = deserialize_message(serialize_message(array), DiagnosticArray)
     assert received.header.stamp.sec == 7
     assert received.status[0].level == DiagnosticStatus.WARN

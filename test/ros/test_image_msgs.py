@@ -258,9 +258,5 @@ def test_decompression_bombs_take_no_memory_in_the_node():
 
 
 @pytest.mark.parametrize(('encoding', 'shape'), [('mono8', (3, 4)), ('bgr8', (3, 4, 3))])
-def test_outgoing_pixels_are_the_message(encoding, shape):
-    outgoing = OutgoingImage(encoding, 3, 4)
-    assert outgoing.pixels.shape == shape
-    outgoing.pixels[...] = 7
-    assert set(outgoing.msg.data) == {7}
-    assert outgoing.msg.step * 3 == len(outgoing.msg.data)
+def test_outgoing_pixels_have_their_shape(encoding, shape):
+    assert OutgoingImage(encoding, *shape[:2]).pixels.shape == shape

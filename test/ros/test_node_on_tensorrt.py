@@ -21,14 +21,6 @@ SIZE = 64, 96
 
 
 @pytest.fixture
-def context():
-    context = rclpy.Context()
-    context.init()
-    yield context
-    context.try_shutdown()
-
-
-@pytest.fixture
 def node(context, networks, tensorrt, gpu, tmp_path):
     """A node whose mask is the brightest channel of a 64x96 image."""
     config = 'input: {color: bgr, scale: 1}'

@@ -36,6 +36,9 @@ def test_defaults_are_good():
     ('max_size', (0, 1920), 'max_size is [0, 1920]; it is 1 to 16384'),
     ('roi', (1, 2, 3), 'roi is [1, 2, 3]; it has 4 values'),
     ('input_transport', 'theora', 'raw, compressed'),
+    ('sync_tolerance', -1.0, 'sync_tolerance is -1.0; it is 0 to 60'),
+    *((('cameras', names, f'cameras is {list(names)}; it has names of letters'))
+      for names in (('front', 'front'), ('',), ('a b',), ('a/b',), ('1st',), ('a__b',), ('a_',))),
 ])
 def test_faults_name_value_and_bound(name, value, said):
     assert said in first_fault(Parameters(**{name: value}))
@@ -49,6 +52,12 @@ def test_faults_name_value_and_bound(name, value, said):
 ])
 def test_values_that_do_not_go_together_are_named(values, said):
     assert said in first_fault(Parameters(**values))
+
+
+def test_as_many_images_as_cameras_are_segmented_at_once():
+    assert Parameters().run_options.batch == 1
+    assert first_fault(Parameters(cameras=('front', 'rear_left', 'Cam2'))) == ''
+    assert Parameters(cameras=('front', 'rear_left', 'Cam2')).run_options.batch == 3
 
 
 def test_only_live_parameters_change_while_configured():

@@ -70,10 +70,14 @@ class Gpu:
         """Fail the test where no context is current."""
         assert self.depth(), 'the GPU is used outside of `with device.current()`'
 
-    def bytes_at(self, address):
-        """Return allocated memory."""
-        assert address in self.memory, f'{address:#x} was freed, or never allocated'
-        return self.memory[address]
+    def bytes_at(self, address, size=None):
+        """Return allocated memory, or one of the parts of ``size`` that it consists of."""
+        start = max((start for start in self.memory if start <= address), default=0)
+        block = self.memory.get(start, ())
+        size, offset = size or len(block), address - start
+        assert offset < len(block), f'{address:#x} was freed, or never allocated'
+        assert len(block) % size == offset % size == 0, f'no part of {len(block)} bytes: {size}'
+        return block[offset:offset + size]
 
     def assert_all_is_freed(self):
         """Fail the test where anything is left."""
@@ -167,11 +171,13 @@ def _driver(gpu):
 
     def copy_in(target, source, stream):
         gpu.counts['copied in'] += 1
-        stream.put(lambda: np.copyto(gpu.bytes_at(int(target)), host_bytes(source)))
+        stream.put(lambda: np.copyto(gpu.bytes_at(int(target), source.nbytes),
+                                     host_bytes(source)))
 
     def copy_out(target, source, stream):
         gpu.counts['copied out'] += 1
-        stream.put(lambda: np.copyto(host_bytes(target), gpu.bytes_at(int(source))))
+        stream.put(lambda: np.copyto(host_bytes(target),
+                                     gpu.bytes_at(int(source), target.nbytes)))
 
     def device(index):
         context = SimpleNamespace(push=partial(gpu.depth, 1), detach=lambda: None)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small ONNX networks whose results can be computed by hand, what runs them, and references."""
 
-from functools import cache
+from functools import cache, partial
 
 import cv2
 import numpy as np
@@ -177,6 +177,8 @@ class Runner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 4
+        # Where the CPU has no VNNI, sums of int8 products saturate otherwise.
+        options.add_session_config_entry('session.x64quantprecision', '1')
         self._session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, ['CPUExecutionProvider'])
         self._spec = prepared.spec
@@ -300,13 +302,51 @@ def write_noise(folder, count):
 _WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
 _SCORES = np.random.default_rng(0).normal(size=(1, 4, 8, 12)).astype(np.float32)
 KINDS = {
-    'pointwise': lambda: pointwise(_WEIGHTS, (32, 48)),
-    'strided': lambda: pointwise(_WEIGHTS, (32, 48), stride=4),
-    'nhwc': lambda: pointwise(_WEIGHTS, (32, 48), layout='nhwc'),
-    'half input': lambda: pointwise(_WEIGHTS, (32, 48), dtype=TensorProto.FLOAT16),
-    'softmax': lambda: pointwise(_WEIGHTS, (32, 48), activation='Softmax'),
-    'sigmoid': lambda: pointwise(_WEIGHTS[:1], (32, 48), activation='Sigmoid'),
-    'logits': lambda: fixed(_SCORES), 'half logits': lambda: fixed(np.float16(_SCORES)),
-    'int32 ids': lambda: fixed(_SCORES[:, 0].astype(np.int32)),
-    'int64 ids': lambda: fixed(_SCORES[:, 0].astype(np.int64))}
-"""Of every kind that a backend may be given: a function that makes the model."""
+    'pointwise': partial(pointwise, _WEIGHTS, (32, 48)),
+    'strided': partial(pointwise, _WEIGHTS, (32, 48), stride=4),
+    'nhwc': partial(pointwise, _WEIGHTS, (32, 48), layout='nhwc'),
+    'half input': partial(pointwise, _WEIGHTS, (32, 48), dtype=TensorProto.FLOAT16),
+    'softmax': partial(pointwise, _WEIGHTS, (32, 48), activation='Softmax'),
+    'sigmoid': partial(pointwise, _WEIGHTS[:1], (32, 48), activation='Sigmoid'),
+    'logits': partial(fixed, _SCORES), 'half logits': partial(fixed, np.float16(_SCORES)),
+    'int32 ids': partial(fixed, _SCORES[:, 0].astype(np.int32)),
+    'int64 ids': partial(fixed, _SCORES[:, 0].astype(np.int64))}
+"""Of every kind that a backend may be given: a function that makes the model; it takes the
+options of ``onnx_model``."""
+
+
+def strongest(size, dtype=TensorProto.INT64):
+    """Return a network that gives the ids [1, height, width] of ``pointwise``."""
+    model = pointwise(_WEIGHTS, size)
+    model.graph.node.extend([
+        helper.make_node('ArgMax', ['scores'], ['highest'], axis=1, keepdims=0),
+        helper.make_node('Cast', ['highest'], ['ids'], to=dtype)])
+    model.graph.output[0].CopyFrom(tensor('ids', [1, *size], dtype))
+    return model
+
+
+def asked(size, queries=5, classes=3):
+    """Return a network of queries, which depend on the image: masks at half its size."""
+    noise = np.random.default_rng(0).normal(0, 0.05, (queries * (classes + 2), 3, 1, 1))
+    masks, likely = np.split(noise.astype(np.float32), [queries])
+    nodes = [
+        helper.make_node('Conv', ['pixels', 'for_masks'], ['masks'], kernel_shape=[1, 1],
+                         strides=[2, 2]),
+        helper.make_node('Conv', ['pixels', 'for_classes'], ['each'], kernel_shape=[1, 1]),
+        helper.make_node('GlobalAveragePool', ['each'], ['mean']),
+        helper.make_node('Reshape', ['mean', 'pairs'], ['classes'])]
+    height, width = size
+    return onnx_model(
+        nodes, [tensor('pixels', image_shape(size))],
+        [tensor('masks', [1, queries, height // 2, width // 2]),
+         tensor('classes', [1, queries, classes + 1])],
+        {'for_masks': masks, 'for_classes': likely, 'pairs': np.array([0, queries, classes + 1])})
+
+
+SEEING = {
+    **{name: make for name, make in KINDS.items() if 'logits' not in name and 'ids' not in name},
+    'several sigmoids': lambda: pointwise(_WEIGHTS, (32, 48), activation='Sigmoid'),
+    'int64 ids': lambda: strongest((32, 48)),
+    'int32 ids': lambda: strongest((32, 48), TensorProto.INT32),
+    'queries': lambda: asked((32, 48))}
+"""Of every kind, as ``KINDS``, but only such as look at the image: what they say depends on it."""

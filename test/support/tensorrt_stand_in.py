@@ -8,6 +8,7 @@ A "plan" is a header, which says what it was made for, and an ONNX model. See ``
 import hashlib
 import json
 import pickle
+import weakref
 from functools import cache, partial
 from types import SimpleNamespace
 
@@ -131,6 +132,7 @@ class Engine:
                        for value in (*graph.input, *graph.output)
                        if value.name in self.inputs or value in graph.output}
         self.num_io_tensors = len(self._types)
+        self.contexts = weakref.WeakSet()
 
     def __del__(self):
         self.gpu.counts['engines freed'] += bool(self.gpu.depth())
@@ -158,7 +160,9 @@ class Engine:
     def create_execution_context(self):
         self.gpu.demand_current()
         self.gpu.counts['contexts'] += 1
-        return Context(self)
+        context = Context(self)
+        self.contexts.add(context)
+        return context
 
     def create_engine_inspector(self):
         return SimpleNamespace(get_engine_information=lambda form: _layers_of(self.data))
@@ -171,11 +175,19 @@ class Context:
         self._engine, self._gpu = engine, engine.gpu
         self._shapes = {name: tuple(engine.get_tensor_shape(name)) for name in engine.inputs}
         self._addresses, self._ran, self.profiler = {}, False, None
+        # As on TensorRT 8.6: only one context gets the profile without asking for it.
+        self.active_optimization_profile = -1 if engine.contexts else 0
 
     def __del__(self):
         self._gpu.counts['contexts freed'] += bool(self._gpu.depth())
 
+    def set_optimization_profile_async(self, profile, handle):
+        assert handle in self._gpu.streams
+        self.active_optimization_profile = profile
+        return True
+
     def set_input_shape(self, name, shape):
+        assert self.active_optimization_profile == 0, 'the context has no optimization profile'
         smallest, _, largest = self._engine.get_tensor_profile_shape(name, 0)
         if len(shape) != len(smallest) or not all(
                 low <= extent <= high

@@ -33,8 +33,8 @@ def images():
 @pytest.mark.parametrize('entry', [entry for entry in families.ENTRIES if entry.in_ci],
                          ids=lambda entry: entry.name)
 def test_masks_are_those_of_pytorch(entry, images, tmp_path):
-    if entry.family == 'Ultralytics':
-        imported('ultralytics')
+    for package in entry.needs:
+        imported(package)
     exported = check.export_entry(entry, tmp_path, True, images)
     found = check.compare(exported, exported.growth)
     assert found.share >= check.WANTED

@@ -62,6 +62,7 @@ class Check:
         self.devices = args.devices
         self.build_seconds = args.build_seconds
         self.seconds = args.seconds
+        self.sizes = args.sizes
         self.builds.cache.mkdir(parents=True, exist_ok=True)
         models = args.out / 'models'
         models.mkdir(exist_ok=True)
@@ -145,6 +146,10 @@ class Check:
         """Whether the network alone is wanted, too."""
         return f'{subject.name}:{precision}' in self.against
 
+    def built_against(self) -> list[tuple[Subject, str]]:
+        """Return those of ``built`` of which the network alone is wanted, too."""
+        return [pair for pair in self.built() if self.is_against(*pair)]
+
 
 def _chosen(pairs: list[tuple[Subject, str]], names: list[str]) -> list[tuple[Subject, str]]:
     """Return the pairs that are named NETWORK:PRECISION, in the order of the names."""
@@ -190,12 +195,13 @@ def build(check: Check) -> None:
         futures = {pool.submit(one, *pair, 'build'): pair for pair in check.pairs
                    if pair not in built}
         for future in as_completed(futures):
-            check.note('build', *futures[future], future.result)
-            if not future.exception():
-                compare(check, *futures[future])
-        alone = [pair for pair in check.built() if check.is_against(*pair)]
-        for pair in alone:  # the bench builds the network alone, and keeps it
-            pool.submit(one, *pair, 'bench', '--against', 'usual', '--frames', '2')
+            pair = futures[future]
+            check.note('build', *pair, future.result)
+            if future.exception():
+                continue
+            if check.is_against(*pair):  # the bench builds the network alone, and keeps it
+                pool.submit(one, *pair, 'bench', '--against', 'usual', '--frames', '2')
+            compare(check, *pair)
 
 
 def compare(check: Check, subject: Subject, precision: str) -> None:
@@ -235,19 +241,18 @@ def foreign(check: Check) -> None:
         chained.close()
         return row
 
-    for pair in check.built():
-        if check.is_against(*pair):
-            check.note('foreign', *pair, functools.partial(one, *pair))
+    for pair in check.built_against():
+        check.note('foreign', *pair, functools.partial(one, *pair))
 
 
 def speed(check: Check) -> None:
     """``trt-segmentation bench``, alone with the mask and against the usual script."""
-    for size in SOURCES:
+    for size in check.sizes:
         for pair in check.built():
             check.note(f'speed {size}', *pair, functools.partial(
                 _bench, check, *pair, '--outputs', 'mask', '--size', size, '--frames',
                 str(SPEED_FRAMES)))
-        for pair in filter(lambda pair: check.is_against(*pair), check.built()):
+        for pair in check.built_against():
             check.note(f'usual {size}', *pair, functools.partial(
                 _bench, check, *pair, '--outputs', 'mask,overlay', '--size', size, '--frames',
                 '20', '--against', 'usual'))
@@ -263,20 +268,19 @@ def _bench(check: Check, subject: Subject, precision: str, *arguments: str) -> d
     return json.loads(path.read_text(encoding='utf-8'))
 
 
-def batch(check: Check) -> dict[str, Any]:
-    """Several cameras' images at once."""
-    segmenter = check.open(check.demo, 'fp32')
-    spec = segmenter.spec
-    segmenter.close()
-    return check_batch(EngineLoader(cache=str(check.builds.cache)), spec,
-                       check.demo.options('fp32', check.builds).build)
+def batch(check: Check) -> None:
+    """Several cameras' images at once: the demo network in fp16, and what is given to measure."""
+    for subject, precision in check.pairs:
+        if (subject, precision) == (check.demo, 'fp16') or check.is_against(subject, precision):
+            check.note('batch', subject, precision, functools.partial(
+                check_batch, subject, precision, check.builds))
 
 
 def dds(check: Check) -> None:
     """``trt-segmentation bench --ros``: camera, node and subscriber at several rates."""
-    for size in SOURCES:
+    for size in check.sizes:
         for outputs in ('mask', 'mask,overlay'):
-            for pair in filter(lambda pair: check.is_against(*pair), check.built()):
+            for pair in check.built_against():
                 check.note(f'dds {size} {outputs}', *pair, functools.partial(
                     _bench, check, *pair, '--outputs', outputs, '--size', size, '--against',
                     'usual', '--ros', '--seconds', str(check.seconds), '--frames', '20'))
@@ -307,10 +311,17 @@ def devices(check: Check) -> dict[str, Any]:
                          [int(device) for device in check.devices])
 
 
+def lifecycle(check: Check) -> dict[str, Any]:
+    """GPU memory of a node that is configured and cleaned up."""
+    from lifecycle import check_lifecycle
+    from node_run import node_parameters
+    return check_lifecycle(node_parameters(check.demo.options('fp16', check.builds)))
+
+
 STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'agree': agree, 'speed': speed, 'startup': startup,
-    'node': node, 'devices': devices, 'dds': dds, 'sizes': sizes, 'batch': batch,
-    'foreign': foreign}
+    'node': node, 'lifecycle': lifecycle, 'devices': devices, 'dds': dds, 'sizes': sizes,
+    'batch': batch, 'foreign': foreign}
 
 
 def main() -> int:
@@ -325,7 +336,7 @@ def main() -> int:
                         help='do these, in this order (default: all)')
     parser.add_argument('--against', nargs='+', default=[], metavar='NETWORK:PRECISION',
                         help='of these, build the network alone too: for the usual script and '
-                             'the step foreign (default: none)')
+                             'the steps foreign and batch (default: none)')
     parser.add_argument('--jobs', type=int, default=4, metavar='N',
                         help='engines that are built at the same time (default 4)')
     parser.add_argument('--build-seconds', type=float, default=86400, metavar='S',
@@ -333,6 +344,8 @@ def main() -> int:
     parser.add_argument('--devices', type=lambda text: text.split(','), default=['0'],
                         metavar='N,...', help='GPUs to build on in turn, and for the step devices '
                                               '(default 0)')
+    parser.add_argument('--sizes', nargs='+', default=SOURCES, metavar='HEIGHTxWIDTH',
+                        help=f'of the source, to measure speed at (default {" ".join(SOURCES)})')
     parser.add_argument('--seconds', type=float, default=2.0, metavar='S',
                         help='of one run over DDS (default 2)')
     parser.add_argument('--optimization-level', type=int, default=-1, metavar='0..5')

@@ -1,50 +1,90 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Several images in one enqueue against as many enqueues, the network alone in fp32.
+"""What several cameras would gain from one enqueue: images in a batch against one by one."""
 
-What it says decides whether one node shall batch the images of several cameras.
-"""
-
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnx
+from subjects import Builds, Subject
 
-from trt_segmentation.backends.tensorrt.cuda import Device, find_device
+from trt_segmentation.backends.tensorrt.cuda import find_device
 from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.backends.tensorrt.session import Stage
-from trt_segmentation.graph.network import describe_network
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.options import BuildOptions
+from trt_segmentation.segmenter import Segmenter
 
 IMAGES = 3
+SIZE = 1080, 1920
 RUNS = 200
 WARM_UP = 20
 
 
-def check_batch(loader: EngineLoader, spec: ModelSpec, options: BuildOptions) -> dict[str, Any]:
-    """Return GPU milliseconds for ``IMAGES`` images, one after the other and in one batch."""
+def check_batch(subject: Subject, precision: str, builds: Builds) -> dict[str, Any]:
+    """Measure ``IMAGES`` images, one after the other and in one batch.
+
+    Returns:
+        Median milliseconds: on the GPU, of the network alone and (as ``Segmenter.gpu_times``
+        splits them) of copies and the prepared graph; and on the wall, of ``Segmenter``.
+    """
+    alone, together = (
+        Segmenter.open(subject.model, config=subject.config or None,
+                       options=replace(subject.options(precision, builds), batch=count))
+        for count in (1, IMAGES))
+    loader, build = EngineLoader(cache=str(builds.cache)), subject.options(precision, builds).build
+    try:
+        return {'images': IMAGES, 'size': '{}x{}'.format(*SIZE),
+                'network_ms': {'one_by_one': _network_ms(loader, alone.spec, build, IMAGES),
+                               'batch': _network_ms(loader, together.spec, build, 1)},
+                **_whole_ms(alone, together)}
+    finally:
+        alone.close()
+        together.close()
+
+
+def _whole_ms(alone: Segmenter, together: Segmenter) -> dict[str, Any]:
+    """Return figures of images to masks, and the share of pixels that are the same both ways."""
+    noise = np.random.default_rng(0)
+    images = [noise.integers(0, 256, (*SIZE, 3), np.uint8) for _ in range(IMAGES)]
+    singles, masks = ([{'mask': np.empty(alone.output_shape('mask', SIZE), np.uint8)}
+                       for _ in range(IMAGES)] for _ in range(2))
+
+    def one_by_one() -> None:
+        for image, out in zip(images, singles, strict=True):
+            alone.infer(image, out=out)
+
+    def batch() -> None:
+        together.infer_batch(images, outs=masks)
+
+    wall = _wall_ms({'one_by_one': one_by_one, 'batch': batch})
+    times = alone.gpu_times(images[0], ('mask',), RUNS)
+    same = [(single['mask'] == out['mask']).mean()
+            for single, out in zip(singles, masks, strict=True)]
+    return {'wall_ms': wall, 'agreement': float(np.mean(same)), 'gpu_ms': {
+        'one_by_one': {part: IMAGES * value for part, value in times.items()},
+        'batch': together.gpu_times(images[0], ('mask',), RUNS)}}
+
+
+def _wall_ms(ways: dict[str, Callable[[], None]]) -> dict[str, float]:
+    """Return median milliseconds of each, measured in turn, so that both see the same machine."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(WARM_UP + RUNS):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            times[name].append(1000 * (time.perf_counter() - started))
+    return {name: float(np.median(each[WARM_UP:])) for name, each in times.items()}
+
+
+def _network_ms(loader: EngineLoader, spec: ModelSpec, build: BuildOptions, enqueues: int,
+                ) -> float:
+    """Return the median GPU time of so many enqueues of the network alone, replayed as one CUDA
+    graph."""
     device = find_device(0)
-    single, batch = (Stage.load(loader.fetch_plain(each, options).plan, device)
-                     for each in (spec, batched(spec, IMAGES)))
-    return {'images': IMAGES, 'one_by_one_ms': _milliseconds(device, single, IMAGES),
-            'batch_ms': _milliseconds(device, batch, 1)}
-
-
-def batched(spec: ModelSpec, count: int) -> ModelSpec:
-    """Return the network with ``count`` for the extent 1 of its input's first axis."""
-    model = onnx.ModelProto()
-    model.CopyFrom(spec.network.model)
-    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = count
-    for value in model.graph.output:
-        value.type.tensor_type.shape.Clear()
-    del model.graph.value_info[:]
-    return replace(spec, network=describe_network(model, spec.network.source))
-
-
-def _milliseconds(device: Device, stage: Stage, enqueues: int) -> float:
-    """Return the median GPU time of so many enqueues of a stage, replayed as one CUDA graph."""
+    stage = Stage.load(loader.fetch_plain(spec, build).plan, device)
     with device.current():
         stage.set_shapes({})
         memory = {name: device.allocate(size) for name, size in stage.sizes().items()}

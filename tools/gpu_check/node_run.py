@@ -129,7 +129,7 @@ class _Feeder:
                 agreement.append(float((mask == self._expected[number % SCENES]).mean()))
             if number % SETTLED == 0 or number == frames:
                 memory.append({'frame': number, 'resident_mb': process.memory_info().rss / 1e6,
-                               'device_mb': _device_memory(self._device)})
+                               'device_mb': device_memory(self._device)})
         seconds = time.perf_counter() - begin
         return {'device': self._device, 'frames': frames, 'lost': lost, 'first_mask_s': first,
                 'frames_per_second': frames / seconds, 'agreement': float(np.mean(agreement)),
@@ -156,7 +156,7 @@ def _message(image: np.ndarray) -> Image:
     return msg
 
 
-def _device_memory(device: int) -> float:
+def device_memory(device: int) -> float:
     """MB used on a GPU by all processes."""
     done = subprocess.run(['nvidia-smi', '-i', str(device), '--query-gpu=memory.used',
                            '--format=csv,noheader,nounits'], capture_output=True, text=True,

@@ -126,10 +126,24 @@ def _devices(found: Row) -> str:
          for which, row in rows))
 
 
-def _batch(found: Row) -> str:
-    return (f"## {found['images']} images in one enqueue\n\n"
-            f"The demo network alone, fp32: {found['one_by_one_ms']:.3f} ms on the GPU one after "
-            f"the other, {found['batch_ms']:.3f} ms in one batch.")
+def _lifecycle(found: Row) -> str:
+    return ('## GPU memory through the lifecycle\n\n'
+            f"{found['before']:.0f} MB are used before the node. What the first cycle keeps is "
+            'the CUDA context, which belongs to the process.\n\n' + _table(
+                ('cycle', 'active, MB', 'after cleanup, MB'),
+                ((str(number), f"{each['active']:.0f}", f"{each['clean']:.0f}")
+                 for number, each in enumerate(found['cycles'], 1))))
+
+
+def _batch(rows: Mapping[str, Row]) -> str:
+    lines = [(row['network'], row['precision'], f"{row['images']} of {row['size']}",
+              way.replace('_', ' '), f"{row['network_ms'][way]:.3f}",
+              *(f"{row['gpu_ms'][way][part]:.3f}" for part in ('copy_in', 'run', 'copy_out')),
+              f"{row['wall_ms'][way]:.3f}", f"{row['agreement']:.3%}")
+             for row in _good(rows) for way in ('one_by_one', 'batch')]
+    return '## Several images in one enqueue\n\n' + _table(
+        ('network', 'precision', 'images', 'how', 'network alone on the GPU, ms', 'copies in, ms',
+         'run, ms', 'masks out, ms', '`Segmenter`, ms', 'same pixels'), lines)
 
 
 def _foreign(rows: Mapping[str, Row]) -> str:
@@ -141,7 +155,8 @@ def _foreign(rows: Mapping[str, Row]) -> str:
 
 _SECTIONS: dict[str, Callable[..., str]] = {
     'machine': _machine, 'agree': _agreement, 'speed': _speed, 'usual': _usual, 'dds': _dds,
-    'sizes': _sizes, 'startup': _startup, 'node': _node, 'devices': _devices, 'batch': _batch,
+    'sizes': _sizes, 'startup': _startup, 'node': _node, 'lifecycle': _lifecycle,
+    'devices': _devices, 'batch': _batch,
     'foreign': _foreign, 'build': _builds}
 """By step, the first word of a result's name; the other words are arguments."""
 

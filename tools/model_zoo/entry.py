@@ -18,7 +18,8 @@ class Export:
     """How a network is written.
 
     Attributes:
-        exporter: 'torchscript', 'dynamo', or 'ultralytics', the family's own.
+        exporter: 'torchscript', 'dynamo', 'mmdeploy' (which uses the first) or 'ultralytics',
+            the family's own.
         opset: 11 to 20.
         open_axes: '' (fixed), 'batch' or 'all' (batch, height and width).
         dtype: what weights, input and output are written in.
@@ -51,6 +52,7 @@ class Network:
         ids: mask value of each row; none for 0, 1, 2 and so on.
         growth: how the family brings the answer to the image's size: 'bilinear' scores, or
             'nearest' ids.
+        align_corners: whether it does so with the corners' centres on each other.
     """
 
     module: torch.nn.Module
@@ -58,6 +60,7 @@ class Network:
     settle: Callable[[torch.Tensor], None]
     ids: tuple[int, ...] = ()
     growth: str = 'nearest'
+    align_corners: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Entry:
         config: YAML of the model config; '{size}' becomes the input's.
         feed: what it was trained on.
         in_ci: whether the tests export the small one.
+        needs: packages without which it is left out of the tests.
     """
 
     name: str
@@ -109,6 +113,7 @@ class Entry:
     config: str = ''
     feed: Feed = IMAGENET
     in_ci: bool = False
+    needs: tuple[str, ...] = ()
 
     @property
     def stem(self) -> str:

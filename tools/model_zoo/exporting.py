@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import onnx
 import torch
 
 from model_zoo.entry import Export
+from model_zoo.mmdeploying import export_with_mmdeploy
 
 INPUT = 'image'
 
@@ -61,4 +63,12 @@ def _with_dynamo(module: torch.nn.Module, example: torch.Tensor, how: Export, pa
                       external_data=how.external_data, **options)
 
 
-_EXPORTERS = {'torchscript': _with_torchscript, 'dynamo': _with_dynamo}
+def _with_mmdeploy(module: Any, example: torch.Tensor, how: Export, path: Path,
+                   _: dict[str, Any]) -> None:
+    height, width = example.shape[2:]
+    export_with_mmdeploy(module.segmentor, (height, width), how.opset, path)
+
+
+_EXPORTERS: dict[str, Callable[..., None]] = {
+    'torchscript': _with_torchscript, 'dynamo': _with_dynamo,
+    'mmdeploy': _with_mmdeploy}

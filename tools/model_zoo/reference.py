@@ -15,10 +15,6 @@ MARGIN = 0.01
 """A near tie: the best two scores differ by at most this part of the range of all scores."""
 
 
-_MODES: dict[str, dict] = {'bilinear': {'mode': 'bilinear', 'align_corners': False},
-                           'nearest': {'mode': 'nearest-exact'}}
-
-
 @dataclass(frozen=True)
 class Reference:
     """What PyTorch says of an image.
@@ -46,11 +42,17 @@ def reference(entry: Entry, network: Network, image: np.ndarray, small: bool) ->
     if entry.feed.border is not None:  # such families answer at the input's size
         top, left, height, width = entry.feed.window(image.shape[:2], entry.size(small))
         scores = scores[..., top:top + height, left:left + width]
-    how = _MODES[network.growth]
-    scores = functional.interpolate(scores, size=image.shape[:2], **how)[0]
+    scores = _grown(network, scores, image.shape[:2])[0]
     best = scores.topk(2, dim=0)
     span = scores.max() - scores.min()
     clear = best.values[0] - best.values[1] > MARGIN * span
     ids = torch.tensor(network.ids or range(scores.shape[0]))
     mask = ids[best.indices[0]]
     return Reference(mask.numpy().astype(np.uint8), clear.numpy())
+
+
+def _grown(network: Network, scores: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    if network.growth == 'nearest':
+        return functional.interpolate(scores, size=size, mode='nearest-exact')
+    return functional.interpolate(scores, size=size, mode='bilinear',
+                                  align_corners=network.align_corners)

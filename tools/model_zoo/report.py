@@ -12,7 +12,7 @@ BEGIN, END = '<!-- made by tools/model_zoo: begin -->', '<!-- made by tools/mode
 
 _HEADINGS = ('family', 'network', 'input', 'exporter', 'config', 'growth', 'agreement',
              'with nearest', 'counted', 'classes seen', 'TensorRT for RTX')
-_GPU_HEADINGS = ('agreement there', 'run there, ms')
+_GPU_HEADINGS = ('agreement on the GPU', 'run there, ms')
 
 
 def table(rows: Sequence[Row], gpu: Row) -> str:
@@ -30,7 +30,7 @@ def table(rows: Sequence[Row], gpu: Row) -> str:
     made = list(dict.fromkeys(row['made'] for row in rows))
     if gpu:
         there = gpu['machine']
-        made.append(f'There: {there["gpu"]}, {there["tensorrt"]}, fp32, {there["date"]}.')
+        made.append(f'GPU: {there["gpu"]}, {there["tensorrt"]}, fp32, {there["date"]}.')
     return '\n\n'.join((BEGIN, *made, body, END)) + '\n'
 
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every backend is to the rest of the package."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,13 +23,16 @@ def output_shape(name: str, size: tuple[int, int], mask_size: tuple[int, int] | 
     return (*size, 3) if name == 'overlay' else mask_size or size
 
 
-def graph_shape(array: np.ndarray) -> tuple[int, ...]:
-    """Return the shape in which a graph's uint8 output fills an array: wider types byte by byte.
+def graph_shape(array: np.ndarray, batch: int = 1) -> tuple[int, ...]:
+    """Return the shape of the graph's uint8 output of which each image fills an array: wider
+    types byte by byte.
 
     Args:
         array: of ``output_shape``.
+        batch: number of images.
     """
-    return (1, *array.shape) if array.itemsize == 1 else (1, *array.shape, array.itemsize)
+    planes = () if array.itemsize == 1 else (array.itemsize,)
+    return batch, *array.shape, *planes
 
 
 class Controls:
@@ -85,7 +88,8 @@ class BackendInfo:
 class Session(Protocol):
     """One prepared network, opened on one device.
 
-    Use it from one thread at a time: ``resize`` once for a camera, ``infer`` for every frame.
+    Use it from one thread at a time: ``resize`` once for a camera, ``infer`` for every frame. The
+    graph that it was opened with says how many images that takes, mostly one.
     """
 
     @property
@@ -103,13 +107,15 @@ class Session(Protocol):
             BackendError: the network cannot run at that size.
         """
 
-    def infer(self, image: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
-        """Segment one image.
+    def infer(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
+              ) -> None:
+        """Segment as many images as the graph takes, in one go.
 
         Args:
-            image: uint8 [H, W, 3], C-contiguous, of the size given to ``resize``.
-            out: C-contiguous arrays that the results are written into, one for each of
-                ``resize``'s outputs, of ``output_shape``; uint8, the mask of its encoding's type.
+            images: uint8 [H, W, 3], C-contiguous, of the size given to ``resize``.
+            outs: of each image, C-contiguous arrays that its results are written into, one for
+                each of ``resize``'s outputs, of ``output_shape``; uint8, the mask of its
+                encoding's type.
 
         Raises:
             BackendError: the runtime failed; the session can be used again.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from trt_segmentation.backends.base import BackendInfo, Controls, graph_shape
+from trt_segmentation.backends.base import BackendInfo, Controls, graph_shape, output_shape
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.graph.network import dtype_name
 from trt_segmentation.graph.prepare import PreparedGraph
@@ -30,6 +30,9 @@ class OnnxRuntimeSession(Controls):
     ONNX Runtime computes every output of a graph, asked for or not. So there is one inference
     session for each set of outputs in use, made when it is first needed.
 
+    One image is read and its results are written where they are. Several go through one array
+    each way, since the graph's tensors hold them one after the other.
+
     Args:
         prepared: with ``uint8_ops``, to be fast.
         num_threads: threads that share one operation; 0 takes one for each core.
@@ -44,6 +47,7 @@ class OnnxRuntimeSession(Controls):
         self._prepared = prepared
         self._num_threads = num_threads
         self._sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
+        self._batch = prepared.spec.batch
         super().__init__(prepared.spec.encoding)
         self._session_for(('mask',))
 
@@ -56,40 +60,71 @@ class OnnxRuntimeSession(Controls):
 
     def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
         self._session = self._session_for(outputs)
-        self._image_shape = (1, height, width, 3)
+        self._image_shape = (self._batch, height, width, 3)
         self._outputs = outputs
         self._binding = self._session.io_binding()
         for value in self._session.get_inputs():
             if value.name != 'image':
                 self._binding.bind_cpu_input(value.name, self._controls[value.name])
+        if self._batch > 1:
+            self._stage((height, width))
 
-    def infer(self, image: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
+    def infer(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
+              ) -> None:
+        if self._batch == 1:
+            self._bind(images[0], outs[0])
+            self._run()
+            return
+        for place, image in zip(self._staged_images, images, strict=True):
+            np.copyto(place, image)
+        self._run()
+        for staged, out in zip(self._staged, outs, strict=True):
+            for name in self._outputs:
+                np.copyto(out[name], staged[name])
+
+    def _stage(self, size: tuple[int, int]) -> None:
+        """Make the arrays that several images go through, and bind them."""
+        spec = self._prepared.spec
+        self._staged_images = np.empty(self._image_shape, np.uint8)
+        shapes = {name: output_shape(name, size, spec.mask_size) for name in self._outputs}
+        whole = {name: np.empty((self._batch, *shape),
+                                spec.encoding.dtype if name == 'mask' else np.uint8)
+                 for name, shape in shapes.items()}
+        self._staged = [{name: array[index] for name, array in whole.items()}
+                        for index in range(self._batch)]
+        self._bind(self._staged_images, self._staged[0])
+
+    def _bind(self, images: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
+        """Let the graph read images, and write the first one's results and those behind it."""
         binding = self._binding
-        binding.bind_input('image', 'cpu', 0, np.uint8, self._image_shape, image.ctypes.data)
+        binding.bind_input('image', 'cpu', 0, np.uint8, self._image_shape, images.ctypes.data)
         for name in self._outputs:
-            binding.bind_output(name, 'cpu', 0, np.uint8, graph_shape(out[name]),
+            binding.bind_output(name, 'cpu', 0, np.uint8, graph_shape(out[name], self._batch),
                                 out[name].ctypes.data)
-        try:
-            self._session.run_with_iobinding(binding)
-        except Exception as error:  # the binding raises its own types, one for each status code
-            height, width = self._image_shape[1:3]
-            raise BackendError(f'ONNX Runtime failed on a {width}x{height} image: {error}') \
-                from error
 
-    def layer_times(self, image: np.ndarray, out: Mapping[str, np.ndarray], count: int,
-                    ) -> list[dict[str, float]]:
-        """Segment one image again and again under ONNX Runtime's profiler, as ``infer`` does.
+    def _run(self) -> None:
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # the binding raises its own types, one for each status code
+            count, height, width, _ = self._image_shape
+            images = 'a {}x{} image' if count == 1 else f'{count} {{}}x{{}} images'
+            raise BackendError(f'ONNX Runtime failed on {images.format(width, height)}: '
+                               f'{error}') from error
+
+    def layer_times(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
+                    count: int) -> list[dict[str, float]]:
+        """Segment the same again and again under ONNX Runtime's profiler, as ``infer`` does.
 
         Args:
-            image, out: as of ``infer``.
+            images, outs: as of ``infer``.
             count: how often.
 
         Returns:
             Of each time, milliseconds by name of the node; fused nodes have one node's name.
         """
-        fed = {'image': image[None], **self._controls}
+        fed = {'image': np.stack(images), **self._controls}
         with tempfile.TemporaryDirectory(prefix='trt_segmentation_') as folder:
-            session = self._open(tuple(out), profile=str(Path(folder) / 'profile'))
+            session = self._open(tuple(outs[0]), profile=str(Path(folder) / 'profile'))
             fed = {value.name: fed[value.name] for value in session.get_inputs()}
             for _ in range(count + 1):
                 session.run(None, fed)

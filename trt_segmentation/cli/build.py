@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              'the engine cache, where the node finds it')
     parser.add_argument('--mask-size', type=size, metavar='HEIGHTxWIDTH',
                         help="of mask and confidence; default: the image's")
+    parser.add_argument('--batch', type=int, default=1, metavar='N',
+                        help='images in one enqueue, for a node of N cameras (default 1)')
     add_build_options(parser)
 
 
@@ -32,7 +34,7 @@ def execute(args: argparse.Namespace) -> int:
     from trt_segmentation.backends.tensorrt.cache import write_engine
     from trt_segmentation.backends.tensorrt.opening import EngineLoader
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
-    spec = with_mask(resolve(read_network(args.model or demo_model()), config),
+    spec = with_mask(resolve(read_network(args.model or demo_model()), config, args.batch),
                      RunOptions(mask_size=args.mask_size, mask_encoding=args.mask_encoding))
     loader = EngineLoader(args.device, args.engine_cache)
     engine = loader.fetch(spec, build_options(args), args.mask_interpolation)

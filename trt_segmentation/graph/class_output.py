@@ -74,7 +74,7 @@ def choose_pair(network: Network, input_layout: str, class_count: int | None,
 
 
 def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelConfig,
-                 ledger: Ledger) -> tuple[Network, Pair, Scores, str]:
+                 ledger: Ledger, batch: int = 1) -> tuple[Network, Pair, Scores, str]:
     """Combine two outputs within the network, which gives scores of one of the other kinds."""
     told = config.output
     ledger.note('output.name', pair.masks.name, 'config' if told.name else 'graph')
@@ -85,7 +85,7 @@ def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelC
     pair = replace(pair, grow=ledger.told('output.grow_masks', told.grow_masks, lambda: False,
                                           origin))
     if isinstance(pair, Queries):
-        network, output = with_scores(network, pair, input_layout)
+        network, output = with_scores(network, pair, input_layout, batch)
     else:
         network, output = with_instance_scores(network, pair, input_layout)
     count = (output.shape or ())[1] or 0

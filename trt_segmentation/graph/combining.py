@@ -55,9 +55,11 @@ def with_output(network: Network, op: GraphBuilder, output: ValueInfoProto,
     return network, next(info for info in network.outputs if info.name == output.name)
 
 
-def add_grown(op: GraphBuilder, maps: TensorInfo, image: TensorInfo, input_layout: str) -> str:
-    """Return maps [1, C, h, w] at the size of the network's input, bilinearly."""
-    sizes = op('Concat', op.ints(1), op.size(maps.name, 1),
+def add_grown(op: GraphBuilder, maps: TensorInfo, image: TensorInfo, input_layout: str,
+              batch: int = 1) -> str:
+    """Return maps [N, C, h, w] at the size of the network's input, bilinearly; N is ``batch``."""
+    images = op.ints(1) if batch == 1 else op.size(maps.name, 0)
+    sizes = op('Concat', images, op.size(maps.name, 1),
                add_extents(op, image, HEIGHT_AXIS[input_layout]), axis=0)
     return op.resize_linear(maps.name, sizes)
 

@@ -31,7 +31,7 @@ def add_letterbox_window(op: GraphBuilder, source: str, size: tuple[int, int]) -
     """Fit the source into ``size`` with its aspect ratio kept, centred.
 
     Args:
-        source: float32 [1, H, W, 3].
+        source: float32 [N, H, W, 3].
         size: height and width of the network input, pixels.
     """
     source_height, source_width = op.size(source, 1), op.size(source, 2)
@@ -54,15 +54,15 @@ def add_letterbox_window(op: GraphBuilder, source: str, size: tuple[int, int]) -
 def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
              size: tuple[int, int] | None, window: Window | None,
              scale: float, mean: tuple[float, ...], std: tuple[float, ...],
-             border: float | None, layout: str, dtype: int) -> None:
+             border: float | None, layout: str, dtype: int, batch: int = 1) -> None:
     """Add resize, colour order, normalisation, layout and type of one network input.
 
     The value fed is ``(pixel * scale - mean) / std``.
 
     Args:
-        source: float32 [1, H, W, 3], 0..255.
+        source: float32 [N, H, W, 3], 0..255.
         channels: int32 [3]; the source channel that becomes network channel 0, 1, 2.
-        output: name that the result gets: ``dtype`` [1, 3, h, w] or [1, h, w, 3].
+        output: name that the result gets: ``dtype`` [N, 3, h, w] or [N, h, w, 3].
         size: height and width of the network input; None feeds the source's own.
         window: where the source goes for letterbox; None stretches it over ``size``.
         scale: factor of the 0..255 pixel.
@@ -71,20 +71,21 @@ def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
             which is fed as 0.
         layout: 'nchw' or 'nhwc'.
         dtype: ONNX element type of the network input.
+        batch: N, the number of images.
     """
     x = source
     if window is not None:
-        sizes = op('Concat', op.ints(1), window.height, window.width, op.ints(3), axis=0)
+        sizes = op('Concat', op.ints(batch), window.height, window.width, op.ints(3), axis=0)
         x = op.resize_linear(x, sizes)
     elif size is not None:
-        x = op.resize_linear(x, op.ints(1, *size, 3))
+        x = op.resize_linear(x, op.ints(batch, *size, 3))
     x = op('Transpose', x, perm=[0, 3, 1, 2])
     x = op('Gather', x, channels, axis=1)
     if window is not None and size is not None and border is not None:
-        x = _add_border(op, x, window, size, border)
+        x = _add_border(op, x, window, size, border, batch)
     x = _add_normalisation(op, x, scale, mean, std)
     if window is not None and size is not None and border is None:
-        x = _add_border(op, x, window, size, 0.0)
+        x = _add_border(op, x, window, size, 0.0, batch)
     if layout == 'nhwc':
         x = op('Transpose', x, perm=[0, 2, 3, 1])
     if dtype in INTEGER_TYPES:
@@ -105,10 +106,11 @@ def _add_normalisation(op: GraphBuilder, x: str, scale: float, mean: tuple[float
 
 
 def _add_border(op: GraphBuilder, x: str, window: Window, size: tuple[int, int],
-                value: float) -> str:
+                value: float, batch: int) -> str:
     bottom = op('Sub', op('Sub', op.ints(size[0]), window.top), window.height)
     right = op('Sub', op('Sub', op.ints(size[1]), window.left), window.width)
     pads = op('Concat', op.ints(0, 0), window.top, window.left, op.ints(0, 0), bottom, right,
               axis=0)
     x = op('Pad', x, pads, op.constant(np.float32(value)), mode='constant')
-    return op('Reshape', x, op.ints(1, 3, *size))  # which TensorRT cannot know of computed pads
+    # Its shape is known, which TensorRT cannot tell of computed pads.
+    return op('Reshape', x, op.ints(batch, 3, *size))

@@ -15,6 +15,7 @@ from onnx import version_converter
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.calibration import Ranges, calibrated_ranges
 from trt_segmentation.graph.network import Network, describe_network
+from trt_segmentation.graph.opset import opset_of
 from trt_segmentation.graph.ordering import sort_nodes
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.graph.rewriting import (
@@ -84,7 +85,7 @@ def is_quantized(network: Network) -> bool:
 
 def _at_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelProto:
     """The model at an opset, where its own is older."""
-    own = next(entry.version for entry in model.opset_import if entry.domain in ('', 'ai.onnx'))
+    own = opset_of(model)
     if own >= opset:
         return model
     try:

@@ -13,6 +13,7 @@ from onnx import TensorProto, compose, helper, version_converter
 from trt_segmentation.graph.calibration import network_inputs, open_runtime
 from trt_segmentation.graph.fp16 import fp16_emulated
 from trt_segmentation.graph.int8 import is_quantized
+from trt_segmentation.graph.opset import opset_of
 from trt_segmentation.graph.ordering import sort_nodes
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.graph.rewriting import FLOAT, tensor_types, tidied
@@ -92,9 +93,8 @@ def _computed(spec: ModelSpec, converted: ModelSpec, kept: Collection[str]) -> o
 
 
 def _at_opset_of(model: onnx.ModelProto, other: onnx.ModelProto) -> onnx.ModelProto:
-    own, wanted = (next(entry.version for entry in each.opset_import
-                        if entry.domain in ('', 'ai.onnx')) for each in (model, other))
-    return model if own == wanted else version_converter.convert_version(model, wanted)
+    wanted = opset_of(other)
+    return model if opset_of(model) == wanted else version_converter.convert_version(model, wanted)
 
 
 def _layers(reference: onnx.ModelProto, computed: onnx.ModelProto, types: Mapping[str, str],

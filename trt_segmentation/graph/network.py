@@ -14,6 +14,7 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.builder import OLDEST_OPSET
+from trt_segmentation.graph.opset import opset_of
 from trt_segmentation.graph.ordering import is_sorted, sort_nodes
 from trt_segmentation.graph.soundness import (
     check_external_data,
@@ -152,7 +153,7 @@ def describe_network(model: onnx.ModelProto, source: str) -> Network:
     """
     if not model.graph.output:
         raise ModelError(f'{source}: the graph has no output; export the network, not its weights')
-    opset = _default_opset(model)
+    opset = opset_of(model)
     if opset < OLDEST_OPSET:
         try:
             model = version_converter.convert_version(model, OLDEST_OPSET)
@@ -175,11 +176,6 @@ def describe_network(model: onnx.ModelProto, source: str) -> Network:
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-
-def _default_opset(model: onnx.ModelProto) -> int:
-    return max((entry.version for entry in model.opset_import if entry.domain in ('', 'ai.onnx')),
-               default=1)
 
 
 def _with_narrow_grids(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -235,11 +231,16 @@ def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _tensor_info(value: onnx.ValueInfoProto, made_by: str = '') -> TensorInfo:
+    dtype = value.type.tensor_type.elem_type or TensorProto.UNDEFINED
+    return TensorInfo(value.name, dtype, value_shape(value), made_by)
+
+
+def value_shape(value: onnx.ValueInfoProto) -> Shape | None:
+    """Return the shape that is declared or was inferred; None where the rank is not known."""
     tensor = value.type.tensor_type
-    shape = None
-    if tensor.HasField('shape'):
-        shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)
-    return TensorInfo(value.name, tensor.elem_type or TensorProto.UNDEFINED, shape, made_by)
+    if not tensor.HasField('shape'):
+        return None
+    return tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)
 
 
 def _made_by(name: str, makers: dict[str, onnx.NodeProto]) -> str:

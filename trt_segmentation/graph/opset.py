@@ -3,15 +3,15 @@
 """A graph in an older version of ONNX's operators, for runtimes that know no newer ones."""
 
 import onnx
-from onnx import defs, inliner, version_converter
+from onnx import defs, helper, inliner, version_converter
 
 from trt_segmentation.errors import ModelError
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """Return the version of ONNX's own operators that a model uses; 0 where it names none."""
+    """Return the version of ONNX's own operators that a model uses; 1 where it names none."""
     return max((entry.version for entry in model.opset_import if entry.domain in ('', 'ai.onnx')),
-               default=0)
+               default=1)
 
 
 def lower_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelProto:
@@ -35,7 +35,7 @@ def lower_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelPr
             model = inliner.inline_local_functions(model)
         if younger := _younger_operators(model, opset):
             model = inliner.inline_selected_functions(model, younger, inline_schema_functions=True)
-        return _without_leftovers(version_converter.convert_version(model, opset))
+        return _converted(model, opset)
     except (RuntimeError, TypeError, AttributeError) as error:  # of onnx's C++; it being too old
         raise ModelError(f'{source} has opset {opset_of(model)}, and opset {opset} cannot say all '
                          f'of it ({_last_clause(error)}); export it with opset {opset} or '
@@ -49,16 +49,35 @@ def _younger_operators(model: onnx.ModelProto, opset: int) -> list[tuple[str, st
             if defs.has(name) and not _has(name, opset)]
 
 
-def _without_leftovers(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Take off what the converter forgets: an attribute of newer reductions, which says how they
-    reduce over no axes at all. Reductions that name their axes do not need it."""
-    for node in model.graph.node:
-        kept = [attribute for attribute in node.attribute
-                if attribute.name != 'noop_with_empty_axes']
-        if len(kept) < len(node.attribute) and any(each.name == 'axes' for each in kept):
+_ASIDE = 'trt_segmentation.aside'
+"""A domain that the converter leaves alone."""
+
+
+def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """Convert with onnx's converter, and do what it leaves out.
+
+    It cannot convert any Pad, though those without axes have been the same since opset 13. It
+    leaves an attribute on reductions that says how they reduce over no axes; those that name
+    their axes do not need it.
+    """
+    aside = onnx.ModelProto()
+    aside.CopyFrom(model)
+    aside.opset_import.append(helper.make_opsetid(_ASIDE, 1))
+    for node in aside.graph.node:
+        if node.op_type == 'Pad' and len(node.input) <= 3:
+            node.domain = _ASIDE
+    converted = version_converter.convert_version(aside, opset)
+    for node in converted.graph.node:
+        if node.domain == _ASIDE:
+            node.domain = ''
+        kept = [each for each in node.attribute if each.name != 'noop_with_empty_axes']
+        if any(each.name == 'axes' for each in kept):
             del node.attribute[:]
             node.attribute.extend(kept)
-    return model
+    imports = [entry for entry in converted.opset_import if entry.domain != _ASIDE]
+    del converted.opset_import[:]
+    converted.opset_import.extend(imports)
+    return converted
 
 
 def _has(name: str, opset: int) -> bool:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import onnx
 from onnx import NodeProto, helper
 
+from trt_segmentation.graph.opset import opset_of
+
 VERSIONS = '8.6 and 10.1'
 NEWEST_OPSET = 20
-"""Of TensorRT 10.1; 8.6 documents 17."""
+"""Of TensorRT 10.1; 8.6 documents 17, and newer graphs are lowered to that for it."""
 
 _SLIM = 'simplify it with onnxslim (pip install onnxslim; onnxslim net.onnx slim.onnx)'
 _REPLACE = f'export it with another opset (17 is the safest), {_SLIM}, or replace the operator'
@@ -39,8 +41,9 @@ _FIXES = {
                'StringSplit TensorScatter TfIdfVectorizer Unique'),
 }
 _REFUSED = {op: fix for fix, ops in _FIXES.items() for op in ops.split()}
-_NEWER_THAN_8 = {'CastLike', 'DeformConv', 'Gelu', 'Hardmax', 'Mish'}
-"""Refused by 8.6, taken by 10.1."""
+_NEWER_THAN_8 = {'CastLike', 'DeformConv', 'Hardmax'}
+"""Refused by 8.6, taken by 10.1; Gelu and Mish reach 8.6 as what they are defined by, see
+``graph.opset``."""
 
 _RESIZE_COORDINATES = {'half_pixel', 'pytorch_half_pixel', 'tf_half_pixel_for_nn', 'asymmetric',
                        'align_corners'}
@@ -78,8 +81,7 @@ def preflight(model: onnx.ModelProto) -> list[Finding]:
              if (finding := _judge(node, {function.domain for function in model.functions}))]
     for function in model.functions:
         found += [finding for node in _nodes(function.node) if (finding := _judge(node, set()))]
-    opset = max((entry.version for entry in model.opset_import if entry.domain in ('', 'ai.onnx')),
-                default=0)
+    opset = opset_of(model)
     if opset > NEWEST_OPSET:
         found.append(Finding('', '', f'opset {opset} is newer than what TensorRT 10.1 documents, '
                              f'{NEWEST_OPSET}', 'export it with opset 17', certain=False))

@@ -5,17 +5,18 @@
 The prepared graph's tensors:
 
 ===============  ===========================  ==========================================
-``image``        uint8 [1, H, W, 3]           the camera's pixels, any size
+``image``        uint8 [N, H, W, 3]           the cameras' pixels, any size, all of one
 ``channels``     int32 [3]                    source channel of network channel 0, 1, 2
 ``palette``      uint8 [256, 3]               class colours, in the image's channel order
 ``alpha``        float32 []                   overlay opacity, 0..1
-``mask``         uint8 [1, H, W]              class ids, 255 where there is none
-``confidence``   uint8 [1, H, W]              0..255; absent where the network gives ids only
-``overlay``      uint8 [1, H, W, 3]           image and colours blended
+``mask``         uint8 [N, H, W]              class ids, 255 where there is none
+``confidence``   uint8 [N, H, W]              0..255; absent where the network gives ids only
+``overlay``      uint8 [N, H, W, 3]           image and colours blended
 ===============  ===========================  ==========================================
 
-Where the spec has a ``mask_size``, that is H and W of mask and confidence. Where its encoding is
-mono16, the mask is [1, H, W, 2], each id's lower and higher byte, and the palette [65536, 3].
+N is the spec's ``batch``, 1 for one camera. Where the spec has a ``mask_size``, that is H and W of
+mask and confidence. Where its encoding is mono16, the mask is [N, H, W, 2], each id's lower and
+higher byte, and the palette [65536, 3].
 """
 
 from collections.abc import Iterable
@@ -26,6 +27,7 @@ import onnx
 from onnx import TensorProto, compose, helper
 
 from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.batch import batched
 from trt_segmentation.graph.builder import GraphBuilder
 from trt_segmentation.graph.coding import Coding, coding_of
 from trt_segmentation.graph.head import Window, add_head, add_letterbox_window
@@ -70,7 +72,7 @@ class PreparedGraph:
 
 def available_outputs(spec: ModelSpec) -> tuple[str, ...]:
     """Return the outputs that a network can give: class ids carry no confidence."""
-    return tuple(name for name in _OUTPUTS if name != 'confidence' or spec.kind != 'ids')
+    return tuple(name for name in OUTPUTS if name != 'confidence' or spec.kind != 'ids')
 
 
 def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
@@ -98,7 +100,7 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
         raise ConfigError(f"mask_interpolation is '{mask_interpolation}'; it is one of "
                           f'{", ".join(MASK_INTERPOLATIONS)}')
     head, tail = _head_and_tail(spec, outputs, mask_interpolation, uint8_ops)
-    network = _prefixed(spec.network.model)
+    network = _prefixed(batched(spec.network.model, spec.batch))
     model = _assemble(network, [*head.nodes, *network.graph.node,
                                 *_needed_nodes(tail.nodes, outputs)],
                       [*head.constants, *tail.constants], _outputs(spec, outputs), _inputs(spec))
@@ -138,7 +140,8 @@ def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation
         window = add_letterbox_window(head, source, spec.size)
     add_head(head, source, 'channels', NETWORK_PREFIX + spec.network.inputs[0].name,
              size=spec.size, window=window, scale=spec.scale, mean=spec.mean, std=spec.std,
-             border=spec.border, layout=spec.input_layout, dtype=spec.network.inputs[0].dtype)
+             border=spec.border, layout=spec.input_layout, dtype=spec.network.inputs[0].dtype,
+             batch=spec.batch)
     tail = GraphBuilder('tail/', spec.network.opset)
     _add_tail(tail, spec, outputs, source, window, mask_interpolation, uint8_ops)
     return head, tail
@@ -180,7 +183,7 @@ def _rule(spec: ModelSpec) -> Rule:
 
 def _grow_scores(tail: GraphBuilder, spec: ModelSpec, scores: Scores, extents: tuple[str, str],
                  window: Window | None) -> tuple[Decision, NearestIndex | None]:
-    scores = add_resized_scores(tail, scores, extents, window, spec.size)
+    scores = add_resized_scores(tail, scores, extents, window, spec.size, spec.batch)
     return add_decision(tail, scores, _rule(spec)), None
 
 
@@ -194,10 +197,7 @@ def _grow_decision(tail: GraphBuilder, spec: ModelSpec, scores: Scores, extents:
 _OLDEST_IR = 7
 """Older versions of the ONNX format list every weight among the graph's inputs."""
 
-_OUTPUTS = {'mask': (TensorProto.UINT8, [1, 'height', 'width']),
-            'confidence': (TensorProto.UINT8, [1, 'height', 'width']),
-            'overlay': (TensorProto.UINT8, [1, 'height', 'width', 3])}
-OUTPUTS = tuple(_OUTPUTS)
+OUTPUTS = 'mask', 'confidence', 'overlay'
 
 
 def _letterbox_scale(spec: ModelSpec) -> tuple[Fraction, Fraction] | None:
@@ -252,7 +252,7 @@ def _scores_value(spec: ModelSpec) -> onnx.ValueInfoProto:
 
 def _inputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
     described: dict[str, tuple[int, list]] = {
-        'image': (TensorProto.UINT8, [1, 'height', 'width', 3]),
+        'image': (TensorProto.UINT8, [spec.batch, 'height', 'width', 3]),
         'channels': (TensorProto.INT32, [3]),
         'palette': (TensorProto.UINT8, [spec.encoding.unlabelled + 1, 3]),
         'alpha': (TensorProto.FLOAT, [])}
@@ -260,13 +260,12 @@ def _inputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
 
 
 def _outputs(spec: ModelSpec, names: tuple[str, ...]) -> list[onnx.ValueInfoProto]:
-    described: dict[str, tuple[int, list]] = dict(_OUTPUTS)
-    if spec.mask_size is not None:
-        described['mask'] = described['confidence'] = TensorProto.UINT8, [1, *spec.mask_size]
-    if spec.encoding.planes > 1:
-        dtype, shape = described['mask']
-        described['mask'] = dtype, [*shape, spec.encoding.planes]
-    return [helper.make_tensor_value_info(name, *described[name]) for name in names]
+    of_image = [spec.batch, 'height', 'width']
+    of_mask = of_image if spec.mask_size is None else [spec.batch, *spec.mask_size]
+    planes = [spec.encoding.planes] if spec.encoding.planes > 1 else []
+    shapes = {'mask': [*of_mask, *planes], 'confidence': of_mask, 'overlay': [*of_image, 3]}
+    return [helper.make_tensor_value_info(name, TensorProto.UINT8, shapes[name])
+            for name in names]
 
 
 def _blank(spec: ModelSpec) -> onnx.ModelProto:

@@ -31,6 +31,9 @@ from trt_segmentation.graph.network import Network, TensorInfo
 SCORES = 'queries/scores'
 """Name of the output that the combination adds: [1, classes, h, w], 0 and up."""
 
+_AS_IT_IS = 0
+"""What keeps an extent in the shape that a Reshape is given."""
+
 _KNOWN_NAMES = (('masks_queries_logits', 'class_queries_logits'),  # transformers
                 ('pred_masks', 'pred_logits'),  # the authors' code, detectron2
                 ('pred_masks', 'logits'))  # optimum
@@ -98,7 +101,7 @@ def said_pairs(pairs: tuple[Queries, ...]) -> str:
     return ' or '.join(f"'{pair.masks.name}' with '{pair.classes.name}'" for pair in pairs)
 
 
-def with_scores(network: Network, queries: Queries, input_layout: str,
+def with_scores(network: Network, queries: Queries, input_layout: str, batch: int = 1,
                 ) -> tuple[Network, TensorInfo]:
     """Return the network with its queries combined, and the output ``SCORES`` that this adds.
 
@@ -106,6 +109,7 @@ def with_scores(network: Network, queries: Queries, input_layout: str,
         network: with one input.
         queries: two of its outputs.
         input_layout: 'nchw' or 'nhwc'.
+        batch: number of images that the network will be given at once.
 
     Raises:
         ModelError: only the outputs of the network are known, not what is in it.
@@ -117,21 +121,21 @@ def with_scores(network: Network, queries: Queries, input_layout: str,
     masks, size = queries.masks.name, map_size(queries.masks)
     if queries.grow:
         size = input_size(network, input_layout)
-        masks = add_grown(op, queries.masks, network.inputs[0], input_layout)
-    _add_scores(op, queries, masks, size)
+        masks = add_grown(op, queries.masks, network.inputs[0], input_layout, batch)
+    _add_scores(op, queries, masks, size, batch)
     return with_output(network, op, helper.make_tensor_value_info(
         SCORES, queries.masks.dtype, [1, _class_count(queries), *size]))
 
 
-def _add_scores(op: GraphBuilder, queries: Queries, masks: str, size: Size) -> None:
+def _add_scores(op: GraphBuilder, queries: Queries, masks: str, size: Size, batch: int) -> None:
     """One product of matrices: [classes, queries] times [queries, h * w]."""
     likely = op('Softmax', op.cast(queries.classes.name, queries.masks.dtype), axis=2)
     likely = op('Slice', likely, op.ints(0), op.ints(-1), op.ints(2))
     covered = op('Reshape', op('Sigmoid', masks), op.ints(0, 0, -1))
     scores = op('MatMul', op('Transpose', likely, perm=[0, 2, 1]), covered)
-    shape = op('Concat', op.ints(1, _class_count(queries)),
-               add_extents(op, TensorInfo(masks, queries.masks.dtype, (1, None, *size)), 2),
-               axis=0)
+    images = 1 if batch == 1 else _AS_IT_IS
+    extents = add_extents(op, TensorInfo(masks, queries.masks.dtype, (1, None, *size)), 2)
+    shape = op('Concat', op.ints(images, _class_count(queries)), extents, axis=0)
     op('Reshape', scores, shape, output=SCORES)
 
 

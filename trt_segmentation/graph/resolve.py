@@ -8,6 +8,7 @@ import numpy as np
 
 from trt_segmentation.class_merge import ClassMerge, resolve_merge
 from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.batch import check_batch
 from trt_segmentation.graph.class_output import (
     CHANNEL_AXIS,
     Pair,
@@ -64,6 +65,8 @@ class ModelSpec:
         encoding: of the mask.
         pair: what ``scores`` is combined from; None where the network gives scores itself.
         border: of 'letterbox', the pixel value around the image, 0..255; None for ``mean``.
+        batch: images that head and tail take at once. ``network`` is that of one image;
+            ``graph.batch.batched`` makes it take so many.
     """
 
     network: Network
@@ -86,6 +89,7 @@ class ModelSpec:
     encoding: MaskEncoding = MONO8
     pair: Pair | None = None
     border: float | None = None
+    batch: int = 1
 
     def channels(self, color: str) -> tuple[int, int, int]:
         """Return which channel of an 'rgb' or 'bgr' image is the network's channel 0, 1, 2."""
@@ -103,17 +107,19 @@ class ModelSpec:
         return tuple(fact for fact in self.facts if fact.origin == 'assumed')
 
 
-def resolve(network: Network, config: ModelConfig) -> ModelSpec:
+def resolve(network: Network, config: ModelConfig, batch: int = 1) -> ModelSpec:
     """Read everything else off the graph, and check what was told against it.
 
     Args:
         network: see ``read_network``.
         config: what the user says; it goes before what the file's own metadata says.
+        batch: images in one enqueue, 1 and up.
 
     Raises:
         ConfigError: config and graph contradict each other (both sides are named), or
             something that no graph tells is missing.
-        ModelError: this is no network from one image to classes per pixel.
+        ModelError: this is no network from one image to classes per pixel, or it does not take
+            so many images at once.
     """
     told = config.over(embedded_config(network))
     config = told.over(exporter_config(network, told))
@@ -126,11 +132,13 @@ def resolve(network: Network, config: ModelConfig) -> ModelSpec:
         border = ledger.told('input.border', config.input.border, lambda: 0.0, 'default')
     pair = choose_pair(network, layout, _class_count(network, config), config)
     if pair is not None:
-        network, pair, scores, kind = combine_pair(network, pair, layout, config, ledger)
+        check_batch(network, (pair.masks.name, pair.classes.name), batch)
+        network, pair, scores, kind = combine_pair(network, pair, layout, config, ledger, batch)
     else:
         output = choose_output(network, config, ledger)
         scores = resolve_scores(network, output, layout, config, ledger)
         kind = resolve_kind(network, output, scores, config, ledger)
+        check_batch(network, (scores.name,), batch)
     threshold = _resolve_threshold(network, pair, config, ledger)
     labels, palette = _resolve_classes(network, scores, kind, config, ledger)
     unlabelled = ledger.told(
@@ -138,7 +146,7 @@ def resolve(network: Network, config: ModelConfig) -> ModelSpec:
         lambda: UNLABELLED if len(labels) <= UNLABELLED else MOST_CLASSES, 'default')
     spec = ModelSpec(network, color, scale, mean, std, resize, size, layout, scores, kind,
                      threshold, labels, palette, unlabelled, tuple(ledger.facts),
-                     pair=pair, border=border)
+                     pair=pair, border=border, batch=batch)
     return spec if config.classes.merge is None else _with_merge(spec, config)
 
 

@@ -1,6 +1,9 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The tail: from what the network says to class ids, confidence and overlay at camera size."""
+"""The tail: from what the network says to class ids, confidence and overlay at camera size.
+
+N is the number of images, 1 for one camera.
+"""
 
 import math
 from collections.abc import Callable
@@ -29,9 +32,9 @@ class Decision:
     """What was decided for every pixel of a class map.
 
     Attributes:
-        classes: int32 or int64 [1, h, w], the network's ids; any where there is no class.
-        nothing: bool [1, h, w], where there is no class; empty where each pixel has one.
-        confidence: float32 [1, h, w], 0..1; empty where the network does not tell.
+        classes: int32 or int64 [N, h, w], the network's ids; any where there is no class.
+        nothing: bool [N, h, w], where there is no class; empty where each pixel has one.
+        confidence: float32 [N, h, w], 0..1; empty where the network does not tell.
     """
 
     classes: str
@@ -62,7 +65,7 @@ class Scores:
     """What the network says, as float32 scores or integer class ids.
 
     Attributes:
-        name: [1, C, h, w] or [1, h, w, C], ids also [1, h, w].
+        name: [N, C, h, w] or [N, h, w, C], ids also [N, h, w].
         channels: C.
         axis: where C is in the shape; None for ids without a channel axis.
         dtype: ONNX element type.
@@ -177,7 +180,8 @@ def _decide_foreground(op: GraphBuilder, probability: str, threshold: float) -> 
 
 
 def add_resized_scores(op: GraphBuilder, scores: Scores, extents: tuple[str, str],
-                       window: Window | None, size: tuple[int, int] | None) -> Scores:
+                       window: Window | None, size: tuple[int, int] | None,
+                       batch: int = 1) -> Scores:
     """Bring scores to another size by bilinear interpolation, before the decision.
 
     Args:
@@ -185,13 +189,14 @@ def add_resized_scores(op: GraphBuilder, scores: Scores, extents: tuple[str, str
         extents: height and width wanted, names of int64 [1].
         window: where the source lies in the letterboxed network input; None where stretched.
         size: height and width of the network input; needed with ``window``.
+        batch: number of images.
     """
     spatial = (scores.height_axis, scores.height_axis + 1)
 
     def sizes(height: str, width: str) -> str:
         channels = op.ints(scores.channels)
         extents = (channels, height, width) if scores.axis == 1 else (height, width, channels)
-        return op('Concat', op.ints(1), *extents, axis=0)
+        return op('Concat', op.ints(batch), *extents, axis=0)
 
     # Minus infinity rules a class out; times an interpolation weight of 0 it would be NaN.
     excluded = op('Equal', scores.name, op.constant(np.float32(-math.inf)))
@@ -223,7 +228,7 @@ def add_nearest_index(op: GraphBuilder, class_map: str, extents: tuple[str, str]
     a cell).
 
     Args:
-        class_map: [1, h, w].
+        class_map: [N, h, w].
         extents: H and W of the mask, names of int64 [1].
         window: where the source lies in the letterboxed network input; None where stretched.
         size: height and width of the network input; needed with ``window``.
@@ -275,8 +280,8 @@ class Painter:
         self._look_up = self._look_up_elements if uint8_ops else self._look_up_rows
 
     def paint_classes(self, decision: Decision, output: str) -> None:
-        """Add ``output``: mask ids as uint8 [1, H, W]; those of 16 bits as their two bytes,
-        [1, H, W, 2], the lower one first: the memory of a little-endian uint16 [1, H, W]."""
+        """Add ``output``: mask ids as uint8 [N, H, W]; those of 16 bits as their two bytes,
+        [N, H, W, 2], the lower one first: the memory of a little-endian uint16 [N, H, W]."""
         planes = [self._plane(decision, table) for table in self._coding.planes]
         if len(planes) == 1:
             grown = self._grown(planes[0])
@@ -286,7 +291,7 @@ class Painter:
         self._op('Cast', grown, to=TensorProto.UINT8, output=output)
 
     def paint_confidence(self, decision: Decision, output: str) -> None:
-        """Add ``output``: confidence as uint8 [1, H, W] of 0..255, rounded."""
+        """Add ``output``: confidence as uint8 [N, H, W] of 0..255, rounded."""
         op, confidence = self._op, decision.confidence
         if self._coding.drops:
             confidence = op('Mul', confidence,
@@ -299,11 +304,11 @@ class Painter:
 
     def paint_overlay(self, decision: Decision, image: str, source: str, palette: str, alpha: str,
                       output: str) -> None:
-        """Add ``output``: uint8 [1, H, W, 3], the image blended with its classes' colours.
+        """Add ``output``: uint8 [N, H, W, 3], the image blended with its classes' colours.
 
         Args:
             decision: of the image's size, or to be grown to it.
-            image: uint8 [1, H, W, 3].
+            image: uint8 [N, H, W, 3].
             source: the same as float32.
             palette: uint8 [ids of the mask, 3], channels in the image's order.
             alpha: float32 scalar, 0 (image) .. 1 (colour).
@@ -344,7 +349,7 @@ class Painter:
         return self._op.cast(x, self._dtype)
 
     def _grown(self, x: str, colour: bool = False) -> str:
-        """Return [1, h, w], or colours [1, h, w, 3], at the source's size.
+        """Return [N, h, w], or colours [N, h, w, 3], at the source's size.
 
         A gather copies whatever lies behind its axis in one piece. So the columns are gathered
         with the height moved behind them: thousands of long pieces, not a million short ones.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from trt_segmentation.ros.health import Level, NodeState, Thresholds, assess
-from trt_segmentation.ros.meters import MAX_AGE, REASONS, Figures, FrameCounts, Monitor
+from trt_segmentation.ros.meters import MAX_AGE, Figures, FrameCounts, Monitor
 from trt_segmentation.web.state import COLORS_KEY
 
 _KEY_DIGITS = 16
@@ -24,29 +24,57 @@ class Status:
     values: Mapping[str, str]
 
 
-def status_of(monitor: Monitor, now: float, state: NodeState, thresholds: Thresholds) -> Status:
-    """Return what is to be told now."""
+def status_of(monitor: Monitor, now: float, state: NodeState, thresholds: Thresholds,
+              waiting: bool | None = None) -> Status:
+    """Return what is to be told of a camera now.
+
+    Args:
+        monitor: of the camera.
+        now: time of it.
+        state: of the node; without what runs where that is told by itself.
+        thresholds: from where on something is wrong.
+        waiting: whether its newest frame waits for those of other cameras; None where there are
+            none.
+    """
     figures = monitor.figures(now)
     level, message = assess(figures, state, thresholds)
     values = {**_values_of_running(state), **_values_of_figures(figures),
-              **_values_of_counts(monitor.counts),
+              **_values_of_counts(monitor.counts, monitor.reasons),
+              **({} if waiting is None else {'frames waiting': str(int(waiting))}),
               'stamps ahead of the clock': str(monitor.stamps_ahead),
               f'stamps older than {MAX_AGE:g} s': str(monitor.stamps_old)}
     return Status(level, message, values)
 
 
-def status_array(stamp, name: str, status: Status) -> DiagnosticArray:
-    """Return a status as a message.
+def status_of_all(state: NodeState, cameras: Mapping[str, Status]) -> Status:
+    """Return what is to be told of a node of several cameras: what they share, and who of them is
+    worst.
+
+    Args:
+        state: of the node.
+        cameras: status of each, by its name.
+    """
+    level, message = assess(Figures(), state, Thresholds())
+    if level == Level.OK:
+        level = max(status.level for status in cameras.values())
+        message = '; '.join(f'{name}: {status.message}' for name, status in cameras.items()
+                            if status.level == level)
+    return Status(level, message, _values_of_running(state))
+
+
+def status_array(stamp, name: str, statuses: Mapping[str, Status]) -> DiagnosticArray:
+    """Return statuses as a message.
 
     Args:
         stamp: builtin_interfaces/Time of now.
         name: the node's full name.
-        status: of the node.
+        statuses: by what comes behind the name: '' for the node, '/' and a camera's name.
     """
     array = DiagnosticArray(status=[DiagnosticStatus(
-        level=bytes([status.level]), name=f'{name.lstrip("/")}: segmentation', hardware_id='',
-        message=status.message,
-        values=[KeyValue(key=key, value=value) for key, value in status.values.items()])])
+        level=bytes([status.level]), name=f'{name.lstrip("/")}{suffix}: segmentation',
+        hardware_id='', message=status.message,
+        values=[KeyValue(key=key, value=value) for key, value in status.values.items()])
+        for suffix, status in statuses.items()])
     array.header.stamp = stamp
     return array
 
@@ -76,6 +104,6 @@ def _values_of_figures(figures: Figures) -> dict[str, str]:
     return {key: f'{value:.1f}' for key, value in values.items()}
 
 
-def _values_of_counts(counts: FrameCounts) -> dict[str, str]:
+def _values_of_counts(counts: FrameCounts, reasons: tuple[str, ...]) -> dict[str, str]:
     return {'frames received': str(counts.received), 'frames segmented': str(counts.segmented),
-            **{f'frames dropped, {reason}': str(counts.dropped[reason]) for reason in REASONS}}
+            **{f'frames dropped, {reason}': str(counts.dropped[reason]) for reason in reasons}}

@@ -3,15 +3,16 @@
 """The node's image messages: what cv_bridge reads, too, and those that the network writes into."""
 
 import sys
-from array import array
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from trt_segmentation.errors import ImageError
 from trt_segmentation.image_decoding import ENCODINGS, ImageDecoder
+from trt_segmentation.ros.serialized import SerializedImage
 
 
 class ImageReader(ImageDecoder):
@@ -51,16 +52,36 @@ class OutgoingImage:
         height, width: pixels.
 
     Attributes:
-        msg: the message; ``step`` is tight.
         pixels: its memory: uint8 or, for mono16, uint16 [height, width], or uint8
-            [height, width, 3].
+            [height, width, 3]. Another one as soon as the frame of the camera has another name.
     """
 
     def __init__(self, encoding: str, height: int, width: int) -> None:
-        dtype, channels = _OUTGOING[encoding]
-        step = width * channels * np.dtype(dtype).itemsize
-        self.msg = Image(height=height, width=width, encoding=encoding, step=step,
-                         is_bigendian=int(sys.byteorder == 'big'),
-                         data=array('B', bytes(step * height)))
-        shape = (height, width, 3) if channels == 3 else (height, width)
-        self.pixels = np.frombuffer(self.msg.data, dtype).reshape(shape)
+        self._dtype, channels = _OUTGOING[encoding]
+        self._shape = (height, width, 3) if channels == 3 else (height, width)
+        step = width * channels * np.dtype(self._dtype).itemsize
+        self._description = Image(height=height, width=width, encoding=encoding, step=step,
+                                  is_bigendian=int(sys.byteorder == 'big'))
+        self._serialize()
+
+    def publish(self, header: Header, publisher: Any) -> None:
+        """Publish the pixels.
+
+        Args:
+            header: stamp and frame_id to give them.
+            publisher: of the type sensor_msgs/Image.
+
+        Raises:
+            RuntimeError: the middleware refuses.
+        """
+        if header.frame_id != self._description.header.frame_id:
+            written = self.pixels
+            self._description.header.frame_id = header.frame_id
+            self._serialize()
+            self.pixels[...] = written
+        self._message.set_stamp(header.stamp.sec, header.stamp.nanosec)
+        self._message.publish(publisher)
+
+    def _serialize(self) -> None:
+        self._message = SerializedImage(self._description)
+        self.pixels = self._message.pixels.view(self._dtype).reshape(self._shape)

@@ -46,6 +46,7 @@ class ImageInput:
         node: that listens.
         on_image: called with each message (an Image or a CompressedImage) and its message info;
             that is empty where the distribution gives none (Humble).
+        prefix: before ``image``: '' or the camera's name and a slash.
         transport: 'raw' subscribes to ``image``, 'compressed' to ``image/compressed``. Where
             ``image`` is remapped, ``/compressed`` is appended to its new name, as
             image_transport does.
@@ -55,7 +56,7 @@ class ImageInput:
         on_event: called with a sentence when a publisher does not match for its QoS.
     """
 
-    def __init__(self, node: Node, on_image: Callable[[Any, dict], None], *,
+    def __init__(self, node: Node, on_image: Callable[[Any, dict], None], *, prefix: str = '',
                  transport: str = 'raw', reliability: str = 'best_effort',
                  durability: str = 'volatile', depth: int = 1,
                  on_event: Callable[[str], None]) -> None:
@@ -66,7 +67,8 @@ class ImageInput:
                          reliability=RELIABILITIES[reliability],
                          durability=DURABILITIES[durability])
         # A second resolution applies rules for image/compressed itself.
-        name = node.resolve_topic_name('image') + suffix if suffix else 'image'
+        name = f'{prefix}image'
+        name = node.resolve_topic_name(name) + suffix if suffix else name
         self.topic: str = node.resolve_topic_name(name)
         arguments = (message_type, name, _callback(on_image), qos)
         events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos)

@@ -16,6 +16,9 @@ from trt_segmentation.ros.stamps import nanoseconds
 KEEP_LATEST = 'keep_latest'
 """A newer frame came while the one before was worked on, or the transport lost it."""
 
+UNSYNCHRONISED = 'unsynchronised'
+"""No frames of the other cameras were taken at the same time; only where there are several."""
+
 NO_SUBSCRIBER = 'no_subscriber'
 DISABLED = 'disabled'
 BAD_FRAME = 'bad_frame'
@@ -169,16 +172,18 @@ class Monitor:
 
     Args:
         started: time of the activation.
+        reasons: for which frames may be dropped.
     """
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, reasons: tuple[str, ...] = REASONS) -> None:
+        self.reasons = reasons
         self.counts = FrameCounts()
         self.stamps_ahead = 0
         self.stamps_old = 0
         self._started = started
         self._idle_since = started
         self._input, self._output = RateMeter(), RateMeter()
-        self._dropped = {reason: RateMeter() for reason in REASONS}
+        self._dropped = {reason: RateMeter() for reason in reasons}
         self._latency, self._callback = LatencyMeter(), LatencyMeter()
         self._stamp_age = 0.0
         self._failures, self._why = 0, ''
@@ -219,7 +224,7 @@ class Monitor:
 
         Args:
             now: time of it.
-            reason: one of ``REASONS``.
+            reason: one of the monitor's.
             why: the error in one sentence.
         """
         self.counts.dropped[reason] += 1

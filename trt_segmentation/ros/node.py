@@ -7,7 +7,9 @@ import signal
 import threading
 import time
 import traceback
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -27,10 +29,9 @@ from trt_segmentation.errors import ConfigError, ImageError, SegmentationError
 from trt_segmentation.image_decoding import swap_red_and_blue
 from trt_segmentation.region import Region
 from trt_segmentation.ros.allocator import keep_large_blocks
-from trt_segmentation.ros.diagnostics import status_array, status_of
-from trt_segmentation.ros.health import NodeState, Running, precision_fault
-from trt_segmentation.ros.image_msgs import ImageReader
-from trt_segmentation.ros.inputs import ImageInput
+from trt_segmentation.ros.camera import Camera, Frame
+from trt_segmentation.ros.diagnostics import Status, status_array, status_of, status_of_all
+from trt_segmentation.ros.health import NodeState, Running, Thresholds, precision_fault
 from trt_segmentation.ros.log_bridge import LogBridge
 from trt_segmentation.ros.meters import (
     BACKEND_FAILED,
@@ -38,10 +39,10 @@ from trt_segmentation.ros.meters import (
     DEFECT,
     DISABLED,
     NO_SUBSCRIBER,
-    Monitor,
+    UNSYNCHRONISED,
     stamp_age,
 )
-from trt_segmentation.ros.outputs import Outputs
+from trt_segmentation.ros.outputs import Labels
 from trt_segmentation.ros.parameters import (
     RELOAD,
     Parameters,
@@ -51,16 +52,19 @@ from trt_segmentation.ros.parameters import (
     read_parameters,
     rules,
 )
+from trt_segmentation.ros.synchroniser import Synchroniser
 from trt_segmentation.segmenter import Segmenter
 
 _PACKAGE_LOGGER = logging.getLogger('trt_segmentation')
+
+T = TypeVar('T')
 
 WARNING_PERIOD = 5.0
 """Seconds between two warnings of one kind."""
 
 
 class SegmentationNode(LifecycleNode):
-    """Segments the topic ``image``.
+    """Segments the topic ``image``, or those of several cameras together.
 
     Configured, it has its network open; active, it also subscribes. Only what somebody
     subscribes to is computed. A frame that cannot be segmented is dropped, counted and said.
@@ -76,10 +80,8 @@ class SegmentationNode(LifecycleNode):
             self.get_logger().info('tune_allocator has no effect: this is not glibc')
         self._segmenter: Segmenter | None = None
         self._region: Region | None = None
-        self._outputs: Outputs | None = None
-        self._input: ImageInput | None = None
-        self._reader = ImageReader()
-        self._monitor = Monitor(time.monotonic())
+        self._labels: Labels | None = None
+        self._set_cameras()
         self._enabled = True
         self._loading = False
         self._fault = ''
@@ -123,7 +125,10 @@ class SegmentationNode(LifecycleNode):
         try:
             self._segmenter = _open_segmenter(self._settings)
             self._region = self._settings.region
-            self._outputs = Outputs(self, self._segmenter, self._settings.confidence)
+            self._set_cameras()
+            for camera in self._cameras:
+                camera.offer(self._segmenter, self._settings.confidence)
+            self._labels = Labels(self)
             self._log_start()
         except SegmentationError as error:
             self._close()
@@ -138,15 +143,11 @@ class SegmentationNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Listen to the camera."""
-        self._monitor = Monitor(time.monotonic())
-        wanted = self._settings
-        self._input = ImageInput(
-            self, self._on_image, transport=wanted.input_transport,
-            reliability=wanted.qos_reliability, durability=wanted.qos_durability,
-            depth=wanted.qos_depth, on_event=self._on_qos_event)
+        """Listen to the cameras."""
+        for camera in self._cameras:
+            camera.listen(self._settings, self._on_image, self._on_qos_event)
         result = super().on_activate(state)
-        self._outputs.publish_labels()
+        self._labels.publish(self._segmenter.spec)
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -182,68 +183,102 @@ class SegmentationNode(LifecycleNode):
                 f'assumed, since neither model_config nor the network tells: {keys}; see '
                 f'trt-segmentation inspect {spec.network.source}')
 
+    def _set_cameras(self) -> None:
+        names = self._settings.cameras or ('',)
+        self._tolerance = _as_nanoseconds(self._settings.sync_tolerance)
+        self._cameras = tuple(Camera(self, *each) for each in enumerate(names))
+        self._synchroniser: Synchroniser[Frame] = Synchroniser(len(names))
+
     def _stop_listening(self) -> None:
-        if self._input is not None:
-            self._input.destroy()
-            self._input = None
+        for camera in self._cameras:
+            camera.stop_listening()
+        self._drop_waiting(UNSYNCHRONISED)
 
     def _close(self) -> None:
         self._stop_listening()
-        if self._outputs is not None:
-            self._outputs.close()
-            self._outputs = None
+        for camera in self._cameras:
+            camera.close()
+        if self._labels is not None:
+            self._labels.close()
+            self._labels = None
         if self._segmenter is not None:
             self._segmenter.close()
             self._segmenter = None
 
     # Frames
 
-    def _on_image(self, msg: Any, info: dict) -> None:
+    def _on_image(self, camera: Camera, msg: Any, info: dict) -> None:
         arrived = time.monotonic()
-        self._monitor.note_arrival(arrived, info.get('publication_sequence_number'))
-        outputs = self._outputs.wanted()
-        if not self._enabled or not outputs:
-            self._monitor.note_dropped(arrived, NO_SUBSCRIBER if self._enabled else DISABLED)
+        camera.monitor.note_arrival(arrived, info.get('publication_sequence_number'))
+        wanted = [each.outputs.wanted() for each in self._cameras]
+        if not self._enabled or not any(wanted):
+            reason = NO_SUBSCRIBER if self._enabled else DISABLED
+            camera.drop(reason)
+            self._drop_waiting(reason)
             return
+        if self._synchroniser.overtake(camera.index):
+            camera.drop(UNSYNCHRONISED)  # before its memory is read into
+        frame = self._attempt((camera,), lambda: camera.read(msg))
+        if frame is None:
+            return
+        given_up, frames = self._synchroniser.add(camera.index, frame.stamp, frame,
+                                                  self._tolerance)
+        for index in given_up:
+            self._cameras[index].drop(UNSYNCHRONISED)
+        if frames and self._attempt(self._cameras, lambda: self._segment(frames, _all_of(wanted))):
+            self._publish(frames, wanted, arrived)
+
+    def _attempt(self, cameras: Sequence[Camera], work: Callable[[], T]) -> T | None:
+        """Return what the work returns; None where it fails, which costs each camera a frame."""
         try:
-            self._segment(msg, outputs)
+            return work()
         except ImageError as error:
-            self._drop(BAD_FRAME, str(error))
-            self.get_logger().warning(f'frame dropped: {error}',
-                                      throttle_duration_sec=WARNING_PERIOD)
-            return
+            said = _dropped(cameras, BAD_FRAME, str(error))
+            self.get_logger().warning(said, throttle_duration_sec=WARNING_PERIOD)
         except SegmentationError as error:
-            self._drop(BACKEND_FAILED, str(error))
-            self.get_logger().error(f'frame dropped: {error}',
-                                    throttle_duration_sec=WARNING_PERIOD)
-            return
+            said = _dropped(cameras, BACKEND_FAILED, str(error))
+            self.get_logger().error(said, throttle_duration_sec=WARNING_PERIOD)
         except Exception as error:  # a defect of ours must not stop the robot's other frames
-            self._drop(DEFECT, repr(error))
-            self.get_logger().error(f'frame dropped: {traceback.format_exc()}',
-                                    throttle_duration_sec=WARNING_PERIOD)
-            return
-        self._outputs.publish(msg.header, outputs)
-        published = time.monotonic()
-        age = stamp_age(self.get_clock().now().nanoseconds, msg.header.stamp)
-        self._monitor.note_published(published, age, published - arrived)
-        if self._latency_publisher.get_subscription_count() > 0:
-            self._latency_publisher.publish(Float64(data=age))
+            said = _dropped(cameras, DEFECT, repr(error), traceback.format_exc())
+            self.get_logger().error(said, throttle_duration_sec=WARNING_PERIOD)
+        return None
 
-    def _segment(self, msg: Any, outputs: tuple[str, ...]) -> None:
-        image, color = self._reader.read(msg)
-        out = self._outputs.arrays(image.shape[:2], outputs)
+    def _segment(self, frames: list[Frame], outputs: tuple[str, ...]) -> bool:
+        images, color = [frame.image for frame in frames], frames[0].color
+        if len({(image.shape, frame.color)
+                for image, frame in zip(images, frames, strict=True)}) > 1:
+            found = ', '.join(f'{camera.name} {frame}' for camera, frame
+                              in zip(self._cameras, frames, strict=True))
+            raise ImageError(f'cameras that are segmented together have one size and one channel '
+                             f'order, but there are {found}')
+        outs = [camera.outputs.arrays(images[0].shape[:2], outputs) for camera in self._cameras]
         if self._region is None:
-            self._segmenter.infer(image, color=color, outputs=outputs, out=out)
+            self._segmenter.infer_batch(images, color=color, outputs=outputs, outs=outs)
         else:
-            self._region.infer(self._segmenter, image, color=color, outputs=outputs, out=out)
+            self._region.infer_batch(self._segmenter, images, color=color, outputs=outputs,
+                                     outs=outs)
         if color == 'rgb' and 'overlay' in outputs:
-            swap_red_and_blue(out['overlay'])
+            for out in outs:
+                swap_red_and_blue(out['overlay'])
+        return True
 
-    def _drop(self, reason: str, why: str) -> None:
-        self._monitor.note_dropped(time.monotonic(), reason, why)
+    def _publish(self, frames: list[Frame], wanted: list[tuple[str, ...]], arrived: float,
+                 ) -> None:
+        ages = []
+        for camera, frame, names in zip(self._cameras, frames, wanted, strict=True):
+            camera.outputs.publish(frame.header, names)
+            published = time.monotonic()
+            ages.append(stamp_age(self.get_clock().now().nanoseconds, frame.header.stamp))
+            camera.monitor.note_published(published, ages[-1], published - arrived)
+        if self._latency_publisher.get_subscription_count() > 0:
+            self._latency_publisher.publish(Float64(data=max(ages)))
 
-    def _on_qos_event(self, sentence: str) -> None:
-        self._monitor.note_qos_event(sentence)
+    def _drop_waiting(self, reason: str) -> None:
+        for index in self._synchroniser.clear():
+            self._cameras[index].drop(reason)
+
+    def _on_qos_event(self, camera: Camera, sentence: str) -> None:
+        camera.monitor.note_qos_event(sentence)
         self.get_logger().warning(sentence, throttle_duration_sec=WARNING_PERIOD)
 
     # Control
@@ -294,14 +329,16 @@ class SegmentationNode(LifecycleNode):
     def _change_over(self, running: Segmenter, segmenter: Segmenter, settings: Parameters,
                      ) -> None:
         fault = 'the node was cleaned up meanwhile' if self._segmenter is not running else \
-            self._outputs.fault(segmenter)
+            self._cameras[0].outputs.fault(segmenter)
         if fault:
             segmenter.close()
             raise ConfigError(fault)
         segmenter.overlay_alpha = running.overlay_alpha  # may have changed meanwhile
         self._segmenter, self._settings = segmenter, settings
         running.close()
-        self._outputs.serve(segmenter)
+        for camera in self._cameras:
+            camera.outputs.serve(segmenter)
+        self._labels.publish(segmenter.spec)
         self._log_start()
 
     def _stay(self, why: str) -> str:
@@ -325,15 +362,31 @@ class SegmentationNode(LifecycleNode):
         for parameter in parameters:
             if parameter.name == 'overlay_alpha' and self._segmenter is not None:
                 self._segmenter.overlay_alpha = parameter.value
+            if parameter.name == 'sync_tolerance':
+                self._tolerance = _as_nanoseconds(parameter.value)
         return SetParametersResult(successful=True)
 
     # Diagnostics
 
     def _publish_diagnostics(self) -> None:
-        status = status_of(self._monitor, time.monotonic(), self._state(),
-                           read_parameters(self).thresholds)
+        thresholds = read_parameters(self).thresholds
         self._diagnostics_publisher.publish(status_array(
-            self.get_clock().now().to_msg(), self.get_fully_qualified_name(), status))
+            self.get_clock().now().to_msg(), self.get_fully_qualified_name(),
+            self._statuses(thresholds)))
+
+    def _statuses(self, thresholds: Thresholds) -> dict[str, Status]:
+        """Return how the node is; with several cameras, also how each of them is."""
+        now, state = time.monotonic(), self._state()
+        if not self._settings.cameras:
+            (camera,) = self._cameras
+            return {'': status_of(camera.monitor, now, self._listening(camera, state), thresholds)}
+        # What they share is told once.
+        alone = replace(state, running=None, gpu_memory=None)
+        each = {camera.name: status_of(camera.monitor, now, self._listening(camera, alone),
+                                       thresholds, self._synchroniser.is_waiting(camera.index))
+                for camera in self._cameras}
+        return {'': status_of_all(state, each),
+                **{f'/{name}': status for name, status in each.items()}}
 
     def _running(self) -> Running:
         spec = self._segmenter.spec
@@ -344,10 +397,31 @@ class SegmentationNode(LifecycleNode):
         running = memory = None
         if self._segmenter is not None:
             running, memory = self._running(), self._segmenter.gpu_memory()
-        if self._input is None:
-            return NodeState(False, self._fault, running=running, gpu_memory=memory)
-        return NodeState(True, self._fault, self._input.topic, self._input.publisher_count(),
-                         running, memory, self._enabled)
+        return NodeState(self._cameras[0].input is not None, self._fault, running=running,
+                         gpu_memory=memory, enabled=self._enabled)
+
+    def _listening(self, camera: Camera, state: NodeState) -> NodeState:
+        if camera.input is None:
+            return state
+        return replace(state, topic=camera.input.topic, publishers=camera.input.publisher_count())
+
+
+def _as_nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+def _all_of(wanted: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the outputs that are wanted of any camera."""
+    return tuple(dict.fromkeys(name for names in wanted for name in names))
+
+
+def _dropped(cameras: Sequence[Camera], reason: str, why: str, trace: str = '') -> str:
+    """Count a frame of each camera as dropped; return the sentence that says so."""
+    for camera in cameras:
+        camera.drop(reason, why)
+    if len(cameras) > 1:
+        return f'a frame of each camera dropped: {trace or why}'
+    return cameras[0].said(f'frame dropped: {trace or why}')
 
 
 def _open_segmenter(settings: Parameters) -> Segmenter:

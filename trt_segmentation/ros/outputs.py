@@ -10,6 +10,7 @@ import numpy as np
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.mask_encoding import MONO8
 from trt_segmentation.ros import label_info
 from trt_segmentation.ros.camera_info import scaled_camera_info
@@ -34,36 +35,32 @@ CAMERA_INFO_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
 
 
 class Outputs:
-    """The node's topics for one segmenter; only what somebody listens to is computed.
+    """The topics of one camera; only what somebody listens to is computed.
 
     Args:
         node: a LifecycleNode.
         segmenter: what fills the messages.
         confidence: whether to offer ~/confidence, where the network tells it.
+        prefix: before the topics' own names: '' or the camera's name and a slash.
     """
 
-    def __init__(self, node: Any, segmenter: Segmenter, confidence: bool) -> None:
+    def __init__(self, node: Any, segmenter: Segmenter, confidence: bool, prefix: str = '',
+                 ) -> None:
         self._node = node
         self._segmenter = segmenter
         self._images = {
-            name: node.create_lifecycle_publisher(Image, f'~/{name}', OUTPUT_QOS)
+            name: node.create_lifecycle_publisher(Image, f'~/{prefix}{name}', OUTPUT_QOS)
             for name in segmenter.available_outputs if name != 'confidence' or confidence}
-        self._compressed = node.create_lifecycle_publisher(CompressedImage, '~/mask/compressed',
-                                                           OUTPUT_QOS)
-        self._labels = None
-        if label_info.LabelInfo is None:
-            node.get_logger().warning(label_info.MISSING)
-        else:
-            self._labels = node.create_lifecycle_publisher(label_info.LabelInfo, '~/label_info',
-                                                           LATCHED_QOS)
+        self._compressed = node.create_lifecycle_publisher(
+            CompressedImage, f'~/{prefix}mask/compressed', OUTPUT_QOS)
         self._outgoing: dict[str, OutgoingImage] = {}
         self._camera_info: CameraInfo | None = None
         self._camera_publisher = self._camera_subscription = None
         if segmenter.spec.mask_size is not None:
             self._camera_publisher = node.create_lifecycle_publisher(
-                CameraInfo, '~/camera_info', OUTPUT_QOS)
+                CameraInfo, f'~/{prefix}camera_info', OUTPUT_QOS)
             self._camera_subscription = node.create_subscription(
-                CameraInfo, 'camera_info', self._on_camera_info, CAMERA_INFO_QOS)
+                CameraInfo, f'{prefix}camera_info', self._on_camera_info, CAMERA_INFO_QOS)
 
     def fault(self, segmenter: Segmenter) -> str:
         """Return '' where these topics can go on with another segmenter, else why not."""
@@ -75,7 +72,6 @@ class Outputs:
     def serve(self, segmenter: Segmenter) -> None:
         """Go on with a segmenter that has no ``fault``."""
         self._segmenter = segmenter
-        self.publish_labels()
 
     def wanted(self) -> tuple[str, ...]:
         """Return the outputs that somebody listens to."""
@@ -95,9 +91,7 @@ class Outputs:
     def publish(self, header: Any, names: tuple[str, ...]) -> None:
         """Publish what was written into ``arrays``."""
         for name in names:
-            outgoing = self._outgoing[name].msg
-            outgoing.header = header
-            self._images[name].publish(outgoing)
+            self._outgoing[name].publish(header, self._images[name])
         if 'mask' in names and self._compressed.get_subscription_count() > 0:
             self._publish_compressed(header)
         if self._camera_publisher is not None and self._camera_info is not None:
@@ -106,21 +100,11 @@ class Outputs:
             info.header = header
             self._camera_publisher.publish(info)
 
-    def publish_labels(self) -> None:
-        """Publish the names of the classes, for everyone who comes from now on."""
-        if self._labels is not None:
-            spec = self._segmenter.spec
-            self._labels.publish(label_info.label_info_message(
-                self._node.get_clock().now().to_msg(), spec.labels, spec.threshold))
-
     def close(self) -> None:
         """Take the topics away."""
-        # Humble has no destroy_lifecycle_publisher.
-        destroy = getattr(self._node, 'destroy_lifecycle_publisher', self._node.destroy_publisher)
-        others = (self._compressed, self._labels, self._camera_publisher)
-        for publisher in (*self._images.values(), *others):
+        for publisher in (*self._images.values(), self._compressed, self._camera_publisher):
             if publisher is not None:
-                destroy(publisher)
+                _destroy(self._node, publisher)
         if self._camera_subscription is not None:
             self._node.destroy_subscription(self._camera_subscription)
         self._images.clear()
@@ -140,6 +124,39 @@ class Outputs:
     def _on_camera_info(self, info: CameraInfo) -> None:
         if info.width and info.height:
             self._camera_info = info
+
+
+class Labels:
+    """The topic ~/label_info, where vision_msgs is installed.
+
+    Args:
+        node: a LifecycleNode.
+    """
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._publisher = None
+        if label_info.LabelInfo is None:
+            node.get_logger().warning(label_info.MISSING)
+        else:
+            self._publisher = node.create_lifecycle_publisher(label_info.LabelInfo,
+                                                              '~/label_info', LATCHED_QOS)
+
+    def publish(self, spec: ModelSpec) -> None:
+        """Publish the names of the classes, for everyone who comes from now on."""
+        if self._publisher is not None:
+            self._publisher.publish(label_info.label_info_message(
+                self._node.get_clock().now().to_msg(), spec.labels, spec.threshold))
+
+    def close(self) -> None:
+        """Take the topic away."""
+        if self._publisher is not None:
+            _destroy(self._node, self._publisher)
+
+
+def _destroy(node: Any, publisher: Any) -> None:
+    # Humble has no destroy_lifecycle_publisher.
+    getattr(node, 'destroy_lifecycle_publisher', node.destroy_publisher)(publisher)
 
 
 def _offer(segmenter: Segmenter) -> str:

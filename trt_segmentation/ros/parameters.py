@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node's parameters: one table declares, describes and validates them all."""
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -50,6 +51,7 @@ class Rule:
         choices: the values of a string parameter; empty allows all.
         minimum, maximum: bounds of a number, or of each in an array, inclusive.
         length: of an array; 0 for single values and for arrays of any length.
+        pattern: regular expression of the names in an array, each of which occurs once.
     """
 
     description: str
@@ -58,11 +60,16 @@ class Rule:
     minimum: float | None = None
     maximum: float | None = None
     length: int = 0
+    pattern: str = ''
 
     def fault(self, name: str, value: Any) -> str:
         """Return '' for a good value, else a sentence with name, value and bound."""
         if self.length and len(value) != self.length:
             return f'{name} is {list(value)}; it has {self.length} values'
+        if self.pattern and (len(set(value)) < len(value)
+                             or not all(re.fullmatch(self.pattern, each) for each in value)):
+            return (f'{name} is {list(value)}; it has names of letters, digits and single '
+                    'underscores, each once')
         if self.choices and value not in self.choices:
             return f"{name} is '{value}'; it is one of {', '.join(self.choices)}"
         values = value if self.length else (value,)
@@ -162,6 +169,13 @@ class Parameters:
     confidence: bool = _parameter(
         True, 'Offer ~/confidence, where the network tells it; costs nothing unless subscribed',
         CONFIGURE)
+    cameras: tuple[str, ...] = _parameter(
+        (), 'Names of cameras that are segmented together, such as [front, left]: before image, '
+            'camera_info and the names of what is published; empty for one camera without a name',
+        CONFIGURE, pattern=r'[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*')
+    sync_tolerance: float = _parameter(
+        0.02, 'Seconds that lie at most between the stamps of images that are segmented together; '
+              'only with cameras', LIVE, minimum=0.0, maximum=60.0)
     input_transport: str = _parameter(
         'raw', 'raw listens to image (sensor_msgs/Image), compressed to image/compressed '
                '(sensor_msgs/CompressedImage)', CONFIGURE, choices=tuple(TRANSPORTS))
@@ -217,7 +231,8 @@ class Parameters:
             self.dla_core, calibration)
         mask_size = (self.mask_height, self.mask_width) if self.mask_height else None
         return RunOptions(self.backend, self.device, self.num_threads, self.mask_interpolation,
-                          mask_size, self.mask_encoding, self.engine_cache, build)
+                          mask_size, self.mask_encoding, len(self.cameras) or 1,
+                          self.engine_cache, build)
 
     @property
     def wanted_precision(self) -> str:
@@ -275,16 +290,24 @@ def declare_parameters(node: Any) -> None:
     Raises:
         rclpy.exceptions.ParameterException: an override has the wrong type or range.
     """
+    from rclpy.parameter import Parameter
     for entry in fields(Parameters):
         default = list(entry.default) if isinstance(entry.default, tuple) else entry.default
+        if default == []:  # of which rclpy cannot tell the type
+            default = Parameter.Type.STRING_ARRAY
         node.declare_parameter(entry.name, default,
                                _descriptor(entry.metadata['rule'], type(entry.default)))
 
 
 def read_parameters(node: Any) -> Parameters:
     """Return a node's parameters as they are now."""
+    from rclpy.exceptions import ParameterUninitializedException
+
     def value(entry: Any) -> Any:
-        told = node.get_parameter(entry.name).value
+        try:
+            told = node.get_parameter(entry.name).value
+        except ParameterUninitializedException:  # an array without elements
+            return entry.default
         return tuple(told) if isinstance(entry.default, tuple) else told
 
     return Parameters(**{entry.name: value(entry) for entry in fields(Parameters)})

@@ -51,8 +51,17 @@ def build(model=b'', profiles=SIZES, options=None, float_layers=str.isupper, **m
                           float_layers=float_layers, **more)
 
 
+@pytest.fixture(autouse=True)
+def others():
+    """Children of this process that are none of these tests' own, such as those of xdist."""
+    others = psutil.Process().children(recursive=True)
+    children.others = others
+    return others
+
+
 def children():
-    return psutil.Process().children(recursive=True)
+    return [each for each in psutil.Process().children(recursive=True)
+            if each not in children.others]
 
 
 @pytest.fixture

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from trt_segmentation.backends.tensorrt import parsing
 from trt_segmentation.backends.tensorrt.api import Capabilities, find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.builder import (
     apply_options,
@@ -17,10 +19,16 @@ from trt_segmentation.backends.tensorrt.builder import (
     pin_to_float32,
 )
 from trt_segmentation.backends.tensorrt.making import with_precision
-from trt_segmentation.backends.tensorrt.parsing import creation_flags
+from trt_segmentation.backends.tensorrt.parsing import (
+    Parsed,
+    creation_flags,
+    parse,
+    reads_axes,
+)
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError, ModelError
-from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.network import describe_network, read_network
+from trt_segmentation.graph.opset import opset_of
 from trt_segmentation.graph.prepare import prepare, prepare_head, prepare_tail
 from trt_segmentation.graph.resolve import resolve
 from trt_segmentation.model_config import ModelConfig
@@ -87,6 +95,17 @@ def test_ids_that_a_network_casts_to_uint8_build(networks):
     model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 3, 32, 48])],
                                 [networks.tensor('ids', [1, 32, 48], TensorProto.UINT8)])
     assert len(build(prepared(networks.spec_of(model))).plan) > 1000
+
+
+@pytest.mark.parametrize('resize', ['stretch', 'letterbox'])
+@pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
+def test_every_kind_of_network_builds_for_three_images(networks, resize, interpolation):
+    sizes = {'image': tuple((3, *shape[1:]) for shape in SIZES['image'])}
+    for make in networks.SEEING.values():
+        network = describe_network(make(), 'net.onnx')
+        spec = resolve(network, networks.config_of(input={'resize': resize}), 3)
+        plan = build(prepared(spec, mask_interpolation=interpolation), profiles=sizes)
+        assert len(plan.plan) > 10_000
 
 
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
@@ -314,3 +333,25 @@ def test_a_tensorrt_without_a_builder_is_said_to_have_none(monkeypatch, model):
     with pytest.raises(MissingBackendError, match=r'TensorRT 8.6.0 can only run engines'):
         build(model)
 
+
+
+def test_this_parser_reads_axes_that_are_an_input():
+    builder = trt.Builder(find_log().logger)
+    network = builder.create_network(creation_flags(trt, CAN))
+    assert reads_axes(Parsed(builder, network, trt.OnnxParser(network, find_log().logger)))
+
+
+def test_a_parser_that_reduces_over_all_axes_is_found_out():
+    """A stand-in for that of TensorRT 8.6, which needs a GPU."""
+    network = SimpleNamespace(get_output=lambda index: SimpleNamespace(shape=()))
+    assert not reads_axes(Parsed(None, network, SimpleNamespace(parse=lambda model: True)))
+
+
+def test_a_parser_that_overlooks_axes_gets_an_older_opset(networks, kind, monkeypatch):
+    parsed = []
+    monkeypatch.setattr(parsing, 'reads_axes', lambda empty: False)
+    monkeypatch.setattr(parsing, 'parse',
+                        lambda parser, log, model, *names: (parsed.append(model),
+                                                            parse(parser, log, model, *names)))
+    build(prepared(networks.spec_of(networks.KINDS[kind](opset=18))))
+    assert [opset_of(onnx.ModelProto.FromString(model)) for model in parsed] == [17]

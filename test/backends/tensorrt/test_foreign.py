@@ -173,3 +173,10 @@ def test_a_plan_of_another_tensorrt_is_refused_with_both(networks, tensorrt, tmp
 def test_what_is_no_plan_is_refused(networks, tensorrt, tmp_path, plan):
     with pytest.raises(ModelError, match=r'net.engine: does not fit .* magic tag'):
         open_plan(tmp_path, plan, networks.config_of())
+
+
+def test_several_images_at_once_are_refused(networks, any_tensorrt, tmp_path):
+    (tmp_path / 'net.engine').write_bytes(any_tensorrt.plan(networks.pointwise(WEIGHTS, SIZE)))
+    with pytest.raises(ConfigError, match=r'net\.engine: was built elsewhere and takes one image '
+                                          r'at a time, but batch is 3; open its \.onnx file'):
+        Segmenter.open(tmp_path / 'net.engine', options=RunOptions('tensorrt', batch=3))

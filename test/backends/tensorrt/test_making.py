@@ -122,3 +122,9 @@ def test_samples_have_sizes_that_the_engine_takes(options, size):
     images = sample_images(BuildOptions(**options))
     assert {image.shape for image in images} == {(*size, 3)}
     assert len({image.tobytes() for image in images}) == 4
+
+
+def test_a_network_alone_is_no_camera_whatever_its_input_is_called(networks, tensorrt, tmp_path):
+    model = networks.pointwise(WEIGHTS, (32, 48), names=('image', 'scores'))
+    GraphRequest(model, 'net.onnx', BuildOptions(), MACHINE).make(EngineCache(tmp_path), 0)
+    assert tensorrt.builds[-1]['profiles'] == {}

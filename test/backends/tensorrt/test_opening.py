@@ -42,9 +42,9 @@ def model(networks, tmp_path):
 @pytest.fixture
 def open_path(networks, tensorrt):
     """Opens a network or an engine on the stand-in."""
-    def open_path(path, told=TOLD, mask_interpolation='nearest', **build):
+    def open_path(path, told=TOLD, mask_interpolation='nearest', batch=1, **build):
         options = RunOptions(backend='tensorrt', mask_interpolation=mask_interpolation,
-                             build=BuildOptions(**{**SMALL, **build}))
+                             batch=batch, build=BuildOptions(**{**SMALL, **build}))
         return Segmenter.open(path, config=networks.config_of(**told), options=options)
 
     return open_path
@@ -53,10 +53,10 @@ def open_path(networks, tensorrt):
 @pytest.fixture
 def make_engine(networks, model):
     """Writes an engine file, as ``trt-segmentation build --output`` does; returns its path."""
-    def make(network=None, told=TOLD, mask_size=None, encoding=MONO8, **build):
+    def make(network=None, told=TOLD, mask_size=None, encoding=MONO8, batch=1, **build):
         if network is not None:
             onnx.save(network, model)
-        spec = replace(resolve(read_network(model), networks.config_of(**told)),
+        spec = replace(resolve(read_network(model), networks.config_of(**told), batch),
                        mask_size=mask_size, encoding=encoding)
         engine = EngineLoader().fetch(spec, BuildOptions(**{**SMALL, **build}), 'nearest')
         path = model.with_suffix('.engine')
@@ -168,6 +168,47 @@ def test_an_engine_with_a_mask_size_of_its_own_keeps_it(open_path, make_engine, 
 
 
 MERGED = {**TOLD, 'classes': {**TOLD['classes'], 'merge': {'warm': ['red'], 'cold': 'rest'}}}
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
+@pytest.mark.parametrize('suffix', ['.onnx', '.engine'])
+def test_an_engine_of_several_images(networks, open_path, make_engine, model, tensorrt, precision,
+                                     suffix):
+    make_engine(batch=3, precision=precision)
+    segmenter = open_path(model.with_suffix(suffix), batch=3, precision=precision)
+    images = [networks.random_image(70, 90, seed) for seed in range(3)]
+    for image, found in zip(images, segmenter.infer_batch(images), strict=True):
+        wanted = networks.grown(cv2.resize(image, SIZE[::-1]).argmax(2), (70, 90))
+        assert (found.mask == wanted).mean() > 0.9
+    (build,) = tensorrt.builds
+    assert build['profiles'] == {'image': ((3, 64, 64, 3), (3, 64, 96, 3), (3, 128, 128, 3))}
+    assert read_engine(model.with_suffix('.engine')).facts['agreement_with_fp32'] > 0.99
+    segmenter.close()
+
+
+@pytest.mark.parametrize(('built', 'told'), [(1, 3), (3, 1), (3, 2)])
+def test_another_batch_than_the_engines_is_refused(open_path, make_engine, built, told):
+    path = make_engine(batch=built)
+    with pytest.raises(ConfigError, match=rf'net\.engine: takes {built} images at once, but '
+                                          rf'batch is {told}; set it'):
+        open_path(path, batch=told)
+
+
+def test_an_engine_of_several_images_is_built_anew_as_one(networks, open_path, make_engine,
+                                                          tensorrt):
+    path = make_engine(batch=2)
+    tensorrt.module.__version__ = '10.9.0'
+    segmenter = open_path(path, batch=2)
+    assert len(segmenter.infer_batch([networks.random_image(70, 90)] * 2)) == 2
+    segmenter.close()
+
+
+def test_the_network_alone_takes_several_images_too(networks, model, tensorrt):
+    spec = resolve(read_network(model), networks.config_of(**TOLD), 3)
+    EngineLoader().fetch_plain(spec, BuildOptions(precision='fp16'))
+    plan = onnx.load_from_string(EngineLoader().fetch_plain(spec, BuildOptions()).plan.split(
+        b'\n', 1)[1])
+    assert plan.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
 
 
 @pytest.mark.parametrize('told', [{}, MERGED])

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engines at work: right results, memory that is counted, and what happens when CUDA refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from trt_segmentation.backends.base import BackendInfo, output_shape
 from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
 from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
 from trt_segmentation.errors import BackendError
-from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.network import describe_network, read_network
 from trt_segmentation.graph.prepare import available_outputs, prepare
 from trt_segmentation.graph.resolve import resolve
 from trt_segmentation.model_config import ModelConfig
@@ -24,8 +26,10 @@ def load(gpu, tensorrt):
     opened = []
 
     def load(spec, **how):
-        plan = tensorrt.plan(prepare(spec, **how).model, PROFILE)
-        opened.append(TensorRtSession(gpu.device, [Stage.load(plan, gpu.device)], INFO))
+        profile = {'image': tuple((spec.batch, *size[1:]) for size in PROFILE['image'])}
+        plan = tensorrt.plan(prepare(spec, **how).model, profile)
+        opened.append(TensorRtSession(gpu.device, [Stage.load(plan, gpu.device)], INFO,
+                                      batch=spec.batch))
         return opened[-1]
 
     yield load
@@ -45,6 +49,11 @@ def session(load, spec):
     return load(spec)
 
 
+def batch_of(networks, count, **sections):
+    network = describe_network(networks.pointwise(WEIGHTS, (32, 48)), 'net.onnx')
+    return resolve(network, networks.config_of(**sections), count)
+
+
 def buffers(size, outputs=('mask',)):
     return {name: np.full(output_shape(name, size), 77, np.uint8) for name in outputs}
 
@@ -53,7 +62,7 @@ def run(session, image, outputs=('mask',), out=None):
     size = image.shape[:2]
     out = buffers(size, outputs) if out is None else out
     session.resize(*size, outputs)
-    session.infer(image, out)
+    session.infer([image], [out])
     return out
 
 
@@ -134,7 +143,7 @@ def test_an_image_outside_the_profile_is_refused_with_both_sizes(networks, sessi
 def test_measured_times_come_with_the_right_results(networks, session, spec):
     image, out = networks.random_image(20, 30), buffers((20, 30))
     session.resize(20, 30, ('mask',))
-    times = session.measure(image, out)
+    times = session.measure([image], [out])
     assert min(times.copy_in, times.run, times.copy_out) >= 0
     assert_same(out, on_cpu(spec, image))
 
@@ -178,6 +187,56 @@ def test_memory_that_cannot_be_locked_is_still_written(networks, session, spec, 
         run(session, image, out=out)
         assert_same(out, on_cpu(spec, image))
     assert gpu.counts['locked'] == 0
+
+
+# Several images at once --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('resize', ['stretch', 'letterbox'])
+def test_several_images_give_what_each_gives_on_the_cpu(networks, load, gpu, resize):
+    outputs, size = ('mask', 'confidence', 'overlay'), (60, 75)
+    images = [networks.random_image(*size, seed) for seed in range(3)]
+    spec = batch_of(networks, 3, input={'resize': resize})
+    session, outs = load(spec), [buffers(size, outputs) for _ in range(3)]
+    session.resize(*size, outputs)
+    for _ in range(3):  # the first copies, the second locks, the third is as all that follow
+        session.infer(images, outs)
+    for image, out in zip(images, outs, strict=True):
+        assert_same(out, on_cpu(replace(spec, batch=1), image, outputs))
+    assert len(gpu.locked) == 3 * len(outputs)
+    assert gpu.counts['copied in'] - 3 == gpu.counts['copied out'] / 3 == 3 * 3
+
+
+def test_each_images_array_is_locked_by_itself(networks, load, gpu):
+    session, size = load(batch_of(networks, 2)), (20, 30)
+    images = [networks.random_image(*size, seed) for seed in range(2)]
+    first, second, third = (buffers(size) for _ in range(3))
+    session.resize(*size, ('mask',))
+    locked = []
+    for outs in ([first, second], [first, second], [first, third], [second, third]):
+        session.infer(images, outs)
+        locked.append(sorted(gpu.locked))
+    one, two, three = (out['mask'].ctypes.data for out in (first, second, third))
+    assert locked == [[], sorted([one, two]), [one], [three]]
+
+
+def test_frames_of_several_images_allocate_nothing(networks, load, gpu):
+    session, size = load(batch_of(networks, 2)), (20, 30)
+    images, outs = [networks.random_image(*size)] * 2, [buffers(size) for _ in range(2)]
+    session.resize(*size, ('mask',))
+    allocated = gpu.counts['allocated']
+    for _ in range(4):
+        session.infer(images, outs)
+    assert gpu.counts['allocated'] == allocated
+    assert gpu.counts['launched'] == 4
+
+
+def test_an_engine_that_mixes_its_images_is_refused(networks, load):
+    scores = networks.random_scores(4, 32, 48)
+    spec = replace(networks.spec_of(networks.fixed(scores)), batch=2)  # it says one for any
+    session = load(spec)
+    with pytest.raises(BackendError, match=r"the engine's '\w+' is \[1, .*\] for 2 images"):
+        session.resize(20, 30, ('mask',))
 
 
 # Failures ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 import json
 import logging
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -40,6 +41,23 @@ def test_agreement_is_the_share_of_equal_pixels(networks, spec):
     found = agreement_with_fp32(session_of(other), spec, 'nearest', [image])
     assert found == pytest.approx((first == second).mean())
     assert 0 < found < 0.9
+
+
+@pytest.mark.parametrize('count', [1, 2, 3, 5])
+def test_a_session_of_several_images_gets_all_of_them(networks, spec, count):
+    together = replace(spec, batch=3)
+    images = [networks.random_image(32, 48, seed) for seed in range(count)]
+    images.append(networks.random_image(50, 70))
+    assert agreement_with_fp32(session_of(together), together, 'nearest', images) == 1
+
+
+def test_a_session_that_changes_images_round_is_noticed(networks, spec, monkeypatch):
+    together = replace(spec, batch=2)
+    session = session_of(together)
+    right = session.infer
+    monkeypatch.setattr(session, 'infer', lambda images, outs: right(images[::-1], outs))
+    images = [networks.random_image(32, 48, seed) for seed in range(2)]
+    assert agreement_with_fp32(session, together, 'nearest', images) < 0.9
 
 
 def test_without_onnx_runtime_nothing_is_compared(networks, spec, monkeypatch):

@@ -3,6 +3,7 @@
 """One module a family; each lists its networks as ENTRIES."""
 
 from model_zoo.families import (
+    from_mmsegmentation,
     from_smp,
     from_torchvision,
     from_transformers,
@@ -11,5 +12,5 @@ from model_zoo.families import (
 )
 
 ENTRIES = (*from_torchvision.ENTRIES, *from_transformers.ENTRIES, *from_smp.ENTRIES,
-           *like_tao.ENTRIES, *from_ultralytics.ENTRIES)
+           *from_mmsegmentation.ENTRIES, *from_ultralytics.ENTRIES, *like_tao.ENTRIES)
 """Every network of the zoo."""

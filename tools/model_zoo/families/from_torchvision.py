@@ -75,6 +75,8 @@ ENTRIES = (
           Export(open_axes='batch'), in_ci=True),
     Entry('lraspp_mobilenet_v3_large opset 11', 'torchvision', _lraspp_network, Export(opset=11),
           in_ci=True),
+    Entry('lraspp_mobilenet_v3_large opset 19', 'torchvision', _lraspp_network, Export(opset=19),
+          in_ci=True),
     Entry('lraspp_mobilenet_v3_large opset 20', 'torchvision', _lraspp_network,
           Export('dynamo', 20)),
     Entry('lraspp_mobilenet_v3_large open', 'torchvision', _lraspp_network,

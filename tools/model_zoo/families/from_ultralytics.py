@@ -175,7 +175,7 @@ _GROWN = 'output: {{grow_masks: true}}'
 def _entry(name: str, make: Callable[[bool], Network], export: Export, config: str = '',
            in_ci: bool = False) -> Entry:
     return Entry(name, 'Ultralytics', make, export, full=(640, 640), feed=_FEED, config=config,
-                 in_ci=in_ci)
+                 in_ci=in_ci, needs=('ultralytics',))
 
 
 ENTRIES = (

@@ -124,11 +124,11 @@ class Device:
                 from error
 
     def copy_in(self, target: Any, source: np.ndarray, stream: Any) -> None:
-        """Enqueue a copy of a C-contiguous array to device memory."""
+        """Enqueue a copy of a C-contiguous array to device memory, or to an address in it."""
         self._driver.memcpy_htod_async(target, source, stream)
 
     def copy_out(self, target: np.ndarray, source: Any, stream: Any) -> None:
-        """Enqueue a copy of device memory into a C-contiguous array."""
+        """Enqueue a copy of device memory, or from an address in it, into a C-contiguous array."""
         self._driver.memcpy_dtoh_async(target, source, stream)
 
     def page_lock(self, array: np.ndarray) -> 'PageLock':

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An engine from elsewhere where TensorRT has no builder: head and tail on the CPU."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,7 +62,9 @@ class HostedSession(Controls):
                     self._memory[name] = self._device.allocate(size)
                 self._stage.bind(self._memory)
 
-    def infer(self, image: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
+    def infer(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
+              ) -> None:
+        (image,), (out,) = images, outs  # an engine from elsewhere takes one
         inputs = {'image': image[None], **self._controls}
         fed = self._head.run(inputs, [self._fed])[self._fed]
         with self._freeing_on_failure():

@@ -33,7 +33,7 @@ from trt_segmentation.options import BuildOptions, CalibrationOptions
 
 logger = logging.getLogger(__name__)
 
-_RECIPE = 1
+_RECIPE = 2
 """Part of the cache's key: raise it when the same inputs shall give another engine."""
 
 _SAMPLE_SIZE = (360, 640)
@@ -95,9 +95,7 @@ class GraphRequest:
             ConfigError: options that contradict each other.
             BackendError: TensorRT does not take the graph.
         """
-        sizes = (self.options.min_size, self.options.opt_size, self.options.max_size)
-        profile = {value.name: tuple((1, *size, 3) for size in sizes)
-                   for value in self.model.graph.input if value.name == 'image'}
+        profile = _camera_profile(self.model, self.options)
         plan = build_in_child(
             self.model.SerializeToString(), profile, self.options, source=self.source,
             device=device, timing_cache=cache.read_timing_cache(self._timings),
@@ -115,6 +113,16 @@ class GraphRequest:
         """Timings hold for one TensorRT version and one kind of GPU."""
         machine = self.machine
         return f'{machine.tensorrt}-{machine.gpu}-{machine.compute_capability}'
+
+
+def _camera_profile(model: onnx.ModelProto, options: BuildOptions) -> dict[str, tuple]:
+    """Smallest, tuned-for and largest shape of the camera's image, where a graph has that input;
+    an input of a network alone may have the same name, but no height that is open."""
+    sizes = (options.min_size, options.opt_size, options.max_size)
+    return {value.name: tuple((value.type.tensor_type.shape.dim[0].dim_value, *size, 3)
+                              for size in sizes)
+            for value in model.graph.input
+            if value.name == 'image' and value.type.tensor_type.shape.dim[1].dim_param}
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,8 @@ def _computes_in_float(layer: str, kept: frozenset[str]) -> bool:
 
 def with_precision(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
     """Return the spec of the network in the precision wanted, and the nodes left in fp32."""
-    return _CONVERSIONS[options.precision](spec, options)
+    typed, kept = _CONVERSIONS[options.precision](replace(spec, batch=1), options)
+    return replace(typed, batch=spec.batch), kept
 
 
 def _to_fp16(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
@@ -232,6 +241,7 @@ def _description(request: NetworkRequest) -> dict[str, Any]:
         'mask_interpolation': request.mask_interpolation,
         'mask_size': request.spec.mask_size,
         'mask_encoding': request.spec.encoding.name,
+        'batch': request.spec.batch,
     }
 
 

@@ -47,6 +47,7 @@ from trt_segmentation.backends.tensorrt.plain import PlainNetwork
 from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
 from trt_segmentation.backends.tensorrt.verify import agreement_with_fp32, warn_if_low
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
+from trt_segmentation.graph.batch import batched
 from trt_segmentation.graph.network import outline_network, read_network
 from trt_segmentation.graph.prepare import prepare_head, prepare_tail
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
@@ -103,7 +104,8 @@ class EngineLoader:
     def fetch_plain(self, spec: ModelSpec, options: BuildOptions) -> Engine:
         """Return an engine of the network alone, without head and tail."""
         typed, kept = with_precision(spec, options)
-        return self._fetch_part('plain', typed.network.model, spec, options, kept)
+        model = batched(typed.network.model, spec.batch)
+        return self._fetch_part('plain', model, spec, options, kept)
 
     def describe(self, path: Path) -> Engine:
         """Return an engine file with what is known of it, from its sidecar or from itself.
@@ -163,6 +165,9 @@ class EngineLoader:
             height, width = options.mask_size
             raise ConfigError(f'{path}: a mask of {width}x{height} was asked for, which is not '
                               'compiled into the engine; build it with that size')
+        if options.batch != _batch(facts):
+            raise ConfigError(f'{path}: takes {_batch(facts)} images at once, but batch is '
+                              f'{options.batch}; set it to that, or build the engine anew')
         merged = _over_compiled(path, config, facts)
         try:
             session = self._open_single(engine)
@@ -171,7 +176,7 @@ class EngineLoader:
         network = outline_network(str(path), tensor_infos(facts['network']['inputs']),
                                   tensor_infos(facts['network']['outputs']))
         spec = replace(resolve(network, merged), mask_size=_mask_size(facts),
-                       encoding=_encoding(facts))
+                       encoding=_encoding(facts), batch=_batch(facts))
         return session, spec
 
     def _open_rebuilt(self, path: Path, facts: Mapping[str, Any], config: ModelConfig,
@@ -186,8 +191,8 @@ class EngineLoader:
                              f'.onnx file ({error})') from error
         logger.warning('%s: was built for %s, this machine is %s; it is built anew from %s',
                        path, built_for, self.machine, source)
-        spec = replace(resolve(read_network(source), config), mask_size=_mask_size(facts),
-                       encoding=_encoding(facts))
+        spec = replace(resolve(read_network(source), config, _batch(facts)),
+                       mask_size=_mask_size(facts), encoding=_encoding(facts))
         built_with = build_options(facts['options'])
         if options.calibration != BuildOptions().calibration:
             built_with = replace(built_with, calibration=options.calibration)
@@ -195,6 +200,10 @@ class EngineLoader:
 
     def _open_foreign(self, path: Path, plan: bytes, config: ModelConfig, options: RunOptions,
                       ) -> tuple[Session, ModelSpec]:
+        if options.batch != 1:
+            raise ConfigError(f'{path}: was built elsewhere and takes one image at a time, but '
+                              f'batch is {options.batch}; open its .onnx file, or run one node '
+                              'a camera')
         loaded = self._load_foreign(path, plan)
         if {'image', 'mask'} <= {name for name, _, _ in loaded.tensors()}:
             raise ModelError(f'{path}: {path.name}.json is missing, which says what its classes '
@@ -233,7 +242,7 @@ class EngineLoader:
         """Open an engine with everything in it."""
         info = self._info(from_json(engine.facts.get('layers', ())), engine.facts.get('key', ''))
         return TensorRtSession(self._device, [Stage.load(engine.plan, self._device)], info,
-                               _encoding(engine.facts))
+                               _encoding(engine.facts), _batch(engine.facts))
 
     def _info(self, layers: tuple[Layer, ...], key: str = '') -> BackendInfo:
         return BackendInfo('tensorrt', self.machine.tensorrt.split()[1], self.machine.gpu,
@@ -247,6 +256,10 @@ def _mask_size(facts: Mapping[str, Any]) -> tuple[int, int] | None:
 
 def _encoding(facts: Mapping[str, Any]) -> MaskEncoding:
     return mask_encoding(facts.get('mask_encoding', MONO8.name))  # older engines do not tell it
+
+
+def _batch(facts: Mapping[str, Any]) -> int:
+    return facts.get('batch', 1)  # as above
 
 
 def _inspected(stage: Stage) -> tuple[Layer, ...]:

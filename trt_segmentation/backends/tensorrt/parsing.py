@@ -128,7 +128,7 @@ def parse(parser: Any, log: Log, model: bytes, source: str, name: str) -> None:
         if not errors:
             raise
     first, *others = errors
-    code = first.code().name
+    code = str(first.code()).rpartition('.')[2]  # in 8.6, its name is a method
     if code == 'MODEL_DESERIALIZE_FAILED':
         raise ModelError(f'{source} is no ONNX model: {first.desc()}')
     op = _operator_of(first, model)[1]

@@ -3,7 +3,7 @@
 """Engines at work: copy in, enqueue, copy out on one stream, in memory that is already there."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -15,11 +15,14 @@ from trt_segmentation.backends.base import BackendInfo, Controls
 from trt_segmentation.backends.tensorrt.api import find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import Device, Graph, PageLock
 from trt_segmentation.errors import BackendError
+from trt_segmentation.graph.prepare import OUTPUTS
 from trt_segmentation.mask_encoding import MONO8, MaskEncoding
 
 logger = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
+Place = tuple[str, int]
+"""A tensor, and which of its images."""
 
 
 @dataclass
@@ -69,11 +72,23 @@ class Stage:
         smallest, _, largest = self.engine.get_tensor_profile_shape(tensor, 0)
         return tuple(smallest), tuple(largest)
 
+    def open_context(self, stream: Any = None) -> None:
+        """Make what executes the engine.
+
+        Args:
+            stream: needed where the engine has another context: only the first one gets the
+                optimization profile by itself.
+        """
+        self.context = self.log.call('TensorRT cannot prepare the engine to run',
+                                     self.engine.create_execution_context)
+        if stream is not None and self.context.active_optimization_profile < 0:
+            self.context.set_optimization_profile_async(0, stream.handle)
+            stream.synchronize()
+
     def set_shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
         """Fix the shapes of the inputs; return those of the outputs, by the session's names."""
         if self.context is None:
-            self.context = self.log.call('TensorRT cannot prepare the engine to run',
-                                         self.engine.create_execution_context)
+            self.open_context()
         for name, shared, is_input in self.tensors():
             is_open = is_input and -1 in tuple(self.engine.get_tensor_shape(name))
             if is_open and not self.context.set_input_shape(name, shapes[shared]):
@@ -126,10 +141,10 @@ def make_profiler() -> Any:
 
 @dataclass(frozen=True)
 class GpuTimes:
-    """Where one image's time goes on the GPU, milliseconds.
+    """Where the time of one enqueue goes on the GPU, milliseconds.
 
     Attributes:
-        copy_in, run, copy_out: image to the device, the engines, results to the host.
+        copy_in, run, copy_out: images to the device, the engines, results to the host.
     """
 
     copy_in: float
@@ -138,11 +153,12 @@ class GpuTimes:
 
 
 class TensorRtSession(Controls):
-    """A chain of engines from image to mask; see ``backends.base.Session``.
+    """A chain of engines from images to masks; see ``backends.base.Session``.
 
-    Results are copied straight into the caller's arrays. An array that comes a second time in a
-    row is page-locked, so that the GPU writes it itself; it stays so until another array, or
-    another size, comes.
+    Several images lie one after the other on the device; each is copied from and to where its
+    caller has it. Results are copied straight into the caller's arrays. An array that comes a
+    second time in a row in the same place is page-locked, so that the GPU writes it itself; it
+    stays so until another array, or another size, comes.
 
     Args:
         device: where everything lies.
@@ -150,22 +166,25 @@ class TensorRtSession(Controls):
             give the outputs; see ``graph.prepare`` for the tensors.
         info: what really runs.
         encoding: of the mask.
+        batch: images that the stages take at once.
     """
 
     def __init__(self, device: Device, stages: list[Stage], info: BackendInfo,
-                 encoding: MaskEncoding = MONO8) -> None:
+                 encoding: MaskEncoding = MONO8, batch: int = 1) -> None:
         self._device = device
         self._stages = stages
         self.info = info
         self._size: tuple[int, int] | None = None
         self._outputs: tuple[str, ...] = ()
+        self._batch = batch
         self._shapes: dict[str, Shape] = {}
         super().__init__(encoding)
         self._memory: dict[str, Any] = {}
         self._sizes: dict[str, int] = {}
+        self._places: dict[str, list[int]] = {}
         self._graph: Graph | None = None
-        self._last: dict[str, np.ndarray] = {}
-        self._locks: dict[str, PageLock | None] = {}
+        self._last: dict[Place, np.ndarray] = {}
+        self._locks: dict[Place, PageLock | None] = {}
         with device.current():
             self._stream = device.stream()
             for name, value in self._controls.items():
@@ -182,37 +201,39 @@ class TensorRtSession(Controls):
             self._size = height, width
         self._outputs = outputs
 
-    def infer(self, image: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
+    def infer(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
+              ) -> None:
         with self._device.current(), self._giving_up_on_failure():
-            self._device.copy_in(self._memory['image'], image, self._stream)
+            self._copy_in(images)
             self._run()
-            self._copy_out(out)
+            self._copy_out(outs)
             self._stream.synchronize()
 
-    def measure(self, image: np.ndarray, out: Mapping[str, np.ndarray]) -> GpuTimes:
+    def measure(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
+                ) -> GpuTimes:
         """Do what ``infer`` does, and return how long each part took on the GPU."""
         device, stream = self._device, self._stream
         with device.current(), self._giving_up_on_failure():
             events = [device.event() for _ in range(4)]
             events[0].record(stream)
-            device.copy_in(self._memory['image'], image, stream)
+            self._copy_in(images)
             events[1].record(stream)
             self._run()
             events[2].record(stream)
-            self._copy_out(out)
+            self._copy_out(outs)
             events[3].record(stream)
             return GpuTimes(*(device.milliseconds_between(start, end)
                               for start, end in pairwise(events)))
 
-    def layer_times(self, image: np.ndarray, out: Mapping[str, np.ndarray], count: int,
-                    ) -> list[dict[str, float]]:
-        """Segment one image again and again under TensorRT's profiler, layer after layer.
+    def layer_times(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
+                    count: int) -> list[dict[str, float]]:
+        """Segment the same again and again under TensorRT's profiler, layer after layer.
 
         Contexts of their own run the engines, without a CUDA graph: the session stays as it is.
 
         Args:
-            image: of the size given to ``resize``.
-            out: not written.
+            images: of the size given to ``resize``.
+            outs: not written.
             count: how often.
 
         Returns:
@@ -220,11 +241,12 @@ class TensorRtSession(Controls):
         """
         times: list[dict[str, float]] = [{} for _ in range(count + 1)]
         with self._device.current(), self._giving_up_on_failure():
-            self._device.copy_in(self._memory['image'], image, self._stream)
+            self._copy_in(images)
             stages = [replace(stage, context=None) for stage in self._stages]
             profiler = make_profiler()
             try:
                 for stage in stages:
+                    stage.open_context(self._stream)
                     stage.set_shapes(self._shapes)
                     stage.context.profiler = profiler
                     stage.bind(self._memory)
@@ -274,7 +296,7 @@ class TensorRtSession(Controls):
                 'min_size and max_size')
 
     def _prepare_size(self, height: int, width: int) -> None:
-        self._shapes = {'image': (1, height, width, 3)}
+        self._shapes = {'image': (self._batch, height, width, 3)}
         self._shapes.update((name, value.shape) for name, value in self._controls.items())
         for stage in self._stages:
             self._shapes.update(stage.set_shapes(self._shapes))
@@ -282,6 +304,8 @@ class TensorRtSession(Controls):
                 if name not in self._memory:
                     self._allocate(name, size)
             stage.bind(self._memory)
+        self._places = {name: self._places_of(name) for name in ('image', *OUTPUTS)
+                        if name in self._memory}
         self._enqueue()  # the first run after a change of shapes allocates; no graph records that
         self._stream.synchronize()
         try:
@@ -293,8 +317,8 @@ class TensorRtSession(Controls):
         if self._graph is not None:
             self._graph.close()
             self._graph = None
-        for name in list(self._last):
-            self._forget(name)
+        for place in list(self._last):
+            self._forget(place)
         for name in self._memory.keys() - self._controls.keys():
             self._memory.pop(name).free()
             del self._sizes[name]
@@ -321,15 +345,33 @@ class TensorRtSession(Controls):
         else:
             self._graph.launch(self._stream)
 
-    def _copy_out(self, out: Mapping[str, np.ndarray]) -> None:
-        for name in self._outputs:
-            array = out[name]
-            if self._last.get(name) is not array:
-                self._forget(name)
-                self._last[name] = array
-            elif name not in self._locks:
-                self._locks[name] = self._page_lock(array)
-            self._device.copy_out(array, self._memory[name], self._stream)
+    def _places_of(self, name: str) -> list[int]:
+        """Addresses of the images in a tensor.
+
+        Raises:
+            BackendError: it holds those of another number of images.
+        """
+        if self._shapes[name][0] != self._batch:
+            raise BackendError(f"the engine's '{name}' is {list(self._shapes[name])} for "
+                               f'{self._batch} images; its network mixes them: run one node a '
+                               'camera')
+        start, extent = int(self._memory[name]), self._sizes[name] // self._batch
+        return [start + index * extent for index in range(self._batch)]
+
+    def _copy_in(self, images: Sequence[np.ndarray]) -> None:
+        for address, image in zip(self._places['image'], images, strict=True):
+            self._device.copy_in(address, image, self._stream)
+
+    def _copy_out(self, outs: Sequence[Mapping[str, np.ndarray]]) -> None:
+        for index, out in enumerate(outs):
+            for name in self._outputs:
+                array, place = out[name], (name, index)
+                if self._last.get(place) is not array:
+                    self._forget(place)
+                    self._last[place] = array
+                elif place not in self._locks:
+                    self._locks[place] = self._page_lock(array)
+                self._device.copy_out(array, self._places[name][index], self._stream)
 
     def _page_lock(self, array: np.ndarray) -> PageLock | None:
         try:
@@ -338,7 +380,7 @@ class TensorRtSession(Controls):
             logger.info('results are copied through a staging buffer: %s', error)
             return None
 
-    def _forget(self, name: str) -> None:
-        self._last.pop(name, None)
-        if (lock := self._locks.pop(name, None)) is not None:
+    def _forget(self, place: Place) -> None:
+        self._last.pop(place, None)
+        if (lock := self._locks.pop(place, None)) is not None:
             lock.close()

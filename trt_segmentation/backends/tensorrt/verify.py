@@ -3,7 +3,8 @@
 """Is the engine still the network? Its masks against those of ONNX Runtime in fp32."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,10 +30,11 @@ def agreement_with_fp32(session: Session, spec: ModelSpec, mask_interpolation: s
     """Return the fraction of pixels that get the class that ONNX Runtime gives them in fp32.
 
     Args:
-        session: what is looked at.
+        session: what is looked at; it may take several images at once.
         spec: the network as it was exported.
         mask_interpolation: see ``graph.prepare.prepare``.
-        images: uint8 BGR [H, W, 3].
+        images: uint8 BGR [H, W, 3]. Where the session takes several, it gets those of one size
+            together, some of them twice if there are too few.
 
     Returns:
         0..1; None where ONNX Runtime is not installed.
@@ -42,12 +44,18 @@ def agreement_with_fp32(session: Session, spec: ModelSpec, mask_interpolation: s
     except BackendError as error:
         logger.info('the engine is not compared with its network: %s', error)
         return None
-    reference = OnnxRuntimeSession(prepare(spec, ('mask',), mask_interpolation=mask_interpolation,
+    single = replace(spec, batch=1)
+    reference = OnnxRuntimeSession(prepare(single, ('mask',),
+                                           mask_interpolation=mask_interpolation,
                                            uint8_ops=OnnxRuntimeSession.uint8_ops))
-    expected = [_mask(reference, spec, image) for image in images]
+    expected = [_masks(reference, single, [image])[0] for image in images]
     reference.close()
-    return float(np.mean([np.mean(_mask(session, spec, image) == mask)
-                          for image, mask in zip(images, expected, strict=True)]))
+    shares = []
+    for indices in _batches(images, spec.batch):
+        found = _masks(session, spec, [images[index] for index in indices])
+        shares += [np.mean(mask == expected[index])
+                   for mask, index in zip(found, indices, strict=True)]
+    return float(np.mean(shares))
 
 
 def warn_if_low(agreement: float | None, precision: str, source: str) -> None:
@@ -58,10 +66,21 @@ def warn_if_low(agreement: float | None, precision: str, source: str) -> None:
                        100 * EXPECTED_AGREEMENT[precision], _REMEDIES[precision])
 
 
-def _mask(session: Session, spec: ModelSpec, image: np.ndarray) -> np.ndarray:
-    height, width = image.shape[:2]
-    mask = np.empty(output_shape('mask', (height, width), spec.mask_size), spec.encoding.dtype)
+def _batches(images: Sequence[np.ndarray], count: int) -> Iterator[list[int]]:
+    """Indices of images of one size, so many at a time, until each image was among them."""
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for index, image in enumerate(images):
+        by_size.setdefault(image.shape, []).append(index)
+    for indices in by_size.values():
+        for start in range(0, len(indices), count):
+            yield [indices[(start + more) % len(indices)] for more in range(count)]
+
+
+def _masks(session: Session, spec: ModelSpec, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    height, width = images[0].shape[:2]
+    shape = output_shape('mask', (height, width), spec.mask_size)
+    masks = [np.empty(shape, spec.encoding.dtype) for _ in images]
     session.set_channels(spec.channels('bgr'))
     session.resize(height, width, ('mask',))
-    session.infer(image, {'mask': mask})
-    return mask
+    session.infer(images, [{'mask': mask} for mask in masks])
+    return masks

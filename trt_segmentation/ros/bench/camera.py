@@ -8,25 +8,21 @@ It takes lines such as ``{"topic": "/a/image", "rate": 30.0, "frames": 90}``.
 import argparse
 import json
 import os
-import struct
 import sys
 import time
-from array import array
 
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
-from rclpy.serialization import serialize_message
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import Image
 
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.ros.bench.rows import tell
+from trt_segmentation.ros.serialized import SerializedImage
 from trt_segmentation.ros.transport import large_image_environment
 
 SCENES = 4
-_STAMP = slice(4, 12)
-"""Of a serialized Image: behind the encapsulation, in little endian (OMG DDS-RTPS 10.2)."""
 
 
 class Camera(Node):
@@ -53,18 +49,18 @@ class Camera(Node):
             due = max(due + 1 / rate, time.monotonic())
             message = self._messages[index % SCENES]
             now = time.time_ns()
-            stamp = struct.pack('<iI', now // 10**9, now % 10**9)
-            publisher.publish(b''.join((message[:_STAMP.start], stamp, message[_STAMP.stop:])))
+            message.set_stamp(now // 10**9, now % 10**9)
+            message.publish(publisher)
             stamps.append(now)
         return stamps
 
 
-def _serialized(seed: int, height: int, width: int) -> memoryview:
-    pixels = render(seed, height, width).image
-    message = Image(height=height, width=width, encoding='bgr8', step=width * 3,
-                    data=array('B', pixels.tobytes()))
+def _serialized(seed: int, height: int, width: int) -> SerializedImage:
+    message = Image(height=height, width=width, encoding='bgr8', step=width * 3)
     message.header.frame_id = 'camera_color_optical_frame'
-    return memoryview(serialize_message(message))
+    serialized = SerializedImage(message)
+    serialized.pixels[:] = render(seed, height, width).image.reshape(-1)
+    return serialized
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -19,7 +19,7 @@ def main(args: list[str] | None = None) -> int:
     os.environ.update(large_image_environment(os.environ))
     clock = FrameClock()
     clock.watch(Executor, '_take_subscription', 'taking', 'taken')
-    clock.watch(Segmenter, 'infer', 'infer', 'inferred')
+    clock.watch(Segmenter, 'infer_batch', 'infer', 'inferred')
     clock.watch(node.SegmentationNode, '_on_image', before='called')
     clock.watch(Outputs, 'publish', after='published')
     _finish_after(node.SegmentationNode, clock)
@@ -29,8 +29,8 @@ def main(args: list[str] | None = None) -> int:
 def _finish_after(owner: type, clock: FrameClock) -> None:
     watched = owner._on_image
 
-    def on_image(self: Any, msg: Any, info: dict) -> None:
-        watched(self, msg, info)
+    def on_image(self: Any, camera: Any, msg: Any, info: dict) -> None:
+        watched(self, camera, msg, info)
         clock.finish(msg.header.stamp)
 
     owner._on_image = on_image
