@@ -100,9 +100,13 @@ def test_borders_are_grey(networks):
     np.testing.assert_allclose(found[:, inside].T, expected.reshape(-1, 3) / 255, atol=1e-5)
 
 
-def test_ids_are_not_uint8_before_a_tail(networks):
+@pytest.mark.parametrize('listed_twice', [False, True])
+def test_ids_are_not_uint8_before_a_tail(networks, listed_twice):
     """TensorRT has uint8 at the ends of a graph only."""
-    spec = networks.spec_of(semantic(networks))
+    model = semantic(networks)
+    if listed_twice:  # as with dynamic=True
+        model.graph.value_info.append(model.graph.output[0])
+    spec = networks.spec_of(model)
     assert spec.scores.dtype == TensorProto.INT32
     image = networks.random_image(*SIZE)
     mask = networks.Runner(prepare(spec))(image)['mask']

@@ -94,8 +94,8 @@ class GraphBuilder:
         return values, places
 
     def columns(self, x: str, first: int, end: int) -> str:
-        """Return the columns ``first`` to ``end`` (not included) of a matrix ``x``."""
-        return self('Slice', x, self.ints(first), self.ints(end), self.ints(1))
+        """Return what is at ``first`` to ``end`` (not included) along the last axis of ``x``."""
+        return self('Slice', x, self.ints(first), self.ints(end), self.ints(-1))
 
     def upto(self, count: str) -> str:
         """Return 0, 1, 2 and so on, ``count`` of them, an int64 vector of one element: int64."""

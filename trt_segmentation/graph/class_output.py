@@ -87,7 +87,7 @@ def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelC
     if isinstance(pair, Queries):
         network, output = with_scores(network, pair, input_layout, batch)
     else:
-        network, output = with_instance_scores(network, pair, input_layout)
+        network, output = with_instance_scores(network, pair, input_layout, batch)
     count = (output.shape or ())[1] or 0
     scores = Scores(output.name, count, CHANNEL_AXIS['nchw'], output.dtype)
     return network, pair, scores, 'probabilities' if isinstance(pair, Queries) else 'sigmoid'

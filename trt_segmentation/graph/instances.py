@@ -14,6 +14,8 @@ class that overlaps one with a higher score, which is itself kept, by more than 
 is a recursion along the scores. As a fixed number of products of matrices it needs no operator
 that runtimes lack. It is exact where no chain of boxes that drop one another is longer than
 ``_STEPS``; of a longer one, too many are kept, never too few.
+
+N is the number of images, 1 for one camera; K is how many instances are looked at.
 """
 
 from dataclasses import dataclass
@@ -39,7 +41,7 @@ from trt_segmentation.graph.combining import (
 from trt_segmentation.graph.network import Network, TensorInfo
 
 SCORES = 'instances/scores'
-"""Name of the output that the combination adds: float32 [1, classes, h, w], the score of the
+"""Name of the output that the combination adds: float32 [N, classes, h, w], the score of the
 instance that a pixel belongs to in the plane of its class, 0 in the others and where there is
 none."""
 
@@ -140,13 +142,14 @@ def told_instances(network: Network, name: str | None, class_name: str | None,
 
 
 def with_instance_scores(network: Network, instances: Instances, input_layout: str,
-                         ) -> tuple[Network, TensorInfo]:
+                         batch: int = 1) -> tuple[Network, TensorInfo]:
     """Return the network with its instances painted, and the output ``SCORES`` that this adds.
 
     Args:
         network: with one input.
         instances: two of its outputs.
         input_layout: 'nchw' or 'nhwc'.
+        batch: number of images that the network will be given at once.
 
     Raises:
         ModelError: only the outputs of the network are known, not what is in it.
@@ -159,7 +162,7 @@ def with_instance_scores(network: Network, instances: Instances, input_layout: s
     image, masks, size = network.inputs[0], instances.masks, map_size(instances.masks)
     if instances.grow:
         size = input_size(network, input_layout)
-        masks = TensorInfo(add_grown(op, masks, image, input_layout), masks.dtype,
+        masks = TensorInfo(add_grown(op, masks, image, input_layout, batch), masks.dtype,
                            (1, instances.coefficients, *size))
     _add_scores(op, instances, masks, image, HEIGHT_AXIS[input_layout], _add_best(op, instances))
     return with_output(network, op, helper.make_tensor_value_info(
@@ -167,17 +170,16 @@ def with_instance_scores(network: Network, instances: Instances, input_layout: s
 
 
 def _add_best(op: GraphBuilder, instances: Instances) -> tuple[str, str]:
-    """Return the instances that get a mask, the highest score first, as rows [K, 6 + m] of final
-    instances, and their scores [1, K]."""
-    found = op.squeeze(op.cast(instances.classes.name, TensorProto.FLOAT), 0)
+    """Return the instances that get a mask, the highest score first, as rows [N, K, 6 + m] of
+    final instances, and their scores [N, K]."""
+    found = op.cast(instances.classes.name, TensorProto.FLOAT)
     shape = instances.classes.shape or ()
     if instances.are_final:
-        scores = op('Transpose', op.columns(found, _BOX, _BOX + 1), perm=[1, 0])
+        scores = op.squeeze(op.columns(found, _BOX, _BOX + 1), 2)
         return _add_highest(op, found, scores, _at_most(op, found, CANDIDATES, shape[1]))
-    found = op('Transpose', found, perm=[1, 0])
-    scores = op.reduce('ReduceMax', op.columns(found, _BOX, _BOX + instances.count), 1, keepdims=1)
-    found, scores = _add_highest(op, found, op('Transpose', scores, perm=[1, 0]),
-                                 _at_most(op, found, CANDIDATES, shape[2]))
+    found = op('Transpose', found, perm=[0, 2, 1])
+    scores = op.reduce('ReduceMax', op.columns(found, _BOX, _BOX + instances.count), 2)
+    found, scores = _add_highest(op, found, scores, _at_most(op, found, CANDIDATES, shape[2]))
     rows = _add_final_rows(op, found, scores, instances)
     scores = op('Mul', scores, _add_suppression(op, rows))
     return _add_highest(op, rows, scores, _at_most(op, rows, MOST, shape[2]))
@@ -186,35 +188,52 @@ def _add_best(op: GraphBuilder, instances: Instances) -> tuple[str, str]:
 def _at_most(op: GraphBuilder, rows: str, most: int, count: int | None) -> str:
     """Return how many to take of ``count`` rows, which is None where the graph leaves it open."""
     if count is None:
-        return op.minimum(op.ints(most), op.size(rows, 0))
+        return op.minimum(op.ints(most), op.size(rows, 1))
     return op.ints(min(most, count))
 
 
 def _add_highest(op: GraphBuilder, rows: str, scores: str, count: str) -> tuple[str, str]:
-    """Return the rows [count, v] with the highest scores [1, n], the highest first, and those
-    scores [1, count]."""
-    scores, places = op.top(scores, count, axis=1)
-    return op('Gather', rows, op.squeeze(places, 0), axis=0), scores
+    """Return of rows [N, n, v] those with the highest scores [N, n], the highest first: [N, count,
+    v], and their scores [N, count]."""
+    best, places = op.top(scores, count, axis=1)
+    return _add_own(op, rows, places, 1), best
+
+
+def _add_own(op: GraphBuilder, rows: str, places: str, more: int) -> str:
+    """Look up places [N, ...] in each image's own rows [N, n, v]: [N, ..., v].
+
+    It is one Gather from the rows of all images: ONNX has none with a batch axis before opset 12.
+
+    Args:
+        op: where the nodes go.
+        rows: see above.
+        places: integers, 0 to n - 1.
+        more: how many axes places have besides the first.
+    """
+    starts = op('Mul', op.upto(op.size(rows, 0)), op.size(rows, 1))
+    starts = op.cast(op('Reshape', starts, op.ints(-1, *[1] * more)), TensorProto.INT32)
+    flat = op('Reshape', rows, op('Concat', op.ints(-1), op.size(rows, 2), axis=0))
+    return op('Gather', flat, op('Add', op.cast(places, TensorProto.INT32), starts), axis=0)
 
 
 def _add_final_rows(op: GraphBuilder, found: str, scores: str, instances: Instances) -> str:
-    """Return anchors [K, 4 + classes + m] with scores [1, K] as rows [K, 6 + m]."""
+    """Return anchors [N, K, 4 + classes + m] with scores [N, K] as rows [N, K, 6 + m]."""
     end = _BOX + instances.count
     half = op('Mul', op.columns(found, 2, _BOX), op.constant(np.float32(0.5)))
     centre = op.columns(found, 0, 2)
-    classes = op('ArgMax', op.columns(found, _BOX, end), axis=1, keepdims=1)
+    classes = op('ArgMax', op.columns(found, _BOX, end), axis=2, keepdims=1)
     return op('Concat', op('Sub', centre, half), op('Add', centre, half),
-              op('Transpose', scores, perm=[1, 0]), op.cast(classes, TensorProto.FLOAT),
-              op.columns(found, end, end + instances.coefficients), axis=1)
+              op.unsqueeze(scores, 2), op.cast(classes, TensorProto.FLOAT),
+              op.columns(found, end, end + instances.coefficients), axis=2)
 
 
 def _add_suppression(op: GraphBuilder, rows: str) -> str:
-    """Return 1 for each of the rows [K, 6 + m], the highest score first, that is kept, 0 for the
-    others: float32 [1, K]."""
+    """Return 1 for each of the rows [N, K, 6 + m], the highest score first, that is kept, 0 for
+    the others: float32 [N, K]."""
     def pair(column: int) -> tuple[str, str]:
-        """One value of each row, along axis 0 and along axis 1."""
+        """One value of each row, along axis 1 and along axis 2."""
         values = op.columns(rows, column, column + 1)
-        return values, op('Transpose', values, perm=[1, 0])
+        return values, op('Transpose', values, perm=[0, 2, 1])
 
     def lengths(first: int) -> tuple[str, str]:
         """Along one axis of the image: of each box, and what each two have in common."""
@@ -225,18 +244,18 @@ def _add_suppression(op: GraphBuilder, rows: str) -> str:
     (width, common_width), (height, common_height) = lengths(0), lengths(1)
     area = op('Mul', width, height)
     common = op('Mul', common_width, common_height)
-    union = op('Sub', op('Add', area, op('Transpose', area, perm=[1, 0])), common)
+    union = op('Sub', op('Add', area, op('Transpose', area, perm=[0, 2, 1])), common)
     overlapping = op('Greater', common, op('Mul', union, op.constant(np.float32(OVERLAP))))
-    order = op.upto(op.size(rows, 0))
+    order = op.upto(op.size(rows, 1))
     earlier = op('Less', op.unsqueeze(order, 1), op.unsqueeze(order, 0))
     drops = op('And', op('And', earlier, op('Equal', *pair(_FINAL - 1))), overlapping)
     drops = op.cast(drops, TensorProto.FLOAT)
-    dropped, limit = op.reduce('ReduceMax', drops, 0, keepdims=1), op.constant(np.float32(0.5))
+    dropped, limit = op.reduce('ReduceMax', drops, 1, keepdims=1), op.constant(np.float32(0.5))
     kept = op('Less', dropped, limit)
     for _ in range(_STEPS - 1):  # who is dropped by nobody that is kept
         dropped = op('MatMul', op.cast(kept, TensorProto.FLOAT), drops)
         kept = op('Less', dropped, limit)
-    return op.cast(kept, TensorProto.FLOAT)
+    return op.squeeze(op.cast(kept, TensorProto.FLOAT), 1)
 
 
 def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image: TensorInfo,
@@ -244,7 +263,8 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
     """Paint instances.
 
     The first of those that cover a pixel has the highest rank: one maximum finds it. Products
-    select, since ONNX Runtime's Where takes several times as long.
+    select, since ONNX Runtime's Where takes several times as long; instances are the last axis,
+    since its maximum along any other takes twice as long or more.
 
     Args:
         op: where the nodes go.
@@ -256,39 +276,44 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
     """
     rows, scores = best
     extents, fed = add_extents(op, masks, 2), add_extents(op, image, input_axis)
-    count = op.size(rows, 0)
-    ranks = op.unsqueeze(op.cast(op('Sub', count, op.upto(count)), TensorProto.FLOAT), 1)
+    count = op.size(rows, 1)
+    ranks = op.cast(op('Sub', count, op.upto(count)), TensorProto.FLOAT)
+
+    def columns(first: int, end: int) -> str:
+        """Values of each instance: [N, end - first, K]."""
+        return op('Transpose', op.columns(rows, first, end), perm=[0, 2, 1])
 
     def within(axis: int) -> str:
         """Rank of each instance where its box has cells along an axis of the masks, else 0:
-        [K, n]."""
+        [N, n, K]."""
         extent = op('Gather', extents, op.ints(axis), axis=0)
         pixels = op('Gather', fed, op.ints(axis), axis=0)
         ratio = op('Div', op.cast(extent, TensorProto.FLOAT), op.cast(pixels, TensorProto.FLOAT))
-        low, high = (op('Mul', op.columns(rows, column, column + 1), ratio)
+        low, high = (op('Mul', columns(column, column + 1), ratio)
                      for column in (1 - axis, 3 - axis))
-        cells = op.unsqueeze(op.cast(op.upto(extent), TensorProto.FLOAT), 0)
+        cells = op.unsqueeze(op.cast(op.upto(extent), TensorProto.FLOAT), 1)
         inside = op('And', op('Not', op('Less', cells, low)), op('Less', cells, high))
         return op('Mul', op.cast(inside, TensorProto.FLOAT), ranks)
 
     crop = op('Min', op.unsqueeze(within(0), 2), op.unsqueeze(within(1), 1))
     prototypes = op('Reshape', op.cast(masks.name, TensorProto.FLOAT),
-                    op.ints(instances.coefficients, -1))
-    logits = op('MatMul', op.columns(rows, _FINAL, _FINAL + instances.coefficients), prototypes)
-    logits = op('Reshape', logits, op('Concat', count, extents, axis=0))
+                    op.ints(0, instances.coefficients, -1))
+    logits = op('MatMul', op('Transpose', prototypes, perm=[0, 2, 1]),
+                columns(_FINAL, _FINAL + instances.coefficients))
+    logits = op('Reshape', logits, op('Concat', op.ints(0), extents, count, axis=0))
     covered = op.cast(op('Greater', logits, op.constant(np.float32(0))), TensorProto.FLOAT)
-    highest = op.reduce('ReduceMax', op('Mul', covered, crop), 0, keepdims=1)
+    highest = op.unsqueeze(op.reduce('ReduceMax', op('Mul', covered, crop), 3), 1)
     first = op.cast(op('Sub', op.cast(count, TensorProto.FLOAT), highest), TensorProto.INT32)
 
     def painted(values: str) -> str:
-        """Look up the values [K] of the first instances: [1, 1, h, w], 0 where there is none."""
-        table = op('Concat', op('Reshape', values, op.ints(-1)),
-                   op.constant(np.zeros(1, np.float32)), axis=0)
-        return op.unsqueeze(op('Gather', table, first, axis=0), 0)
+        """Look up values [N, K, 1] of the first instances: [N, 1, h, w], 0 where there is
+        none."""
+        return op.squeeze(_add_own(op, op('Pad', values, op.ints(0, 0, 0, 0, 1, 0)), first, 3), 4)
 
     planes = op.constant(np.arange(instances.count, dtype=np.float32).reshape(1, -1, 1, 1))
     own = op('Equal', painted(op.columns(rows, _FINAL - 1, _FINAL)), planes)
-    op('Mul', op.cast(own, TensorProto.FLOAT), painted(scores), output=SCORES)
+    op('Mul', op.cast(own, TensorProto.FLOAT), painted(op.unsqueeze(scores, 2)),
+       output=SCORES)
 
 
 def _as_instances(masks: TensorInfo, classes: TensorInfo, count: int | None) -> Instances | None:

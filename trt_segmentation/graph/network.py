@@ -212,7 +212,7 @@ def with_wide_ids(network: Network) -> Network:
     for node in model.graph.node:
         if node.op_type == 'Cast' and node.output[0] in narrow:
             node.attribute[0].i = TensorProto.INT32
-    for value in model.graph.output:
+    for value in (*model.graph.output, *model.graph.value_info):  # some exporters list it twice
         if value.name in narrow & casts:
             value.type.tensor_type.elem_type = TensorProto.INT32
     return describe_network(model, network.source)
