@@ -11,6 +11,7 @@ from trt_segmentation.graph.facts import Ledger
 from trt_segmentation.graph.instances import (
     Instances,
     find_instances,
+    said_open,
     told_instances,
     with_instance_scores,
 )
@@ -126,7 +127,7 @@ def _undecided(network: Network, maps: list[TensorInfo]) -> ConfigError:
         fix += ('; if they are the instances and prototypes of an instance segmentation, they are '
                 'not as those of Ultralytics\' YOLO from version 8 on, which are understood: '
                 'anchors [1, 4 + classes + m, n] or instances [1, n, 6 + m], and [1, m, height, '
-                'width]')
+                f'width]{said_open(network)}')
     return ConfigError(f'{network.source}: {len(maps)} outputs could be the segmentation '
                        f'({found}); {fix}')
 

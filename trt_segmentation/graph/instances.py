@@ -138,7 +138,17 @@ def told_instances(network: Network, name: str | None, class_name: str | None,
     raise ConfigError(f'{network.source}: output.kind says instances, but no such outputs are '
                       'prototypes [1, m, height, width] at a part of the size of the input and '
                       f'anchors [1, 4 + {classes} + m, n] or instances [1, n, 6 + m]; there are '
-                      f'{outputs}')
+                      f'{outputs}{said_open(network)}')
+
+
+def said_open(network: Network) -> str:
+    """Return what to say of outputs that may be instances, but leave open how many values one
+    has; '' where there are none."""
+    if not any(rank(info) == 3 and (info.shape or ())[1:] == (None, None)
+               for info in network.outputs):
+        return ''
+    return ('; how many values an instance has is left open: export it with fixed shapes (of '
+            "Ultralytics, without dynamic=True, or with the default of nms)")
 
 
 def with_instance_scores(network: Network, instances: Instances, input_layout: str,
