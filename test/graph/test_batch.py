@@ -15,6 +15,7 @@ from trt_segmentation.graph.batch import batched
 from trt_segmentation.graph.network import describe_network, read_network
 from trt_segmentation.graph.prepare import available_outputs, prepare
 from trt_segmentation.graph.resolve import resolve, with_mask
+from trt_segmentation.graph.separation import check_separation
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import demo_model
@@ -127,6 +128,7 @@ def test_networks_from_elsewhere(networks, known_answer):
     except ModelError as error:  # its exporter has written a batch of 1 into it
         assert 'of one image built in' in str(error)
         return
+    check_separation(together)
     alone = resolve(network, known_answer.config)
     found = run(together, images)
     for index, image in enumerate(images):

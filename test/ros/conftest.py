@@ -115,7 +115,26 @@ class Bench:
         topics = [f'{self.namespace}/segmentation/{output}' for output in outputs]
         self.spin_until(lambda: all(self.node.count_publishers(topic) for topic in topics),
                         'its publishers')
-        self.spin_for(0.5)
+        self.wait_until_met()
+
+    def wait_until_met(self) -> None:
+        """Wait until the node knows every publisher, subscription and client made here so far.
+
+        Seeing its ends does not mean that it sees ours, and a first image would go nowhere. A
+        process learns of another's ends in the order in which they were made, so it is asked by
+        the newest.
+        """
+        client = self.node.create_client(GetState, 'segmentation/get_state')
+        asked = []
+
+        def has_answered() -> bool:
+            if not asked or time.monotonic() > asked[-1][0] + 0.5:
+                asked.append((time.monotonic(), client.call_async(GetState.Request())))
+            return any(future.done() for _, future in asked)
+
+        self.spin_until(client.service_is_ready, 'its services')
+        self.spin_until(has_answered, 'an answer')
+        self.node.destroy_client(client)
 
     def collect(self, message_type, topic: str, qos=5) -> list:
         """Subscribe to any topic, and return the list that its messages go to."""
@@ -157,6 +176,15 @@ class Bench:
     def segment(self, msg: Image, output: str = 'mask') -> np.ndarray:
         """Send one frame and return the pixels of its answer."""
         return pixels_of(self.answer(output, self.send(msg)))
+
+    def send_in_vain(self, msg: Image, reason: str) -> None:
+        """Send one frame, and wait until it is counted as dropped for that reason."""
+        def dropped() -> int:
+            return self.counts()[f'frames dropped, {reason}']
+
+        before = dropped()
+        self.send(msg)
+        self.spin_until(lambda: dropped() > before, f'a frame to be dropped ({reason})')
 
     def call(self, service_type, name: str, request):
         """Call one of the node's services and return the response."""

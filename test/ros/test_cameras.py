@@ -52,7 +52,7 @@ class Cameras:
             lambda: all(each.get_subscription_count() for each in self.publishers.values())
             and all(node.count_publishers(f'{namespace}/segmentation/{name}/{output}')
                     for name, output in self.received), 'the cameras of the node')
-        self.bench.spin_for(0.5)
+        self.bench.wait_until_met()
         return self
 
     def now(self):
@@ -94,6 +94,9 @@ class Cameras:
     def counts(self, name):
         return {value.key.removeprefix('frames '): int(value.value)
                 for value in self.status(name).values if value.key.startswith('frames ')}
+
+    def wait_for_count(self, name, count, value):
+        self.bench.spin_until(lambda: self.counts(name)[count] == value, f'{value} {count}')
 
     def wait_for(self, name, text):
         self.bench.spin_until(lambda: text in self.status(name).message, f'{name}: {text}')
@@ -186,7 +189,7 @@ def test_masks_of_another_size_come_with_each_cameras_own_calibration(start, mes
         info.k[0] = info.k[4] = float(focal)
         publisher = bench.node.create_publisher(CameraInfo, f'{name}/camera_info', 5)
         bench.spin_until(publisher.get_subscription_count, 'the node')
-        bench.spin_for(0.3)
+        bench.wait_until_met()
         publisher.publish(info)
     bench.spin_for(0.3)
     stamps = cameras.send_all(messages)
@@ -200,7 +203,7 @@ def test_compressed_images_and_masks(start, images):
     cameras = start(input_transport='compressed')
     bench, publishers = cameras.bench, cameras.publishers
     pngs = bench.collect(CompressedImage, 'segmentation/left/mask/compressed')
-    bench.spin_for(0.5)
+    bench.wait_until_met()
     now = bench.node.get_clock().now().to_msg()
     for name, image in images.items():
         msg = CompressedImage(format='png')
@@ -216,11 +219,10 @@ def test_what_anybody_wants_of_any_camera_is_computed(start, messages, images, p
     cameras = start(outputs=())
     for name, message in messages.items():
         cameras.send(name, message, cameras.now())
-        cameras.bench.spin_for(0.1)
-    assert [cameras.counts(name)['dropped, no_subscriber'] for name in NAMES] == [1, 1, 1]
+        cameras.wait_for_count(name, 'dropped, no_subscriber', 1)
     masks = cameras.received['left', 'mask'] = cameras.bench.collect(
         Image, 'segmentation/left/mask')
-    cameras.bench.spin_for(0.5)
+    cameras.bench.wait_until_met()
     stamps = cameras.send_all(messages)
     found = pixels_of(cameras.answer('left', stamps['left']))
     np.testing.assert_array_equal(found, images['left'].argmax(axis=2))
@@ -231,7 +233,7 @@ def test_what_anybody_wants_of_any_camera_is_computed(start, messages, images, p
 def test_latency_is_that_of_the_latest(start, messages):
     cameras = start()
     latencies = cameras.bench.collect(Float64, 'segmentation/latency')
-    cameras.bench.spin_for(0.5)
+    cameras.bench.wait_until_met()
     assert cameras.bench.set_parameter('sync_tolerance', 5.0).successful
     cameras.send_all(messages, (-2000 * MILLISECOND, 0, 0))
     cameras.bench.spin_until(lambda: latencies, 'a latency')
@@ -253,10 +255,10 @@ def test_a_region_of_interest_is_that_of_every_camera(start, messages, images, p
 
 def test_frames_apart_are_counted_and_the_tolerance_changes_live(start, messages):
     cameras = start(max_drop_share=0.5)
-    for _ in range(3):
+    for number in range(1, 4):
         cameras.send_all(messages, (0, 50 * MILLISECOND, 100 * MILLISECOND))
-        cameras.bench.spin_for(0.2)
-    cameras.bench.spin_for(0.3)
+        for name in NAMES:
+            cameras.wait_for_count(name, 'received', number)
     assert not any(cameras.received.values())
     for name, waiting in (('front', 0), ('left', 0), ('right', 1)):
         counts = cameras.counts(name)
@@ -305,7 +307,8 @@ def test_a_bad_frame_costs_one_round_and_is_said_with_its_camera(start, messages
     cameras = start()
     bad = {**messages, 'left': image_message(images['left'], '32FC7')}
     cameras.send_all(bad)
-    cameras.bench.spin_for(0.3)
+    for name in NAMES:
+        cameras.wait_for_count(name, 'received', 1)
     stamps = cameras.send_all(messages)
     for name in NAMES:
         cameras.answer(name, stamps[name])
@@ -406,8 +409,8 @@ def test_enable_holds_for_all(start, messages):
     cameras.send('front', messages['front'], cameras.now())
     assert cameras.bench.call(SetBool, 'enable', SetBool.Request(data=False)).success
     cameras.send_all(messages)
-    cameras.bench.spin_for(0.3)
-    assert [cameras.counts(name)['dropped, disabled'] for name in NAMES] == [2, 1, 1]
+    for name, dropped in zip(NAMES, (2, 1, 1), strict=True):
+        cameras.wait_for_count(name, 'dropped, disabled', dropped)
     assert cameras.status('left').message == 'switched off by ~/enable'
     assert cameras.bench.call(SetBool, 'enable', SetBool.Request(data=True)).success
     cameras.answer('right', cameras.send_all(messages)['right'])

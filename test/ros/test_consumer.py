@@ -37,7 +37,7 @@ def test_mask_and_confidence_are_what_nav2_reads(make_bench, image_message):
 def test_label_info_is_latched_for_who_comes_late(make_bench):
     bench = make_bench()
     bench.wait_until_active()
-    bench.spin_for(0.5)
+    bench.wait_until_met()
     infos = []
     bench.node.create_subscription(vision_msgs.LabelInfo, 'segmentation/label_info',
                                    infos.append, LATCHED)

@@ -136,7 +136,7 @@ def test_remapped_cameras_are_served_where_a_node_each_would(
     bench.spin_until(lambda: all(each.get_subscription_count() for each in publishers.values())
                      and all(bench.node.count_publishers(f'/{name}/segmentation/mask')
                              for name in publishers), 'the node')
-    bench.spin_for(0.5)
+    bench.wait_until_met()
     stamp = bench.node.get_clock().now().to_msg()
     for name, publisher in publishers.items():
         message = image_message(images[name])

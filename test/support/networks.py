@@ -94,6 +94,23 @@ def pointwise(weights, size, *, layout='nchw', dtype=TensorProto.FLOAT, stride=1
                       [tensor(scores, shape)], {'weights': kernel}, **options)
 
 
+def ending(size, nodes, weights=()):
+    """Return a network of three classes that ends in these nodes, from ``sums`` to ``scores``."""
+    model = pointwise(np.eye(3), size, names=('pixels', 'sums'))
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name)
+                                   for name, value in dict(weights).items())
+    del model.graph.output[:]
+    model.graph.output.append(tensor('scores', [1, 3, *size]))
+    return model
+
+
+def against_the_brightest(size):
+    """Return a network that compares each pixel with the brightest one of all its images."""
+    return ending(size, [helper.make_node('ReduceMax', ['sums'], ['most'], axes=[0, 2, 3]),
+                         helper.make_node('Sub', ['most', 'sums'], ['scores'])])
+
+
 def fixed(values, *, size=None, layout='nchw', declared=True, **options):
     """Return a network that says ``values`` of every image.
 

@@ -12,6 +12,7 @@ from trt_segmentation.backends.base import Session
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.graph.separation import check_separation
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BACKENDS, PRECISIONS, RunOptions
 
@@ -70,6 +71,7 @@ def _open_on_tensorrt(spec: ModelSpec, options: RunOptions) -> Session:
 
 def _open_on_onnxruntime(spec: ModelSpec, options: RunOptions) -> Session:
     from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
+    check_separation(spec)
     prepared = prepare(spec, ('mask',), mask_interpolation=options.mask_interpolation,
                        uint8_ops=OnnxRuntimeSession.uint8_ops)
     return OnnxRuntimeSession(prepared, options.num_threads)

@@ -16,6 +16,9 @@ _PROBE = 8191
 """Images that a network is tried with, in its shapes alone: no other extent is a multiple of it,
 so that wherever it occurs it is the batch."""
 
+WAY_OUT = 'export it with an open batch axis, or run one node a camera'
+"""For a network that does not take a batch."""
+
 _MOST_AXES = 16
 """Of a tensor; longer vectors are no shapes."""
 
@@ -61,8 +64,8 @@ def check_batch(network: Network, outputs: tuple[str, ...], count: int) -> None:
     if count == 1:
         return
     if fault := _fault(network.model, outputs):
-        raise ModelError(f'{network.source}: cannot take {count} images at once: {fault}; export '
-                         'it with an open batch axis, or run one node a camera')
+        raise ModelError(f'{network.source}: cannot take {count} images at once: {fault}; '
+                         f'{WAY_OUT}')
 
 
 def _fault(model: onnx.ModelProto, outputs: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@
 
 import json
 import logging
+import sys
 from dataclasses import replace
 
 import cv2
@@ -184,6 +185,22 @@ def test_an_engine_of_several_images(networks, open_path, make_engine, model, te
     assert build['profiles'] == {'image': ((3, 64, 64, 3), (3, 64, 96, 3), (3, 128, 128, 3))}
     assert read_engine(model.with_suffix('.engine')).facts['agreement_with_fp32'] > 0.99
     segmenter.close()
+
+
+def test_a_network_that_mixes_images_is_not_built(networks, open_path, model, tensorrt):
+    onnx.save(networks.against_the_brightest(SIZE), model)
+    with pytest.raises(ModelError, match=r'net\.onnx: gives an image in a batch of 2 another'):
+        open_path(model, batch=3)
+    assert not tensorrt.builds
+    open_path(model).close()
+
+
+def test_without_onnx_runtime_it_is_said_that_images_were_not_tried(open_path, model, tensorrt,
+                                                                    monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    monkeypatch.delitem(sys.modules, 'trt_segmentation.backends.onnxruntime', raising=False)
+    open_path(model, batch=2).close()
+    assert 'not tried whether it keeps the 2 images of a batch apart' in caplog.text
 
 
 @pytest.mark.parametrize(('built', 'told'), [(1, 3), (3, 1), (3, 2)])

@@ -45,7 +45,11 @@ from trt_segmentation.backends.tensorrt.making import (
 )
 from trt_segmentation.backends.tensorrt.plain import PlainNetwork
 from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
-from trt_segmentation.backends.tensorrt.verify import agreement_with_fp32, warn_if_low
+from trt_segmentation.backends.tensorrt.verify import (
+    agreement_with_fp32,
+    try_separation,
+    warn_if_low,
+)
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
 from trt_segmentation.graph.batch import batched
 from trt_segmentation.graph.network import outline_network, read_network
@@ -122,6 +126,7 @@ class EngineLoader:
 
     def _make(self, request: NetworkRequest) -> Engine:
         """Build an engine; compare what it does with its network in fp32, note and log it."""
+        try_separation(request.spec)
         engine = request.make(self._cache, self._device.index)
         session = self._open_single(engine)
         try:

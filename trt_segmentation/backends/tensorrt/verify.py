@@ -12,6 +12,7 @@ from trt_segmentation.backends.base import Session, output_shape
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.graph.separation import check_separation
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,20 @@ def agreement_with_fp32(session: Session, spec: ModelSpec, mask_interpolation: s
         shares += [np.mean(mask == expected[index])
                    for mask, index in zip(found, indices, strict=True)]
     return float(np.mean(shares))
+
+
+def try_separation(spec: ModelSpec) -> None:
+    """Check that the images of a batch are kept apart, where ONNX Runtime is there to try it.
+
+    Raises:
+        ModelError: they are not; see ``graph.separation.check_separation``.
+    """
+    try:
+        check_separation(spec)
+    except BackendError:
+        logger.warning('%s: not tried whether it keeps the %d images of a batch apart, since ONNX '
+                       'Runtime is not installed; pip install onnxruntime',
+                       spec.network.source, spec.batch)
 
 
 def warn_if_low(agreement: float | None, precision: str, source: str) -> None:
