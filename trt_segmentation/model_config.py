@@ -23,7 +23,7 @@ from trt_segmentation.palette import Colour, Palette, preset_labels, preset_name
 METADATA_KEY = 'trt_segmentation'
 COLOR_ORDERS = ('rgb', 'bgr')
 RESIZES = ('stretch', 'letterbox', 'none')
-KINDS = ('logits', 'probabilities', 'sigmoid', 'ids', 'queries')
+KINDS = ('logits', 'probabilities', 'sigmoid', 'ids', 'queries', 'instances')
 LAYOUTS = ('nchw', 'nhwc')
 UNLABELLED = MONO8.unlabelled
 """Value of a pixel without a class in a mono8 mask, and in what networks give as ids."""
@@ -45,6 +45,8 @@ class InputConfig:
         mean, std: one value per network channel.
         resize: 'stretch', 'letterbox' or 'none', how the image gets the network's size.
         size: height, width in pixels; needed for networks whose size is open.
+        border: of letterbox, 0..255, pixel value of all three channels around the image; where
+            it is not told, the network is fed 0 there, the colour ``mean``.
     """
 
     color: str | None = None
@@ -53,6 +55,7 @@ class InputConfig:
     std: tuple[float, ...] | None = None
     resize: str | None = None
     size: tuple[int, int] | None = None
+    border: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,15 @@ class OutputConfig:
 
     Attributes:
         name: which output, where there are several.
-        kind: 'logits', 'probabilities', 'sigmoid' (one probability a class), 'ids', or 'queries'
-            (masks that each have classes, as of MaskFormer).
+        kind: 'logits', 'probabilities', 'sigmoid' (one probability a class), 'ids', 'queries'
+            (masks that each have classes, as of MaskFormer), or 'instances' (boxes with a class
+            and mask coefficients, and prototypes, as of Ultralytics' YOLO).
         layout: 'nchw' or 'nhwc'.
-        threshold: 0..1, probability from which on a foreground or sigmoid class counts.
-        class_name: of 'queries', which output has their classes; ``name`` is that of the masks.
-        grow_masks: of 'queries', whether their masks are brought to the input's size first.
+        threshold: 0..1, probability from which on a foreground, a sigmoid class or an instance
+            counts.
+        class_name: of 'queries' and 'instances', which output has their classes; ``name`` is
+            that of the masks or prototypes.
+        grow_masks: of both, whether their masks are brought to the input's size first.
     """
 
     name: str | None = None
@@ -141,6 +147,11 @@ class ModelConfig:
         except ConfigError as error:
             raise ConfigError(f'{source}: {error}') from None
 
+    def told(self) -> frozenset[str]:
+        """Return the keys that are told, such as 'input.color'."""
+        return frozenset(f'{section}.{key}' for section, entries in asdict(self).items()
+                         for key, value in entries.items() if value is not None)
+
     def over(self, other: 'ModelConfig') -> 'ModelConfig':
         """Return this config, with what it leaves open taken from ``other``."""
         def merged(mine: Any, theirs: Any) -> Any:
@@ -192,13 +203,20 @@ def _read_input(tree: Any) -> InputConfig:
     std = _numbers('input.std', keys.get('std'), count=3)
     if std is not None and 0.0 in std:
         raise ConfigError(f'input.std is {list(std)}; every value divides, none may be 0')
+    border, resize = _number('input.border', keys.get('border')), keys.get('resize')
+    if border is not None and not 0 <= border <= 255:
+        raise ConfigError(f'input.border is {border}; it is a pixel value, 0 to 255')
+    if border is not None and resize not in (None, 'letterbox'):
+        raise ConfigError(f'input.border is {border}, but input.resize {resize}, which has no '
+                          'borders; leave one of them out')
     return InputConfig(
         color=_choice('input.color', keys.get('color'), COLOR_ORDERS),
         scale=_number('input.scale', keys.get('scale')),
         mean=_numbers('input.mean', keys.get('mean'), count=3),
         std=std,
-        resize=_choice('input.resize', keys.get('resize'), RESIZES),
-        size=_read_size(keys.get('size')))
+        resize=_choice('input.resize', resize, RESIZES),
+        size=_read_size(keys.get('size')),
+        border=border)
 
 
 def _read_size(value: Any) -> tuple[int, int] | None:

@@ -77,6 +77,14 @@ def detection(networks):
                     inputs=('pixels', 'shape'), weights={'shape': np.array([1, 6, -1])})
 
 
+def yolo(networks, task, shape):
+    """Boxes of this shape, and prototypes with 4 channels; metadata where there is a task."""
+    metadata = {'author': 'Ultralytics', 'task': task, 'imgsz': str(list(SIZE)),
+                'names': "{0: 'car', 1: 'bus', 2: 'person'}"} if task else {}
+    return networks.instances(np.zeros(shape), np.zeros((1, 4, 4, 6)), size=SIZE,
+                              metadata=metadata)
+
+
 def two_detections(networks):
     nodes = [helper.make_node('Reshape', ['pixels', 'boxes_shape'], ['boxes']),
              helper.make_node('ReduceMax', ['boxes'], ['scores'], axes=[2], keepdims=0)]
@@ -156,6 +164,12 @@ BROKEN = {
                                    blamed='net.pth'),
     'weights only': Broken(saved(weights_only), ('no output', 'export the network')),
     'detection': Broken(saved(detection), ('no segmentation', 'needed')),
+    'YOLO detection': Broken(saved(lambda n: yolo(n, 'detect', (1, 7, 40))),
+                             ("the task 'detect'", 'boxes', 'yolo11n-seg.pt')),
+    'YOLO instances without classes': Broken(saved(lambda n: yolo(n, '', (1, 40, 10))),
+                                             ('how many classes', 'classes.labels')),
+    'YOLO of other classes': Broken(saved(lambda n: yolo(n, 'segment', (1, 12, 40))),
+                                    ('labels has 3 entries', '4 classes')),
     'boxes and scores': Broken(saved(two_detections), ("'boxes'", 'needed')),
     'classification': Broken(saved(lambda n: pooled(n, [1, 3])), ("'scores'", 'are needed')),
     '1x1 output': Broken(saved(lambda n: pooled(n, [1, 3, 1, 1])),

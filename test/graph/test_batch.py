@@ -100,6 +100,18 @@ def test_queries_are_combined_image_by_image(networks, grow, resize):
                           'output': {'kind': 'queries', 'grow_masks': grow}})
 
 
+@pytest.mark.parametrize('grow', [False, True])
+@pytest.mark.parametrize('final', [False, True])
+def test_instances_are_painted_image_by_image(networks, grow, final):
+    images = [networks.random_image(20, 30, seed) for seed in range(3)]
+    sections = {'output': {'kind': 'instances', 'grow_masks': grow},
+                'input': {'resize': 'letterbox', 'border': 114},
+                'classes': {'labels': ['car', 'bus', 'person']}}
+    assert_as_one_by_one(networks, networks.spotted((32, 48), final), images, sections)
+    masks = run(resolved(networks, networks.spotted((32, 48), final), 3, **sections), images)
+    assert all(len(np.unique(mask)) > 1 for mask in masks['mask'])
+
+
 @pytest.mark.parametrize('encoding', ['mono8', 'mono16'])
 def test_merged_classes_of_a_batch(networks, encoding):
     images = [networks.random_image(20, 30, seed) for seed in range(3)]
@@ -205,6 +217,16 @@ def test_an_output_of_one_image_is_named(networks):
     model = networks.fixed(networks.random_scores(4, *SIZE))
     with pytest.raises(ModelError, match="at once: the first extent of output 'scores' is 1 for "
                                          'any number of images; ' + WAY_OUT):
+        resolved(networks, model, 2)
+
+
+def test_instances_of_one_image_are_named(networks):
+    model = networks.spotted((32, 48))
+    rows = next(tensor for tensor in model.graph.initializer if tensor.name == 'rows')
+    rows.CopyFrom(onnx.numpy_helper.from_array(np.array([1, 11, -1]), 'rows'))
+    assert resolved(networks, model, 1).pair.kind == 'instances'
+    with pytest.raises(ModelError, match=r"at once: Reshape 'found' has the shape \[1, 11, -1\] "
+                                         'of one image built in; ' + WAY_OUT):
         resolved(networks, model, 2)
 
 

@@ -219,3 +219,15 @@ def test_dtype_name(dtype, name):
     ((1, 3, None, 8), '[1, 3, ?, 8]'), ((), '[]'), (None, 'of unknown rank')])
 def test_shape_text(shape, text):
     assert shape_text(shape) == text
+
+
+def test_nodes_out_of_order_are_put_in_order(networks, tmp_path):
+    model = networks.pointwise(WEIGHTS, (4, 6), activation='Softmax')
+    nodes = list(model.graph.node)[::-1]
+    assert len(nodes) > 1
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(read_network(saved(model, tmp_path)).model)
+    model.graph.node[-1].input[0] = model.graph.node[0].output[0]  # in a circle
+    with pytest.raises(ModelError, match='topologically sorted'):
+        read_network(saved(model, tmp_path))

@@ -27,15 +27,31 @@ def run(model, **feed):
 def test_prepared_graphs_of_every_kind_give_the_same(networks, kind, opset, interpolation):
     opset = networks.newest_opset() if opset == 'newest' else opset
     spec = networks.spec_of(networks.KINDS[kind](opset=opset), input={'resize': 'letterbox'})
+    assert opset_of(assert_lowered_gives_the_same(networks, spec, interpolation)) == opset
+
+
+def assert_lowered_gives_the_same(networks, spec, interpolation='nearest'):
+    """Return the prepared graph as it was."""
     model = prepare(spec, mask_interpolation=interpolation).model
     lowered = lower_opset(model, OLD, 'net.onnx')
     onnx.checker.check_model(lowered)
-    assert (opset_of(model), opset_of(lowered)) == (opset, OLD)
+    assert opset_of(lowered) == OLD < opset_of(model)
     feed = {'image': networks.random_image(9, 14)[None], 'palette': spec.palette_table('bgr'),
             'channels': np.array(spec.channels('bgr'), np.int32),
             'alpha': np.array(0.5, np.float32)}
     for expected, found in zip(run(model, **feed), run(lowered, **feed), strict=True):
         np.testing.assert_array_equal(found, expected)
+    return model
+
+
+@pytest.mark.parametrize('name', ['instances', 'queries'])
+@pytest.mark.parametrize('grow', [False, True])
+def test_pairs_give_the_same(networks, name, grow):
+    model = networks.SEEING[name]()
+    model.opset_import[0].version = 18
+    spec = networks.spec_of(model, output={'kind': name, 'grow_masks': grow},
+                            input={'resize': 'letterbox', 'border': 114})
+    assert_lowered_gives_the_same(networks, spec)
 
 
 def single(networks, op, opset, inputs=('x',), **attributes):

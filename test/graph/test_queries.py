@@ -94,8 +94,8 @@ OTHERS = {'features': np.zeros((1, 6, 9), np.float32),
 def test_known_names_decide_among_several(networks):
     outputs = {'masks_queries_logits': MASKS, 'class_queries_logits': CLASSES, **OTHERS}
     spec = networks.spec_of(network(networks, outputs))
-    assert spec.queries.masks.name == 'masks_queries_logits'
-    assert spec.queries.classes.name == 'class_queries_logits'
+    assert spec.pair.masks.name == 'masks_queries_logits'
+    assert spec.pair.classes.name == 'class_queries_logits'
 
 
 def test_other_names_are_asked_for(networks):
@@ -105,7 +105,7 @@ def test_other_names_are_asked_for(networks):
     with pytest.raises(ConfigError, match=r"could be .*'masks' with 'classes' or"):
         networks.spec_of(model, output={'kind': 'queries'})
     spec = networks.spec_of(model, output={'name': 'masks', 'class_name': 'classes'})
-    assert (spec.queries.masks.name, spec.queries.classes.name) == ('masks', 'classes')
+    assert (spec.pair.masks.name, spec.pair.classes.name) == ('masks', 'classes')
 
 
 def test_a_complete_config_says_the_same_again(networks):
@@ -131,7 +131,7 @@ def test_an_engine_of_ours_has_them_combined(networks):
      r"queries and class_name 'nowhere', but no such"),
     ({'masks': MASKS, 'classes': CLASSES},
      {'kind': 'logits', 'name': 'masks', 'class_name': 'classes'},
-     r"class_name is 'classes', but output\.kind logits; it is for queries only")])
+     r"class_name is 'classes', but output\.kind logits; it is for queries and instances only")])
 def test_contradictions(networks, outputs, told, said):
     with pytest.raises(ConfigError, match=said):
         networks.spec_of(network(networks, outputs), output=told)

@@ -196,10 +196,19 @@ def test_of_maps_that_are_alike_the_first_is_assumed(networks):
     assert (spec.scores.name, origins(spec)['output.name']) == ('first', 'assumed')
 
 
-def test_instance_segmentation_is_refused_with_the_reason(networks):
-    model = declared(networks, [IMAGE], [('output0', [1, 116, 8400]), ('output1', [1, 32, 2, 3])])
-    with pytest.raises(ConfigError, match=r'prototypes of an instance segmentation .*semantic'):
+def test_instances_of_another_form_are_refused_with_the_reason(networks):
+    # YOLOv5: anchors along axis 1, and whether there is any object besides the classes.
+    model = declared(networks, [IMAGE], [('output0', [1, 252, 117]), ('output1', [1, 32, 2, 3])])
+    with pytest.raises(ConfigError, match=r'not as those of .*YOLO from version 8 on.* width\]$'):
         networks.spec_of(model)
+
+
+@pytest.mark.parametrize('output', [{}, {'kind': 'instances'}])
+def test_instances_of_open_shape_are_refused_with_the_way_out(networks, output):
+    model = declared(networks, [IMAGE], [('output0', [1, None, None]), ('output1', [1, 32, 2, 3])])
+    with pytest.raises(ConfigError, match=r'an instance has is left open: export it with fixed '
+                                          r'shapes .*, without dynamic=True, or with the default'):
+        networks.spec_of(model, output=output, classes={'labels': ['car', 'bus']})
 
 
 @pytest.mark.parametrize('size', [('h', 'w'), (None, None), (8, None)])

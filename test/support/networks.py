@@ -145,6 +145,31 @@ def fixed(values, *, size=None, layout='nchw', declared=True, **options):
                       [tensor('scores', shape, own_type)], weights, **options)
 
 
+def instances(found, prototypes, *, size, dtype=np.float32, metadata=None, **options):
+    """Return a network that says these of every image, as Ultralytics' segmentation ones do.
+
+    Args:
+        found: anchors [1, 4 + classes + m, n] or final instances [1, n, 6 + m].
+        prototypes: [1, m, h, w].
+        size: height and width of its input.
+        dtype: of both outputs.
+        metadata: of the file, by key.
+        options: of ``onnx_model``.
+    """
+    nodes = [helper.make_node('ReduceMax', ['pixels'], ['brightest'], keepdims=0),
+             helper.make_node('Mul', ['brightest', 'nil'], ['zero'])]
+    weights, declared = {'nil': np.float32(0)}, []
+    elements = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    for name, values in (('output0', found), ('output1', prototypes)):
+        weights[f'{name}/values'] = values.astype(dtype).astype(np.float32)
+        nodes += [helper.make_node('Add', [f'{name}/values', 'zero'], [f'{name}/sum']),
+                  helper.make_node('Cast', [f'{name}/sum'], [name], to=elements)]
+        declared.append(tensor(name, values.shape, elements))
+    model = onnx_model(nodes, [tensor('pixels', image_shape(size))], declared, weights, **options)
+    helper.set_model_props(model, metadata or {})
+    return model
+
+
 def config_of(**sections):
     """Return a config with these sections, as a YAML file would say them."""
     return ModelConfig.from_text(yaml.safe_dump(sections, sort_keys=False), 'test')
@@ -335,10 +360,48 @@ def asked(size, queries=5, classes=3):
         {'for_masks': masks, 'for_classes': likely, 'pairs': np.array([0, queries, classes + 1])})
 
 
+def spotted(size, final=False, classes=3, coefficients=4):
+    """Return a network of instances, which depend on the image: one for each 4x4 pixels.
+
+    Args:
+        size: height and width of its input.
+        final: whether it has done its own suppression; two of the classes are seen, then.
+        classes, coefficients: how many.
+    """
+    counts = {'boxes': 4, 'scores': 1 if final else classes, 'kinds': 1 if final else 0,
+              'masks': coefficients, 'prototypes': coefficients}
+    rng, height, width = np.random.default_rng(0), *size
+    boxes = [0, 0, width, height] if final else [width / 2, height / 2, width, height]
+    weights, nodes = {}, []
+    for name, count in counts.items():
+        offset = boxes if name == 'boxes' else [0.2] * count
+        weights[f'{name}/w'] = rng.normal(0, 0.5, (count, 3, 1, 1)).astype(np.float32)
+        weights[f'{name}/b'] = np.array(offset, np.float32)
+        nodes.append(helper.make_node('Conv', ['pixels', f'{name}/w', f'{name}/b'], [name],
+                                      kernel_shape=[1, 1], strides=[4, 4]))
+    parts = ['boxes', 'scores', 'masks']
+    if final:
+        nodes += [helper.make_node('Sigmoid', ['kinds'], ['likely']),
+                  helper.make_node('Round', ['likely'], ['kind'])]
+        parts.insert(2, 'kind')
+    else:
+        del nodes[2]
+    per_row = sum(counts[name] for name in ('boxes', 'scores', 'kinds', 'masks'))
+    weights['rows'] = np.array([0, per_row, -1])
+    nodes += [helper.make_node('Concat', parts, ['cells'], axis=1),
+              helper.make_node('Reshape', ['cells', 'rows'], ['columns' if final else 'found'])]
+    if final:
+        nodes.append(helper.make_node('Transpose', ['columns'], ['found'], perm=[0, 2, 1]))
+    shape = [1, None, per_row] if final else [1, per_row, None]
+    return onnx_model(nodes, [tensor('pixels', image_shape(size))],
+                      [tensor('found', shape),
+                       tensor('prototypes', [1, coefficients, height // 4, width // 4])], weights)
+
+
 SEEING = {
     **{name: make for name, make in KINDS.items() if 'logits' not in name and 'ids' not in name},
     'several sigmoids': lambda: pointwise(_WEIGHTS, (32, 48), activation='Sigmoid'),
     'int64 ids': lambda: strongest((32, 48)),
     'int32 ids': lambda: strongest((32, 48), TensorProto.INT32),
-    'queries': lambda: asked((32, 48))}
+    'queries': lambda: asked((32, 48)), 'instances': lambda: spotted((32, 48))}
 """Of every kind, as ``KINDS``, but only such as look at the image: what they say depends on it."""

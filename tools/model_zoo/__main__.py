@@ -36,8 +36,8 @@ from model_zoo.report import table, with_table
 from model_zoo.trt_build import build
 
 _PACKAGES = ('torch', 'torchvision', 'transformers', 'segmentation-models-pytorch',
-             'mmsegmentation', 'mmcv-lite', 'mmengine', 'mmdeploy', 'onnx', 'onnxscript',
-             'onnxruntime', 'tensorrt-rtx-cu13')
+             'mmsegmentation', 'mmcv-lite', 'mmengine', 'mmdeploy', 'ultralytics', 'onnx',
+             'onnxscript', 'onnxruntime', 'tensorrt-rtx-cu13')
 
 
 def examine(entry: Entry, folder: Path, small: bool, images: list[np.ndarray]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ class Export:
     """How a network is written.
 
     Attributes:
-        exporter: 'torchscript', 'dynamo' or 'mmdeploy' (which uses the first).
+        exporter: 'torchscript', 'dynamo', 'mmdeploy' (which uses the first) or 'ultralytics',
+            the family's own.
         opset: 11 to 20.
         open_axes: '' (fixed), 'batch' or 'all' (batch, height and width).
         dtype: what weights, input and output are written in.
@@ -64,11 +65,23 @@ class Network:
 
 @dataclass(frozen=True)
 class Feed:
-    """What a network is fed: (pixel / 255 - mean) / std, channels in the order of ``color``."""
+    """What a network is fed: (pixel / 255 - mean) / std, channels in the order of ``color``.
+
+    With a ``border``, the image keeps its aspect ratio, and pixels of that value are around it.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     color: str = 'rgb'
+    border: int | None = None
+
+    def window(self, source: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return where an image goes in an input of ``size``: top, left, height, width."""
+        if self.border is None:
+            return 0, 0, *size
+        gain = min(size[0] / source[0], size[1] / source[1])
+        height, width = (max(round(extent * gain), 1) for extent in source)
+        return (size[0] - height) // 2, (size[1] - width) // 2, height, width
 
 
 IMAGENET = Feed((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

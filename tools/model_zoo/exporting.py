@@ -28,6 +28,9 @@ def export(module: torch.nn.Module, size: tuple[int, int], how: Export, path: Pa
         how: see ``Export``.
         path: of the .onnx file.
     """
+    if how.exporter == 'ultralytics':  # which takes float32 and does the rest itself
+        module.write(size, how, path)
+        return
     if how.dtype != torch.float32:
         module = copy.deepcopy(module).to(how.dtype)
     example = torch.rand(1, 3, *size).to(how.dtype)

@@ -69,9 +69,12 @@ def as_input(images: list[np.ndarray], size: tuple[int, int], feed: Feed) -> tor
         float32 [N, 3, height, width].
     """
     order = ['bgr'.index(name) for name in feed.color]
-    planes = [functional.interpolate(
-        torch.from_numpy(image[..., order].copy()).permute(2, 0, 1)[None].float(),
-        size=size, mode='bilinear', align_corners=False) for image in images]
-    x = torch.cat(planes) / 255
+    x = torch.full((len(images), 3, *size), float(feed.border or 0))
+    for plane, image in zip(x, images, strict=True):
+        top, left, height, width = feed.window(image.shape[:2], size)
+        plane[:, top:top + height, left:left + width] = functional.interpolate(
+            torch.from_numpy(image[..., order].copy()).permute(2, 0, 1)[None].float(),
+            size=(height, width), mode='bilinear', align_corners=False)[0]
+    x /= 255
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (feed.mean, feed.std))
     return (x - mean) / std

@@ -39,6 +39,9 @@ def reference(entry: Entry, network: Network, image: np.ndarray, small: bool) ->
     fed = as_input([image], entry.size(small), entry.feed)
     with torch.no_grad():
         scores = network.answer(network.module(fed)).float()
+    if entry.feed.border is not None:  # such families answer at the input's size
+        top, left, height, width = entry.feed.window(image.shape[:2], entry.size(small))
+        scores = scores[..., top:top + height, left:left + width]
     scores = _grown(network, scores, image.shape[:2])[0]
     best = scores.topk(2, dim=0)
     span = scores.max() - scores.min()

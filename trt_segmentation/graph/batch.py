@@ -47,12 +47,12 @@ def batched(model: onnx.ModelProto, count: int) -> onnx.ModelProto:
     return changed
 
 
-def check_batch(network: Network, output: str, count: int) -> None:
+def check_batch(network: Network, outputs: tuple[str, ...], count: int) -> None:
     """Find out from its shapes whether a network takes so many images at once.
 
     Args:
         network: that of one image.
-        output: name of the output that is used.
+        outputs: names of those that are used.
         count: images in one enqueue.
 
     Raises:
@@ -63,12 +63,12 @@ def check_batch(network: Network, output: str, count: int) -> None:
         raise ConfigError(f'batch is {count}; it is a number of images, 1 or more')
     if count == 1:
         return
-    if fault := _fault(network.model, output):
+    if fault := _fault(network.model, outputs):
         raise ModelError(f'{network.source}: cannot take {count} images at once: {fault}; '
                          f'{WAY_OUT}')
 
 
-def _fault(model: onnx.ModelProto, output: str) -> str:
+def _fault(model: onnx.ModelProto, outputs: tuple[str, ...]) -> str:
     probe = batched(model, _PROBE)
     graph = _inferred_as_far_as_possible(probe).graph
     shapes = {value.name: value_shape(value)
@@ -77,9 +77,10 @@ def _fault(model: onnx.ModelProto, output: str) -> str:
         return fault
     if (fault := _inference_fault(probe)) and not _inference_fault(model):
         return fault
-    found = shapes.get(output)
-    if found and found[0] not in (None, _PROBE):
-        return f"the first extent of output '{output}' is {found[0]} for any number of images"
+    for output in outputs:
+        found = shapes.get(output)
+        if found and found[0] not in (None, _PROBE):
+            return f"the first extent of output '{output}' is {found[0]} for any number of images"
     return ''
 
 

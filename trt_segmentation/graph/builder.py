@@ -80,6 +80,28 @@ class GraphBuilder:
             return self(op_type, x, self.ints(axis), keepdims=keepdims)
         return self(op_type, x, axes=[axis], keepdims=keepdims)
 
+    def top(self, x: str, count: str, axis: int) -> tuple[str, str]:
+        """Return the highest values of ``x`` along ``axis``, the highest first, and their places.
+
+        Args:
+            x: any floats.
+            count: how many, the name of an int64 vector of one element.
+            axis: along which.
+        """
+        name = f'{self.prefix}TopK_{len(self.nodes)}'
+        values, places = f'{name}/values', f'{name}/places'
+        self.nodes.append(helper.make_node('TopK', [x, count], [values, places], name, axis=axis))
+        return values, places
+
+    def columns(self, x: str, first: int, end: int) -> str:
+        """Return what is at ``first`` to ``end`` (not included) along the last axis of ``x``."""
+        return self('Slice', x, self.ints(first), self.ints(end), self.ints(-1))
+
+    def upto(self, count: str) -> str:
+        """Return 0, 1, 2 and so on, ``count`` of them, an int64 vector of one element: int64."""
+        return self('Range', self.constant(np.int64(0)), self.squeeze(count, 0),
+                    self.constant(np.int64(1)))
+
     def minimum(self, a: str, b: str) -> str:
         """Return the elementwise minimum of two int64 tensors (ONNX's Min takes them from 12)."""
         return self('Where', self('Less', a, b), a, b)

@@ -8,6 +8,13 @@ from onnx import TensorProto
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.facts import Ledger
+from trt_segmentation.graph.instances import (
+    Instances,
+    find_instances,
+    said_open,
+    told_instances,
+    with_instance_scores,
+)
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, Shape, TensorInfo, dtype_name
 from trt_segmentation.graph.queries import (
     Queries,
@@ -20,6 +27,9 @@ from trt_segmentation.graph.tail import Scores
 from trt_segmentation.model_config import ModelConfig
 
 _ID_TYPES = (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
+_PAIRS = ('queries', 'instances')
+"""Kinds of which a network gives two outputs that belong together."""
+
 _KIND_MADE_BY = {'Softmax': 'probabilities', 'Sigmoid': 'sigmoid', 'HardSigmoid': 'sigmoid'}
 _LARGEST_STRIDE = 64
 """Input pixels a cell; no segmentation network known to us has maps coarser than that."""
@@ -30,34 +40,58 @@ _MAIN_OUTPUTS = ('out', 'logits')
 """What torchvision and transformers call the output that is no auxiliary one."""
 
 
-def choose_queries(network: Network, config: ModelConfig) -> Queries | None:
-    """Return the outputs that are queries of masks and classes; None for a network of scores."""
+Pair = Queries | Instances
+
+
+def choose_pair(network: Network, input_layout: str, class_count: int | None,
+                config: ModelConfig) -> Pair | None:
+    """Return the two outputs that only give scores together; None for a network of scores.
+
+    Args:
+        network: its outputs are looked at.
+        input_layout: 'nchw' or 'nhwc'.
+        class_count: how many classes there are, where that is known.
+        config: what is told of them.
+    """
     told = config.output
-    if told.kind == 'queries' or (told.kind is None and told.class_name is not None):
+    if told.kind == 'instances':
+        return told_instances(network, told.name, told.class_name, input_layout, class_count)
+    if told.kind == 'queries':
         return told_queries(network, told.name, told.class_name)
     for key, value in (('class_name', told.class_name), ('grow_masks', told.grow_masks)):
         if value is not None and told.kind is not None:
             raise ConfigError(f"{network.source}: output.{key} is '{value}', but output.kind "
-                              f'{told.kind}; it is for queries only')
-    if told.kind is not None or told.name is not None:
+                              f'{told.kind}; it is for {" and ".join(_PAIRS)} only')
+    if told.kind is not None or (told.name is not None and told.class_name is None):
         return None
-    pairs = find_queries(network)
+    pairs = find_queries(network, told.name, told.class_name)
+    # Those that do not tell their number of classes are found, too: what they lack is said.
+    if not pairs and len(find_instances(network, told.name, told.class_name, input_layout,
+                                        class_count or 1)) == 1:
+        return told_instances(network, told.name, told.class_name, input_layout, class_count)
+    if told.class_name is not None:
+        return told_queries(network, told.name, told.class_name)
     return pairs[0] if len(pairs) == 1 else None
 
 
-def combine_queries(network: Network, queries: Queries, input_layout: str, config: ModelConfig,
-                    ledger: Ledger, batch: int = 1) -> tuple[Network, Queries, Scores, str]:
-    """Combine queries within the network, which gives scores that are probabilities, then."""
-    told, origin = config.output, 'graph'
-    ledger.note('output.name', queries.masks.name, 'config' if told.name else origin)
-    ledger.note('output.class_name', queries.classes.name, 'config' if told.class_name else origin)
-    ledger.note('output.kind', 'queries', 'config' if told.kind else origin)
-    grow = ledger.told('output.grow_masks', told.grow_masks, lambda: False, 'assumed')
-    queries = replace(queries, grow=grow)
-    network, output = with_scores(network, queries, input_layout, batch)
+def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelConfig,
+                 ledger: Ledger, batch: int = 1) -> tuple[Network, Pair, Scores, str]:
+    """Combine two outputs within the network, which gives scores of one of the other kinds."""
+    told = config.output
+    ledger.note('output.name', pair.masks.name, 'config' if told.name else 'graph')
+    ledger.note('output.class_name', pair.classes.name, 'config' if told.class_name else 'graph')
+    ledger.note('output.kind', pair.kind, 'config' if told.kind else 'graph')
+    # Queries' families differ. Of instances it is a choice: finer edges, much more work.
+    origin = 'assumed' if pair.kind == 'queries' else 'default'
+    pair = replace(pair, grow=ledger.told('output.grow_masks', told.grow_masks, lambda: False,
+                                          origin))
+    if isinstance(pair, Queries):
+        network, output = with_scores(network, pair, input_layout, batch)
+    else:
+        network, output = with_instance_scores(network, pair, input_layout, batch)
     count = (output.shape or ())[1] or 0
     scores = Scores(output.name, count, CHANNEL_AXIS['nchw'], output.dtype)
-    return network, queries, scores, 'probabilities'
+    return network, pair, scores, 'probabilities' if isinstance(pair, Queries) else 'sigmoid'
 
 
 def choose_output(network: Network, config: ModelConfig, ledger: Ledger) -> TensorInfo:
@@ -90,8 +124,10 @@ def _undecided(network: Network, maps: list[TensorInfo]) -> ConfigError:
         fix += (f'; if they are queries of masks and classes ({said_pairs(pairs)}), say so with '
                 'output.kind: queries, output.name (the masks) and output.class_name')
     elif sorted(len(info.shape or ()) for info in maps if info.dtype in FLOAT_TYPES) == [3, 4]:
-        fix += ('; if they are the boxes and prototypes of an instance segmentation (as YOLO '
-                'gives them), no mask of classes follows from them: a semantic one is needed')
+        fix += ('; if they are the instances and prototypes of an instance segmentation, they are '
+                'not as those of Ultralytics\' YOLO from version 8 on, which are understood: '
+                'anchors [1, 4 + classes + m, n] or instances [1, n, 6 + m], and [1, m, height, '
+                f'width]{said_open(network)}')
     return ConfigError(f'{network.source}: {len(maps)} outputs could be the segmentation '
                        f'({found}); {fix}')
 
@@ -110,7 +146,7 @@ def resolve_scores(network: Network, output: TensorInfo, input_layout: str, conf
     if len(shape) != 4:
         raise ModelError(f'{network.source}: output {output} is no segmentation; scores '
                          '[1, classes, height, width] or integer ids [1, height, width] are '
-                         'needed')
+                         'needed' + _seems_boxes(shape))
     candidates = _output_layouts(network, shape, input_layout)
     told = config.output.layout
     if told is not None and told not in candidates:
@@ -124,6 +160,12 @@ def resolve_scores(network: Network, output: TensorInfo, input_layout: str, conf
         raise ModelError(f'{network.source}: output {output} leaves its number of classes open; '
                          'export the network with fixed shapes')
     return Scores(output.name, channels, axis, output.dtype)
+
+
+def _seems_boxes(shape: Shape) -> str:
+    """What to say of [1, values, anchors], which detection networks give."""
+    return ('; if it is of boxes, as a detection network gives them, take one for segmentation '
+            '(of YOLO, one with -seg or -sem in its name)') if len(shape) == 3 else ''
 
 
 def _check_is_map(network: Network, output: TensorInfo, layout: str) -> None:

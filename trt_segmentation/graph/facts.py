@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known about a network, and how."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,7 +11,10 @@ T = TypeVar('T')
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing known about a network and how: 'config', 'graph', 'default' or 'assumed'.
+    """One thing known about a network and how: 'config', 'metadata', 'graph', 'default' or
+    'assumed'.
+
+    'metadata' is what the exporter wrote into the file.
 
     'assumed' marks what no graph tells and nobody said, so that it may be wrong.
     """
@@ -22,9 +25,14 @@ class Fact:
 
 
 class Ledger:
-    """Writes down every decision together with its origin."""
+    """Writes down every decision together with its origin.
 
-    def __init__(self) -> None:
+    Args:
+        from_metadata: keys of the config that the file's exporter told, not the user.
+    """
+
+    def __init__(self, from_metadata: Collection[str] = ()) -> None:
+        self._from_metadata = from_metadata
         self.facts: list[Fact] = []
 
     def note(self, key: str, value: T, origin: str) -> T:
@@ -35,5 +43,9 @@ class Ledger:
     def told(self, key: str, value: T | None, otherwise: Callable[[], T], origin: str) -> T:
         """Return what was told, else what ``otherwise`` returns, whose origin is given."""
         if value is not None:
-            return self.note(key, value, 'config')
+            return self.note(key, value, self.teller(key))
         return self.note(key, otherwise(), origin)
+
+    def teller(self, key: str) -> str:
+        """Return who tells what the config has under a key: 'config' or 'metadata'."""
+        return 'metadata' if key in self._from_metadata else 'config'

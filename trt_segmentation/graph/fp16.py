@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.calibration import image_feed, network_inputs, open_runtime
 from trt_segmentation.graph.network import describe_network
+from trt_segmentation.graph.ordering import bodies, names_captured, names_read, sort_nodes
 from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.graph.rewriting import (
@@ -20,12 +21,8 @@ from trt_segmentation.graph.rewriting import (
     FLOAT16,
     QUANTIZING_OPS,
     WEIGHTED_OPS,
-    bodies,
     check_converted,
-    names_captured,
-    names_read,
     one_line,
-    sort_nodes,
     tensor_types,
     tidied,
 )

@@ -54,11 +54,10 @@ def add_letterbox_window(op: GraphBuilder, source: str, size: tuple[int, int]) -
 def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
              size: tuple[int, int] | None, window: Window | None,
              scale: float, mean: tuple[float, ...], std: tuple[float, ...],
-             layout: str, dtype: int, batch: int = 1) -> None:
+             border: float | None, layout: str, dtype: int, batch: int = 1) -> None:
     """Add resize, colour order, normalisation, layout and type of one network input.
 
-    The value fed is ``(pixel * scale - mean) / std``. Letterbox borders are 0 after that, the
-    colour ``mean``.
+    The value fed is ``(pixel * scale - mean) / std``.
 
     Args:
         source: float32 [N, H, W, 3], 0..255.
@@ -68,6 +67,8 @@ def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
         window: where the source goes for letterbox; None stretches it over ``size``.
         scale: factor of the 0..255 pixel.
         mean, std: one value per network channel.
+        border: pixel value around the image for letterbox, 0..255; None for the colour ``mean``,
+            which is fed as 0.
         layout: 'nchw' or 'nhwc'.
         dtype: ONNX element type of the network input.
         batch: N, the number of images.
@@ -80,9 +81,11 @@ def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
         x = op.resize_linear(x, op.ints(batch, *size, 3))
     x = op('Transpose', x, perm=[0, 3, 1, 2])
     x = op('Gather', x, channels, axis=1)
+    if window is not None and size is not None and border is not None:
+        x = _add_border(op, x, window, size, border, batch)
     x = _add_normalisation(op, x, scale, mean, std)
-    if window is not None and size is not None:
-        x = _add_border(op, x, window, size)
+    if window is not None and size is not None and border is None:
+        x = _add_border(op, x, window, size, 0.0, batch)
     if layout == 'nhwc':
         x = op('Transpose', x, perm=[0, 2, 3, 1])
     if dtype in INTEGER_TYPES:
@@ -102,9 +105,12 @@ def _add_normalisation(op: GraphBuilder, x: str, scale: float, mean: tuple[float
     return x
 
 
-def _add_border(op: GraphBuilder, x: str, window: Window, size: tuple[int, int]) -> str:
+def _add_border(op: GraphBuilder, x: str, window: Window, size: tuple[int, int],
+                value: float, batch: int) -> str:
     bottom = op('Sub', op('Sub', op.ints(size[0]), window.top), window.height)
     right = op('Sub', op('Sub', op.ints(size[1]), window.left), window.width)
     pads = op('Concat', op.ints(0, 0), window.top, window.left, op.ints(0, 0), bottom, right,
               axis=0)
-    return op('Pad', x, pads, op.constant(np.float32(0)), mode='constant')
+    x = op('Pad', x, pads, op.constant(np.float32(value)), mode='constant')
+    # Its shape is known, which TensorRT cannot tell of computed pads.
+    return op('Reshape', x, op.ints(batch, 3, *size))

@@ -79,7 +79,7 @@ def _resolve_size(network: Network, known: tuple[int | None, int | None], config
             raise ConfigError(f'{network.source}: input.size says {name} {told[axis]}, '
                               f'the graph {known[axis]}; leave input.size out or export anew')
     if told is not None:
-        return ledger.note('input.size', told, 'config')
+        return ledger.note('input.size', told, ledger.teller('input.size'))
     if known[0] is not None and known[1] is not None:
         return ledger.note('input.size', (known[0], known[1]), 'graph')
     return None

@@ -16,6 +16,7 @@ from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.calibration import Ranges, calibrated_ranges
 from trt_segmentation.graph.network import Network, describe_network
 from trt_segmentation.graph.opset import opset_of
+from trt_segmentation.graph.ordering import sort_nodes
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.graph.rewriting import (
     FLOAT,
@@ -23,7 +24,6 @@ from trt_segmentation.graph.rewriting import (
     WEIGHTED_OPS,
     check_converted,
     one_line,
-    sort_nodes,
     tensor_types,
     tidied,
 )

@@ -14,8 +14,9 @@ from trt_segmentation.graph.calibration import network_inputs, open_runtime
 from trt_segmentation.graph.fp16 import fp16_emulated
 from trt_segmentation.graph.int8 import is_quantized
 from trt_segmentation.graph.opset import opset_of
+from trt_segmentation.graph.ordering import sort_nodes
 from trt_segmentation.graph.resolve import ModelSpec
-from trt_segmentation.graph.rewriting import FLOAT, sort_nodes, tensor_types, tidied
+from trt_segmentation.graph.rewriting import FLOAT, tensor_types, tidied
 
 _COPY = 'converted/'
 _MADE = '/made'

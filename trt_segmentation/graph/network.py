@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be read off a network: its inputs and outputs, and what made the outputs."""
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from graphlib import CycleError
 from pathlib import Path
 
 import onnx
@@ -13,6 +15,7 @@ from onnx.external_data_helper import load_external_data_for_model
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.builder import OLDEST_OPSET
 from trt_segmentation.graph.opset import opset_of
+from trt_segmentation.graph.ordering import is_sorted, sort_nodes
 from trt_segmentation.graph.soundness import (
     check_external_data,
     check_file,
@@ -108,13 +111,23 @@ def read_network(path: str | Path) -> Network:
     check_opset(model, path)
     try:
         load_external_data_for_model(model, str(path.parent))
-        onnx.checker.check_model(str(path))
+        onnx.checker.check_model(str(path) if _in_order(model) else model)
     except Exception as error:  # as above
         why = _first_line(error).rstrip('.')
         raise ModelError(f'{path}: this is no valid ONNX model ({why}); export it again, with '
                          'another opset if it is complete') from error
     check_weights(model, path)
     return describe_network(model, str(path))
+
+
+def _in_order(model: onnx.ModelProto) -> bool:
+    """Put nodes in order where they are not, as in fp16 exports of Ultralytics, which runtimes
+    take; return whether they were."""
+    if is_sorted(model.graph):
+        return True
+    with contextlib.suppress(CycleError):  # the checker says what is wrong
+        sort_nodes(model.graph)
+    return False
 
 
 def outline_network(source: str, inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo],
@@ -185,6 +198,24 @@ def _with_narrow_grids(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             narrowed.graph.node.append(node)
     return narrowed
+
+
+def with_wide_ids(network: Network) -> Network:
+    """Return the network with int32 instead of outputs that it casts to uint8, as Ultralytics'
+    semantic networks do: TensorRT knows uint8 at the ends of a graph only, not before a tail."""
+    narrow = {info.name for info in network.outputs if info.dtype == TensorProto.UINT8}
+    casts = {node.output[0] for node in network.model.graph.node if node.op_type == 'Cast'}
+    if not narrow & casts:
+        return network
+    model = onnx.ModelProto()
+    model.CopyFrom(network.model)
+    for node in model.graph.node:
+        if node.op_type == 'Cast' and node.output[0] in narrow:
+            node.attribute[0].i = TensorProto.INT32
+    for value in (*model.graph.output, *model.graph.value_info):  # some exporters list it twice
+        if value.name in narrow & casts:
+            value.type.tensor_type.elem_type = TensorProto.INT32
+    return describe_network(model, network.source)
 
 
 def _inferred_shapes(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:

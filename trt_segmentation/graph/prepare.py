@@ -140,7 +140,8 @@ def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation
         window = add_letterbox_window(head, source, spec.size)
     add_head(head, source, 'channels', NETWORK_PREFIX + spec.network.inputs[0].name,
              size=spec.size, window=window, scale=spec.scale, mean=spec.mean, std=spec.std,
-             layout=spec.input_layout, dtype=spec.network.inputs[0].dtype, batch=spec.batch)
+             border=spec.border, layout=spec.input_layout, dtype=spec.network.inputs[0].dtype,
+             batch=spec.batch)
     tail = GraphBuilder('tail/', spec.network.opset)
     _add_tail(tail, spec, outputs, source, window, mask_interpolation, uint8_ops)
     return head, tail

@@ -9,24 +9,30 @@ probability of covering the pixel. The last class, "no object", has no score.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-import onnx
-from onnx import TensorProto, helper
+from onnx import helper
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.builder import GraphBuilder
-from trt_segmentation.graph.network import Network, TensorInfo, describe_network
+from trt_segmentation.graph.combining import (
+    Size,
+    add_extents,
+    add_grown,
+    check_open,
+    combined_already,
+    input_size,
+    map_size,
+    rank,
+    with_output,
+)
+from trt_segmentation.graph.network import Network, TensorInfo
 
 SCORES = 'queries/scores'
 """Name of the output that the combination adds: [1, classes, h, w], 0 and up."""
 
-Size = tuple[int | None, int | None]
-
 _AS_IT_IS = 0
 """What keeps an extent in the shape that a Reshape is given."""
-
-_FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16)
-_HEIGHT_AXIS = {'nchw': 2, 'nhwc': 1}
 
 _KNOWN_NAMES = (('masks_queries_logits', 'class_queries_logits'),  # transformers
                 ('pred_masks', 'pred_logits'),  # the authors' code, detectron2
@@ -44,6 +50,8 @@ class Queries:
             combined, as Mask2Former's own code does and MaskFormer's of transformers does not.
     """
 
+    kind: ClassVar[str] = 'queries'
+
     masks: TensorInfo
     classes: TensorInfo
     grow: bool = False
@@ -59,7 +67,7 @@ def find_queries(network: Network, name: str | None = None, class_name: str | No
     """
     pairs = tuple(
         Queries(masks, classes) for masks in network.outputs for classes in network.outputs
-        if _rank(masks) == 4 and _rank(classes) == 3
+        if rank(masks) == 4 and rank(classes) == 3
         and masks.shape[1] == classes.shape[1] is not None  # type: ignore[index]
         and name in (None, masks.name) and class_name in (None, classes.name))
     known = tuple(pair for pair in pairs
@@ -106,40 +114,17 @@ def with_scores(network: Network, queries: Queries, input_layout: str, batch: in
     Raises:
         ModelError: only the outputs of the network are known, not what is in it.
     """
-    found = next((info for info in network.outputs if info.name == SCORES), None)
-    if found is not None:  # an engine of ours: that is compiled in
+    if found := combined_already(network, SCORES):
         return network, found
-    if not network.model.graph.node:
-        raise ModelError(f'{network.source}: its outputs {queries.masks} and {queries.classes} '
-                         'are queries, which can only be combined inside the network; open its '
-                         '.onnx file, so that an engine is built of both')
-    model = onnx.ModelProto()
-    model.CopyFrom(network.model)
+    check_open(network, f'{queries.masks} and {queries.classes} are queries')
     op = GraphBuilder('queries/', network.opset)
-    masks, size = queries.masks.name, _map_size(queries)
+    masks, size = queries.masks.name, map_size(queries.masks)
     if queries.grow:
-        size = _input_size(network, input_layout)
-        masks = _add_grown_masks(op, queries, network.inputs[0].name, input_layout, size, batch)
+        size = input_size(network, input_layout)
+        masks = add_grown(op, queries.masks, network.inputs[0], input_layout, batch)
     _add_scores(op, queries, masks, size, batch)
-    model.graph.node.extend(op.nodes)
-    model.graph.initializer.extend(op.constants)
-    model.graph.output.append(helper.make_tensor_value_info(
+    return with_output(network, op, helper.make_tensor_value_info(
         SCORES, queries.masks.dtype, [1, _class_count(queries), *size]))
-    network = describe_network(model, network.source)
-    return network, next(info for info in network.outputs if info.name == SCORES)
-
-
-def _add_grown_masks(op: GraphBuilder, queries: Queries, image: str, input_layout: str,
-                     size: Size, batch: int) -> str:
-    if known := _known(size):
-        extents = op.ints(*known)
-    else:
-        first = _HEIGHT_AXIS[input_layout]
-        extents = op('Concat', op.size(image, first), op.size(image, first + 1), axis=0)
-    masks = queries.masks.name
-    images = op.ints(1) if batch == 1 else op.size(masks, 0)
-    sizes = op('Concat', images, op.size(masks, 1), extents, axis=0)
-    return op.resize_linear(masks, sizes)
 
 
 def _add_scores(op: GraphBuilder, queries: Queries, masks: str, size: Size, batch: int) -> None:
@@ -149,11 +134,8 @@ def _add_scores(op: GraphBuilder, queries: Queries, masks: str, size: Size, batc
     covered = op('Reshape', op('Sigmoid', masks), op.ints(0, 0, -1))
     scores = op('MatMul', op('Transpose', likely, perm=[0, 2, 1]), covered)
     images = 1 if batch == 1 else _AS_IT_IS
-    if known := _known(size):
-        shape = op.ints(images, _class_count(queries), *known)
-    else:
-        shape = op('Concat', op.ints(images, _class_count(queries)), op.size(masks, 2),
-                   op.size(masks, 3), axis=0)
+    extents = add_extents(op, TensorInfo(masks, queries.masks.dtype, (1, None, *size)), 2)
+    shape = op('Concat', op.ints(images, _class_count(queries)), extents, axis=0)
     op('Reshape', scores, shape, output=SCORES)
 
 
@@ -163,25 +145,3 @@ def _class_count(queries: Queries) -> int:
         raise ModelError(f'output {queries.classes} has no known number of classes and "no '
                          'object" behind them; export the network with fixed shapes')
     return count - 1
-
-
-def _map_size(queries: Queries) -> Size:
-    shape = queries.masks.shape or ()
-    return shape[2], shape[3]
-
-
-def _known(size: Size) -> tuple[int, int] | None:
-    height, width = size
-    return None if height is None or width is None else (height, width)
-
-
-def _input_size(network: Network, layout: str) -> Size:
-    shape, first = network.inputs[0].shape or (), _HEIGHT_AXIS[layout]
-    return shape[first], shape[first + 1]
-
-
-def _rank(info: TensorInfo) -> int:
-    """Rank of a batch of one of floats; 0 for everything else."""
-    if info.dtype not in _FLOAT_TYPES or not info.shape or info.shape[0] not in (None, 1):
-        return 0
-    return len(info.shape)

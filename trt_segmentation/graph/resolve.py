@@ -11,9 +11,10 @@ from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.batch import check_batch
 from trt_segmentation.graph.class_output import (
     CHANNEL_AXIS,
+    Pair,
     choose_output,
-    choose_queries,
-    combine_queries,
+    choose_pair,
+    combine_pair,
     resolve_kind,
     resolve_scores,
 )
@@ -23,9 +24,10 @@ from trt_segmentation.graph.image_input import (
     resolve_normalisation,
     with_fixed_input,
 )
-from trt_segmentation.graph.network import Network, shape_text
-from trt_segmentation.graph.queries import Queries
+from trt_segmentation.graph.instances import THRESHOLD
+from trt_segmentation.graph.network import Network, shape_text, with_wide_ids
 from trt_segmentation.graph.tail import Scores
+from trt_segmentation.graph.ultralytics import exported_class_count, exporter_config
 from trt_segmentation.mask_encoding import MONO8, MaskEncoding, mask_encoding
 from trt_segmentation.model_config import (
     METADATA_KEY,
@@ -61,7 +63,8 @@ class ModelSpec:
         merge: how the network's classes become those of the mask; None where they are the same.
         mask_size: height and width of mask and confidence; None for those of the image.
         encoding: of the mask.
-        queries: what ``scores`` is combined from; None where the network gives scores itself.
+        pair: what ``scores`` is combined from; None where the network gives scores itself.
+        border: of 'letterbox', the pixel value around the image, 0..255; None for ``mean``.
         batch: images that head and tail take at once. ``network`` is that of one image;
             ``graph.batch.batched`` makes it take so many.
     """
@@ -84,7 +87,8 @@ class ModelSpec:
     merge: ClassMerge | None = None
     mask_size: tuple[int, int] | None = None
     encoding: MaskEncoding = MONO8
-    queries: Queries | None = None
+    pair: Pair | None = None
+    border: float | None = None
     batch: int = 1
 
     def channels(self, color: str) -> tuple[int, int, int]:
@@ -117,29 +121,49 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1) -> ModelSpec:
         ModelError: this is no network from one image to classes per pixel, or it does not take
             so many images at once.
     """
-    config = config.over(embedded_config(network))
-    ledger = Ledger()
+    told = config.over(embedded_config(network))
+    config = told.over(exporter_config(network, told))
+    ledger = Ledger(from_metadata=config.told() - told.told())
     layout, size, resize = resolve_input(network, config, ledger)
-    network = with_fixed_input(network, layout, size)
+    network = with_wide_ids(with_fixed_input(network, layout, size))
     color, scale, mean, std = resolve_normalisation(network, config, ledger)
-    queries = choose_queries(network, config)
-    if queries is not None:
-        network, queries, scores, kind = combine_queries(
-            network, queries, layout, config, ledger, batch)
+    border = None
+    if resize == 'letterbox' and config.input.border is not None:
+        border = ledger.told('input.border', config.input.border, lambda: 0.0, 'default')
+    pair = choose_pair(network, layout, _class_count(network, config), config)
+    if pair is not None:
+        check_batch(network, (pair.masks.name, pair.classes.name), batch)
+        network, pair, scores, kind = combine_pair(network, pair, layout, config, ledger, batch)
     else:
         output = choose_output(network, config, ledger)
         scores = resolve_scores(network, output, layout, config, ledger)
         kind = resolve_kind(network, output, scores, config, ledger)
-    check_batch(network, scores.name, batch)
-    threshold = ledger.told('output.threshold', config.output.threshold, lambda: 0.5, 'default')
+        check_batch(network, (scores.name,), batch)
+    threshold = _resolve_threshold(network, pair, config, ledger)
     labels, palette = _resolve_classes(network, scores, kind, config, ledger)
     unlabelled = ledger.told(
         'classes.unlabelled', config.classes.unlabelled,
         lambda: UNLABELLED if len(labels) <= UNLABELLED else MOST_CLASSES, 'default')
     spec = ModelSpec(network, color, scale, mean, std, resize, size, layout, scores, kind,
                      threshold, labels, palette, unlabelled, tuple(ledger.facts),
-                     queries=queries, batch=batch)
+                     pair=pair, border=border, batch=batch)
     return spec if config.classes.merge is None else _with_merge(spec, config)
+
+
+def _class_count(network: Network, config: ModelConfig) -> int | None:
+    """How many classes there are, where file or config tell."""
+    count = exported_class_count(network)
+    return len(config.classes.labels) if count is None and config.classes.labels else count
+
+
+def _resolve_threshold(network: Network, pair: Pair | None, config: ModelConfig, ledger: Ledger,
+                       ) -> float:
+    is_instances = pair is not None and pair.kind == 'instances'
+    if is_instances and config.output.threshold == 0:
+        raise ConfigError(f'{network.source}: output.threshold is 0, which is the score where '
+                          'there is no instance; say one above it')
+    return ledger.told('output.threshold', config.output.threshold,
+                       lambda: THRESHOLD if is_instances else 0.5, 'default')
 
 
 def _with_merge(spec: ModelSpec, config: ModelConfig) -> ModelSpec:
@@ -219,12 +243,12 @@ def complete_config(spec: ModelSpec) -> ModelConfig:
     own = spec if spec.merge is None else spec.merge
     told = None if spec.merge is None else spec.merge.told
     output = OutputConfig(spec.scores.name, spec.kind, layout, spec.threshold)
-    if spec.queries is not None:
-        output = OutputConfig(spec.queries.masks.name, 'queries', threshold=spec.threshold,
-                              class_name=spec.queries.classes.name,
-                              grow_masks=spec.queries.grow)
+    if spec.pair is not None:
+        output = OutputConfig(spec.pair.masks.name, spec.pair.kind, threshold=spec.threshold,
+                              class_name=spec.pair.classes.name, grow_masks=spec.pair.grow)
     return ModelConfig(
-        InputConfig(spec.color, spec.scale, spec.mean, spec.std, spec.resize, spec.size),
+        InputConfig(spec.color, spec.scale, spec.mean, spec.std, spec.resize, spec.size,
+                    spec.border),
         output,
         ClassesConfig(own.labels or None, own.palette.colors, spec.unlabelled, told))
 

@@ -3,8 +3,7 @@
 """What rewriting a whole network needs, into whichever precision."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from graphlib import TopologicalSorter
+from collections.abc import Mapping
 
 import onnx
 from onnx import TensorProto
@@ -75,35 +74,6 @@ def tensor_types(model: onnx.ModelProto, source: str) -> dict[str, str]:
 FLOAT, FLOAT16 = 'tensor(float)', 'tensor(float16)'
 
 _TYPE_NAMES = {TensorProto.FLOAT: FLOAT, TensorProto.FLOAT16: FLOAT16}
-
-
-def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs inside If, Loop and Scan."""
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def names_captured(graph: onnx.GraphProto) -> set[str]:
-    """Names that a body reads from outside."""
-    own = {name for node in graph.node for name in node.output}
-    own.update(value.name for value in (*graph.input, *graph.initializer))
-    return {name for node in graph.node for name in names_read(node)} - own - {''}
-
-
-def names_read(node: onnx.NodeProto) -> set[str]:
-    return set(node.input).union(*(names_captured(body) for body in bodies(node)))
-
-
-def sort_nodes(graph: onnx.GraphProto) -> None:
-    """Put makers before readers, as ONNX demands; the converters append their nodes."""
-    maker = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
-    readers = {index: [maker[name] for name in sorted(names_read(node)) if name in maker]
-               for index, node in enumerate(graph.node)}
-    nodes = [graph.node[index] for index in TopologicalSorter(readers).static_order()]
-    del graph.node[:]
-    graph.node.extend(nodes)
 
 
 def check_converted(model: onnx.ModelProto, source: str, precision: str) -> None:

@@ -236,9 +236,7 @@ def add_nearest_index(op: GraphBuilder, class_map: str, extents: tuple[str, str]
     """
     def along(axis: int, start: str, extent: str) -> str:
         pixels = extents[axis]
-        index = op('Range', op.constant(np.int64(0)), op.squeeze(pixels, 0),
-                   op.constant(np.int64(1)))
-        centre = op('Add', op('Mul', index, op.ints(2)), op.ints(1))
+        centre = op('Add', op('Mul', op.upto(pixels), op.ints(2)), op.ints(1))
         if size is None or window is None:
             numerator = op('Mul', centre, op.size(class_map, axis + 1))
             denominator = op('Mul', pixels, op.ints(2))

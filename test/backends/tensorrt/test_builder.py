@@ -5,6 +5,7 @@
 from types import SimpleNamespace
 
 import cv2
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -74,6 +75,26 @@ def configured():
 def test_every_kind_of_network_builds(networks, kind, resize):
     spec = networks.spec_of(networks.KINDS[kind](), input={'resize': resize})
     assert len(build(prepared(spec)).plan) > 10_000
+
+
+@pytest.mark.parametrize('grow', [False, True])
+@pytest.mark.parametrize('shape', [(1, 4 + 3 + 8, 600), (1, 300, 6 + 8)])
+def test_instances_build(networks, shape, grow):
+    rng = np.random.default_rng(0)
+    found, prototypes = (rng.random(each, np.float32) for each in (shape, (1, 8, 16, 24)))
+    model = networks.instances(found, prototypes, size=(64, 96))
+    spec = networks.spec_of(model, output={'grow_masks': grow}, input={'resize': 'letterbox'},
+                            classes={'labels': ['car', 'bus', 'person']})
+    assert spec.pair.kind == 'instances'
+    assert len(build(prepared(spec)).plan) > 10_000
+
+
+def test_ids_that_a_network_casts_to_uint8_build(networks):
+    nodes = [helper.make_node('ArgMax', ['pixels'], ['highest'], axis=1, keepdims=0),
+             helper.make_node('Cast', ['highest'], ['ids'], to=TensorProto.UINT8)]
+    model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 3, 32, 48])],
+                                [networks.tensor('ids', [1, 32, 48], TensorProto.UINT8)])
+    assert len(build(prepared(networks.spec_of(model))).plan) > 1000
 
 
 @pytest.mark.parametrize('resize', ['stretch', 'letterbox'])

@@ -7,9 +7,10 @@ from model_zoo.families import (
     from_smp,
     from_torchvision,
     from_transformers,
+    from_ultralytics,
     like_tao,
 )
 
 ENTRIES = (*from_torchvision.ENTRIES, *from_transformers.ENTRIES, *from_smp.ENTRIES,
-           *from_mmsegmentation.ENTRIES, *like_tao.ENTRIES)
+           *from_mmsegmentation.ENTRIES, *from_ultralytics.ENTRIES, *like_tao.ENTRIES)
 """Every network of the zoo."""

@@ -1,0 +1,192 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Ultralytics' YOLO: instances, of anchors or final ones, and a semantic head.
+
+Written by its own exporter and read by its own suppression and masks; a pixel is its most
+confident instance's. Ultralytics is under AGPL-3.0: it is called here, and part of nothing else.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.nn import functional
+
+from model_zoo.entry import ZOO_CLASSES, Entry, Export, Feed, Network, with_none_row
+from model_zoo.random_weights import standardise
+
+NOTHING = 255
+THRESHOLD, OVERLAP = 0.25, 0.7
+"""Of Ultralytics' own ``predict``."""
+
+SEEN = 40
+"""So many anchors of an image are above the threshold, unless they are a tenth of them: fewer than
+the instances that get a mask."""
+
+
+def _ultralytics() -> None:
+    """Import Ultralytics without its visits to the network and to the home folder."""
+    os.environ.setdefault('YOLO_OFFLINE', 'true')
+    os.environ.setdefault('YOLO_AUTOINSTALL', 'false')
+    os.environ.setdefault('YOLO_CONFIG_DIR', tempfile.gettempdir())
+    os.environ.setdefault('YOLO_VERBOSE', 'false')
+    import ultralytics  # noqa: F401
+
+
+class Yolo(torch.nn.Module):
+    """A network of Ultralytics.
+
+    Args:
+        name: of its YAML, such as 'yolo11n-seg'.
+        classes: how many.
+        nms: the exporter's option: None for anchors, False for final instances.
+    """
+
+    def __init__(self, name: str, classes: int, nms: bool | None) -> None:
+        super().__init__()
+        _ultralytics()
+        from ultralytics.nn import tasks
+        kind = tasks.SemanticSegmentationModel if 'sem' in name else tasks.SegmentationModel
+        self.net = kind(f'{name}.yaml', nc=classes, verbose=False)
+        self.net.names = {index: f'thing {index}' for index in range(classes)}
+        self.nms = nms
+        self.name, self.classes = name, classes
+        if hasattr(self.net, 'end2end'):
+            self.net.end2end = nms is False
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """Return what the network says in evaluation."""
+        return self.net(x)
+
+    def write(self, size: tuple[int, int], how: Export, path: Path) -> None:
+        """Export it as its users do, into a folder of its own."""
+        from ultralytics import YOLO
+        yolo = YOLO(f'{self.name}.yaml')
+        self.net.args, self.net.task = yolo.model.args, yolo.model.task
+        yolo.model = self.net
+        home = Path.cwd()
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            try:
+                written = yolo.export(
+                    format='onnx', imgsz=list(size), opset=how.opset, nms=self.nms, simplify=False,
+                    half=how.dtype == torch.float16, dynamic=how.open_axes == 'all')
+                path.write_bytes(Path(written).read_bytes())
+            finally:
+                os.chdir(home)
+
+
+def _painted(found: torch.Tensor, prototypes: torch.Tensor, classes: int, size: tuple[int, int],
+             final: bool) -> torch.Tensor:
+    """Return [1, 1 + classes, h, w]: the threshold, then of each class the highest score of a
+    pixel's instances."""
+    from ultralytics.utils.nms import non_max_suppression
+    from ultralytics.utils.ops import process_mask
+    with mock.patch.dict(sys.modules):  # ours may be one without operators
+        sys.modules.pop('torchvision', None)
+        kept = non_max_suppression(found.clone(), THRESHOLD, OVERLAP, nc=classes,
+                                   end2end=final)[0]
+    scores = torch.zeros(1, classes, *size)
+    kept = kept[kept[:, 4].argsort()]  # the most confident comes last
+    masks = process_mask(prototypes[0], kept[:, 6:], kept[:, :4], size, upsample=True)
+    for row, mask in zip(kept, masks, strict=True):
+        scores[0, int(row[5]), mask > 0] = row[4]
+    return with_none_row(scores, THRESHOLD)
+
+
+def _last_layers(head: Any) -> Iterator[tuple[str, list[Any]]]:
+    """The last convolutions of a head, by what they say: 'cv3' classes, 'cv4' coefficients."""
+    for name in ('cv3', 'cv4'):
+        for branch in (name, f'one2one_{name}'):
+            if hasattr(head, branch):
+                yield name, [level[-1] for level in getattr(head, branch)]
+
+
+def _instances(name: str, nms: bool | None = None) -> Callable[[bool], Network]:
+    def make(small: bool) -> Network:
+        module = Yolo(name, ZOO_CLASSES if small else 80, nms)
+        sizes: list[tuple[int, int]] = []
+        module.register_forward_pre_hook(lambda _, fed: sizes.append(fed[0].shape[2:]))
+
+        def answer(output: Any) -> torch.Tensor:
+            found, prototypes = output[0]
+            return _painted(found, prototypes, module.classes, sizes[-1], nms is False)
+
+        def settle(batch: torch.Tensor) -> None:
+            head = module.net.model[-1]
+            for kind, layers in _last_layers(head):
+                said = _outputs_of(module, layers, batch)
+                if not said:
+                    continue
+                joined = torch.cat([each.flatten(2) for each in said], dim=2)
+                for layer, each in zip(layers, said, strict=True):
+                    standardise((layer,), each)
+                if kind == 'cv3':
+                    _make_rare(module, layers, batch, joined.shape[2])
+
+        return Network(module, answer, settle, (NOTHING, *range(module.classes)))
+
+    return make
+
+
+def _outputs_of(module: Yolo, layers: list[Any], batch: torch.Tensor) -> list[torch.Tensor]:
+    said: list[torch.Tensor] = []
+    hooks = [layer.register_forward_hook(lambda *call: said.append(call[2])) for layer in layers]
+    module(batch)
+    for hook in hooks:
+        hook.remove()
+    return said
+
+
+def _make_rare(module: Yolo, layers: list[Any], batch: torch.Tensor, anchors: int) -> None:
+    """Shift classes so that few anchors have one above the threshold, as trained ones do."""
+    said = _outputs_of(module, layers, batch)
+    highest = torch.cat([each.flatten(2) for each in said], dim=2).amax(dim=1)
+    limit = highest.flatten().quantile(1 - min(0.1, SEEN / anchors))
+    for layer in layers:
+        layer.bias.sub_(limit - torch.logit(torch.tensor(THRESHOLD)))
+
+
+def semantic(small: bool) -> Network:
+    """YOLO26 with a semantic head; exported, it says the class at the input's size."""
+    module = Yolo('yolo26n-sem', ZOO_CLASSES if small else 19, None)
+    last = [layer for layer in module.net.model[-1].classifier.modules()
+            if isinstance(layer, torch.nn.Conv2d)][-1]
+
+    def answer(output: Any) -> torch.Tensor:
+        return functional.interpolate(output, scale_factor=8, mode='bilinear',
+                                      align_corners=False)
+
+    def settle(batch: torch.Tensor) -> None:
+        standardise((last,), module(batch))
+
+    return Network(module, answer, settle)
+
+
+_FEED = Feed((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), border=114)
+_GROWN = 'output: {{grow_masks: true}}'
+
+
+def _entry(name: str, make: Callable[[bool], Network], export: Export, config: str = '',
+           in_ci: bool = False) -> Entry:
+    return Entry(name, 'Ultralytics', make, export, full=(640, 640), feed=_FEED, config=config,
+                 in_ci=in_ci, needs=('ultralytics',))
+
+
+ENTRIES = (
+    _entry('YOLOv8n-seg', _instances('yolov8n-seg'), Export('ultralytics', 17), _GROWN),
+    _entry('YOLO11n-seg', _instances('yolo11n-seg'), Export('ultralytics', 18), _GROWN, True),
+    _entry('YOLO11n-seg open', _instances('yolo11n-seg'),
+           Export('ultralytics', 17, open_axes='all'), _GROWN),
+    _entry('YOLO11n-seg fp16', _instances('yolo11n-seg'),
+           Export('ultralytics', 17, dtype=torch.float16), _GROWN),
+    _entry('YOLO26n-seg', _instances('yolo26n-seg'), Export('ultralytics', 17), _GROWN),
+    _entry('YOLO26n-seg final', _instances('yolo26n-seg', False), Export('ultralytics', 17),
+           _GROWN, True),
+    _entry('YOLO26n-sem', semantic, Export('ultralytics', 17), in_ci=True),
+)

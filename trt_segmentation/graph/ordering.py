@@ -1,0 +1,52 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What nodes read, and their order."""
+
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+
+import onnx
+
+
+def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs inside If, Loop and Scan."""
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def names_captured(graph: onnx.GraphProto) -> set[str]:
+    """Names that a body reads from outside."""
+    own = {name for node in graph.node for name in node.output}
+    own.update(value.name for value in (*graph.input, *graph.initializer))
+    return {name for node in graph.node for name in names_read(node)} - own - {''}
+
+
+def names_read(node: onnx.NodeProto) -> set[str]:
+    """Names that a node and its bodies read."""
+    return set(node.input).union(*(names_captured(body) for body in bodies(node)))
+
+
+def sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put makers before readers, as ONNX demands; converters to fp16 append their nodes.
+
+    Raises:
+        graphlib.CycleError: that is not possible.
+    """
+    maker = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    readers = {index: [maker[name] for name in sorted(names_read(node)) if name in maker]
+               for index, node in enumerate(graph.node)}
+    nodes = [graph.node[index] for index in TopologicalSorter(readers).static_order()]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def is_sorted(graph: onnx.GraphProto) -> bool:
+    """Return whether every node stands behind those that make what it reads."""
+    later = {name for node in graph.node for name in node.output if name}
+    for node in graph.node:
+        if not later.isdisjoint(names_read(node)):
+            return False
+        later.difference_update(node.output)
+    return True
