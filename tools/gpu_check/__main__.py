@@ -194,14 +194,18 @@ def build(check: Check) -> None:
         built = check.built()
         futures = {pool.submit(one, *pair, 'build'): pair for pair in check.pairs
                    if pair not in built}
+        alone = {}
         for future in as_completed(futures):
             pair = futures[future]
             check.note('build', *pair, future.result)
             if future.exception():
                 continue
             if check.is_against(*pair):  # the bench builds the network alone, and keeps it
-                pool.submit(one, *pair, 'bench', '--against', 'usual', '--frames', '2')
+                alone[pool.submit(one, *pair, 'bench', '--against', 'usual', '--frames',
+                                  '2')] = pair
             compare(check, *pair)
+        for future in as_completed(alone):
+            check.note('build alone', *alone[future], future.result)
 
 
 def compare(check: Check, subject: Subject, precision: str) -> None:

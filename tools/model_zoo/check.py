@@ -58,12 +58,14 @@ def load_images(folder: Path | None, small: bool) -> list[np.ndarray]:
 
 
 def make(entry: Entry, small: bool, images: list[np.ndarray]) -> Network:
-    """Return the calibrated network; the same weights each time."""
+    """Return the calibrated network; the same weights each time, rounded where the file's are."""
     torch.manual_seed(0)
     network = entry.make(small)
     network.module.eval()
     batch = as_input(images, entry.size(small), entry.feed)
-    return calibrated(network, batch)
+    network = calibrated(network, batch)
+    network.module.to(entry.export.dtype).float()
+    return network
 
 
 def export_entry(entry: Entry, folder: Path, small: bool, images: list[np.ndarray]) -> Exported:
