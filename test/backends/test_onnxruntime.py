@@ -28,7 +28,7 @@ def spec(networks):
 
 @pytest.fixture
 def session(spec):
-    session = OnnxRuntimeSession(prepare(spec, uint8_ops=True), num_threads=1)
+    session = OnnxRuntimeSession(prepare(spec, for_cpu=True), num_threads=1)
     yield session
     session.close()
 
@@ -59,7 +59,7 @@ def buffers(size, outputs):
 @pytest.mark.parametrize('outputs', [('mask',), ('overlay',), ('confidence', 'mask'), ALL])
 def test_results_land_in_the_arrays(networks, spec, session, outputs):
     image = networks.random_image(*SIZE)
-    wanted = networks.Runner(prepare(spec, uint8_ops=True))(image)
+    wanted = networks.Runner(prepare(spec, for_cpu=True))(image)
     session.resize(*SIZE, outputs)
     session.set_palette(spec.palette.table('bgr'))
     for _ in range(2):
@@ -124,7 +124,7 @@ def test_a_failing_network_raises_and_recovers(networks):
     model.graph.output[0].CopyFrom(networks.tensor('scores', [1, 4, 'h', 'w']))
     spec = networks.spec_of(model, input={'resize': 'none', 'color': 'bgr', 'scale': 1},
                             output={'kind': 'logits'})
-    session = OnnxRuntimeSession(prepare(spec, uint8_ops=True), num_threads=1)
+    session = OnnxRuntimeSession(prepare(spec, for_cpu=True), num_threads=1)
     for size, works in ((SIZE, True), ((8, 8), False), (SIZE, True)):
         session.resize(*size, ('mask',))
         image, out = networks.random_image(*size), buffers(size, ('mask',))

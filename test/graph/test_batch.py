@@ -66,8 +66,8 @@ def resize(request):
 
 
 @pytest.mark.parametrize('growth', ['nearest', 'bilinear'])
-@pytest.mark.parametrize('uint8_ops', [False, True])
-def test_a_batch_is_the_same_bytes_as_one_by_one(networks, resize, growth, uint8_ops):
+@pytest.mark.parametrize('for_cpu', [False, True])
+def test_a_batch_is_the_same_bytes_as_one_by_one(networks, resize, growth, for_cpu):
     @settings(max_examples=12, deadline=None)
     @given(seeing(networks), st.integers(2, 4), st.tuples(st.integers(3, 40), st.integers(3, 40)),
            st.sampled_from(['mono8', 'mono16']), st.sampled_from([None, (7, 9)]))
@@ -79,7 +79,7 @@ def test_a_batch_is_the_same_bytes_as_one_by_one(networks, resize, growth, uint8
         images = [networks.random_image(*size, seed) for seed in range(count)]
         assert_as_one_by_one(networks, model, images, {'input': {'resize': resize}},
                              RunOptions(mask_encoding=encoding, mask_size=mask_size),
-                             mask_interpolation=growth, uint8_ops=uint8_ops)
+                             mask_interpolation=growth, for_cpu=for_cpu)
 
     def opened(model):
         for value in (*model.graph.input, *model.graph.output):
@@ -117,7 +117,7 @@ def test_merged_classes_of_a_batch(networks, encoding):
     images = [networks.random_image(20, 30, seed) for seed in range(3)]
     classes = {'labels': list('abcd'), 'merge': {'one': ['c', 'a'], 'other': 'rest'}}
     assert_as_one_by_one(networks, networks.pointwise(WEIGHTS, SIZE), images,
-                         {'classes': classes}, RunOptions(mask_encoding=encoding), uint8_ops=True)
+                         {'classes': classes}, RunOptions(mask_encoding=encoding), for_cpu=True)
 
 
 def test_networks_from_elsewhere(networks, known_answer):

@@ -43,9 +43,9 @@ def run(networks, spec, image, **options):
     return found
 
 
-@given(data=st.data(), seed=st.integers(0, 2 ** 16), uint8_ops=FORMS, wide=st.booleans(),
+@given(data=st.data(), seed=st.integers(0, 2 ** 16), for_cpu=FORMS, wide=st.booleans(),
        interpolation=INTERPOLATIONS)
-def test_the_winning_class_is_mapped(networks, data, seed, uint8_ops, wide, interpolation):
+def test_the_winning_class_is_mapped(networks, data, seed, for_cpu, wide, interpolation):
     channels, size = 7, (6, 5)
     merge, mask_ids = data.draw(merges(channels))
     scores, image = networks.random_scores(channels, *size, seed), networks.random_image(*size)
@@ -54,7 +54,7 @@ def test_the_winning_class_is_mapped(networks, data, seed, uint8_ops, wide, inte
     plain, merged = (replace(networks.spec_of(model, output={'kind': 'logits'}, classes=classes),
                              encoding=encoding)
                      for classes in ({}, {'merge': merge}))
-    options = {'uint8_ops': uint8_ops, 'mask_interpolation': interpolation}
+    options = {'for_cpu': for_cpu, 'mask_interpolation': interpolation}
     before, after = (run(networks, spec, image, **options) for spec in (plain, merged))
     winners = scores[0].argmax(axis=0)
     expected = mask_ids[winners]
@@ -66,9 +66,9 @@ def test_the_winning_class_is_mapped(networks, data, seed, uint8_ops, wide, inte
     assert np.abs(after['overlay'] - (image / 2 + colors / 2)).max() <= 0.5 + 1e-6
 
 
-@given(data=st.data(), seed=st.integers(0, 2 ** 16), uint8_ops=FORMS,
+@given(data=st.data(), seed=st.integers(0, 2 ** 16), for_cpu=FORMS,
        dtype=st.sampled_from([np.uint8, np.int32, np.int64]))
-def test_ids_are_mapped(networks, data, seed, uint8_ops, dtype):
+def test_ids_are_mapped(networks, data, seed, for_cpu, dtype):
     merge, mask_ids = data.draw(merges(5))
     limits = (0, 256) if dtype == np.uint8 else (-300, 70000)
     rng = np.random.default_rng(seed)
@@ -76,31 +76,31 @@ def test_ids_are_mapped(networks, data, seed, uint8_ops, dtype):
                    rng.integers(*limits, (1, 6, 5))).astype(dtype)
     spec = networks.spec_of(networks.fixed(ids), classes={
         'labels': list('abcde'), 'merge': merge})
-    found = run(networks, spec, networks.random_image(6, 5), uint8_ops=uint8_ops)
+    found = run(networks, spec, networks.random_image(6, 5), for_cpu=for_cpu)
     known = (ids[0] >= 0) & (ids[0] < 5)
     expected = np.where(known, mask_ids[np.where(known, ids[0], 0)], -1)
     np.testing.assert_array_equal(found['mask'], np.where(expected < 0, 255, expected))
 
 
-@given(seed=st.integers(0, 2 ** 16), uint8_ops=FORMS)
-def test_ids_of_16_bits_are_kept(networks, seed, uint8_ops):
+@given(seed=st.integers(0, 2 ** 16), for_cpu=FORMS)
+def test_ids_of_16_bits_are_kept(networks, seed, for_cpu):
     ids = np.random.default_rng(seed).integers(-5, 66000, (1, 6, 5), np.int32)
     spec = networks.spec_of(networks.fixed(ids), classes={'unlabelled': 7})
     found = run(networks, replace(spec, encoding=MONO16), networks.random_image(6, 5),
-                uint8_ops=uint8_ops)
+                for_cpu=for_cpu)
     good = (ids[0] >= 0) & (ids[0] < 65535) & (ids[0] != 7)
     np.testing.assert_array_equal(found['mask'], np.where(good, ids[0], 65535))
 
 
 @pytest.mark.parametrize('opset', [11, 12, 13, 17, 20])
-@pytest.mark.parametrize('uint8_ops', [False, True])
-def test_each_opset_writes_16_bits_at_each_size(networks, opset, uint8_ops):
+@pytest.mark.parametrize('for_cpu', [False, True])
+def test_each_opset_writes_16_bits_at_each_size(networks, opset, for_cpu):
     scores = networks.random_scores(300, 3, 4)
     spec = networks.spec_of(networks.fixed(scores, size=(12, 16), opset=opset))
     spec = with_mask(spec, RunOptions(mask_encoding='mono16', mask_size=(7, 9)))
-    prepared = prepare(spec, uint8_ops=uint8_ops)
+    prepared = prepare(spec, for_cpu=for_cpu)
     onnx.checker.check_model(prepared.model, full_check=True)
-    found = run(networks, spec, networks.random_image(20, 30), uint8_ops=uint8_ops)
+    found = run(networks, spec, networks.random_image(20, 30), for_cpu=for_cpu)
     expected = networks.grown(scores[0].argmax(axis=0), (7, 9))
     assert expected.max() > 255
     np.testing.assert_array_equal(found['mask'], expected)

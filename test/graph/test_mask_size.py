@@ -53,11 +53,11 @@ def test_bilinear_scores_are_decided_at_the_masks_size(networks):
 
 
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
-@pytest.mark.parametrize('uint8_ops', [False, True])
-def test_the_overlay_keeps_the_size_of_the_image(networks, interpolation, uint8_ops):
+@pytest.mark.parametrize('for_cpu', [False, True])
+def test_the_overlay_keeps_the_size_of_the_image(networks, interpolation, for_cpu):
     spec = networks.spec_of(networks.fixed(networks.random_scores(3, 6, 8)))
     image = networks.random_image(30, 50)
-    options = {'mask_interpolation': interpolation, 'uint8_ops': uint8_ops}
+    options = {'mask_interpolation': interpolation, 'for_cpu': for_cpu}
     overlay = results(networks, spec, image, **options)['overlay']
     found = results(networks, replace(spec, mask_size=(5, 7)), image, **options)
     np.testing.assert_array_equal(found['overlay'], overlay)

@@ -53,12 +53,12 @@ def names_of(values):
 
 @pytest.mark.parametrize('outputs', [('mask',), ('confidence',), ('overlay',), ('overlay', 'mask'),
                                      ALL])
-@pytest.mark.parametrize('uint8_ops', [False, True])
-def test_only_what_is_asked_for_is_given(networks, plain_spec, outputs, uint8_ops):
+@pytest.mark.parametrize('for_cpu', [False, True])
+def test_only_what_is_asked_for_is_given(networks, plain_spec, outputs, for_cpu):
     spec = plain_spec(networks.pointwise(WEIGHTS, (8, 9)))
     image = networks.random_image(11, 7)
-    everything = networks.Runner(prepare(spec, uint8_ops=uint8_ops))(image)
-    prepared = prepare(spec, outputs, uint8_ops=uint8_ops)
+    everything = networks.Runner(prepare(spec, for_cpu=for_cpu))(image)
+    prepared = prepare(spec, outputs, for_cpu=for_cpu)
     assert prepared.outputs == outputs
     runner = networks.Runner(prepared)
     assert tuple(runner.outputs) == outputs
@@ -99,8 +99,8 @@ def test_what_the_network_cannot_give_is_refused(networks, plain_spec, name):
 
 def test_only_keeps_how_it_was_prepared(networks, plain_spec):
     spec = plain_spec(networks.pointwise(WEIGHTS, (8, 9)))
-    for options in ({'mask_interpolation': 'bilinear', 'uint8_ops': True},
-                    {'mask_interpolation': 'nearest', 'uint8_ops': False}):
+    for options in ({'mask_interpolation': 'bilinear', 'for_cpu': True},
+                    {'mask_interpolation': 'nearest', 'for_cpu': False}):
         fewer = prepare(spec, **options).only(('mask',))
         assert fewer.outputs == ('mask',)
         assert fewer.model == prepare(spec, ('mask',), **options).model
@@ -117,18 +117,18 @@ def test_an_unknown_interpolation_is_refused(networks, plain_spec):
 # Opsets and versions of the format ---------------------------------------------------------
 
 
-@pytest.mark.parametrize('uint8_ops', [False, True])
+@pytest.mark.parametrize('for_cpu', [False, True])
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
 @pytest.mark.parametrize('resize', ['stretch', 'letterbox'])
 @pytest.mark.parametrize('opset', OPSETS)
-def test_every_opset(networks, plain_spec, opset, resize, interpolation, uint8_ops):
+def test_every_opset(networks, plain_spec, opset, resize, interpolation, for_cpu):
     opset = networks.newest_opset() if opset == 'newest' else opset
     image = networks.random_image(15, 28)
     results = []
     for version in (opset, 16):
         model = networks.pointwise(WEIGHTS, (16, 20), stride=4, opset=version)
         spec = plain_spec(model, input={'resize': resize})
-        prepared = prepare(spec, mask_interpolation=interpolation, uint8_ops=uint8_ops)
+        prepared = prepare(spec, mask_interpolation=interpolation, for_cpu=for_cpu)
         onnx.checker.check_model(prepared.model, full_check=True)
         assert [entry.version for entry in prepared.model.opset_import] == [version]
         results.append(networks.Runner(prepared)(image))
@@ -222,7 +222,7 @@ def test_the_networks_symbolic_extents_are_not_the_cameras(networks, plain_spec)
 
 
 def test_every_name_is_made_once(networks, plain_spec):
-    graph = prepare(plain_spec(networks.pointwise(WEIGHTS, (6, 7))), uint8_ops=True).model.graph
+    graph = prepare(plain_spec(networks.pointwise(WEIGHTS, (6, 7))), for_cpu=True).model.graph
     made = [*names_of(graph.input), *names_of(graph.initializer),
             *(name for node in graph.node for name in node.output)]
     assert [name for name, count in Counter(made).items() if count > 1] == []
@@ -311,5 +311,5 @@ def test_preparing_leaves_the_network_as_it_was(networks, plain_spec):
     spec = plain_spec(networks.pointwise(WEIGHTS, (6, 7)))
     before = spec.network.model.SerializeToString()
     prepare(spec)
-    prepare(spec, ('mask',), mask_interpolation='bilinear', uint8_ops=True)
+    prepare(spec, ('mask',), mask_interpolation='bilinear', for_cpu=True)
     assert spec.network.model.SerializeToString() == before

@@ -20,15 +20,16 @@ STRIDED = ((32, 40), (16, 20), (8, 10), (11, 14), (64, 80))
 """Sizes of score maps of a network of ``NETWORK_SIZE``: also not dividing it, and larger."""
 
 
-@pytest.fixture(scope='session')
-def decide(networks):
+@pytest.fixture(scope='session', params=[False, True], ids=['for TensorRT', 'for the CPU'])
+def decide(networks, request):
     """Makes the outputs of a network that says ``values`` of an image of the same size."""
     def outputs_of(values, image=None, size=None, options=None, alpha=0.5, **sections):
         model = networks.fixed(values, size=size)
         spec = networks.spec_of(model, **sections)
         height, width = size or spec.size
         image = networks.random_image(height, width) if image is None else image
-        return networks.Runner(prepare(spec, **(options or {})))(image, alpha=alpha)
+        prepared = prepare(spec, **{'for_cpu': request.param, **(options or {})})
+        return networks.Runner(prepared)(image, alpha=alpha)
 
     return outputs_of
 
@@ -131,17 +132,16 @@ def test_threshold_itself_counts(decide, kind):
 @pytest.mark.parametrize('probability', [-0.5, 1.001, 1.01, 1.5, 1e9])
 def test_confidence_beyond_its_range_saturates(decide, probability):
     scores = np.array([probability, -1.0], np.float32).reshape(1, 2, 1, 1)
-    for uint8_ops in (False, True):
-        result = decide(scores, output={'kind': 'probabilities'}, options={'uint8_ops': uint8_ops})
-        assert result['mask'].tolist() == [[0]]
-        assert result['confidence'].tolist() == [[0 if probability < 0 else 255]]
+    result = decide(scores, output={'kind': 'probabilities'})
+    assert result['mask'].tolist() == [[0]]
+    assert result['confidence'].tolist() == [[0 if probability < 0 else 255]]
 
 
 @pytest.mark.parametrize('shape', [(1, 1, 3, 4), (1, 3, 4, 1), (1, 3, 4)])
 @pytest.mark.parametrize('dtype', [np.int32, np.int64, np.uint8])
 def test_ids(decide, dtype, shape):
     ids = np.array([[0, 1, 2, 3], [254, 255, 17, 99], [128, 127, 100, 1]], dtype)
-    result = decide(ids.reshape(shape), size=(3, 4), options={'uint8_ops': True})
+    result = decide(ids.reshape(shape), size=(3, 4))
     np.testing.assert_array_equal(result['mask'], ids)
     assert set(result) == {'mask', 'overlay'}
 
@@ -443,7 +443,7 @@ def painters(networks):
     scores = networks.random_scores(5, 5, 6)
     scores[0, :, 0, 0] = np.nan
     spec = networks.spec_of(networks.fixed(scores), output={'kind': 'logits'})
-    return {form: networks.Runner(prepare(spec, uint8_ops=form)) for form in (False, True)}
+    return {form: networks.Runner(prepare(spec, for_cpu=form)) for form in (False, True)}
 
 
 @given(alpha=st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1)), source=SIZES,
@@ -461,11 +461,11 @@ def test_overlay_blends_image_and_colours(networks, painters, alpha, source, see
     assert_close_bytes(results[0]['overlay'], results[1]['overlay'])
 
 
-@pytest.mark.parametrize('uint8_ops', [False, True])
-def test_overlay_at_its_ends(networks, painters, uint8_ops):
+@pytest.mark.parametrize('for_cpu', [False, True])
+def test_overlay_at_its_ends(networks, painters, for_cpu):
     image = networks.random_image(9, 14)
     palette = networks.random_image(256, 1, 1)[:, 0]
-    runner = painters[uint8_ops]
+    runner = painters[for_cpu]
     np.testing.assert_array_equal(runner(image, alpha=0, palette=palette)['overlay'], image)
     result = runner(image, alpha=1, palette=palette)
     np.testing.assert_array_equal(result['overlay'], palette[result['mask']])
@@ -479,7 +479,7 @@ def test_both_forms_agree(networks, kind, interpolation):
     spec = networks.spec_of(networks.fixed(told, size=(5, 6)), output={'kind': kind})
     image = networks.random_image(17, 31)
     plain, fast = (networks.Runner(prepare(spec, mask_interpolation=interpolation,
-                                           uint8_ops=form))(image) for form in (False, True))
+                                           for_cpu=form))(image) for form in (False, True))
     np.testing.assert_array_equal(plain.pop('mask'), fast.pop('mask'))
     for name, array in plain.items():
         assert_close_bytes(array, fast[name])

@@ -73,7 +73,7 @@ def _open_on_onnxruntime(spec: ModelSpec, options: RunOptions) -> Session:
     from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
     check_separation(spec)
     prepared = prepare(spec, ('mask',), mask_interpolation=options.mask_interpolation,
-                       uint8_ops=OnnxRuntimeSession.uint8_ops)
+                       for_cpu=True)
     return OnnxRuntimeSession(prepared, options.num_threads)
 
 

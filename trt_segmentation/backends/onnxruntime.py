@@ -34,14 +34,12 @@ class OnnxRuntimeSession(Controls):
     each way, since the graph's tensors hold them one after the other.
 
     Args:
-        prepared: with ``uint8_ops``, to be fast.
+        prepared: with ``for_cpu``, to be fast.
         num_threads: threads that share one operation; 0 takes one for each core.
 
     Raises:
         BackendError: ONNX Runtime does not take the network.
     """
-
-    uint8_ops = True
 
     def __init__(self, prepared: PreparedGraph, num_threads: int = 0) -> None:
         self._prepared = prepared

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A small writer of ONNX nodes that knows which opset it writes for."""
+"""A small writer of ONNX nodes that knows which opset and which runtime it writes for."""
 
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
@@ -22,11 +22,13 @@ class GraphBuilder:
     Args:
         prefix: put before every name that the builder makes up.
         opset: version of the default ONNX domain, at least ``OLDEST_OPSET``.
+        for_cpu: whether to write what ONNX Runtime is fast with on a CPU, not TensorRT on a GPU.
     """
 
-    def __init__(self, prefix: str, opset: int) -> None:
+    def __init__(self, prefix: str, opset: int, for_cpu: bool = False) -> None:
         self.prefix = prefix
         self.opset = opset
+        self.for_cpu = for_cpu
         self.nodes: list[NodeProto] = []
         self._constants: dict[tuple, TensorProto] = {}
 

@@ -55,19 +55,19 @@ class PreparedGraph:
         model: the ONNX model; see the module for its inputs and outputs.
         spec: what its head and tail were built from.
         outputs: names of its outputs.
-        mask_interpolation, uint8_ops: see ``prepare``.
+        mask_interpolation, for_cpu: see ``prepare``.
     """
 
     model: onnx.ModelProto
     spec: ModelSpec
     outputs: tuple[str, ...]
     mask_interpolation: str
-    uint8_ops: bool
+    for_cpu: bool
 
     def only(self, outputs: tuple[str, ...]) -> 'PreparedGraph':
         """Return the same graph with other outputs, and only what those need."""
         return prepare(self.spec, outputs, mask_interpolation=self.mask_interpolation,
-                       uint8_ops=self.uint8_ops)
+                       for_cpu=self.for_cpu)
 
 
 def available_outputs(spec: ModelSpec) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def available_outputs(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
-            mask_interpolation: str = 'nearest', uint8_ops: bool = False) -> PreparedGraph:
+            mask_interpolation: str = 'nearest', for_cpu: bool = False) -> PreparedGraph:
     """Build the prepared graph.
 
     Args:
@@ -85,7 +85,8 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
         mask_interpolation: 'nearest' decides at the network's size and grows the decision;
             'bilinear' grows the scores and decides at the camera's size: smoother edges, much
             more work. Class ids always grow by 'nearest'.
-        uint8_ops: whether the runtime computes in uint8 (ONNX Runtime does, TensorRT does not).
+        for_cpu: whether ONNX Runtime on a CPU will run it, not TensorRT. Both forms give the same
+            bytes, but for ties in the overlay's rounding.
 
     Raises:
         ModelError: an output is asked for that the network cannot give.
@@ -99,12 +100,12 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
     if mask_interpolation not in MASK_INTERPOLATIONS:
         raise ConfigError(f"mask_interpolation is '{mask_interpolation}'; it is one of "
                           f'{", ".join(MASK_INTERPOLATIONS)}')
-    head, tail = _head_and_tail(spec, outputs, mask_interpolation, uint8_ops)
+    head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu)
     network = _prefixed(batched(spec.network.model, spec.batch))
     model = _assemble(network, [*head.nodes, *network.graph.node,
                                 *_needed_nodes(tail.nodes, outputs)],
                       [*head.constants, *tail.constants], _outputs(spec, outputs), _inputs(spec))
-    return PreparedGraph(model, spec, outputs, mask_interpolation, uint8_ops)
+    return PreparedGraph(model, spec, outputs, mask_interpolation, for_cpu)
 
 
 def prepare_head(spec: ModelSpec) -> onnx.ModelProto:
@@ -132,7 +133,7 @@ def prepare_tail(spec: ModelSpec, *, mask_interpolation: str = 'nearest') -> onn
 
 
 def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation: str,
-                   uint8_ops: bool) -> tuple[GraphBuilder, GraphBuilder]:
+                   for_cpu: bool) -> tuple[GraphBuilder, GraphBuilder]:
     head = GraphBuilder('head/', spec.network.opset)
     source = head.cast('image', TensorProto.FLOAT)
     window = None
@@ -142,13 +143,13 @@ def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation
              size=spec.size, window=window, scale=spec.scale, mean=spec.mean, std=spec.std,
              border=spec.border, layout=spec.input_layout, dtype=spec.network.inputs[0].dtype,
              batch=spec.batch)
-    tail = GraphBuilder('tail/', spec.network.opset)
-    _add_tail(tail, spec, outputs, source, window, mask_interpolation, uint8_ops)
+    tail = GraphBuilder('tail/', spec.network.opset, for_cpu)
+    _add_tail(tail, spec, outputs, source, window, mask_interpolation)
     return head, tail
 
 
 def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], source: str,
-              window: Window | None, mask_interpolation: str, uint8_ops: bool) -> None:
+              window: Window | None, mask_interpolation: str) -> None:
     scores = replace(spec.scores, name=NETWORK_PREFIX + spec.scores.name)
     if spec.kind != 'ids':
         scores = replace(scores, name=tail.cast(scores.name, TensorProto.FLOAT))
@@ -160,7 +161,7 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], sou
         of_mask = tail.ints(spec.mask_size[0]), tail.ints(spec.mask_size[1])
     decision, nearest = grow(tail, spec, scores, of_mask, window)
     coding = _coding(spec)
-    painter = Painter(tail, nearest, uint8_ops, coding)
+    painter = Painter(tail, nearest, coding)
     if 'mask' in outputs:
         painter.paint_classes(decision, 'mask')
     if 'confidence' in outputs:
@@ -168,7 +169,7 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], sou
     if 'overlay' in outputs:
         if of_mask != of_image:
             decision, nearest = grow(tail, spec, scores, of_image, window)
-        painter = Painter(tail, nearest, uint8_ops, coding)
+        painter = Painter(tail, nearest, coding)
         painter.paint_overlay(decision, 'image', source, 'palette', 'alpha', 'overlay')
 
 

@@ -7,7 +7,7 @@ N is the number of images, 1 for one camera.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -113,18 +113,19 @@ def _decide_logits(op: GraphBuilder, scores: Scores, rule: Rule) -> Decision:
     if scores.channels == 1:
         probability = op('Sigmoid', op.squeeze(scores.name, scores.channel_axis))
         return _decide_foreground(op, probability, rule.threshold)
-    highest = op.reduce('ReduceMax', scores.name, scores.channel_axis, keepdims=1)
-    exponentials = op('Exp', op('Sub', scores.name, highest))
-    confidence = op('Reciprocal', op.reduce('ReduceSum', exponentials, scores.channel_axis))
-    return _decide_highest(op, scores, op.squeeze(highest, scores.channel_axis), confidence)
+    best = _add_best(op, scores)
+    exponentials = replace(scores, name=op('Exp', op('Sub', scores.name, best.highest)))
+    confidence = op('Reciprocal', op.squeeze(_add_sum(op, exponentials, best),
+                                             scores.channel_axis))
+    return _decide_best(op, scores, best, confidence)
 
 
 def _decide_probabilities(op: GraphBuilder, scores: Scores, rule: Rule) -> Decision:
     if scores.channels == 1:
         return _decide_foreground(op, op.squeeze(scores.name, scores.channel_axis),
                                   rule.threshold)
-    highest = op.reduce('ReduceMax', scores.name, scores.channel_axis)
-    return _decide_highest(op, scores, highest, highest)
+    best = _add_best(op, scores)
+    return _decide_best(op, scores, best, op.squeeze(best.highest, scores.channel_axis))
 
 
 def _decide_sigmoid(op: GraphBuilder, scores: Scores, rule: Rule) -> Decision:
@@ -157,16 +158,43 @@ _DECISIONS: dict[str, Callable[[GraphBuilder, Scores, Rule], Decision]] = {
 }
 
 
-def _decide_highest(op: GraphBuilder, scores: Scores, highest: str, confidence: str) -> Decision:
+@dataclass(frozen=True)
+class _Best:
+    """The highest score and its class: float32 and int64, [N, 1, h, w] or [N, h, w, 1]."""
+
+    highest: str
+    classes: str
+
+
+def _add_best(op: GraphBuilder, scores: Scores) -> _Best:
+    classes = op('ArgMax', scores.name, axis=scores.axis, keepdims=1)
+    if op.for_cpu:  # one value a pixel instead of a second pass over all of them
+        return _Best(op('GatherElements', scores.name, classes, axis=scores.axis), classes)
+    return _Best(op.reduce('ReduceMax', scores.name, scores.channel_axis, keepdims=1), classes)
+
+
+def _add_sum(op: GraphBuilder, scores: Scores, best: _Best) -> str:
+    """Return the sum over the classes, in the shape of the best."""
+    if not op.for_cpu:
+        return op.reduce('ReduceSum', scores.name, scores.channel_axis, keepdims=1)
+    # ONNX Runtime's products of matrices are some ten times as fast as its sums.
+    ones = np.ones(scores.channels, np.float32)
+    if scores.axis != 1:
+        return op('MatMul', scores.name, op.constant(ones[:, None]))
+    planes = op('Reshape', scores.name, op.ints(0, scores.channels, -1))
+    summed = op('MatMul', op.constant(ones[None]), planes)
+    return op('Reshape', summed, op('Shape', best.highest))
+
+
+def _decide_best(op: GraphBuilder, scores: Scores, best: _Best, confidence: str) -> Decision:
     """Class of the highest score; none where the highest is infinite or one is NaN."""
-    classes = op('ArgMax', scores.name, axis=scores.axis, keepdims=0)
     # A sum carries every NaN, which a maximum need not.
-    broken = op('IsNaN', op.reduce('ReduceSum', scores.name, scores.channel_axis))
-    infinite = op('Equal', highest, op.constant(np.float32(math.inf)))
-    excluded = op('Less', highest, op.constant(_LOWEST_SCORE))
-    nothing = op('Or', infinite, excluded)
-    return _without_class(op, Decision(classes, confidence=confidence),
-                          op('Or', broken, nothing))
+    broken = op('IsNaN', _add_sum(op, scores, best))
+    infinite = op('Equal', best.highest, op.constant(np.float32(math.inf)))
+    excluded = op('Less', best.highest, op.constant(_LOWEST_SCORE))
+    nothing = op('Or', broken, op('Or', infinite, excluded))
+    classes, nothing = (op.squeeze(x, scores.channel_axis) for x in (best.classes, nothing))
+    return _without_class(op, Decision(classes, confidence=confidence), nothing)
 
 
 def _decide_foreground(op: GraphBuilder, probability: str, threshold: float) -> Decision:
@@ -265,19 +293,17 @@ class Painter:
     Args:
         op: where the nodes go.
         nearest: how class maps grow to the source's size; None where they have it.
-        uint8_ops: whether the runtime has uint8 kernels.
         coding: which mask id stands for which class.
     """
 
-    def __init__(self, op: GraphBuilder, nearest: NearestIndex | None, uint8_ops: bool,
-                 coding: Coding) -> None:
+    def __init__(self, op: GraphBuilder, nearest: NearestIndex | None, coding: Coding) -> None:
         self._op = op
         self._nearest = nearest
         self._coding = coding
-        self._dtype = TensorProto.UINT8 if uint8_ops else TensorProto.FLOAT
-        self._numpy_dtype: type[np.generic] = np.uint8 if uint8_ops else np.float32
-        self._blend = self._blend_uint8 if uint8_ops else self._blend_float
-        self._look_up = self._look_up_elements if uint8_ops else self._look_up_rows
+        self._dtype = TensorProto.UINT8 if op.for_cpu else TensorProto.FLOAT
+        self._numpy_dtype: type[np.generic] = np.uint8 if op.for_cpu else np.float32
+        self._blend = self._blend_uint8 if op.for_cpu else self._blend_float
+        self._look_up = self._look_up_elements if op.for_cpu else self._look_up_rows
 
     def paint_classes(self, decision: Decision, output: str) -> None:
         """Add ``output``: mask ids as uint8 [N, H, W]; those of 16 bits as their two bytes,

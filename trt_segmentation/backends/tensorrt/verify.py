@@ -48,7 +48,7 @@ def agreement_with_fp32(session: Session, spec: ModelSpec, mask_interpolation: s
     single = replace(spec, batch=1)
     reference = OnnxRuntimeSession(prepare(single, ('mask',),
                                            mask_interpolation=mask_interpolation,
-                                           uint8_ops=OnnxRuntimeSession.uint8_ops))
+                                           for_cpu=True))
     expected = [_masks(reference, single, [image])[0] for image in images]
     reference.close()
     shares = []
