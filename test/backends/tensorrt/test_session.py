@@ -152,13 +152,28 @@ def test_measured_times_come_with_the_right_results(networks, session, spec):
 
 
 def test_an_array_that_comes_twice_is_locked_and_another_unlocks_it(networks, session, gpu):
-    image, first, second = networks.random_image(20, 30), buffers((20, 30)), buffers((20, 30))
+    first, second = buffers((20, 30)), buffers((20, 30))
     locked = []
     for out in (first, first, first, second, second):
-        run(session, image, out=out)
+        run(session, networks.random_image(20, 30), out=out)
         locked.append(list(gpu.locked))
     here, there = ([out['mask'].ctypes.data] for out in (first, second))
     assert locked == [[], here, here, [], there]
+
+
+def test_image_memory_that_stays_is_locked_and_other_memory_unlocks_it(networks, session, spec,
+                                                                      gpu):
+    """As of messages, which are taken into one memory, whatever stands before their pixels."""
+    memory, size = np.zeros(2000, np.uint8), 20 * 30 * 3
+    locked = []
+    for seed, start in enumerate((8, 8, 8, 24, 24, None, None, 8)):
+        image = networks.random_image(20, 30, seed)
+        if start is not None:
+            memory[start:start + size] = image.ravel()
+            image = memory[start:start + size].reshape(20, 30, 3)
+        assert_same(run(session, image, out=buffers((20, 30))), on_cpu(spec, image))
+        locked.append([address - memory.ctypes.data for address in gpu.locked])
+    assert locked == [[], [8], [8], [], [24], [], [], []]
 
 
 def test_results_are_right_where_every_frame_brings_another_array(networks, session, spec, gpu):
@@ -203,18 +218,17 @@ def test_several_images_give_what_each_gives_on_the_cpu(networks, load, gpu, res
         session.infer(images, outs)
     for image, out in zip(images, outs, strict=True):
         assert_same(out, on_cpu(replace(spec, batch=1), image, outputs))
-    assert len(gpu.locked) == 3 * len(outputs)
+    assert len(gpu.locked) == 3 * (1 + len(outputs))
     assert gpu.counts['copied in'] - 3 == gpu.counts['copied out'] / 3 == 3 * 3
 
 
 def test_each_images_array_is_locked_by_itself(networks, load, gpu):
     session, size = load(batch_of(networks, 2)), (20, 30)
-    images = [networks.random_image(*size, seed) for seed in range(2)]
     first, second, third = (buffers(size) for _ in range(3))
     session.resize(*size, ('mask',))
     locked = []
     for outs in ([first, second], [first, second], [first, third], [second, third]):
-        session.infer(images, outs)
+        session.infer([networks.random_image(*size, seed) for seed in range(2)], outs)
         locked.append(sorted(gpu.locked))
     one, two, three = (out['mask'].ctypes.data for out in (first, second, third))
     assert locked == [[], sorted([one, two]), [one], [three]]

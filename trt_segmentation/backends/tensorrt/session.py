@@ -156,9 +156,9 @@ class TensorRtSession(Controls):
     """A chain of engines from images to masks; see ``backends.base.Session``.
 
     Several images lie one after the other on the device; each is copied from and to where its
-    caller has it. Results are copied straight into the caller's arrays. An array that comes a
-    second time in a row in the same place is page-locked, so that the GPU writes it itself; it
-    stays so until another array, or another size, comes.
+    caller has it. Results are copied straight into the caller's arrays. Memory that comes a second
+    time in a row in the same place is page-locked, so that the GPU reads or writes it itself; it
+    stays so until other memory, or another size, comes.
 
     Args:
         device: where everything lies.
@@ -359,28 +359,41 @@ class TensorRtSession(Controls):
         return [start + index * extent for index in range(self._batch)]
 
     def _copy_in(self, images: Sequence[np.ndarray]) -> None:
-        for address, image in zip(self._places['image'], images, strict=True):
-            self._device.copy_in(address, image, self._stream)
+        for index, image in enumerate(images):
+            self._keep_locked(('image', index), image)
+            self._device.copy_in(self._places['image'][index], image, self._stream)
 
     def _copy_out(self, outs: Sequence[Mapping[str, np.ndarray]]) -> None:
         for index, out in enumerate(outs):
             for name in self._outputs:
-                array, place = out[name], (name, index)
-                if self._last.get(place) is not array:
-                    self._forget(place)
-                    self._last[place] = array
-                elif place not in self._locks:
-                    self._locks[place] = self._page_lock(array)
-                self._device.copy_out(array, self._places[name][index], self._stream)
+                self._keep_locked((name, index), out[name])
+                self._device.copy_out(out[name], self._places[name][index], self._stream)
+
+    def _keep_locked(self, place: Place, array: np.ndarray) -> None:
+        """Page-lock memory that comes again; unlock what came there before."""
+        if not _is_same_memory(self._last.get(place), array):
+            self._forget(place)
+            self._last[place] = array
+        elif place not in self._locks:
+            self._locks[place] = self._page_lock(array)
 
     def _page_lock(self, array: np.ndarray) -> PageLock | None:
         try:
             return self._device.page_lock(array)
         except BackendError as error:
-            logger.info('results are copied through a staging buffer: %s', error)
+            logger.info('memory is copied through a staging buffer: %s', error)
             return None
 
     def _forget(self, place: Place) -> None:
         self._last.pop(place, None)
         if (lock := self._locks.pop(place, None)) is not None:
             lock.close()
+
+
+def _is_same_memory(last: np.ndarray | None, array: np.ndarray) -> bool:
+    """Whether these are one array, or the same part of one. The same address is not enough:
+    memory that was freed comes again, too."""
+    if last is None or last is array:
+        return last is array
+    return (last.base is not None and last.base is array.base
+            and last.ctypes.data == array.ctypes.data and last.nbytes == array.nbytes)
