@@ -41,7 +41,7 @@ def _speed(rows: Mapping[str, Row], size: str) -> str:
                       f"{gpu['run']:.2f}", f"{split['head']:.2f}", f"{split['network']:.2f}",
                       f"{split['tail']:.2f}", f"{gpu['copy_out']:.2f}", f"{wall['p50']:.2f}",
                       f"{wall['p99']:.2f}", f"{row['wall_over_gpu']:.2f}"))
-    return f'## Speed, {size} BGR from ordinary memory to a mask\n\n' + _table(
+    return f'## Speed, {size} BGR to a mask, both in memory that stays\n\n' + _table(
         ('network', 'precision', 'copy in, ms', 'run, ms', 'of that head', 'network', 'tail',
          'mask out, ms', '`infer` p50, ms', 'p99, ms', 'p50 / sum of the three'), lines)
 
