@@ -26,7 +26,8 @@ START_PATIENCE = 180.0
 """Seconds until the first result: a TensorRT engine takes its time to load."""
 
 SETTLE = 0.7
-"""Seconds without news after which a run is over: more than the rows' period."""
+"""Seconds without news after which a run is over, besides what a frame takes: more than the rows'
+period."""
 
 HIGHEST_RATE = 2000.0
 """Hz up to which the peak is searched."""
@@ -65,6 +66,7 @@ class DdsBench:
         self.middleware: dict[str, str] = {}
         self._outputs = len(outputs)
         self._rooms = {arm: f'/bench_{os.getpid()}/{arm}' for arm in arms}
+        self._settle = dict.fromkeys(arms, SETTLE)
         self._news: queue.Queue[dict[str, Any]] = queue.Queue()
         self._marks: dict[int, Marks] = {}
         self._received: dict[int, list[int]] = {}
@@ -108,7 +110,7 @@ class DdsBench:
         self._camera.stdin.write(json.dumps(order) + '\n')
         self._camera.stdin.flush()
         sent = self._answer('sent', 4 * frames / rate + 30)
-        while self._take_news(SETTLE) is not None:
+        while self._take_news(self._settle[arm]) is not None:
             pass
         received = {stamp: max(self._received[stamp]) for stamp in sent
                     if len(self._received.get(stamp, ())) == self._outputs}
@@ -146,12 +148,15 @@ class DdsBench:
                 self._news.put(json.loads(line))
 
     def _await_results(self, arm: str) -> None:
-        """Wait until frames of the camera come back as all results."""
+        """Wait until frames come back as all results, and see how long they take."""
         deadline = time.monotonic() + START_PATIENCE
-        while not self.run(arm, 10.0, 0.5).received:
+        while not (found := self.run(arm, 10.0, 0.5)).received:
             if time.monotonic() > deadline:
                 raise BackendError(f'{arm}: nothing arrives over DDS; see the troubleshooting '
                                    'section of the README')
+            self._settle[arm] *= 2
+        self._settle[arm] = SETTLE + max(
+            received - stamp for stamp, received in found.received.items()) / 1e9
 
     def _answer(self, key: str, patience: float) -> Any:
         deadline = time.monotonic() + patience
