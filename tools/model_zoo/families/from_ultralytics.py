@@ -63,6 +63,12 @@ class Yolo(torch.nn.Module):
         """Return what the network says in evaluation."""
         return self.net(x)
 
+    def to(self, dtype: torch.dtype) -> 'Yolo':
+        """Round weights as the exporter does: of convolutions and batch norms that are one."""
+        if dtype != torch.float32:
+            self.net.fuse(verbose=False)
+        return super().to(dtype)
+
     def write(self, size: tuple[int, int], how: Export, path: Path) -> None:
         """Export it as its users do, into a folder of its own."""
         from ultralytics import YOLO
