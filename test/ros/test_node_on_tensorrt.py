@@ -96,7 +96,7 @@ def assert_right(camera, image, image_message, pixels_of):
 def test_masks_of_many_frames_are_right(networks, camera, gpu, image_message, pixels_of):
     for seed in range(4):
         assert_right(camera, networks.random_image(*SIZE, seed), image_message, pixels_of)
-    assert gpu.counts['locked'] == 1  # the outgoing message's own bytes
+    assert gpu.counts['locked'] == 2  # the incoming and the outgoing message's own bytes
     camera.wait_for_value('backend', 'tensorrt')
     camera.wait_for_value('device', 'Stand-in GPU')
 
