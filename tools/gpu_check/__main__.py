@@ -205,7 +205,7 @@ def build(check: Check) -> None:
                                   '2')] = pair
             compare(check, *pair)
         for future in as_completed(alone):
-            check.note('build alone', *alone[future], future.result)
+            check.note('plain', *alone[future], future.result)
 
 
 def compare(check: Check, subject: Subject, precision: str) -> None:
