@@ -359,9 +359,10 @@ class TensorRtSession(Controls):
         return [start + index * extent for index in range(self._batch)]
 
     def _copy_in(self, images: Sequence[np.ndarray]) -> None:
-        for index, image in enumerate(images):
+        pairs = zip(self._places['image'], images, strict=True)
+        for index, (address, image) in enumerate(pairs):
             self._keep_locked(('image', index), image)
-            self._device.copy_in(self._places['image'][index], image, self._stream)
+            self._device.copy_in(address, image, self._stream)
 
     def _copy_out(self, outs: Sequence[Mapping[str, np.ndarray]]) -> None:
         for index, out in enumerate(outs):
@@ -393,7 +394,6 @@ class TensorRtSession(Controls):
 def _is_same_memory(last: np.ndarray | None, array: np.ndarray) -> bool:
     """Whether these are one array, or the same part of one. The same address is not enough:
     memory that was freed comes again, too."""
-    if last is None or last is array:
-        return last is array
-    return (last.base is not None and last.base is array.base
-            and last.ctypes.data == array.ctypes.data and last.nbytes == array.nbytes)
+    return last is array or (
+        last is not None and last.base is not None and last.base is array.base
+        and last.ctypes.data == array.ctypes.data and last.nbytes == array.nbytes)
