@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.batch import batched
-from trt_segmentation.graph.network import describe_network, read_network
+from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.prepare import available_outputs, prepare
 from trt_segmentation.graph.resolve import resolve, with_mask
 from trt_segmentation.graph.separation import check_separation
@@ -23,11 +23,6 @@ from trt_segmentation.segmenter import demo_model
 WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
 SIZE = 8, 12
 WAY_OUT = 'export it with an open batch axis, or run one node a camera$'
-
-
-def resolved(networks, model, batch, **sections):
-    network = describe_network(model, 'net.onnx')
-    return resolve(network, networks.config_of(**sections), batch)
 
 
 def run(spec, images, **how):
@@ -45,7 +40,7 @@ def run(spec, images, **how):
 
 
 def assert_as_one_by_one(networks, model, images, sections, options=None, **how):
-    specs = [resolved(networks, model, batch, **sections) for batch in (len(images), 1)]
+    specs = [networks.spec_of(model, batch, **sections) for batch in (len(images), 1)]
     if options is not None:
         specs = [with_mask(spec, options) for spec in specs]
     together, alone = specs
@@ -108,7 +103,7 @@ def test_instances_are_painted_image_by_image(networks, grow, final):
                 'input': {'resize': 'letterbox', 'border': 114},
                 'classes': {'labels': ['car', 'bus', 'person']}}
     assert_as_one_by_one(networks, networks.spotted((32, 48), final), images, sections)
-    masks = run(resolved(networks, networks.spotted((32, 48), final), 3, **sections), images)
+    masks = run(networks.spec_of(networks.spotted((32, 48), final), 3, **sections), images)
     assert all(len(np.unique(mask)) > 1 for mask in masks['mask'])
 
 
@@ -145,7 +140,7 @@ def test_a_batch_of_one_is_the_graph_of_one(networks):
 
 
 def test_the_prepared_graph_tells_its_shapes(networks):
-    spec = with_mask(resolved(networks, networks.pointwise(WEIGHTS, SIZE), 3),
+    spec = with_mask(networks.spec_of(networks.pointwise(WEIGHTS, SIZE), 3),
                      RunOptions(mask_encoding='mono16'))
     graph = prepare(spec).model.graph
     shapes = {value.name: [dim.dim_value or dim.dim_param
@@ -180,11 +175,11 @@ def reshaping(networks, *shapes):
     ([(-1, 8, 12), (1, 3, 8, 12)], 'reshape_1')])
 def test_a_shape_that_is_built_in_is_named(networks, shapes, node):
     model = reshaping(networks, *shapes)
-    resolved(networks, model, 1)
+    networks.spec_of(model, 1)
     with pytest.raises(ModelError, match=rf"^net.onnx: cannot take 3 images at once: Reshape "
                                          rf"'{node}' has the shape \[.*\] of one image built in; "
                                          + WAY_OUT):
-        resolved(networks, model, 3)
+        networks.spec_of(model, 3)
 
 
 @pytest.mark.parametrize('shapes', [[(0, 3, 96), (0, 3, 8, 12)], [(-1, 8, 12), (-1, 3, 8, 12)]])
@@ -200,7 +195,7 @@ def test_a_concatenation_with_something_of_one_image_is_named(networks):
                                 {'more': np.zeros((1, 1, *SIZE), np.float32)})
     with pytest.raises(ModelError, match=r"at once: Concat 'joined' does not fit \(.*\); "
                                          + WAY_OUT):
-        resolved(networks, model, 2)
+        networks.spec_of(model, 2)
 
 
 def test_a_size_that_is_built_in_is_named(networks):
@@ -210,30 +205,30 @@ def test_a_size_that_is_built_in_is_named(networks):
                                 {'sizes': np.array([1, 3, 16, 24])})
     with pytest.raises(ModelError, match=r"at once: Resize 'grown' has the shape \[1, 3, 16, 24\] "
                                          'of one image built in; ' + WAY_OUT):
-        resolved(networks, model, 2)
+        networks.spec_of(model, 2)
 
 
 def test_an_output_of_one_image_is_named(networks):
     model = networks.fixed(networks.random_scores(4, *SIZE))
     with pytest.raises(ModelError, match="at once: the first extent of output 'scores' is 1 for "
                                          'any number of images; ' + WAY_OUT):
-        resolved(networks, model, 2)
+        networks.spec_of(model, 2)
 
 
 def test_instances_of_one_image_are_named(networks):
     model = networks.spotted((32, 48))
     rows = next(tensor for tensor in model.graph.initializer if tensor.name == 'rows')
     rows.CopyFrom(onnx.numpy_helper.from_array(np.array([1, 11, -1]), 'rows'))
-    assert resolved(networks, model, 1).pair.kind == 'instances'
+    assert networks.spec_of(model, 1).pair.kind == 'instances'
     with pytest.raises(ModelError, match=r"at once: Reshape 'found' has the shape \[1, 11, -1\] "
                                          'of one image built in; ' + WAY_OUT):
-        resolved(networks, model, 2)
+        networks.spec_of(model, 2)
 
 
 @pytest.mark.parametrize('batch', [0, -1])
 def test_no_images_are_no_batch(networks, batch):
     with pytest.raises(ConfigError, match=f'batch is {batch}; it is a number of images, 1'):
-        resolved(networks, networks.pointwise(WEIGHTS, SIZE), batch)
+        networks.spec_of(networks.pointwise(WEIGHTS, SIZE), batch)
 
 
 def test_weights_with_the_extents_of_a_batch_are_no_fault(networks):
@@ -242,10 +237,10 @@ def test_weights_with_the_extents_of_a_batch_are_no_fault(networks):
     model.graph.initializer.extend([
         onnx.numpy_helper.from_array(np.ones((3, 4), np.float32), 'flat'),
         onnx.numpy_helper.from_array(np.array([1, 12]), 'shape')])
-    assert resolved(networks, model, 3).batch == 3
+    assert networks.spec_of(model, 3).batch == 3
 
 
 def test_a_model_that_inference_does_not_know_is_taken(networks):
     model = networks.pointwise(WEIGHTS, SIZE, dtype=TensorProto.FLOAT)
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 9  # no such thing
-    assert resolved(networks, model, 3).batch == 3
+    assert networks.spec_of(model, 3).batch == 3

@@ -8,8 +8,6 @@ import pytest
 from onnx import helper
 
 from trt_segmentation.errors import ModelError
-from trt_segmentation.graph.network import describe_network
-from trt_segmentation.graph.resolve import resolve
 from trt_segmentation.graph.separation import check_separation
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter, demo_model
@@ -50,20 +48,16 @@ MIXING = pytest.mark.parametrize('make', [against_the_brightest, in_another_orde
                                           mean_of_tokens])
 
 
-def spec_of(networks, model, batch, **sections):
-    return resolve(describe_network(model, 'net.onnx'), networks.config_of(**sections), batch)
-
-
 def test_every_kind_passes(networks):
     for make in (*networks.SEEING.values(), lambda: onnx.load(demo_model())):
-        check_separation(spec_of(networks, make(), 3))
+        check_separation(networks.spec_of(make(), 3))
 
 
 @MIXING
 def test_a_network_that_mixes_images_is_refused(networks, make):
-    check_separation(spec_of(networks, make(networks), 1))  # alone it is well
+    check_separation(networks.spec_of(make(networks), 1))  # alone it is well
     with pytest.raises(ModelError, match='^net.onnx: ' + MIXES):
-        check_separation(spec_of(networks, make(networks), 3))
+        check_separation(networks.spec_of(make(networks), 3))
 
 
 @MIXING
@@ -80,4 +74,4 @@ def test_a_network_that_does_not_run_says_so(networks):
                             {'other': np.array([0, 3, 7, 48])})
     with pytest.raises(ModelError, match=r'^net.onnx: does not run on an input of '
                                          r'\[1, 3, 32, 48\] \(.*; set input.size$'):
-        check_separation(spec_of(networks, model, 2))
+        check_separation(networks.spec_of(model, 2))

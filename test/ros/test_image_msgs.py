@@ -73,9 +73,9 @@ def test_a_serialized_image_is_the_message(frame_id, encoding, number, seconds, 
 
 
 def test_a_serialized_image_of_the_other_byte_order():
-    parts = [struct.pack('>4B3I4s3I4s2BxxII5s', 0, 0, 0, 0, 7, 8, 4, b'cam\0', 2, 3, 4, b'RGB\0',
-                         1, 0, 9, 5, b'abcde')]
-    found = received_image(np.frombuffer(b''.join(parts), np.uint8))
+    data = struct.pack('>4B3I4s3I4s2BxxII5s', 0, 0, 0, 0, 7, 8, 4, b'cam\0', 2, 3, 4, b'RGB\0',
+                       1, 0, 9, 5, b'abcde')
+    found = received_image(np.frombuffer(data, np.uint8))
     assert (found.header.stamp.sec, found.header.stamp.nanosec) == (7, 8)
     assert (found.header.frame_id, found.encoding) == ('cam', 'RGB')
     assert (found.height, found.width, found.is_bigendian, found.step) == (2, 3, 1, 9)

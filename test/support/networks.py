@@ -175,9 +175,9 @@ def config_of(**sections):
     return ModelConfig.from_text(yaml.safe_dump(sections, sort_keys=False), 'test')
 
 
-def spec_of(model, **sections):
+def spec_of(model, batch=1, **sections):
     """Return a model's spec under a config with these sections."""
-    return resolve(describe_network(model, 'net.onnx'), config_of(**sections))
+    return resolve(describe_network(model, 'net.onnx'), config_of(**sections), batch)
 
 
 class Runner:
