@@ -87,7 +87,7 @@ class Bench:
             arguments += ['-p', f'{name}:={value}']
         self._log = tempfile.TemporaryFile('w+')  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, *program, *arguments], stderr=self._log)
+            [sys.executable, '-X', 'faulthandler', *program, *arguments], stderr=self._log)
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         self.diagnostics += [status for status in msg.status
@@ -97,7 +97,7 @@ class Bench:
         end = time.monotonic() + timeout
         while not condition():
             assert self.process.poll() is None, f'the node died waiting for {what}: {self.log()}'
-            assert time.monotonic() < end, f'timed out waiting for {what}: {self.log()}'
+            assert time.monotonic() < end, f'timed out waiting for {what}: {self._last_words()}'
             self.executor.spin_once(timeout_sec=0.02)
 
     def spin_for(self, seconds: float) -> None:
@@ -235,8 +235,7 @@ class Bench:
 
     def counts(self) -> dict[str, int]:
         """Return the node's frame counters from a diagnostics message made after this call."""
-        return {value.key: int(value.value) for value in self.status().values
-                if value.key.startswith('frames ')}
+        return _frames_of([self.status()])
 
     def status(self):
         """Return what the node says of itself, made after this call."""
@@ -258,14 +257,18 @@ class Bench:
         try:
             return self.process.wait(10), self.log()
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
+            pytest.fail(f'the node did not end: {self._last_words()}')
 
     def log(self) -> str:
         """Return what the node has logged so far."""
         self._log.seek(0)
         return self._log.read()
+
+    def _last_words(self) -> str:
+        """End the node; return its log, where its threads were, and what it had counted."""
+        self.process.send_signal(signal.SIGABRT)
+        self.process.wait(10)
+        return f'{self.log()}\n{_frames_of(self.diagnostics)}'
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -274,6 +277,12 @@ class Bench:
         self.node.destroy_node()
         self.context.try_shutdown()
         self._log.close()
+
+
+def _frames_of(diagnostics: list) -> dict[str, int]:
+    """Return the frame counters of the newest diagnostics."""
+    return {value.key: int(value.value) for status in diagnostics[-1:] for value in status.values
+            if value.key.startswith('frames ')}
 
 
 def stamp_of(msg) -> int:
