@@ -100,7 +100,8 @@ INPUTS = st.builds(
     size=st.none() | st.tuples(st.integers(1, 9999), st.integers(1, 9999)))
 OUTPUTS = st.builds(
     OutputConfig, name=st.none() | st.text(), kind=st.none() | st.sampled_from(KINDS),
-    layout=st.none() | st.sampled_from(LAYOUTS), threshold=st.none() | st.floats(0, 1))
+    layout=st.none() | st.sampled_from(LAYOUTS), threshold=st.none() | st.floats(0, 1),
+    align_corners=st.none() | st.booleans())
 
 
 @st.composite
@@ -179,6 +180,7 @@ REFUSED = [  # text, key and value that the message names
     ('output: {threshold: 1.5}', 'output.threshold', '1.5'),
     ('output: {threshold: -0.1}', 'output.threshold', '-0.1'),
     ('output: {threshold: half}', 'output.threshold', 'half'),
+    ('output: {align_corners: 1}', 'output.align_corners', '1'),
     ('classes: {labels: road}', 'classes.labels', 'road'),
     ('classes: {labels: [road, no]}', 'classes.labels', 'False'),
     ('classes: {labels: [a, b, a]}', 'classes.labels', 'a'),

@@ -23,7 +23,8 @@ from trt_segmentation.palette import Colour, Palette, preset_labels, preset_name
 METADATA_KEY = 'trt_segmentation'
 COLOR_ORDERS = ('rgb', 'bgr')
 RESIZES = ('stretch', 'letterbox', 'none')
-KINDS = ('logits', 'probabilities', 'sigmoid', 'ids', 'queries', 'instances')
+SCORE_KINDS = ('logits', 'probabilities', 'sigmoid')
+KINDS = (*SCORE_KINDS, 'ids', 'queries', 'instances')
 LAYOUTS = ('nchw', 'nhwc')
 UNLABELLED = MONO8.unlabelled
 """Value of a pixel without a class in a mono8 mask, and in what networks give as ids."""
@@ -73,6 +74,9 @@ class OutputConfig:
         class_name: of 'queries' and 'instances', which output has their classes; ``name`` is
             that of the masks or prototypes.
         grow_masks: of both, whether their masks are brought to the input's size first.
+        align_corners: of scores, whether the centres of their corner cells lie on those of the
+            input's corner pixels, as PyTorch's ``interpolate`` calls it. They are grown to the
+            input's size so, before anything else.
     """
 
     name: str | None = None
@@ -81,6 +85,7 @@ class OutputConfig:
     threshold: float | None = None
     class_name: str | None = None
     grow_masks: bool | None = None
+    align_corners: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -240,6 +245,7 @@ def _read_output(tree: Any) -> OutputConfig:
     return OutputConfig(name=keys.get('name'),
                         class_name=keys.get('class_name'),
                         grow_masks=_flag('output.grow_masks', keys.get('grow_masks')),
+                        align_corners=_flag('output.align_corners', keys.get('align_corners')),
                         kind=_choice('output.kind', keys.get('kind'), KINDS),
                         layout=_choice('output.layout', keys.get('layout'), LAYOUTS),
                         threshold=threshold)

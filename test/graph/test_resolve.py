@@ -13,7 +13,12 @@ from onnx import TensorProto, helper
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.network import describe_network
-from trt_segmentation.graph.resolve import embedded_config, format_facts, resolve
+from trt_segmentation.graph.resolve import (
+    complete_config,
+    embedded_config,
+    format_facts,
+    resolve,
+)
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.palette import Palette
 
@@ -258,6 +263,21 @@ def test_a_config_goes_before_metadata(networks, network_of):
         ('rgb', 0.5, 'letterbox', 0.25)
     assert spec.labels == ('w', 'x', 'y', 'z')
     assert spec.palette.colors[0] == (1, 1, 1)
+
+
+def test_aligned_corners_are_told_on_and_again(networks, network_of):
+    spec = networks.spec_of(network_of(), output={'align_corners': True})
+    assert spec.align_corners and origins(spec)['output.align_corners'] == 'config'
+    assert resolve(spec.network, complete_config(spec)).align_corners
+    assert not networks.spec_of(network_of(), output={'align_corners': False}).align_corners
+    assert 'output.align_corners' not in origins(networks.spec_of(network_of()))
+
+
+def test_ids_have_no_corners_to_align(networks):
+    with pytest.raises(ConfigError, match=r'net.onnx: output.align_corners is true, but '
+                                          r'output.kind ids; it is for logits, probabilities, '):
+        networks.spec_of(networks.fixed(np.zeros((1, 8, 12), np.int32)),
+                         output={'align_corners': True})
 
 
 def test_wrong_metadata_is_named(network_of):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trt_segmentation.graph.prepare import prepare
+from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS, prepare
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 SEEDS = st.integers(0, 2 ** 16)
@@ -398,6 +398,85 @@ def test_bilinear_of_one_channel(networks):
     mask = runner(networks.random_image(17, 31))['mask']
     wanted = networks.resized(scores[0, 0], (17, 31))
     assert_same_where(mask, wanted > 0, np.abs(wanted) > 1e-3)
+
+
+# MMSegmentation calls it so, and PyTorch.
+
+
+def corner_aligned(scores, size):
+    """Return [h, w, C] at another size, corner cells' centres on corner pixels' centres."""
+    rows, columns = (
+        np.stack([np.interp(np.linspace(0, cells - 1, pixels), np.arange(cells), cell)
+                  for cell in np.eye(cells)], axis=1)
+        for cells, pixels in zip(scores.shape, size, strict=False))
+    return np.einsum('yh,hwc,xw->yxc', rows, scores, columns)
+
+
+@pytest.fixture(scope='session')
+def corner_runner(networks):
+    """Makes the runner of a network with random scores, and those scores [h, w, C] at the
+    network's size. It aligns their corners itself, unless ``given`` them so."""
+    runners = {}
+
+    def runner_of(cells, interpolation, resize='stretch', layout='nchw', given=False):
+        key = cells, interpolation, resize, layout, given
+        if key not in runners:
+            scores = networks.random_scores(4, *cells)[0].transpose(1, 2, 0)
+            aligned = corner_aligned(scores, NETWORK_SIZE).astype(np.float32)
+            told = aligned if given else scores
+            told = told if layout == 'nhwc' else told.transpose(2, 0, 1)
+            spec = networks.spec_of(
+                networks.fixed(told[None], size=NETWORK_SIZE), input={'resize': resize},
+                output={'kind': 'logits', 'layout': layout, 'align_corners': not given})
+            prepared = prepare(spec, ('mask',), mask_interpolation=interpolation)
+            runners[key] = networks.Runner(prepared), aligned
+        return runners[key]
+
+    return runner_of
+
+
+@pytest.mark.parametrize('interpolation', MASK_INTERPOLATIONS)
+@pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
+@pytest.mark.parametrize('cells', [(1, 1), *STRIDED])
+@given(source=SIZES)
+def test_corners_are_aligned_with_the_networks_input(networks, corner_runner, interpolation,
+                                                     layout, cells, source):
+    runner, aligned = corner_runner(cells, interpolation, layout=layout)
+    mask = runner(networks.random_image(*source))['mask']
+    grow = networks.resized if interpolation == 'bilinear' else networks.grown
+    wanted = grow(aligned, source)
+    assert_same_where(mask, wanted.argmax(axis=2), clear_winner(wanted))
+
+
+@pytest.mark.parametrize('interpolation', MASK_INTERPOLATIONS)
+@pytest.mark.parametrize('cells', STRIDED)
+@given(source=SIZES)
+def test_the_letterbox_is_undone_behind_aligned_corners(networks, corner_runner, interpolation,
+                                                        cells, source):
+    masks = [corner_runner(cells, interpolation, 'letterbox', given=given)[0](
+        networks.random_image(*source))['mask'] for given in (False, True)]
+    assert (masks[0] != masks[1]).mean() < 0.01  # but for near ties
+
+
+def test_corners_are_aligned_with_an_image_of_any_size(networks):
+    model = networks.pointwise(np.eye(3), (None, None), stride=4)
+    spec = networks.spec_of(model, input={**networks.PASSED_THROUGH, 'color': 'bgr',
+                                          'resize': 'none'},
+                            output={'kind': 'logits', 'align_corners': True})
+    image = networks.random_image(32, 40)
+    wanted = corner_aligned(image[::4, ::4].astype(np.float32), (32, 40))
+    mask = networks.Runner(prepare(spec))(image)['mask']
+    assert_same_where(mask, wanted.argmax(axis=2), clear_winner(wanted))
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+def test_a_class_ruled_out_stays_so_between_aligned_corners(networks, align_corners):
+    scores = networks.random_scores(3, 5, 6)
+    scores[0, 1] = -np.inf
+    spec = networks.spec_of(networks.fixed(scores, size=(20, 24)), output={
+        'kind': 'logits', 'align_corners': align_corners})
+    result = networks.Runner(prepare(spec))(networks.random_image(20, 24))
+    assert set(np.unique(result['mask'])) == {0, 2}
 
 
 def test_ids_grow_by_nearest_whatever_is_asked(networks):

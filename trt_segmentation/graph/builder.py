@@ -108,9 +108,11 @@ class GraphBuilder:
         """Return the elementwise minimum of two int64 tensors (ONNX's Min takes them from 12)."""
         return self('Where', self('Less', a, b), a, b)
 
-    def resize_linear(self, x: str, sizes: str) -> str:
+    def resize_linear(self, x: str, sizes: str, align_corners: bool = False) -> str:
         """Return ``x`` resized to the int64 vector ``sizes``: bilinear, half-pixel centres,
-        edges clamped, no antialiasing, as OpenCV's ``INTER_LINEAR`` does."""
+        edges clamped, no antialiasing, as OpenCV's ``INTER_LINEAR`` does; or with the corners'
+        centres on each other."""
         unused = '' if self.opset >= 13 else self.constant(np.zeros(0, np.float32))
         return self('Resize', x, unused, unused, sizes, mode='linear',
-                    coordinate_transformation_mode='half_pixel')
+                    coordinate_transformation_mode='align_corners' if align_corners
+                    else 'half_pixel')

@@ -38,9 +38,11 @@ from trt_segmentation.graph.tail import (
     Painter,
     Rule,
     Scores,
+    add_cropped_scores,
     add_decision,
+    add_finite_scores,
+    add_grown_scores,
     add_nearest_index,
-    add_resized_scores,
 )
 
 NETWORK_PREFIX = 'network/'
@@ -153,12 +155,15 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], sou
     scores = replace(spec.scores, name=NETWORK_PREFIX + spec.scores.name)
     if spec.kind != 'ids':
         scores = replace(scores, name=tail.cast(scores.name, TensorProto.FLOAT))
+    of_image = tail.size(source, 1), tail.size(source, 2)
+    of_mask = _extents(tail, spec.mask_size) or of_image
     grow = _grow_scores if mask_interpolation == 'bilinear' and spec.kind != 'ids' else \
         _grow_decision
-    of_image = tail.size(source, 1), tail.size(source, 2)
-    of_mask = of_image
-    if spec.mask_size is not None:
-        of_mask = tail.ints(spec.mask_size[0]), tail.ints(spec.mask_size[1])
+    if grow is _grow_scores or spec.align_corners:
+        scores = add_finite_scores(tail, scores)
+    if spec.align_corners:
+        scores = add_grown_scores(tail, scores, _extents(tail, spec.size) or of_image,
+                                  align_corners=True, batch=spec.batch)
     decision, nearest = grow(tail, spec, scores, of_mask, window)
     coding = _coding(spec)
     painter = Painter(tail, nearest, coding)
@@ -173,6 +178,10 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], sou
         painter.paint_overlay(decision, 'image', source, 'palette', 'alpha', 'overlay')
 
 
+def _extents(tail: GraphBuilder, size: tuple[int, int] | None) -> tuple[str, str] | None:
+    return None if size is None else (tail.ints(size[0]), tail.ints(size[1]))
+
+
 def _coding(spec: ModelSpec) -> Coding:
     channels = None if spec.kind == 'ids' else max(spec.scores.channels, 2)
     return coding_of(spec.encoding, spec.merge, channels)
@@ -184,7 +193,12 @@ def _rule(spec: ModelSpec) -> Rule:
 
 def _grow_scores(tail: GraphBuilder, spec: ModelSpec, scores: Scores, extents: tuple[str, str],
                  window: Window | None) -> tuple[Decision, NearestIndex | None]:
-    scores = add_resized_scores(tail, scores, extents, window, spec.size, spec.batch)
+    of_input = _extents(tail, spec.size)
+    if window is not None and of_input is not None:
+        if not spec.align_corners:
+            scores = add_grown_scores(tail, scores, of_input, batch=spec.batch)
+        scores = add_cropped_scores(tail, scores, window)
+    scores = add_grown_scores(tail, scores, extents, batch=spec.batch)
     return add_decision(tail, scores, _rule(spec)), None
 
 
@@ -205,6 +219,8 @@ def _letterbox_scale(spec: ModelSpec) -> tuple[Fraction, Fraction] | None:
     """Height and width of the output over the network input's, in lowest terms."""
     if spec.resize != 'letterbox' or spec.size is None:
         return None
+    if spec.align_corners:
+        return Fraction(1), Fraction(1)
     scores = spec.scores
     shape = next(info.shape for info in spec.network.outputs if info.name == scores.name)
     height, width = shape[scores.height_axis:scores.height_axis + 2] if shape else (None, None)

@@ -32,6 +32,7 @@ from trt_segmentation.mask_encoding import MONO8, MaskEncoding, mask_encoding
 from trt_segmentation.model_config import (
     METADATA_KEY,
     MOST_CLASSES,
+    SCORE_KINDS,
     UNLABELLED,
     ClassesConfig,
     InputConfig,
@@ -65,6 +66,7 @@ class ModelSpec:
         encoding: of the mask.
         pair: what ``scores`` is combined from; None where the network gives scores itself.
         border: of 'letterbox', the pixel value around the image, 0..255; None for ``mean``.
+        align_corners: how the scores lie on the network's input; see ``OutputConfig``.
         batch: images that head and tail take at once. ``network`` is that of one image;
             ``graph.batch.batched`` makes it take so many.
     """
@@ -89,6 +91,7 @@ class ModelSpec:
     encoding: MaskEncoding = MONO8
     pair: Pair | None = None
     border: float | None = None
+    align_corners: bool = False
     batch: int = 1
 
     def channels(self, color: str) -> tuple[int, int, int]:
@@ -139,6 +142,7 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1) -> ModelSpec:
         scores = resolve_scores(network, output, layout, config, ledger)
         kind = resolve_kind(network, output, scores, config, ledger)
         check_batch(network, (scores.name,), batch)
+    align_corners = _resolve_corners(network, kind if pair is None else pair.kind, config, ledger)
     threshold = _resolve_threshold(network, pair, config, ledger)
     labels, palette = _resolve_classes(network, scores, kind, config, ledger)
     unlabelled = ledger.told(
@@ -146,7 +150,7 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1) -> ModelSpec:
         lambda: UNLABELLED if len(labels) <= UNLABELLED else MOST_CLASSES, 'default')
     spec = ModelSpec(network, color, scale, mean, std, resize, size, layout, scores, kind,
                      threshold, labels, palette, unlabelled, tuple(ledger.facts),
-                     pair=pair, border=border, batch=batch)
+                     pair=pair, border=border, align_corners=align_corners, batch=batch)
     return spec if config.classes.merge is None else _with_merge(spec, config)
 
 
@@ -154,6 +158,16 @@ def _class_count(network: Network, config: ModelConfig) -> int | None:
     """How many classes there are, where file or config tell."""
     count = exported_class_count(network)
     return len(config.classes.labels) if count is None and config.classes.labels else count
+
+
+def _resolve_corners(network: Network, kind: str, config: ModelConfig, ledger: Ledger) -> bool:
+    told = config.output.align_corners
+    if told is None:
+        return False
+    if told and kind not in SCORE_KINDS:
+        raise ConfigError(f'{network.source}: output.align_corners is true, but output.kind '
+                          f'{kind}; it is for {", ".join(SCORE_KINDS)} only')
+    return ledger.note('output.align_corners', told, ledger.teller('output.align_corners'))
 
 
 def _resolve_threshold(network: Network, pair: Pair | None, config: ModelConfig, ledger: Ledger,
@@ -242,7 +256,8 @@ def complete_config(spec: ModelSpec) -> ModelConfig:
     layout = next((name for name, axis in CHANNEL_AXIS.items() if axis == spec.scores.axis), None)
     own = spec if spec.merge is None else spec.merge
     told = None if spec.merge is None else spec.merge.told
-    output = OutputConfig(spec.scores.name, spec.kind, layout, spec.threshold)
+    output = OutputConfig(spec.scores.name, spec.kind, layout, spec.threshold,
+                          align_corners=spec.align_corners or None)
     if spec.pair is not None:
         output = OutputConfig(spec.pair.masks.name, spec.pair.kind, threshold=spec.threshold,
                               class_name=spec.pair.classes.name, grow_masks=spec.pair.grow)

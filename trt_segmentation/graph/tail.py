@@ -207,35 +207,42 @@ def _decide_foreground(op: GraphBuilder, probability: str, threshold: float) -> 
                           op('IsNaN', probability))
 
 
-def add_resized_scores(op: GraphBuilder, scores: Scores, extents: tuple[str, str],
-                       window: Window | None, size: tuple[int, int] | None,
-                       batch: int = 1) -> Scores:
+def add_finite_scores(op: GraphBuilder, scores: Scores) -> Scores:
+    """Return float32 scores that can be interpolated.
+
+    Minus infinity rules a class out; times an interpolation weight of 0 it would be NaN.
+    """
+    excluded = op('Equal', scores.name, op.constant(np.float32(-math.inf)))
+    return replace(scores, name=op('Where', excluded, op.constant(_EXCLUDED_SCORE), scores.name))
+
+
+def add_grown_scores(op: GraphBuilder, scores: Scores, extents: tuple[str, str], *,
+                     align_corners: bool = False, batch: int = 1) -> Scores:
     """Bring scores to another size by bilinear interpolation, before the decision.
 
     Args:
-        scores: float32 scores at any size.
+        scores: of ``add_finite_scores``, at any size.
         extents: height and width wanted, names of int64 [1].
-        window: where the source lies in the letterboxed network input; None where stretched.
-        size: height and width of the network input; needed with ``window``.
+        align_corners: see ``OutputConfig``.
         batch: number of images.
     """
-    spatial = (scores.height_axis, scores.height_axis + 1)
+    channels = op.ints(scores.channels)
+    shape = (channels, *extents) if scores.axis == 1 else (*extents, channels)
+    sizes = op('Concat', op.ints(batch), *shape, axis=0)
+    return replace(scores, name=op.resize_linear(scores.name, sizes, align_corners))
 
-    def sizes(height: str, width: str) -> str:
-        channels = op.ints(scores.channels)
-        extents = (channels, height, width) if scores.axis == 1 else (height, width, channels)
-        return op('Concat', op.ints(batch), *extents, axis=0)
 
-    # Minus infinity rules a class out; times an interpolation weight of 0 it would be NaN.
-    excluded = op('Equal', scores.name, op.constant(np.float32(-math.inf)))
-    x = op('Where', excluded, op.constant(_EXCLUDED_SCORE), scores.name)
-    if window is not None and size is not None:
-        x = op.resize_linear(x, sizes(op.ints(size[0]), op.ints(size[1])))
-        starts = op('Concat', window.top, window.left, axis=0)
-        ends = op('Add', starts, op('Concat', window.height, window.width, axis=0))
-        x = op('Slice', x, starts, ends, op.ints(*spatial))
-    x = op.resize_linear(x, sizes(*extents))
-    return Scores(x, scores.channels, scores.axis, scores.dtype)
+def add_cropped_scores(op: GraphBuilder, scores: Scores, window: Window) -> Scores:
+    """Return what scores say of the source.
+
+    Args:
+        scores: at the size of the letterboxed network input.
+        window: where the source lies in it.
+    """
+    starts = op('Concat', window.top, window.left, axis=0)
+    ends = op('Add', starts, op('Concat', window.height, window.width, axis=0))
+    axes = op.ints(scores.height_axis, scores.height_axis + 1)
+    return replace(scores, name=op('Slice', scores.name, starts, ends, axes))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError, ModelError
 from trt_segmentation.graph.network import describe_network, read_network
 from trt_segmentation.graph.opset import opset_of
-from trt_segmentation.graph.prepare import prepare, prepare_head, prepare_tail
+from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS, prepare, prepare_head, prepare_tail
 from trt_segmentation.graph.resolve import resolve
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions, CalibrationOptions
@@ -87,6 +87,16 @@ def test_instances_build(networks, shape, grow):
                             classes={'labels': ['car', 'bus', 'person']})
     assert spec.pair.kind == 'instances'
     assert len(build(prepared(spec)).plan) > 10_000
+
+
+@pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
+def test_aligned_corners_build(networks, layout):
+    scores = networks.random_scores(4, 8, 12)
+    scores = scores if layout == 'nchw' else scores.transpose(0, 2, 3, 1)
+    spec = networks.spec_of(networks.fixed(scores, size=(64, 96)), input={'resize': 'letterbox'},
+                            output={'layout': layout, 'align_corners': True})
+    for interpolation in MASK_INTERPOLATIONS:
+        assert len(build(prepared(spec, mask_interpolation=interpolation)).plan) > 1000
 
 
 def test_ids_that_a_network_casts_to_uint8_build(networks):
