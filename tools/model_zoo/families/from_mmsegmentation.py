@@ -96,6 +96,7 @@ def _entry(name: str, make: Callable[[bool], Network], export: Export, in_ci: bo
 
 
 _DEPLOY = Export('mmdeploy', 11)
+_ALIGNED = 'output: {{align_corners: true}}'
 
 ENTRIES = (
     _entry('mmseg PSPNet R18', _network(_PSPNET), Export('dynamo', 18)),
@@ -108,9 +109,11 @@ ENTRIES = (
            Export('mmdeploy', 13)),
     _entry('mmseg BiSeNetV2', _network(_BISENET), Export('dynamo', 18)),
     _entry('mmseg BiSeNetV2 mmdeploy', _network(_BISENET, 'ids'), _DEPLOY),
-    # Heads with align_corners=True: in the forms that have the scores at the input's size.
+    # Heads with align_corners=True: no graph tells, unless the scores are at the input's size.
+    _entry('mmseg STDC1', _network(_STDC), Export('dynamo', 18), config=_ALIGNED),
     _entry('mmseg STDC1 whole', _network(_STDC, 'whole'), Export('dynamo', 18)),
     _entry('mmseg STDC1 mmdeploy', _network(_STDC, 'ids'), _DEPLOY),
+    _entry('mmseg PIDNet-S', _network(_PIDNET), Export(), config=_ALIGNED, in_ci=True),
     _entry('mmseg PIDNet-S whole', _network(_PIDNET, 'whole'), Export()),
     _entry('mmseg PIDNet-S mmdeploy', _network(_PIDNET, 'ids'), _DEPLOY, in_ci=True),
     _entry('mmseg DDRNet-23-slim', _network(_DDRNET), Export()),
