@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from trt_segmentation.errors import ConfigError, ModelError
-from trt_segmentation.graph.instances import MOST, OVERLAP, SCORES
+from trt_segmentation.graph.instances import CANDIDATES, MOST, OVERLAP, SCORES
 from trt_segmentation.graph.network import TensorInfo, describe_network, outline_network
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import complete_config, resolve
@@ -61,13 +61,13 @@ def as_rows(found, classes=CLASSES):
                            scores.argmax(0)[None], coefficients]).T
 
 
-def painted(networks, rows, prototypes, classes=CLASSES, size=CELLS):
+def painted(networks, rows, prototypes, classes=CLASSES, size=CELLS, most=MOST):
     """Return scores [classes, h, w]: the highest of the instances that cover a pixel."""
     scores = np.zeros((classes, *size), np.float32)
     prototypes = np.moveaxis(networks.resized(np.moveaxis(prototypes[0], 0, 2), size), 2, 0)
     y, x = np.mgrid[:size[0], :size[1]].astype(np.float32)
     ratio = np.float32([size[1] / SIZE[1], size[0] / SIZE[0]] * 2)
-    for row in rows[np.argsort(rows[:, 4], kind='stable')][-MOST:]:  # the highest comes last
+    for row in rows[np.argsort(rows[:, 4], kind='stable')][-most:]:  # the highest comes last
         left, top, right, bottom = row[:4] * ratio
         covers = np.tensordot(row[6:], prototypes, 1) > 0
         covers &= (x >= left) & (x < right) & (y >= top) & (y < bottom)
@@ -102,13 +102,27 @@ def test_anchors_are_suppressed_and_painted_as_in_numpy(networks, seed, opset, c
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**32), count=st.sampled_from([12, 90]), empty=st.integers(0, 9))
+@given(seed=st.integers(0, 2**32), count=st.sampled_from([12, 90, 350]), empty=st.integers(0, 9))
 def test_final_instances_are_painted_as_they_are(networks, seed, count, empty):
     found, prototypes = random_instances(seed, count)
     rows = np.pad(as_rows(found), ((0, empty), (0, 0)))  # as nms=True of Ultralytics has them
     spec = networks.spec_of(network(networks, rows[None], prototypes), classes=LABELS)
     scores, _ = found_scores(networks, spec)
-    np.testing.assert_allclose(scores, painted(networks, rows, prototypes), rtol=1e-5)
+    expected = painted(networks, rows, prototypes, most=CANDIDATES)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('count', [150, 400])
+def test_of_many_anchors_the_best_get_a_mask(networks, count):
+    found, prototypes = random_instances(5, count)
+    rng = np.random.default_rng(5)
+    found[0, :2] = rng.uniform(0, [[SIZE[1]], [SIZE[0]]], (2, count))
+    found[0, 2:4] = rng.uniform(2, 6, (2, count))  # apart, so that nearly all are kept
+    kept = suppressed(as_rows(found))
+    assert len(kept) > (MOST if count > MOST else 100)
+    spec = networks.spec_of(network(networks, found, prototypes), classes=LABELS)
+    scores, _ = found_scores(networks, spec)
+    np.testing.assert_allclose(scores, painted(networks, kept, prototypes), rtol=1e-5)
 
 
 def test_masks_grow_before_they_are_cut_off_where_that_is_told(networks):

@@ -54,8 +54,11 @@ OVERLAP = 0.7
 CANDIDATES = 512
 """So many anchors or final instances of the highest scores are looked at."""
 
-MOST = 100
-"""So many instances of anchors get a mask; the usual limit of COCO's evaluation."""
+MOST = 300
+"""So many instances of anchors get a mask; Ultralytics' default, ``max_det``."""
+
+_BLOCK = 50
+"""So many are painted at once: all of them at the input's size would take gigabytes."""
 
 _STEPS = 8
 """Even: an odd number would keep too few where it is too low."""
@@ -174,37 +177,68 @@ def with_instance_scores(network: Network, instances: Instances, input_layout: s
         size = input_size(network, input_layout)
         masks = TensorInfo(add_grown(op, masks, image, input_layout, batch), masks.dtype,
                            (1, instances.coefficients, *size))
-    _add_scores(op, instances, masks, image, HEIGHT_AXIS[input_layout], _add_best(op, instances))
+    _add_scores(op, instances, masks, image, HEIGHT_AXIS[input_layout],
+                _add_best(op, instances, batch))
     return with_output(network, op, helper.make_tensor_value_info(
         SCORES, TensorProto.FLOAT, [1, instances.count, *size]))
 
 
-def _add_best(op: GraphBuilder, instances: Instances) -> tuple[str, str]:
-    """Return the instances that get a mask, the highest score first, as rows [N, K, 6 + m] of
-    final instances, and their scores [N, K]."""
+@dataclass(frozen=True)
+class _Best:
+    """The instances that get a mask, the highest score first.
+
+    Attributes:
+        rows: float32 [N, count, 6 + m], as final instances are.
+        scores: float32 [N, count].
+        count: how many.
+    """
+
+    rows: str
+    scores: str
+    count: int
+
+
+def _add_best(op: GraphBuilder, instances: Instances, batch: int) -> _Best:
+    """Select the instances that get a mask."""
     found = op.cast(instances.classes.name, TensorProto.FLOAT)
     shape = instances.classes.shape or ()
     if instances.are_final:
+        most, known = CANDIDATES, shape[1]
         scores = op.squeeze(op.columns(found, _BOX, _BOX + 1), 2)
-        return _add_highest(op, found, scores, _at_most(op, found, CANDIDATES, shape[1]))
-    found = op('Transpose', found, perm=[0, 2, 1])
-    scores = op.reduce('ReduceMax', op.columns(found, _BOX, _BOX + instances.count), 2)
-    found, scores = _add_highest(op, found, scores, _at_most(op, found, CANDIDATES, shape[2]))
-    rows = _add_final_rows(op, found, scores, instances)
-    scores = op('Mul', scores, _add_suppression(op, rows))
-    return _add_highest(op, rows, scores, _at_most(op, rows, MOST, shape[2]))
+        rows, scores = _add_highest(op, found, scores, most, known)
+    else:
+        most, known = MOST, shape[2]
+        found = op('Transpose', found, perm=[0, 2, 1])
+        scores = op.reduce('ReduceMax', op.columns(found, _BOX, _BOX + instances.count), 2)
+        found, scores = _add_highest(op, found, scores, CANDIDATES, known)
+        rows = _add_final_rows(op, found, scores, instances)
+        scores = op('Mul', scores, _add_suppression(op, rows))
+        rows, scores = _add_highest(op, rows, scores, most, known)
+    if known is not None:
+        return _Best(rows, scores, min(most, known))
+    return _Best(_add_padding(op, rows, (batch, most, _FINAL + instances.coefficients)),
+                 _add_padding(op, scores, (batch, most)), most)
 
 
-def _at_most(op: GraphBuilder, rows: str, most: int, count: int | None) -> str:
-    """Return how many to take of ``count`` rows, which is None where the graph leaves it open."""
-    if count is None:
-        return op.minimum(op.ints(most), op.size(rows, 1))
-    return op.ints(min(most, count))
+def _add_padding(op: GraphBuilder, x: str, shape: tuple[int, ...]) -> str:
+    """Return ``x`` with zeros, which cover nothing, up to the extent ``shape[1]`` of axis 1."""
+    padded = op('Concat', x, op.constant(np.zeros(shape, np.float32)), axis=1)
+    return op('Slice', padded, op.ints(0), op.ints(shape[1]), op.ints(1))
 
 
-def _add_highest(op: GraphBuilder, rows: str, scores: str, count: str) -> tuple[str, str]:
-    """Return of rows [N, n, v] those with the highest scores [N, n], the highest first: [N, count,
-    v], and their scores [N, count]."""
+def _add_highest(op: GraphBuilder, rows: str, scores: str, most: int, known: int | None,
+                 ) -> tuple[str, str]:
+    """Return of rows [N, n, v] those with the highest scores [N, n], the highest first, and these
+    scores: [N, K, v] and [N, K].
+
+    Args:
+        op: where the nodes go.
+        rows, scores: see above.
+        most: K, unless there are fewer.
+        known: n; None where the graph leaves it open.
+    """
+    count = op.minimum(op.ints(most), op.size(rows, 1)) if known is None else \
+        op.ints(min(most, known))
     best, places = op.top(scores, count, axis=1)
     return _add_own(op, rows, places, 1), best
 
@@ -269,12 +303,8 @@ def _add_suppression(op: GraphBuilder, rows: str) -> str:
 
 
 def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image: TensorInfo,
-                input_axis: int, best: tuple[str, str]) -> None:
+                input_axis: int, best: _Best) -> None:
     """Paint instances.
-
-    The first of those that cover a pixel has the highest rank: one maximum finds it. Products
-    select, since ONNX Runtime's Where takes several times as long; instances are the last axis,
-    since its maximum along any other takes twice as long or more.
 
     Args:
         op: where the nodes go.
@@ -282,48 +312,89 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
         masks: prototypes at the size of the masks.
         image: the input, whose height is along ``input_axis``.
         input_axis: see there.
-        best: see ``_add_best``.
+        best: those that get a mask.
     """
-    rows, scores = best
-    extents, fed = add_extents(op, masks, 2), add_extents(op, image, input_axis)
-    count = op.size(rows, 1)
-    ranks = op.cast(op('Sub', count, op.upto(count)), TensorProto.FLOAT)
-
-    def columns(first: int, end: int) -> str:
-        """Values of each instance: [N, end - first, K]."""
-        return op('Transpose', op.columns(rows, first, end), perm=[0, 2, 1])
-
-    def within(axis: int) -> str:
-        """Rank of each instance where its box has cells along an axis of the masks, else 0:
-        [N, n, K]."""
-        extent = op('Gather', extents, op.ints(axis), axis=0)
-        pixels = op('Gather', fed, op.ints(axis), axis=0)
-        ratio = op('Div', op.cast(extent, TensorProto.FLOAT), op.cast(pixels, TensorProto.FLOAT))
-        low, high = (op('Mul', columns(column, column + 1), ratio)
-                     for column in (1 - axis, 3 - axis))
-        cells = op.unsqueeze(op.cast(op.upto(extent), TensorProto.FLOAT), 1)
-        inside = op('And', op('Not', op('Less', cells, low)), op('Less', cells, high))
-        return op('Mul', op.cast(inside, TensorProto.FLOAT), ranks)
-
-    crop = op('Min', op.unsqueeze(within(0), 2), op.unsqueeze(within(1), 1))
-    prototypes = op('Reshape', op.cast(masks.name, TensorProto.FLOAT),
-                    op.ints(0, instances.coefficients, -1))
-    logits = op('MatMul', op('Transpose', prototypes, perm=[0, 2, 1]),
-                columns(_FINAL, _FINAL + instances.coefficients))
-    logits = op('Reshape', logits, op('Concat', op.ints(0), extents, count, axis=0))
-    covered = op.cast(op('Greater', logits, op.constant(np.float32(0))), TensorProto.FLOAT)
-    highest = op.unsqueeze(op.reduce('ReduceMax', op('Mul', covered, crop), 3), 1)
-    first = op.cast(op('Sub', op.cast(count, TensorProto.FLOAT), highest), TensorProto.INT32)
+    canvas = _Canvas(op, masks, add_extents(op, image, input_axis), instances.coefficients)
+    ranks = np.arange(best.count, 0, -1, dtype=np.float32)
+    blocks = []
+    for first in range(0, best.count, _BLOCK):
+        end = min(first + _BLOCK, best.count)
+        rows = op('Slice', best.rows, op.ints(first), op.ints(end), op.ints(1))
+        blocks.append(canvas.add_highest_rank(rows, ranks[first:end]))
+    highest = op.unsqueeze(op('Max', *blocks) if len(blocks) > 1 else blocks[0], 1)
+    count = op.constant(np.float32(best.count))
+    first_covering = op.cast(op('Sub', count, highest), TensorProto.INT32)
 
     def painted(values: str) -> str:
         """Look up values [N, K, 1] of the first instances: [N, 1, h, w], 0 where there is
         none."""
-        return op.squeeze(_add_own(op, op('Pad', values, op.ints(0, 0, 0, 0, 1, 0)), first, 3), 4)
+        padded = op('Pad', values, op.ints(0, 0, 0, 0, 1, 0))
+        return op.squeeze(_add_own(op, padded, first_covering, 3), 4)
 
     planes = op.constant(np.arange(instances.count, dtype=np.float32).reshape(1, -1, 1, 1))
-    own = op('Equal', painted(op.columns(rows, _FINAL - 1, _FINAL)), planes)
-    op('Mul', op.cast(own, TensorProto.FLOAT), painted(op.unsqueeze(scores, 2)),
+    own = op('Equal', painted(op.columns(best.rows, _FINAL - 1, _FINAL)), planes)
+    op('Mul', op.cast(own, TensorProto.FLOAT), painted(op.unsqueeze(best.scores, 2)),
        output=SCORES)
+
+
+class _Canvas:
+    """Where masks are painted.
+
+    Args:
+        op: where the nodes go.
+        masks: prototypes [N, m, h, w].
+        fed: height and width of the network's input, int64 [2].
+        coefficients: m.
+    """
+
+    def __init__(self, op: GraphBuilder, masks: TensorInfo, fed: str, coefficients: int) -> None:
+        self._op = op
+        self._extents, self._fed = add_extents(op, masks, 2), fed
+        self._coefficients = coefficients
+        prototypes = op('Reshape', op.cast(masks.name, TensorProto.FLOAT),
+                        op.ints(0, coefficients, -1))
+        self._prototypes = op('Transpose', prototypes, perm=[0, 2, 1])
+
+    def add_highest_rank(self, rows: str, ranks: np.ndarray) -> str:
+        """Return the highest rank of the instances that cover a pixel, 0 where none does:
+        [N, h, w].
+
+        Of instances in the order of their scores, it is that of the first: one maximum finds it.
+        Products select, since ONNX Runtime's Where takes several times as long; instances are the
+        last axis, since its maximum along any other takes twice as long or more.
+
+        Args:
+            rows: final instances [N, k, 6 + m].
+            ranks: float32 [k], above 0.
+        """
+        op = self._op
+        columns = op('Transpose', rows, perm=[0, 2, 1])
+        crop = op('Min', op.unsqueeze(self._add_within(columns, 0, ranks), 2),
+                  op.unsqueeze(self._add_within(columns, 1, ranks), 1))
+        logits = op('MatMul', self._prototypes,
+                    self._values(columns, _FINAL, _FINAL + self._coefficients))
+        logits = op('Reshape', logits,
+                    op('Concat', op.ints(0), self._extents, op.ints(len(ranks)), axis=0))
+        covered = op.cast(op('Greater', logits, op.constant(np.float32(0))), TensorProto.FLOAT)
+        return op.reduce('ReduceMax', op('Mul', covered, crop), 3)
+
+    def _add_within(self, columns: str, axis: int, ranks: np.ndarray) -> str:
+        """Return the rank of each instance where its box has cells along an axis of the masks,
+        else 0: [N, n, k]."""
+        op = self._op
+        extent = op('Gather', self._extents, op.ints(axis), axis=0)
+        pixels = op('Gather', self._fed, op.ints(axis), axis=0)
+        ratio = op('Div', op.cast(extent, TensorProto.FLOAT), op.cast(pixels, TensorProto.FLOAT))
+        low, high = (op('Mul', self._values(columns, value, value + 1), ratio)
+                     for value in (1 - axis, 3 - axis))
+        cells = op.unsqueeze(op.cast(op.upto(extent), TensorProto.FLOAT), 1)
+        inside = op('And', op('Not', op('Less', cells, low)), op('Less', cells, high))
+        return op('Mul', op.cast(inside, TensorProto.FLOAT), op.constant(ranks))
+
+    def _values(self, columns: str, first: int, end: int) -> str:
+        """Return values of each instance: [N, end - first, k]."""
+        return self._op('Slice', columns, self._op.ints(first), self._op.ints(end),
+                        self._op.ints(1))
 
 
 def _as_instances(masks: TensorInfo, classes: TensorInfo, count: int | None) -> Instances | None:

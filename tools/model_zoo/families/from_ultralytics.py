@@ -24,9 +24,8 @@ NOTHING = 255
 THRESHOLD, OVERLAP = 0.25, 0.7
 """Of Ultralytics' own ``predict``."""
 
-SEEN = 40
-"""So many anchors of an image are above the threshold, unless they are a tenth of them: fewer than
-the instances that get a mask."""
+CROWDED, SPARSE = 150, 40
+"""So many anchors of an image are above the threshold, unless they are a tenth of them."""
 
 
 def _ultralytics() -> None:
@@ -113,7 +112,8 @@ def _last_layers(head: Any) -> Iterator[tuple[str, list[Any]]]:
                 yield name, [level[-1] for level in getattr(head, branch)]
 
 
-def _instances(name: str, nms: bool | None = None) -> Callable[[bool], Network]:
+def _instances(name: str, nms: bool | None = None, seen: int = CROWDED,
+               ) -> Callable[[bool], Network]:
     def make(small: bool) -> Network:
         module = Yolo(name, ZOO_CLASSES if small else 80, nms)
         sizes: list[tuple[int, int]] = []
@@ -133,7 +133,7 @@ def _instances(name: str, nms: bool | None = None) -> Callable[[bool], Network]:
                 for layer, each in zip(layers, said, strict=True):
                     standardise((layer,), each)
                 if kind == 'cv3':
-                    _make_rare(module, layers, batch, joined.shape[2])
+                    _make_rare(module, layers, batch, seen / joined.shape[2])
 
         return Network(module, answer, settle, (NOTHING, *range(module.classes)))
 
@@ -149,11 +149,11 @@ def _outputs_of(module: Yolo, layers: list[Any], batch: torch.Tensor) -> list[to
     return said
 
 
-def _make_rare(module: Yolo, layers: list[Any], batch: torch.Tensor, anchors: int) -> None:
+def _make_rare(module: Yolo, layers: list[Any], batch: torch.Tensor, share: float) -> None:
     """Shift classes so that few anchors have one above the threshold, as trained ones do."""
     said = _outputs_of(module, layers, batch)
     highest = torch.cat([each.flatten(2) for each in said], dim=2).amax(dim=1)
-    limit = highest.flatten().quantile(1 - min(0.1, SEEN / anchors))
+    limit = highest.flatten().quantile(1 - min(0.1, share))
     for layer in layers:
         layer.bias.sub_(limit - torch.logit(torch.tensor(THRESHOLD)))
 
@@ -189,7 +189,7 @@ ENTRIES = (
     _entry('YOLO11n-seg', _instances('yolo11n-seg'), Export('ultralytics', 18), _GROWN, True),
     _entry('YOLO11n-seg open', _instances('yolo11n-seg'),
            Export('ultralytics', 17, open_axes='all'), _GROWN),
-    _entry('YOLO11n-seg fp16', _instances('yolo11n-seg'),
+    _entry('YOLO11n-seg fp16', _instances('yolo11n-seg', seen=SPARSE),
            Export('ultralytics', 17, dtype=torch.float16), _GROWN),
     _entry('YOLO26n-seg', _instances('yolo26n-seg'), Export('ultralytics', 17), _GROWN),
     _entry('YOLO26n-seg final', _instances('yolo26n-seg', False), Export('ultralytics', 17),
