@@ -400,7 +400,7 @@ def test_bilinear_of_one_channel(networks):
     assert_same_where(mask, wanted > 0, np.abs(wanted) > 1e-3)
 
 
-# MMSegmentation calls it so, and PyTorch.
+# Aligned corners, as PyTorch and MMSegmentation call them
 
 
 def corner_aligned(scores, size):

@@ -30,7 +30,7 @@ from trt_segmentation.options import BuildOptions
 
 _PACKAGE = 'trt_segmentation'
 _SECONDS_TO_DIE = 10
-_SECONDS_TO_SIGNAL = 0.5
+_SECONDS_TO_HEAR = 0.5
 _CHILD = """
 import sys
 sys.path[:] = {path!r}
@@ -127,7 +127,7 @@ def _follow(child: subprocess.Popen, ours: Connection, request: bytes,
         try:
             # A signal that another thread takes, or that comes just before the wait, does not end
             # the wait: Python sees it only afterwards.
-            while not ours.poll(_SECONDS_TO_SIGNAL):
+            while not ours.poll(_SECONDS_TO_HEAR):
                 pass
             kind, content = ours.recv()
         except (EOFError, OSError):
