@@ -81,7 +81,7 @@ class Bench:
         self._clients = {}
         for name, service_type in SERVICES.items():  # so that the node finds them at its start
             self._client(service_type, name)
-        self.diagnostics = []
+        self.diagnostics, self._forgotten_until = [], 0
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         arguments = ['--ros-args', '-r', f'__ns:={self.namespace}', '-p',
                      'diagnostics_period:=0.1']
@@ -91,9 +91,15 @@ class Bench:
         self.process = subprocess.Popen(
             [sys.executable, '-X', 'faulthandler', *program, *arguments], stderr=self._log)
 
-    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
-        self.diagnostics += [status for status in msg.status
-                             if status.name.startswith(self.namespace.lstrip('/') + '/')]
+    def _on_diagnostics(self, msg: DiagnosticArray, info: dict) -> None:
+        if info['source_timestamp'] > self._forgotten_until:
+            self.diagnostics += [status for status in msg.status
+                                 if status.name.startswith(self.namespace.lstrip('/') + '/')]
+
+    def forget_diagnostics(self) -> None:
+        """Forget what the node has said of itself, what is still on its way included."""
+        self.diagnostics.clear()
+        self._forgotten_until = time.time_ns()
 
     def spin_until(self, condition, what: str, timeout: float = TIMEOUT) -> None:
         end = time.monotonic() + timeout
@@ -171,17 +177,18 @@ class Bench:
     def answer(self, output: str, stamp: int) -> Image:
         """Wait for the output of the frame with that stamp.
 
-        A camera is best effort, which loses a frame now and then where the machine stalls: the
-        frame sent last is sent once more where the node says that it has not received them all.
+        Best effort loses a frame, and a subscriber is not known, where discovery is slow: the
+        frame sent last is sent once more where the node says that it has not tried them all.
         """
         def found():
             return [msg for msg in self.received[output] if stamp_of(msg) == stamp]
 
         patient_until = time.monotonic() + PATIENCE
         self.spin_until(lambda: found() or time.monotonic() > patient_until, 'an answer')
-        if not found() and self._last_sent is not None and stamp_of(self._last_sent) == stamp \
-                and self.counts()['frames received'] < self._sent:
-            self.camera.publish(self._last_sent)
+        if not found() and self._last_sent is not None and stamp_of(self._last_sent) == stamp:
+            counts = self.counts()
+            if counts['frames received'] - counts['frames dropped, no_subscriber'] < self._sent:
+                self.camera.publish(self._last_sent)
         self.spin_until(found, f'{output} of frame {stamp}')
         return found()[0]
 
@@ -251,13 +258,13 @@ class Bench:
 
     def status(self):
         """Return what the node says of itself, made after this call."""
-        self.diagnostics.clear()
-        self.spin_until(lambda: len(self.diagnostics) > 1, 'diagnostics')
+        self.forget_diagnostics()
+        self.spin_until(lambda: self.diagnostics, 'diagnostics')
         return self.diagnostics[-1]
 
     def wait_for_status(self, text: str, timeout: float = TIMEOUT):
         """Wait until the node's message holds a text, and return that status."""
-        self.diagnostics.clear()
+        self.forget_diagnostics()
         self.spin_until(lambda: self.diagnostics and text in self.diagnostics[-1].message,
                         f'diagnostics to say "{text}"', timeout)
         return self.diagnostics[-1]

@@ -82,13 +82,13 @@ class Cameras:
 
     def status(self, name=''):
         """Return what is said of a camera, or of the node, made after this call."""
-        self.bench.diagnostics.clear()
+        self.bench.forget_diagnostics()
         suffix = f'/segmentation/{name}: segmentation' if name else '/segmentation: segmentation'
 
         def found():
             return [each for each in self.bench.diagnostics if each.name.endswith(suffix)]
 
-        self.bench.spin_until(lambda: len(found()) > 1, f'diagnostics of {name or "the node"}')
+        self.bench.spin_until(found, f'diagnostics of {name or "the node"}')
         return found()[-1]
 
     def counts(self, name):

@@ -73,7 +73,7 @@ def start_camera():
 
 def wait_for_message(bench, text):
     """Wait until diagnostics say it."""
-    bench.diagnostics.clear()
+    bench.forget_diagnostics()
     bench.spin_until(lambda: any(text in status.message for status in bench.diagnostics),
                      f"'{text}' in diagnostics")
 
