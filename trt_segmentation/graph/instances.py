@@ -314,13 +314,35 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
         input_axis: see there.
         best: those that get a mask.
     """
-    canvas = _Canvas(op, masks, add_extents(op, image, input_axis), instances.coefficients)
-    ranks = np.arange(best.count, 0, -1, dtype=np.float32)
+    extents, fed = add_extents(op, masks, 2), add_extents(op, image, input_axis)
+    ranks = op.constant(np.arange(best.count, 0, -1, dtype=np.float32))
+
+    def columns(first: int, end: int) -> str:
+        """Values of each instance: [N, end - first, K]."""
+        return op('Transpose', op.columns(best.rows, first, end), perm=[0, 2, 1])
+
+    def within(axis: int) -> str:
+        """Rank of each instance where its box has cells along an axis of the masks, else 0:
+        [N, n, K]."""
+        extent = op('Gather', extents, op.ints(axis), axis=0)
+        pixels = op('Gather', fed, op.ints(axis), axis=0)
+        ratio = op('Div', op.cast(extent, TensorProto.FLOAT), op.cast(pixels, TensorProto.FLOAT))
+        low, high = (op('Mul', columns(column, column + 1), ratio)
+                     for column in (1 - axis, 3 - axis))
+        cells = op.unsqueeze(op.cast(op.upto(extent), TensorProto.FLOAT), 1)
+        inside = op('And', op('Not', op('Less', cells, low)), op('Less', cells, high))
+        return op('Mul', op.cast(inside, TensorProto.FLOAT), ranks)
+
+    prototypes = op('Reshape', op.cast(masks.name, TensorProto.FLOAT),
+                    op.ints(0, instances.coefficients, -1))
+    prototypes = op('Transpose', prototypes, perm=[0, 2, 1])
+    whole = (within(0), within(1), columns(_FINAL, _FINAL + instances.coefficients))
     blocks = []
     for first in range(0, best.count, _BLOCK):
         end = min(first + _BLOCK, best.count)
-        rows = op('Slice', best.rows, op.ints(first), op.ints(end), op.ints(1))
-        blocks.append(canvas.add_highest_rank(rows, ranks[first:end]))
+        block = (op.columns(each, first, end) for each in whole)
+        shape = op('Concat', op.ints(0), extents, op.ints(end - first), axis=0)
+        blocks.append(_add_highest_rank(op, prototypes, shape, *block))
     highest = op.unsqueeze(op('Max', *blocks) if len(blocks) > 1 else blocks[0], 1)
     count = op.constant(np.float32(best.count))
     first_covering = op.cast(op('Sub', count, highest), TensorProto.INT32)
@@ -337,64 +359,26 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
        output=SCORES)
 
 
-class _Canvas:
-    """Where masks are painted.
+def _add_highest_rank(op: GraphBuilder, prototypes: str, shape: str, rows: str, columns: str,
+                      coefficients: str) -> str:
+    """Return the highest rank of the instances that cover a pixel, 0 where none does: [N, h, w].
+
+    Of instances in the order of their scores, it is that of the first: one maximum finds it.
+    Products select, since ONNX Runtime's Where takes several times as long; instances are the
+    last axis, since its maximum along any other takes twice as long or more.
 
     Args:
         op: where the nodes go.
-        masks: prototypes [N, m, h, w].
-        fed: height and width of the network's input, int64 [2].
-        coefficients: m.
+        prototypes: [N, h * w, m].
+        shape: [0, h, w, k], int64.
+        rows, columns: rank of each instance in the rows and columns of its box, else 0: [N, h, k]
+            and [N, w, k].
+        coefficients: [N, m, k].
     """
-
-    def __init__(self, op: GraphBuilder, masks: TensorInfo, fed: str, coefficients: int) -> None:
-        self._op = op
-        self._extents, self._fed = add_extents(op, masks, 2), fed
-        self._coefficients = coefficients
-        prototypes = op('Reshape', op.cast(masks.name, TensorProto.FLOAT),
-                        op.ints(0, coefficients, -1))
-        self._prototypes = op('Transpose', prototypes, perm=[0, 2, 1])
-
-    def add_highest_rank(self, rows: str, ranks: np.ndarray) -> str:
-        """Return the highest rank of the instances that cover a pixel, 0 where none does:
-        [N, h, w].
-
-        Of instances in the order of their scores, it is that of the first: one maximum finds it.
-        Products select, since ONNX Runtime's Where takes several times as long; instances are the
-        last axis, since its maximum along any other takes twice as long or more.
-
-        Args:
-            rows: final instances [N, k, 6 + m].
-            ranks: float32 [k], above 0.
-        """
-        op = self._op
-        columns = op('Transpose', rows, perm=[0, 2, 1])
-        crop = op('Min', op.unsqueeze(self._add_within(columns, 0, ranks), 2),
-                  op.unsqueeze(self._add_within(columns, 1, ranks), 1))
-        logits = op('MatMul', self._prototypes,
-                    self._values(columns, _FINAL, _FINAL + self._coefficients))
-        logits = op('Reshape', logits,
-                    op('Concat', op.ints(0), self._extents, op.ints(len(ranks)), axis=0))
-        covered = op.cast(op('Greater', logits, op.constant(np.float32(0))), TensorProto.FLOAT)
-        return op.reduce('ReduceMax', op('Mul', covered, crop), 3)
-
-    def _add_within(self, columns: str, axis: int, ranks: np.ndarray) -> str:
-        """Return the rank of each instance where its box has cells along an axis of the masks,
-        else 0: [N, n, k]."""
-        op = self._op
-        extent = op('Gather', self._extents, op.ints(axis), axis=0)
-        pixels = op('Gather', self._fed, op.ints(axis), axis=0)
-        ratio = op('Div', op.cast(extent, TensorProto.FLOAT), op.cast(pixels, TensorProto.FLOAT))
-        low, high = (op('Mul', self._values(columns, value, value + 1), ratio)
-                     for value in (1 - axis, 3 - axis))
-        cells = op.unsqueeze(op.cast(op.upto(extent), TensorProto.FLOAT), 1)
-        inside = op('And', op('Not', op('Less', cells, low)), op('Less', cells, high))
-        return op('Mul', op.cast(inside, TensorProto.FLOAT), op.constant(ranks))
-
-    def _values(self, columns: str, first: int, end: int) -> str:
-        """Return values of each instance: [N, end - first, k]."""
-        return self._op('Slice', columns, self._op.ints(first), self._op.ints(end),
-                        self._op.ints(1))
+    crop = op('Min', op.unsqueeze(rows, 2), op.unsqueeze(columns, 1))
+    logits = op('Reshape', op('MatMul', prototypes, coefficients), shape)
+    covered = op.cast(op('Greater', logits, op.constant(np.float32(0))), TensorProto.FLOAT)
+    return op.reduce('ReduceMax', op('Mul', covered, crop), 3)
 
 
 def _as_instances(masks: TensorInfo, classes: TensorInfo, count: int | None) -> Instances | None:
