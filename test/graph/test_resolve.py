@@ -13,12 +13,7 @@ from onnx import TensorProto, helper
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.network import describe_network
-from trt_segmentation.graph.resolve import (
-    complete_config,
-    embedded_config,
-    format_facts,
-    resolve,
-)
+from trt_segmentation.graph.resolve import complete_config, embedded_config, format_facts, resolve
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.palette import Palette
 

@@ -161,9 +161,9 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], sou
         _grow_decision
     if grow is _grow_scores or spec.align_corners:
         scores = add_finite_scores(tail, scores)
-    if spec.align_corners:
+    if spec.align_corners or (grow is _grow_scores and window is not None):
         scores = add_grown_scores(tail, scores, _extents(tail, spec.size) or of_image,
-                                  align_corners=True, batch=spec.batch)
+                                  align_corners=spec.align_corners, batch=spec.batch)
     decision, nearest = grow(tail, spec, scores, of_mask, window)
     coding = _coding(spec)
     painter = Painter(tail, nearest, coding)
@@ -193,10 +193,7 @@ def _rule(spec: ModelSpec) -> Rule:
 
 def _grow_scores(tail: GraphBuilder, spec: ModelSpec, scores: Scores, extents: tuple[str, str],
                  window: Window | None) -> tuple[Decision, NearestIndex | None]:
-    of_input = _extents(tail, spec.size)
-    if window is not None and of_input is not None:
-        if not spec.align_corners:
-            scores = add_grown_scores(tail, scores, of_input, batch=spec.batch)
+    if window is not None:  # they are at the size of the network's input
         scores = add_cropped_scores(tail, scores, window)
     scores = add_grown_scores(tail, scores, extents, batch=spec.batch)
     return add_decision(tail, scores, _rule(spec)), None

@@ -167,7 +167,7 @@ def _resolve_corners(network: Network, kind: str, config: ModelConfig, ledger: L
     if told and kind not in SCORE_KINDS:
         raise ConfigError(f'{network.source}: output.align_corners is true, but output.kind '
                           f'{kind}; it is for {", ".join(SCORE_KINDS)} only')
-    return ledger.note('output.align_corners', told, ledger.teller('output.align_corners'))
+    return ledger.told('output.align_corners', told, lambda: False, 'default')
 
 
 def _resolve_threshold(network: Network, pair: Pair | None, config: ModelConfig, ledger: Ledger,
