@@ -71,13 +71,6 @@ def start_camera():
         process.wait()
 
 
-def wait_for_message(bench, text):
-    """Wait until diagnostics say it."""
-    bench.forget_diagnostics()
-    bench.spin_until(lambda: any(text in status.message for status in bench.diagnostics),
-                     f"'{text}' in diagnostics")
-
-
 def assert_all_counted(counts):
     """Every frame that came was segmented or dropped for a reason other than its being old."""
     dropped = sum(number for key, number in counts.items()
@@ -92,9 +85,9 @@ def test_a_killed_camera_is_missed_and_found_again(make_bench, model, start_came
         camera = start_camera(bench.namespace)
         bench.received['mask'].clear()
         bench.spin_until(lambda: len(bench.received['mask']) > 10, 'masks')
-        wait_for_message(bench, 'segmenting')
+        bench.wait_for_status('segmenting')
         camera.kill()
-        wait_for_message(bench, 'no image on')
+        bench.wait_for_status('no image on')
     counts = bench.counts()
     assert_all_counted(counts)
     assert counts['frames segmented'] == counts['frames received'] > 20
@@ -319,10 +312,10 @@ def test_a_backend_that_fails_for_a_while_costs_those_frames(start_node, image, 
     bench.process.send_signal(signal.SIGUSR1)
     for _ in range(8):
         bench.send_in_vain(image_message(image), 'backend_failed')
-    wait_for_message(bench, 'the last 8 frames all failed: TensorRT cannot run the engine')
+    bench.wait_for_status('the last 8 frames all failed: TensorRT cannot run the engine')
     assert bench.diagnostics[-1].level == DiagnosticStatus.ERROR
     assert_segments(bench, image, image_message, pixels_of)
-    wait_for_message(bench, 'segmenting')
+    bench.wait_for_status('segmenting')
     counts = bench.counts()
     assert (counts['frames segmented'], counts['frames dropped, backend_failed']) == (2, 8)
     assert_all_counted(counts)
