@@ -8,6 +8,9 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 OLDEST_OPSET = 11
 """Half-pixel Resize and dynamic Pad exist from here on."""
 
+_INTEGER_MIN = 12
+"""Min and Max take integers from here on."""
+
 _REDUCE_AXES_AS_INPUT = {'ReduceSum': 13, 'ReduceMax': 18}
 
 
@@ -105,8 +108,20 @@ class GraphBuilder:
                     self.constant(np.int64(1)))
 
     def minimum(self, a: str, b: str) -> str:
-        """Return the elementwise minimum of two int64 tensors (ONNX's Min takes them from 12)."""
+        """Return the elementwise minimum of two int64 tensors.
+
+        Of sizes, TensorRT 8.6 knows a bound after Min, but not after Where: it would allocate for
+        the largest value that either of the two can have.
+        """
+        if self.opset >= _INTEGER_MIN:
+            return self('Min', a, b)
         return self('Where', self('Less', a, b), a, b)
+
+    def maximum(self, a: str, b: str) -> str:
+        """Return the elementwise maximum of two int64 tensors."""
+        if self.opset >= _INTEGER_MIN:
+            return self('Max', a, b)
+        return self('Where', self('Less', a, b), b, a)
 
     def resize_linear(self, x: str, sizes: str, align_corners: bool = False) -> str:
         """Return ``x`` resized to the int64 vector ``sizes``: bilinear, half-pixel centres,

@@ -41,8 +41,7 @@ def add_letterbox_window(op: GraphBuilder, source: str, size: tuple[int, int]) -
         """min(limit, max(1, round(extent * other_limit / other_extent)))."""
         doubled = op('Mul', op('Mul', extent, other_limit), op.ints(2))
         fit = op('Div', op('Add', doubled, other_extent), op('Mul', other_extent, op.ints(2)))
-        at_least_one = op('Where', op('Less', fit, op.ints(1)), op.ints(1), fit)
-        return op.minimum(limit, at_least_one)
+        return op.minimum(limit, op.maximum(op.ints(1), fit))
 
     fit_height = rounded_fit(height, source_height, width, source_width)
     fit_width = rounded_fit(width, source_width, height, source_height)
