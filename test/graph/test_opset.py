@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from trt_segmentation.errors import ModelError
-from trt_segmentation.graph.opset import lower_opset, opset_of
+from trt_segmentation.graph.opset import in_older_words, lower_opset, opset_of
 from trt_segmentation.graph.prepare import prepare
 
 SHAPE = [1, 3, 4, 6]
@@ -67,6 +67,57 @@ def test_younger_operators_become_what_they_are_defined_by(networks, op, opset):
     assert op not in {node.op_type for node in lowered.graph.node}
     x = np.random.default_rng(0).normal(0, 3, SHAPE).astype(np.float32)
     np.testing.assert_allclose(run(lowered, x=x)[0], run(model, x=x)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(('axis', 'count'), [(1, 3), (2, 2), (3, 4), (-1, 4)])
+def test_a_split_that_counts_its_parts_says_how_long_they_are(networks, axis, count):
+    parts = [f'part_{index}' for index in range(count)]
+    model = networks.onnx_model(
+        [helper.make_node('Split', ['x'], parts, axis=axis, num_outputs=count)],
+        [networks.tensor('x', SHAPE)], [networks.tensor(part, [None] * 4) for part in parts],
+        opset=18)
+    lowered = lower_opset(model, OLD, 'net.onnx')
+    onnx.checker.check_model(lowered)
+    x = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    for expected, found in zip(run(model, x=x), run(lowered, x=x), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_split_of_an_open_extent_is_refused(networks):
+    model = networks.onnx_model([helper.make_node('Split', ['x'], ['a', 'b'], num_outputs=2)],
+                                [networks.tensor('x', ['n'])],
+                                [networks.tensor(name, [None]) for name in 'ab'], opset=18)
+    with pytest.raises(ModelError, match=r'opset 17 cannot say all of it .*Split'):
+        lower_opset(model, OLD, 'net.onnx')
+
+
+@pytest.mark.parametrize('part', [{'start': 1}, {'end': 2}, {'start': 1, 'end': 3},
+                                  {'start': -2}, {'end': -1}, {'start': -9, 'end': 9}])
+def test_a_part_of_a_shape_becomes_a_slice_of_it(networks, part):
+    model = networks.onnx_model([helper.make_node('Shape', ['x'], ['y'], 'the_node', **part)],
+                                [networks.tensor('x', SHAPE)],
+                                [networks.tensor('y', [None], TensorProto.INT64)])
+    older = in_older_words(model)
+    onnx.checker.check_model(older)
+    assert not any(node.attribute for node in older.graph.node)
+    x = np.zeros(SHAPE, np.float32)
+    np.testing.assert_array_equal(run(older, x=x)[0], run(model, x=x)[0])
+    np.testing.assert_array_equal(run(older, x=x)[0], SHAPE[part.get('start'):part.get('end')])
+
+
+@pytest.mark.parametrize('like', ['an input', 'a weight', 'a result'])
+def test_castlike_becomes_a_cast(networks, like):
+    nodes = [helper.make_node('Cast', ['x'], ['a result'], to=TensorProto.INT32),
+             helper.make_node('CastLike', ['x', like], ['y'], 'the_node')]
+    inputs = [networks.tensor('x', SHAPE), networks.tensor('an input', [1], TensorProto.INT32)]
+    model = networks.onnx_model(nodes, inputs, [networks.tensor('y', SHAPE, TensorProto.INT32)],
+                                {'a weight': np.zeros(1, np.int32)})
+    older = in_older_words(model)
+    onnx.checker.check_model(older)
+    assert [node.op_type for node in older.graph.node] == ['Cast', 'Cast']
+    feed = {'x': np.random.default_rng(0).normal(0, 9, SHAPE).astype(np.float32),
+            'an input': np.zeros(1, np.int32)}
+    np.testing.assert_array_equal(run(older, **feed)[0], run(model, **feed)[0])
 
 
 def test_what_is_old_enough_stays_as_it_is(networks):

@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A graph in an older version of ONNX's operators, for runtimes that know no newer ones."""
 
+from itertools import chain
+
+import numpy as np
 import onnx
-from onnx import defs, helper, inliner, version_converter
+from onnx import NodeProto, defs, helper, inliner, numpy_helper, shape_inference, version_converter
 
 from trt_segmentation.errors import ModelError
 
@@ -42,6 +45,51 @@ def lower_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelPr
                          'older') from error
 
 
+def in_older_words(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the same computation without what the parser of TensorRT 8.6 does not know.
+
+    A Shape that gives a part of the shape becomes Shape and Slice: the parser overlooks which
+    part. CastLike becomes Cast, where it can be told to what.
+
+    Args:
+        model: with all of its weights inside; of opset 17 or older.
+    """
+    older = onnx.ModelProto()
+    older.CopyFrom(model)
+    graph = older.graph
+    types = {name: told.elem_type for name, told in _tensor_types(model).items()}
+    types |= {weight.name: weight.data_type for weight in graph.initializer}
+    del graph.node[:]
+    for node in model.graph.node:
+        if node.op_type == 'Shape' and node.attribute:
+            graph.node.extend(_sliced_shape(node, graph))
+        elif node.op_type == 'CastLike' and node.input[1] in types:
+            graph.node.append(helper.make_node(
+                'Cast', node.input[:1], node.output, node.name, to=types[node.input[1]]))
+        else:
+            graph.node.append(node)
+    return older
+
+
+def _sliced_shape(node: NodeProto, graph: onnx.GraphProto) -> list[NodeProto]:
+    """A Shape with a start or an end as a Shape and a Slice, whose bounds go to the graph."""
+    part = {each.name: each.i for each in node.attribute}
+    whole = f'{node.output[0]}/whole'
+    bounds = [f'{node.output[0]}/{name}' for name in ('start', 'end')]
+    values = part.get('start', 0), part.get('end', np.iinfo(np.int32).max)
+    graph.initializer.extend(numpy_helper.from_array(np.array([value], np.int64), name)
+                             for name, value in zip(bounds, values, strict=True))
+    return [helper.make_node('Shape', node.input, [whole], node.name),
+            helper.make_node('Slice', [whole, *bounds], node.output, f'{node.name}/part')]
+
+
+def _tensor_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
+    """Element types and shapes by tensor, as far as they can be told; not those of weights."""
+    graph = shape_inference.infer_shapes(model).graph
+    return {value.name: value.type.tensor_type
+            for value in chain(graph.value_info, graph.input, graph.output)}
+
+
 def _younger_operators(model: onnx.ModelProto, opset: int) -> list[tuple[str, str]]:
     """Domain and name of the operators that an opset does not have at all."""
     names = {node.op_type for node in model.graph.node if node.domain in ('', 'ai.onnx')}
@@ -52,19 +100,25 @@ def _younger_operators(model: onnx.ModelProto, opset: int) -> list[tuple[str, st
 _ASIDE = 'trt_segmentation.aside'
 """A domain that the converter leaves alone."""
 
+_SAME_BEFORE = {('Pad', 2), ('Pad', 3), ('Split', 2)}
+"""Operators and numbers of inputs that have been the same since opset 13; more came later."""
+
 
 def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """Convert with onnx's converter, and do what it leaves out.
 
-    It cannot convert any Pad, though those without axes have been the same since opset 13. It
-    leaves an attribute on reductions that says how they reduce over no axes; those that name
-    their axes do not need it.
+    It cannot convert any Pad, though those without axes have been the same since opset 13, nor
+    any Split that counts its parts. It leaves an attribute on reductions that says how they
+    reduce over no axes; those that name their axes do not need it.
     """
     aside = onnx.ModelProto()
     aside.CopyFrom(model)
     aside.opset_import.append(helper.make_opsetid(_ASIDE, 1))
+    types = _tensor_types(model)
     for node in aside.graph.node:
-        if node.op_type == 'Pad' and len(node.input) <= 3:
+        if node.op_type == 'Split' and len(node.input) == 1:
+            _name_lengths(node, aside.graph, types)
+        if (node.op_type, len(node.input)) in _SAME_BEFORE:
             node.domain = _ASIDE
     converted = version_converter.convert_version(aside, opset)
     for node in converted.graph.node:
@@ -78,6 +132,24 @@ def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     del converted.opset_import[:]
     converted.opset_import.extend(imports)
     return converted
+
+
+def _name_lengths(node: NodeProto, graph: onnx.GraphProto,
+                  types: dict[str, onnx.TypeProto.Tensor]) -> None:
+    """Make a Split that counts its parts say how long they are, where that is known."""
+    given = {each.name: each.i for each in node.attribute}
+    told = types.get(node.input[0])
+    if told is None or not told.HasField('shape'):
+        return
+    extent, count = told.shape.dim[given.get('axis', 0)].dim_value, len(node.output)
+    if extent == 0:
+        return
+    longest = -(-extent // count)
+    lengths = [min(longest, extent - start) for start in range(0, count * longest, longest)]
+    node.input.append(f'{node.output[0]}/lengths')
+    graph.initializer.append(numpy_helper.from_array(np.array(lengths, np.int64), node.input[1]))
+    del node.attribute[:]
+    node.attribute.append(helper.make_attribute('axis', given.get('axis', 0)))
 
 
 def _has(name: str, opset: int) -> bool:

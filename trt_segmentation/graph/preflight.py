@@ -41,8 +41,8 @@ _FIXES = {
                'StringSplit TensorScatter TfIdfVectorizer Unique'),
 }
 _REFUSED = {op: fix for fix, ops in _FIXES.items() for op in ops.split()}
-_NEWER_THAN_8 = {'CastLike', 'DeformConv', 'Hardmax'}
-"""Refused by 8.6, taken by 10.1; Gelu and Mish reach 8.6 as what they are defined by, see
+_NEWER_THAN_8 = {'DeformConv', 'Hardmax'}
+"""Refused by 8.6, taken by 10.1; CastLike, Gelu and Mish reach 8.6 as other operators, see
 ``graph.opset``."""
 
 _RESIZE_COORDINATES = {'half_pixel', 'pytorch_half_pixel', 'tf_half_pixel_for_nn', 'asymmetric',

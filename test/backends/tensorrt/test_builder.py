@@ -365,3 +365,15 @@ def test_a_parser_that_overlooks_axes_gets_an_older_opset(networks, kind, monkey
                                                             parse(parser, log, model, *names)))
     build(prepared(networks.spec_of(networks.KINDS[kind](opset=18))))
     assert [opset_of(onnx.ModelProto.FromString(model)) for model in parsed] == [17]
+
+
+def test_a_parser_that_overlooks_axes_gets_older_words_in_the_same_opset(networks, monkeypatch):
+    read = []
+    monkeypatch.setattr(parsing, 'reads_axes', lambda empty: False)
+    monkeypatch.setattr(parsing, 'parse', lambda parser, log, model, *names: read.append(model))
+    model = networks.onnx_model([helper.make_node('Shape', ['x'], ['y'], start=1)],
+                                [networks.tensor('x', [1, 2])],
+                                [networks.tensor('y', [1], TensorProto.INT64)], opset=17)
+    parsing.read_onnx(trt, find_log(), model.SerializeToString(), 'net.onnx', 'TensorRT')
+    nodes = onnx.ModelProto.FromString(read[0]).graph.node
+    assert [node.op_type for node in nodes] == ['Shape', 'Slice']

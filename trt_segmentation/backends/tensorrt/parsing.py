@@ -13,12 +13,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trt_segmentation.backends.tensorrt.api import Capabilities, Log
 from trt_segmentation.errors import BackendError, MissingBackendError, ModelError
-from trt_segmentation.graph.opset import lower_opset, opset_of
+from trt_segmentation.graph.opset import in_older_words, lower_opset, opset_of
 from trt_segmentation.graph.preflight import fix_of
 from trt_segmentation.graph.prepare import NETWORK_PREFIX
 
 _EVERYWHERE_OPSET = 17
 """The newest that the parser of TensorRT 8.6 documents; those of 10 and later know newer ones."""
+
+
+_SURE_OPSET = 14
+"""Nothing up to here is overlooked by a parser."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,14 @@ def creation_flags(trt: Any, can: Capabilities) -> int:
 
 
 def _as_known(model: bytes, empty: Callable[[], Parsed], source: str) -> bytes:
-    """The model in an opset that the parser knows."""
+    """The model in an opset, and in words, that the parser knows."""
     try:
         opset = opset_of(proto := onnx.ModelProto.FromString(model))
     except DecodeError:  # which the parser says better
         return model
-    if opset <= _EVERYWHERE_OPSET or reads_axes(empty()):
+    if opset <= _SURE_OPSET or reads_axes(empty()):
         return model
-    return lower_opset(proto, _EVERYWHERE_OPSET, source).SerializeToString()
+    return in_older_words(lower_opset(proto, _EVERYWHERE_OPSET, source)).SerializeToString()
 
 
 def reads_axes(parsed: Parsed) -> bool:
