@@ -175,19 +175,14 @@ class Context:
         self._engine, self._gpu = engine, engine.gpu
         self._shapes = {name: tuple(engine.get_tensor_shape(name)) for name in engine.inputs}
         self._addresses, self._ran, self.profiler = {}, False, None
-        # As on TensorRT 8.6: only one context gets the profile without asking for it.
-        self.active_optimization_profile = -1 if engine.contexts else 0
+        # As on TensorRT 8.6: a profile belongs to one context, and there is one profile.
+        self._has_profile = not engine.contexts
 
     def __del__(self):
         self._gpu.counts['contexts freed'] += bool(self._gpu.depth())
 
-    def set_optimization_profile_async(self, profile, handle):
-        assert handle in self._gpu.streams
-        self.active_optimization_profile = profile
-        return True
-
     def set_input_shape(self, name, shape):
-        assert self.active_optimization_profile == 0, 'the context has no optimization profile'
+        assert self._has_profile, 'another context has the optimization profile'
         smallest, _, largest = self._engine.get_tensor_profile_shape(name, 0)
         if len(shape) != len(smallest) or not all(
                 low <= extent <= high
@@ -222,7 +217,8 @@ class Context:
         if stream.recording is not None and not self._ran:
             stream.spoilt = True  # the first run allocates, and no graph can record that
         self._ran = True
-        stream.put(partial(self._work, dict(self._addresses), dict(self._shapes)))
+        work = partial(_work, weakref.ref(self), dict(self._addresses), dict(self._shapes))
+        stream.put(work)
         if self.profiler is not None:
             assert stream.recording is None, 'a graph that is recorded reports no layers'
             stream.synchronize()
@@ -230,18 +226,22 @@ class Context:
                 self.profiler.report_layer_time(layer.name, 0.25)
         return True
 
-    def _work(self, addresses, shapes):
-        def view(name):
-            memory = self._gpu.bytes_at(addresses[name])
-            return memory.view(self._dtype(name)).reshape(shapes[name])
-
-        results = self._run({name: view(name) for name in self._engine.inputs})
-        for name, result in results.items():
-            np.copyto(view(name), result)
-
     def _run(self, inputs):
         names = [value.name for value in self._engine.session.get_outputs()]
         return dict(zip(names, self._engine.session.run(names, inputs), strict=True))
 
     def _dtype(self, name):
         return onnx.helper.tensor_dtype_to_np_dtype(self._engine._types[name].elem_type)
+
+
+def _work(owner, addresses, shapes):
+    context = owner()
+    assert context is not None, 'work of a context that was freed: an illegal memory access'
+
+    def view(name):
+        memory = context._gpu.bytes_at(addresses[name])
+        return memory.view(context._dtype(name)).reshape(shapes[name])
+
+    results = context._run({name: view(name) for name in context._engine.inputs})
+    for name, result in results.items():
+        np.copyto(view(name), result)

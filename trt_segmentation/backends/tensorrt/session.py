@@ -5,7 +5,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -72,23 +72,11 @@ class Stage:
         smallest, _, largest = self.engine.get_tensor_profile_shape(tensor, 0)
         return tuple(smallest), tuple(largest)
 
-    def open_context(self, stream: Any = None) -> None:
-        """Make what executes the engine.
-
-        Args:
-            stream: needed where the engine has another context: only the first one gets the
-                optimization profile by itself.
-        """
-        self.context = self.log.call('TensorRT cannot prepare the engine to run',
-                                     self.engine.create_execution_context)
-        if stream is not None and self.context.active_optimization_profile < 0:
-            self.context.set_optimization_profile_async(0, stream.handle)
-            stream.synchronize()
-
     def set_shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
         """Fix the shapes of the inputs; return those of the outputs, by the session's names."""
         if self.context is None:
-            self.open_context()
+            self.context = self.log.call('TensorRT cannot prepare the engine to run',
+                                         self.engine.create_execution_context)
         for name, shared, is_input in self.tensors():
             is_open = is_input and -1 in tuple(self.engine.get_tensor_shape(name))
             if is_open and not self.context.set_input_shape(name, shapes[shared]):
@@ -229,7 +217,8 @@ class TensorRtSession(Controls):
                     count: int) -> list[dict[str, float]]:
         """Segment the same again and again under TensorRT's profiler, layer after layer.
 
-        Contexts of their own run the engines, without a CUDA graph: the session stays as it is.
+        The engines run without a CUDA graph, in contexts that keep the profiler. TensorRT 8.6 has
+        no two for the same shapes, so the session gives up its own, and gets new ones after that.
 
         Args:
             images: of the size given to ``resize``.
@@ -242,22 +231,19 @@ class TensorRtSession(Controls):
         times: list[dict[str, float]] = [{} for _ in range(count + 1)]
         with self._device.current(), self._giving_up_on_failure():
             self._copy_in(images)
-            stages = [replace(stage, context=None) for stage in self._stages]
+            self._start_anew()
             profiler = make_profiler()
-            try:
-                for stage in stages:
-                    stage.open_context(self._stream)
-                    stage.set_shapes(self._shapes)
-                    stage.context.profiler = profiler
-                    stage.bind(self._memory)
-                for profiler.times in times:
-                    for stage in stages:
-                        stage.enqueue(self._stream)
-                    self._stream.synchronize()
-            finally:
-                for stage in stages:
-                    stage.close()  # while the device is current
-        return times[1:]  # the first one also allocates
+            for stage in self._stages:
+                stage.set_shapes(self._shapes)
+                stage.context.profiler = profiler
+                stage.bind(self._memory)
+            for profiler.times in times:
+                self._enqueue()
+                self._stream.synchronize()
+            self._start_anew()
+        height, width = images[0].shape[:2]
+        self.resize(height, width, self._outputs)
+        return times[1:]  # the first one warms up
 
     def gpu_memory(self) -> tuple[int, int]:
         """Return the bytes that this session has allocated for tensors, and those that are free
@@ -326,14 +312,18 @@ class TensorRtSession(Controls):
 
     @contextmanager
     def _giving_up_on_failure(self) -> Iterator[None]:
-        """Where something fails, let the next ``resize`` start from the engines alone."""
+        """Where something fails, start anew."""
         try:
             yield
         except BaseException:
-            self._size = None
-            for stage in self._stages:
-                stage.context = None
+            self._start_anew()
             raise
+
+    def _start_anew(self) -> None:
+        """Give up the contexts, so that the next ``resize`` starts from the engines alone."""
+        self._size = None
+        for stage in self._stages:
+            stage.context = None
 
     def _enqueue(self) -> None:
         for stage in self._stages:
