@@ -315,34 +315,21 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
         best: those that get a mask.
     """
     extents, fed = add_extents(op, masks, 2), add_extents(op, image, input_axis)
-    ranks = op.constant(np.arange(best.count, 0, -1, dtype=np.float32))
-
-    def columns(first: int, end: int) -> str:
-        """Values of each instance: [N, end - first, K]."""
-        return op('Transpose', op.columns(best.rows, first, end), perm=[0, 2, 1])
-
-    def within(axis: int) -> str:
-        """Rank of each instance where its box has cells along an axis of the masks, else 0:
-        [N, n, K]."""
-        extent = op('Gather', extents, op.ints(axis), axis=0)
-        pixels = op('Gather', fed, op.ints(axis), axis=0)
-        ratio = op('Div', op.cast(extent, TensorProto.FLOAT), op.cast(pixels, TensorProto.FLOAT))
-        low, high = (op('Mul', columns(column, column + 1), ratio)
-                     for column in (1 - axis, 3 - axis))
-        cells = op.unsqueeze(op.cast(op.upto(extent), TensorProto.FLOAT), 1)
-        inside = op('And', op('Not', op('Less', cells, low)), op('Less', cells, high))
-        return op('Mul', op.cast(inside, TensorProto.FLOAT), ranks)
-
+    axes = [_add_axis(op, extents, fed, axis) for axis in (0, 1)]
     prototypes = op('Reshape', op.cast(masks.name, TensorProto.FLOAT),
                     op.ints(0, instances.coefficients, -1))
     prototypes = op('Transpose', prototypes, perm=[0, 2, 1])
-    whole = (within(0), within(1), columns(_FINAL, _FINAL + instances.coefficients))
     blocks = []
     for first in range(0, best.count, _BLOCK):
         end = min(first + _BLOCK, best.count)
-        block = (op.columns(each, first, end) for each in whole)
+        # Cut out before anything is computed: of an intermediate result that is cut into six,
+        # TensorRT 8.6 leaves the last two as the memory was (H100, 2026-11-26).
+        rows = op('Slice', best.rows, op.ints(first), op.ints(end), op.ints(1))
+        ranks = op.constant(np.arange(best.count - first, best.count - end, -1, dtype=np.float32))
         shape = op('Concat', op.ints(0), extents, op.ints(end - first), axis=0)
-        blocks.append(_add_highest_rank(op, prototypes, shape, *block))
+        high, wide = (_add_crop(op, rows, ranks, axis, *each) for axis, each in enumerate(axes))
+        coefficients = _add_turned(op, rows, _FINAL, _FINAL + instances.coefficients)
+        blocks.append(_add_highest_rank(op, prototypes, shape, high, wide, coefficients))
     highest = op.unsqueeze(op('Max', *blocks) if len(blocks) > 1 else blocks[0], 1)
     count = op.constant(np.float32(best.count))
     first_covering = op.cast(op('Sub', count, highest), TensorProto.INT32)
@@ -357,6 +344,34 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
     own = op('Equal', painted(op.columns(best.rows, _FINAL - 1, _FINAL)), planes)
     op('Mul', op.cast(own, TensorProto.FLOAT), painted(op.unsqueeze(best.scores, 2)),
        output=SCORES)
+
+
+def _add_axis(op: GraphBuilder, extents: str, fed: str, axis: int) -> tuple[str, str]:
+    """Return of an axis of the masks (0: height, 1: width) its cells, float32 [n, 1], and how
+    many of them there are for a pixel of the input, float32 [1]."""
+    extent, pixels = (op('Gather', each, op.ints(axis), axis=0) for each in (extents, fed))
+    ratio = op('Div', op.cast(extent, TensorProto.FLOAT), op.cast(pixels, TensorProto.FLOAT))
+    return op.unsqueeze(op.cast(op.upto(extent), TensorProto.FLOAT), 1), ratio
+
+
+def _add_turned(op: GraphBuilder, rows: str, first: int, end: int) -> str:
+    """Return values of each instance, rows [N, k, v], as [N, end - first, k]."""
+    return op('Transpose', op.columns(rows, first, end), perm=[0, 2, 1])
+
+
+def _add_crop(op: GraphBuilder, rows: str, ranks: str, axis: int, cells: str, ratio: str) -> str:
+    """Return the rank of each instance where its box has cells along an axis, else 0: [N, n, k].
+
+    Args:
+        op: where the nodes go.
+        rows: [N, k, v], beginning with the boxes.
+        ranks: float32 [k].
+        axis, cells, ratio: of ``_add_axis``.
+    """
+    low, high = (op('Mul', _add_turned(op, rows, column, column + 1), ratio)
+                 for column in (1 - axis, 3 - axis))
+    inside = op('And', op('Not', op('Less', cells, low)), op('Less', cells, high))
+    return op('Mul', op.cast(inside, TensorProto.FLOAT), ranks)
 
 
 def _add_highest_rank(op: GraphBuilder, prototypes: str, shape: str, rows: str, columns: str,
