@@ -28,6 +28,7 @@ from typing import Any
 
 from agreement import Reference, find_reference
 from batch import check_batch
+from copies import check_copies
 from report import markdown
 from sizes import check_sizes
 from startup import check_startup
@@ -43,6 +44,9 @@ SPEED_FRAMES = 300
 RUN_FRAMES = 50
 SOURCES = ('1080x1920', '720x1280')
 """Sizes of the source that speed is measured at."""
+
+OUTPUTS = ('mask', 'mask,overlay')
+"""Outputs of the node that is measured over DDS."""
 
 
 class Check:
@@ -63,6 +67,7 @@ class Check:
         self.build_seconds = args.build_seconds
         self.seconds = args.seconds
         self.sizes = args.sizes
+        self.outputs = args.outputs
         self.builds.cache.mkdir(parents=True, exist_ok=True)
         models = args.out / 'models'
         models.mkdir(exist_ok=True)
@@ -280,14 +285,21 @@ def batch(check: Check) -> None:
                 check_batch, subject, precision, check.builds))
 
 
+def copies(check: Check) -> None:
+    """Images in memory that stays, and in memory that changes."""
+    for subject, precision in check.built():
+        check.note('copies', subject, precision, functools.partial(
+            check_copies, subject, precision, check.builds))
+
+
 def dds(check: Check) -> None:
     """``trt-segmentation bench --ros``: camera, node and subscriber at several rates."""
     for size in check.sizes:
-        for outputs in ('mask', 'mask,overlay'):
+        for outputs in check.outputs:
             for pair in check.built_against():
                 check.note(f'dds {size} {outputs}', *pair, functools.partial(
                     _bench, check, *pair, '--outputs', outputs, '--size', size, '--against',
-                    'usual', '--ros', '--seconds', str(check.seconds), '--frames', '20'))
+                    'usual', '--ros', '--seconds', str(check.seconds), '--frames', '60'))
 
 
 def sizes(check: Check) -> list[dict[str, Any]]:
@@ -325,7 +337,7 @@ def lifecycle(check: Check) -> dict[str, Any]:
 STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'agree': agree, 'speed': speed, 'startup': startup,
     'node': node, 'lifecycle': lifecycle, 'devices': devices, 'dds': dds, 'sizes': sizes,
-    'batch': batch, 'foreign': foreign}
+    'copies': copies, 'batch': batch, 'foreign': foreign}
 
 
 def main() -> int:
@@ -350,6 +362,9 @@ def main() -> int:
                                               '(default 0)')
     parser.add_argument('--sizes', nargs='+', default=SOURCES, metavar='HEIGHTxWIDTH',
                         help=f'of the source, to measure speed at (default {" ".join(SOURCES)})')
+    parser.add_argument('--outputs', nargs='+', default=OUTPUTS, choices=OUTPUTS,
+                        metavar='NAMES', help='of the node over DDS (default mask, then '
+                                              'mask,overlay)')
     parser.add_argument('--seconds', type=float, default=2.0, metavar='S',
                         help='of one run over DDS (default 2)')
     parser.add_argument('--optimization-level', type=int, default=-1, metavar='0..5')

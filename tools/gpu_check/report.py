@@ -146,6 +146,13 @@ def _batch(rows: Mapping[str, Row]) -> str:
          'run, ms', 'masks out, ms', '`Segmenter`, ms', 'same pixels'), lines)
 
 
+def _copies(rows: Mapping[str, Row]) -> str:
+    return '## Page-locked images, 1920x1080 BGR to a mask\n\n' + _table(
+        ('network', 'precision', '`infer` p50, ms, memory that changes', 'memory that stays'),
+        ((row['network'], row['precision'], f"{row['changes_ms']:.2f}", f"{row['stays_ms']:.2f}")
+         for row in _good(rows)))
+
+
 def _foreign(rows: Mapping[str, Row]) -> str:
     return '## Plans built without head and tail, chained\n\n' + _table(
         ('network', 'precision', 'agreement', 'confidence off by (of 255)'),
@@ -156,7 +163,7 @@ def _foreign(rows: Mapping[str, Row]) -> str:
 _SECTIONS: dict[str, Callable[..., str]] = {
     'machine': _machine, 'agree': _agreement, 'speed': _speed, 'usual': _usual, 'dds': _dds,
     'sizes': _sizes, 'startup': _startup, 'node': _node, 'lifecycle': _lifecycle,
-    'devices': _devices, 'batch': _batch,
+    'devices': _devices, 'copies': _copies, 'batch': _batch,
     'foreign': _foreign, 'build': _builds}
 """By step, the first word of a result's name; the other words are arguments."""
 
