@@ -2,20 +2,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """GPU memory through a node's lifecycle: what configuring takes and cleaning up gives back."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import rclpy
-from node_run import device_memory
+from node_run import device_memory, image_message
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
 
+from trt_segmentation.demo.scenes import render
 from trt_segmentation.ros.node import SegmentationNode
 
 CYCLES = 5
+SIZE = (1080, 1920)
+PATIENCE = 20.0
+"""Seconds until the first mask of a cycle."""
 
 
 def check_lifecycle(parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Configure, activate, deactivate and clean a node up, again and again.
+    """Configure a node, activate it, let it segment an image, and clean it up, again and again.
 
     Args:
         parameters: of ``node_run.node_parameters``.
@@ -28,16 +36,51 @@ def check_lifecycle(parameters: Mapping[str, str]) -> dict[str, Any]:
     rclpy.init()
     node = SegmentationNode(parameter_overrides=[
         Parameter(name, value=value) for name, value in parameters.items() if value])
+    camera = _Camera()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    executor.add_node(camera)
     cycles = []
     try:
-        for _ in range(CYCLES):
+        for cycle in range(1, CYCLES + 1):
             node.trigger_configure()
             node.trigger_activate()
+            camera.await_mask(executor, cycle)
             active = device_memory(0)
             node.trigger_deactivate()
             node.trigger_cleanup()
             cycles.append({'active': active, 'clean': device_memory(0)})
     finally:
+        executor.shutdown()
+        camera.destroy_node()
         node.destroy_node()
         rclpy.shutdown()
-    return {'before': before, 'cycles': cycles}
+    return {'before': before, 'size': f'{SIZE[1]}x{SIZE[0]}', 'cycles': cycles}
+
+
+class _Camera(rclpy.node.Node):
+    """Publishes one image until its mask comes."""
+
+    def __init__(self) -> None:
+        super().__init__('camera')
+        self._image = image_message(render(0, *SIZE).image)
+        self._publisher = self.create_publisher(Image, 'image', QoSProfile(depth=1))
+        self._answered = 0
+        self.create_subscription(Image, 'segmentation/mask', self._on_mask, QoSProfile(depth=1))
+
+    def await_mask(self, executor: SingleThreadedExecutor, stamp: int) -> None:
+        """Spin until the node has answered an image with this stamp.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+        self._image.header.stamp.sec = stamp
+        deadline = time.monotonic() + PATIENCE
+        while self._answered < stamp:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f'no mask within {PATIENCE:.0f} s')
+            self._publisher.publish(self._image)
+            executor.spin_once(timeout_sec=0.2)
+
+    def _on_mask(self, msg: Image) -> None:
+        self._answered = msg.header.stamp.sec

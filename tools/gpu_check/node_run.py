@@ -111,7 +111,7 @@ class _Feeder:
         scenes = [render(seed, *SIZE).image for seed in range(SCENES)]
         reference = Segmenter.open(options=RunOptions('onnxruntime'))
         self._expected = [reference.infer(scene).mask.copy() for scene in scenes]
-        self._messages = [_message(scene) for scene in scenes]
+        self._messages = [image_message(scene) for scene in scenes]
 
     def run(self, pid: int, start: float, frames: int) -> dict[str, Any]:
         """Feed the node; return counts, rates and memory."""
@@ -149,7 +149,8 @@ class _Feeder:
                        np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.width)}
 
 
-def _message(image: np.ndarray) -> Image:
+def image_message(image: np.ndarray) -> Image:
+    """Return a BGR image as a message without a stamp."""
     msg = Image(height=image.shape[0], width=image.shape[1], encoding='bgr8',
                 step=3 * image.shape[1])
     msg.data.frombytes(image.tobytes())

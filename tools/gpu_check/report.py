@@ -128,8 +128,9 @@ def _devices(found: Row) -> str:
 
 def _lifecycle(found: Row) -> str:
     return ('## GPU memory through the lifecycle\n\n'
-            f"{found['before']:.0f} MB are used before the node. What the first cycle keeps is "
-            'the CUDA context, which belongs to the process.\n\n' + _table(
+            f"{found['before']:.0f} MB are used before the node. In each cycle it segments an "
+            f"image of {found['size']}. What the first cycle keeps is the CUDA context, which "
+            'belongs to the process.\n\n' + _table(
                 ('cycle', 'active, MB', 'after cleanup, MB'),
                 ((str(number), f"{each['active']:.0f}", f"{each['clean']:.0f}")
                  for number, each in enumerate(found['cycles'], 1))))
