@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
+from trt_segmentation.graph.builder import GraphBuilder
+from trt_segmentation.graph.head import add_letterbox_window
 from trt_segmentation.graph.prepare import prepare
 
 EXTENTS = st.integers(1, 40)
@@ -79,6 +81,38 @@ def test_letterbox_window(networks, feeder, source, size, window):
     rows, columns = np.flatnonzero(fed.any(axis=1)), np.flatnonzero(fed.any(axis=0))
     assert (rows[0], columns[0], len(rows), len(columns)) == window
     assert networks.letterbox_window(source, size) == window
+
+
+def bounds(op, given):
+    """Return the smallest and largest value that each tensor can have: interval arithmetic, as
+    TensorRT does it with sizes to know how much memory it needs; of Where, either may come."""
+    known = {constant.name: (int(value.min()), int(value.max())) for constant in op.constants
+             for value in [numpy_helper.to_array(constant)]} | given
+    rules = {
+        'Add': lambda a, b: (a[0] + b[0], a[1] + b[1]),
+        'Sub': lambda a, b: (a[0] - b[1], a[1] - b[0]),
+        'Mul': lambda a, b: (a[0] * b[0], a[1] * b[1]),
+        'Div': lambda a, b: (int(a[0] / b[1]), int(a[1] / b[0])),
+        'Min': lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
+        'Max': lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
+        'Less': lambda a, b: (0, 1),
+        'Where': lambda _, a, b: (min(a[0], b[0]), max(a[1], b[1])),
+    }
+    for node in op.nodes:
+        if node.output[0] not in known and node.op_type in rules:
+            known[node.output[0]] = rules[node.op_type](*(known[name] for name in node.input))
+    return known
+
+
+@pytest.mark.parametrize('size', [(640, 640), (288, 512)])
+def test_a_letterboxed_image_is_known_to_be_no_larger_than_the_input(size):
+    op = GraphBuilder('head/', 17)
+    window = add_letterbox_window(op, 'image', size)
+    given_extents = {node.output[0]: extent for node, extent in zip(
+        (node for node in op.nodes if node.op_type == 'Gather'), [(64, 2160), (64, 3840)],
+        strict=True)}
+    known = bounds(op, given_extents)
+    assert (known[window.height][1], known[window.width][1]) == size
 
 
 @given(source=SIZES)
