@@ -56,9 +56,10 @@ def in_older_words(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     older = onnx.ModelProto()
     older.CopyFrom(model)
-    graph = older.graph
-    types = {name: told.elem_type for name, told in _tensor_types(model).items()}
-    types |= {weight.name: weight.data_type for weight in graph.initializer}
+    graph, types = older.graph, {}
+    if any(node.op_type == 'CastLike' for node in graph.node):
+        types = {name: told.elem_type for name, told in _tensor_types(model).items()}
+        types |= {weight.name: weight.data_type for weight in graph.initializer}
     del graph.node[:]
     for node in model.graph.node:
         if node.op_type == 'Shape' and node.attribute:
@@ -114,10 +115,12 @@ def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     aside = onnx.ModelProto()
     aside.CopyFrom(model)
     aside.opset_import.append(helper.make_opsetid(_ASIDE, 1))
-    types = _tensor_types(model)
+    counting = [node for node in aside.graph.node
+                if node.op_type == 'Split' and len(node.input) == 1]
+    types = _tensor_types(model) if counting else {}
+    for node in counting:
+        _name_lengths(node, aside.graph, types)
     for node in aside.graph.node:
-        if node.op_type == 'Split' and len(node.input) == 1:
-            _name_lengths(node, aside.graph, types)
         if (node.op_type, len(node.input)) in _SAME_BEFORE:
             node.domain = _ASIDE
     converted = version_converter.convert_version(aside, opset)

@@ -20,7 +20,6 @@ from trt_segmentation.graph.prepare import NETWORK_PREFIX
 _EVERYWHERE_OPSET = 17
 """The newest that the parser of TensorRT 8.6 documents; those of 10 and later know newer ones."""
 
-
 _SURE_OPSET = 14
 """Nothing up to here is overlooked by a parser."""
 
