@@ -98,9 +98,13 @@ class GraphBuilder:
         self.nodes.append(helper.make_node('TopK', [x, count], [values, places], name, axis=axis))
         return values, places
 
+    def part(self, x: str, first: int, end: int, axis: int) -> str:
+        """Return what is at ``first`` to ``end`` (not included) along ``axis`` of ``x``."""
+        return self('Slice', x, self.ints(first), self.ints(end), self.ints(axis))
+
     def columns(self, x: str, first: int, end: int) -> str:
         """Return what is at ``first`` to ``end`` (not included) along the last axis of ``x``."""
-        return self('Slice', x, self.ints(first), self.ints(end), self.ints(-1))
+        return self.part(x, first, end, -1)
 
     def upto(self, count: str) -> str:
         """Return 0, 1, 2 and so on, ``count`` of them, an int64 vector of one element: int64."""

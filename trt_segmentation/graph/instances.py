@@ -223,7 +223,7 @@ def _add_best(op: GraphBuilder, instances: Instances, batch: int) -> _Best:
 def _add_padding(op: GraphBuilder, x: str, shape: tuple[int, ...]) -> str:
     """Return ``x`` with zeros, which cover nothing, up to the extent ``shape[1]`` of axis 1."""
     padded = op('Concat', x, op.constant(np.zeros(shape, np.float32)), axis=1)
-    return op('Slice', padded, op.ints(0), op.ints(shape[1]), op.ints(1))
+    return op.part(padded, 0, shape[1], 1)
 
 
 def _add_highest(op: GraphBuilder, rows: str, scores: str, most: int, known: int | None,
@@ -324,7 +324,7 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
         end = min(first + _BLOCK, best.count)
         # Cut out before anything is computed: of an intermediate result that is cut into six,
         # TensorRT 8.6 leaves the last two as the memory was (H100, 2026-11-26).
-        rows = op('Slice', best.rows, op.ints(first), op.ints(end), op.ints(1))
+        rows = op.part(best.rows, first, end, 1)
         ranks = op.constant(np.arange(best.count - first, best.count - end, -1, dtype=np.float32))
         shape = op('Concat', op.ints(0), extents, op.ints(end - first), axis=0)
         high, wide = (_add_crop(op, rows, ranks, axis, *each) for axis, each in enumerate(axes))

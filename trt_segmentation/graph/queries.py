@@ -130,7 +130,7 @@ def with_scores(network: Network, queries: Queries, input_layout: str, batch: in
 def _add_scores(op: GraphBuilder, queries: Queries, masks: str, size: Size, batch: int) -> None:
     """One product of matrices: [classes, queries] times [queries, h * w]."""
     likely = op('Softmax', op.cast(queries.classes.name, queries.masks.dtype), axis=2)
-    likely = op('Slice', likely, op.ints(0), op.ints(-1), op.ints(2))
+    likely = op.part(likely, 0, -1, 2)
     covered = op('Reshape', op('Sigmoid', masks), op.ints(0, 0, -1))
     scores = op('MatMul', op('Transpose', likely, perm=[0, 2, 1]), covered)
     images = 1 if batch == 1 else _AS_IT_IS
