@@ -9,6 +9,7 @@ from typing import Any
 import rclpy
 from node_run import device_memory, image_message
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
@@ -58,7 +59,7 @@ def check_lifecycle(parameters: Mapping[str, str]) -> dict[str, Any]:
     return {'before': before, 'size': f'{SIZE[1]}x{SIZE[0]}', 'cycles': cycles}
 
 
-class _Camera(rclpy.node.Node):
+class _Camera(Node):
     """Publishes one image until its mask comes."""
 
     def __init__(self) -> None:

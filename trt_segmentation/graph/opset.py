@@ -127,10 +127,8 @@ def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     for node in converted.graph.node:
         if node.domain == _ASIDE:
             node.domain = ''
-        kept = [each for each in node.attribute if each.name != 'noop_with_empty_axes']
-        if any(each.name == 'axes' for each in kept):
-            del node.attribute[:]
-            node.attribute.extend(kept)
+        if any(each.name == 'axes' for each in node.attribute):
+            _drop_attribute(node, 'noop_with_empty_axes')
     imports = [entry for entry in converted.opset_import if entry.domain != _ASIDE]
     del converted.opset_import[:]
     converted.opset_import.extend(imports)
@@ -140,19 +138,24 @@ def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 def _name_lengths(node: NodeProto, graph: onnx.GraphProto,
                   types: dict[str, onnx.TypeProto.Tensor]) -> None:
     """Make a Split that counts its parts say how long they are, where that is known."""
-    given = {each.name: each.i for each in node.attribute}
+    axis = next((each.i for each in node.attribute if each.name == 'axis'), 0)
     told = types.get(node.input[0])
     if told is None or not told.HasField('shape'):
         return
-    extent, count = told.shape.dim[given.get('axis', 0)].dim_value, len(node.output)
+    extent, count = told.shape.dim[axis].dim_value, len(node.output)
     if extent == 0:
         return
     longest = -(-extent // count)
     lengths = [min(longest, extent - start) for start in range(0, count * longest, longest)]
     node.input.append(f'{node.output[0]}/lengths')
     graph.initializer.append(numpy_helper.from_array(np.array(lengths, np.int64), node.input[1]))
+    _drop_attribute(node, 'num_outputs')
+
+
+def _drop_attribute(node: NodeProto, name: str) -> None:
+    kept = [each for each in node.attribute if each.name != name]
     del node.attribute[:]
-    node.attribute.append(helper.make_attribute('axis', given.get('axis', 0)))
+    node.attribute.extend(kept)
 
 
 def _has(name: str, opset: int) -> bool:
