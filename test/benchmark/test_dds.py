@@ -24,7 +24,7 @@ class Bench:
         sent = [int(1e9 * index / rate_sent) for index in range(max(2, round(rate * seconds)))]
         capacity = self._node * next(self._luck, 1.0)
         kept = round(len(sent) * min(1.0, capacity / rate_sent))
-        return Run(rate, sent, {}, dict.fromkeys(sent[:kept], sent[-1] + 1))
+        return Run(rate, sent, {}, {stamp: {'mask': sent[-1] + 1} for stamp in sent[:kept]})
 
 
 def test_the_peak_is_where_the_node_begins_to_lose():

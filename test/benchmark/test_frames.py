@@ -30,7 +30,7 @@ def marks(stamp):
 def run():
     """Four frames: one arrives, one is lost behind the node, two before it."""
     return Run(10.0, SENT, {SENT[0]: marks(SENT[0]), SENT[1]: marks(SENT[1])},
-               {SENT[0]: SENT[0] + 40 * MS})
+               {SENT[0]: {'mask': SENT[0] + 36 * MS, 'overlay': SENT[0] + 40 * MS}})
 
 
 def test_every_frame_is_received_or_lost_somewhere(run):
@@ -49,12 +49,13 @@ def test_the_stretches_of_the_way_are_the_latency_together(run):
     assert figures['split_ms'] == {'to_node': 2, 'take': 1, 'dispatch': 3, 'read': 4,
                                    'infer': 20, 'publish': 5, 'to_subscriber': 5}
     assert sum(figures['split_ms'].values()) == figures['latency_ms']['p50'] == 40
+    assert figures['mask_latency_ms']['p50'] == 36
     assert figures['callback_ms']['p50'] == 29
     assert figures['callback_beyond_infer_ms']['p50'] == 9
 
 
 def test_a_subscriber_may_have_it_before_publish_returns():
-    run = Run(10.0, SENT, {0: marks(0)}, {0: 33 * MS})
+    run = Run(10.0, SENT, {0: marks(0)}, {0: {'mask': 33 * MS}})
     split = run.figures()['split_ms']
     assert (split['publish'], split['to_subscriber']) == (3, 0)
 
@@ -62,7 +63,7 @@ def test_a_subscriber_may_have_it_before_publish_returns():
 def test_a_run_without_a_result_has_no_latency():
     figures = Run(10.0, SENT, {}, {}).figures()
     assert figures['loss'] == 1
-    assert figures['latency_ms'] == figures['split_ms'] == {}
+    assert figures['latency_ms'] == figures['mask_latency_ms'] == figures['split_ms'] == {}
 
 
 @pytest.mark.parametrize(('values', 'mean'), [

@@ -37,6 +37,7 @@ def test_the_way_of_a_frame_is_told_stretch_by_stretch(entries, arm):
     for run in entries[arm][0]['runs']:
         assert set(run['split_ms']) == WAY
         assert min(run['split_ms'].values()) >= 0
+        assert 0 < run['mask_latency_ms']['p50'] <= run['latency_ms']['p50']
         assert run['callback_ms']['p50'] > run['callback_beyond_infer_ms']['p50'] > 0
 
 

@@ -12,6 +12,27 @@ from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 ALL = 'mask', 'confidence', 'overlay'
+
+# An overlay is published when the file GATE is there, which is removed then; the second fails.
+GATED_OVERLAYS = '-c', """
+import itertools, os, time
+from trt_segmentation.ros import node
+from trt_segmentation.ros.image_msgs import OutgoingImage
+
+at_once, numbers = OutgoingImage.publish, itertools.count(1)
+
+def when_allowed(self, header, publisher):
+    if publisher.topic_name.endswith('overlay'):
+        while not os.path.exists(os.environ['GATE']):
+            time.sleep(0.01)
+        os.remove(os.environ['GATE'])
+        if next(numbers) == 2:
+            raise RuntimeError('refused once')
+    at_once(self, header, publisher)
+
+OutgoingImage.publish = when_allowed
+raise SystemExit(node.main())
+"""
 ROI = 40, 20, 200, 100
 INSIDE = np.s_[20:120, 40:240]
 
@@ -135,3 +156,30 @@ def test_compressed_masks_are_exact_though_nobody_wants_raw_ones(make_bench, ima
     assert mask.header.frame_id == 'camera_color_optical_frame'
     # 'ENCODING; CODEC compressed ENCODING' is what compressed_image_transport's decoder parses.
     assert mask.format == 'mono8; png compressed '
+
+
+# What is published by a thread
+
+
+def test_a_mask_waits_for_no_overlay(make_bench, image_message, pixels_of, stamp_of, scene,
+                                     segmenter, tmp_path, monkeypatch):
+    gate = tmp_path / 'gate'
+    monkeypatch.setenv('GATE', str(gate))
+    bench = make_bench(program=GATED_OVERLAYS)
+    bench.listen('mask', 'overlay')
+    images = [scene, scene[::-1], scene[:, ::-1]]
+    stamps = [bench.send(image_message(images[0]))]
+    for number, image in enumerate(images):
+        expected = segmenter.infer(image, outputs=ALL)
+        np.testing.assert_array_equal(pixels_of(bench.answer('mask', stamps[-1])), expected.mask)
+        assert stamps[-1] not in map(stamp_of, bench.received['overlay'])
+        if number < 2:  # its results shall not go where the overlay still lies
+            stamps.append(bench.send(image_message(images[number + 1])))
+            bench.spin_for(0.2)
+        gate.touch()
+        bench.spin_until(lambda: not gate.exists(), 'the overlay to be published')
+        if number != 1:
+            np.testing.assert_array_equal(pixels_of(bench.answer('overlay', stamps[number])),
+                                          expected.overlay)
+    assert "not published: RuntimeError('refused once')" in bench.log()
+    assert stamps[1] not in map(stamp_of, bench.received['overlay'])

@@ -23,7 +23,7 @@ PATIENCE = 20.0
 """Seconds until the first mask of a cycle."""
 
 
-def check_lifecycle(parameters: Mapping[str, str]) -> dict[str, Any]:
+def check_lifecycle(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Configure a node, activate it, let it segment an image, and clean it up, again and again.
 
     Args:
@@ -36,7 +36,7 @@ def check_lifecycle(parameters: Mapping[str, str]) -> dict[str, Any]:
     before = device_memory(0)
     rclpy.init()
     node = SegmentationNode(parameter_overrides=[
-        Parameter(name, value=value) for name, value in parameters.items() if value])
+        Parameter(name, value=value) for name, value in parameters.items() if value != ''])
     camera = _Camera()
     executor = SingleThreadedExecutor()
     executor.add_node(node)

@@ -41,14 +41,15 @@ FIRST_PATIENCE = 0.1
 START_PATIENCE = 60.0
 
 
-def node_parameters(options: RunOptions) -> dict[str, str]:
+def node_parameters(options: RunOptions) -> dict[str, Any]:
     """Return the parameters with which the node opens the demo network as ``options`` say."""
     return {'backend': 'tensorrt', 'engine_cache': options.engine_cache,
             'precision': options.build.precision,
+            'optimization_level': options.build.optimization_level,
             'tactic_sources': ','.join(options.build.tactic_sources or ())}
 
 
-def check_node(parameters: Mapping[str, str], *, frames: int = FRAMES, device: int = 0,
+def check_node(parameters: Mapping[str, Any], *, frames: int = FRAMES, device: int = 0,
                namespace: str = '/') -> dict[str, Any]:
     """Run the node for some frames and stop it by SIGINT.
 
@@ -77,7 +78,7 @@ def check_node(parameters: Mapping[str, str], *, frames: int = FRAMES, device: i
     return {**result, 'exit_status': node.returncode, 'last_words': said[-2000:]}
 
 
-def check_devices(parameters: Mapping[str, str], devices: Sequence[int]) -> dict[str, Any]:
+def check_devices(parameters: Mapping[str, Any], devices: Sequence[int]) -> dict[str, Any]:
     """Run a node a GPU: the first alone, then all at the same time, each with its own feeder.
 
     Args:

@@ -71,6 +71,7 @@ def _dds(rows: Mapping[str, Row], size: str, outputs: str) -> str:
             lines += [(*name, arm, _rate(entry),
                        f"{entry['received_rate']:.1f}", f"{entry['loss']:.0%}",
                        f"{entry['latency_ms']['p50']:.1f}", f"{entry['latency_ms']['p99']:.1f}",
+                       f"{entry['mask_latency_ms']['p50']:.1f}",
                        f"{entry['callback_ms']['p50']:.2f}",
                        f"{entry['callback_beyond_infer_ms']['p50']:.2f}")
                       for entry in (*entries, peak) if entry.get('latency_ms')]
@@ -78,7 +79,7 @@ def _dds(rows: Mapping[str, Row], size: str, outputs: str) -> str:
                  for entry in ros['rates']['ours'] if entry.get('split_ms')]
     return (f'## Camera, node and subscriber over DDS: {size} to {outputs}\n\n' + _table(
         ('network', 'precision', 'arm', 'Hz in', 'Hz out', 'loss', 'latency p50, ms', 'p99, ms',
-         'callback p50, ms', 'of that beyond `infer`'), lines)
+         'mask p50', 'callback p50, ms', 'of that beyond `infer`'), lines)
         + '\n\nWhere the time of a frame goes in ours, mean ms:\n\n' + _table(
         ('network', 'precision', 'Hz in', 'to_node', 'take', 'dispatch', 'read', 'infer',
          'publish', 'to_subscriber'), ways))

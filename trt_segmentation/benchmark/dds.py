@@ -64,12 +64,12 @@ class DdsBench:
         require('rclpy')
         self.arms = tuple(arms)
         self.middleware: dict[str, str] = {}
-        self._outputs = len(outputs)
+        self._outputs = tuple(outputs)
         self._rooms = {arm: f'/bench_{os.getpid()}/{arm}' for arm in arms}
         self._settle = dict.fromkeys(arms, SETTLE)
         self._news: queue.Queue[dict[str, Any]] = queue.Queue()
         self._marks: dict[int, Marks] = {}
-        self._received: dict[int, list[int]] = {}
+        self._received: dict[int, dict[str, int]] = {}
         self._processes: list[subprocess.Popen] = []
         self._camera: subprocess.Popen | None = None
         topics = [f'{room}/segmentation/{output}' for room in self._rooms.values()
@@ -112,8 +112,8 @@ class DdsBench:
         sent = self._answer('sent', 4 * frames / rate + 30)
         while self._take_news(self._settle[arm]) is not None:
             pass
-        received = {stamp: max(self._received[stamp]) for stamp in sent
-                    if len(self._received.get(stamp, ())) == self._outputs}
+        received = {stamp: self._received[stamp] for stamp in sent
+                    if len(self._received.get(stamp, ())) == len(self._outputs)}
         marks = {stamp: self._marks[stamp] for stamp in sent if stamp in self._marks}
         self._received.clear()
         self._marks.clear()
@@ -156,7 +156,7 @@ class DdsBench:
                                    'section of the README')
             self._settle[arm] *= 2
         self._settle[arm] = SETTLE + max(
-            received - stamp for stamp, received in found.received.items()) / 1e9
+            max(received.values()) - stamp for stamp, received in found.received.items()) / 1e9
 
     def _answer(self, key: str, patience: float) -> Any:
         deadline = time.monotonic() + patience
@@ -175,8 +175,9 @@ class DdsBench:
             news = self._news.get(timeout=patience)
         except queue.Empty:
             return None
-        for _, stamp, received in news.get('received', ()):
-            self._received.setdefault(stamp, []).append(received)
+        for number, stamp, received in news.get('received', ()):
+            output = self._outputs[number % len(self._outputs)]
+            self._received.setdefault(stamp, {})[output] = received
         for stamp, *times in news.get('marks', ()):
             self._marks[stamp] = Marks(*times)
         return news

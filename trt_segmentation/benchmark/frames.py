@@ -28,7 +28,7 @@ class Marks:
         taking, taken: before and after the message was taken from the middleware.
         called: the callback began.
         infer, inferred: around the segmentation alone.
-        published: everything is with the middleware.
+        published: the mask is with the middleware; a thread publishes the other outputs.
     """
 
     taking: int
@@ -47,13 +47,14 @@ class Run:
         rate: asked for, Hz.
         sent: stamps, in order.
         marks: by stamp, of the frames that the node published.
-        received: when the last of its results was there, by stamp.
+        received: by stamp, of the frames whose results all arrived, when each of them did, by the
+            output's name.
     """
 
     rate: float
     sent: Sequence[int]
     marks: Mapping[int, Marks]
-    received: Mapping[int, int]
+    received: Mapping[int, Mapping[str, int]]
 
     @property
     def loss(self) -> float:
@@ -79,17 +80,22 @@ class Run:
             'sent': len(self.sent), 'received': len(arrived), 'loss': self.loss,
             'lost_before_node': len(self.sent) - len(arrived) - behind,
             'lost_behind_node': behind,
-            'latency_ms': percentiles([(self.received[stamp] - stamp) / 1e9
-                                       for stamp in arrived]),
+            'latency_ms': percentiles([(self._last(stamp) - stamp) / 1e9 for stamp in arrived]),
+            'mask_latency_ms': percentiles([(self.received[stamp]['mask'] - stamp) / 1e9
+                                            for stamp in arrived]),
             'callback_ms': percentiles(callback), 'callback_beyond_infer_ms': percentiles(beyond),
             'split_ms': self._split([stamp for stamp in arrived if stamp in self.marks])}
 
     def _arrived(self) -> list[int]:
         return [stamp for stamp in self.sent if stamp in self.received]
 
+    def _last(self, stamp: int) -> int:
+        """When all of a frame's results were there."""
+        return max(self.received[stamp].values())
+
     def _split(self, stamps: Sequence[int]) -> dict[str, float]:
         """Mean milliseconds of each stretch; together they are the mean latency."""
-        ways = [_way(stamp, self.marks[stamp], self.received[stamp]) for stamp in stamps]
+        ways = [_way(stamp, self.marks[stamp], self._last(stamp)) for stamp in stamps]
         return {name: float(np.mean([way[name] for way in ways])) / 1e6 for name in ways[0]} \
             if ways else {}
 

@@ -40,7 +40,7 @@ def _over_dds(ros: Mapping[str, Any], parts: Mapping[str, float]) -> Iterator[st
     yield (f"camera, node, subscriber over DDS ({carrier}), {ros['runs']} runs of "
            f"{ros['seconds']:g} s, best and worst dropped")
     yield (f"{'':14}{'Hz in':>8}{'Hz out':>8}{'loss':>8}{'p50':>8}{'p95':>8}{'p99':>8}"
-           f"{'callback':>10}{'beyond infer':>14}  ms")
+           f"{'mask p50':>10}{'callback':>10}{'beyond infer':>14}  ms")
     for arm, entries in ros['rates'].items():
         for entry in entries:
             yield _row(arm, entry)
@@ -61,6 +61,7 @@ def _row(title: str, entry: Mapping[str, Any]) -> str:
     late, own = entry['latency_ms'], entry['callback_beyond_infer_ms'].get('p50', 0.0)
     return (f"{title:14}{entry['sent_rate']:8.1f}{entry['received_rate']:8.1f}"
             f"{entry['loss']:8.1%}{late['p50']:8.1f}{late['p95']:8.1f}{late['p99']:8.1f}"
+            f"{entry['mask_latency_ms']['p50']:10.1f}"
             f"{entry['callback_ms'].get('p50', 0.0):10.2f}{own:14.2f}")
 
 

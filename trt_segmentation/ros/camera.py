@@ -110,7 +110,9 @@ class Camera:
         return f'{self.name}: {sentence}' if self.name else sentence
 
     def stop_listening(self) -> None:
-        """Unsubscribe."""
+        """Unsubscribe; what was segmented is published by then."""
+        if self.outputs is not None:
+            self.outputs.finish()
         if self.input is not None:
             self.input.destroy()
             self.input = None

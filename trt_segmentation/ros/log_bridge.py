@@ -9,6 +9,9 @@ from typing import Any
 
 from trt_segmentation import PROGRESS_LOGGER
 
+WARNING_PERIOD = 5.0
+"""Seconds between two warnings of one kind."""
+
 _PROGRESS_PERIOD = 10.0
 """Seconds between two lines of progress."""
 

@@ -32,7 +32,7 @@ from trt_segmentation.ros.allocator import keep_large_blocks
 from trt_segmentation.ros.camera import Camera, Frame
 from trt_segmentation.ros.diagnostics import Status, status_array, status_of, status_of_all
 from trt_segmentation.ros.health import NodeState, Running, Thresholds, precision_fault
-from trt_segmentation.ros.log_bridge import LogBridge
+from trt_segmentation.ros.log_bridge import WARNING_PERIOD, LogBridge
 from trt_segmentation.ros.meters import (
     BACKEND_FAILED,
     BAD_FRAME,
@@ -58,10 +58,6 @@ from trt_segmentation.segmenter import Segmenter
 _PACKAGE_LOGGER = logging.getLogger('trt_segmentation')
 
 T = TypeVar('T')
-
-WARNING_PERIOD = 5.0
-"""Seconds between two warnings of one kind."""
-
 
 class SegmentationNode(LifecycleNode):
     """Segments the topic ``image``, or those of several cameras together.

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the node gives: topics, the messages that are written for every frame, who listens."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import cv2
@@ -15,6 +17,7 @@ from trt_segmentation.mask_encoding import MONO8
 from trt_segmentation.ros import label_info
 from trt_segmentation.ros.camera_info import scaled_camera_info
 from trt_segmentation.ros.image_msgs import OutgoingImage
+from trt_segmentation.ros.log_bridge import WARNING_PERIOD
 from trt_segmentation.segmenter import Segmenter
 
 COMPRESSED_FORMAT = '{}; png compressed '
@@ -37,6 +40,9 @@ CAMERA_INFO_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
 class Outputs:
     """The topics of one camera; only what somebody listens to is computed.
 
+    A robot waits for the mask, and people look at the rest: that is published by a thread, so that
+    the next frame need not wait for it.
+
     Args:
         node: a LifecycleNode.
         segmenter: what fills the messages.
@@ -54,6 +60,8 @@ class Outputs:
         self._compressed = node.create_lifecycle_publisher(
             CompressedImage, f'~/{prefix}mask/compressed', OUTPUT_QOS)
         self._outgoing: dict[str, OutgoingImage] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix='publish')
+        self._unpublished: Future[None] | None = None
         self._camera_info: CameraInfo | None = None
         self._camera_publisher = self._camera_subscription = None
         if segmenter.spec.mask_size is not None:
@@ -80,7 +88,9 @@ class Outputs:
                      if publisher.get_subscription_count() > 0 or (name == 'mask' and compressed))
 
     def arrays(self, size: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, np.ndarray]:
-        """Return the memory of the outgoing messages, for an image of ``size`` (height, width)."""
+        """Return the memory of the outgoing messages, for an image of ``size`` (height, width);
+        what is in there is with the middleware by then."""
+        self.finish()
         for name in names:
             height, width = self._segmenter.output_shape(name, size)[:2]
             if name not in self._outgoing \
@@ -89,19 +99,30 @@ class Outputs:
         return {name: self._outgoing[name].pixels for name in names}
 
     def publish(self, header: Any, names: tuple[str, ...]) -> None:
-        """Publish what was written into ``arrays``."""
-        for name in names:
-            self._outgoing[name].publish(header, self._images[name])
+        """Publish what was written into ``arrays``: the mask at once, the rest before
+        ``finish``."""
+        if 'mask' in names:
+            self._publish_image('mask', header)
+        works = [partial(self._publish_image, name, header) for name in names if name != 'mask']
         if 'mask' in names and self._compressed.get_subscription_count() > 0:
-            self._publish_compressed(header)
+            works.append(partial(self._publish_compressed, header))
+        if works:
+            self._unpublished = self._thread.submit(self._attempt, works)
         if self._camera_publisher is not None and self._camera_info is not None:
             size = self._segmenter.spec.mask_size
             info = scaled_camera_info(self._camera_info, size)
             info.header = header
             self._camera_publisher.publish(info)
 
+    def finish(self) -> None:
+        """Wait until everything is with the middleware."""
+        if self._unpublished is not None:
+            self._unpublished.result()
+            self._unpublished = None
+
     def close(self) -> None:
         """Take the topics away."""
+        self._thread.shutdown()
         for publisher in (*self._images.values(), self._compressed, self._camera_publisher):
             if publisher is not None:
                 _destroy(self._node, publisher)
@@ -113,6 +134,19 @@ class Outputs:
     def _encoding(self, name: str) -> str:
         return {'mask': self._segmenter.spec.encoding.name, 'confidence': 'mono8',
                 'overlay': 'bgr8'}[name]
+
+    def _attempt(self, works: Sequence[Callable[[], None]]) -> None:
+        """Do each; what fails is said, and the others are done all the same."""
+        for work in works:
+            try:
+                work()
+            except Exception as error:
+                if self._node.context.ok():  # else a signal came meanwhile
+                    self._node.get_logger().error(f'not published: {error!r}',
+                                                  throttle_duration_sec=WARNING_PERIOD)
+
+    def _publish_image(self, name: str, header: Any) -> None:
+        self._outgoing[name].publish(header, self._images[name])
 
     def _publish_compressed(self, header: Any) -> None:
         _, png = cv2.imencode('.png', self._outgoing['mask'].pixels, _PNG_OPTIONS)
