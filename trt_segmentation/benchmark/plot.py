@@ -74,18 +74,21 @@ def _draw_split(axes: Any, bars: Mapping[str, Mapping[str, float]]) -> None:
     axes.set_ylabel('ms (mean)')
     axes.set_title('where the time of a frame goes', fontsize=10)
     if bars:
-        axes.legend(fontsize=8, reverse=True)
+        axes.legend(fontsize=8, reverse=True, loc='upper left', bbox_to_anchor=(1, 1))
 
 
 def _draw_latency(axes: Any, ros: Mapping[str, Any]) -> None:
     for color, (arm, entries) in enumerate(ros['rates'].items()):
-        known = [(entry['sent_rate'], entry['latency_ms'])
-                 for entry in (*entries, *_peak_of(ros, arm)) if entry.get('latency_ms')]
-        known.sort(key=lambda pair: pair[0])
-        for percent, style in zip(PERCENTS, ('-', '--', ':'), strict=True):
-            axes.plot([rate for rate, _ in known], [ms[percent] for _, ms in known], style,
-                      marker='o', markersize=3, color=f'C{color}', label=f'{arm} {percent}')
-    axes.set_xlabel('frames per second of the camera, up to the peak with 5 % loss at most')
+        known = sorted((entry for entry in (*entries, *_peak_of(ros, arm))
+                        if entry.get('latency_ms')), key=lambda entry: entry['sent_rate'])
+        rates = [entry['sent_rate'] for entry in known]
+        lines = {f'{arm} {percent}': [entry['latency_ms'][percent] for entry in known]
+                 for percent in PERCENTS}
+        lines[f'{arm} p50 of the mask'] = [entry['mask_latency_ms']['p50'] for entry in known]
+        for (label, values), style in zip(lines.items(), ('-', '--', ':', '-.'), strict=True):
+            axes.plot(rates, values, style, marker='o', markersize=3, color=f'C{color}',
+                      label=label)
+    axes.set_xlabel('Hz of the camera, up to the peak with 5 % loss at most')
     axes.set_ylabel('ms from stamp to subscriber')
     axes.set_ylim(bottom=0)
     axes.set_title('latency over DDS', fontsize=10)
