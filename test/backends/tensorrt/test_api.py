@@ -113,6 +113,17 @@ def test_errors_that_did_no_harm_are_logged(trt, log, caplog):
     assert [(record.name, record.message) for record in caplog.records] == [(LOGGER, 'ouch')]
 
 
+def test_errors_that_are_only_reported_count_where_the_caller_is_strict(trt, log, caplog):
+    def say(severity):
+        log.logger.log(severity, 'ouch')
+        return 'times'
+
+    with pytest.raises(BackendError, match='no times: ouch'):
+        log.call('no times', say, trt.ILogger.ERROR, strict=True)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+    assert log.call('no times', say, trt.ILogger.WARNING, strict=True) == 'times'
+
+
 def test_messages_of_tensorrt_go_to_the_log(trt, log, caplog):
     caplog.set_level(logging.DEBUG, LOGGER)
     network = trt.Builder(log.logger).create_network(0)

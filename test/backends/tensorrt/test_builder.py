@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real builds. TensorRT for RTX does them without a GPU; it is always strongly typed."""
 
+import logging
 from types import SimpleNamespace
 
 import cv2
@@ -17,6 +18,7 @@ from trt_segmentation.backends.tensorrt.builder import (
     build_plan,
     onnx_name,
     pin_to_float32,
+    use_timing_cache,
 )
 from trt_segmentation.backends.tensorrt.making import with_precision
 from trt_segmentation.backends.tensorrt.parsing import (
@@ -328,6 +330,24 @@ def test_a_timing_cache_of_any_kind_does_no_harm(model, data):
     plan = build(model, timing_cache=data)
     assert plan.plan
     assert bool(plan.timing_cache) == CAN.timing_cache
+
+
+def test_times_that_tensorrt_only_says_it_cannot_read_are_begun_anew(caplog):
+    """As 8.6 does; the builder that is installed here may keep no times at all."""
+    log = find_log()
+
+    def create(data):
+        if data:
+            log.logger.log(trt.ILogger.ERROR, 'The timing cache will not be used!')
+        return [data]
+
+    used = []
+    config = SimpleNamespace(create_timing_cache=create,
+                             set_timing_cache=lambda times, other: used.append(times) or True)
+    can = SimpleNamespace(timing_cache=True)
+    assert use_timing_cache(config, log, can, b'of another time') == [b'']
+    assert used == [[b'']]
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_layers_are_told_or_none_are(model):

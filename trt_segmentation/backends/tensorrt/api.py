@@ -106,13 +106,14 @@ class Log:
         self._calls = 0
 
     def call(self, what: str, function: Callable, *args: Any,
-             raises: type[BackendError] = BackendError) -> Any:
+             raises: type[BackendError] = BackendError, strict: bool = False) -> Any:
         """Call a function of TensorRT that fails by returning None or False, or by raising.
 
         Args:
             what: what has failed if it fails, without a full stop.
             function, args: what to call.
             raises: the class of the error.
+            strict: whether an error that TensorRT only reports counts, too.
 
         Returns:
             What the function returns.
@@ -129,7 +130,8 @@ class Log:
             result, reason = None, str(error)  # the bindings' own types, one for each version
         finally:
             self._calls -= 1
-        if result is None or result is False:
+        reported = any(level >= logging.ERROR for level, _ in self._kept)
+        if result is None or result is False or (strict and reported):
             raise raises(f'{what}: {self.take_errors() or reason or "TensorRT gives no reason"}')
         for level, text in self._kept:
             if level >= logging.ERROR:

@@ -82,7 +82,7 @@ def build_plan(model: bytes, profiles: Profiles, options: BuildOptions, *,
     config.add_optimization_profile(_profile(builder, network, profiles, source))
     if not can.strongly_typed and options.precision != 'fp32':
         pin_to_float32(trt, network, float_layers)
-    times = _use_timing_cache(config, log, can, timing_cache)
+    times = use_timing_cache(config, log, can, timing_cache)
     with Progress(trt, can, config, f'building an engine of {source}', on_progress):
         plan = _build(builder, network, config, log, f'{name} cannot build {source}')
     kept = bytes(config.get_timing_cache().serialize()) if times is not None else b''
@@ -222,15 +222,15 @@ def _check_shapes(name: str, shape: Shape, given: tuple[Shape, ...]) -> None:
                               f'{extent}; the shapes given are {", ".join(map(str, bounds))}')
 
 
-def _use_timing_cache(config: Any, log: Log, can: Capabilities, data: bytes) -> Any:
+def use_timing_cache(config: Any, log: Log, can: Capabilities, data: bytes) -> Any:
     """Let a build read and write times; return where they are, to be held until it is done.
 
     Returns None where this TensorRT keeps no times.
     """
     for content in (data, b'') if can.timing_cache else ():
-        try:
-            times = log.call('timing cache', config.create_timing_cache, content)
-            log.call('timing cache', config.set_timing_cache, times, False)
+        try:  # of data that it cannot read, TensorRT 8.6 makes one that "will not be used"
+            times = log.call('timing cache', config.create_timing_cache, content, strict=True)
+            log.call('timing cache', config.set_timing_cache, times, False, strict=True)
         except BackendError as error:  # of another version or GPU: begin an empty one
             logging.getLogger(__name__).debug('%s', error)
         else:
