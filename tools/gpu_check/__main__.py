@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from agreement import Reference, find_reference
+from bag_replay import check_bag
 from batch import check_batch
 from copies import check_copies
 from report import markdown
@@ -327,6 +328,12 @@ def devices(check: Check) -> dict[str, Any]:
                          [int(device) for device in check.devices])
 
 
+def bag(check: Check) -> dict[str, Any]:
+    """A rosbag by one process and by one a GPU."""
+    return check_bag(functools.partial(check.command, check.demo, 'fp16'), check.out / 'bag',
+                     check.devices)
+
+
 def lifecycle(check: Check) -> dict[str, Any]:
     """GPU memory of a node that is configured and cleaned up."""
     from lifecycle import check_lifecycle
@@ -336,8 +343,10 @@ def lifecycle(check: Check) -> dict[str, Any]:
 
 STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'agree': agree, 'speed': speed, 'startup': startup,
-    'node': node, 'lifecycle': lifecycle, 'devices': devices, 'dds': dds, 'sizes': sizes,
-    'copies': copies, 'batch': batch, 'foreign': foreign}
+    'node': node, 'lifecycle': lifecycle, 'devices': devices, 'bag': bag, 'dds': dds,
+    'sizes': sizes, 'copies': copies, 'batch': batch, 'foreign': foreign}
+BY_REQUEST = 'agree', 'devices', 'bag'
+"""Steps that are done only where they are named."""
 
 
 def main() -> int:
@@ -347,7 +356,7 @@ def main() -> int:
     parser.add_argument('--models', type=Path, nargs='+', default=[], metavar='DIR')
     parser.add_argument('--images', type=Path, required=True, metavar='DIR')
     parser.add_argument('--steps', nargs='+', choices=list(STEPS),
-                        default=[name for name in STEPS if name not in ('agree', 'devices')])
+                        default=[name for name in STEPS if name not in BY_REQUEST])
     parser.add_argument('--only', nargs='+', default=[], metavar='NETWORK:PRECISION',
                         help='do these, in this order (default: all)')
     parser.add_argument('--against', nargs='+', default=[], metavar='NETWORK:PRECISION',
@@ -358,8 +367,8 @@ def main() -> int:
     parser.add_argument('--build-seconds', type=float, default=86400, metavar='S',
                         help='what is not built by then is left out')
     parser.add_argument('--devices', type=lambda text: text.split(','), default=['0'],
-                        metavar='N,...', help='GPUs to build on in turn, and for the step devices '
-                                              '(default 0)')
+                        metavar='N,...', help='GPUs to build on in turn, and for the steps '
+                                              'devices and bag (default 0)')
     parser.add_argument('--sizes', nargs='+', default=SOURCES, metavar='HEIGHTxWIDTH',
                         help=f'of the source, to measure speed at (default {" ".join(SOURCES)})')
     parser.add_argument('--outputs', nargs='+', default=OUTPUTS, choices=OUTPUTS,

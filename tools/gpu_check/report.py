@@ -127,6 +127,15 @@ def _devices(found: Row) -> str:
          for which, row in rows))
 
 
+def _bag(found: Row) -> str:
+    told = 'the same file, byte for byte' if found['same'] else 'DIFFERENT files'
+    return (f"## A rosbag of {found['frames']} frames of {found['size']}\n\n"
+            f'All ways gave {told}.\n\n' + _table(
+                ('way', 'on GPUs', 'seconds', 'SHA-256'),
+                ((way, str(row['gpus']), f"{row['seconds']:.1f}", row['sha256'][:16])
+                 for way, row in found['ways'].items())))
+
+
 def _lifecycle(found: Row) -> str:
     return ('## GPU memory through the lifecycle\n\n'
             f"{found['before']:.0f} MB are used before the node. In each cycle it segments an "
@@ -165,7 +174,7 @@ def _foreign(rows: Mapping[str, Row]) -> str:
 _SECTIONS: dict[str, Callable[..., str]] = {
     'machine': _machine, 'agree': _agreement, 'speed': _speed, 'usual': _usual, 'dds': _dds,
     'sizes': _sizes, 'startup': _startup, 'node': _node, 'lifecycle': _lifecycle,
-    'devices': _devices, 'copies': _copies, 'batch': _batch,
+    'devices': _devices, 'bag': _bag, 'copies': _copies, 'batch': _batch,
     'foreign': _foreign, 'build': _builds}
 """By step, the first word of a result's name; the other words are arguments."""
 

@@ -59,6 +59,7 @@ _PACKAGE_LOGGER = logging.getLogger('trt_segmentation')
 
 T = TypeVar('T')
 
+
 class SegmentationNode(LifecycleNode):
     """Segments the topic ``image``, or those of several cameras together.
 

@@ -1,0 +1,87 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""One rosbag by a process, by one a GPU, and by those after SIGKILL: the same file each time."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trt_segmentation.bags.writing import Header, OutputBag
+from trt_segmentation.demo.scenes import render
+
+FRAMES = 300
+SIZE = 360, 640
+SCENES = 10
+PERIOD = 33_000_000
+"""Nanoseconds between two frames."""
+
+KILLED_AFTER = 2
+"""Parts that are done when the processes are killed."""
+
+PATIENCE = 120.0
+
+
+def check_bag(command: Callable[..., list[str]], folder: Path, devices: Sequence[str],
+              ) -> dict[str, Any]:
+    """Replay a bag of rendered roads in three ways.
+
+    Args:
+        command: ``trt-segmentation`` with these arguments, the last of which take a model.
+        folder: made anew.
+        devices: indices of the GPUs.
+
+    Returns:
+        By way: seconds from start to end and the file's 'sha256'; 'same' tells whether all are.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    bag = _write_drive(folder / 'drive')
+
+    def replay(way: str, gpus: Sequence[str]) -> list[str]:
+        return command('run', str(bag), '--output', str(folder / way / 'masks.mcap'), '--workers',
+                       str(len(gpus)), '--devices', ','.join(gpus), '--model')
+
+    ways = {'one process': devices[:1], 'one a GPU': devices, 'again after SIGKILL': devices}
+    found: dict[str, Any] = {}
+    for way, gpus in ways.items():
+        (folder / way).mkdir()
+        if 'SIGKILL' in way:
+            _kill_in_the_middle(replay(way, gpus), folder / way / 'masks.mcap.parts')
+        started = time.monotonic()
+        subprocess.run(replay(way, gpus), check=True, capture_output=True)
+        found[way] = {'seconds': time.monotonic() - started, 'gpus': len(gpus), 'sha256':
+                      hashlib.sha256((folder / way / 'masks.mcap').read_bytes()).hexdigest()}
+    return {'frames': FRAMES, 'size': f'{SIZE[1]}x{SIZE[0]}', 'ways': found,
+            'same': len({each['sha256'] for each in found.values()}) == 1}
+
+
+def _write_drive(folder: Path) -> Path:
+    """Write a rosbag2 whose one image topic has rendered roads that move sideways."""
+    scenes = [render(seed, *SIZE).image for seed in range(SCENES)]
+    with OutputBag(folder, '.mcap', ('overlay',)) as bag:
+        for number in range(FRAMES):
+            stamp = 10**18 + number * PERIOD
+            header = Header(stamp // 10**9, stamp % 10**9, 'camera')
+            image = np.roll(scenes[number % SCENES], 3 * number, axis=1)
+            bag.write_image('overlay', stamp, header, image)
+    return folder
+
+
+def _kill_in_the_middle(command: Sequence[str], parts: Path) -> None:
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + PATIENCE
+    while len(list(parts.glob('part_*'))) < KILLED_AFTER:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f'no {KILLED_AFTER} parts of the bag within {PATIENCE:.0f} s')
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
