@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The front door for people without ROS: open a model, give it images, get masks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -187,11 +188,8 @@ class Segmenter:
             outs = self._own
         else:
             self._check_outs(outs, outputs, size)
-        try:
+        with self._starting_anew_on_failure():
             self._session.infer([np.ascontiguousarray(image) for image in images], outs)
-        except BackendError:
-            self._size = None  # the next image finds everything made anew
-            raise
         return tuple(Segmentation({name: out[name] for name in outputs}) for out in outs)
 
     def gpu_times(self, image: np.ndarray, outputs: tuple[str, ...], count: int,
@@ -209,7 +207,8 @@ class Segmenter:
         if measure is None:
             return {}
         images = self._repeated(image, outputs)
-        times = [asdict(measure(images, self._own)) for _ in range(count)]
+        with self._starting_anew_on_failure():
+            times = [asdict(measure(images, self._own)) for _ in range(count)]
         return {part: float(np.median([each[part] for each in times])) for part in times[0]}
 
     def layer_times(self, image: np.ndarray, outputs: tuple[str, ...], count: int,
@@ -227,7 +226,9 @@ class Segmenter:
         profile = getattr(self._session, 'layer_times', None)
         if profile is None:
             return []
-        return profile(self._repeated(image, outputs), self._own, count)
+        images = self._repeated(image, outputs)
+        with self._starting_anew_on_failure():
+            return profile(images, self._own, count)
 
     def gpu_memory(self) -> tuple[int, int] | None:
         """Return bytes of GPU memory that the session has allocated, and bytes that are free;
@@ -246,6 +247,15 @@ class Segmenter:
         self._own = [{name: np.empty(self.output_shape(name, size), self.output_dtype(name))
                       for name in outputs} for _ in range(self.spec.batch)]
         self._size, self._outputs = size, outputs
+
+    @contextmanager
+    def _starting_anew_on_failure(self) -> Iterator[None]:
+        """Where the session fails, the next image finds everything made anew."""
+        try:
+            yield
+        except BackendError:
+            self._size = None
+            raise
 
     def _repeated(self, image: np.ndarray, outputs: tuple[str, ...]) -> list[np.ndarray]:
         """One image as many times as the graph takes, once segmented."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trt_segmentation.benchmark.split import PARTS, part_of, split_ms
+from trt_segmentation.errors import BackendError
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
@@ -55,6 +56,25 @@ def test_tensorrt_tells_all_parts_and_goes_on_with_its_cuda_graph(gpu, tensorrt)
     assert gpu.counts['enqueued'] == enqueued  # the graph is launched, nothing is enqueued anew
     segmenter.close()
     gpu.assert_all_is_freed()
+
+
+@pytest.mark.parametrize('measure', ['gpu_times', 'layer_times'])
+def test_after_a_measurement_that_failed_images_are_segmented_all_the_same(gpu, tensorrt, measure,
+                                                                           monkeypatch):
+    gpu.fail('capture', 99)  # so that each time is enqueued by TensorRT
+    segmenter = Segmenter.open(options=RunOptions('tensorrt'))
+    before = segmenter.infer(IMAGE).mask.copy()
+    repeated = segmenter._repeated
+
+    def repeated_before_a_failure(*args):
+        images = repeated(*args)
+        gpu.fail('enqueue')
+        return images
+
+    monkeypatch.setattr(segmenter, '_repeated', repeated_before_a_failure)
+    with pytest.raises(BackendError, match='cannot run the engine'):
+        getattr(segmenter, measure)(IMAGE, ('mask',), 1)
+    np.testing.assert_array_equal(segmenter.infer(IMAGE).mask, before)
 
 
 def test_the_profiler_is_one_that_tensorrt_takes(monkeypatch):
