@@ -78,6 +78,7 @@ class Bench:
         self.camera = self.node.create_publisher(Image, 'image', qos_profile_sensor_data)
         self.received = {}
         self._sent, self._last_sent = 0, None
+        self.published = 0  # frames, those that were sent once more included
         self._clients = {}
         for name, service_type in SERVICES.items():  # so that the node finds them at its start
             self._client(service_type, name)
@@ -160,6 +161,7 @@ class Bench:
         msg.header.frame_id = 'camera_color_optical_frame'
         self.camera.publish(msg)
         self._sent, self._last_sent = self._sent + 1, msg
+        self.published += 1
         return now.nanoseconds
 
     def send_until(self, msg: Image, condition, what: str) -> list[int]:
@@ -189,6 +191,7 @@ class Bench:
             counts = self.counts()
             if counts['frames received'] - counts['frames dropped, no_subscriber'] < self._sent:
                 self.camera.publish(self._last_sent)
+                self.published += 1
         self.spin_until(found, f'{output} of frame {stamp}')
         return found()[0]
 
