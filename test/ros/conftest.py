@@ -159,10 +159,13 @@ class Bench:
         now = self.node.get_clock().now()
         msg.header.stamp = now.to_msg()
         msg.header.frame_id = 'camera_color_optical_frame'
-        self.camera.publish(msg)
+        self._publish(msg)
         self._sent, self._last_sent = self._sent + 1, msg
-        self.published += 1
         return now.nanoseconds
+
+    def _publish(self, msg: Image) -> None:
+        self.camera.publish(msg)
+        self.published += 1
 
     def send_until(self, msg: Image, condition, what: str) -> list[int]:
         """Send a frame again and again, since who listens may not be known yet; return stamps."""
@@ -190,8 +193,7 @@ class Bench:
         if not found() and self._last_sent is not None and stamp_of(self._last_sent) == stamp:
             counts = self.counts()
             if counts['frames received'] - counts['frames dropped, no_subscriber'] < self._sent:
-                self.camera.publish(self._last_sent)
-                self.published += 1
+                self._publish(self._last_sent)
         self.spin_until(found, f'{output} of frame {stamp}')
         return found()[0]
 

@@ -33,6 +33,7 @@ def when_allowed(self, header, publisher):
 OutgoingImage.publish = when_allowed
 raise SystemExit(node.main())
 """
+
 ROI = 40, 20, 200, 100
 INSIDE = np.s_[20:120, 40:240]
 

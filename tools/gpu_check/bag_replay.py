@@ -49,16 +49,17 @@ def check_bag(command: Callable[..., list[str]], folder: Path, devices: Sequence
         return command('run', str(bag), '--output', str(folder / way / 'masks.mcap'), '--workers',
                        str(len(gpus)), '--devices', ','.join(gpus), '--model')
 
-    ways = {'one process': devices[:1], 'one a GPU': devices, 'again after SIGKILL': devices}
-    found: dict[str, Any] = {}
-    for way, gpus in ways.items():
-        (folder / way).mkdir()
-        if 'SIGKILL' in way:
-            _kill_in_the_middle(replay(way, gpus), folder / way / 'masks.mcap.parts')
+    def replayed(way: str, gpus: Sequence[str]) -> dict[str, Any]:
         started = time.monotonic()
         subprocess.run(replay(way, gpus), check=True, capture_output=True)
-        found[way] = {'seconds': time.monotonic() - started, 'gpus': len(gpus), 'sha256':
-                      hashlib.sha256((folder / way / 'masks.mcap').read_bytes()).hexdigest()}
+        return {'seconds': time.monotonic() - started, 'gpus': len(gpus), 'sha256':
+                hashlib.sha256((folder / way / 'masks.mcap').read_bytes()).hexdigest()}
+
+    for way in ('one', 'each', 'killed'):
+        (folder / way).mkdir()
+    found = {'one process': replayed('one', devices[:1]), 'one a GPU': replayed('each', devices)}
+    _kill_in_the_middle(replay('killed', devices), folder / 'killed' / 'masks.mcap.parts')
+    found['again after SIGKILL'] = replayed('killed', devices)
     return {'frames': FRAMES, 'size': f'{SIZE[1]}x{SIZE[0]}', 'ways': found,
             'same': len({each['sha256'] for each in found.values()}) == 1}
 

@@ -130,12 +130,11 @@ class Log:
             result, reason = None, str(error)  # the bindings' own types, one for each version
         finally:
             self._calls -= 1
-        reported = any(level >= logging.ERROR for level, _ in self._kept)
-        if result is None or result is False or (strict and reported):
+        errors = [(level, text) for level, text in list(self._kept) if level >= logging.ERROR]
+        if result is None or result is False or (strict and errors):
             raise raises(f'{what}: {self.take_errors() or reason or "TensorRT gives no reason"}')
-        for level, text in self._kept:
-            if level >= logging.ERROR:
-                logging.getLogger(LOGGER).log(level, text)
+        for level, text in errors:
+            logging.getLogger(LOGGER).log(level, text)
         return result
 
     def take_errors(self) -> str:
