@@ -3,6 +3,7 @@
 """Instances become classes as Ultralytics' own code makes them: against plain NumPy."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -208,3 +209,26 @@ def test_final_instances_need_their_classes(networks):
 def test_contradictions(networks, told, said):
     with pytest.raises(ConfigError, match=said):
         networks.spec_of(network(networks, *random_instances(0)), output=told)
+
+
+_RESHAPING = {'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze'}
+
+
+@pytest.mark.parametrize('open_count', [False, True])
+def test_no_operation_gets_one_tensor_in_two_shapes(networks, open_count):
+    """TensorRT 8.6 may take both for the same operand: see ``_add_suppression``."""
+    model = network(networks, *random_instances(0))
+    if open_count:
+        next(value for value in model.graph.output if value.name == 'output0'
+             ).type.tensor_type.shape.dim[2].dim_param = 'anchors'
+    graph = prepare(networks.spec_of(model, classes=LABELS)).model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+
+    def source(name):
+        while name in makers and makers[name].op_type in _RESHAPING:
+            name = makers[name].input[0]
+        return name
+
+    for node in graph.node:
+        for a, b in combinations(node.input, 2):
+            assert a == b or source(a) != source(b) or source(a) not in makers, node

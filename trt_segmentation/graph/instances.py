@@ -274,24 +274,31 @@ def _add_final_rows(op: GraphBuilder, found: str, scores: str, instances: Instan
 def _add_suppression(op: GraphBuilder, rows: str) -> str:
     """Return 1 for each of the rows [N, K, 6 + m], the highest score first, that is kept, 0 for
     the others: float32 [N, K]."""
-    def pair(column: int) -> tuple[str, str]:
-        """One value of each row, along axis 1 and along axis 2."""
-        values = op.columns(rows, column, column + 1)
-        return values, op('Transpose', values, perm=[0, 2, 1])
+    turned = op('Transpose', rows, perm=[0, 2, 1])
 
-    def lengths(first: int) -> tuple[str, str]:
-        """Along one axis of the image: of each box, and what each two have in common."""
+    def pair(column: int) -> tuple[str, str]:
+        """One value of each row, along axis 1 and along axis 2.
+
+        Each is cut out of a tensor of its own. A computed one and its transposition, [N, K, 1]
+        and [N, 1, K], are the same bytes, and TensorRT 8.6 took both for the same operand: masks
+        on an H100 (2026-11-27) were, to the pixel, those of rows paired with themselves.
+        """
+        return op.columns(rows, column, column + 1), op.part(turned, column, column + 1, 1)
+
+    def lengths(first: int) -> tuple[tuple[str, str], str]:
+        """Along one axis of the image: of each box, as a pair, and what each two have in
+        common."""
         low, high = pair(first), pair(first + 2)
         common = op('Relu', op('Sub', op('Min', *high), op('Max', *low)))
-        return op('Sub', high[0], low[0]), common
+        return (op('Sub', high[0], low[0]), op('Sub', high[1], low[1])), common
 
-    (width, common_width), (height, common_height) = lengths(0), lengths(1)
-    area = op('Mul', width, height)
+    (widths, common_width), (heights, common_height) = lengths(0), lengths(1)
+    areas = (op('Mul', *each) for each in zip(widths, heights, strict=True))
     common = op('Mul', common_width, common_height)
-    union = op('Sub', op('Add', area, op('Transpose', area, perm=[0, 2, 1])), common)
+    union = op('Sub', op('Add', *areas), common)
     overlapping = op('Greater', common, op('Mul', union, op.constant(np.float32(OVERLAP))))
-    order = op.upto(op.size(rows, 1))
-    earlier = op('Less', op.unsqueeze(order, 1), op.unsqueeze(order, 0))
+    order = op.upto(op.size(rows, 1)), op.upto(op.size(turned, 2))
+    earlier = op('Less', op.unsqueeze(order[0], 1), op.unsqueeze(order[1], 0))
     drops = op('And', op('And', earlier, op('Equal', *pair(_FINAL - 1))), overlapping)
     drops = op.cast(drops, TensorProto.FLOAT)
     dropped, limit = op.reduce('ReduceMax', drops, 1, keepdims=1), op.constant(np.float32(0.5))
@@ -322,8 +329,6 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
     blocks = []
     for first in range(0, best.count, _BLOCK):
         end = min(first + _BLOCK, best.count)
-        # Cut out before anything is computed: of an intermediate result that is cut into six,
-        # TensorRT 8.6 leaves the last two as the memory was (H100, 2026-11-26).
         rows = op.part(best.rows, first, end, 1)
         ranks = op.constant(np.arange(best.count - first, best.count - end, -1, dtype=np.float32))
         shape = op('Concat', op.ints(0), extents, op.ints(end - first), axis=0)
