@@ -202,6 +202,18 @@ def test_a_lack_of_memory_is_said_to_be_one():
         build(prepared(spec), BuildOptions(workspace=1))
 
 
+def test_a_node_without_an_implementation_may_be_a_lack_of_memory(monkeypatch):
+    """As an H100 said on 2026-11-27, with nine builds at a time; the builder is a stand-in."""
+    def refuse(*_):
+        find_log().logger.log(trt.Logger.ERROR, 'Could not find any implementation for node '
+                                                '{ForeignNode[tail/Cast_62...tail/Gather_69]}.')
+
+    monkeypatch.setattr(trt.Builder, 'build_serialized_network', refuse)
+    spec = resolve(read_network(demo_model()), ModelConfig())
+    with pytest.raises(BackendError, match=r'Cast_62.*; TensorRT says so where it lacks GPU mem'):
+        build(prepared(spec))
+
+
 @pytest.mark.parametrize('option', ['version_compatible', 'hardware_compatible'])
 def test_an_option_that_this_tensorrt_lacks_is_refused_by_name(configured, option):
     if getattr(CAN, option):

@@ -238,22 +238,29 @@ def use_timing_cache(config: Any, log: Log, can: Capabilities, data: bytes) -> A
     return None
 
 
-_SHORT_OF_MEMORY = re.compile(r'out of memory|outofmemory|insufficient (workspace|memory)|'
-                              r'bad_alloc|workspace (size|limit)|memory allocation|'
-                              r'could not be allocated|could not allocate', re.I)
+_ADVICE = (
+    (re.compile(r'out of memory|outofmemory|insufficient (workspace|memory)|bad_alloc|'
+                r'workspace (size|limit)|memory allocation|could not be allocated|'
+                r'could not allocate', re.I),
+     'this is a lack of GPU memory: raise the option workspace if you set it, close what else '
+     'uses the GPU, or lower max_size'),
+    (re.compile(r'could not find any implementation', re.I),
+     'TensorRT says so where it lacks GPU memory, too: close what else uses the GPU, or build '
+     'fewer engines at a time; if that is not it, another optimization_level or precision '
+     'may have an implementation'),
+    (re.compile(r'libnvinfer_lean'),
+     'version_compatible needs the lean runtime, which is not installed: install it, or leave '
+     'the option out'))
+"""What to do about errors of TensorRT that do not say so; the first that fits is said."""
 
 
 def _build(builder: Any, network: Any, config: Any, log: Log, what: str) -> bytes:
     try:
         return bytes(log.call(what, builder.build_serialized_network, network, config))
     except BackendError as error:
-        if _SHORT_OF_MEMORY.search(str(error)):
-            raise BackendError(f'{error}; this is a lack of GPU memory: raise the option '
-                               'workspace if you set it, close what else uses the GPU, or lower '
-                               'max_size') from error
-        if 'libnvinfer_lean' in str(error):
-            raise BackendError(f'{error}; version_compatible needs the lean runtime, which is '
-                               'not installed: install it, or leave the option out') from error
+        for pattern, advice in _ADVICE:
+            if pattern.search(str(error)):
+                raise BackendError(f'{error}; {advice}') from error
         raise
 
 
