@@ -34,6 +34,7 @@ from report import markdown
 from sizes import check_sizes
 from startup import check_startup
 from subjects import Builds, Subject, find_subjects
+from tensors import check_tensors
 
 from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.benchmark.host import cpu_count, gpu_facts
@@ -69,6 +70,7 @@ class Check:
         self.seconds = args.seconds
         self.sizes = args.sizes
         self.outputs = args.outputs
+        self.tensors = args.tensors
         self.builds.cache.mkdir(parents=True, exist_ok=True)
         models = args.out / 'models'
         models.mkdir(exist_ok=True)
@@ -235,6 +237,14 @@ def agree(check: Check) -> None:
         compare(check, subject, precision)
 
 
+def tensors(check: Check) -> None:
+    """Tensor by tensor, of what does not agree."""
+    for subject, precision in check.pairs:
+        check.note('tensors', subject, precision, functools.partial(
+            check_tensors, subject, precision, check.builds, check.tensors,
+            check.out / 'tensors'))
+
+
 def foreign(check: Check) -> None:
     """Plans of the networks alone, as trtexec would build them, chained with head and tail."""
     def one(subject: Subject, precision: str) -> dict[str, Any]:
@@ -342,10 +352,10 @@ def lifecycle(check: Check) -> dict[str, Any]:
 
 
 STEPS: dict[str, Callable[[Check], Any]] = {
-    'machine': machine, 'build': build, 'agree': agree, 'speed': speed, 'startup': startup,
-    'node': node, 'lifecycle': lifecycle, 'devices': devices, 'bag': bag, 'dds': dds,
-    'sizes': sizes, 'copies': copies, 'batch': batch, 'foreign': foreign}
-BY_REQUEST = 'agree', 'devices', 'bag'
+    'machine': machine, 'build': build, 'agree': agree, 'tensors': tensors, 'speed': speed,
+    'startup': startup, 'node': node, 'lifecycle': lifecycle, 'devices': devices, 'bag': bag,
+    'dds': dds, 'sizes': sizes, 'copies': copies, 'batch': batch, 'foreign': foreign}
+BY_REQUEST = 'agree', 'tensors', 'devices', 'bag'
 """Steps that are done only where they are named."""
 
 
@@ -374,6 +384,9 @@ def main() -> int:
     parser.add_argument('--outputs', nargs='+', default=OUTPUTS, choices=OUTPUTS,
                         metavar='NAMES', help='of the node over DDS (default mask, then '
                                               'mask,overlay)')
+    parser.add_argument('--tensors', nargs='+', default=['instances/', 'queries/'],
+                        metavar='PREFIX', help='which ones of the network the step tensors looks '
+                                               'at (default: what combines its outputs)')
     parser.add_argument('--seconds', type=float, default=2.0, metavar='S',
                         help='of one run over DDS (default 2)')
     parser.add_argument('--optimization-level', type=int, default=-1, metavar='0..5')

@@ -10,6 +10,7 @@ from subjects import Subject, numbered
 
 from trt_segmentation.backends.onnxruntime import OnnxGraph
 from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare_head
+from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
@@ -66,14 +67,19 @@ def find_reference(subject: Subject) -> Reference:
                      [result.confidence for result in results], counted)
 
 
+def fed_to_network(spec: ModelSpec, image: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the head makes of an image, by the name of the network's input."""
+    fed = spec.network.inputs[0].name
+    channels = np.array(spec.channels('bgr'), np.int32)
+    value = OnnxGraph(prepare_head(spec)).run({'image': image[None], 'channels': channels},
+                                              [NETWORK_PREFIX + fed])
+    return {fed: value[NETWORK_PREFIX + fed]}
+
+
 def _clear_pixels(segmenter: Segmenter, image: np.ndarray) -> np.ndarray:
     """Where the best two logits differ by more than ``MARGIN`` of the range; bool [H, W]."""
     spec = segmenter.spec
-    head, network = OnnxGraph(prepare_head(spec)), OnnxGraph(spec.network.model)
-    fed = spec.network.inputs[0].name
-    channels = np.array(spec.channels('bgr'), np.int32)
-    value = head.run({'image': image[None], 'channels': channels}, [NETWORK_PREFIX + fed])
-    scores = network.run({fed: value[NETWORK_PREFIX + fed]}, [spec.scores.name])
+    scores = OnnxGraph(spec.network.model).run(fed_to_network(spec, image), [spec.scores.name])
     logits = scores[spec.scores.name][0]
     best = np.partition(logits, -2, axis=0)
     clear = best[-1] - best[-2] > MARGIN * (logits.max() - logits.min())

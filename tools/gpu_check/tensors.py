@@ -1,0 +1,107 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where TensorRT goes another way than ONNX Runtime, for networks whose masks do not agree."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from agreement import fed_to_network
+from onnx import TensorProto
+from subjects import Builds, Subject
+
+from trt_segmentation.backends.onnxruntime import OnnxGraph
+from trt_segmentation.backends.tensorrt.api import find_tensorrt
+from trt_segmentation.backends.tensorrt.builder import build_plan
+from trt_segmentation.backends.tensorrt.cuda import find_device
+from trt_segmentation.backends.tensorrt.session import Stage
+from trt_segmentation.options import RunOptions
+from trt_segmentation.segmenter import Segmenter
+
+TOLERANCE = 0.01
+"""Part of a tensor's range by which an element may be off."""
+
+KEPT = 1_000_000
+"""Tensors of more elements are compared, but not written down."""
+
+
+def check_tensors(subject: Subject, precision: str, builds: Builds, prefixes: Sequence[str],
+                  folder: Path) -> dict[str, Any]:
+    """Compare a network's outputs, and then all tensors whose names begin with ``prefixes``.
+
+    A tensor that is an output is not fused with what comes after it: if only 'outputs' is off,
+    it is fusion that goes wrong. Both sides' tensors are written to FOLDER/NAME.npz, as
+    'tensorrt NAME' and 'onnxruntime NAME'.
+
+    Returns:
+        Of 'outputs' and 'marked', by tensor, the share of elements that are off.
+    """
+    segmenter = Segmenter.open(subject.model, config=subject.config or None,
+                               options=RunOptions('onnxruntime'))
+    spec, image = segmenter.spec, subject.images()[0]
+    inputs = fed_to_network(spec, image)
+    segmenter.close()
+    options = subject.options(precision, builds).build
+    found = {}
+    for how, marked in {'outputs': (), 'marked': tuple(prefixes)}.items():
+        model = with_outputs(spec.network.model, marked)
+        names = [value.name for value in model.graph.output]
+        expected = OnnxGraph(model).run(inputs, names)
+        plan = build_plan(model.SerializeToString(), {}, options, float_layers=lambda _: False,
+                          source=f'{subject.name}, {how}').plan
+        given = _run(plan, inputs, names)
+        found[how] = {name: _off(given[name], expected[name]) for name in names}
+        kept: dict[str, Any] = {
+            f'{side} {name}'.replace('/', '.'): tensors[name]
+            for side, tensors in {'tensorrt': given, 'onnxruntime': expected}.items()
+            for name in names if expected[name].size <= KEPT}
+        folder.mkdir(exist_ok=True)
+        np.savez_compressed(folder / f'{subject.name}_{how}.npz', **kept)
+    return found
+
+
+def with_outputs(model: onnx.ModelProto, prefixes: tuple[str, ...]) -> onnx.ModelProto:
+    """Return a network with more outputs: its numbers, of two axes or more, that are called so;
+    of one axis, they may be sizes, which TensorRT keeps on the host."""
+    inferred = onnx.shape_inference.infer_shapes(model)
+    known = {value.name for value in model.graph.output}
+    numbers = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
+    made = {name for node in model.graph.node for name in node.output}
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    model.graph.output.extend(
+        value for value in inferred.graph.value_info
+        if value.name in made - known and value.name.startswith(prefixes)
+        and value.type.tensor_type.elem_type in numbers
+        and len(value.type.tensor_type.shape.dim) > 1)
+    return model
+
+
+def _run(plan: bytes, inputs: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+    """Run an engine of a network once; its input may be called anything."""
+    device = find_device(0)
+    stage = Stage.load(plan, device)
+    with device.current():
+        shapes = stage.set_shapes({name: value.shape for name, value in inputs.items()})
+        memory = {name: device.allocate(size) for name, size in stage.sizes().items()}
+        stage.bind(memory)
+        stream = device.stream()
+        for name, value in inputs.items():
+            device.copy_in(memory[name], np.ascontiguousarray(value), stream)
+        stage.enqueue(stream)
+        given = {}
+        for name in names:
+            kind = find_tensorrt().nptype(stage.engine.get_tensor_dtype(name))
+            given[name] = np.empty(shapes[name], kind)
+            device.copy_out(given[name], memory[name], stream)
+        stream.synchronize()
+        for buffer in memory.values():
+            buffer.free()
+        stage.close()
+    return given
+
+
+def _off(given: np.ndarray, expected: np.ndarray) -> float:
+    difference = np.abs(given.astype(float) - expected)
+    return float((~(difference <= TOLERANCE * max(np.ptp(expected), 1e-6))).mean())
