@@ -7,11 +7,13 @@
 
 Makes each network with seeded random weights, exports it, runs it with our Segmenter on ONNX
 Runtime, compares the masks with PyTorch's on the pixels that are no near tie, and builds it with
-TensorRT where that is installed. Writes OUT_DIR/results.json after each network, and
-OUT_DIR/models.md, the table of docs/models.md; --page puts it into that page.
+TensorRT where that is installed. Writes OUT_DIR/results.json after each network.
 
 OUT_DIR/models has the networks, their configs and PyTorch's answers: tools/gpu_check --models
-takes them from there. --gpu adds what it found to the table.
+takes them from there. The table of docs/models.md, of what was found here and there::
+
+    python tools/model_zoo docs/measurements/model_zoo --table-only \\
+        --gpu docs/measurements/model_zoo/gpu.json --page docs/models.md
 """
 
 import argparse
@@ -82,9 +84,12 @@ def main() -> int:
                         help='pictures, two at least (default: rendered road scenes)')
     parser.add_argument('--export-only', action='store_true',
                         help='write networks, configs and answers; compare and build nothing')
+    parser.add_argument('--table-only', action='store_true',
+                        help='examine nothing; the table of OUT_DIR/results.json')
     parser.add_argument('--gpu', type=Path, metavar='FILE',
                         help='results.json of tools/gpu_check, for the columns of its TensorRT')
-    parser.add_argument('--page', type=Path, metavar='FILE', help='replace the table in there')
+    parser.add_argument('--page', type=Path, metavar='FILE',
+                        help='put the table into this file (default: print it)')
     args = parser.parse_args()
     images = load_images(args.images, args.small)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -93,17 +98,18 @@ def main() -> int:
         return _export(chosen, args, images)
     results = args.out / 'results.json'
     rows = json.loads(results.read_text(encoding='utf-8')) if results.exists() else {}
-    for entry in chosen:
+    for entry in () if args.table_only else chosen:
         rows[entry.name] = examine(entry, args.out / 'models', args.small, images)
         print(json.dumps(rows[entry.name]), flush=True)
         results.write_text(json.dumps(rows, indent=1), encoding='utf-8')
         gc.collect()
     ordered = [rows[entry.name] for entry in ENTRIES if entry.name in rows]
     page = table(ordered, json.loads(args.gpu.read_text(encoding='utf-8')) if args.gpu else {})
-    (args.out / 'models.md').write_text(page, encoding='utf-8')
     if args.page:
         args.page.write_text(with_table(args.page.read_text(encoding='utf-8'), page),
                              encoding='utf-8')
+    else:
+        print(page)
     low = [row['network'] for row in ordered if row.get('agreement', 0) < WANTED]
     print(f'below {WANTED:.1%} or failed: {", ".join(low)}' if low else 'all agree')
     return 1 if low else 0

@@ -280,8 +280,8 @@ def _add_suppression(op: GraphBuilder, rows: str) -> str:
         """One value of each row, along axis 1 and along axis 2.
 
         Each is cut out of a tensor of its own. A computed one and its transposition, [N, K, 1]
-        and [N, 1, K], are the same bytes, and TensorRT 8.6 took both for the same operand: masks
-        on an H100 (2026-11-27) were, to the pixel, those of rows paired with themselves.
+        and [N, 1, K], are the same bytes, and TensorRT 8.6 took both for the same operand: on an
+        H100 (2026-11-27), as many pixels agreed as where rows are paired with themselves.
         """
         return op.columns(rows, column, column + 1), op.part(turned, column, column + 1, 1)
 
