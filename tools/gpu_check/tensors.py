@@ -15,7 +15,7 @@ from subjects import Builds, Subject
 from trt_segmentation.backends.onnxruntime import OnnxGraph
 from trt_segmentation.backends.tensorrt.api import find_tensorrt
 from trt_segmentation.backends.tensorrt.builder import build_plan
-from trt_segmentation.backends.tensorrt.cuda import find_device
+from trt_segmentation.backends.tensorrt.cuda import Device, find_device
 from trt_segmentation.backends.tensorrt.session import Stage
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
@@ -43,15 +43,16 @@ def check_tensors(subject: Subject, precision: str, builds: Builds, prefixes: Se
     spec, image = segmenter.spec, subject.images()[0]
     inputs = fed_to_network(spec, image)
     segmenter.close()
-    options = subject.options(precision, builds).build
+    options, device = subject.options(precision, builds).build, find_device(0)
     found = {}
     for how, marked in {'outputs': (), 'marked': tuple(prefixes)}.items():
         model = with_outputs(spec.network.model, marked)
         names = [value.name for value in model.graph.output]
         expected = OnnxGraph(model).run(inputs, names)
-        plan = build_plan(model.SerializeToString(), {}, options, float_layers=lambda _: False,
-                          source=f'{subject.name}, {how}').plan
-        given = _run(plan, inputs, names)
+        with device.current():
+            plan = build_plan(model.SerializeToString(), {}, options, source=subject.name,
+                              float_layers=lambda _: False).plan
+        given = _run(plan, device, inputs, names)
         found[how] = {name: _off(given[name], expected[name]) for name in names}
         kept: dict[str, Any] = {
             f'{side} {name}'.replace('/', '.'): tensors[name]
@@ -78,9 +79,9 @@ def with_outputs(model: onnx.ModelProto, prefixes: tuple[str, ...]) -> onnx.Mode
     return model
 
 
-def _run(plan: bytes, inputs: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-    """Run an engine of a network once; its input may be called anything."""
-    device = find_device(0)
+def _run(plan: bytes, device: Device, inputs: dict[str, np.ndarray], names: list[str],
+         ) -> dict[str, np.ndarray]:
+    """Run an engine once and return what it gives, by name."""
     stage = Stage.load(plan, device)
     with device.current():
         shapes = stage.set_shapes({name: value.shape for name, value in inputs.items()})
