@@ -23,9 +23,8 @@ from trt_segmentation.backends.tensorrt.builder import Plan
 from trt_segmentation.backends.tensorrt.layers import parse_layers
 
 VERSION = '10.3.0'
-_DTYPES = {TensorProto.FLOAT: ('FLOAT', 4), TensorProto.FLOAT16: ('HALF', 2),
-           TensorProto.UINT8: ('UINT8', 1), TensorProto.INT8: ('INT8', 1),
-           TensorProto.INT32: ('INT32', 4), TensorProto.INT64: ('INT64', 8)}
+_DTYPES = {TensorProto.FLOAT: 'FLOAT', TensorProto.FLOAT16: 'HALF', TensorProto.UINT8: 'UINT8',
+           TensorProto.INT8: 'INT8', TensorProto.INT32: 'INT32', TensorProto.INT64: 'INT64'}
 
 
 class TensorRt:
@@ -46,7 +45,8 @@ class TensorRt:
             __name__='tensorrt', __version__=VERSION, ILogger=type('ILogger', (), {}),
             IProfiler=type('IProfiler', (), {}),
             Builder=object, Runtime=lambda logger: Runtime(gpu, self.module, logger),
-            LayerInformationFormat=SimpleNamespace(JSON='JSON'))
+            LayerInformationFormat=SimpleNamespace(JSON='JSON'),
+            nptype=lambda dtype: dtype.numpy)
         log = Log(self.module)
         for user in (opening, session):
             monkeypatch.setattr(user, 'find_tensorrt', lambda: self.module)
@@ -148,8 +148,9 @@ class Engine:
                 for dim in self._types[name].shape.dim]
 
     def get_tensor_dtype(self, name):
-        word, size = _DTYPES[self._types[name].elem_type]
-        return SimpleNamespace(name=word, itemsize=size)
+        kind = self._types[name].elem_type
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind)
+        return SimpleNamespace(name=_DTYPES[kind], itemsize=dtype.itemsize, numpy=dtype)
 
     def get_tensor_format(self, name):
         return SimpleNamespace(name=self._formats.get(name, 'LINEAR'))

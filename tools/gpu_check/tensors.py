@@ -3,6 +3,7 @@
 """Where TensorRT goes another way than ONNX Runtime, for networks whose masks do not agree."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,7 @@ from onnx import TensorProto
 from subjects import Builds, Subject
 
 from trt_segmentation.backends.onnxruntime import OnnxGraph
-from trt_segmentation.backends.tensorrt.api import find_tensorrt
-from trt_segmentation.backends.tensorrt.builder import build_plan
-from trt_segmentation.backends.tensorrt.cuda import Device, find_device
-from trt_segmentation.backends.tensorrt.session import Stage
+from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
@@ -32,7 +30,7 @@ def check_tensors(subject: Subject, precision: str, builds: Builds, prefixes: Se
     """Compare a network's outputs, and then all tensors whose names begin with ``prefixes``.
 
     A tensor that is an output is not fused with what comes after it: if only 'outputs' is off,
-    it is fusion that goes wrong. Both sides' tensors are written to FOLDER/NAME.npz, as
+    it is fusion that goes wrong. Both sides' tensors are written to FOLDER/NAME_HOW.npz, as
     'tensorrt NAME' and 'onnxruntime NAME'.
 
     Returns:
@@ -40,25 +38,25 @@ def check_tensors(subject: Subject, precision: str, builds: Builds, prefixes: Se
     """
     segmenter = Segmenter.open(subject.model, config=subject.config or None,
                                options=RunOptions('onnxruntime'))
-    spec, image = segmenter.spec, subject.images()[0]
-    inputs = fed_to_network(spec, image)
+    spec = segmenter.spec
     segmenter.close()
-    options, device = subject.options(precision, builds).build, find_device(0)
+    inputs = fed_to_network(spec, subject.images()[0])
+    loader, build = EngineLoader(cache=str(builds.cache)), subject.options(precision, builds).build
     found = {}
+    folder.mkdir(exist_ok=True)
     for how, marked in {'outputs': (), 'marked': tuple(prefixes)}.items():
         model = with_outputs(spec.network.model, marked)
         names = [value.name for value in model.graph.output]
         expected = OnnxGraph(model).run(inputs, names)
-        with device.current():
-            plan = build_plan(model.SerializeToString(), {}, options, source=subject.name,
-                              float_layers=lambda _: False).plan
-        given = _run(plan, device, inputs, names)
+        network = loader.open_plain(replace(spec, network=replace(spec.network, model=model)),
+                                    build)
+        given = network(*inputs.values())
+        network.close()
         found[how] = {name: _off(given[name], expected[name]) for name in names}
         kept: dict[str, Any] = {
             f'{side} {name}'.replace('/', '.'): tensors[name]
             for side, tensors in {'tensorrt': given, 'onnxruntime': expected}.items()
             for name in names if expected[name].size <= KEPT}
-        folder.mkdir(exist_ok=True)
         np.savez_compressed(folder / f'{subject.name}_{how}.npz', **kept)
     return found
 
@@ -77,30 +75,6 @@ def with_outputs(model: onnx.ModelProto, prefixes: tuple[str, ...]) -> onnx.Mode
         and value.type.tensor_type.elem_type in numbers
         and len(value.type.tensor_type.shape.dim) > 1)
     return model
-
-
-def _run(plan: bytes, device: Device, inputs: dict[str, np.ndarray], names: list[str],
-         ) -> dict[str, np.ndarray]:
-    """Run an engine once and return what it gives, by name."""
-    stage = Stage.load(plan, device)
-    with device.current():
-        shapes = stage.set_shapes({name: value.shape for name, value in inputs.items()})
-        memory = {name: device.allocate(size) for name, size in stage.sizes().items()}
-        stage.bind(memory)
-        stream = device.stream()
-        for name, value in inputs.items():
-            device.copy_in(memory[name], np.ascontiguousarray(value), stream)
-        stage.enqueue(stream)
-        given = {}
-        for name in names:
-            kind = find_tensorrt().nptype(stage.engine.get_tensor_dtype(name))
-            given[name] = np.empty(shapes[name], kind)
-            device.copy_out(given[name], memory[name], stream)
-        stream.synchronize()
-        for buffer in memory.values():
-            buffer.free()
-        stage.close()
-    return given
 
 
 def _off(given: np.ndarray, expected: np.ndarray) -> float:

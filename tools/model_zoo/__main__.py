@@ -91,14 +91,15 @@ def main() -> int:
     parser.add_argument('--page', type=Path, metavar='FILE',
                         help='put the table into this file (default: print it)')
     args = parser.parse_args()
-    images = load_images(args.images, args.small)
     args.out.mkdir(parents=True, exist_ok=True)
-    chosen = [entry for entry in ENTRIES if not args.only or entry.name in args.only]
+    chosen = [] if args.table_only else [
+        entry for entry in ENTRIES if not args.only or entry.name in args.only]
+    images = load_images(args.images, args.small) if chosen else []
     if args.export_only:
         return _export(chosen, args, images)
     results = args.out / 'results.json'
     rows = json.loads(results.read_text(encoding='utf-8')) if results.exists() else {}
-    for entry in () if args.table_only else chosen:
+    for entry in chosen:
         rows[entry.name] = examine(entry, args.out / 'models', args.small, images)
         print(json.dumps(rows[entry.name]), flush=True)
         results.write_text(json.dumps(rows, indent=1), encoding='utf-8')

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
+from trt_segmentation.backends.onnxruntime import OnnxGraph
 from trt_segmentation.backends.tensorrt.cache import (
     Engine,
     read_engine,
@@ -226,6 +227,21 @@ def test_the_network_alone_takes_several_images_too(networks, model, tensorrt):
     plan = onnx.load_from_string(EngineLoader().fetch_plain(spec, BuildOptions()).plan.split(
         b'\n', 1)[1])
     assert plan.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.int32, np.int64])
+def test_the_network_alone_gives_its_outputs_in_their_own_types(networks, tensorrt, gpu, dtype):
+    model = networks.strongest(SIZE, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    spec = networks.spec_of(model, output={'kind': 'ids'}) if dtype != np.float32 else \
+        networks.spec_of(networks.pointwise(WEIGHTS, SIZE))
+    fed = np.random.default_rng(0).normal(size=(1, 3, *SIZE)).astype(np.float32)
+    network = EngineLoader().open_plain(spec, BuildOptions())
+    ((name, found),) = network(fed).items()
+    network.close()
+    gpu.assert_all_is_freed()
+    assert found.dtype == dtype
+    expected = OnnxGraph(spec.network.model).run({'pixels': fed}, [name])[name]
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize('told', [{}, MERGED])

@@ -11,17 +11,18 @@ from trt_segmentation.backends.tensorrt.session import Stage
 
 
 class PlainNetwork:
-    """Float array in, float array out, everything through ordinary host memory.
+    """Array in, arrays out, everything through ordinary host memory.
 
     Args:
         device: where the engine lies.
-        stage: a network of fixed input size, one input and one output.
+        stage: a network of one input, whose size is fixed.
     """
 
     def __init__(self, device: Device, stage: Stage) -> None:
         self._device = device
         self._stage = stage
         (self._input,) = (name for name, _, is_input in stage.tensors() if is_input)
+        self._dtypes = stage.dtypes()
         self._memory: dict[str, Any] = {}
         with device.current():
             self._stream = device.stream()
@@ -32,7 +33,8 @@ class PlainNetwork:
 
     def __call__(self, fed: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs by name, for a C-contiguous input of the network's type."""
-        results = {name: np.empty(shape, np.float32) for name, shape in self._shapes.items()}
+        results = {name: np.empty(shape, self._dtypes[name])
+                   for name, shape in self._shapes.items()}
         with self._device.current():
             self._device.copy_in(self._memory[self._input], fed, self._stream)
             self._stage.enqueue(self._stream)

@@ -93,6 +93,12 @@ class Stage:
                 * self.engine.get_tensor_dtype(name).itemsize
                 for name, shared, _ in self.tensors()}
 
+    def dtypes(self) -> dict[str, np.dtype]:
+        """Return NumPy's type of each tensor, by the session's names."""
+        kind = find_tensorrt().nptype
+        return {shared: np.dtype(kind(self.engine.get_tensor_dtype(name)))
+                for name, shared, _ in self.tensors()}
+
     def bind(self, memory: Mapping[str, Any]) -> None:
         """Tell the context where its tensors are."""
         for name, shared, _ in self.tensors():
