@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instances become classes as Ultralytics' own code makes them: against plain NumPy."""
 
+from collections import Counter
 from dataclasses import replace
 from itertools import combinations
 
@@ -209,6 +210,16 @@ def test_final_instances_need_their_classes(networks):
 def test_contradictions(networks, told, said):
     with pytest.raises(ConfigError, match=said):
         networks.spec_of(network(networks, *random_instances(0)), output=told)
+
+
+def test_boxes_are_compared_with_cells_once_however_many_there_are(networks):
+    """Not once for each block, which TensorRT 8.6 got wrong: see ``_add_scores``."""
+    few, many = (
+        Counter(node.op_type for node in prepare(networks.spec_of(
+            network(networks, *random_instances(0, count)), classes=LABELS)).model.graph.node)
+        for count in (40, 350))
+    assert few['MatMul'] < many['MatMul']
+    assert few['Less'] == many['Less']
 
 
 _RESHAPING = {'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze'}
