@@ -183,6 +183,18 @@ def test_large_values_that_lose_their_digits_stay_in_fp32(between, images):
     assert result.agreement >= 0.99
 
 
+def test_boxes_stay_in_fp32_though_those_of_the_samples_are_small(networks, images):
+    boxes = np.tile(np.float32([9, 9, 4, 4]), (20, 1)).T
+    found = np.concatenate([boxes, np.linspace(0.3, 0.9, 60, dtype=np.float32).reshape(3, 20),
+                            np.ones((4, 20), np.float32)])[None]
+    spec = networks.spec_of(networks.instances(found, np.ones((1, 4, 8, 8), np.float32),
+                                               size=(32, 32)))
+    added = {each.name for each in spec.network.model.graph.node
+             if each.name.startswith('instances/')}
+    assert added
+    assert added <= set(to_fp16(spec, images).kept)
+
+
 def test_a_mask_that_fp16_changes_is_warned_of(networks, images, caplog):
     model = networks.pointwise([[1, 0, 0], [1.0001, 0, 0]], SIZE)  # equal in fp16
     with caplog.at_level(logging.WARNING):

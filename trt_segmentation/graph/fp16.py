@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.calibration import image_feed, network_inputs, open_runtime
+from trt_segmentation.graph.instances import PREFIX as INSTANCES_PREFIX
 from trt_segmentation.graph.network import describe_network
 from trt_segmentation.graph.ordering import bodies, names_captured, names_read, sort_nodes
 from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare
@@ -79,9 +80,10 @@ def to_fp16(spec: ModelSpec, images: Sequence[np.ndarray]) -> Fp16:
     if not images:
         raise ConfigError(f'{spec.network.source}: fp16 is checked on images; give at least one')
     peaks = _peaks(spec, model, types, images)
-    always = {node.name for node in model.graph.node
-              if node.domain not in ('', 'ai.onnx') or node.op_type in _FP32_OPS
-              or any(bodies(node))} | _extent_nodes(model.graph)
+    always = _extent_nodes(model.graph) | {
+        node.name for node in model.graph.node
+        if node.domain not in ('', 'ai.onnx') or node.op_type in _FP32_OPS or any(bodies(node))
+        or node.name.startswith(INSTANCES_PREFIX)}
     results: list[tuple[bool, Fp16]] = []
     tried: set[str] | None = None
     for power in range(_ROUNDS):

@@ -41,7 +41,11 @@ from trt_segmentation.graph.combining import (
 )
 from trt_segmentation.graph.network import Network, TensorInfo
 
-SCORES = 'instances/scores'
+PREFIX = 'instances/'
+"""Of the names of all nodes that are added. They stay in float32 whatever the precision is: in
+half precision, a box's area is infinite from 256x256 pixels on, and boxes move by half a pixel."""
+
+SCORES = f'{PREFIX}scores'
 """Name of the output that the combination adds: float32 [N, classes, h, w], the score of the
 instance that a pixel belongs to in the plane of its class, 0 in the others and where there is
 none."""
@@ -172,7 +176,7 @@ def with_instance_scores(network: Network, instances: Instances, input_layout: s
         return network, found
     check_open(network, f'{instances.classes} and {instances.masks} are instances and their '
                         'prototypes')
-    op = GraphBuilder('instances/', network.opset)
+    op = GraphBuilder(PREFIX, network.opset)
     image, masks, size = network.inputs[0], instances.masks, map_size(instances.masks)
     if instances.grow:
         size = input_size(network, input_layout)
@@ -281,8 +285,8 @@ def _add_suppression(op: GraphBuilder, rows: str) -> str:
         """One value of each row, along axis 1 and along axis 2.
 
         Each is cut out of a tensor of its own. A computed one and its transposition, [N, K, 1]
-        and [N, 1, K], are the same bytes, and TensorRT 8.6 took both for the same operand: on an
-        H100 (2026-11-27), as many pixels agreed as where rows are paired with themselves.
+        and [N, 1, K], are the same bytes, and TensorRT 8.6 took both for the same operand (H100,
+        2026-11-27): as many pixels agreed as where rows are paired with themselves.
         """
         return op.columns(rows, column, column + 1), op.part(turned, column, column + 1, 1)
 
@@ -371,12 +375,11 @@ def _add_axis(op: GraphBuilder, masks: tuple[TensorInfo, int], image: tuple[Tens
         masks, image: each with its axis.
     """
     if known := all_known(tuple((info.shape or ())[axis] for info, axis in (masks, image))):
-        extent, pixels = known
-        return (op.constant(np.arange(extent, dtype=np.float32)[:, None]),
-                op.constant(np.float32([extent / pixels])))
+        cells, ratio = np.arange(known[0], dtype=np.float32), np.float32(known[0] / known[1])
+        return op.constant(cells[:, None]), op.constant(ratio[None])
     extent, pixels = (op.size(info.name, axis) for info, axis in (masks, image))
-    ratio = op('Div', op.cast(extent, TensorProto.FLOAT), op.cast(pixels, TensorProto.FLOAT))
-    return op.unsqueeze(op.cast(op.upto(extent), TensorProto.FLOAT), 1), ratio
+    return (op.unsqueeze(op.cast(op.upto(extent), TensorProto.FLOAT), 1),
+            op('Div', op.cast(extent, TensorProto.FLOAT), op.cast(pixels, TensorProto.FLOAT)))
 
 
 def _add_turned(op: GraphBuilder, rows: str, first: int, end: int) -> str:

@@ -77,11 +77,12 @@ def test_an_engine_is_built_on_its_own_gpu(make, tensorrt):
     assert tensorrt.builds[-1]['device'] == 3
 
 
-def test_head_and_tail_stay_in_float(make, tensorrt):
+def test_head_tail_and_boxes_stay_in_float(make, tensorrt):
     make(precision='fp16')
     in_float = tensorrt.builds[-1]['float_layers']
     assert in_float('head/Resize_3')
     assert in_float('tail/ArgMax_0')
+    assert in_float('network/instances/Sub_40')
     assert not in_float('network/Conv_0')
 
 

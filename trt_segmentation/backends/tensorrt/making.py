@@ -19,6 +19,7 @@ from trt_segmentation.backends.tensorrt.cache import Engine, EngineCache
 from trt_segmentation.backends.tensorrt.layers import as_json, summary
 from trt_segmentation.graph.calibration import calibration_digest
 from trt_segmentation.graph.fp16 import to_fp16
+from trt_segmentation.graph.instances import PREFIX as INSTANCES_PREFIX
 from trt_segmentation.graph.int8 import is_quantized, to_int8
 from trt_segmentation.graph.network import (
     TensorInfo,
@@ -181,7 +182,8 @@ class NetworkRequest:
 def _computes_in_float(layer: str, kept: frozenset[str]) -> bool:
     """Whether a layer keeps float32, whatever precision the others get: coordinates and bytes
     lose pixels in half precision."""
-    return layer.startswith(('head/', 'tail/')) or layer.removeprefix(NETWORK_PREFIX) in kept
+    return (layer.startswith(('head/', 'tail/', NETWORK_PREFIX + INSTANCES_PREFIX))
+            or layer.removeprefix(NETWORK_PREFIX) in kept)
 
 
 def with_precision(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
