@@ -43,7 +43,8 @@ from trt_segmentation.graph.network import Network, TensorInfo
 
 PREFIX = 'instances/'
 """Of the names of all nodes that are added. They stay in float32 whatever the precision is: in
-half precision, a box's area is infinite from 256x256 pixels on, and boxes move by half a pixel."""
+half precision, a box's area is infinite from 256x256 pixels on, and from 512 on a corner is a
+multiple of half a pixel."""
 
 SCORES = f'{PREFIX}scores'
 """Name of the output that the combination adds: float32 [N, classes, h, w], the score of the
