@@ -335,11 +335,8 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
     prototypes = op('Reshape', op.cast(masks.name, TensorProto.FLOAT),
                     op.ints(0, instances.coefficients, -1))
     prototypes = op('Transpose', prototypes, perm=[0, 2, 1])
-    ranks = op.constant(np.arange(best.count, 0, -1, dtype=np.float32))
-    high, wide = (
-        _add_crop(op, best.rows, ranks, axis, *_add_axis(op, (masks, 2 + axis),
-                                                         (image, input_axis + axis)))
-        for axis in (0, 1))
+    high, wide = (_add_crop(op, best, axis, (masks, 2 + axis), (image, input_axis + axis))
+                  for axis in (0, 1))
     coefficients = _add_turned(op, best.rows, _FINAL, _FINAL + instances.coefficients)
     blocks = []
     for first in range(0, best.count, _BLOCK):
@@ -388,18 +385,22 @@ def _add_turned(op: GraphBuilder, rows: str, first: int, end: int) -> str:
     return op('Transpose', op.columns(rows, first, end), perm=[0, 2, 1])
 
 
-def _add_crop(op: GraphBuilder, rows: str, ranks: str, axis: int, cells: str, ratio: str) -> str:
+def _add_crop(op: GraphBuilder, best: _Best, axis: int, masks: tuple[TensorInfo, int],
+              image: tuple[TensorInfo, int]) -> str:
     """Return the rank of each instance where its box has cells along an axis, else 0: [N, n, k].
+    It is k for the first, 1 for the last.
 
     Args:
         op: where the nodes go.
-        rows: [N, k, v], beginning with the boxes.
-        ranks: float32 [k].
-        axis, cells, ratio: of ``_add_axis``.
+        best: k instances.
+        axis: of the image; 0: height, 1: width.
+        masks, image: each with that axis of its own; see ``_add_axis``.
     """
-    low, high = (op('Mul', _add_turned(op, rows, column, column + 1), ratio)
+    cells, ratio = _add_axis(op, masks, image)
+    low, high = (op('Mul', _add_turned(op, best.rows, column, column + 1), ratio)
                  for column in (1 - axis, 3 - axis))
     inside = op('And', op('Not', op('Less', cells, low)), op('Less', cells, high))
+    ranks = op.constant(np.arange(best.count, 0, -1, dtype=np.float32))
     return op('Mul', op.cast(inside, TensorProto.FLOAT), ranks)
 
 
