@@ -4,6 +4,7 @@
 allows it. Messages are known by their fields, so that nothing of ROS is needed."""
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,11 @@ ENCODINGS = {
 }
 
 
+# OpenCV's names of values that are no brightness, by image_encodings.hpp: depth in millimetres
+# (16UC1) or metres (32FC1, both REP 118), disparity, labels.
+_MEASURED = re.compile(r'(8S|16U|16S|32S|32F|64F)C\d+')
+
+
 class ImageDecoder:
     """Reads incoming messages; owns the memory for those that need converting."""
 
@@ -105,6 +111,8 @@ class ImageDecoder:
         if msg.width == 0 or msg.height == 0:
             raise ImageError(f'{_what(msg)}: an image without pixels')
         encoding = ENCODINGS.get(msg.encoding)
+        if _MEASURED.fullmatch(msg.encoding):
+            raise ImageError(f'{_what(msg)}: {_NO_PICTURE}')
         if encoding is None:
             return self.read_other(msg), 'bgr'
         rows = _rows(msg, encoding)
@@ -147,30 +155,51 @@ class ImageDecoder:
 def _decode(msg: Any) -> tuple[np.ndarray, str]:
     """Decode an image as it was taken: uint8 [H, W, 3], whatever is in the file, and its order."""
     what = f"format '{msg.format}', {len(msg.data)} bytes"
-    if 'compressedDepth' in msg.format:
-        raise ImageError(f'{what}: a depth map cannot be segmented, only what a camera sees')
+    source, _, stored = msg.format.partition(';')
+    if 'compressedDepth' in msg.format or _MEASURED.fullmatch(source):
+        raise ImageError(f'{what}: {_NO_PICTURE}')
     if not len(msg.data):
         raise ImageError(f'{what}: an image without data')
     # image_transport writes 'rgb8; jpeg compressed bgr8': the camera's encoding and what was
     # stored, which is left out where it is the same (PNG of a Bayer mosaic, TIFF of anything).
-    source, _, stored = msg.format.partition(';')
     same = stored.rstrip().endswith('compressed')
     mosaic = ENCODINGS.get(source) if same and source.startswith('bayer_') else None
     conversion = mosaic.conversion if mosaic else None
     flags = cv2.IMREAD_COLOR if conversion is None else cv2.IMREAD_GRAYSCALE
     try:
         # A mask turned upright would no longer lie on the camera's pixels.
-        pixels = cv2.imdecode(np.frombuffer(msg.data, np.uint8),
-                              flags | cv2.IMREAD_IGNORE_ORIENTATION)
+        data = np.frombuffer(msg.data, np.uint8)
+        pixels = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise ImageError(f'{what}: cannot be decoded, for example since a side has more than '
                          f'{MAX_SIDE} pixels ({error.err})') from error
     if pixels is None:
         raise ImageError(f'{what}: cannot be decoded; the data is damaged, cut short, or of a '
                          'kind that OpenCV does not read')
+    if pixels.dtype != np.uint8:
+        pixels = _eight_bits(pixels, data, source, what)
     if conversion is not None:
         pixels = cv2.cvtColor(pixels, conversion)
     return pixels, 'rgb' if same and source.startswith('rgb') else 'bgr'
+
+
+def _eight_bits(pixels: np.ndarray, data: np.ndarray, source: str, what: str) -> np.ndarray:
+    """Return the high bytes of pixels that are a picture's.
+
+    Raises:
+        ImageError: they are none, or what they are is not known: one channel of 16 bits is depth
+            more often than brightness.
+    """
+    stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    is_gray = stored is None or stored.ndim == 2
+    if pixels.dtype != np.uint16 or (is_gray and not source.endswith('16')):
+        raise ImageError(f"{what}: holds {pixels.dtype} values of which the format does not say "
+                         f"that they are brightness, as 'mono16; png compressed ' does; "
+                         f'{_NO_PICTURE}')
+    return (pixels >> 8).astype(np.uint8)
+
+
+_NO_PICTURE = 'a depth image cannot be segmented, only what a camera sees'
 
 
 def _what(msg: Any) -> str:

@@ -41,7 +41,7 @@ class Cameras:
                          for name in names for output in outputs}
 
     def publisher(self, name):
-        message_type, suffix = self._transport
+        message_type, suffix = self._transport.message, self._transport.suffix
         return self.bench.node.create_publisher(message_type, f'{name}/image{suffix}',
                                                 qos_profile_sensor_data)
 

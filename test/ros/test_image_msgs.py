@@ -225,12 +225,35 @@ def test_compressed_images_are_decoded(extension):
 
 
 @pytest.mark.parametrize(('pixels', 'expected'), [
-    (np.full((4, 5), 7, np.uint8), 7), (np.full((4, 5), 0x1234, np.uint16), 0x12),
-    (np.full((4, 5, 3), 0x1234, np.uint16), 0x12), (np.full((4, 5, 4), 9, np.uint8), 9)],
-    ids=['grey', '16-bit grey', '16-bit colour', 'alpha'])
-def test_any_png_gives_3_channels_of_8_bits(pixels, expected):
+    (np.full((4, 5), 7, np.uint8), 7), (np.full((4, 5, 3), 0x1234, np.uint16), 0x12),
+    (np.full((4, 5, 4), 9, np.uint8), 9)], ids=['grey', '16-bit colour', 'alpha'])
+def test_any_picture_gives_3_channels_of_8_bits(pixels, expected):
     image, _ = ImageReader().read(compressed(encoded('.png', pixels), 'png'))
     np.testing.assert_array_equal(image, np.full((4, 5, 3), expected, np.uint8))
+
+
+@pytest.mark.parametrize('extension', ['.png', '.tiff'])
+@pytest.mark.parametrize('form', ['mono16; {} compressed ', 'mono16; {} compressed bgr8'])
+def test_16_bits_that_are_brightness_give_their_high_byte(extension, form):
+    data = encoded(extension, np.full((4, 5), 0x1234, np.uint16))
+    image, _ = ImageReader().read(compressed(data, form.format(extension[1:])))
+    np.testing.assert_array_equal(image, np.full((4, 5, 3), 0x12, np.uint8))
+
+
+@pytest.mark.parametrize('extension', ['.png', '.tiff'])
+@pytest.mark.parametrize('form', ['16UC1; {} compressed ', '16UC1; compressedDepth {}', '{}'])
+def test_depth_images_are_refused_by_name(extension, form):
+    form = form.format(extension[1:])
+    data = encoded(extension, np.full((4, 5), 1234, np.uint16))
+    with pytest.raises(ImageError, match=f"format '{form}'.*depth image cannot be segmented"):
+        ImageReader().read(compressed(data, form))
+
+
+@pytest.mark.parametrize(('encoding', 'dtype'), [
+    ('16UC1', np.uint16), ('32FC1', np.float32), ('64FC1', np.float64), ('16SC1', np.int16)])
+def test_raw_depth_images_are_refused_by_name(encoding, dtype):
+    with pytest.raises(ImageError, match=f"'{encoding}', 5x4: a depth image cannot be segmented"):
+        ImageReader().read(message(np.ones((4, 5), dtype).view(np.uint8), 5, encoding))
 
 
 def test_exif_does_not_turn_the_image():
@@ -263,7 +286,7 @@ def test_formats_of_image_transport_name_what_is_in_the_file():
     (slice(60), 'jpeg', 'damaged, cut short'),
     (slice(-20), 'jpeg', 'damaged, cut short'),
     (slice(30, None), 'h264', 'damaged, cut short'),
-    (slice(None), '16UC1; compressedDepth png', 'depth map'),
+    (slice(None), '16UC1; compressedDepth png', 'depth image'),
 ])
 def test_damaged_data_is_refused_by_format_and_length(cut, form, said):
     pixels = np.random.default_rng(5).integers(0, 256, (16, 16, 3), np.uint8)

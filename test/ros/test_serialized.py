@@ -115,7 +115,7 @@ def test_memory_grows_with_the_messages_that_are_received(context):
             assert time.monotonic() < end, 'nothing arrives'
             time.sleep(0.01)
         assert deserialize_message(taken[0].tobytes(), Image) == sent
-        numbers.append(taken[1])
+        numbers.append(taken[1]['publication_sequence_number'])
     assert numbers == list(range(numbers[0], numbers[0] + 4))
     assert memory.take(subscription) is None
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from trt_segmentation.ros.image_msgs import ImageReader, received_image
-from trt_segmentation.ros.inputs import ImageInput
+from trt_segmentation.ros.image_msgs import ImageReader
+from trt_segmentation.ros.inputs import TRANSPORTS, ImageInput
 from trt_segmentation.ros.meters import REASONS, UNSYNCHRONISED, Monitor
 from trt_segmentation.ros.outputs import Outputs
 from trt_segmentation.ros.parameters import Parameters
@@ -71,6 +71,11 @@ class Camera:
         """Make the topics of its results; see ``Outputs``."""
         self.outputs = Outputs(self._node, segmenter, confidence, self._prefix)
 
+    def serve(self, segmenter: Segmenter) -> None:
+        """Go on with another segmenter; see ``Outputs.serve``."""
+        self.outputs.serve(segmenter)
+        self.monitor.forget_failures()
+
     def listen(self, wanted: Parameters, on_image: Callable[['Camera', Any, dict], None],
                on_event: Callable[['Camera', str], None]) -> None:
         """Subscribe to its images, and count anew.
@@ -81,6 +86,7 @@ class Camera:
             on_event: likewise.
         """
         self.monitor = self._new_monitor()
+        self._parse = TRANSPORTS[wanted.input_transport].parse
         self.input = ImageInput(
             self._node, lambda msg, info: on_image(self, msg, info), prefix=self._prefix,
             transport=wanted.input_transport, reliability=wanted.qos_reliability,
@@ -97,7 +103,7 @@ class Camera:
             ImageError: it cannot be read.
         """
         if isinstance(msg, np.ndarray):
-            msg = received_image(msg)
+            msg = self._parse(msg)
         image, color = self._reader.read(msg)
         return Frame(image, color, msg.header)
 

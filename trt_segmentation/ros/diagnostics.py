@@ -54,12 +54,12 @@ def status_of_all(state: NodeState, cameras: Mapping[str, Status]) -> Status:
         state: of the node.
         cameras: status of each, by its name.
     """
-    level, message = assess(Figures(), state, Thresholds())
-    if level == Level.OK:
-        level = max(status.level for status in cameras.values())
-        message = '; '.join(f'{name}: {status.message}' for name, status in cameras.items()
-                            if status.level == level)
-    return Status(level, message, _values_of_running(state))
+    own_level, own_message = assess(Figures(), state, Thresholds())
+    level = max(own_level, *(status.level for status in cameras.values()))
+    sentences = [own_message] if own_level == level != Level.OK else []
+    sentences += [f'{name}: {status.message}' for name, status in cameras.items()
+                  if status.level == level and status.message not in sentences]
+    return Status(level, '; '.join(sentences), _values_of_running(state))
 
 
 def status_array(stamp, name: str, statuses: Mapping[str, Status]) -> DiagnosticArray:

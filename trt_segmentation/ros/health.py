@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from trt_segmentation.backends.base import BackendInfo
-from trt_segmentation.ros.meters import DISABLED, MAX_AGE, NO_SUBSCRIBER, WINDOW, Figures
+from trt_segmentation.ros.meters import MAX_AGE, NO_SUBSCRIBER, UNWANTED, WINDOW, Figures
 
 
 class Level(IntEnum):
@@ -63,7 +63,7 @@ class NodeState:
 
     Attributes:
         active: whether it listens to the camera.
-        fault: '' or the sentence that says why it could not be configured.
+        fault: '' or the sentence that says why it cannot work.
         topic: that images come on, resolved.
         publishers: on that topic, compatible or not.
         running: None while nothing is open.
@@ -117,6 +117,8 @@ def _silent(figures: Figures, state: NodeState, thresholds: Thresholds) -> str:
     if figures.incompatible and state.publishers:
         some = 'none' if state.publishers == 1 else 'not all'
         publishers += f', {some} compatible: {figures.incompatible}'
+    elif figures.incompatible:
+        publishers += f': {figures.incompatible}'
     return f'no image on {state.topic} for {figures.silent_for:.1f} s; {publishers}'
 
 
@@ -129,15 +131,20 @@ def _slow(figures: Figures, state: NodeState, thresholds: Thresholds) -> str:
 
 
 def _dropping(figures: Figures, state: NodeState, thresholds: Thresholds) -> str:
-    dropped = {reason: number for reason, number in figures.dropped.items()
-               if reason not in (NO_SUBSCRIBER, DISABLED)}
-    number = sum(dropped.values())
-    frames = max(figures.frames, number)  # a frame may have come before the window
+    number, frames, reasons = _missed(figures)
     if number <= thresholds.max_drop_share * frames:
         return ''
-    reasons = ', '.join(f'{reason} {count}' for reason, count in dropped.items())
     return (f'{number} of {frames} frames in {WINDOW:g} s were dropped ({reasons}); at most '
             f'{thresholds.max_drop_share:.0%} are wanted')
+
+
+def _missed(figures: Figures) -> tuple[int, int, str]:
+    """Return how many frames were dropped that somebody wanted, of how many, and why."""
+    dropped = {reason: number for reason, number in figures.dropped.items()
+               if reason not in UNWANTED}
+    number = sum(dropped.values())
+    return (number, max(figures.frames, number),  # a frame may have come before the window
+            ', '.join(f'{reason} {count}' for reason, count in dropped.items()))
 
 
 def _late(figures: Figures, state: NodeState, thresholds: Thresholds) -> str:
@@ -171,4 +178,8 @@ def _undisturbed(figures: Figures, state: NodeState) -> str:
         return 'switched off by ~/enable'
     if NO_SUBSCRIBER in figures.dropped and not figures.output_rate:
         return 'nobody subscribes, so nothing is segmented'
+    number, frames, reasons = _missed(figures)
+    if 0 < frames == number:
+        return (f'nothing is segmented: all {number} frames in {WINDOW:g} s were dropped '
+                f'({reasons})')
     return 'segmenting' if figures.frames or figures.input_rate else 'waiting for images'

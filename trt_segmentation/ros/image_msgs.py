@@ -5,6 +5,8 @@ those that the network writes into."""
 
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,6 +34,15 @@ class ReceivedImage:
     data: np.ndarray
 
 
+@dataclass(frozen=True)
+class ReceivedCompressedImage:
+    """A sensor_msgs/CompressedImage; see ``ReceivedImage``."""
+
+    header: Header
+    format: str
+    data: np.ndarray
+
+
 def received_image(memory: np.ndarray) -> ReceivedImage:
     """Read a serialized sensor_msgs/Image, without a copy of its data.
 
@@ -42,22 +53,46 @@ def received_image(memory: np.ndarray) -> ReceivedImage:
     Raises:
         ImageError: it is none.
     """
-    order = '<' if len(memory) > 1 and memory[1] & 1 else '>'
-    try:
-        sec, nanosec, length = struct.unpack_from(f'{order}iII', memory, 4)
-        frame_id, at = _part(memory, 16, length)
-        at += -at % 4
+    with _refusing(memory, 'Image'):
+        order, header, at = _header(memory)
         height, width, length = struct.unpack_from(f'{order}III', memory, at)
         encoding, at = _part(memory, at + 12, length)
         (is_bigendian,) = struct.unpack_from('B', memory, at)
         at += 1 + -(at + 1) % 4
         step, length = struct.unpack_from(f'{order}II', memory, at)
         data, _ = _part(memory, at + 8, length)
-        header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=_text(frame_id))
         return ReceivedImage(header, height, width, _text(encoding), is_bigendian, step, data)
+
+
+def received_compressed_image(memory: np.ndarray) -> ReceivedCompressedImage:
+    """Read a serialized sensor_msgs/CompressedImage; see ``received_image``."""
+    with _refusing(memory, 'CompressedImage'):
+        order, header, at = _header(memory)
+        (length,) = struct.unpack_from(f'{order}I', memory, at)
+        format_, at = _part(memory, at + 4, length)
+        at += -at % 4
+        (length,) = struct.unpack_from(f'{order}I', memory, at)
+        data, _ = _part(memory, at + 4, length)
+        return ReceivedCompressedImage(header, _text(format_), data)
+
+
+@contextmanager
+def _refusing(memory: np.ndarray, name: str) -> Iterator[None]:
+    """Turn what a malformed message raises into an ImageError."""
+    try:
+        yield
     except (struct.error, ValueError) as error:
-        raise ImageError(f'a message of {len(memory)} bytes is no sensor_msgs/Image '
+        raise ImageError(f'a message of {len(memory)} bytes is no sensor_msgs/{name} '
                          f'({error})') from error
+
+
+def _header(memory: np.ndarray) -> tuple[str, Header, int]:
+    """Return struct's sign of the byte order, the std_msgs/Header, and where the rest begins."""
+    order = '<' if len(memory) > 1 and memory[1] & 1 else '>'
+    sec, nanosec, length = struct.unpack_from(f'{order}iII', memory, 4)
+    frame_id, at = _part(memory, 16, length)
+    header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=_text(frame_id))
+    return order, header, at + -at % 4
 
 
 def _part(memory: np.ndarray, start: int, length: int) -> tuple[np.ndarray, int]:

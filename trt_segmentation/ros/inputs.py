@@ -3,10 +3,12 @@
 """The subscription to the camera, raw or compressed, with the quality of service asked for."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from rclpy.callback_groups import CallbackGroup
+from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
@@ -19,6 +21,8 @@ from rclpy.subscription import Subscription
 from rclpy.waitable import NumberOfEntities, Waitable
 from sensor_msgs.msg import CompressedImage, Image
 
+from trt_segmentation.ros.image_msgs import received_compressed_image, received_image
+from trt_segmentation.ros.log_bridge import WARNING_PERIOD
 from trt_segmentation.ros.serialized import ReceivingMemory, find_rcl
 
 try:
@@ -26,7 +30,25 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
-TRANSPORTS = {'raw': (Image, ''), 'compressed': (CompressedImage, '/compressed')}
+
+
+@dataclass(frozen=True)
+class Transport:
+    """How images come.
+
+    Attributes:
+        message: type of the topic.
+        suffix: of the topic's name.
+        parse: reads a serialized message (uint8): by its fields, without a copy of its data.
+    """
+
+    message: Any
+    suffix: str
+    parse: Callable[[np.ndarray], Any]
+
+
+TRANSPORTS = {'raw': Transport(Image, '', received_image),
+              'compressed': Transport(CompressedImage, '/compressed', received_compressed_image)}
 RELIABILITIES = {'best_effort': ReliabilityPolicy.BEST_EFFORT,
                  'reliable': ReliabilityPolicy.RELIABLE}
 DURABILITIES = {'volatile': DurabilityPolicy.VOLATILE,
@@ -41,6 +63,20 @@ _REMEDIES = {
 """By policy: parameters of the node that mend it."""
 
 
+@dataclass(frozen=True)
+class Sources:
+    """Who publishes on the topic of the images.
+
+    Attributes:
+        count: publishers, those that do not match included.
+        mismatch: '' or why none of them can be received, and what to set: they send another type,
+            or it comes on a neighbouring topic.
+    """
+
+    count: int
+    mismatch: str
+
+
 class ImageInput:
     """Receives the camera's images.
 
@@ -49,14 +85,14 @@ class ImageInput:
 
     Args:
         node: that listens.
-        on_image: called with each message and its message info. It is a CompressedImage, or a
-            serialized Image (uint8, good until the next one; see ``image_msgs.received_image``),
-            or an Image where rcl cannot be found. The info has the publication_sequence_number
-            where the distribution gives one for such a message (Humble: of serialized ones).
+        on_image: called with each message and its message info. It is serialized (uint8, good
+            until the next one, for ``Transport.parse``), or rclpy's where that cannot be. The info
+            of serialized messages has publication_sequence_number and publisher_gid, where the
+            middleware tells them.
         prefix: before ``image``: '' or the camera's name and a slash.
-        transport: 'raw' subscribes to ``image``, 'compressed' to ``image/compressed``. Where
-            ``image`` is remapped, ``/compressed`` is appended to its new name, as
-            image_transport does.
+        transport: of ``TRANSPORTS``: 'raw' subscribes to ``image``, 'compressed' to
+            ``image/compressed``. Where ``image`` is remapped, ``/compressed`` is appended to its
+            new name, as image_transport does.
         reliability: 'best_effort' or 'reliable'.
         durability: 'volatile' or 'transient_local'.
         depth: messages that may wait, 1 and up.
@@ -69,16 +105,19 @@ class ImageInput:
                  on_event: Callable[[str], None]) -> None:
         self._node = node
         self._on_event = on_event
-        message_type, suffix = TRANSPORTS[transport]
+        self._transport = TRANSPORTS[transport]
+        self._on_image = on_image
+        self._is_open = True
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth,
                          reliability=RELIABILITIES[reliability],
                          durability=DURABILITIES[durability])
         # A second resolution applies rules for image/compressed itself.
         name = f'{prefix}image'
-        name = node.resolve_topic_name(name) + suffix if suffix else name
+        if self._transport.suffix:
+            name = node.resolve_topic_name(name) + self._transport.suffix
         self.topic: str = node.resolve_topic_name(name)
-        is_serialized = message_type is Image and find_rcl() is not None
-        arguments = (message_type, name, _callback(on_image), qos)
+        is_serialized = find_rcl() is not None
+        arguments = (self._transport.message, name, lambda msg: self._deliver(msg, {}), qos)
         options = {'callback_group': _OnlyItsEvents()} if is_serialized else {}
         events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos)
         try:
@@ -88,18 +127,56 @@ class ImageInput:
             self._subscription = node.create_subscription(*arguments, **options)
         self._taking = None
         if is_serialized:
-            self._taking = SerializedTaking(node, self._subscription, on_image)
+            self._taking = SerializedTaking(node, self._subscription, self._deliver)
             node.add_waitable(self._taking)
 
-    def publisher_count(self) -> int:
-        """Return how many publishers the topic has, those that do not match included."""
-        return self._node.count_publishers(self.topic)
+    def sources(self) -> Sources:
+        """Return who publishes on the topic."""
+        types = self._types_on(self.topic)
+        return Sources(len(types), self._mismatch(types))
 
     def destroy(self) -> None:
-        """Stop listening."""
+        """Stop listening; what is being received is ignored."""
+        self._is_open = False
         if self._taking is not None:
             self._node.remove_waitable(self._taking)
         self._node.destroy_subscription(self._subscription)
+
+    def _deliver(self, msg: Any, info: dict) -> None:
+        if self._is_open:
+            self._on_image(msg, info)
+
+    def _types_on(self, topic: str) -> list[str]:
+        """Return the type of each publisher on a topic, such as sensor_msgs/msg/Image."""
+        return [each.topic_type for each in self._node.get_publishers_info_by_topic(topic)]
+
+    def _mismatch(self, types: list[str]) -> str:
+        """Return '' or why none of the publishers can be received, by their types."""
+        wanted = _type_name(self._transport.message)
+        if wanted in types:
+            return ''
+        if types:
+            return f'its publisher sends {types[0]}; {self._remedy(types[0])}'
+        base, suffix = self.topic.removesuffix('/compressed'), '/compressed'
+        if not self._transport.suffix:
+            if _COMPRESSED in self._types_on(self.topic + suffix):
+                return f'only {self.topic}{suffix} is published; set input_transport to compressed'
+        elif _COMPRESSED in self._types_on(base):
+            return (f'{base} is what is published; remap image to '
+                    f'{base.removesuffix(suffix)}, to which {suffix} is appended')
+        elif _RAW in self._types_on(base):
+            return f'only {base} is published; set input_transport to raw'
+        return ''
+
+    def _remedy(self, found: str) -> str:
+        """Return what to set where publishers on the topic send another type."""
+        if found == _RAW:
+            return f'set input_transport to raw and remap image to {self.topic}'
+        if found == _COMPRESSED:
+            base = self.topic.removesuffix('/compressed')
+            name = 'image/compressed' if base == self.topic else 'image'
+            return f'set input_transport to compressed and remap {name} to {base}'
+        return f'{_type_name(self._transport.message)} is needed'
 
     def _on_incompatible_qos(self, event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
@@ -121,6 +198,7 @@ class SerializedTaking(Waitable):
     def __init__(self, node: Node, subscription: Subscription,
                  on_image: Callable[[np.ndarray, dict], None]) -> None:
         super().__init__(node.default_callback_group)
+        self._logger = node.get_logger()
         self._subscription = subscription
         self._on_image = on_image
         self._memory = ReceivingMemory()
@@ -142,13 +220,18 @@ class SerializedTaking(Waitable):
     def is_ready(self, wait_set: Any) -> bool:
         return bool(wait_set.is_ready('subscription', self._index))
 
-    def take_data(self) -> tuple[np.ndarray, int] | None:
-        return self._memory.take(self._subscription)
+    def take_data(self) -> tuple[np.ndarray, dict] | None:
+        try:
+            return self._memory.take(self._subscription)
+        except InvalidHandle:  # destroyed by another thread, since it was found ready
+            return None
+        except RuntimeError as error:  # costs this frame, not the node
+            self._logger.error(str(error), throttle_duration_sec=WARNING_PERIOD)
+            return None
 
-    async def execute(self, taken: tuple[np.ndarray, int] | None) -> None:
+    async def execute(self, taken: tuple[np.ndarray, dict] | None) -> None:
         if taken is not None:
-            message, number = taken
-            self._on_image(message, {'publication_sequence_number': number})
+            self._on_image(*taken)
 
 
 class _OnlyItsEvents(CallbackGroup):
@@ -164,7 +247,9 @@ class _OnlyItsEvents(CallbackGroup):
         pass
 
 
-def _callback(on_image: Callable[[Any, dict], None]) -> Callable[..., None]:
-    if hasattr(Subscription, 'CallbackType'):
-        return lambda msg, info: on_image(msg, info)
-    return lambda msg: on_image(msg, {})  # Humble gives no message info
+def _type_name(message: Any) -> str:
+    """Return a message type's name as publishers have it: package/msg/Type."""
+    return f'{message.__module__.split(".", 1)[0]}/msg/{message.__name__}'
+
+
+_RAW, _COMPRESSED = _type_name(Image), _type_name(CompressedImage)

@@ -25,7 +25,18 @@ BAD_FRAME = 'bad_frame'
 BACKEND_FAILED = 'backend_failed'
 DEFECT = 'defect'
 
-REASONS = (KEEP_LATEST, NO_SUBSCRIBER, DISABLED, BAD_FRAME, BACKEND_FAILED, DEFECT)
+NOT_PUBLISHED = 'not_published'
+"""The middleware refused the mask."""
+
+UNWANTED = (NO_SUBSCRIBER, DISABLED)
+"""Reasons for which nobody misses a frame."""
+
+REASONS = (KEEP_LATEST, *UNWANTED, BAD_FRAME, BACKEND_FAILED, NOT_PUBLISHED, DEFECT)
+
+_FAILURES = (BACKEND_FAILED, NOT_PUBLISHED, DEFECT)
+
+_MAX_PUBLISHERS = 64
+"""That are told apart on one topic; the one that has been silent for longest is forgotten."""
 
 WINDOW = 5.0
 """Seconds over which rates and the share of dropped frames are taken."""
@@ -51,8 +62,8 @@ class Figures:
             alone; empty before there is a frame.
         stamp_age: seconds that the newest frame's stamp was old when it was published.
         failures, why: frames that failed in a row until now, and the last one's error.
-        incompatible: '' or the sentence about a publisher whose QoS does not fit, until an image
-            shows that another one's does.
+        incompatible: '' or the sentence about a publisher whose QoS or type does not fit, until an
+            image shows that another one's does.
     """
 
     measured_for: float = 0.0
@@ -82,25 +93,28 @@ class FrameCounts:
     received: int = 0
     segmented: int = 0
     dropped: Counter = field(default_factory=Counter)
-    _last_sequence: int | None = None
+    _last_sequences: dict[bytes, int] = field(default_factory=dict)
 
-    def note_arrival(self, sequence: int | None) -> int:
-        """Count a frame, and those that the publisher sent before it and that never came.
+    def note_arrival(self, sequence: int | None, publisher: bytes = b'') -> int:
+        """Count a frame, and those that its publisher sent before it and that never came.
 
         Args:
             sequence: the publisher's sequence number; None where the middleware has none.
+            publisher: identifies it: several may share the topic, and each counts its own frames.
 
         Returns:
-            The number of those that never came.
+            The number of those that never came; 0 where that cannot be known.
         """
         self.received += 1
         if sequence is None:
             return 0
-        lost = 0
-        if self._last_sequence is not None and sequence > self._last_sequence:
-            lost = sequence - self._last_sequence - 1
+        last = self._last_sequences.pop(publisher, sequence)
+        self._last_sequences[publisher] = sequence  # now the newest
+        if len(self._last_sequences) > _MAX_PUBLISHERS:
+            del self._last_sequences[next(iter(self._last_sequences))]
+        lost = max(0, sequence - last - 1)
+        if lost:
             self.dropped[KEEP_LATEST] += lost
-        self._last_sequence = sequence
         return lost
 
 
@@ -189,9 +203,9 @@ class Monitor:
         self._failures, self._why = 0, ''
         self._incompatible = ''
 
-    def note_arrival(self, now: float, sequence: int | None) -> None:
-        """A frame reached the callback; ``sequence`` as of ``FrameCounts.note_arrival``."""
-        lost = self.counts.note_arrival(sequence)
+    def note_arrival(self, now: float, sequence: int | None, publisher: bytes = b'') -> None:
+        """A frame reached the callback; see ``FrameCounts.note_arrival``."""
+        lost = self.counts.note_arrival(sequence, publisher)
         self._input.note(now, 1 + lost)
         if lost:
             self._dropped[KEEP_LATEST].note(now, lost)
@@ -229,14 +243,26 @@ class Monitor:
         """
         self.counts.dropped[reason] += 1
         self._dropped[reason].note(now)
-        if reason in (BACKEND_FAILED, DEFECT):
+        if reason in _FAILURES:
             self._failures += 1
             self._why = why
+        elif reason in UNWANTED:  # whether the next one would fail cannot be known
+            self.forget_failures()
         self._idle_since = now
+
+    def forget_failures(self) -> None:
+        """What failed has been replaced, or is no longer wanted."""
+        self._failures, self._why = 0, ''
 
     def note_qos_event(self, sentence: str) -> None:
         """A publisher was found whose QoS does not fit; the sentence says what to set."""
         self._incompatible = sentence
+
+    def note_mismatch(self, sentence: str) -> bool:
+        """No publisher's type fits; return whether that is new."""
+        is_new = sentence != self._incompatible
+        self._incompatible = sentence
+        return is_new
 
     def figures(self, now: float) -> Figures:
         """Return what was measured until now."""

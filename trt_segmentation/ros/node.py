@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node: camera image in; class mask, confidence, overlay and label info out."""
 
-import logging
 import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,27 +18,29 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import uninstall_signal_handlers
 from rclpy.task import Future
 from std_msgs.msg import Float64
 from std_srvs.srv import SetBool, Trigger
 
-from trt_segmentation.errors import ConfigError, ImageError, SegmentationError
+from trt_segmentation.errors import BackendError, ConfigError, ImageError, SegmentationError
 from trt_segmentation.image_decoding import swap_red_and_blue
 from trt_segmentation.region import Region
 from trt_segmentation.ros.allocator import keep_large_blocks
 from trt_segmentation.ros.camera import Camera, Frame
 from trt_segmentation.ros.diagnostics import Status, status_array, status_of, status_of_all
 from trt_segmentation.ros.health import NodeState, Running, Thresholds, precision_fault
-from trt_segmentation.ros.log_bridge import WARNING_PERIOD, LogBridge
+from trt_segmentation.ros.lifecycle import GuardedLifecycleNode
+from trt_segmentation.ros.log_bridge import WARNING_PERIOD
 from trt_segmentation.ros.meters import (
     BACKEND_FAILED,
     BAD_FRAME,
     DEFECT,
     DISABLED,
     NO_SUBSCRIBER,
+    NOT_PUBLISHED,
     UNSYNCHRONISED,
     stamp_age,
 )
@@ -55,36 +57,52 @@ from trt_segmentation.ros.parameters import (
 from trt_segmentation.ros.synchroniser import Synchroniser
 from trt_segmentation.segmenter import Segmenter
 
-_PACKAGE_LOGGER = logging.getLogger('trt_segmentation')
-
 T = TypeVar('T')
 
 
-class SegmentationNode(LifecycleNode):
+class SegmentationNode(GuardedLifecycleNode):
     """Segments the topic ``image``, or those of several cameras together.
 
     Configured, it has its network open; active, it also subscribes. Only what somebody
-    subscribes to is computed. A frame that cannot be segmented is dropped, counted and said.
+    subscribes to is computed. A frame that cannot be segmented is dropped, counted and logged.
+
+    Any executor may spin it, and any thread may trigger its transitions: it works on one frame, or
+    on one change, at a time.
+
+    Args:
+        node_name: name of the node.
+        kwargs: of ``rclpy.lifecycle.LifecycleNode``.
+
+    Raises:
+        rclpy.exceptions.ParameterException: a parameter has the wrong type or range.
     """
 
-    def __init__(self, **kwargs) -> None:
-        super().__init__('segmentation', **kwargs)
-        self._log_bridge = LogBridge(self.get_logger())
-        _PACKAGE_LOGGER.addHandler(self._log_bridge)
+    def __init__(self, node_name: str = 'segmentation', **kwargs: Any) -> None:
+        self._segmenter: Segmenter | None = None
+        self._region: Region | None = None
+        self._labels: Labels | None = None
+        self._cameras: tuple[Camera, ...] = ()
+        self._enabled = True
+        self._loading = False
+        # Held for a frame, and while what works on frames changes.
+        self._frames = threading.RLock()
+        super().__init__(node_name, **kwargs)
+        try:
+            self._declare()
+        except BaseException:  # nobody else has this node, and so could destroy it
+            self.destroy_node()
+            raise
+
+    def _declare(self) -> None:
+        """Declare parameters, and offer what the node has in every state."""
         declare_parameters(self)
         self._settings: Parameters = read_parameters(self)
         if self._settings.tune_allocator and not keep_large_blocks():
             self.get_logger().info('tune_allocator has no effect: this is not glibc')
-        self._segmenter: Segmenter | None = None
-        self._region: Region | None = None
-        self._labels: Labels | None = None
-        self._set_cameras()
-        self._enabled = True
-        self._loading = False
-        self._fault = ''
+        self._set_cameras(self._settings)
         self._latency_publisher = self.create_publisher(Float64, '~/latency', 10)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # Simulated time may stand still; how the node is must be told all the same.
+        # Simulated time may stand still; diagnostics must go on all the same.
         self._diagnostics_timer = self.create_timer(
             self._settings.diagnostics_period, self._publish_diagnostics,
             clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -108,71 +126,56 @@ class SegmentationNode(LifecycleNode):
         if self._settings.autostart and self.build():
             self.trigger_activate()
 
-    def destroy_node(self) -> None:
-        """Free everything, from any state."""
-        _PACKAGE_LOGGER.removeHandler(self._log_bridge)
-        self._close()
-        super().destroy_node()
-
     # Lifecycle
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def configure(self) -> None:
         """Open the network and offer the topics."""
-        self._settings = read_parameters(self)
-        try:
-            self._segmenter = _open_segmenter(self._settings)
-            self._region = self._settings.region
-            self._set_cameras()
-            for camera in self._cameras:
-                camera.offer(self._segmenter, self._settings.confidence)
-            self._labels = Labels(self)
-            self._log_start()
-        except SegmentationError as error:
-            self._close()
-            self._fault = str(error)
-            self.get_logger().error(f'cannot be configured: {error}')
-            return TransitionCallbackReturn.FAILURE
-        except Exception:  # a defect of ours; rclpy would swallow it without a word
-            self._fault = traceback.format_exc()
-            self.get_logger().fatal(self._fault)
-            return TransitionCallbackReturn.ERROR
-        self._fault = ''
-        return TransitionCallbackReturn.SUCCESS
+        settings = read_parameters(self)
+        with self._frames:
+            self._settings = settings
+            self._set_cameras(settings)
+        segmenter = _open_segmenter(settings)
+        with self._frames:
+            try:
+                self._segmenter, self._region = segmenter, settings.region
+                for camera in self._cameras:
+                    camera.offer(segmenter, settings.confidence)
+                self._labels = Labels(self)
+                self._log_start()
+            except SegmentationError:
+                self.release()
+                raise
 
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def activate(self) -> None:
         """Listen to the cameras."""
-        for camera in self._cameras:
-            camera.listen(self._settings, self._on_image, self._on_qos_event)
-        result = super().on_activate(state)
-        self._labels.publish(self._segmenter.spec)
-        return result
+        with self._frames:
+            for camera in self._cameras:
+                camera.listen(self._settings, self._on_image, self._on_qos_event)
+            self._labels.publish(self._segmenter.spec)
 
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def deactivate(self) -> None:
         """Stop listening; the network stays open."""
-        self._stop_listening()
-        return super().on_deactivate(state)
+        with self._frames:
+            self._stop_listening()
 
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the network and everything that belongs to it."""
-        self._close()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything, from any state."""
-        self._close()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything; the node can be configured again."""
-        self._close()
-        return TransitionCallbackReturn.SUCCESS
+    def release(self) -> None:
+        """Free the network and everything that belongs to it; each part, whatever fails."""
+        with self._frames, ExitStack() as parts:
+            if self._segmenter is not None:
+                parts.callback(self._segmenter.close)
+            if self._labels is not None:
+                parts.callback(self._labels.close)
+            for camera in self._cameras:
+                parts.callback(camera.close)
+            self._segmenter = self._labels = None
+            self._stop_listening()
 
     def _log_start(self) -> None:
         spec, info = self._segmenter.spec, self._segmenter.info
         size = '{1}x{0}'.format(*spec.size) if spec.size else "the camera's size"
         self.get_logger().info(
             f'{spec.network.source}: {len(spec.labels)} classes at {size}, {info}')
-        if fault := precision_fault(self._running()):
+        if fault := precision_fault(self._running(self._segmenter)):
             self.get_logger().warning(fault)
         if spec.assumed:
             keys = ', '.join(fact.key for fact in spec.assumed)
@@ -180,33 +183,29 @@ class SegmentationNode(LifecycleNode):
                 f'assumed, since neither model_config nor the network tells: {keys}; see '
                 f'trt-segmentation inspect {spec.network.source}')
 
-    def _set_cameras(self) -> None:
-        names = self._settings.cameras or ('',)
-        self._tolerance = _as_nanoseconds(self._settings.sync_tolerance)
+    def _set_cameras(self, settings: Parameters) -> None:
+        names = settings.cameras or ('',)
+        self._tolerance = _as_nanoseconds(settings.sync_tolerance)
         self._cameras = tuple(Camera(self, *each) for each in enumerate(names))
         self._synchroniser: Synchroniser[Frame] = Synchroniser(len(names))
 
     def _stop_listening(self) -> None:
         for camera in self._cameras:
             camera.stop_listening()
-        self._drop_waiting(UNSYNCHRONISED)
-
-    def _close(self) -> None:
-        self._stop_listening()
-        for camera in self._cameras:
-            camera.close()
-        if self._labels is not None:
-            self._labels.close()
-            self._labels = None
-        if self._segmenter is not None:
-            self._segmenter.close()
-            self._segmenter = None
+        if self._cameras:
+            self._drop_waiting(UNSYNCHRONISED)
 
     # Frames
 
     def _on_image(self, camera: Camera, msg: Any, info: dict) -> None:
+        with self._frames, self.log_bridge.at_work():
+            if camera.input is not None:  # it was not deactivated meanwhile
+                self._handle_image(camera, msg, info)
+
+    def _handle_image(self, camera: Camera, msg: Any, info: dict) -> None:
         arrived = time.monotonic()
-        camera.monitor.note_arrival(arrived, info.get('publication_sequence_number'))
+        camera.monitor.note_arrival(arrived, info.get('publication_sequence_number'),
+                                    info.get('publisher_gid', b''))
         wanted = [each.outputs.wanted() for each in self._cameras]
         if not self._enabled or not any(wanted):
             reason = NO_SUBSCRIBER if self._enabled else DISABLED
@@ -263,12 +262,22 @@ class SegmentationNode(LifecycleNode):
                  ) -> None:
         ages = []
         for camera, frame, names in zip(self._cameras, frames, wanted, strict=True):
-            camera.outputs.publish(frame.header, names)
+            try:
+                camera.outputs.publish(frame.header, names)
+            except Exception as error:  # the middleware raises RuntimeError and its own types
+                self._note_unpublished(camera, error)
+                continue
             published = time.monotonic()
             ages.append(stamp_age(self.get_clock().now().nanoseconds, frame.header.stamp))
             camera.monitor.note_published(published, ages[-1], published - arrived)
-        if self._latency_publisher.get_subscription_count() > 0:
+        if ages and self._latency_publisher.get_subscription_count() > 0:
             self._latency_publisher.publish(Float64(data=max(ages)))
+
+    def _note_unpublished(self, camera: Camera, error: Exception) -> None:
+        if not self.context.ok():  # a signal came meanwhile, after which nothing is published
+            return
+        self.get_logger().error(_dropped((camera,), NOT_PUBLISHED, repr(error)),
+                                throttle_duration_sec=WARNING_PERIOD)
 
     def _drop_waiting(self, reason: str) -> None:
         for index in self._synchroniser.clear():
@@ -290,12 +299,14 @@ class SegmentationNode(LifecycleNode):
     async def _on_load_model(self, request: Trigger.Request, response: Trigger.Response,
                              ) -> Trigger.Response:
         """Open the network that the parameters say, and change over to it between two frames."""
-        if self._segmenter is None or self._loading:
-            response.message = 'another network is being loaded' if self._loading else \
+        with self._frames:
+            running, is_loading = self._segmenter, self._loading
+            self._loading = is_loading or running is not None
+        if running is None or is_loading:
+            response.message = 'another network is being loaded' if is_loading else \
                 'nothing is configured; use the lifecycle transition configure'
             return response
-        self._loading = True
-        running, settings = self._segmenter, read_parameters(self)
+        settings = read_parameters(self)
         try:
             segmenter = await self._opened_meanwhile(settings)
             self._change_over(running, segmenter, settings)
@@ -316,7 +327,8 @@ class SegmentationNode(LifecycleNode):
 
         def open_it() -> None:
             try:
-                future.set_result(_open_segmenter(settings))
+                with self.log_bridge.at_work():
+                    future.set_result(_open_segmenter(settings))
             except BaseException as error:
                 future.set_exception(error)
 
@@ -325,18 +337,19 @@ class SegmentationNode(LifecycleNode):
 
     def _change_over(self, running: Segmenter, segmenter: Segmenter, settings: Parameters,
                      ) -> None:
-        fault = 'the node was cleaned up meanwhile' if self._segmenter is not running else \
-            self._cameras[0].outputs.fault(segmenter)
-        if fault:
-            segmenter.close()
-            raise ConfigError(fault)
-        segmenter.overlay_alpha = running.overlay_alpha  # may have changed meanwhile
-        self._segmenter, self._settings = segmenter, settings
-        running.close()
-        for camera in self._cameras:
-            camera.outputs.serve(segmenter)
-        self._labels.publish(segmenter.spec)
-        self._log_start()
+        with self._frames:
+            fault = 'the node was cleaned up meanwhile' if self._segmenter is not running else \
+                self._cameras[0].outputs.fault(segmenter)
+            if fault:
+                segmenter.close()
+                raise ConfigError(fault)
+            segmenter.overlay_alpha = running.overlay_alpha  # may have changed meanwhile
+            self._segmenter, self._settings = segmenter, settings
+            for camera in self._cameras:
+                camera.serve(segmenter)
+            self._labels.publish(segmenter.spec)
+            self._log_start()
+            running.close()
 
     def _stay(self, why: str) -> str:
         """Say why the network was not changed; let the parameters say again what runs."""
@@ -356,51 +369,75 @@ class SegmentationNode(LifecycleNode):
             fault = change_fault(parameter.name, parameter.value, self._segmenter is not None)
             if fault:
                 return SetParametersResult(successful=False, reason=fault)
-        for parameter in parameters:
-            if parameter.name == 'overlay_alpha' and self._segmenter is not None:
-                self._segmenter.overlay_alpha = parameter.value
-            if parameter.name == 'sync_tolerance':
-                self._tolerance = _as_nanoseconds(parameter.value)
+        with self._frames:
+            for parameter in parameters:
+                try:
+                    self._take_parameter(parameter)
+                except BackendError as error:
+                    return SetParametersResult(successful=False,
+                                               reason=f'{parameter.name}: {error}')
         return SetParametersResult(successful=True)
+
+    def _take_parameter(self, parameter: Parameter) -> None:
+        """Let a change take effect, where that is not left to the next ``configure``."""
+        if parameter.name == 'overlay_alpha' and self._segmenter is not None:
+            self._segmenter.overlay_alpha = parameter.value
+        if parameter.name == 'sync_tolerance':
+            self._tolerance = _as_nanoseconds(parameter.value)
 
     # Diagnostics
 
     def _publish_diagnostics(self) -> None:
-        thresholds = read_parameters(self).thresholds
-        self._diagnostics_publisher.publish(status_array(
-            self.get_clock().now().to_msg(), self.get_fully_qualified_name(),
-            self._statuses(thresholds)))
+        try:
+            thresholds = read_parameters(self).thresholds
+            self._diagnostics_publisher.publish(status_array(
+                self.get_clock().now().to_msg(), self.get_fully_qualified_name(),
+                self._statuses(thresholds)))
+        except Exception:  # the timer comes again, and masks matter more
+            if self.context.ok():
+                self.get_logger().error(f'no diagnostics: {traceback.format_exc()}',
+                                        throttle_duration_sec=WARNING_PERIOD)
 
     def _statuses(self, thresholds: Thresholds) -> dict[str, Status]:
         """Return how the node is; with several cameras, also how each of them is."""
-        now, state = time.monotonic(), self._state()
-        if not self._settings.cameras:
-            (camera,) = self._cameras
+        now, state, cameras = time.monotonic(), self._state(), self._cameras
+        if len(cameras) == 1 and not cameras[0].name:
+            (camera,) = cameras
             return {'': status_of(camera.monitor, now, self._listening(camera, state), thresholds)}
-        # What they share is told once.
+        # What they share is reported once.
         alone = replace(state, running=None, gpu_memory=None)
         each = {camera.name: status_of(camera.monitor, now, self._listening(camera, alone),
                                        thresholds, self._synchroniser.is_waiting(camera.index))
-                for camera in self._cameras}
+                for camera in cameras}
         return {'': status_of_all(state, each),
                 **{f'/{name}': status for name, status in each.items()}}
 
-    def _running(self) -> Running:
-        spec = self._segmenter.spec
-        return Running(spec.network.source, self._segmenter.info,
+    def _running(self, segmenter: Segmenter) -> Running:
+        spec = segmenter.spec
+        return Running(spec.network.source, segmenter.info,
                        self._settings.wanted_precision, spec.palette.hexadecimal)
 
     def _state(self) -> NodeState:
         running = memory = None
-        if self._segmenter is not None:
-            running, memory = self._running(), self._segmenter.gpu_memory()
-        return NodeState(self._cameras[0].input is not None, self._fault, running=running,
+        fault, segmenter = self.fault, self._segmenter
+        if segmenter is not None:
+            running = self._running(segmenter)
+            try:
+                memory = segmenter.gpu_memory()
+            except BackendError as error:
+                fault = fault or str(error)
+        return NodeState(self._cameras[0].input is not None, fault, running=running,
                          gpu_memory=memory, enabled=self._enabled)
 
     def _listening(self, camera: Camera, state: NodeState) -> NodeState:
-        if camera.input is None:
+        """Return the state, with what can be known of who publishes the camera's images."""
+        listening = camera.input
+        if listening is None:
             return state
-        return replace(state, topic=camera.input.topic, publishers=camera.input.publisher_count())
+        sources = listening.sources()
+        if sources.mismatch and camera.monitor.note_mismatch(sources.mismatch):
+            self.get_logger().warning(f'{listening.topic}: {sources.mismatch}')
+        return replace(state, topic=listening.topic, publishers=sources.count)
 
 
 def _as_nanoseconds(seconds: float) -> int:
@@ -435,7 +472,6 @@ def main(args: list[str] | None = None) -> int:
     # rclpy calls this handler after its own, which alone does not end a build.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rclpy.init(args=args)
-    _PACKAGE_LOGGER.setLevel(logging.INFO)
     try:
         return _run()
     except ParameterException as error:

@@ -291,23 +291,23 @@ def declare_parameters(node: Any) -> None:
         rclpy.exceptions.ParameterException: an override has the wrong type or range.
     """
     from rclpy.parameter import Parameter
+    empty = []
     for entry in fields(Parameters):
         default = list(entry.default) if isinstance(entry.default, tuple) else entry.default
         if default == []:  # of which rclpy cannot tell the type
             default = Parameter.Type.STRING_ARRAY
-        node.declare_parameter(entry.name, default,
-                               _descriptor(entry.metadata['rule'], type(entry.default)))
+        declared = node.declare_parameter(
+            entry.name, default, _descriptor(entry.metadata['rule'], type(entry.default)))
+        if declared.value is None:
+            empty.append(Parameter(entry.name, Parameter.Type.STRING_ARRAY, []))
+    # One parameter without a value takes them from all that are asked for in one request.
+    node.set_parameters(empty)
 
 
 def read_parameters(node: Any) -> Parameters:
     """Return a node's parameters as they are now."""
-    from rclpy.exceptions import ParameterUninitializedException
-
     def value(entry: Any) -> Any:
-        try:
-            told = node.get_parameter(entry.name).value
-        except ParameterUninitializedException:  # an array without elements
-            return entry.default
+        told = node.get_parameter(entry.name).value
         return tuple(told) if isinstance(entry.default, tuple) else told
 
     return Parameters(**{entry.name: value(entry) for entry in fields(Parameters)})

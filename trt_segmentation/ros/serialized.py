@@ -10,11 +10,12 @@ library below it, takes any memory.
 import ctypes
 import os
 import struct
+from array import array
 from functools import cache
 from typing import Any
 
 import numpy as np
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
 _STAMP_AT = 4
@@ -47,10 +48,21 @@ class _SerializedMessage(ctypes.Structure):
 
 
 class _MessageInfo(ctypes.Structure):
-    """The beginning of rmw_message_info_t, and room for what follows."""
+    """The beginning of rmw_message_info_t (rmw/types.h), and room for what follows.
+
+    It is the same from Humble to Rolling: Humble's identifiers are 24 bytes long, of which the
+    first 16 are the publisher's (its GUID in DDS, its GID in Zenoh).
+    """
 
     _fields_ = [('source_timestamp', ctypes.c_int64), ('received_timestamp', ctypes.c_int64),
-                ('publication_sequence_number', ctypes.c_uint64), ('rest', ctypes.c_uint8 * 232)]
+                ('publication_sequence_number', ctypes.c_uint64),
+                ('reception_sequence_number', ctypes.c_uint64),
+                ('implementation_identifier', _pointer), ('publisher_gid', ctypes.c_uint8 * 16),
+                ('rest', ctypes.c_uint8 * 200)]
+
+
+_NO_SEQUENCE_NUMBER = 2**64 - 1
+"""RMW_MESSAGE_INFO_SEQUENCE_NUMBER_UNSUPPORTED of rmw/types.h."""
 
 
 class SerializedImage:
@@ -91,15 +103,16 @@ class SerializedImage:
         """
         rcl = find_rcl()
         if rcl is None:
-            publisher.publish(self._memory.tobytes())
+            publisher.publish(deserialize_message(self._memory.tobytes(), Image))
             return
         if not getattr(publisher, 'is_activated', True):
             return
         with publisher.handle:
             status = rcl.rcl_publish_serialized_message(
                 publisher.handle.pointer, ctypes.byref(self._message), None)
-        _check(rcl, status, f'{publisher.topic_name} cannot be published: '
-                            'rcl_publish_serialized_message')
+        if status:
+            raise _failure(rcl, status, f'{publisher.topic_name} cannot be published: '
+                                        'rcl_publish_serialized_message')
 
 
 class ReceivingMemory:
@@ -117,18 +130,20 @@ class ReceivingMemory:
             reallocate=_Reallocate(self._grow),
             zero_allocate=_ZeroAllocate(lambda count, size, state: None)))
 
-    def take(self, subscription: Any) -> tuple[np.ndarray, int] | None:
+    def take(self, subscription: Any) -> tuple[np.ndarray, dict] | None:
         """Take the oldest message that waits.
 
         Args:
             subscription: rclpy's.
 
         Returns:
-            The serialized message, uint8 and good until the next one is taken, and the number
-            that its publisher gave it; None where no message waits.
+            The serialized message, uint8 and good until the next one is taken, and its
+            publication_sequence_number and publisher_gid, where the middleware tells; None where
+            no message waits.
 
         Raises:
             RuntimeError: there is no rcl, or it refuses.
+            rclpy.exceptions.InvalidHandle: the subscription is destroyed.
         """
         rcl = find_rcl()
         with subscription.handle:
@@ -138,10 +153,14 @@ class ReceivingMemory:
         if status == _TAKE_FAILED:
             rcl.rcutils_reset_error()
             return None
-        _check(rcl, status, f'{subscription.topic_name} cannot be received: '
-                            'rcl_take_serialized_message')
-        return (self._memory[:self._message.buffer_length],
-                self._info.publication_sequence_number)
+        if status:
+            raise _failure(rcl, status, f'{subscription.topic_name} cannot be received: '
+                                        'rcl_take_serialized_message')
+        info = {}
+        if self._info.publication_sequence_number != _NO_SEQUENCE_NUMBER:
+            info = {'publication_sequence_number': self._info.publication_sequence_number,
+                    'publisher_gid': bytes(self._info.publisher_gid)}
+        return self._memory[:self._message.buffer_length], info
 
     def _grow(self, address: int | None, size: int, state: int | None) -> int:
         """Give C more memory; what was in the old one is not kept, since nobody reads it."""
@@ -150,15 +169,23 @@ class ReceivingMemory:
         return self._memory.ctypes.data
 
 
-def _check(rcl: Any, status: int, what: str) -> None:
-    if status:
-        rcl.rcutils_reset_error()
-        raise RuntimeError(f'{what} returned {status}')
+def _failure(rcl: Any, status: int, what: str) -> RuntimeError:
+    """Return the error of an rcl function that returned a status."""
+    rcl.rcutils_reset_error()
+    return RuntimeError(f'{what} returned {status}')
 
 
 @cache
 def find_rcl() -> Any:
-    """Return the rcl that rclpy has loaded; None where it cannot be found."""
+    """Return the rcl that rclpy has loaded; None where it cannot be found, or where messages may
+    not go through it as bytes.
+
+    From ROS 2 Lyrical on, ``data`` of an Image can be a ``rosidl::Buffer``. rmw_fastrtps then
+    delivers nothing to who takes serialized messages (ros2/rmw_fastrtps#881), so that plain
+    messages are used there.
+    """
+    if not isinstance(Image().data, array):
+        return None
     try:
         rcl = ctypes.CDLL('librcl.so', mode=os.RTLD_NOLOAD | os.RTLD_NOW)
         for function, count in ((rcl.rcl_publish_serialized_message, 3),

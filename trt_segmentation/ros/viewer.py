@@ -4,7 +4,6 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -38,7 +37,6 @@ from trt_segmentation.web.options import ViewError, ViewOptions, add_arguments, 
 from trt_segmentation.web.server import serving
 from trt_segmentation.web.source import Status, View
 
-_PACKAGE_LOGGER = logging.getLogger('trt_segmentation')
 _STATUS_NAME = ': segmentation'
 """What the node's name is followed by on /diagnostics."""
 
@@ -154,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     executor = SingleThreadedExecutor()
     node = Node(f'view_{os.getpid()}')
     executor.add_node(node)
-    _PACKAGE_LOGGER.addHandler(LogBridge(node.get_logger()))
+    LogBridge(node.get_logger()).attach()
     thread = threading.Thread(target=_spin, args=(executor,), name='spin')
     thread.start()
     try:
