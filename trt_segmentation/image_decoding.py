@@ -199,7 +199,7 @@ def _eight_bits(pixels: np.ndarray, data: np.ndarray, source: str, what: str) ->
     return (pixels >> 8).astype(np.uint8)
 
 
-_NO_PICTURE = 'a depth image cannot be segmented, only what a camera sees'
+_NO_PICTURE = 'depth and other measured values cannot be segmented, only what a camera sees'
 
 
 def _what(msg: Any) -> str:

@@ -316,7 +316,7 @@ def test_a_bad_frame_costs_one_round_and_is_said_with_its_camera(start, messages
     for name in ('front', 'right'):
         assert cameras.counts(name)['dropped, unsynchronised'] == 1
         assert cameras.counts(name)['dropped, bad_frame'] == 0
-    assert "left: frame dropped: encoding '32FC7' (64x48)" in cameras.bench.log()
+    assert "left: frame dropped: encoding '32FC7', 64x48: depth and other" in cameras.bench.log()
 
 
 @pytest.mark.parametrize(('change', 'said'), [

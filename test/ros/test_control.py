@@ -5,6 +5,8 @@
 import subprocess
 import sys
 import time
+from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,15 +14,19 @@ import onnx
 import pytest
 import rclpy
 from lifecycle_msgs.msg import Transition
+from rcl_interfaces.srv import GetParameters, ListParameters
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64
 from std_srvs.srv import SetBool, Trigger
 
 from trt_segmentation.ros.node import SegmentationNode
+from trt_segmentation.ros.parameters import Parameters
 
+NODE = '-m', 'trt_segmentation.ros.node'
+SEG_YAML = str(Path(__file__).parents[2] / 'config' / 'seg.yaml')
 SIZE = 64, 96
 TOPICS = 'mask', 'confidence', 'overlay', 'mask/compressed', 'camera_info'
 BRIGHTEST = 'input: {color: bgr, scale: 1}\nclasses: {labels: [blue, green, red]}'
@@ -398,3 +404,21 @@ def test_a_loaded_network_takes_the_place_of_the_old_one(hosted, gpu, camera, mo
     mask = hosted.segment(camera(2).message)
     np.testing.assert_array_equal(pixels_of(mask), camera(2).darkest)
     assert bytes_held(hosted, gpu, camera(3).message) == held
+
+
+# What tools read: ros2 param dump, rqt, Foxglove
+
+
+@pytest.mark.parametrize('program', [NODE, (*NODE, '--ros-args', '--params-file', SEG_YAML)])
+def test_every_parameter_has_a_value_of_its_kind(make_bench, models, program):
+    bench = make_bench(program=program, engine_path=models.brightest)
+    wanted = asdict(Parameters(engine_path=models.brightest, diagnostics_period=0.1))
+    names = bench.call(ListParameters, 'list_parameters', ListParameters.Request()).result.names
+    request = GetParameters.Request(names=names)
+    values = bench.call(GetParameters, 'get_parameters', request).values
+    found = dict(zip(names, values, strict=True))  # rclpy's own are among them
+    assert {name: parameter_value_to_python(found[name]) for name in wanted} == {
+        name: list(value) if isinstance(value, tuple) else value for name, value in wanted.items()}
+    assert found['cameras'].type == Parameter.Type.STRING_ARRAY.value
+    kinds = {each.name: each.type for each in bench.describe(*names)}
+    assert kinds == {name: value.type for name, value in found.items()}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rclpy.serialization import deserialize_message, serialize_message
 
 from trt_segmentation.backends.base import BackendInfo
-from trt_segmentation.ros.diagnostics import status_array, status_of
+from trt_segmentation.ros.diagnostics import status_array, status_of, status_of_all
 from trt_segmentation.ros.health import Level, NodeState, Running, Thresholds
 from trt_segmentation.ros.meters import (
     BACKEND_FAILED,
@@ -22,6 +22,7 @@ from trt_segmentation.ros.meters import (
     DEFECT,
     DISABLED,
     NO_SUBSCRIBER,
+    NOT_PUBLISHED,
     REASONS,
     LatencyMeter,
     Monitor,
@@ -187,6 +188,12 @@ def test_silence_is_said_with_its_likely_cause(camera, publishers, event, said):
     state = NodeState(True, topic=TOPIC, publishers=publishers)
     assert camera.said(state, after=7.2) == (
         Level.WARN, f'no image on {TOPIC} for 7.2 s; {said}')
+
+
+def test_silence_is_explained_by_what_is_published_instead(camera):
+    state = NodeState(True, topic=TOPIC, publishers=1, mismatch='its publisher sends letters')
+    assert camera.said(state, after=7.2) == (
+        Level.WARN, f'no image on {TOPIC} for 7.2 s; 1 publisher; its publisher sends letters')
 
 
 def test_an_image_shows_that_a_publisher_fits(camera):
@@ -360,7 +367,7 @@ def test_every_frame_has_its_place(camera):
     assert counts == {'frames received': 6, 'frames segmented': 3, 'frames dropped, bad_frame': 2,
                       'frames dropped, no_subscriber': 1, 'frames dropped, keep_latest': 2,
                       'frames dropped, backend_failed': 0, 'frames dropped, defect': 0,
-                      'frames dropped, disabled': 0}
+                      'frames dropped, not_published': 0, 'frames dropped, disabled': 0}
     assert sum(counts.values()) - counts['frames received'] == camera.sequence - 1
 
 
@@ -387,3 +394,72 @@ def test_a_node_that_is_switched_off_says_so_at_once(camera):
     assert camera.said(off) == (Level.OK, 'switched off by ~/enable')
     camera.drop(DISABLED, 5)
     assert camera.said(ACTIVE) == (Level.OK, 'segmenting')
+
+
+def test_drops_that_nobody_wants_to_hear_of_are_no_work(camera):
+    camera.drop(BAD_FRAME, 20)
+    assert camera.said(max_drop_share=1.0) == (
+        Level.OK, 'nothing is segmented: all 20 frames in 5 s were dropped (bad_frame 20)')
+    camera.segment()
+    assert camera.said(max_drop_share=1.0) == (Level.OK, 'segmenting')
+
+
+@pytest.mark.parametrize('reason', [NO_SUBSCRIBER, DISABLED])
+def test_failures_are_over_when_nobody_wants_frames(camera, reason):
+    camera.drop(BACKEND_FAILED, 6, 'broken')
+    assert camera.said(max_drop_share=1.0) == (Level.ERROR, 'the last 6 frames all failed: broken')
+    camera.drop(reason)
+    assert camera.status(max_drop_share=1.0).level == Level.OK
+
+
+def test_failures_are_over_when_what_failed_is_replaced(camera):
+    camera.drop(NOT_PUBLISHED, 6, 'refused')
+    assert camera.status().level == Level.ERROR
+    camera.monitor.forget_failures()
+    assert camera.status().level == Level.WARN  # of the dropped frames
+
+
+def test_each_publisher_counts_its_own_frames():
+    """Two on one topic, and one that restarts: what they sent is all that there was."""
+    counts, sent = Monitor(0.0).counts, 0
+    for number in range(1, 200):
+        for publisher in (b'front', b'left' if number < 100 else b'left, restarted'):
+            if publisher == b'front' or number % 2:
+                counts.note_arrival(number, publisher)
+                sent += 1
+    assert counts.received == sent
+    lost = 100 - 1 - 50, 199 - 101 - 49  # of left, before and after it restarted
+    assert counts.dropped == {'keep_latest': sum(lost)}
+
+
+def test_publishers_of_the_past_cost_no_memory():
+    counts = Monitor(0.0).counts
+    for number in range(1000):
+        counts.note_arrival(1, b'%d' % number)
+        counts.note_arrival(number, b'steady')
+    assert len(counts._last_sequences) <= 64
+    assert counts.dropped == {}  # that of the steady one is never forgotten
+
+
+@pytest.mark.parametrize(('wanted', 'said'), [
+    ('fp16', ''), ('fp32', 'precision fp32 was asked for')])
+def test_what_cameras_share_hides_none_of_them(wanted, said):
+    broken, slow = Camera(), Camera()
+    broken.drop(BACKEND_FAILED, 20, 'broken')
+    slow.segment(3)
+    state = replace(ACTIVE, running=Running('net.onnx', INFO, wanted))
+    alone = NodeState(active=True)
+    whole = status_of_all(state, {'front': broken.status(alone), 'left': slow.status(alone)})
+    assert (whole.level, whole.message) == (
+        Level.ERROR, 'front: the last 20 frames all failed: broken')
+    silent = {'front': slow.status(alone, after=60), 'left': slow.status(alone)}
+    whole = status_of_all(state, silent)
+    assert whole.level == Level.WARN
+    assert whole.message.startswith(said)
+    assert 'front: no image on image for 60.0 s' in whole.message
+
+
+def test_what_holds_for_all_cameras_is_said_once():
+    state = NodeState(active=False, fault='net.onnx: not found')
+    each = {name: Camera().status(state) for name in ('front', 'left')}
+    assert status_of_all(state, each).message == 'net.onnx: not found'

@@ -17,7 +17,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import serialize_message
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from trt_segmentation.backends.tensorrt.api import find_tensorrt
@@ -28,6 +28,7 @@ from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import resolve
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions
+from trt_segmentation.ros.stamps import nanoseconds
 from trt_segmentation.segmenter import Segmenter
 
 SIZE = 48, 64
@@ -348,3 +349,63 @@ def test_a_build_ends_with_the_node_and_leaves_nothing_in_the_way(
     assert_segments(again, image, image_message, pixels_of)
     assert builds(tmp_path) == 2
     assert not list((tmp_path / 'cache').glob('.*'))
+
+
+# Cameras that are not what they should be
+
+
+def test_two_publishers_and_a_restarted_one_invent_no_frames(make_bench, model, image,
+                                                            image_message):
+    bench = make_bench(engine_path=model)
+    bench.listen('mask')
+    message = image_message(image)
+    for _ in range(10):
+        bench.segment(message)
+    for _ in range(3):  # each starts counting at 1
+        other = bench.node.create_publisher(Image, 'image', qos_profile_sensor_data)
+        bench.spin_until(lambda other=other: other.get_subscription_count() > 0, 'the other')
+        bench.wait_until_met()
+        for _ in range(3):
+            bench.segment(message)
+            message.header.stamp = bench.node.get_clock().now().to_msg()
+            bench.published += 1
+            other.publish(message)
+            bench.answer('mask', nanoseconds(message.header.stamp))
+        bench.node.destroy_publisher(other)
+    counts = bench.counts()
+    assert counts['frames received'] <= bench.published
+    assert sum(counts.values()) - counts['frames received'] <= bench.published
+
+
+@pytest.mark.parametrize(('transport', 'sent', 'topic', 'said'), [
+    ('raw', CompressedImage, 'image', 'set input_transport to compressed and remap'),
+    ('raw', CompressedImage, 'image/compressed', 'set input_transport to compressed'),
+    ('compressed', Image, 'image', 'set input_transport to raw')])
+def test_a_camera_of_another_type_is_named(make_bench, model, transport, sent, topic, said):
+    bench = make_bench(engine_path=model, input_transport=transport, input_timeout=0.2)
+    bench.node.destroy_publisher(bench.camera)
+    bench.node.create_publisher(sent, topic, qos_profile_sensor_data)
+    status = bench.wait_for_status(said)
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message.startswith('no image on ')
+    bench.spin_for(1)
+    assert bench.log().count(said) == 1
+
+
+def test_depth_images_cost_only_themselves(make_bench, model, image, image_message):
+    bench = make_bench(engine_path=model, input_transport='compressed')
+    masks = bench.collect(Image, 'segmentation/mask')
+    camera = bench.node.create_publisher(CompressedImage, 'image/compressed',
+                                         qos_profile_sensor_data)
+    bench.spin_until(camera.get_subscription_count, 'its subscription')
+    bench.wait_until_met()
+    depth = cv2.imencode('.png', np.full(SIZE, 1234, np.uint16))[1].tobytes()
+    picture = cv2.imencode('.png', image)[1].tobytes()
+    for count in (1, 2, 3):
+        camera.publish(CompressedImage(format='16UC1; png compressed ', data=depth))
+        bench.spin_until(lambda count=count: bench.counts()['frames dropped, bad_frame'] == count,
+                         'the depth image to be dropped')
+    assert not masks
+    camera.publish(CompressedImage(format='bgr8; png compressed ', data=picture))
+    bench.spin_until(lambda: masks, 'a mask')
+    assert "format '16UC1; png compressed '" in bench.log()

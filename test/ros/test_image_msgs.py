@@ -245,14 +245,14 @@ def test_16_bits_that_are_brightness_give_their_high_byte(extension, form):
 def test_depth_images_are_refused_by_name(extension, form):
     form = form.format(extension[1:])
     data = encoded(extension, np.full((4, 5), 1234, np.uint16))
-    with pytest.raises(ImageError, match=f"format '{form}'.*depth image cannot be segmented"):
+    with pytest.raises(ImageError, match=f"format '{form}'.*depth and other measured values"):
         ImageReader().read(compressed(data, form))
 
 
 @pytest.mark.parametrize(('encoding', 'dtype'), [
     ('16UC1', np.uint16), ('32FC1', np.float32), ('64FC1', np.float64), ('16SC1', np.int16)])
 def test_raw_depth_images_are_refused_by_name(encoding, dtype):
-    with pytest.raises(ImageError, match=f"'{encoding}', 5x4: a depth image cannot be segmented"):
+    with pytest.raises(ImageError, match=f"'{encoding}', 5x4: depth and other measured values"):
         ImageReader().read(message(np.ones((4, 5), dtype).view(np.uint8), 5, encoding))
 
 
@@ -286,7 +286,7 @@ def test_formats_of_image_transport_name_what_is_in_the_file():
     (slice(60), 'jpeg', 'damaged, cut short'),
     (slice(-20), 'jpeg', 'damaged, cut short'),
     (slice(30, None), 'h264', 'damaged, cut short'),
-    (slice(None), '16UC1; compressedDepth png', 'depth image'),
+    (slice(None), '16UC1; compressedDepth png', 'depth and other'),
 ])
 def test_damaged_data_is_refused_by_format_and_length(cut, form, said):
     pixels = np.random.default_rng(5).integers(0, 256, (16, 16, 3), np.uint8)

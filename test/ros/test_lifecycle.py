@@ -23,7 +23,9 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 from trt_segmentation.ros import camera as camera_module
+from trt_segmentation.ros import serialized
 from trt_segmentation.ros.health import Level
+from trt_segmentation.ros.lifecycle import GuardedLifecycleNode
 from trt_segmentation.ros.node import SegmentationNode
 
 TIMEOUT = 30.0
@@ -125,6 +127,7 @@ def test_everything_is_freed_whatever_fails(make_node, monkeypatch):
 
 def test_managed_publishers_do_not_accumulate(make_node, monkeypatch):
     """Also where rclpy has no destroy_lifecycle_publisher (Humble)."""
+    monkeypatch.delattr(GuardedLifecycleNode, 'destroy_lifecycle_publisher')
     monkeypatch.delattr('rclpy.lifecycle.node.LifecycleNodeMixin.destroy_lifecycle_publisher')
     node, counts = make_node(), []
     for _ in range(4):
@@ -133,6 +136,48 @@ def test_managed_publishers_do_not_accumulate(make_node, monkeypatch):
         node.trigger_deactivate()
         node.trigger_cleanup()
     assert counts == counts[:1] * 4
+
+
+def test_other_cameras_than_before_survive_a_failed_configuration(make_bench, model):
+    bench = make_bench(engine_path=model, cameras='[front, left]', backend='onnxruntime')
+    bench.spin_until(lambda: bench.state() == 'active', 'its activation')
+    for names in ([], ['front', 'left'], ['right']):
+        bench.transition(DEACTIVATE), bench.transition(CLEANUP)
+        kind = Parameter.Type.STRING_ARRAY
+        assert bench.set_parameter('cameras', names, kind).successful
+        assert bench.set_parameter('engine_path', '/nowhere.onnx').successful
+        assert not bench.transition(CONFIGURE)
+        assert '/nowhere.onnx' in bench.wait_for_status('/nowhere.onnx').message
+        bench.forget_diagnostics()
+        own = f'{bench.namespace[1:]}/segmentation'
+        wanted = {f'{own}: segmentation', *(f'{own}/{name}: segmentation' for name in names)}
+        bench.spin_until(lambda wanted=wanted: len(bench.diagnostics) > len(wanted), 'diagnostics')
+        assert {status.name for status in bench.diagnostics} == wanted
+
+
+# What the middleware refuses
+
+
+@pytest.mark.parametrize('output', ['mask', 'overlay'])
+def test_a_refused_message_costs_itself(spun, monkeypatch, output):
+    whole = serialized.SerializedImage.publish
+    refused = []
+
+    def refuse(self, publisher):
+        if publisher.topic_name.endswith(output) and len(refused) < 5:
+            refused.append(publisher)
+            raise RuntimeError('rcl_publish_serialized_message returned 1')
+        whole(self, publisher)
+
+    seen = []
+    spun.peer.subscribe('overlay', seen.append)
+    spun.peer.wait_for(lambda: seen)
+    monkeypatch.setattr(serialized.SerializedImage, 'publish', refuse)
+    spun.peer.wait_for(lambda: len(refused) == 5)
+    seen.clear(), spun.peer.masks.clear()
+    spun.peer.wait_for(lambda: seen and spun.peer.masks)
+    counts = spun.node._cameras[0].monitor.counts
+    assert counts.dropped['not_published'] == (5 if output == 'mask' else 0)
 
 
 # From another thread
@@ -147,8 +192,8 @@ class Peer:
                                        context=node.context)
         self._executor, self._message = executor, message
         self._camera = self._node.create_publisher(Image, 'image', qos_profile_sensor_data)
-        self._node.create_subscription(Image, f'{node.get_name()}/mask', self.masks.append,
-                                       QoSProfile(depth=5))
+        self._own = node.get_name()
+        self.subscribe('mask', self.masks.append)
         self._node.create_timer(0.002, lambda: self._camera.publish(self._message))
         executor.add_node(node)
         executor.add_node(self._node)
@@ -163,11 +208,15 @@ class Peer:
         except BaseException as error:
             self.error = error
 
-    def wait_for_masks(self, count=1):
-        wanted, end = len(self.masks) + count, time.monotonic() + TIMEOUT
-        while len(self.masks) < wanted:
+    def subscribe(self, output, on_image):
+        self._node.create_subscription(Image, f'{self._own}/{output}', on_image,
+                                       QoSProfile(depth=5))
+
+    def wait_for(self, condition):
+        end = time.monotonic() + TIMEOUT
+        while not condition():
             assert self.error is None, repr(self.error)
-            assert time.monotonic() < end, 'no masks'
+            assert time.monotonic() < end
             time.sleep(0.001)
 
     def close(self):
@@ -199,7 +248,7 @@ def test_transitions_from_another_thread_leave_the_executor_alone(spun, pixels_o
         assert spun.node.trigger_activate() == TransitionCallbackReturn.SUCCESS
         assert spun.peer.error is None, repr(spun.peer.error)
     spun.peer.masks.clear()
-    spun.peer.wait_for_masks(3)
+    spun.peer.wait_for(lambda: len(spun.peer.masks) >= 3)
     for msg in spun.peer.masks[-3:]:
         np.testing.assert_array_equal(pixels_of(msg), spun.mask)
     assert spun.node.fault == ''
@@ -209,7 +258,8 @@ def test_no_subscription_is_left_behind(spun):
     for _ in range(20):
         spun.node.trigger_deactivate()
         spun.node.trigger_activate()
-    spun.peer.wait_for_masks()
+    spun.peer.masks.clear()
+    spun.peer.wait_for(lambda: spun.peer.masks)
     topic, end = f'{spun.node.get_namespace()}/image', time.monotonic() + TIMEOUT
     while (count := spun.node.count_subscribers(topic)) != 1:
         assert time.monotonic() < end, f'{count} subscriptions'

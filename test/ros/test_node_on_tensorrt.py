@@ -40,7 +40,7 @@ class Camera:
     """A camera, a consumer of masks, and an executor for them and the node."""
 
     def __init__(self, node, context):
-        self._masks, self._values = [], {}
+        self._masks, self._values, self.message = [], {}, ''
         self._node = rclpy.create_node('camera', namespace=node.get_namespace(), context=context)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(node)
@@ -57,6 +57,7 @@ class Camera:
 
     def _on_diagnostics(self, msg):
         self._values = {value.key: value.value for value in msg.status[0].values}
+        self.message = msg.status[0].message
 
     def spin_until(self, condition):
         end = time.monotonic() + TIMEOUT
@@ -117,3 +118,16 @@ def test_cleanup_frees_the_gpu(networks, camera, node, gpu, image_message, pixel
     assert gpu.memory
     node.trigger_cleanup()
     gpu.assert_all_is_freed()
+
+
+def test_a_gpu_that_fails_for_good_is_reported_and_the_node_lives(camera, node, gpu, monkeypatch):
+    def fail(*arguments):
+        raise gpu.driver.Error('an illegal memory access was encountered')
+
+    for call in ('mem_get_info', 'memcpy_htod_async'):
+        monkeypatch.setattr(gpu.driver, call, fail)
+    camera.spin_until(lambda: 'illegal memory access' in camera.message)
+    (result,) = node.set_parameters([Parameter('overlay_alpha', value=0.2)])
+    assert not result.successful
+    assert 'overlay_alpha' in result.reason and 'illegal memory access' in result.reason
+    assert node.get_parameter('overlay_alpha').value == 0.5

@@ -56,6 +56,7 @@ class Camera:
         monitor: counts since the last activation.
         outputs: None until ``offer``.
         input: None while it does not listen.
+        mismatch: of ``inputs.Sources``, as it was reported last.
     """
 
     def __init__(self, node: Any, index: int = 0, name: str = '') -> None:
@@ -63,6 +64,7 @@ class Camera:
         self.monitor = self._new_monitor()
         self.outputs: Outputs | None = None
         self.input: ImageInput | None = None
+        self.mismatch = ''
         self._node = node
         self._prefix = f'{name}/' if name else ''
         self._reader = ImageReader()

@@ -66,6 +66,7 @@ class NodeState:
         fault: '' or the sentence that says why it cannot work.
         topic: that images come on, resolved.
         publishers: on that topic, compatible or not.
+        mismatch: '' or why none of them can be received; see ``inputs.Sources``.
         running: None while nothing is open.
         gpu_memory: bytes that the session uses and bytes that are free; None without a GPU.
         enabled: whether ~/enable lets it segment.
@@ -75,6 +76,7 @@ class NodeState:
     fault: str = ''
     topic: str = 'image'
     publishers: int = 0
+    mismatch: str = ''
     running: Running | None = None
     gpu_memory: tuple[int, int] | None = None
     enabled: bool = True
@@ -117,8 +119,8 @@ def _silent(figures: Figures, state: NodeState, thresholds: Thresholds) -> str:
     if figures.incompatible and state.publishers:
         some = 'none' if state.publishers == 1 else 'not all'
         publishers += f', {some} compatible: {figures.incompatible}'
-    elif figures.incompatible:
-        publishers += f': {figures.incompatible}'
+    if state.mismatch:
+        publishers += f'; {state.mismatch}'
     return f'no image on {state.topic} for {figures.silent_for:.1f} s; {publishers}'
 
 

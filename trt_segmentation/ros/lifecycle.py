@@ -183,6 +183,10 @@ class GuardedLifecycleNode(LifecycleNode):
         self._managed_entities.discard(publisher)
         return self._retire(publisher, super().destroy_publisher)
 
+    def destroy_lifecycle_publisher(self, publisher: Any) -> bool:
+        """Do the same; rclpy's own, where there is one, would not wait."""
+        return self.destroy_publisher(publisher)
+
     def _retire(self, entity: Any, destroy: Callable[[Any], bool]) -> bool:
         """Hide an entity from the executor, and destroy it in the executor's next round.
 

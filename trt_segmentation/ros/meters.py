@@ -62,8 +62,8 @@ class Figures:
             alone; empty before there is a frame.
         stamp_age: seconds that the newest frame's stamp was old when it was published.
         failures, why: frames that failed in a row until now, and the last one's error.
-        incompatible: '' or the sentence about a publisher whose QoS or type does not fit, until an
-            image shows that another one's does.
+        incompatible: '' or the sentence about a publisher whose QoS does not fit, until an image
+            shows that another one's does.
     """
 
     measured_for: float = 0.0
@@ -257,12 +257,6 @@ class Monitor:
     def note_qos_event(self, sentence: str) -> None:
         """A publisher was found whose QoS does not fit; the sentence says what to set."""
         self._incompatible = sentence
-
-    def note_mismatch(self, sentence: str) -> bool:
-        """No publisher's type fits; return whether that is new."""
-        is_new = sentence != self._incompatible
-        self._incompatible = sentence
-        return is_new
 
     def figures(self, now: float) -> Figures:
         """Return what was measured until now."""

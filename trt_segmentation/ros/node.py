@@ -435,9 +435,11 @@ class SegmentationNode(GuardedLifecycleNode):
         if listening is None:
             return state
         sources = listening.sources()
-        if sources.mismatch and camera.monitor.note_mismatch(sources.mismatch):
+        if sources.mismatch and sources.mismatch != camera.mismatch:
             self.get_logger().warning(f'{listening.topic}: {sources.mismatch}')
-        return replace(state, topic=listening.topic, publishers=sources.count)
+        camera.mismatch = sources.mismatch
+        return replace(state, topic=listening.topic, publishers=sources.count,
+                       mismatch=sources.mismatch)
 
 
 def _as_nanoseconds(seconds: float) -> int:
