@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node on TensorRT, with a stand-in for the GPU, which has to be in this very process."""
 
+import threading
 import time
 
 import numpy as np
@@ -9,10 +10,11 @@ import onnx
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
 
 from trt_segmentation.ros.node import SegmentationNode
 
@@ -131,3 +133,56 @@ def test_a_gpu_that_fails_for_good_is_reported_and_the_node_lives(camera, node, 
     assert not result.successful
     assert 'overlay_alpha' in result.reason and 'illegal memory access' in result.reason
     assert node.get_parameter('overlay_alpha').value == 0.5
+
+
+def test_many_threads_get_one_thing_done_at_a_time(networks, node, context, image_message,
+                                                   pixels_of):
+    """Frames, ~/load_model, transitions and parameters on an executor of several threads."""
+    image = networks.random_image(*SIZE)
+    message, masks, errors, stop = image_message(image), [], [], threading.Event()
+    peer = rclpy.create_node('peer', namespace=node.get_namespace(), context=context)
+    camera = peer.create_publisher(Image, 'image', qos_profile_sensor_data)
+    peer.create_subscription(Image, 'segmentation/mask', masks.append, QoSProfile(depth=5))
+    peer.create_timer(0.003, lambda: camera.publish(message))
+    client = peer.create_client(Trigger, 'segmentation/load_model')
+    executor = MultiThreadedExecutor(4, context=context)
+    executor.add_node(node), executor.add_node(peer)
+
+    def spin():
+        try:
+            while not stop.is_set():
+                executor.spin_once(timeout_sec=0.1)
+        except BaseException as error:
+            errors.append(error)
+
+    def wait_for(condition):
+        end = time.monotonic() + TIMEOUT
+        while not condition():
+            assert not errors, errors
+            assert time.monotonic() < end
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        assert client.wait_for_service(TIMEOUT)
+        for number in range(12):
+            wait_for(lambda: masks)
+            loaded = client.call_async(Trigger.Request())
+            for alpha in (0.1, 0.9):
+                node.set_parameters([Parameter('overlay_alpha', value=alpha)])
+            wait_for(loaded.done)
+            assert loaded.result().success, loaded.result().message
+            if number % 3 == 0:
+                node.trigger_deactivate(), node.trigger_activate()
+            masks.clear()
+        wait_for(lambda: len(masks) > 5)
+    finally:
+        stop.set()
+        thread.join()
+        executor.shutdown()
+        peer.destroy_node()
+    for mask in masks:
+        np.testing.assert_array_equal(pixels_of(mask), image.argmax(axis=2))
+    counts = node._cameras[0].monitor.counts
+    assert counts.dropped['defect'] == counts.dropped['backend_failed'] == 0
