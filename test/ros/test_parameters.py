@@ -31,6 +31,7 @@ def test_defaults_are_good():
 @pytest.mark.parametrize(('name', 'value', 'said'), [
     ('overlay_alpha', -0.1, 'overlay_alpha is -0.1; it is 0 to 1'),
     ('precision', 'fp8', 'fp32, fp16, int8'),
+    ('model_config', 'net\0.yaml', "model_config is 'net\\x00.yaml'"),
     ('mask_interpolation', 'cubic', 'nearest, bilinear'),
     ('num_threads', -1, 'num_threads is -1'),
     ('min_size', (64,), 'min_size is [64]; it has 2 values'),

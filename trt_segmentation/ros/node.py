@@ -6,8 +6,8 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -270,8 +270,9 @@ class SegmentationNode(GuardedLifecycleNode):
             published = time.monotonic()
             ages.append(stamp_age(self.get_clock().now().nanoseconds, frame.header.stamp))
             camera.monitor.note_published(published, ages[-1], published - arrived)
-        if ages and self._latency_publisher.get_subscription_count() > 0:
-            self._latency_publisher.publish(Float64(data=max(ages)))
+        with self._surviving('~/latency'):
+            if ages and self._latency_publisher.get_subscription_count() > 0:
+                self._latency_publisher.publish(Float64(data=max(ages)))
 
     def _note_unpublished(self, camera: Camera, error: Exception) -> None:
         if not self.context.ok():  # a signal came meanwhile, after which nothing is published
@@ -388,14 +389,20 @@ class SegmentationNode(GuardedLifecycleNode):
     # Diagnostics
 
     def _publish_diagnostics(self) -> None:
-        try:
+        with self._surviving('/diagnostics'):
             thresholds = read_parameters(self).thresholds
             self._diagnostics_publisher.publish(status_array(
                 self.get_clock().now().to_msg(), self.get_fully_qualified_name(),
                 self._statuses(thresholds)))
-        except Exception:  # the timer comes again, and masks matter more
-            if self.context.ok():
-                self.get_logger().error(f'no diagnostics: {traceback.format_exc()}',
+
+    @contextmanager
+    def _surviving(self, topic: str) -> Iterator[None]:
+        """Log what fails in the body of a with statement: masks matter more than the topic."""
+        try:
+            yield
+        except Exception:
+            if self.context.ok():  # else a signal came meanwhile
+                self.get_logger().error(f'{topic} is not published: {traceback.format_exc()}',
                                         throttle_duration_sec=WARNING_PERIOD)
 
     def _statuses(self, thresholds: Thresholds) -> dict[str, Status]:

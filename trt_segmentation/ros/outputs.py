@@ -106,13 +106,10 @@ class Outputs:
         works = [partial(self._publish_image, name, header) for name in names if name != 'mask']
         if 'mask' in names and self._compressed.get_subscription_count() > 0:
             works.append(partial(self._publish_compressed, header))
+        if self._camera_publisher is not None and self._camera_info is not None:
+            works.append(partial(self._publish_camera_info, header, self._camera_info))
         if works:
             self._unpublished = self._thread.submit(self._attempt, works)
-        if self._camera_publisher is not None and self._camera_info is not None:
-            size = self._segmenter.spec.mask_size
-            info = scaled_camera_info(self._camera_info, size)
-            info.header = header
-            self._camera_publisher.publish(info)
 
     def finish(self) -> None:
         """Wait until everything is with the middleware."""
@@ -154,6 +151,11 @@ class Outputs:
         msg = CompressedImage(header=header, format=encoding)
         msg.data.frombytes(png.tobytes())
         self._compressed.publish(msg)
+
+    def _publish_camera_info(self, header: Any, camera_info: CameraInfo) -> None:
+        info = scaled_camera_info(camera_info, self._segmenter.spec.mask_size)
+        info.header = header
+        self._camera_publisher.publish(info)
 
     def _on_camera_info(self, info: CameraInfo) -> None:
         if info.width and info.height:

@@ -64,6 +64,8 @@ class Rule:
 
     def fault(self, name: str, value: Any) -> str:
         """Return '' for a good value, else a sentence with name, value and bound."""
+        if isinstance(value, str) and '\0' in value:
+            return f'{name} is {value!r}; text ends before a null character'
         if self.length and len(value) != self.length:
             return f'{name} is {list(value)}; it has {self.length} values'
         if self.pattern and (len(set(value)) < len(value)
