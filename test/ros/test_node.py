@@ -187,4 +187,4 @@ def test_bad_frames_are_said_once(make_bench, image_message, scene):
     bench.segment(image_message(scene))
     assert bench.counts()['frames dropped, bad_frame'] == 5
     _, log = bench.stop()
-    assert log.count("encoding '32FC7' (320x180) cannot be segmented") == 1
+    assert log.count("encoding '32FC7', 320x180: depth and other") == 1
