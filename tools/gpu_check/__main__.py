@@ -30,6 +30,7 @@ from agreement import Reference, find_reference
 from bag_replay import check_bag
 from batch import check_batch
 from copies import check_copies
+from faults import check_faults
 from report import markdown
 from sizes import check_sizes
 from startup import check_startup
@@ -351,10 +352,16 @@ def lifecycle(check: Check) -> dict[str, Any]:
     return check_lifecycle(node_parameters(check.demo.options('fp16', check.builds)))
 
 
+def faults(check: Check) -> dict[str, Any]:
+    """Interrupts, threads and a broken context."""
+    return check_faults(check.demo.options('fp16', check.builds))
+
+
 STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'agree': agree, 'tensors': tensors, 'speed': speed,
-    'startup': startup, 'node': node, 'lifecycle': lifecycle, 'devices': devices, 'bag': bag,
-    'dds': dds, 'sizes': sizes, 'copies': copies, 'batch': batch, 'foreign': foreign}
+    'startup': startup, 'node': node, 'lifecycle': lifecycle, 'faults': faults,
+    'devices': devices, 'bag': bag, 'dds': dds, 'sizes': sizes, 'copies': copies, 'batch': batch,
+    'foreign': foreign}
 BY_REQUEST = 'agree', 'tensors', 'devices', 'bag'
 """Steps that are done only where they are named."""
 
