@@ -52,21 +52,21 @@ def check_faults(options: RunOptions) -> dict[str, Any]:
     images = [render(number, *size).image for number, size in enumerate(SIZES)]
     right = [segmenter.infer(image).copy().mask for image in images]
     before = segmenter.gpu_memory()
-    found = {'interrupted': _interrupted(segmenter, images, right),
-             'shared': _shared(segmenter, images, right),
-             'memory before, used and free': before,
-             'memory after, used and free': segmenter.gpu_memory()}
+    found: dict[str, Any] = {
+        'interrupted': _interrupted(segmenter, images, right),
+        'shared': _shared(segmenter, images, right),
+        'memory before, used and free': before,
+        'memory after, used and free': segmenter.gpu_memory()}
     segmenter.close()
     # A context that is broken stays so until its process ends.
     spawning = multiprocessing.get_context('spawn')
     here, there = spawning.Pipe()
     child = spawning.Process(target=_broken, args=(options, there))
     child.start()
-    found['broken'] = here.recv() if here.poll(PATIENCE) else {'error': 'no answer'}
+    broken = here.recv() if here.poll(PATIENCE) else {'error': 'no answer'}
     child.join(PATIENCE)
-    found['broken']['exit code'] = child.exitcode
     child.kill()
-    return found
+    return {**found, 'broken': {**broken, 'exit code': child.exitcode}}
 
 
 def _interrupted(segmenter: Segmenter, images: list[np.ndarray], right: list[np.ndarray],
