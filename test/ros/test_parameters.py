@@ -9,10 +9,8 @@ import pytest
 import yaml
 
 from trt_segmentation.errors import ConfigError
-from trt_segmentation.ros import transport
 from trt_segmentation.ros.meters import KEEP_LATEST, FrameCounts
 from trt_segmentation.ros.parameters import Parameters, change_fault, first_fault, value_from_text
-from trt_segmentation.ros.transport import large_image_environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,30 +83,6 @@ def test_launch_arguments_get_their_type(name, text, value):
 def test_launch_arguments_of_a_wrong_type_are_named(name, text):
     with pytest.raises(ConfigError, match=f"{name} is '{text}'"):
         value_from_text(name, text)
-
-
-@pytest.mark.parametrize('variable', ['FASTDDS_BUILTIN_TRANSPORTS',
-                                      'FASTDDS_DEFAULT_PROFILES_FILE',
-                                      'FASTRTPS_DEFAULT_PROFILES_FILE'])
-def test_operators_transport_is_left_alone(variable, monkeypatch):
-    monkeypatch.setattr(transport, 'cpu_count', lambda: 2)
-    assert large_image_environment({variable: 'mine'}) == {}
-
-
-def test_transport_profile_exists(monkeypatch):
-    monkeypatch.setattr(transport, 'cpu_count', lambda: 2)
-    for distro, variable in (('humble', 'FASTRTPS_DEFAULT_PROFILES_FILE'),
-                             ('kilted', 'FASTDDS_DEFAULT_PROFILES_FILE')):
-        added = large_image_environment({'ROS_DISTRO': distro})
-        assert list(added) == [variable]
-        assert 'segment_size' in Path(added[variable]).read_text()
-
-
-def test_with_cores_to_spare_the_middleware_publishes_in_a_thread(monkeypatch):
-    monkeypatch.setattr(transport, 'cpu_count', lambda: transport.CORES_TO_SPARE)
-    mode = 'RMW_FASTRTPS_PUBLICATION_MODE'
-    assert large_image_environment({})[mode] == 'ASYNCHRONOUS'
-    assert mode not in large_image_environment({mode: 'SYNCHRONOUS'})
 
 
 def test_gaps_in_the_sequence_are_counted_and_restarts_are_not():

@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.ros.bench.rows import tell
 from trt_segmentation.ros.serialized import SerializedImage
-from trt_segmentation.ros.transport import large_image_environment
+from trt_segmentation.ros.transport import find_profile_variables, large_image_environment
 
 SCENES = 4
 
@@ -86,8 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _middleware() -> dict[str, str]:
     """What carries the messages, for the report."""
-    profile = next((os.environ[name] for name in
-                    ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+    profile = next((os.environ[name] for name in find_profile_variables(os.environ).read
                     if os.environ.get(name)), '')
     return {'rmw': get_rmw_implementation_identifier(),
             'ros_distro': os.environ.get('ROS_DISTRO', ''),
