@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from trt_segmentation.model_config import ModelConfig
 
-settings.register_profile('repeatable', derandomize=True, deadline=None, database=None)
-settings.load_profile('repeatable')
+try:
+    from hypothesis import settings
+except ModuleNotFoundError:
+    pass  # its tests are skipped
+else:
+    settings.register_profile('repeatable', derandomize=True, deadline=None, database=None)
+    settings.load_profile('repeatable')
 
 SHARED = Path(__file__).parents[2] / 'shared'
 _ROAD = """
@@ -44,6 +48,50 @@ def pytest_xdist_make_scheduler(config, log):
             return 'DDS' if nodeid.startswith(OVER_DDS) else super()._split_scope(nodeid)
 
     return FilesAndDds(config, log)
+
+
+OPTIONAL = frozenset({
+    'PIL', 'aiohttp', 'distributed', 'hypothesis', 'launch', 'launch_ros', 'matplotlib', 'mcap',
+    'onnxruntime', 'playwright', 'psutil', 'rclpy', 'rosbags', 'sklearn', 'tensorrt_rtx',
+    'vision_msgs', 'ament_index_python', 'builtin_interfaces', 'rcl_interfaces', 'rosgraph_msgs',
+    'diagnostic_msgs', 'lifecycle_msgs', 'sensor_msgs', 'std_msgs', 'std_srvs'})
+"""What a machine need not have, by the name that is imported. Tests that need it are skipped there;
+anything else that cannot be imported is an error, as ever."""
+
+
+def _missing(error):
+    """Return the optional package whose absence an exception comes from; '' where none is."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        name = (getattr(error, 'name', None) or '').partition('.')[0]
+        if isinstance(error, ModuleNotFoundError) and name in OPTIONAL \
+                and importlib.util.find_spec(name) is None:
+            return name
+        error = error.__cause__ or error.__context__
+    return ''
+
+
+def _skip_without(report, call, path, line):
+    """Make a failed report one of a skip where an optional package is missing."""
+    missing = _missing(call.excinfo.value) if report.failed and call.excinfo else ''
+    if missing:
+        report.outcome = 'skipped'
+        report.longrepr = str(path), line, f'Skipped: {missing} is not installed'
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector):
+    """Skip the files that import what this machine has not got."""
+    report = (yield).get_result()
+    if getattr(report, 'call', None) is not None:
+        _skip_without(report, report.call, collector.name, 0)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Skip the tests whose fixtures import what this machine has not got."""
+    _skip_without((yield).get_result(), call, item.location[0], item.location[1] or 0)
 
 
 @dataclass(frozen=True)

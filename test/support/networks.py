@@ -7,7 +7,6 @@ from functools import cache, partial
 import cv2
 import numpy as np
 import onnx
-import onnxruntime
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
@@ -48,6 +47,7 @@ def onnx_model(nodes, inputs, outputs, weights=None, *, opset=17, ir_version=Non
 @cache
 def newest_opset():
     """Return the newest opset that both installed packages, onnx and onnxruntime, know."""
+    import onnxruntime
     for opset in range(onnx.defs.onnx_opset_version(), 11, -1):
         nodes = [helper.make_node('Identity', ['a'], ['b'])]
         model = onnx_model(nodes, [tensor('a', [1])], [tensor('b', [1])], opset=opset)
@@ -187,6 +187,7 @@ class Runner:
     """
 
     def __init__(self, prepared, extra_outputs=()):
+        import onnxruntime
         model = onnx.ModelProto()
         model.CopyFrom(prepared.model)
         for name in extra_outputs:

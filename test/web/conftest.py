@@ -13,10 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-pytest.importorskip('aiohttp', reason='aiohttp is not installed (the extra view)')
-
 from trt_segmentation.web.options import ViewOptions
-from trt_segmentation.web.server import serving
 from trt_segmentation.web.source import Status, View
 
 TIMEOUT = 20.0
@@ -75,6 +72,7 @@ class Server:
         assert started.wait(TIMEOUT)
 
     async def _serve(self, source, options, started):
+        from trt_segmentation.web.server import serving
         async with serving(source, options) as self.url:
             started.set()
             await self._stop.wait()
@@ -109,6 +107,8 @@ def source():
 def serve(source):
     """Serve the source: ``serve(fps=5)``; on a free port, unless one is given."""
     servers = []
+
+    pytest.importorskip('aiohttp', reason='aiohttp is not installed (the extra view)')
 
     def start(**options):
         servers.append(Server(source, ViewOptions(**{'port': 0, **options})))
