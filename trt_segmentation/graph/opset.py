@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A graph in an older version of ONNX's operators, for runtimes that know no newer ones."""
 
+from functools import cache
 from itertools import chain
 
 import numpy as np
@@ -33,6 +34,11 @@ def lower_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelPr
     """
     if opset_of(model) <= opset:
         return model
+    if not converter_is_complete():
+        raise ModelError(
+            f'{source} has opset {opset_of(model)}, and the runtime needs opset {opset}, to which '
+            f'onnx {onnx.__version__} cannot convert it correctly; export it with opset {opset} or '
+            'older, or install onnx 1.23 or newer')
     try:
         if model.functions:
             model = inliner.inline_local_functions(model)
@@ -43,6 +49,26 @@ def lower_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelPr
         raise ModelError(f'{source} has opset {opset_of(model)}, and opset {opset} cannot say all '
                          f'of it ({_last_clause(error)}); export it with opset {opset} or '
                          'older') from error
+
+
+@cache
+def converter_is_complete() -> bool:
+    """Whether the installed onnx converts to older opsets correctly.
+
+    onnx 1.17 to 1.22 cannot convert a Resize, and convert graphs without one to graphs that
+    compute something else (seen with 1.17). The Resize is what can be asked for.
+    """
+    nodes = [helper.make_node('Resize', ['x', '', 'scales'], ['y'])]
+    scales = numpy_helper.from_array(np.ones(1, np.float32), 'scales')
+    inputs, outputs = ([helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1])]
+                       for name in 'xy')
+    model = helper.make_model(helper.make_graph(nodes, 'resize', inputs, outputs, [scales]),
+                              opset_imports=[helper.make_opsetid('', 18)])
+    try:
+        version_converter.convert_version(model, 17)
+    except RuntimeError:
+        return False
+    return True
 
 
 def in_older_words(model: onnx.ModelProto) -> onnx.ModelProto:
