@@ -31,7 +31,7 @@ class Case:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(draw) -> Case:
     """Masks with classes that are absent, unknown ids and unlabelled pixels."""
     classes = draw(st.one_of(st.integers(1, 6), st.just(MAX_CLASSES)))
     ids = st.one_of(st.integers(0, min(classes, 255)), st.sampled_from([254, UNLABELLED]))

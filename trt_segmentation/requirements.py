@@ -2,9 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a command needs besides what every installation has."""
 
+import importlib.metadata
 import importlib.util
 
 from trt_segmentation.errors import SegmentationError
+
+_AT_LEAST = {'aiohttp': (3, 9)}
+"""Since then a handler is told that its client has gone. Ubuntu 22.04's is 3.8."""
 
 _HOW = {
     'rclpy': "source a ROS 2 installation, or pip install 'trt_segmentation[cpu,ros]' (x86_64)",
@@ -23,8 +27,18 @@ def require(*packages: str) -> None:
         packages: 'rclpy', 'aiohttp'.
 
     Raises:
-        MissingPackageError: one cannot; it says where it comes from.
+        MissingPackageError: one cannot, or is too old; it says where it comes from.
     """
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise MissingPackageError(f'{package} is not installed; {_HOW[package]}')
+        least = _AT_LEAST.get(package, ())
+        if least and _version(package) < least:
+            raise MissingPackageError(
+                f'{package} {importlib.metadata.version(package)} is installed, and '
+                f'{".".join(map(str, least))} or newer is needed; {_HOW[package]}')
+
+
+def _version(package: str) -> tuple[int, ...]:
+    major, minor = importlib.metadata.version(package).split('.')[:2]
+    return int(major), int(minor)

@@ -18,6 +18,7 @@ WAY = {'to_node', 'take', 'dispatch', 'read', 'infer', 'publish', 'to_subscriber
 @pytest.fixture(scope='module')
 def entries():
     """Both arms at 5 Hz, twice."""
+    pytest.importorskip('rclpy')
     with DdsBench(('ours', 'usual'), CPU, (96, 128), ('mask', 'overlay')) as bench:
         found = measure_rates(bench, (5.0,), 2, 1.0)
         found['middleware'] = bench.middleware
@@ -43,6 +44,7 @@ def test_the_way_of_a_frame_is_told_stretch_by_stretch(entries, arm):
 
 def test_results_that_come_late_are_waited_for(monkeypatch):
     """As those of a network of seconds: here, even the rows about them come too late at first."""
+    pytest.importorskip('rclpy')
     monkeypatch.setattr(dds, 'SETTLE', 0.001)
     with DdsBench(('ours',), CPU, (96, 128), ('mask',)) as bench:
         waited = bench._settle['ours']
@@ -56,6 +58,7 @@ def test_the_middleware_is_told(entries):
 
 
 def test_the_command_writes_rates_ratios_and_a_plot(tmp_path, capsys):
+    pytest.importorskip('rclpy')
     report, plot = tmp_path / 'bench.json', tmp_path / 'bench.png'
     assert main(['bench', '--backend', 'onnxruntime', '--size', '96x128', '--outputs', 'mask',
                  '--frames', '2', '--ros', '--rates', '5', '--runs', '1', '--seconds', '0.6',

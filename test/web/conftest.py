@@ -108,7 +108,7 @@ def serve(source):
     """Serve the source: ``serve(fps=5)``; on a free port, unless one is given."""
     servers = []
 
-    pytest.importorskip('aiohttp', reason='aiohttp is not installed (the extra view)')
+    pytest.importorskip('aiohttp', '3.9', reason='aiohttp 3.9 is not installed (the extra view)')
 
     def start(**options):
         servers.append(Server(source, ViewOptions(**{'port': 0, **options})))

@@ -3,6 +3,7 @@
 """What ``trt-segmentation view`` can be told."""
 
 import argparse
+import importlib.metadata
 import importlib.util
 
 import pytest
@@ -47,6 +48,16 @@ def test_numbers_out_of_bounds_are_refused(argument, capsys):
         parse(argument)
     assert ended.value.code == 2
     assert f"'{argument.partition('=')[2]}' is no number from" in capsys.readouterr().err
+
+
+def test_an_aiohttp_that_is_too_old_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: 1)
+    monkeypatch.setattr(importlib.metadata, 'version', lambda name: '3.8.1')
+    monkeypatch.setattr('os.execv', None)
+    assert main(['view']) == 1
+    assert capsys.readouterr().err == (
+        'error: aiohttp 3.8.1 is installed, and 3.9 or newer is needed; it serves the page; '
+        "pip install 'trt_segmentation[view]'\n")
 
 
 @pytest.mark.parametrize(('missing', 'way_out'), [

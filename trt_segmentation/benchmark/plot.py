@@ -74,7 +74,9 @@ def _draw_split(axes: Any, bars: Mapping[str, Mapping[str, float]]) -> None:
     axes.set_ylabel('ms (mean)')
     axes.set_title('where the time of a frame goes', fontsize=10)
     if bars:
-        axes.legend(fontsize=8, reverse=True, loc='upper left', bbox_to_anchor=(1, 1))
+        handles, labels = axes.get_legend_handles_labels()  # from the top, as they are stacked
+        axes.legend(handles[::-1], labels[::-1], fontsize=8, loc='upper left',
+                    bbox_to_anchor=(1, 1))
 
 
 def _draw_latency(axes: Any, ros: Mapping[str, Any]) -> None:

@@ -130,6 +130,9 @@ def _joined(reference: onnx.ModelProto, computed: onnx.ModelProto, layers: Seque
     joined.CopyFrom(computed)
     joined.graph.CopyFrom(reference.graph)
     other = compose.add_prefix_graph(computed.graph, _COPY, rename_inputs=False)
+    given = {_COPY + value.name: value.name for value in computed.graph.input}
+    for node in other.node:  # onnx before 1.18 renames what reads the inputs all the same
+        node.input[:] = [given.get(name, name) for name in node.input]
     nodes = joined.graph.node
     nodes.extend(other.node)
     joined.graph.initializer.extend(other.initializer)
