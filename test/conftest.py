@@ -55,8 +55,8 @@ OPTIONAL = frozenset({
     'onnxruntime', 'playwright', 'psutil', 'rclpy', 'rosbags', 'sklearn', 'tensorrt_rtx',
     'vision_msgs', 'ament_index_python', 'builtin_interfaces', 'rcl_interfaces', 'rosgraph_msgs',
     'diagnostic_msgs', 'lifecycle_msgs', 'sensor_msgs', 'std_msgs', 'std_srvs'})
-"""What a machine need not have, by the name that is imported. Tests that need it are skipped there;
-anything else that cannot be imported is an error, as ever."""
+"""What a machine need not have, by the name that is imported: tests that need it are skipped.
+Anything else that cannot be imported is an error, as ever."""
 
 
 def _missing(error):

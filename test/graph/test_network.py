@@ -152,7 +152,7 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_what_is_no_onnx_is_refused(tmp_path, content):
     path = tmp_path / 'net.onnx'
     path.write_bytes(content)
-    with pytest.raises(ModelError, match=r'net\.onnx: this is no valid ONNX model .* again(, with .*)?$'):
+    with pytest.raises(ModelError, match=r'net\.onnx: this is no valid ONNX model .* again'):
         read_network(path)
 
 

@@ -37,8 +37,8 @@ def lower_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelPr
     if not converter_is_complete():
         raise ModelError(
             f'{source} has opset {opset_of(model)}, and the runtime needs opset {opset}, to which '
-            f'onnx {onnx.__version__} cannot convert it correctly; export it with opset {opset} or '
-            'older, or install onnx 1.23 or newer')
+            f'onnx {onnx.__version__} cannot convert it correctly; export it with opset {opset} '
+            'or older, or install onnx 1.23 or newer')
     try:
         if model.functions:
             model = inliner.inline_local_functions(model)

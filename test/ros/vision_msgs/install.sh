@@ -19,14 +19,29 @@ if ! command -v c++ >/dev/null || [ ! -e "$include/Python.h" ]; then
   echo 'no C++ compiler or no Python.h: vision_msgs is not built, its tests will be skipped' >&2
   exit 0
 fi
-"$python" -m pip install --quiet -r "$here/requirements.txt"
+# What is built with has to be of the distribution that is installed: a generator of another one
+# makes messages that its rclpy does not load, or replaces what is installed.
+rclpy=$("$python" -c 'import importlib.metadata; print(importlib.metadata.version("ros-rclpy"))')
+pins=$(grep -lx "ros-rclpy==$rclpy" "$here"/../../../requirements/ros-*.txt) || {
+  echo "ros-rclpy is $rclpy, and no requirements/ros-*.txt is of that distribution: install with" \
+    'make, or with pip --constraint one of them' >&2
+  exit 1
+}
+wanted=$(mktemp)
+build=$(mktemp -d)
+trap 'rm -rf "$build" "$wanted"' EXIT
+while read -r package; do  # not every distribution has each of them
+  case $package in
+    ros-*) grep "^$package==" "$pins" || true ;;
+    [a-z]*) echo "$package" ;;
+  esac
+done < "$here/requirements.txt" > "$wanted"
+"$python" -m pip install --quiet --constraint "$pins" -r "$wanted"
 # The wheels' CMake files name the headers of the Python that they were built with.
 numpy=$("$python" -c 'import numpy; print(numpy.get_include())')
 { grep -rlZ /opt/python/cp "$venv"/share/*/cmake || true; } | xargs -0r sed -i -E \
   -e "s#/opt/python/cp[^;\"]*/site-packages/numpy/[^;\"]*#$numpy#g" \
   -e "s#/opt/python/cp[^;\"]*/include/python3\.[0-9]+#$include#g"
-build=$(mktemp -d)
-trap 'rm -rf "$build"' EXIT
 export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv PATH=$venv/bin:$PATH
 { cmake -S "$here" -B "$build" -DCMAKE_INSTALL_PREFIX="$venv" -DBUILD_TESTING=OFF \
     -DPython3_EXECUTABLE="$python" &&
