@@ -19,6 +19,7 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (SHARE, ['package.xml']),
+        (f'{SHARE}/hook', ['resource/command_path.dsv']),
         (f'{SHARE}/launch', sorted(glob('launch/*.py'))),
         (f'{SHARE}/config', sorted(glob('config/*.*'))),
         (f'{SHARE}/config/models',
