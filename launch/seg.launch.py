@@ -4,23 +4,47 @@
 
 With cameras:='[front, left]' and image_topic:='/{camera}/image_raw', one node segments several
 together; see also multi_camera.launch.py.
+
+Included by another launch file, it takes the arguments of the same names that are set there, as
+every launch file does, and leaves none behind.
 """
 
 import os
-from dataclasses import fields
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
+from launch.actions import (
+    DeclareLaunchArgument,
+    OpaqueFunction,
+    PopLaunchConfigurations,
+    PushLaunchConfigurations,
+)
 from launch.events.process import ProcessExited
+from launch.logging import get_logger
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
-from trt_segmentation.ros.parameters import Parameters, rules, value_from_text
+from trt_segmentation.ros.launch_arguments import (
+    LOG_LEVELS,
+    NODE_NAME,
+    NOT_GIVEN,
+    check_differs,
+    flag,
+    for_camera,
+    full_namespace,
+    log_level,
+    parameter_overrides,
+    params_file,
+)
+from trt_segmentation.ros.parameters import rules
 from trt_segmentation.ros.transport import large_image_environment
 
 SHARE = Path(get_package_share_directory('trt_segmentation'))
-NOT_GIVEN = ''
+PARAMS_FILE = SHARE / 'config' / 'seg.yaml'
 PER_CAMERA = 'mask', 'mask/compressed', 'confidence', 'overlay', 'camera_info'
 """What a node of several cameras publishes of each."""
 
@@ -40,18 +64,25 @@ def generate_launch_description() -> LaunchDescription:
                                           '~/{camera}'),
         DeclareLaunchArgument('namespace', default_value=NOT_GIVEN,
                               description='Namespace of the node and its topics'),
-        DeclareLaunchArgument('params_file', default_value=str(SHARE / 'config' / 'seg.yaml'),
-                              description='YAML file of parameters; arguments go before it'),
-        DeclareLaunchArgument('rviz', default_value='false', choices=['true', 'false'],
-                              description='Show overlay and mask in RViz'),
+        DeclareLaunchArgument('params_file', default_value=str(PARAMS_FILE),
+                              description='YAML file of parameters; ~ and package:// are '
+                                          'expanded. Arguments go before it'),
+        DeclareLaunchArgument('use_sim_time', default_value=NOT_GIVEN,
+                              description='true: take the time from /clock, as with Gazebo and '
+                                          'rosbags; not given: as in params_file'),
+        DeclareLaunchArgument('rviz', default_value='false',
+                              description='true: show overlay and mask in RViz, where it is '
+                                          'installed'),
         DeclareLaunchArgument('log_level', default_value='info',
-                              choices=['debug', 'info', 'warn', 'error', 'fatal'],
-                              description='Least severe messages to print'),
+                              description='Least severe messages to print: one of '
+                                          f'{", ".join(LOG_LEVELS)}, in any case'),
     ]
     parameters = [DeclareLaunchArgument(name, default_value=NOT_GIVEN,
                                         description=_description(name))
                   for name in rules()]
-    return LaunchDescription([*wiring, *parameters, OpaqueFunction(function=_nodes)])
+    # Between push and pop: else a parent's next files would inherit params_file and the others.
+    return LaunchDescription([PushLaunchConfigurations(), *wiring, *parameters,
+                              OpaqueFunction(function=_nodes), PopLaunchConfigurations()])
 
 
 def _description(name: str) -> str:
@@ -63,49 +94,72 @@ def _description(name: str) -> str:
 def _inputs(given: dict[str, str], camera: str = '') -> list[tuple[str, str]]:
     """Return the remappings of what one camera sends."""
     prefix = f'{camera}/' if camera else ''
-    image = given['image_topic'].format(camera=camera)
-    if prefix and image == given['image_topic']:  # it is not told for each
+    topic = given['image_topic'] or 'image'
+    image = for_camera('image_topic', topic, camera)
+    if prefix and image == topic:  # the same for all cameras
         image = f'{prefix}{image}'
     beside = image.rpartition('/')[0]
-    info = given['camera_info_topic'].format(camera=camera) or (
+    info = for_camera('camera_info_topic', given['camera_info_topic'], camera) or (
         f'{beside}/camera_info' if beside else 'camera_info')
     return [(f'{prefix}image', image), (f'{prefix}camera_info', info)]
 
 
 def _outputs(given: dict[str, str], camera: str) -> list[tuple[str, str]]:
     """Return the remappings of what is published of one of several cameras."""
-    target = given['output_topics'].format(camera=camera)
+    target = for_camera('output_topics', given['output_topics'], camera)
     return [(f'~/{camera}/{name}', f'{target}/{name}') for name in PER_CAMERA] if target else []
 
 
 def _remappings(given: dict[str, str], cameras: list[str]) -> list[tuple[str, str]]:
     if not cameras:
         return _inputs(given)
+    for name in ('camera_info_topic', 'output_topics'):
+        check_differs(name, given[name], cameras)
     return [remapping for camera in cameras
             for remapping in (*_inputs(given, camera), *_outputs(given, camera))]
 
 
 def _nodes(context: LaunchContext) -> list[Node]:
     given = context.launch_configurations
-    overrides = {entry.name: value_from_text(entry.name, given[entry.name])
-                 for entry in fields(Parameters) if given[entry.name] != NOT_GIVEN}
-    namespace = given['namespace'].strip('/')
-    nodes = [Node(
-        package='trt_segmentation', executable='segmentation_node', name='segmentation',
+    overrides = parameter_overrides(given)
+    # What PushRosNamespace has pushed stands there.
+    namespace = full_namespace(given.get('ros_namespace'), given['namespace'])
+    file, warnings = params_file(given['params_file'], PARAMS_FILE, f'{namespace}/{NODE_NAME}')
+    for sentence in warnings:
+        get_logger('trt_segmentation').warning(sentence)
+    node = Node(
+        package='trt_segmentation', executable='segmentation_node', name=NODE_NAME,
         namespace=namespace, output='screen', emulate_tty=True,
-        parameters=[given['params_file'], overrides],
+        parameters=[file, overrides],
         remappings=_remappings(given, overrides.get('cameras', [])),
-        arguments=['--ros-args', '--log-level', given['log_level']],
+        arguments=['--ros-args', '--log-level', log_level(given['log_level'])],
         additional_env=large_image_environment(os.environ),
-        on_exit=_report_failed_build if overrides.get('build_only') else None)]
-    if given['rviz'] == 'true':
-        prefix = f'/{namespace}' if namespace else ''
-        nodes.append(Node(
-            package='rviz2', executable='rviz2', name='rviz_segmentation',
-            arguments=['-d', str(SHARE / 'config' / 'seg.rviz')],
-            remappings=[(f'/segmentation/{topic}', f'{prefix}/segmentation/{topic}')
-                        for topic in ('overlay', 'mask')]))
-    return nodes
+        on_exit=_report_failed_build if overrides.get('build_only') else None)
+    if not flag('rviz', given['rviz']) or not _is_rviz_installed():
+        return [node]
+    return [node, _rviz(namespace, overrides)]
+
+
+def _is_rviz_installed() -> bool:
+    try:
+        get_package_prefix('rviz2')
+    except PackageNotFoundError:
+        distribution = os.environ.get('ROS_DISTRO', '$ROS_DISTRO')
+        get_logger('trt_segmentation').warning(
+            'rviz:=true, but rviz2 is not installed; the node runs without it. Install it with '
+            f'sudo apt install ros-{distribution}-rviz2, or look at the overlay in a browser: '
+            'trt-segmentation view')
+        return False
+    return True
+
+
+def _rviz(namespace: str, overrides: dict) -> Node:
+    return Node(
+        package='rviz2', executable='rviz2', name='rviz_segmentation',
+        arguments=['-d', str(SHARE / 'config' / 'seg.rviz')],
+        parameters=[{name: value for name, value in overrides.items() if name == 'use_sim_time'}],
+        remappings=[(f'/{NODE_NAME}/{topic}', f'{namespace}/{NODE_NAME}/{topic}')
+                    for topic in ('overlay', 'mask')])
 
 
 def _report_failed_build(event: ProcessExited, context: LaunchContext) -> None:

@@ -12,6 +12,7 @@ import pytest
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
+from trt_segmentation.errors import ConfigError
 from trt_segmentation.ros.parameters import rules
 
 pytest.importorskip('launch_ros')
@@ -27,6 +28,23 @@ def share(monkeypatch):
     import ament_index_python.packages
     monkeypatch.setattr(ament_index_python.packages, 'get_package_share_directory',
                         lambda name: str(ROOT))
+
+
+@pytest.fixture
+def rviz(monkeypatch):
+    """Let rviz2 be installed."""
+    import ament_index_python.packages
+    monkeypatch.setattr(ament_index_python.packages, 'get_package_prefix', lambda name: '/opt')
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """What the launch files warn about."""
+    import launch.logging
+    found = []
+    monkeypatch.setattr(launch.logging, 'get_logger',
+                        lambda name: SimpleNamespace(warning=found.append))
+    return found
 
 
 @pytest.fixture
@@ -46,14 +64,21 @@ def started(monkeypatch):
     monkeypatch.setattr(launch_ros.actions, 'Node', Recorder)
 
     def run(name, **arguments):
-        context = launch.LaunchContext(argv=[])
-        context.launch_configurations.update(arguments)
-        waiting = [description_of(name)]
-        while waiting:
-            waiting[:0] = waiting.pop(0).visit(context) or []
+        visit([description_of(name)], arguments)
         return nodes
 
     return run
+
+
+def visit(entities, arguments):
+    """Visit what a parent launch file includes; return its launch configurations afterwards."""
+    import launch
+    context = launch.LaunchContext(argv=[])
+    context.launch_configurations.update(arguments)
+    waiting = list(entities)
+    while waiting:
+        waiting[:0] = waiting.pop(0).visit(context) or []
+    return dict(context.launch_configurations)
 
 
 def description_of(name):
@@ -67,8 +92,16 @@ def description_of(name):
 def test_every_parameter_is_a_described_argument():
     arguments = {entry.name: entry.description for entry in description_of('seg').entities
                  if hasattr(entry, 'description')}
-    assert {*rules(), 'image_topic', 'namespace', 'params_file', 'rviz'} <= set(arguments)
+    assert {*rules(), 'image_topic', 'namespace', 'params_file', 'rviz', 'use_sim_time',
+            'log_level'} <= set(arguments)
     assert all(arguments.values())
+
+
+def test_multi_camera_shows_what_it_passes_on():
+    arguments = {entry.name for entry in description_of('multi_camera').get_launch_arguments()}
+    assert {'cameras', 'devices', 'image_topics', 'namespace', 'precision', 'params_file',
+            'use_sim_time', 'log_level'} <= arguments
+    assert not {'device', 'image_topic', 'output_topics'} & arguments  # made for each camera
 
 
 def test_arguments_become_parameters_of_their_types(started):
@@ -89,7 +122,7 @@ def test_camera_info_lies_beside_the_image(started, arguments, topic):
 
 def test_each_camera_gets_a_node_and_a_gpu(started):
     nodes = started('multi_camera', cameras='front, left,right', devices='0,1', precision='fp16')
-    assert [node.namespace for node in nodes] == ['front', 'left', 'right']
+    assert [node.namespace for node in nodes] == ['/front', '/left', '/right']
     assert [node.parameters[-1] for node in nodes] == [
         {'device': device, 'precision': 'fp16'} for device in (0, 1, 0)]
     assert [dict(node.remappings)['image'] for node in nodes] == [
@@ -100,7 +133,7 @@ def test_each_camera_gets_a_node_and_a_gpu(started):
 def test_cameras_are_dealt_out_to_one_node_a_gpu(started):
     nodes = started('multi_camera', cameras='front,left,right', devices='0,2', batch='true',
                     precision='fp16')
-    assert [node.namespace for node in nodes] == ['device_0', 'device_2']
+    assert [node.namespace for node in nodes] == ['/device_0', '/device_2']
     assert [node.parameters[-1] for node in nodes] == [
         {'device': 0, 'cameras': ['front', 'right'], 'precision': 'fp16'},
         {'device': 2, 'cameras': ['left'], 'precision': 'fp16'}]
@@ -111,6 +144,101 @@ def test_cameras_are_dealt_out_to_one_node_a_gpu(started):
         for topic in ('mask', 'mask/compressed', 'confidence', 'overlay', 'camera_info'):
             assert remapped[f'~/{camera}/{topic}'] == f'/{camera}/segmentation/{topic}'
     assert not any('left' in source for source in remapped)
+
+
+@pytest.mark.parametrize(('namespace', 'pushed', 'base'), [
+    ('robot1', None, '/robot1'), ('', '/robot1', '/robot1'), ('arm', '/robot1', '/robot1/arm'),
+    ('/robot1', '/fleet', '/robot1')])
+@pytest.mark.parametrize('batch', ['false', 'true'])
+def test_multi_camera_stays_in_its_namespace(started, namespace, pushed, base, batch):
+    around = {'ros_namespace': pushed} if pushed else {}  # as PushRosNamespace sets it
+    nodes = started('multi_camera', cameras='front,left', namespace=namespace, batch=batch,
+                    camera_info_topics='{camera}/info', **around)
+    own = ['/device_0'] if batch == 'true' else ['/front', '/left']
+    assert [node.namespace for node in nodes] == [f'{base}{name}' for name in own]
+    for number, camera in enumerate(('front', 'left')):
+        node, prefix = (nodes[0], f'{camera}/') if batch == 'true' else (nodes[number], '')
+        remapped = dict(node.remappings)
+        assert remapped[f'{prefix}image'] == f'{base}/{camera}/image_raw'
+        assert remapped[f'{prefix}camera_info'] == f'{base}/{camera}/info'
+        if prefix:
+            assert remapped[f'~/{prefix}mask'] == f'{base}/{camera}/segmentation/mask'
+
+
+def test_an_absolute_topic_stays_where_it_is(started):
+    node, = started('multi_camera', cameras='front', namespace='robot1',
+                    image_topics='/{camera}/rgb')
+    assert dict(node.remappings)['image'] == '/front/rgb'
+
+
+def test_a_parent_pushes_the_namespace_where_it_is_read():
+    from launch_ros.actions import PushRosNamespace
+    assert visit([PushRosNamespace('robot1')], {})['ros_namespace'] == '/robot1'
+
+
+@pytest.mark.parametrize('name', ['seg', 'multi_camera'])
+def test_nothing_is_left_behind_in_a_parent_launch_file(started, name):
+    arguments = {'cameras': '[a, b]', 'log_level': 'INFO'} if name == 'seg' else {'cameras': 'a'}
+    assert visit([description_of(name)], arguments) == arguments
+
+
+@pytest.mark.parametrize('name', ['seg', 'multi_camera'])
+def test_an_empty_argument_is_the_default(started, name):
+    empty = {entry.name: '' for entry in description_of(name).get_launch_arguments()
+             if entry.name not in ('cameras', 'devices', 'image_topics')}
+    mine = {'cameras': 'a'} if name == 'multi_camera' else {}
+    expected, found = started(name, **mine), started(name, **empty, **mine)
+    assert [vars(node) for node in found[:1]] == [vars(node) for node in expected[:1]]
+
+
+def test_what_a_parent_meant_otherwise_is_refused(started):
+    with pytest.raises(ConfigError, match=r"device is 'left_camera'.*Set 'device' in"):
+        started('seg', device='left_camera')
+
+
+def test_the_file_of_parameters_is_there(started, tmp_path):
+    (tmp_path / 'mine.yaml').write_text('/**: {ros__parameters: {precision: fp16}}')
+    node, = started('seg', params_file=f'{tmp_path}/mine.yaml')
+    assert node.parameters == [f'{tmp_path}/mine.yaml', {}]
+    with pytest.raises(ConfigError, match='there is no such file'):
+        started('seg', params_file=f'{tmp_path}/other.yaml')
+
+
+def test_a_file_of_parameters_for_other_nodes_is_a_warning(started, tmp_path, warnings):
+    (tmp_path / 'nav2.yaml').write_text('/planner_server: {ros__parameters: {a: 1}}')
+    started('seg', params_file=f'{tmp_path}/nav2.yaml', namespace='robot1')
+    assert 'sets no parameter of /robot1/segmentation: it holds /planner_server' in warnings[0]
+
+
+def test_simulated_time(started, rviz):
+    node, shown = started('seg', use_sim_time='True', rviz='True')
+    assert node.parameters[-1] == {'use_sim_time': True} == shown.parameters[-1]
+
+
+def test_log_level_is_taken_in_any_case(started):
+    node, = started('seg', log_level='Warning')
+    assert node.arguments == ['--ros-args', '--log-level', 'warn']
+
+
+def test_rviz_shows_the_topics_of_the_namespace(started, rviz):
+    _, shown = started('seg', rviz='true', namespace='front', ros_namespace='/robot1')
+    assert dict(shown.remappings)['/segmentation/mask'] == '/robot1/front/segmentation/mask'
+
+
+def test_without_rviz_the_node_runs(started, warnings):
+    node, = started('seg', rviz='true')
+    assert node.executable == 'segmentation_node'
+    assert 'rviz2 is not installed; the node runs without it' in warnings[0]
+
+
+@pytest.mark.parametrize(('arguments', 'fault'), [
+    ({'image_topics': '/image_raw'}, 'image_topics is .* the same topic for all cameras'),
+    ({'camera_info_topics': '/info'}, 'camera_info_topics is .* the same topic for all cameras'),
+    ({'image_topics': '/{camera}/{side}'}, r'only \{camera} may stand in braces'),
+    ({'cameras': 'front-left,b'}, 'it has names of letters')])
+def test_topics_of_several_cameras_differ(started, arguments, fault):
+    with pytest.raises(ConfigError, match=fault):
+        started('multi_camera', **{'cameras': 'front,left', **arguments})
 
 
 def test_several_cameras_of_seg_launch(started):

@@ -1,0 +1,62 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Paths in parameters and launch arguments: ``~`` and ``package://`` are expanded here."""
+
+import os
+from dataclasses import replace
+from typing import TypeVar
+
+from trt_segmentation.errors import ConfigError
+
+PATH_PARAMETERS = ('engine_path', 'model_config', 'engine_cache', 'calibration_images',
+                   'calibration_table')
+"""The parameters of the node whose value is the path of a file or a folder."""
+
+_SCHEME = 'package://'
+
+P = TypeVar('P')
+
+
+def with_expanded_paths(parameters: P) -> P:
+    """Return parameters (``ros.parameters.Parameters``) in which every path is expanded.
+
+    Raises:
+        ConfigError: a ``package://`` path cannot be resolved.
+    """
+    return replace(parameters, **{name: expand_path(name, getattr(parameters, name))
+                                  for name in PATH_PARAMETERS})
+
+
+def expand_path(name: str, text: str) -> str:
+    """Return the path that a text means; anything but these two forms is returned as it is.
+
+    Args:
+        name: of the parameter, for the message.
+        text: ``package://PACKAGE/PATH``, a path in the share folder of a ROS package; or
+            ``~/PATH``, a path in the home folder, which a shell expands only at the start of a
+            word, so not in ``engine_path:=~/net.onnx``.
+
+    Raises:
+        ConfigError: the package is not installed, or its name is missing.
+    """
+    if not text.startswith(_SCHEME):
+        return os.path.expanduser(text)
+    package, _, path = text.removeprefix(_SCHEME).partition('/')
+    if not package:
+        raise ConfigError(f"{name} is '{text}'; the name of a ROS package is needed, as in "
+                          'package://my_robot/models/net.onnx')
+    return os.path.join(_share_folder(name, text, package), path)
+
+
+def _share_folder(name: str, text: str, package: str) -> str:
+    try:
+        from ament_index_python.packages import get_package_share_directory
+        return get_package_share_directory(package)
+    except ImportError:
+        raise ConfigError(f"{name} is '{text}'; package:// needs ament_index_python, which is "
+                          'installed with ROS 2') from None
+    except (LookupError, ValueError, OSError):  # not found, no such name, no path to look in
+        raise ConfigError(
+            f"{name} is '{text}'; ROS package {package} is not found in AMENT_PREFIX_PATH "
+            f"({os.environ.get('AMENT_PREFIX_PATH', '') or 'which is empty'}); install it, and "
+            'source the setup file of its workspace') from None
