@@ -12,8 +12,8 @@ from trt_segmentation.ros import label_info
 
 POLICY = Path(__file__).parents[2] / 'config' / 'sros2_policy.xml'
 
-NOT_EVERYWHERE = {'~/get_type_description'}
-"""What the node has not got on Humble."""
+NOT_EVERYWHERE = {'~/get_type_description', 'bond'}
+"""What the node has not got on Humble, and what it has for a lifecycle manager only."""
 
 SCHEMA = {
     'policy': ({'version'}, {'enclaves'}), 'enclaves': (set(), {'enclave'}),
