@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from trt_segmentation.graph.onnxruntime_api import disable_telemetry
 from trt_segmentation.model_config import ModelConfig
 
 try:
@@ -17,6 +18,8 @@ except ModuleNotFoundError:
 else:
     settings.register_profile('repeatable', derandomize=True, deadline=None, database=None)
     settings.load_profile('repeatable')
+
+disable_telemetry()  # before a test imports ONNX Runtime by itself
 
 SHARED = Path(__file__).parents[2] / 'shared'
 _ROAD = """

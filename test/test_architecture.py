@@ -96,7 +96,7 @@ def test_all_modules_are_looked_at():
     assert {'__init__.py', 'segmenter.py', 'ros/node.py', 'graph/tail.py', 'cli/demo.py',
             'backends/onnxruntime.py'} <= set(modules())
     assert any(is_ros(name) for name in imports_of('ros/node.py'))
-    assert 'onnxruntime' in imports_of('backends/onnxruntime.py')
+    assert 'onnxruntime' in imports_of('graph/onnxruntime_api.py')
 
 
 def test_only_ros_imports_ros():
@@ -115,10 +115,21 @@ def test_only_its_backend_imports_tensorrt():
                      ['backends/tensorrt']) == {}
 
 
-def test_only_its_backend_and_the_precisions_import_onnxruntime():
-    assert importers(lambda name: root(name) == 'onnxruntime',
-                     ['backends/onnxruntime.py', 'graph/calibration.py', 'graph/fp16.py',
-                      'graph/int8.py']) == {}
+def test_one_module_imports_onnxruntime():
+    def is_meant(name):
+        return root(name) == 'onnxruntime'
+
+    assert list(importers(is_meant)) == ['graph/onnxruntime_api.py']
+    tools = sorted((Path(__file__).parents[1] / 'tools').rglob('*.py'))
+    assert len(tools) > 20
+    assert [path for path in tools
+            if any(map(is_meant, imported(ast.parse(path.read_text(encoding='utf-8')))))] == []
+
+
+def test_only_its_backend_and_the_precisions_use_onnxruntime():
+    users = importers(lambda name: name.endswith('.onnxruntime_api.import_onnxruntime'),
+                      ['backends/onnxruntime.py', 'graph/'])
+    assert users == {}
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -36,6 +36,7 @@ from model_zoo.entry import Entry
 from model_zoo.families import ENTRIES
 from model_zoo.report import table, with_table
 from model_zoo.trt_build import build
+from trt_segmentation.graph.onnxruntime_api import disable_telemetry
 
 _PACKAGES = ('torch', 'torchvision', 'transformers', 'segmentation-models-pytorch',
              'mmsegmentation', 'mmcv-lite', 'mmengine', 'mmdeploy', 'ultralytics', 'onnx',
@@ -75,6 +76,7 @@ def machine() -> str:
 
 def main() -> int:
     """Examine the networks asked for."""
+    disable_telemetry()  # before an exporter imports ONNX Runtime by itself
     parser = argparse.ArgumentParser(prog='model_zoo', description=str(__doc__).splitlines()[0])
     parser.add_argument('out', type=Path, metavar='OUT_DIR')
     parser.add_argument('--only', nargs='+', default=[], metavar='NAME', choices=[

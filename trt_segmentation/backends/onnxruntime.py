@@ -15,10 +15,11 @@ import onnx
 from trt_segmentation.backends.base import BackendInfo, Controls, graph_shape, output_shape
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.graph.network import dtype_name
+from trt_segmentation.graph.onnxruntime_api import import_onnxruntime
 from trt_segmentation.graph.prepare import PreparedGraph
 
 try:
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 except ImportError as error:
     raise MissingBackendError('ONNX Runtime is not installed; pip install onnxruntime '
                               '(or rosdep install --from-paths .)') from error
@@ -44,7 +45,7 @@ class OnnxRuntimeSession(Controls):
     def __init__(self, prepared: PreparedGraph, num_threads: int = 0) -> None:
         self._prepared = prepared
         self._num_threads = num_threads
-        self._sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
+        self._sessions: dict[tuple[str, ...], Any] = {}
         self._batch = prepared.spec.batch
         super().__init__(prepared.spec.encoding)
         self._session_for(('mask',))
@@ -133,13 +134,13 @@ class OnnxRuntimeSession(Controls):
         self._sessions.clear()
         self._session = self._binding = None
 
-    def _session_for(self, outputs: tuple[str, ...]) -> 'onnxruntime.InferenceSession':
+    def _session_for(self, outputs: tuple[str, ...]) -> Any:
         if outputs not in self._sessions:
             self._sessions[outputs] = self._open(outputs)
         return self._sessions[outputs]
 
     def _open(self, outputs: tuple[str, ...], profile: str = '',
-              ) -> 'onnxruntime.InferenceSession':
+              ) -> Any:
         prepared = self._prepared
         if outputs != prepared.outputs:
             prepared = prepared.only(outputs)
@@ -154,7 +155,7 @@ class OnnxRuntimeSession(Controls):
                                'operators of other domains than ONNX') from error
 
 
-def _session_options(num_threads: int, profile: str) -> 'onnxruntime.SessionOptions':
+def _session_options(num_threads: int, profile: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 3

@@ -17,6 +17,7 @@ import onnx
 from tqdm import tqdm
 
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
+from trt_segmentation.graph.onnxruntime_api import import_onnxruntime
 from trt_segmentation.graph.prepare import prepare_head
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.options import CALIBRATION_METHODS, CalibrationOptions
@@ -188,7 +189,7 @@ def open_runtime(model: onnx.ModelProto, source: str) -> Any:
         ModelError: it does not take the network.
     """
     try:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
     except ImportError as error:
         raise BackendError('fp16 and int8 are made by ONNX Runtime, which is not installed; '
                            'pip install onnxruntime') from error
@@ -283,9 +284,9 @@ def _histograms(method: str) -> Any:
     Its own keep the width of the first image's bins: an almost black first image makes
     millions of them. These double the width, so that two bins become one.
     """
-    from onnxruntime.quantization.calibrate import HistogramCollector
+    collector: Any = import_onnxruntime('quantization.calibrate').HistogramCollector
 
-    class Histograms(HistogramCollector):
+    class Histograms(collector):
         def merge_histogram(self, old_histogram, data_arr, new_min, new_max, new_threshold):
             counts, _, low, high, threshold = old_histogram
             if threshold == 0:

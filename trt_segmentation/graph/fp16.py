@@ -14,6 +14,7 @@ from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.calibration import image_feed, network_inputs, open_runtime
 from trt_segmentation.graph.instances import PREFIX as INSTANCES_PREFIX
 from trt_segmentation.graph.network import describe_network
+from trt_segmentation.graph.onnxruntime_api import import_onnxruntime
 from trt_segmentation.graph.ordering import bodies, names_captured, names_read, sort_nodes
 from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare
 from trt_segmentation.graph.resolve import ModelSpec
@@ -173,7 +174,7 @@ def _extent_nodes(graph: onnx.GraphProto) -> set[str]:
 
 def _converted(model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
                source: str) -> onnx.ModelProto:
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    convert = import_onnxruntime('transformers.float16').convert_float_to_float16
     draft = onnx.ModelProto()
     draft.CopyFrom(model)
     graph = draft.graph
@@ -186,7 +187,7 @@ def _converted(model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
     _give_own_scales(graph)
     kept = kept | _uncapture(graph, types)
     try:
-        draft = convert_float_to_float16(
+        draft = convert(
             draft, keep_io_types=True, disable_shape_infer=True, op_block_list=[],
             node_block_list=sorted(kept))
     except Exception as error:  # it asserts, too

@@ -15,6 +15,7 @@ from onnx import version_converter
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.calibration import Ranges, calibrated_ranges
 from trt_segmentation.graph.network import Network, describe_network
+from trt_segmentation.graph.onnxruntime_api import import_onnxruntime
 from trt_segmentation.graph.opset import opset_of
 from trt_segmentation.graph.ordering import sort_nodes
 from trt_segmentation.graph.resolve import ModelSpec
@@ -124,13 +125,13 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple]:
 
 def _quantized(model: onnx.ModelProto, nodes: list[str], ranges: Ranges,
                source: str) -> onnx.ModelProto:
-    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
-    from onnxruntime.quantization.calibrate import TensorsData
+    ort = import_onnxruntime('quantization')
+    tensors_data = import_onnxruntime('quantization.calibrate').TensorsData
     data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
     try:
-        quantizer: Any = QDQQuantizer(
-            model, True, False, QuantType.QInt8, QuantType.QInt8,
-            TensorsData(CalibrationMethod.MinMax, data), nodes, [], [*WEIGHTED_OPS, 'Add'],
+        quantizer: Any = ort.QDQQuantizer(
+            model, True, False, ort.QuantType.QInt8, ort.QuantType.QInt8,
+            tensors_data(ort.CalibrationMethod.MinMax, data), nodes, [], [*WEIGHTED_OPS, 'Add'],
             dict(_QDQ_OPTIONS))
         quantizer.quantize_model()
     except Exception as error:  # it asserts, too
