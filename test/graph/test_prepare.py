@@ -97,17 +97,6 @@ def test_what_the_network_cannot_give_is_refused(networks, plain_spec, name):
         prepare(spec, ('mask', name))
 
 
-def test_only_keeps_how_it_was_prepared(networks, plain_spec):
-    spec = plain_spec(networks.pointwise(WEIGHTS, (8, 9)))
-    for options in ({'mask_interpolation': 'bilinear', 'for_cpu': True},
-                    {'mask_interpolation': 'nearest', 'for_cpu': False}):
-        fewer = prepare(spec, **options).only(('mask',))
-        assert fewer.outputs == ('mask',)
-        assert fewer.model == prepare(spec, ('mask',), **options).model
-    assert prepare(spec, mask_interpolation='bilinear').only(('mask',)).model != \
-        prepare(spec, mask_interpolation='nearest').only(('mask',)).model
-
-
 def test_an_unknown_interpolation_is_refused(networks, plain_spec):
     spec = plain_spec(networks.pointwise(WEIGHTS, (8, 9)))
     with pytest.raises(SegmentationError, match=r'cubic.*nearest.*bilinear'):

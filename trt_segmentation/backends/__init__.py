@@ -10,7 +10,6 @@ from pathlib import Path
 
 from trt_segmentation.backends.base import Session
 from trt_segmentation.errors import BackendError, MissingBackendError
-from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.graph.separation import check_separation
 from trt_segmentation.model_config import ModelConfig
@@ -72,9 +71,8 @@ def _open_on_tensorrt(spec: ModelSpec, options: RunOptions) -> Session:
 def _open_on_onnxruntime(spec: ModelSpec, options: RunOptions) -> Session:
     from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
     check_separation(spec)
-    prepared = prepare(spec, ('mask',), mask_interpolation=options.mask_interpolation,
-                       for_cpu=True)
-    return OnnxRuntimeSession(prepared, options.num_threads)
+    return OnnxRuntimeSession(spec, options.num_threads,
+                              mask_interpolation=options.mask_interpolation)
 
 
 _OPENERS: dict[str, Callable[[ModelSpec, RunOptions], Session]] = {

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime: the same prepared graph on any CPU."""
+"""ONNX Runtime: the same graphs as everywhere, on any CPU."""
 
 import json
 import platform
@@ -15,8 +15,13 @@ import onnx
 from trt_segmentation.backends.base import BackendInfo, Controls, graph_shape, output_shape
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.graph.network import dtype_name
-from trt_segmentation.graph.onnxruntime_api import import_onnxruntime
-from trt_segmentation.graph.prepare import PreparedGraph
+from trt_segmentation.graph.onnxruntime_api import (
+    import_onnxruntime,
+    open_session,
+    return_free_memory,
+)
+from trt_segmentation.graph.prepare import prepare_network, prepare_outputs, scores_name
+from trt_segmentation.graph.resolve import ModelSpec
 
 try:
     onnxruntime = import_onnxruntime()
@@ -26,50 +31,72 @@ except ImportError as error:
 
 
 class OnnxRuntimeSession(Controls):
-    """A prepared graph on ONNX Runtime's CPU provider; see ``backends.base.Session``.
+    """A network on ONNX Runtime's CPU provider; see ``backends.base.Session``.
 
-    ONNX Runtime computes every output of a graph, asked for or not. So there is one inference
-    session for each set of outputs in use, made when it is first needed.
+    It consists of two inference sessions. Head and network are one: its weights are in memory
+    once, whatever is asked for. The tail is the other. ONNX Runtime computes every output of a
+    graph, asked for or not, so the tail has only the outputs in use. Other outputs replace it,
+    which takes some 10 ms. The scores pass from one to the other without a copy.
 
     One image is read and its results are written where they are. Several go through one array
     each way, since the graph's tensors hold them one after the other.
 
     Args:
-        prepared: with ``for_cpu``, to be fast.
+        spec: the network.
         num_threads: threads that share one operation; 0 takes one for each core.
+        mask_interpolation, for_cpu: see ``graph.prepare.prepare``.
 
     Raises:
         BackendError: ONNX Runtime does not take the network.
+        ConfigError: there is no such interpolation.
     """
 
-    def __init__(self, prepared: PreparedGraph, num_threads: int = 0) -> None:
-        self._prepared = prepared
+    def __init__(self, spec: ModelSpec, num_threads: int = 0, *,
+                 mask_interpolation: str = 'nearest', for_cpu: bool = True) -> None:
+        super().__init__(spec.encoding)
+        self._spec = spec
         self._num_threads = num_threads
-        self._sessions: dict[tuple[str, ...], Any] = {}
-        self._batch = prepared.spec.batch
-        super().__init__(prepared.spec.encoding)
-        self._session_for(('mask',))
+        self._how: dict[str, Any] = {'mask_interpolation': mask_interpolation,
+                                     'for_cpu': for_cpu}
+        self._scores = scores_name(spec)
+        self._batch = spec.batch
+        self._size: tuple[int, int] | None = None
+        self._outputs: tuple[str, ...] = ('mask',)
+        self._readers: list[Any] = []
+        self._network = self._open(prepare_network(spec))
+        self._tail = self._open_tail(self._outputs)
+        return_free_memory()
 
     @property
     def info(self) -> BackendInfo:
-        network = self._prepared.spec.network
+        network = self._spec.network
         return BackendInfo('onnxruntime', onnxruntime.__version__,
                            f'{platform.machine()} CPU',
                            _PRECISIONS.get(dtype_name(network.inputs[0].dtype), 'fp32'))
 
     def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
-        self._session = self._session_for(outputs)
+        if self._network is None:
+            raise BackendError(f'{self._spec.network.source}: the session is closed')
+        if (height, width) == self._size and outputs == self._outputs:
+            return
+        if outputs != self._outputs:
+            tail = self._open_tail(outputs)
+            self._tail, self._outputs = tail, outputs
+        self._forget_binding()  # until everything is bound
         self._image_shape = (self._batch, height, width, 3)
-        self._outputs = outputs
-        self._binding = self._session.io_binding()
-        for value in self._session.get_inputs():
-            if value.name != 'image':
-                self._binding.bind_cpu_input(value.name, self._controls[value.name])
+        self._fed, self._drawn = self._bound(self._network), self._bound(self._tail)
+        self._readers = [self._fed, self._drawn][:1 + _reads(self._tail, 'image')]
+        # ONNX Runtime allocates the scores when it first runs, and writes them there again.
+        self._fed.bind_output(self._scores, 'cpu')
         if self._batch > 1:
             self._stage((height, width))
+        self._size = height, width
 
     def infer(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
               ) -> None:
+        if self._size is None:
+            raise BackendError(f'{self._spec.network.source}: the session is not ready for an '
+                               'image; call resize first')
         if self._batch == 1:
             self._bind(images[0], outs[0])
             self._run()
@@ -81,9 +108,17 @@ class OnnxRuntimeSession(Controls):
             for name in self._outputs:
                 np.copyto(out[name], staged[name])
 
+    def _bound(self, session: Any) -> Any:
+        """Return a binding of a session that reads the controls."""
+        binding = session.io_binding()
+        for value in session.get_inputs():
+            if value.name in self._controls:
+                binding.bind_cpu_input(value.name, self._controls[value.name])
+        return binding
+
     def _stage(self, size: tuple[int, int]) -> None:
         """Make the arrays that several images go through, and bind them."""
-        spec = self._prepared.spec
+        spec = self._spec
         self._staged_images = np.empty(self._image_shape, np.uint8)
         shapes = {name: output_shape(name, size, spec.mask_size) for name in self._outputs}
         whole = {name: np.empty((self._batch, *shape),
@@ -94,17 +129,24 @@ class OnnxRuntimeSession(Controls):
         self._bind(self._staged_images, self._staged[0])
 
     def _bind(self, images: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
-        """Let the graph read images, and write the first one's results and those behind it."""
-        binding = self._binding
-        binding.bind_input('image', 'cpu', 0, np.uint8, self._image_shape, images.ctypes.data)
+        """Let the graphs read images, and write the first one's results and those behind it."""
+        for binding in self._readers:
+            binding.bind_input('image', 'cpu', 0, np.uint8, self._image_shape,
+                               images.ctypes.data)
         for name in self._outputs:
-            binding.bind_output(name, 'cpu', 0, np.uint8, graph_shape(out[name], self._batch),
-                                out[name].ctypes.data)
+            self._drawn.bind_output(name, 'cpu', 0, np.uint8, graph_shape(out[name], self._batch),
+                                    out[name].ctypes.data)
 
     def _run(self) -> None:
         try:
-            self._session.run_with_iobinding(self._binding)
-        except Exception as error:  # the binding raises its own types, one for each status code
+            self._network.run_with_iobinding(self._fed)
+            self._drawn.bind_ortvalue_input(self._scores, self._fed.get_outputs()[0])
+            self._tail.run_with_iobinding(self._drawn)
+        except BaseException as error:
+            self._forget_binding()
+            if not isinstance(error, Exception):
+                raise
+            # The binding raises its own types, one for each status code.
             count, height, width, _ = self._image_shape
             images = 'a {}x{} image' if count == 1 else f'{count} {{}}x{{}} images'
             raise BackendError(f'ONNX Runtime failed on {images.format(width, height)}: '
@@ -123,36 +165,37 @@ class OnnxRuntimeSession(Controls):
         """
         fed = {'image': np.stack(images), **self._controls}
         with tempfile.TemporaryDirectory(prefix='trt_segmentation_') as folder:
-            session = self._open(tuple(outs[0]), profile=str(Path(folder) / 'profile'))
-            fed = {value.name: fed[value.name] for value in session.get_inputs()}
+            parts = [self._open(prepare_network(self._spec), str(Path(folder) / 'network')),
+                     self._open_tail(tuple(outs[0]), str(Path(folder) / 'tail'))]
             for _ in range(count + 1):
-                session.run(None, fed)
-            events = json.loads(Path(session.end_profiling()).read_text(encoding='utf-8'))
-        return _times_of_nodes(events)[1:]  # the first one also allocates
+                fed[self._scores] = _run_on(parts[0], fed)[0]
+                _run_on(parts[1], fed)
+            of_network, of_tail = (_times_of_nodes(_end_profiling(part)) for part in parts)
+        return_free_memory()
+        runs = [one | other for one, other in zip(of_network, of_tail, strict=True)]
+        return runs[1:]  # the first one also allocates
 
     def close(self) -> None:
-        self._sessions.clear()
-        self._session = self._binding = None
+        self._network = self._tail = None
+        self._forget_binding()
 
-    def _session_for(self, outputs: tuple[str, ...]) -> Any:
-        if outputs not in self._sessions:
-            self._sessions[outputs] = self._open(outputs)
-        return self._sessions[outputs]
+    def _forget_binding(self) -> None:
+        """Let the next ``resize`` bind everything again."""
+        self._size, self._fed, self._drawn = None, None, None
+        self._readers = []
 
-    def _open(self, outputs: tuple[str, ...], profile: str = '',
-              ) -> Any:
-        prepared = self._prepared
-        if outputs != prepared.outputs:
-            prepared = prepared.only(outputs)
+    def _open(self, model: onnx.ModelProto, profile: str = '') -> Any:
         options = _session_options(self._num_threads, profile)
         try:
-            return onnxruntime.InferenceSession(prepared.model.SerializeToString(), options,
-                                                ['CPUExecutionProvider'])
+            return open_session(model, options)
         except Exception as error:
             why = ' '.join(str(error).split()).rstrip('.')
-            raise BackendError(f'{self._prepared.spec.network.source}: ONNX Runtime does not '
+            raise BackendError(f'{self._spec.network.source}: ONNX Runtime does not '
                                f'take this network ({why}); export it with opset 17, and without '
                                'operators of other domains than ONNX') from error
+
+    def _open_tail(self, outputs: tuple[str, ...], profile: str = '') -> Any:
+        return self._open(prepare_outputs(self._spec, outputs, **self._how), profile)
 
 
 def _session_options(num_threads: int, profile: str) -> Any:
@@ -164,6 +207,20 @@ def _session_options(num_threads: int, profile: str) -> Any:
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, profile
     return options
+
+
+def _reads(session: Any, name: str) -> bool:
+    return any(value.name == name for value in session.get_inputs())
+
+
+def _run_on(session: Any, fed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Run a session on those of the arrays that it reads."""
+    return session.run(None, {value.name: fed[value.name] for value in session.get_inputs()})
+
+
+def _end_profiling(session: Any) -> list[dict[str, Any]]:
+    return json.loads(Path(session.end_profiling()).read_text(encoding='utf-8'))
+
 
 
 def _times_of_nodes(events: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
@@ -201,16 +258,23 @@ class OnnxGraph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         try:
-            self._session = onnxruntime.InferenceSession(model.SerializeToString(), options,
-                                                         ['CPUExecutionProvider'])
+            self._session = open_session(model, options)
         except Exception as error:
             raise BackendError(f'ONNX Runtime does not take the graph: {error}') from error
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str],
             ) -> dict[str, np.ndarray]:
-        """Return outputs by name; inputs that the graph does not have are left out."""
+        """Return outputs by name; inputs that the graph does not have are left out.
+
+        Raises:
+            BackendError: ONNX Runtime failed.
+        """
         fed = {value.name: inputs[value.name] for value in self._session.get_inputs()}
-        return dict(zip(outputs, self._session.run(list(outputs), fed), strict=True))
+        try:
+            results = self._session.run(list(outputs), fed)
+        except Exception as error:  # as above
+            raise BackendError(f'ONNX Runtime failed on a graph: {error}') from error
+        return dict(zip(outputs, results, strict=True))
 
 
 _PRECISIONS = {'float16': 'fp16', 'float32': 'fp32', 'float64': 'fp64'}

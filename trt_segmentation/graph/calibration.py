@@ -17,7 +17,7 @@ import onnx
 from tqdm import tqdm
 
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
-from trt_segmentation.graph.onnxruntime_api import import_onnxruntime
+from trt_segmentation.graph.onnxruntime_api import import_onnxruntime, open_session
 from trt_segmentation.graph.prepare import prepare_head
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.options import CALIBRATION_METHODS, CalibrationOptions
@@ -196,8 +196,7 @@ def open_runtime(model: onnx.ModelProto, source: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options,
-                                            ['CPUExecutionProvider'])
+        return open_session(model, options)
     except Exception as error:  # the binding raises its own types, one for each status code
         raise ModelError(f'{source}: ONNX Runtime does not take this network: {error}') from error
 

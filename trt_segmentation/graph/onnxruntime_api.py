@@ -2,9 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The only place that imports ONNX Runtime, so that its telemetry is off in every process."""
 
+import contextlib
+import ctypes
 import importlib
 import os
 from typing import Any
+
+import onnx
 
 TELEMETRY_VARIABLE = 'ORT_DISABLE_TELEMETRY'
 """ONNX Runtime reads it once, when its library is loaded; '1' and 'true' disable telemetry."""
@@ -37,3 +41,35 @@ def import_onnxruntime(part: str = '') -> Any:
     disable_telemetry()
     import onnxruntime
     return importlib.import_module(f'onnxruntime.{part}') if part else onnxruntime
+
+
+def open_session(model: onnx.ModelProto, options: Any = None) -> Any:
+    """Open a model on the CPU provider.
+
+    Args:
+        model: any; the session keeps no reference to it.
+        options: an ``onnxruntime.SessionOptions``.
+
+    Returns:
+        An ``onnxruntime.InferenceSession``.
+
+    Raises:
+        ImportError: ONNX Runtime is not installed, or cannot be loaded.
+        Exception: it does not take the model; the binding raises its own types, one for each
+            status code.
+    """
+    session = import_onnxruntime().InferenceSession(model.SerializeToString(), options,
+                                                    ['CPUExecutionProvider'])
+    if hasattr(session, '_model_bytes'):  # kept to change providers, as large as the weights
+        session._model_bytes = None
+    return session
+
+
+def return_free_memory() -> None:
+    """Return to the system what the C library keeps of freed memory.
+
+    Opening a network frees twice the size of its weights in pieces that glibc keeps for later.
+    There is no effect with another C library.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

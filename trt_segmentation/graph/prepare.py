@@ -66,15 +66,25 @@ class PreparedGraph:
     mask_interpolation: str
     for_cpu: bool
 
-    def only(self, outputs: tuple[str, ...]) -> 'PreparedGraph':
-        """Return the same graph with other outputs, and only what those need."""
-        return prepare(self.spec, outputs, mask_interpolation=self.mask_interpolation,
-                       for_cpu=self.for_cpu)
-
 
 def available_outputs(spec: ModelSpec) -> tuple[str, ...]:
     """Return the outputs that a network can give: class ids carry no confidence."""
     return tuple(name for name in OUTPUTS if name != 'confidence' or spec.kind != 'ids')
+
+
+def check_outputs(spec: ModelSpec, outputs: tuple[str, ...]) -> None:
+    """Check that a network can give what it is asked for.
+
+    Raises:
+        ModelError: it cannot give one of the outputs; or none is asked for.
+    """
+    possible = available_outputs(spec)
+    if impossible := [name for name in outputs if name not in possible]:
+        raise ModelError(f'{spec.network.source}: cannot give {", ".join(impossible)}; a network '
+                         f'whose output is {spec.kind} gives {", ".join(possible)}')
+    if not outputs:
+        raise ModelError(f'{spec.network.source}: no output was asked for; it gives '
+                         f'{", ".join(possible)}')
 
 
 def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
@@ -94,14 +104,8 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
         ModelError: an output is asked for that the network cannot give.
         ConfigError: there is no such interpolation.
     """
-    possible = available_outputs(spec)
-    outputs = possible if outputs is None else outputs
-    if impossible := [name for name in outputs if name not in possible]:
-        raise ModelError(f'{spec.network.source}: cannot give {", ".join(impossible)}; a network '
-                         f'whose output is {spec.kind} gives {", ".join(possible)}')
-    if mask_interpolation not in MASK_INTERPOLATIONS:
-        raise ConfigError(f"mask_interpolation is '{mask_interpolation}'; it is one of "
-                          f'{", ".join(MASK_INTERPOLATIONS)}')
+    outputs = available_outputs(spec) if outputs is None else outputs
+    check_outputs(spec, outputs)
     head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu)
     network = _prefixed(batched(spec.network.model, spec.batch))
     model = _assemble(network, [*head.nodes, *network.graph.node,
@@ -134,28 +138,75 @@ def prepare_tail(spec: ModelSpec, *, mask_interpolation: str = 'nearest') -> onn
                      [*_inputs(spec), _scores_value(spec)])
 
 
+def scores_name(spec: ModelSpec) -> str:
+    """Return the tensor at which ``prepare_network`` ends and ``prepare_outputs`` begins: scores
+    as float32, or class ids in the network's type."""
+    if spec.kind == 'ids' or spec.scores.dtype == TensorProto.FLOAT:
+        return NETWORK_PREFIX + spec.scores.name
+    return _FLOAT_SCORES
+
+
+def prepare_network(spec: ModelSpec) -> onnx.ModelProto:
+    """Build head and network without a tail: ``image`` and ``channels`` to ``scores_name``.
+
+    Together with ``prepare_outputs`` it does what ``prepare`` does, in two graphs: the first one
+    has the weights, and is the same whatever is asked for.
+    """
+    head, tail = _head_and_tail(spec, ('mask',), 'nearest', True)
+    network = _prefixed(batched(spec.network.model, spec.batch))
+    ends = [node for node in tail.nodes if scores_name(spec) in node.output]
+    return _assemble(network, [*head.nodes, *network.graph.node, *ends], head.constants,
+                     [_seam_value(spec)], _inputs(spec))
+
+
+def prepare_outputs(spec: ModelSpec, outputs: tuple[str, ...], *,
+                    mask_interpolation: str = 'nearest', for_cpu: bool = False,
+                    ) -> onnx.ModelProto:
+    """Build the tail of some outputs: from ``scores_name`` and ``image`` to these.
+
+    Args:
+        spec: its network may be an outline.
+        outputs, mask_interpolation, for_cpu: as of ``prepare``.
+
+    Raises:
+        ModelError, ConfigError: as of ``prepare``.
+    """
+    check_outputs(spec, outputs)
+    head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu)
+    seam = scores_name(spec)
+    nodes = [node for node in (*head.nodes, *tail.nodes) if seam not in node.output]
+    return _assemble(_blank(spec), _needed_nodes(nodes, outputs),
+                     [*head.constants, *tail.constants], _outputs(spec, outputs),
+                     [*_inputs(spec), _seam_value(spec)])
+
+
 def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation: str,
                    for_cpu: bool) -> tuple[GraphBuilder, GraphBuilder]:
+    if mask_interpolation not in MASK_INTERPOLATIONS:
+        raise ConfigError(f"mask_interpolation is '{mask_interpolation}'; it is one of "
+                          f'{", ".join(MASK_INTERPOLATIONS)}')
     head = GraphBuilder('head/', spec.network.opset)
     source = head.cast('image', TensorProto.FLOAT)
+    sized = 'image' if for_cpu else source  # TensorRT wants the cast before anything else
     window = None
     if spec.resize == 'letterbox' and spec.size is not None:
-        window = add_letterbox_window(head, source, spec.size)
+        window = add_letterbox_window(head, sized, spec.size)
     add_head(head, source, 'channels', NETWORK_PREFIX + spec.network.inputs[0].name,
              size=spec.size, window=window, scale=spec.scale, mean=spec.mean, std=spec.std,
              border=spec.border, layout=spec.input_layout, dtype=spec.network.inputs[0].dtype,
              batch=spec.batch)
     tail = GraphBuilder('tail/', spec.network.opset, for_cpu)
-    _add_tail(tail, spec, outputs, source, window, mask_interpolation)
+    _add_tail(tail, spec, outputs, source, sized, window, mask_interpolation)
     return head, tail
 
 
 def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], source: str,
-              window: Window | None, mask_interpolation: str) -> None:
+              sized: str, window: Window | None, mask_interpolation: str) -> None:
     scores = replace(spec.scores, name=NETWORK_PREFIX + spec.scores.name)
-    if spec.kind != 'ids':
-        scores = replace(scores, name=tail.cast(scores.name, TensorProto.FLOAT))
-    of_image = tail.size(source, 1), tail.size(source, 2)
+    if spec.kind != 'ids' and not (tail.for_cpu and scores.dtype == TensorProto.FLOAT):
+        scores = replace(scores, name=tail('Cast', scores.name, to=TensorProto.FLOAT,
+                                           output=_FLOAT_SCORES))
+    of_image = tail.size(sized, 1), tail.size(sized, 2)
     of_mask = _extents(tail, spec.mask_size) or of_image
     grow = _grow_scores if mask_interpolation == 'bilinear' and spec.kind != 'ids' else \
         _grow_decision
@@ -211,6 +262,10 @@ _OLDEST_IR = 7
 
 OUTPUTS = 'mask', 'confidence', 'overlay'
 
+_FLOAT_SCORES = 'tail/scores'
+"""Scores of a network in another type as float32. The cast belongs to the network's graph where
+there are two: between it and the network's last node, ONNX Runtime rounds nothing."""
+
 
 def _letterbox_scale(spec: ModelSpec) -> tuple[Fraction, Fraction] | None:
     """Height and width of the output over the network input's, in lowest terms."""
@@ -264,6 +319,14 @@ def _scores_value(spec: ModelSpec) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(NETWORK_PREFIX + info.name, info.dtype, info.shape)
 
 
+def _seam_value(spec: ModelSpec) -> onnx.ValueInfoProto:
+    """The tensor between network and tail, whose extents the network decides when it runs."""
+    value = _scores_value(spec)
+    dtype = value.type.tensor_type.elem_type if spec.kind == 'ids' else TensorProto.FLOAT
+    rank = len(value.type.tensor_type.shape.dim)
+    return helper.make_tensor_value_info(scores_name(spec), dtype, [None] * rank)
+
+
 def _inputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
     described: dict[str, tuple[int, list]] = {
         'image': (TensorProto.UINT8, [spec.batch, 'height', 'width', 3]),
@@ -291,19 +354,21 @@ def _blank(spec: ModelSpec) -> onnx.ModelProto:
 def _assemble(base: onnx.ModelProto, nodes: Iterable[onnx.NodeProto],
               constants: Iterable[onnx.TensorProto], outputs: list[onnx.ValueInfoProto],
               inputs: Iterable[onnx.ValueInfoProto]) -> onnx.ModelProto:
-    """Return ``base`` with these nodes instead of its own and with what they use added.
+    """Return ``base`` itself with these nodes instead of its own and with what they use added.
 
-    Nodes use some of the constants and inputs; the others are left out.
+    Nodes use some of the constants and inputs; the others are left out. No weight is copied.
     """
-    graph = onnx.GraphProto()
-    graph.CopyFrom(base.graph)
+    graph, copies = base.graph, onnx.GraphProto()
+    copies.node.extend(nodes)  # some of them are the graph's own
     del graph.node[:], graph.input[:], graph.output[:]
+    for name in ('metadata_props', 'doc_string', 'training_info'):
+        base.ClearField(name)
+    base.producer_name, base.producer_version = 'trt_segmentation', ''
+    base.ir_version = max(base.ir_version, _OLDEST_IR)
     graph.name = 'prepared'
-    graph.node.extend(nodes)
+    graph.node.extend(copies.node)
     used = {name for node in graph.node for name in node.input}
     graph.initializer.extend(constant for constant in constants if constant.name in used)
     graph.input.extend(value for value in inputs if value.name in used)
     graph.output.extend(outputs)
-    return helper.make_model(
-        graph, opset_imports=base.opset_import, functions=base.functions,
-        ir_version=max(base.ir_version, _OLDEST_IR), producer_name='trt_segmentation')
+    return base

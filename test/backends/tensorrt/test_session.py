@@ -68,7 +68,7 @@ def run(session, image, outputs=('mask',), out=None):
 
 def on_cpu(spec, image, outputs=('mask',), **how):
     """Return what the same graph gives on ONNX Runtime's own session."""
-    return run(OnnxRuntimeSession(prepare(spec, **how), num_threads=1), image, outputs)
+    return run(OnnxRuntimeSession(spec, num_threads=1, for_cpu=False, **how), image, outputs)
 
 
 def assert_same(found, wanted):
@@ -124,7 +124,7 @@ def test_only_what_is_asked_for_is_copied(networks, session, gpu, outputs):
 
 def test_controls_take_effect_on_the_next_frame(networks, session, spec):
     image, outputs = networks.random_image(20, 30), ('mask', 'overlay')
-    cpu = OnnxRuntimeSession(prepare(spec), num_threads=1)
+    cpu = OnnxRuntimeSession(spec, num_threads=1, for_cpu=False)
     for seed, (alpha, channels) in enumerate([(0.5, (0, 1, 2)), (1, (2, 1, 0)), (0, (1, 1, 0))]):
         for each in (session, cpu):
             each.set_alpha(alpha)

@@ -26,7 +26,7 @@ def spec(networks):
 
 
 def session_of(spec):
-    return OnnxRuntimeSession(prepare(spec), num_threads=1)
+    return OnnxRuntimeSession(spec, num_threads=1)
 
 
 def test_the_network_itself_agrees_with_itself(networks, spec):

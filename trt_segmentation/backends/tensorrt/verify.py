@@ -10,7 +10,6 @@ import numpy as np
 
 from trt_segmentation.backends.base import Session, output_shape
 from trt_segmentation.errors import BackendError
-from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.graph.separation import check_separation
 
@@ -46,9 +45,7 @@ def agreement_with_fp32(session: Session, spec: ModelSpec, mask_interpolation: s
         logger.info('the engine is not compared with its network: %s', error)
         return None
     single = replace(spec, batch=1)
-    reference = OnnxRuntimeSession(prepare(single, ('mask',),
-                                           mask_interpolation=mask_interpolation,
-                                           for_cpu=True))
+    reference = OnnxRuntimeSession(single, mask_interpolation=mask_interpolation)
     expected = [_masks(reference, single, [image])[0] for image in images]
     reference.close()
     shares = []

@@ -1,0 +1,159 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What each set of outputs costs on ONNX Runtime: memory, the first image, the next ones::
+
+    python tools/output_sets.py RESULT.json [--against OTHER_CHECKOUT] [--megabytes 150]
+
+Makes a network of random 3x3 convolutions, opens it in a process of its own for each checkout and
+asks it for all seven sets of outputs in turn.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+HERE = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(HERE))
+
+from trt_segmentation.benchmark.host import host_facts  # noqa: E402, after the path is set
+
+CLASSES, CHANNELS, SIZE = 19, 512, (256, 256)
+CHILD = """
+import hashlib, itertools, json, sys, time
+import numpy as np
+from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import RunOptions
+from trt_segmentation.segmenter import Segmenter
+
+NAMES, SIZE, REPEATS = ('mask', 'confidence', 'overlay'), (480, 640), 10
+
+
+def megabytes():
+    with open('/proc/self/status') as file:
+        fields = dict(line.split(':', 1) for line in file)
+    return int(fields['VmRSS'].split()[0]) // 1024, int(fields['VmHWM'].split()[0]) // 1024
+
+
+def milliseconds(function, clock=time.perf_counter):
+    start = clock()
+    result = function()
+    return 1e3 * (clock() - start), result
+
+
+config = ModelConfig.from_text(sys.argv[2], 'config')
+options = RunOptions('onnxruntime', num_threads=1)
+at_start, _ = megabytes()
+opening, segmenter = milliseconds(lambda: Segmenter.open(sys.argv[1], config=config,
+                                                         options=options))
+opened, peak = megabytes()
+image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+rows = []
+for count in (1, 2, 3):
+    for outputs in itertools.combinations(NAMES, count):
+        first, found = milliseconds(lambda: segmenter.infer(image, outputs=outputs))
+        digest = hashlib.sha256(b''.join(found.arrays[name].tobytes() for name in outputs))
+        cpu = [milliseconds(lambda: segmenter.infer(image, outputs=outputs),
+                            time.process_time)[0] for _ in range(REPEATS)]
+        every = [milliseconds(lambda: segmenter.infer(image, outputs=outputs))[0]
+                 for _ in range(REPEATS)]
+        rows.append({'outputs': outputs, 'first_ms': round(first, 1),
+                     'median_ms': round(float(np.median(every)), 1),
+                     'cpu_ms': round(min(cpu), 1), 'rss_mb': megabytes()[0],
+                     'sha256': digest.hexdigest()})
+print(json.dumps({'opening_ms': round(opening, 1), 'start_mb': at_start, 'opened_mb': opened,
+                  'opening_peak_mb': peak, 'sets': rows}))
+"""
+
+
+def write_network(path: Path, megabytes: float) -> None:
+    """Write a network of so many MB of weights: 1/16 of its input's size inside, 1/4 outside."""
+    random, nodes, weights = np.random.default_rng(0), [], []
+
+    def convolve(x: str, shape: tuple[int, int, int], stride: int) -> str:
+        outputs, inputs, size = shape
+        name = f'conv_{len(weights)}'
+        kernel = random.standard_normal((outputs, inputs, size, size)) * (2 / inputs) ** .5 / size
+        weights.append(numpy_helper.from_array(kernel.astype(np.float32), f'{name}/weight'))
+        nodes.append(helper.make_node('Conv', [x, f'{name}/weight'], [name], name,
+                                      pads=[size // 2] * 4, strides=[stride] * 2))
+        nodes.append(helper.make_node('Relu', [name], [f'{name}/relu'], f'{name}/relu'))
+        return f'{name}/relu'
+
+    x, channels = 'image', 3
+    for more in (64, 128, 256, CHANNELS):
+        x, channels = convolve(x, (more, channels, 3), 2), more
+    each = 9 * CHANNELS ** 2 * 4 / 1e6
+    for _ in range(max(1, round(megabytes / each))):
+        x = convolve(x, (CHANNELS, CHANNELS, 3), 1)
+    x = convolve(x, (CLASSES, CHANNELS, 1), 1)
+    shape = [1, CLASSES, SIZE[0] // 4, SIZE[1] // 4]
+    weights.append(numpy_helper.from_array(np.array(shape, np.int64), 'shape'))
+    nodes.append(helper.make_node('Resize', [x, '', '', 'shape'], ['scores'], 'grow',
+                                  mode='linear'))
+    graph = helper.make_graph(
+        nodes, 'random', [helper.make_tensor_value_info('image', TensorProto.FLOAT,
+                                                        [1, 3, *SIZE])],
+        [helper.make_tensor_value_info('scores', TensorProto.FLOAT, shape)], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)],
+                                ir_version=8), path)
+
+
+def measure(model: Path, checkout: Path) -> dict[str, Any]:
+    """Return what a process that uses the package of a checkout measures."""
+    labels = ', '.join(f'class_{index}' for index in range(CLASSES))
+    config = f'input: {{color: rgb, scale: 0.01}}\nclasses: {{labels: [{labels}]}}'
+    done = subprocess.run([sys.executable, '-c', CHILD, str(model), config], check=True,
+                          capture_output=True, text=True,
+                          env=os.environ | {'PYTHONPATH': str(checkout)}, cwd=model.parent)
+    return summarised(json.loads(done.stdout))
+
+
+def summarised(found: dict[str, Any]) -> dict[str, Any]:
+    """Add what all sets take over what the first one takes, and the longest stall."""
+    sets, start = found['sets'], found['start_mb']
+    return found | {
+        'memory_of_all_over_one': round((max(row['rss_mb'] for row in sets) - start)
+                                        / (sets[0]['rss_mb'] - start), 3),
+        'longest_stall_ms': round(max(row['first_ms'] - row['median_ms'] for row in sets), 1)}
+
+
+def main() -> None:
+    """Measure this checkout and perhaps another one; write the result."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument('result', type=Path, metavar='RESULT.json')
+    parser.add_argument('--against', type=Path, metavar='OTHER_CHECKOUT')
+    parser.add_argument('--megabytes', type=float, default=150, help='of weights (default 150)')
+    args = parser.parse_args()
+    checkouts: dict[str, Path] = {'this': HERE}
+    if args.against:
+        checkouts['against'] = args.against.resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / 'random.onnx'
+        write_network(model, args.megabytes)
+        report: dict[str, Any] = {
+            'date': date.today().isoformat(), 'host': host_facts(),
+            'network_mb': round(model.stat().st_size / 1e6, 1), 'num_threads': 1,
+            **{name: measure(model, checkout) for name, checkout in checkouts.items()}}
+    if args.against:
+        pairs = zip(report['this']['sets'], report['against']['sets'], strict=True)
+        report['same_bytes'] = all(one['sha256'] == other['sha256'] for one, other in pairs)
+    args.result.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    for name in checkouts:
+        print(name, {key: value for key, value in report[name].items() if key != 'sets'})
+        for row in report[name]['sets']:
+            print(' ', {key: value for key, value in row.items() if key != 'sha256'})
+    print('same bytes:', report.get('same_bytes'))
+
+
+if __name__ == '__main__':
+    main()
