@@ -77,7 +77,9 @@ print(json.dumps({'opening_ms': round(opening, 1), 'start_mb': at_start, 'opened
 
 def write_network(path: Path, megabytes: float) -> None:
     """Write a network of so many MB of weights: 1/16 of its input's size inside, 1/4 outside."""
-    random, nodes, weights = np.random.default_rng(0), [], []
+    random = np.random.default_rng(0)
+    nodes: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
 
     def convolve(x: str, shape: tuple[int, int, int], stride: int) -> str:
         outputs, inputs, size = shape

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The front door for people without ROS: open a model, give it images, get masks."""
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from trt_segmentation.backends import open_engine, open_network
 from trt_segmentation.backends.base import BackendInfo, Session, output_shape
 from trt_segmentation.errors import BackendError, ConfigError, ImageError
 from trt_segmentation.graph.network import read_network
-from trt_segmentation.graph.prepare import available_outputs
+from trt_segmentation.graph.prepare import available_outputs, check_outputs
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, RunOptions
@@ -66,7 +67,8 @@ class Segmenter:
         segmenter = Segmenter.open('net.onnx', config='net.yaml')
         mask = segmenter.infer(cv2.imread('street.jpg')).mask
 
-    Use it from one thread at a time.
+    Several threads may use it: one call runs at a time, the others wait for it. Opacity and the
+    state of the session are common to all threads.
 
     Args:
         session: an open backend session.
@@ -76,9 +78,9 @@ class Segmenter:
     def __init__(self, session: Session, spec: ModelSpec) -> None:
         self.spec = spec
         self._session = session
-        self._size: tuple[int, int] | None = None
-        self._outputs: tuple[str, ...] = ()
-        self._own: list[dict[str, np.ndarray]] = []
+        self._lock = threading.Lock()
+        self._closed = False
+        self._own = _OwnArrays()
         self._color = ''
         self.overlay_alpha = 0.5
 
@@ -127,15 +129,23 @@ class Segmenter:
 
     @property
     def overlay_alpha(self) -> float:
-        """Opacity of the overlay's colours, 0..1; may change between two images."""
+        """Opacity of the overlay's colours, 0..1; may change between two images.
+
+        Setting it waits for a call that another thread has made.
+
+        Raises:
+            ConfigError: it is no opacity.
+            BackendError: the segmenter is closed.
+        """
         return self._alpha
 
     @overlay_alpha.setter
     def overlay_alpha(self, alpha: float) -> None:
         if not 0 <= alpha <= 1:
             raise ConfigError(f'overlay_alpha is {alpha}; it is an opacity, 0 to 1')
-        self._alpha = alpha
-        self._session.set_alpha(alpha)
+        with self._in_turn():
+            self._session.set_alpha(alpha)
+            self._alpha = alpha
 
     def infer(self, image: np.ndarray, *, color: str = 'bgr', outputs: tuple[str, ...] = ('mask',),
               out: Mapping[str, np.ndarray] | None = None) -> Segmentation:
@@ -147,11 +157,12 @@ class Segmenter:
             outputs: some of ``available_outputs``; nothing else is computed.
             out: C-contiguous arrays of ``output_shape`` and ``output_dtype`` to write the
                 outputs into. Without it they land in arrays that belong to the segmenter and
-                that the next call overwrites; ``Segmentation.copy`` keeps them.
+                the calling thread, and that this thread's next call overwrites;
+                ``Segmentation.copy`` keeps them.
 
         Raises:
             ImageError: the image has another shape or type, or an array in ``out`` has.
-            BackendError: the runtime failed; the segmenter can be used again.
+            BackendError: the runtime failed, and the segmenter can be used again; or it is closed.
             ModelError: the network cannot give one of the outputs.
         """
         outs = None if out is None else (out,)
@@ -178,18 +189,23 @@ class Segmenter:
             ImageError: there are more or fewer images, or their sizes differ; or as of ``infer``.
             BackendError, ModelError: as of ``infer``.
         """
+        with self._in_turn():
+            return self._infer(images, color, outputs, outs)
+
+    def _infer(self, images: Sequence[np.ndarray], color: str, outputs: tuple[str, ...],
+               outs: Sequence[Mapping[str, np.ndarray]] | None) -> tuple[Segmentation, ...]:
+        outputs = tuple(outputs)
+        check_outputs(self.spec, outputs)
         self._check_images(images, color)
         size = images[0].shape[:2]
-        if size != self._size or outputs != self._outputs:
-            self._resize(size, outputs)
-        if color != self._color:
-            self._set_color(color)
         if outs is None:
-            outs = self._own
+            outs = self._own_arrays(size, outputs)
         else:
             self._check_outs(outs, outputs, size)
-        with self._starting_anew_on_failure():
-            self._session.infer([np.ascontiguousarray(image) for image in images], outs)
+        self._session.resize(size[0], size[1], outputs)
+        if color != self._color:
+            self._set_color(color)
+        self._session.infer([np.ascontiguousarray(image) for image in images], outs)
         return tuple(Segmentation({name: out[name] for name in outputs}) for out in outs)
 
     def gpu_times(self, image: np.ndarray, outputs: tuple[str, ...], count: int,
@@ -206,9 +222,9 @@ class Segmenter:
         measure = getattr(self._session, 'measure', None)
         if measure is None:
             return {}
-        images = self._repeated(image, outputs)
-        with self._starting_anew_on_failure():
-            times = [asdict(measure(images, self._own)) for _ in range(count)]
+        with self._in_turn():
+            images, outs = self._repeated(image, outputs)
+            times = [asdict(measure(images, outs)) for _ in range(count)]
         return {part: float(np.median([each[part] for each in times])) for part in times[0]}
 
     def layer_times(self, image: np.ndarray, outputs: tuple[str, ...], count: int,
@@ -226,42 +242,70 @@ class Segmenter:
         profile = getattr(self._session, 'layer_times', None)
         if profile is None:
             return []
-        images = self._repeated(image, outputs)
-        with self._starting_anew_on_failure():
-            return profile(images, self._own, count)
+        with self._in_turn():
+            images, outs = self._repeated(image, outputs)
+            return profile(images, outs, count)
 
     def gpu_memory(self) -> tuple[int, int] | None:
-        """Return bytes of GPU memory that the session has allocated, and bytes that are free;
-        None where there is no GPU."""
+        """Return the bytes of GPU memory that the session takes, and those that are free.
+
+        The first number is that of tensors, weights (as large as the engine's file) and scratch
+        space; CUDA's own context comes on top, once for all sessions of a process.
+
+        Returns:
+            None where there is no GPU.
+
+        Raises:
+            BackendError: CUDA reports an error, perhaps an earlier one, or the segmenter is
+                closed; ``close`` still works.
+        """
         memory = getattr(self._session, 'gpu_memory', None)
-        return memory() if memory is not None else None
+        if memory is None:
+            return None
+        with self._in_turn():
+            return memory()
 
     def close(self) -> None:
-        """Free everything; the segmenter cannot be used again."""
-        self._session.close()
-        self._own.clear()
+        """Free everything, once a call that another thread has made is done.
 
-    def _resize(self, size: tuple[int, int], outputs: tuple[str, ...]) -> None:
-        self._size = None  # a failure must not look like the size before
-        self._session.resize(*size, outputs)
-        self._own = [{name: np.empty(self.output_shape(name, size), self.output_dtype(name))
-                      for name in outputs} for _ in range(self.spec.batch)]
-        self._size, self._outputs = size, outputs
+        The segmenter cannot be used again; closing it once more does nothing.
+        """
+        with self._lock:
+            self._closed = True
+            self._session.close()
+            self._own = _OwnArrays()
 
     @contextmanager
-    def _starting_anew_on_failure(self) -> Iterator[None]:
-        """Where the session fails, the next image finds everything made anew."""
-        try:
-            yield
-        except BackendError:
-            self._size = None
-            raise
+    def _in_turn(self) -> Iterator[None]:
+        """Let one thread at a time use the session.
 
-    def _repeated(self, image: np.ndarray, outputs: tuple[str, ...]) -> list[np.ndarray]:
-        """One image as many times as the graph takes, once segmented."""
+        Raises:
+            BackendError: it is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise BackendError(f'{self.spec.network.source}: the segmenter is closed; open '
+                                   'another one')
+            yield
+
+    def _own_arrays(self, size: tuple[int, int], outputs: tuple[str, ...],
+                    ) -> list[dict[str, np.ndarray]]:
+        """Return the calling thread's arrays; new ones where size or outputs are others."""
+        own = self._own
+        if own.made_for != (size, outputs):
+            own.arrays = [
+                {name: np.empty(self.output_shape(name, size), self.output_dtype(name))
+                 for name in outputs} for _ in range(self.spec.batch)]
+            own.made_for = size, outputs
+        return own.arrays
+
+    def _repeated(self, image: np.ndarray, outputs: tuple[str, ...],
+                  ) -> tuple[list[np.ndarray], list[Mapping[str, np.ndarray]]]:
+        """One image as many times as the graph takes, once segmented, and where the results
+        go."""
         images = [np.ascontiguousarray(image)] * self.spec.batch
-        self.infer_batch(images, outputs=outputs)
-        return images
+        found = self._infer(images, 'bgr', outputs, None)
+        return images, [each.arrays for each in found]
 
     def _check_images(self, images: Sequence[np.ndarray], color: str) -> None:
         if len(images) != self.spec.batch:
@@ -285,9 +329,23 @@ class Segmenter:
                 _check_out(out, name, shape, dtype)
 
     def _set_color(self, color: str) -> None:
+        self._color = ''  # a failure leaves some of it set
         self._session.set_channels(self.spec.channels(color))
         self._session.set_palette(self.spec.palette_table(color))
         self._color = color
+
+
+class _OwnArrays(threading.local):
+    """Where results go that the caller has no arrays for: each thread's own.
+
+    Attributes:
+        made_for: size of the image, and outputs.
+        arrays: of each image, by output.
+    """
+
+    def __init__(self) -> None:
+        self.made_for: tuple[tuple[int, ...], tuple[str, ...]] | None = None
+        self.arrays: list[dict[str, np.ndarray]] = []
 
 
 def _check_image(image: np.ndarray, color: str) -> None:

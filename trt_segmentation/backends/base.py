@@ -88,8 +88,10 @@ class BackendInfo:
 class Session(Protocol):
     """One prepared network, opened on one device.
 
-    Use it from one thread at a time: ``resize`` once for a camera, ``infer`` for every frame. The
-    graph that it was opened with says how many images that takes, mostly one.
+    Use it from one thread at a time: ``resize``, which does nothing where nothing has changed,
+    and ``infer`` for every frame. The session alone remembers what it is ready for: after
+    anything that ``infer`` raises, the next ``resize`` makes it ready again. The graph that it
+    was opened with says how many images ``infer`` takes, mostly one.
     """
 
     @property
@@ -97,14 +99,16 @@ class Session(Protocol):
         """What really runs."""
 
     def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
-        """Get ready for images of one size: the only method that allocates.
+        """Get ready for images of one size: the only method that allocates. It is to be called
+        before each ``infer``, and costs nothing where neither size nor outputs have changed.
 
         Args:
             height, width: of the source image, pixels.
             outputs: what ``infer`` will be asked for, some of ``graph.prepare.OUTPUTS``.
 
         Raises:
-            BackendError: the network cannot run at that size.
+            BackendError: the network cannot run at that size, or the session is closed.
+            ModelError: the network cannot give one of the outputs.
         """
 
     def infer(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
@@ -118,7 +122,8 @@ class Session(Protocol):
                 encoding's type.
 
         Raises:
-            BackendError: the runtime failed; the session can be used again.
+            BackendError: the runtime failed, and the session can be used again; or ``resize`` has
+                to be called first.
         """
 
     def set_channels(self, channels: tuple[int, int, int]) -> None:
@@ -131,4 +136,5 @@ class Session(Protocol):
         """Set the overlay's opacity: 0 (only the image) to 1 (only the colours)."""
 
     def close(self) -> None:
-        """Free everything; the session cannot be used again."""
+        """Free everything; the session cannot be used again. Once more does nothing. What the
+        runtime reports meanwhile is logged, not raised."""

@@ -63,6 +63,7 @@ class OnnxRuntimeSession(Controls):
         self._size: tuple[int, int] | None = None
         self._outputs: tuple[str, ...] = ('mask',)
         self._readers: list[Any] = []
+        self._joined = False
         self._network = self._open(prepare_network(spec))
         self._tail = self._open_tail(self._outputs)
         return_free_memory()
@@ -86,7 +87,6 @@ class OnnxRuntimeSession(Controls):
         self._image_shape = (self._batch, height, width, 3)
         self._fed, self._drawn = self._bound(self._network), self._bound(self._tail)
         self._readers = [self._fed, self._drawn][:1 + _reads(self._tail, 'image')]
-        # ONNX Runtime allocates the scores when it first runs, and writes them there again.
         self._fed.bind_output(self._scores, 'cpu')
         if self._batch > 1:
             self._stage((height, width))
@@ -140,7 +140,8 @@ class OnnxRuntimeSession(Controls):
     def _run(self) -> None:
         try:
             self._network.run_with_iobinding(self._fed)
-            self._drawn.bind_ortvalue_input(self._scores, self._fed.get_outputs()[0])
+            if not self._joined:
+                self._join()
             self._tail.run_with_iobinding(self._drawn)
         except BaseException as error:
             self._forget_binding()
@@ -151,6 +152,13 @@ class OnnxRuntimeSession(Controls):
             images = 'a {}x{} image' if count == 1 else f'{count} {{}}x{{}} images'
             raise BackendError(f'ONNX Runtime failed on {images.format(width, height)}: '
                                f'{error}') from error
+
+    def _join(self) -> None:
+        """Keep the scores where the network has put them, and let the tail read them there."""
+        scores = self._fed.get_outputs()[0]
+        self._fed.bind_ortvalue_output(self._scores, scores)
+        self._drawn.bind_ortvalue_input(self._scores, scores)
+        self._joined = True
 
     def layer_times(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
                     count: int) -> list[dict[str, float]]:
@@ -183,6 +191,7 @@ class OnnxRuntimeSession(Controls):
         """Let the next ``resize`` bind everything again."""
         self._size, self._fed, self._drawn = None, None, None
         self._readers = []
+        self._joined = False
 
     def _open(self, model: onnx.ModelProto, profile: str = '') -> Any:
         options = _session_options(self._num_threads, profile)

@@ -125,13 +125,21 @@ def prepare_head(spec: ModelSpec) -> onnx.ModelProto:
     return _assemble(_blank(spec), head.nodes, head.constants, [fed], _inputs(spec))
 
 
-def prepare_tail(spec: ModelSpec, *, mask_interpolation: str = 'nearest') -> onnx.ModelProto:
-    """Build the tail alone: from the network's output to all that it can give.
+def prepare_tail(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
+                 mask_interpolation: str = 'nearest') -> onnx.ModelProto:
+    """Build the tail alone: from the network's output to what is asked for.
 
     It reads the network's output, called ``NETWORK_PREFIX`` and its name, and ``image``; see the
     module for its other inputs and its outputs.
+
+    Args:
+        spec, outputs, mask_interpolation: as of ``prepare``.
+
+    Raises:
+        ModelError, ConfigError: as of ``prepare``.
     """
-    outputs = available_outputs(spec)
+    outputs = available_outputs(spec) if outputs is None else outputs
+    check_outputs(spec, outputs)
     head, tail = _head_and_tail(spec, outputs, mask_interpolation, False)
     return _assemble(_blank(spec), _needed_nodes([*head.nodes, *tail.nodes], outputs),
                      [*head.constants, *tail.constants], _outputs(spec, outputs),

@@ -10,13 +10,17 @@ everything here is closed there by its owner, never left to the garbage collecto
 import atexit
 import ctypes
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from trt_segmentation.errors import BackendError, MissingBackendError
+
+logger = logging.getLogger(__name__)
 
 _NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING: other libraries' work on the default stream does not hold ours up."""
@@ -83,13 +87,14 @@ class Device:
         Raises:
             BackendError: a CUDA call in the body failed; the message is CUDA's own.
         """
-        self._context.push()
         try:
-            yield
+            self._context.push()
+            try:
+                yield
+            finally:
+                self._driver.Context.pop()
         except self._driver.Error as error:
             raise BackendError(f'{self.name}: {error}') from error
-        finally:
-            self._driver.Context.pop()
 
     def memory(self) -> tuple[int, int]:
         """Return free and total device memory, bytes."""
@@ -166,13 +171,20 @@ class PageLock:
 
     def __init__(self, device: Device, array: np.ndarray) -> None:
         self._device = device
-        self._array = array  # keeps the memory from being freed while it is locked
+        # Keeps the memory from being freed while it is locked.
+        self._array: np.ndarray | None = array
         device.call('cuMemHostRegister_v2', ctypes.c_void_p(array.ctypes.data),
                     ctypes.c_size_t(array.nbytes), ctypes.c_uint(0))
 
     def close(self) -> None:
-        """Unlock the memory."""
-        self._device.call('cuMemHostUnregister', ctypes.c_void_p(self._array.ctypes.data))
+        """Unlock the memory; once more does nothing, even where the first call failed.
+
+        Raises:
+            BackendError: CUDA reports an error, perhaps an earlier one.
+        """
+        array, self._array = self._array, None
+        if array is not None:
+            self._device.call('cuMemHostUnregister', ctypes.c_void_p(array.ctypes.data))
 
 
 class Graph:
@@ -190,14 +202,50 @@ class Graph:
                 device.call('cuStreamEndCapture', handle, ctypes.byref(graph))
             device.call('cuGraphInstantiateWithFlags', ctypes.byref(self._executable), graph,
                         ctypes.c_ulonglong(0))
-        finally:
-            if graph:
-                device.call('cuGraphDestroy', graph)
+            recorded, graph = graph, ctypes.c_void_p()
+            device.call('cuGraphDestroy', recorded)
+        except BaseException:
+            close_all([partial(device.call, 'cuGraphDestroy', graph)] * bool(graph)
+                      + [self.close])
+            raise
 
     def launch(self, stream: Any) -> None:
         """Enqueue the work."""
         self._device.call('cuGraphLaunch', self._executable, ctypes.c_void_p(stream.handle))
 
     def close(self) -> None:
-        """Free it."""
-        self._device.call('cuGraphExecDestroy', self._executable)
+        """Free it; once more does nothing, even where the first call failed.
+
+        Raises:
+            BackendError: CUDA reports an error, perhaps an earlier one.
+        """
+        executable, self._executable = self._executable, ctypes.c_void_p()
+        if executable:
+            self._device.call('cuGraphExecDestroy', executable)
+
+
+def close_all(steps: Iterable[Callable[[], Any]]) -> None:
+    """Take every step of a clean-up, in this order, whatever the others raise.
+
+    After an error that CUDA keeps ("sticky"), every call reports it again, and there is nothing
+    that the caller could do. So what a step raises is logged, once for all of them.
+
+    Args:
+        steps: each of them frees something that nobody refers to any more.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: after the last step.
+    """
+    failures: list[Exception] = []
+
+    def take(step: Callable[[], Any]) -> None:
+        try:
+            step()
+        except Exception as error:
+            failures.append(error)
+
+    with ExitStack() as stack:  # which goes on after KeyboardInterrupt, too
+        for step in reversed(list(steps)):
+            stack.callback(take, step)
+    if failures:
+        logger.warning('%d GPU resources were not freed properly: %s', len(failures), failures[0])

@@ -2,19 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """An engine from elsewhere where TensorRT has no builder: head and tail on the CPU."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from onnx import helper
+from onnx import ModelProto, helper
 
 from trt_segmentation.backends.base import BackendInfo, Controls
-from trt_segmentation.backends.tensorrt.cuda import Device
+from trt_segmentation.backends.tensorrt.cuda import Device, close_all
 from trt_segmentation.backends.tensorrt.session import Stage
+from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.network import TensorInfo
 from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare_head, prepare_tail
 from trt_segmentation.graph.resolve import ModelSpec
+
+logger = logging.getLogger(__name__)
 
 
 class HostedSession(Controls):
@@ -31,17 +35,17 @@ class HostedSession(Controls):
 
     Raises:
         MissingBackendError: ONNX Runtime is not installed.
+        BackendError: ONNX Runtime does not take head or tail, or CUDA failed.
     """
 
     def __init__(self, device: Device, stage: Stage, spec: ModelSpec, mask_interpolation: str,
                  info: BackendInfo) -> None:
-        from trt_segmentation.backends.onnxruntime import OnnxGraph
+        super().__init__(spec.encoding)
         self.info = info
-        self._head = OnnxGraph(prepare_head(spec))
-        self._tail = OnnxGraph(prepare_tail(spec, mask_interpolation=mask_interpolation))
+        self._spec = spec
+        self._mask_interpolation = mask_interpolation
         self._device = device
         self._stage = stage
-        super().__init__(spec.encoding)
         self._outputs: tuple[str, ...] = ()
         self._fed = NETWORK_PREFIX + spec.network.inputs[0].name
         self._results = {
@@ -50,24 +54,42 @@ class HostedSession(Controls):
             for output in spec.network.outputs if output.name == spec.scores.name}
         self._fed_shape = _fixed_shape(spec.network.inputs[0])
         self._memory: dict[str, Any] = {}
-        with device.current():
-            self._stream = device.stream()
+        self._sizes: dict[str, int] = {}
+        self._closed = False
+        self._stream: Any = None
+        try:
+            self._open_graph = _import_graph()
+            self._head = self._open_graph(prepare_head(spec))
+            self._tail = self._open_tail(('mask',))
+            with device.current():
+                self._stream = device.stream()
+        except BaseException:
+            self.close()
+            raise
 
     def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
-        self._outputs = outputs
+        if self._closed:
+            raise BackendError(f'{self._spec.network.source}: the session is closed; open the '
+                               'engine again')
+        if outputs != self._outputs:
+            self._tail = self._open_tail(outputs)
+            self._outputs = outputs
         if not self._memory:
-            with self._freeing_on_failure():
+            with self._device.current(), self._discarding_on_failure():
                 self._stage.set_shapes({self._fed: self._fed_shape})
                 for name, size in self._stage.sizes().items():
                     self._memory[name] = self._device.allocate(size)
+                    self._sizes[name] = size
                 self._stage.bind(self._memory)
 
     def infer(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
               ) -> None:
+        if not self._memory:
+            raise BackendError('the session is not ready for an image; call resize first')
         (image,), (out,) = images, outs  # an engine from elsewhere takes one
         inputs = {'image': image[None], **self._controls}
         fed = self._head.run(inputs, [self._fed])[self._fed]
-        with self._freeing_on_failure():
+        with self._device.current(), self._discarding_on_failure():
             self._device.copy_in(self._memory[self._fed], fed, self._stream)
             self._stage.enqueue(self._stream)
             for name, result in self._results.items():
@@ -76,27 +98,45 @@ class HostedSession(Controls):
         for name, result in self._tail.run({**inputs, **self._results}, self._outputs).items():
             out[name].view(np.uint8).reshape(result[0].shape)[...] = result[0]
 
-    def close(self) -> None:
+    def gpu_memory(self) -> tuple[int, int]:
+        """See ``TensorRtSession.gpu_memory``."""
         with self._device.current():
-            self._free()
-            self._stage.close()
-            self._stream = None
+            free, _ = self._device.memory()
+        return sum(self._sizes.values()) + self._stage.memory(), free
+
+    def close(self) -> None:
+        self._closed = True
+        try:
+            with self._device.current():
+                close_all([self._free, self._stage.close])
+                self._stream = None
+        except BackendError as error:
+            logger.warning('the session was not closed properly: %s', error)
+
+    def _open_tail(self, outputs: tuple[str, ...]) -> Any:
+        return self._open_graph(prepare_tail(self._spec, outputs,
+                                             mask_interpolation=self._mask_interpolation))
 
     @contextmanager
-    def _freeing_on_failure(self) -> Iterator[None]:
-        """Where something fails, let the next ``resize`` start from the engine alone."""
-        with self._device.current():
-            try:
-                yield
-            except BaseException:
-                self._free()
-                raise
+    def _discarding_on_failure(self) -> Iterator[None]:
+        """Where anything fails or interrupts, the next ``resize`` starts from the engine alone."""
+        try:
+            yield
+        except BaseException:
+            self._free()
+            raise
 
     def _free(self) -> None:
-        for memory in self._memory.values():
-            memory.free()
-        self._memory.clear()
-        self._stage.context = None
+        memory, self._memory = self._memory, {}
+        self._sizes.clear()
+        waiting = [] if self._stream is None else [self._stream.synchronize]
+        close_all([*waiting, self._stage.drop_context,
+                   *(each.free for each in memory.values())])
+
+
+def _import_graph() -> Callable[[ModelProto], Any]:
+    from trt_segmentation.backends.onnxruntime import OnnxGraph
+    return OnnxGraph
 
 
 def _fixed_shape(info: TensorInfo) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 """The way from a network, or from an engine file, to a session."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from trt_segmentation.backends.tensorrt.cache import (
     key_of,
     read_engine,
 )
-from trt_segmentation.backends.tensorrt.cuda import find_device
+from trt_segmentation.backends.tensorrt.cuda import close_all, find_device
 from trt_segmentation.backends.tensorrt.foreign import (
     describe_stage,
     foreign_stage,
@@ -121,8 +121,11 @@ class EngineLoader:
         if engine.facts:
             return engine
         stage = self._load_foreign(path, engine.plan)
-        return replace(engine, facts=stage_facts(stage) | {
-            'machine': asdict(self.machine), 'layers': as_json(_inspected(stage))})
+        try:
+            return replace(engine, facts=stage_facts(stage) | {
+                'machine': asdict(self.machine), 'layers': as_json(_inspected(stage))})
+        finally:
+            self._close([stage])
 
     def _make(self, request: NetworkRequest) -> Engine:
         """Build an engine; compare what it does with its network in fp32, note and log it."""
@@ -210,6 +213,14 @@ class EngineLoader:
                               f'batch is {options.batch}; open its .onnx file, or run one node '
                               'a camera')
         loaded = self._load_foreign(path, plan)
+        try:
+            return self._open_loaded(path, loaded, config, options)
+        except BaseException:
+            self._close([loaded])
+            raise
+
+    def _open_loaded(self, path: Path, loaded: Stage, config: ModelConfig, options: RunOptions,
+                     ) -> tuple[Session, ModelSpec]:
         if {'image', 'mask'} <= {name for name, _, _ in loaded.tensors()}:
             raise ModelError(f'{path}: {path.name}.json is missing, which says what its classes '
                              'are; trt-segmentation build wrote it beside the engine')
@@ -225,9 +236,23 @@ class EngineLoader:
         exact = replace(options.build, precision='fp32')
         parts = {'head': prepare_head(spec),
                  'tail': prepare_tail(spec, mask_interpolation=interpolation)}
-        head, tail = (Stage.load(self._fetch_part(name, model, spec, exact).plan, self._device)
-                      for name, model in parts.items())
+        plans = [self._fetch_part(name, model, spec, exact).plan for name, model in parts.items()]
+        head, tail = self._load_all(plans)
         return TensorRtSession(self._device, [head, stage, tail], info, spec.encoding), spec
+
+    def _load_all(self, plans: Sequence[bytes]) -> list[Stage]:
+        stages: list[Stage] = []
+        try:
+            for plan in plans:
+                stages.append(Stage.load(plan, self._device))
+        except BaseException:
+            self._close(stages)
+            raise
+        return stages
+
+    def _close(self, stages: Sequence[Stage]) -> None:
+        with self._device.current():
+            close_all(stage.close for stage in stages)
 
     def _load_foreign(self, path: Path, plan: bytes) -> Stage:
         try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trt_segmentation.backends.tensorrt.cuda import Device
+from trt_segmentation.backends.tensorrt.cuda import Device, close_all
 from trt_segmentation.backends.tensorrt.session import Stage
 
 
@@ -24,12 +24,17 @@ class PlainNetwork:
         (self._input,) = (name for name, _, is_input in stage.tensors() if is_input)
         self._dtypes = stage.dtypes()
         self._memory: dict[str, Any] = {}
-        with device.current():
-            self._stream = device.stream()
-            self._shapes = stage.set_shapes({})
-            for name, size in stage.sizes().items():
-                self._memory[name] = device.allocate(size)
-            stage.bind(self._memory)
+        self._stream: Any = None
+        try:
+            with device.current():
+                self._stream = device.stream()
+                self._shapes = stage.set_shapes({})
+                for name, size in stage.sizes().items():
+                    self._memory[name] = device.allocate(size)
+                stage.bind(self._memory)
+        except BaseException:
+            self.close()
+            raise
 
     def __call__(self, fed: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs by name, for a C-contiguous input of the network's type."""
@@ -45,9 +50,8 @@ class PlainNetwork:
 
     def close(self) -> None:
         """Free everything."""
+        memory, self._memory = self._memory, {}
+        stream, self._stream = self._stream, None
+        waiting = [] if stream is None else [stream.synchronize]
         with self._device.current():
-            for memory in self._memory.values():
-                memory.free()
-            self._memory.clear()
-            self._stage.close()
-            self._stream = None
+            close_all([*waiting, self._stage.close, *(each.free for each in memory.values())])

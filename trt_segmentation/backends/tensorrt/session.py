@@ -3,7 +3,7 @@
 """Engines at work: copy in, enqueue, copy out on one stream, in memory that is already there."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,8 +13,8 @@ import numpy as np
 
 from trt_segmentation.backends.base import BackendInfo, Controls
 from trt_segmentation.backends.tensorrt.api import find_log, find_tensorrt
-from trt_segmentation.backends.tensorrt.cuda import Device, Graph, PageLock
-from trt_segmentation.errors import BackendError
+from trt_segmentation.backends.tensorrt.cuda import Device, Graph, PageLock, close_all
+from trt_segmentation.errors import BackendError, ModelError
 from trt_segmentation.graph.prepare import OUTPUTS
 from trt_segmentation.mask_encoding import MONO8, MaskEncoding
 
@@ -35,6 +35,7 @@ class Stage:
         tensor_names: what the session calls the engine's tensors, where the names differ.
         context: what executes it, made when it is first needed.
         runtime: what the engine belongs to.
+        plan_size: bytes of the plan that it was loaded from.
     """
 
     engine: Any
@@ -42,6 +43,7 @@ class Stage:
     tensor_names: Mapping[str, str] = field(default_factory=dict)
     context: Any = None
     runtime: Any = None
+    plan_size: int = 0
 
     @classmethod
     def load(cls, plan: bytes, device: Device) -> 'Stage':
@@ -58,7 +60,8 @@ class Stage:
                 # Version-compatible plans hold code, too. Plans are ours or the operator's.
                 runtime.engine_host_code_allowed = True
             return cls(log.call('TensorRT cannot load the engine',
-                                runtime.deserialize_cuda_engine, plan), log, runtime=runtime)
+                                runtime.deserialize_cuda_engine, plan), log, runtime=runtime,
+                       plan_size=len(plan))
 
     def tensors(self) -> list[tuple[str, str, bool]]:
         """Return of each tensor: the engine's name, the session's, whether it is an input."""
@@ -113,9 +116,31 @@ class Stage:
         if not self.context.execute_async_v3(stream.handle):
             raise BackendError(f'TensorRT cannot run the engine: {self.log.take_errors()}')
 
+    def memory(self) -> int:
+        """Return about how many bytes of device memory engine and context take.
+
+        Of the weights this is the size of the plan, which holds little else. What the context
+        takes for scratch space and activations, TensorRT says.
+        """
+        if self.engine is None:
+            return 0
+        scratch = 0
+        if self.context is not None:
+            for name in ('device_memory_size_v2', 'device_memory_size'):  # 10.1 and up; before
+                if hasattr(self.engine, name):
+                    scratch = int(getattr(self.engine, name))
+                    break
+        return self.plan_size + scratch
+
+    def drop_context(self) -> None:
+        """Free the context; the next ``set_shapes`` creates another one."""
+        self.context = None
+
     def close(self) -> None:
         """Free the engine, even while a logger's or an exception's frames know the stage."""
-        self.context = self.engine = self.runtime = None
+        self.context = None
+        self.engine = None
+        self.runtime = None
 
 
 def make_profiler() -> Any:
@@ -165,6 +190,7 @@ class TensorRtSession(Controls):
 
     def __init__(self, device: Device, stages: list[Stage], info: BackendInfo,
                  encoding: MaskEncoding = MONO8, batch: int = 1) -> None:
+        super().__init__(encoding)
         self._device = device
         self._stages = stages
         self.info = info
@@ -172,24 +198,30 @@ class TensorRtSession(Controls):
         self._outputs: tuple[str, ...] = ()
         self._batch = batch
         self._shapes: dict[str, Shape] = {}
-        super().__init__(encoding)
         self._memory: dict[str, Any] = {}
         self._sizes: dict[str, int] = {}
         self._places: dict[str, list[int]] = {}
         self._graph: Graph | None = None
         self._last: dict[Place, np.ndarray] = {}
         self._locks: dict[Place, PageLock | None] = {}
-        with device.current():
-            self._stream = device.stream()
-            for name, value in self._controls.items():
-                self._allocate(name, value.nbytes)
-                device.copy_in(self._memory[name], value, self._stream)
-            self._stream.synchronize()
+        self._changed = set(self._controls)
+        self._stream: Any = None
+        try:
+            with device.current():
+                self._stream = device.stream()
+                for name, value in self._controls.items():
+                    self._allocate(name, value.nbytes)
+        except BaseException:
+            self.close()
+            raise
 
     def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
+        if (height, width) == self._size and outputs == self._outputs:
+            return
+        self._check_outputs(outputs)
         if (height, width) != self._size:
             self._check_size(height, width)
-            with self._device.current(), self._giving_up_on_failure():
+            with self._device.current(), self._discarding_on_failure():
                 self._free_size()
                 self._prepare_size(height, width)
             self._size = height, width
@@ -197,7 +229,7 @@ class TensorRtSession(Controls):
 
     def infer(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
               ) -> None:
-        with self._device.current(), self._giving_up_on_failure():
+        with self._at_work():
             self._copy_in(images)
             self._run()
             self._copy_out(outs)
@@ -207,7 +239,7 @@ class TensorRtSession(Controls):
                 ) -> GpuTimes:
         """Do what ``infer`` does, and return how long each part took on the GPU."""
         device, stream = self._device, self._stream
-        with device.current(), self._giving_up_on_failure():
+        with self._at_work():
             events = [device.event() for _ in range(4)]
             events[0].record(stream)
             self._copy_in(images)
@@ -224,7 +256,7 @@ class TensorRtSession(Controls):
         """Segment the same again and again under TensorRT's profiler, layer after layer.
 
         The engines run without a CUDA graph, in contexts that keep the profiler. TensorRT 8.6 has
-        no two for the same shapes, so the session gives up its own, and gets new ones after that.
+        no two for the same shapes, so the session's own are discarded, and recreated after that.
 
         Args:
             images: of the size given to ``resize``.
@@ -235,9 +267,10 @@ class TensorRtSession(Controls):
             Of each time, milliseconds by name of the layer.
         """
         times: list[dict[str, float]] = [{} for _ in range(count + 1)]
-        with self._device.current(), self._giving_up_on_failure():
+        with self._at_work():
             self._copy_in(images)
-            self._start_anew()
+            self._stream.synchronize()
+            self._drop_contexts()
             profiler = make_profiler()
             for stage in self._stages:
                 stage.set_shapes(self._shapes)
@@ -246,38 +279,63 @@ class TensorRtSession(Controls):
             for profiler.times in times:
                 self._enqueue()
                 self._stream.synchronize()
-            self._start_anew()
+            self._drop_contexts()
         height, width = images[0].shape[:2]
         self.resize(height, width, self._outputs)
         return times[1:]  # the first one warms up
 
     def gpu_memory(self) -> tuple[int, int]:
-        """Return the bytes that this session has allocated for tensors, and those that are free
-        on the device."""
+        """Return the bytes that this session takes on the device, and those that are free there.
+
+        The first number is that of its tensors and of its engines, see ``Stage.memory``. CUDA's
+        context, the kernels' code and CUDA graphs come on top; they have no number of their own.
+
+        Raises:
+            BackendError: CUDA reports an error, perhaps an earlier one; ``close`` still works.
+        """
         with self._device.current():
             free, _ = self._device.memory()
-        return sum(self._sizes.values()), free
+        return sum(self._sizes.values()) + sum(stage.memory() for stage in self._stages), free
 
     def close(self) -> None:
-        with self._device.current():
-            self._free_size()
-            for memory in self._memory.values():
-                memory.free()
-            self._memory.clear()
-            for stage in self._stages:
-                stage.close()
-            self._stages.clear()
-            self._stream = None
+        try:
+            with self._device.current():
+                self._close()
+        except BackendError as error:
+            logger.warning('the session was not closed properly: %s', error)
+
+    def _close(self) -> None:
+        controls = [self._memory.pop(name) for name in self._controls if name in self._memory]
+        stages, self._stages = self._stages, []
+        for name in self._controls:
+            self._sizes.pop(name, None)
+        close_all([self._free_size, *(memory.free for memory in controls),
+                   *(stage.close for stage in stages)])
+        self._stream = None
 
     def _allocate(self, name: str, size: int) -> None:
         self._memory[name] = self._device.allocate(size)
         self._sizes[name] = size
 
     def _set_control(self, name: str, value: Any) -> None:
+        """Keep it on the host; it is copied to the device with the next image."""
         super()._set_control(name, value)
-        with self._device.current():
+        self._changed.add(name)
+
+    def _copy_controls(self) -> None:
+        for name in sorted(self._changed):
             self._device.copy_in(self._memory[name], self._controls[name], self._stream)
-            self._stream.synchronize()
+        self._changed.clear()
+
+    def _check_outputs(self, outputs: tuple[str, ...]) -> None:
+        if not self._stages:
+            raise BackendError('the session is closed; open the network again')
+        there = {shared for stage in self._stages for _, shared, is_input in stage.tensors()
+                 if not is_input}
+        available = [name for name in OUTPUTS if name in there]
+        if unknown := [name for name in outputs if name not in available]:
+            raise ModelError(f'the engine cannot give {", ".join(unknown)}; it gives '
+                             f'{", ".join(available)}')
 
     def _check_size(self, height: int, width: int) -> None:
         smallest, largest = self._stages[0].bounds('image')
@@ -298,6 +356,7 @@ class TensorRtSession(Controls):
             stage.bind(self._memory)
         self._places = {name: self._places_of(name) for name in ('image', *OUTPUTS)
                         if name in self._memory}
+        self._copy_controls()
         self._enqueue()  # the first run after a change of shapes allocates; no graph records that
         self._stream.synchronize()
         try:
@@ -306,30 +365,51 @@ class TensorRtSession(Controls):
             logger.info('the engine runs without a CUDA graph: %s', error)
 
     def _free_size(self) -> None:
-        if self._graph is not None:
-            self._graph.close()
-            self._graph = None
-        for place in list(self._last):
-            self._forget(place)
-        for name in self._memory.keys() - self._controls.keys():
-            self._memory.pop(name).free()
-            del self._sizes[name]
+        """Free what belongs to one size: graph, page locks and tensors, but not the contexts."""
         self._size = None
+        graph, self._graph = self._graph, None
+        locks, self._locks, self._last = self._locks, {}, {}
+        tensors = [self._memory.pop(name) for name in self._memory.keys() - self._controls.keys()]
+        for name in self._sizes.keys() - self._controls.keys():
+            del self._sizes[name]
+        close_all([*self._waiting(), *([graph.close] if graph is not None else ()),
+                   *(lock.close for lock in locks.values() if lock is not None),
+                   *(memory.free for memory in tensors)])
+
+    def _drop_contexts(self) -> None:
+        """Free the contexts, and the graph that refers to them; ``resize`` creates new ones."""
+        self._size = None
+        graph, self._graph = self._graph, None
+        close_all([*self._waiting(), *([graph.close] if graph is not None else ()),
+                   *(stage.drop_context for stage in self._stages)])
+
+    def _waiting(self) -> list[Callable[[], None]]:
+        """The first step of a clean-up: what is on the stream may still use what is freed."""
+        return [] if self._stream is None else [self._stream.synchronize]
 
     @contextmanager
-    def _giving_up_on_failure(self) -> Iterator[None]:
-        """Where something fails, start anew."""
+    def _at_work(self) -> Iterator[None]:
+        """Make the device current for an image; see ``_discarding_on_failure``.
+
+        Raises:
+            BackendError: ``resize`` has to be called first.
+        """
+        if self._size is None:
+            raise BackendError('the session is not ready for an image; call resize first')
+        with self._device.current(), self._discarding_on_failure():
+            self._copy_controls()
+            yield
+
+    @contextmanager
+    def _discarding_on_failure(self) -> Iterator[None]:
+        """Where anything fails or interrupts, the next ``resize`` starts from the engines alone:
+        neither a recorded graph nor a context can be trusted any more."""
         try:
             yield
         except BaseException:
-            self._start_anew()
+            self._changed.update(self._controls)
+            close_all([self._drop_contexts, self._free_size])
             raise
-
-    def _start_anew(self) -> None:
-        """Give up the contexts, so that the next ``resize`` starts from the engines alone."""
-        self._size = None
-        for stage in self._stages:
-            stage.context = None
 
     def _enqueue(self) -> None:
         for stage in self._stages:
