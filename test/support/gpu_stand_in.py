@@ -23,7 +23,8 @@ from trt_segmentation.backends.tensorrt import cuda
 
 NAME = 'Stand-in GPU'
 _RUBBISH = 0xA5
-_FAULTS = {2: b'out of memory', 712: b'resource already mapped', 713: b'pointer was not mapped',
+_FAULTS = {2: b'out of memory', 700: b'an illegal memory access was encountered',
+           712: b'resource already mapped', 713: b'pointer was not mapped',
            901: b'operation failed due to a previous error during capture'}
 
 
@@ -39,11 +40,13 @@ class Gpu:
         graphs: work by number, of recorded graphs that are not destroyed.
         streams: by number.
         total: bytes of device memory.
+        broken: whether an error sticks: every call reports it, but things are freed.
     """
 
     def __init__(self, monkeypatch):
         self.counts, self.total = Counter(), 1 << 33
         self.memory, self.locked, self.graphs, self.streams = {}, {}, {}, {}
+        self.broken = False
         self._failing = Counter()
         self._thread = threading.local()
         self.driver = _driver(self)
@@ -52,7 +55,9 @@ class Gpu:
             self.device = cuda.Device(self.driver, 0)
 
     def fail(self, what, times=1):
-        """Let the next calls fail: 'enqueue', 'capture' or 'page lock'."""
+        """Let the next calls fail: 'enqueue', 'capture', 'page lock', 'unlock', 'copy', 'free',
+        'synchronize' or 'destroy graph'. The last two and 'free' report an earlier error: they
+        do what they are there for."""
         self._failing[what] = times
 
     def fails(self, what):
@@ -60,6 +65,11 @@ class Gpu:
         failing = self._failing[what] > 0
         self._failing[what] -= failing
         return failing
+
+    def demand_whole(self, what=''):
+        """Raise the driver's error where one sticks, or where this call shall fail."""
+        if self.fails(what) or self.broken:
+            raise self.driver.Error(f'{what}: an illegal memory access was encountered')
 
     def depth(self, change=0):
         """Return how many contexts are current in this thread."""
@@ -113,6 +123,7 @@ class Stream:
         self._gpu.counts['synchronised'] += 1
         while self._waiting:
             self._waiting.pop(0)()
+        self._gpu.demand_whole('synchronize')
 
 
 class Event:
@@ -140,6 +151,7 @@ class Allocation:
         gpu.demand_current()
         if sum(map(len, gpu.memory.values())) + size > gpu.total:
             raise gpu.driver.MemoryError('cuMemAlloc failed: out of memory')
+        gpu.demand_whole()
         buffer = np.full(size, _RUBBISH, np.uint8)
         self._gpu, self._address = gpu, buffer.ctypes.data
         gpu.memory[self._address] = buffer
@@ -151,10 +163,11 @@ class Allocation:
     def free(self):
         self._gpu.demand_current()
         for stream in self._gpu.streams.values():  # so does the driver
-            stream.synchronize()
+            assert not stream._waiting, 'memory is freed before its work is done'
         self._gpu.bytes_at(self._address)
         del self._gpu.memory[self._address]
         self._gpu.counts['freed'] += 1
+        self._gpu.demand_whole('free')
 
 
 def _driver(gpu):
@@ -170,6 +183,7 @@ def _driver(gpu):
         return array.reshape(-1).view(np.uint8)
 
     def copy_in(target, source, stream):
+        gpu.demand_whole('copy')
         gpu.counts['copied in'] += 1
         stream.put(lambda: np.copyto(gpu.bytes_at(int(target), source.nbytes),
                                      host_bytes(source)))
@@ -178,6 +192,10 @@ def _driver(gpu):
         gpu.counts['copied out'] += 1
         stream.put(lambda: np.copyto(host_bytes(target),
                                      gpu.bytes_at(int(source), target.nbytes)))
+
+    def memory():
+        gpu.demand_whole()
+        return gpu.total - sum(map(len, gpu.memory.values())), gpu.total
 
     def device(index):
         context = SimpleNamespace(push=partial(gpu.depth, 1), detach=lambda: None)
@@ -190,7 +208,7 @@ def _driver(gpu):
         Context=SimpleNamespace(pop=partial(gpu.depth, -1)), Stream=partial(Stream, gpu),
         Event=Event, mem_alloc=partial(Allocation, gpu), memcpy_htod_async=copy_in,
         memcpy_dtoh_async=copy_out,
-        mem_get_info=lambda: (gpu.total - sum(map(len, gpu.memory.values())), gpu.total))
+        mem_get_info=memory)
 
 
 class Library:
@@ -221,7 +239,7 @@ class Library:
         if self._gpu.locked.pop(address.value, None) is None:
             return 713
         self._gpu.counts['unlocked'] += 1
-        return 0
+        return self._reported('unlock')
 
     def cuStreamBeginCapture_v2(self, stream, mode):  # noqa: N802
         self._gpu.streams[stream.value].recording = []
@@ -251,7 +269,14 @@ class Library:
         del self._gpu.graphs[graph.value]
         return 0
 
-    cuGraphExecDestroy = cuGraphDestroy  # noqa: N815
+    def cuGraphExecDestroy(self, graph):  # noqa: N802
+        for stream in self._gpu.streams.values():
+            assert not stream._waiting, 'a graph is destroyed before its work is done'
+        del self._gpu.graphs[graph.value]
+        return self._reported('destroy graph')
+
+    def _reported(self, what):
+        return 700 if self._gpu.fails(what) or self._gpu.broken else 0
 
     def _keep(self, place, work):
         self._last += 1

@@ -23,6 +23,9 @@ from trt_segmentation.backends.tensorrt.builder import Plan
 from trt_segmentation.backends.tensorrt.layers import parse_layers
 
 VERSION = '10.3.0'
+SCRATCH = 12_345
+"""Bytes that a context takes for itself, as the engine says."""
+
 _DTYPES = {TensorProto.FLOAT: 'FLOAT', TensorProto.FLOAT16: 'HALF', TensorProto.UINT8: 'UINT8',
            TensorProto.INT8: 'INT8', TensorProto.INT32: 'INT32', TensorProto.INT64: 'INT64'}
 
@@ -122,6 +125,7 @@ class Engine:
 
     def __init__(self, gpu, logger, header, data):
         self.gpu, self.logger, self.data = gpu, logger, data
+        self.device_memory_size = SCRATCH
         self._profiles, self._formats = header['profiles'], header['formats']
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = 1, 4
@@ -180,6 +184,8 @@ class Context:
         self._has_profile = not engine.contexts
 
     def __del__(self):
+        for stream in self._gpu.streams.values():
+            assert not stream._waiting, 'a context is freed before its work is done'
         self._gpu.counts['contexts freed'] += bool(self._gpu.depth())
 
     def set_input_shape(self, name, shape):
