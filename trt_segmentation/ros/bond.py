@@ -85,6 +85,8 @@ class Bond:
             self._close()
 
     def _on_timer(self) -> None:
+        if self._timer is None:  # stopped by another thread meanwhile
+            return
         self._publish(active=True)
         self._heartbeats += 1
         if not self._manager and self._heartbeats * HEARTBEAT_PERIOD >= CONNECT_TIMEOUT:
@@ -94,7 +96,8 @@ class Bond:
             self._close()
 
     def _on_status(self, msg: Any) -> None:
-        if msg.id != self._node.get_name() or msg.instance_id == self._instance:
+        if self._timer is None or msg.id != self._node.get_name() \
+                or msg.instance_id == self._instance:
             return
         if msg.active and msg.instance_id != self._manager:  # the first, or one started anew
             self._manager = msg.instance_id

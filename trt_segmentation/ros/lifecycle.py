@@ -170,6 +170,11 @@ class GuardedLifecycleNode(LifecycleNode):
         return self._without_retired(super().subscriptions)
 
     @property
+    def timers(self) -> Iterator[Any]:
+        """The timers that an executor waits for."""
+        return self._without_retired(super().timers)
+
+    @property
     def waitables(self) -> Iterator[Any]:
         """The waitables that an executor waits for."""
         return self._without_retired(super().waitables)
@@ -177,6 +182,10 @@ class GuardedLifecycleNode(LifecycleNode):
     def destroy_subscription(self, subscription: Any) -> bool:
         """Destroy a subscription as soon as no executor waits for it."""
         return self._retire(subscription, super().destroy_subscription)
+
+    def destroy_timer(self, timer: Any) -> bool:
+        """Destroy a timer as soon as no executor waits for it."""
+        return self._retire(timer, super().destroy_timer)
 
     def destroy_publisher(self, publisher: Any) -> bool:
         """Destroy a publisher, managed or not, as soon as no executor waits for its events."""
@@ -211,7 +220,7 @@ class GuardedLifecycleNode(LifecycleNode):
         if not self._retired:
             return entities
         hidden = {each for entity in list(self._retired)
-                  for each in (entity, *entity.event_handlers)}
+                  for each in (entity, *getattr(entity, 'event_handlers', ()))}
         return (entity for entity in entities if entity not in hidden)
 
     def destroy_node(self) -> None:

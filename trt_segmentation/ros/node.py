@@ -29,6 +29,7 @@ from trt_segmentation.errors import BackendError, ConfigError, ImageError, Segme
 from trt_segmentation.image_decoding import swap_red_and_blue
 from trt_segmentation.region import Region
 from trt_segmentation.ros.allocator import keep_large_blocks
+from trt_segmentation.ros.bond import Bond
 from trt_segmentation.ros.camera import Camera, Frame
 from trt_segmentation.ros.diagnostics import Status, status_array, status_of, status_of_all
 from trt_segmentation.ros.health import NodeState, Running, Thresholds, precision_fault
@@ -54,6 +55,7 @@ from trt_segmentation.ros.parameters import (
     read_parameters,
     rules,
 )
+from trt_segmentation.ros.paths import with_expanded_paths
 from trt_segmentation.ros.synchroniser import Synchroniser
 from trt_segmentation.segmenter import Segmenter
 
@@ -81,6 +83,7 @@ class SegmentationNode(GuardedLifecycleNode):
         self._segmenter: Segmenter | None = None
         self._region: Region | None = None
         self._labels: Labels | None = None
+        self._bond: Bond | None = None
         self._cameras: tuple[Camera, ...] = ()
         self._enabled = True
         self._loading = False
@@ -100,6 +103,7 @@ class SegmentationNode(GuardedLifecycleNode):
         if self._settings.tune_allocator and not keep_large_blocks():
             self.get_logger().info('tune_allocator has no effect: this is not glibc')
         self._set_cameras(self._settings)
+        self._bond = Bond(self, wanted=not self._settings.autostart)
         self._latency_publisher = self.create_publisher(Float64, '~/latency', 10)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # Simulated time may stand still; diagnostics must go on all the same.
@@ -152,10 +156,12 @@ class SegmentationNode(GuardedLifecycleNode):
             for camera in self._cameras:
                 camera.listen(self._settings, self._on_image, self._on_qos_event)
             self._labels.publish(self._segmenter.spec)
+            self._bond.start()
 
     def deactivate(self) -> None:
         """Stop listening; the network stays open."""
         with self._frames:
+            self._bond.stop()
             self._stop_listening()
 
     def release(self) -> None:
@@ -167,6 +173,8 @@ class SegmentationNode(GuardedLifecycleNode):
                 parts.callback(self._labels.close)
             for camera in self._cameras:
                 parts.callback(camera.close)
+            if self._bond is not None:
+                parts.callback(self._bond.stop)
             self._segmenter = self._labels = None
             self._stop_listening()
 
@@ -470,6 +478,7 @@ def _dropped(cameras: Sequence[Camera], reason: str, why: str, trace: str = '') 
 def _open_segmenter(settings: Parameters) -> Segmenter:
     if fault := first_fault(settings):
         raise ConfigError(fault)
+    settings = with_expanded_paths(settings)
     segmenter = Segmenter.open(settings.engine_path, config=settings.model_config or None,
                                options=settings.run_options)
     segmenter.overlay_alpha = settings.overlay_alpha
