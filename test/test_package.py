@@ -74,7 +74,7 @@ def test_what_setup_py_asks_for_has_its_rosdep_key():
 
 def test_what_the_tests_ask_for_has_its_rosdep_key():
     wanted = extra('test')
-    assert WITHOUT_KEY <= wanted
+    assert wanted >= WITHOUT_KEY
     assert {ROSDEP_KEYS[name] for name in wanted - WITHOUT_KEY} <= rosdep_keys('test_depend')
 
 
@@ -102,10 +102,11 @@ def test_requirements_replace_nothing_that_apts_opencv_was_built_with(system):
     lines = [line.partition('#')[0].strip() for line in
              (ROOT / 'requirements' / f'ubuntu-{system}.txt').read_text().splitlines()]
     pins = dict(line.split('==') for line in lines if '==' in line)
-    assert FROM_PYPI <= set(pins)
+    assert set(pins) >= FROM_PYPI
     named = {distribution(line) for line in lines if line}
     assert not named & {'numpy', 'scipy', 'opencv-python', 'opencv-python-headless'}
-    assert f'--no-deps -r src/trt_segmentation/requirements/ubuntu-{system}.txt' in (ROOT / 'README.md').read_text()
+    line = f'--no-deps -r src/trt_segmentation/requirements/ubuntu-{system}.txt'
+    assert line in (ROOT / 'README.md').read_text(encoding='utf-8')
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'requirements').glob('ros-*.txt')),

@@ -173,7 +173,7 @@ def _decode(msg: Any) -> tuple[np.ndarray, str]:
     except cv2.error as error:
         raise ImageError(f'{what}: cannot be decoded, for example since a side has more than '
                          f'{MAX_SIDE} pixels ({error.err})') from error
-    if pixels is None:
+    if pixels is None or is_cut_jpeg(msg.data):
         raise ImageError(f'{what}: cannot be decoded; the data is damaged, cut short, or of a '
                          'kind that OpenCV does not read')
     if pixels.dtype != np.uint8:
@@ -200,6 +200,31 @@ def _eight_bits(pixels: np.ndarray, data: np.ndarray, source: str, what: str) ->
 
 
 _NO_PICTURE = 'depth and other measured values cannot be segmented, only what a camera sees'
+
+
+def is_cut_jpeg(data: Any) -> bool:
+    """Return whether data begins as JPEG does and lacks its end.
+
+    OpenCV 4 decodes such data, and gives grey for what is missing; OpenCV 5 refuses it. Only what
+    lies behind the first scan counts, since a thumbnail before it has an end of its own (ITU-T
+    T.81, B.1.1: FF DA starts a scan, FF D9 ends the image; FF D8 begins it).
+
+    Args:
+        data: bytes, or what has the buffer protocol.
+    """
+    content = memoryview(data)
+    if content[:2] != b'\xff\xd8':
+        return False
+    at = 2
+    while content[at:at + 1] == b'\xff' and content[at + 1:at + 2] != b'\xda':
+        if content[at + 1:at + 2] == b'\xff':  # a fill byte
+            at += 1
+            continue
+        at += 2 + int.from_bytes(content[at + 2:at + 4], 'big')
+    return _END_OF_JPEG.search(content, at) is None
+
+
+_END_OF_JPEG = re.compile(b'\xff\xd9')
 
 
 def _what(msg: Any) -> str:

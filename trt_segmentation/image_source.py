@@ -11,7 +11,7 @@ import numpy as np
 
 from trt_segmentation.bags.reading import ImageTopic, is_bag
 from trt_segmentation.errors import ImageError
-from trt_segmentation.image_decoding import swap_red_and_blue
+from trt_segmentation.image_decoding import is_cut_jpeg, swap_red_and_blue
 
 
 def open_images(path: str | Path, topic: str = '', count: int = 0,
@@ -78,7 +78,7 @@ def read_image(path: Path) -> np.ndarray:
         ImageError: it cannot be decoded.
     """
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
+    if image is None or is_cut_jpeg(path.read_bytes()):
         raise ImageError(f'{path}: cannot be decoded; the file is damaged or cut short')
     return image
 
