@@ -40,6 +40,7 @@ class Gpu:
         graphs: work by number, of recorded graphs that are not destroyed.
         streams: by number.
         total: bytes of device memory.
+        attributes: of the device, by name.
         broken: whether an error sticks: every call reports it, but things are freed.
     """
 
@@ -47,12 +48,18 @@ class Gpu:
         self.counts, self.total = Counter(), 1 << 33
         self.memory, self.locked, self.graphs, self.streams = {}, {}, {}, {}
         self.broken = False
+        self.attributes = {'MULTIPROCESSOR_COUNT': 132, 'CLOCK_RATE': 1_980_000}
         self._failing = Counter()
         self._thread = threading.local()
         self.driver = _driver(self)
-        with monkeypatch.context() as patch:
+        self._monkeypatch = monkeypatch
+        self.device = self.open_device()
+
+    def open_device(self):
+        """Return a real ``cuda.Device``, as the stand-in is now."""
+        with self._monkeypatch.context() as patch:
             patch.setattr(ctypes, 'CDLL', lambda name: Library(self))
-            self.device = cuda.Device(self.driver, 0)
+            return cuda.Device(self.driver, 0)
 
     def fail(self, what, times=1):
         """Let the next calls fail: 'enqueue', 'capture', 'page lock', 'unlock', 'copy', 'free',
@@ -200,15 +207,21 @@ def _driver(gpu):
     def device(index):
         context = SimpleNamespace(push=partial(gpu.depth, 1), detach=lambda: None)
         return SimpleNamespace(name=lambda: NAME, compute_capability=lambda: (9, 0),
+                               total_memory=lambda: gpu.total, get_attribute=attribute,
                                retain_primary_context=lambda: context)
 
+    def attribute(name):
+        if name not in gpu.attributes:
+            raise Error(f'{name}: invalid argument')
+        return gpu.attributes[name]
+
     device.count = lambda: 1
+    attributes = SimpleNamespace(**{name: name for name in (*gpu.attributes, 'L2_CACHE_SIZE')})
     return SimpleNamespace(
-        Error=Error, MemoryError=MemoryError, Device=device, init=lambda: None,
-        Context=SimpleNamespace(pop=partial(gpu.depth, -1)), Stream=partial(Stream, gpu),
-        Event=Event, mem_alloc=partial(Allocation, gpu), memcpy_htod_async=copy_in,
-        memcpy_dtoh_async=copy_out,
-        mem_get_info=memory)
+        Error=Error, MemoryError=MemoryError, Device=device, device_attribute=attributes,
+        init=lambda: None, Context=SimpleNamespace(pop=partial(gpu.depth, -1)),
+        Stream=partial(Stream, gpu), Event=Event, mem_alloc=partial(Allocation, gpu),
+        memcpy_htod_async=copy_in, memcpy_dtoh_async=copy_out, mem_get_info=memory)
 
 
 class Library:

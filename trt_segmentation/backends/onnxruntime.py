@@ -64,7 +64,7 @@ class OnnxRuntimeSession(Controls):
         self._outputs: tuple[str, ...] = ('mask',)
         self._readers: list[Any] = []
         self._joined = False
-        self._network = self._open(prepare_network(spec))
+        self._network = self._open_network()
         self._tail = self._open_tail(self._outputs)
         return_free_memory()
 
@@ -173,7 +173,7 @@ class OnnxRuntimeSession(Controls):
         """
         fed = {'image': np.stack(images), **self._controls}
         with tempfile.TemporaryDirectory(prefix='trt_segmentation_') as folder:
-            parts = [self._open(prepare_network(self._spec), str(Path(folder) / 'network')),
+            parts = [self._open_network(str(Path(folder) / 'network')),
                      self._open_tail(tuple(outs[0]), str(Path(folder) / 'tail'))]
             for _ in range(count + 1):
                 fed[self._scores] = _run_on(parts[0], fed)[0]
@@ -193,7 +193,7 @@ class OnnxRuntimeSession(Controls):
         self._readers = []
         self._joined = False
 
-    def _open(self, model: onnx.ModelProto, profile: str = '') -> Any:
+    def _open(self, model: bytes, profile: str = '') -> Any:
         options = _session_options(self._num_threads, profile)
         try:
             return open_session(model, options)
@@ -203,8 +203,14 @@ class OnnxRuntimeSession(Controls):
                                f'take this network ({why}); export it with opset 17, and without '
                                'operators of other domains than ONNX') from error
 
+    def _open_network(self, profile: str = '') -> Any:
+        model = prepare_network(self._spec).SerializeToString()
+        return_free_memory()
+        return self._open(model, profile)
+
     def _open_tail(self, outputs: tuple[str, ...], profile: str = '') -> Any:
-        return self._open(prepare_outputs(self._spec, outputs, **self._how), profile)
+        model = prepare_outputs(self._spec, outputs, **self._how)
+        return self._open(model.SerializeToString(), profile)
 
 
 def _session_options(num_threads: int, profile: str) -> Any:
@@ -267,7 +273,7 @@ class OnnxGraph:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         try:
-            self._session = open_session(model, options)
+            self._session = open_session(model.SerializeToString(), options)
         except Exception as error:
             raise BackendError(f'ONNX Runtime does not take the graph: {error}') from error
 

@@ -171,6 +171,19 @@ def calibration_digest(options: CalibrationOptions) -> str:
     return _digest(source_files(options.images), chosen.encode())
 
 
+def samples_digest(options: CalibrationOptions) -> str:
+    """Return the sha256 that identifies the images that a network is tried on, whatever table,
+    method and count are; '' where there are none.
+
+    Raises:
+        ImageError: there are no such images.
+    """
+    if not options.images:
+        return ''
+    from trt_segmentation.image_source import source_files  # brings OpenCV
+    return _digest(source_files(options.images), json.dumps([options.topic]).encode())
+
+
 def _digest(paths: Sequence[Path], start: bytes = b'') -> str:
     digest = hashlib.sha256(start)
     for path in paths:
@@ -196,7 +209,7 @@ def open_runtime(model: onnx.ModelProto, source: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
-        return open_session(model, options)
+        return open_session(model.SerializeToString(), options)
     except Exception as error:  # the binding raises its own types, one for each status code
         raise ModelError(f'{source}: ONNX Runtime does not take this network: {error}') from error
 

@@ -8,8 +8,6 @@ import importlib
 import os
 from typing import Any
 
-import onnx
-
 TELEMETRY_VARIABLE = 'ORT_DISABLE_TELEMETRY'
 """ONNX Runtime reads it once, when its library is loaded; '1' and 'true' disable telemetry."""
 
@@ -43,11 +41,12 @@ def import_onnxruntime(part: str = '') -> Any:
     return importlib.import_module(f'onnxruntime.{part}') if part else onnxruntime
 
 
-def open_session(model: onnx.ModelProto, options: Any = None) -> Any:
+def open_session(model: bytes, options: Any = None) -> Any:
     """Open a model on the CPU provider.
 
     Args:
-        model: any; the session keeps no reference to it.
+        model: serialised, so that the caller need not keep the model itself meanwhile; the
+            session keeps no reference to it.
         options: an ``onnxruntime.SessionOptions``.
 
     Returns:
@@ -58,8 +57,7 @@ def open_session(model: onnx.ModelProto, options: Any = None) -> Any:
         Exception: it does not take the model; the binding raises its own types, one for each
             status code.
     """
-    session = import_onnxruntime().InferenceSession(model.SerializeToString(), options,
-                                                    ['CPUExecutionProvider'])
+    session = import_onnxruntime().InferenceSession(model, options, ['CPUExecutionProvider'])
     if hasattr(session, '_model_bytes'):  # kept to change providers, as large as the weights
         session._model_bytes = None
     return session

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from trt_segmentation.backends.tensorrt import making
 from trt_segmentation.backends.tensorrt.cache import EngineCache
 from trt_segmentation.backends.tensorrt.making import (
     GraphRequest,
@@ -18,7 +19,7 @@ from trt_segmentation.backends.tensorrt.making import (
     tensor_infos,
 )
 from trt_segmentation.errors import ConfigError
-from trt_segmentation.options import BuildOptions, CalibrationOptions
+from trt_segmentation.options import PRECISIONS, BuildOptions, CalibrationOptions
 
 MACHINE = Machine('tensorrt 10.3.0', 'Stand-in GPU', '9.0')
 WEIGHTS = np.eye(3, dtype=np.float32)
@@ -41,6 +42,9 @@ def make(spec, tensorrt, tmp_path):
 
 def test_a_machine_reads_as_a_sentence():
     assert str(MACHINE) == 'tensorrt 10.3.0 on Stand-in GPU (compute capability 9.0)'
+    orin = Machine('tensorrt 10.3.0', 'Orin', '8.7', {'memory_gib': 8, 'multiprocessor_count': 8})
+    assert str(orin) == \
+        'tensorrt 10.3.0 on Orin (compute capability 8.7, 8 multiprocessors, 8 GiB)'
 
 
 def test_the_key_is_the_same_each_time_and_can_be_written(spec):
@@ -52,6 +56,7 @@ def test_the_key_is_the_same_each_time_and_can_be_written(spec):
 @pytest.mark.parametrize('change', [
     {'options': BuildOptions('fp16')}, {'options': BuildOptions(dla_core=0)},
     {'mask_interpolation': 'bilinear'}, {'machine': replace(MACHINE, tensorrt='tensorrt 10.9.0')},
+    {'machine': replace(MACHINE, properties={'multiprocessor_count': 8})},
     {'machine': replace(MACHINE, gpu='Other')}, {'machine': replace(MACHINE,
                                                                     compute_capability='8.6')}])
 def test_the_key_has_all_that_the_engine_depends_on(spec, change):
@@ -59,17 +64,54 @@ def test_the_key_has_all_that_the_engine_depends_on(spec, change):
     assert replace(request, **change).key_facts() != request.key_facts()
 
 
-def test_calibration_matters_for_int8_alone(networks, spec, tmp_path):
-    (tmp_path / 'a.png').write_bytes(b'one')
-    keys = {}
-    for precision in ('fp32', 'int8'):
-        for method in ('minmax', 'entropy'):
-            calibration = CalibrationOptions(str(tmp_path), method=method)
-            options = BuildOptions(precision, calibration=calibration)
-            request = NetworkRequest(spec, options, 'nearest', MACHINE)
-            keys[precision, method] = request.key_facts()
-    assert keys['fp32', 'minmax'] == keys['fp32', 'entropy']
-    assert keys['int8', 'minmax'] != keys['int8', 'entropy']
+@pytest.mark.parametrize(('change', 'precisions'), [
+    ({'images': 'other'}, {'fp16', 'int8'}), ({'topic': '/camera'}, {'fp16', 'int8'}),
+    ({'images': ''}, {'fp16', 'int8'}), ({'method': 'entropy'}, {'int8'}),
+    ({'count': 7}, {'int8'}), ({'table': 'table.json'}, {'int8'})])
+def test_calibration_matters_for_the_precisions_that_look_at_it(spec, tmp_path, monkeypatch,
+                                                                change, precisions):
+    for name, content in (('some', b'one'), ('other', b'two')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'a.png').write_bytes(content)
+    (tmp_path / 'table.json').write_text('{}')
+    monkeypatch.chdir(tmp_path)
+    told = CalibrationOptions('some', method='minmax')
+    changed = {precision for precision in PRECISIONS if len({
+        json.dumps(NetworkRequest(spec, BuildOptions(precision, calibration=each), 'nearest',
+                                  MACHINE).key_facts())
+        for each in (told, replace(told, **change))}) == 2}
+    assert changed == precisions
+
+
+def test_the_content_of_the_images_matters_not_their_name(spec, tmp_path):
+    keys = []
+    for name, content in (('a', b'one'), ('b', b'one'), ('c', b'two')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / '0.png').write_bytes(content)
+        options = BuildOptions('fp16', calibration=CalibrationOptions(str(tmp_path / name)))
+        keys.append(NetworkRequest(spec, options, 'nearest', MACHINE).key_facts())
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
+def test_versions_of_the_converters_matter_where_they_convert(spec, monkeypatch, precision):
+    request = NetworkRequest(spec, BuildOptions(precision), 'nearest', MACHINE)
+    before = request.key_facts()
+    monkeypatch.setattr(making.metadata, 'version', lambda name: '0.1')
+    assert (request.key_facts() != before) == (precision == 'fp16')
+
+
+def test_what_builds_read_from_the_environment_matters(spec, monkeypatch):
+    request = NetworkRequest(spec, BuildOptions(), 'nearest', MACHINE)
+    monkeypatch.delenv('NVIDIA_TF32_OVERRIDE', raising=False)
+    before = request.key_facts()
+    monkeypatch.setenv('NVIDIA_TF32_OVERRIDE', '0')
+    assert request.key_facts() != before
+
+
+def test_nodes_that_stay_in_float_matter(spec):
+    request = GraphRequest(spec.network.model, 'net', BuildOptions('fp16'), MACHINE)
+    assert replace(request, kept=('loud',)).key_facts() != request.key_facts()
 
 
 def test_an_engine_is_built_on_its_own_gpu(make, tensorrt):

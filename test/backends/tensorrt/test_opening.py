@@ -370,3 +370,36 @@ def test_int8_is_calibrated_on_the_images_told(networks, open_path, model, tenso
     segmenter = open_path(model, precision='int8', calibration=calibration)
     assert len(tensorrt.builds) == 1
     assert 'int8 in' in segmenter.info.layers
+
+
+def test_fp16_is_built_again_for_images_that_keep_other_nodes_in_float(networks, tensorrt,
+                                                                       tmp_path):
+    spec = networks.spec_of(networks.pointwise(300 * np.eye(3), (64, 96)),  # overflows from 219 on
+                            input=TOLD['input'])
+    loader, kept = EngineLoader(), {}
+    for name, brightest in (('dark', 60), ('bright', 250)):
+        (tmp_path / name).mkdir()
+        random = np.random.default_rng(0)
+        image = random.integers(brightest - 40, brightest, (64, 96, 3)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / name / 'a.png'), image)
+        options = BuildOptions('fp16', calibration=CalibrationOptions(str(tmp_path / name)))
+        for _ in range(2):
+            kept[name] = loader.fetch(spec, options, 'nearest').facts['kept_in_fp32']
+    assert len(tensorrt.builds) == 2
+    assert (kept['dark'], len(kept['bright']) > 0) == ([], True)
+
+
+@pytest.mark.parametrize('change', [{'MULTIPROCESSOR_COUNT': 8}, {'CLOCK_RATE': 625_000}, None])
+def test_modules_that_share_a_name_do_not_share_plans(open_path, model, tensorrt, gpu, change):
+    open_path(model).close()
+    if change is None:
+        gpu.total *= 2
+    else:
+        gpu.attributes |= change
+    other = gpu.open_device()
+    assert other.properties != gpu.device.properties
+    gpu.device = other
+    for _ in range(2):
+        open_path(model).close()
+    assert len(tensorrt.builds) == 2
+    assert {'memory_gib', 'multiprocessor_count', 'clock_rate'} == set(other.properties)

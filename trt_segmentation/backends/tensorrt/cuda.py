@@ -12,7 +12,7 @@ import ctypes
 import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,13 @@ _NON_BLOCKING = 1
 
 _CAPTURE_THREAD_LOCAL = 1
 """CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate while we capture."""
+
+
+_TUNED_TO = ('MULTIPROCESSOR_COUNT', 'CLOCK_RATE', 'MEMORY_CLOCK_RATE', 'GLOBAL_MEMORY_BUS_WIDTH',
+             'L2_CACHE_SIZE', 'ASYNC_ENGINE_COUNT')
+"""Attributes of a device that have to match where a plan is to run, besides its compute capability
+and its memory, as NVIDIA's documentation of TensorRT says (FAQ, "build the engine on one GPU and
+run the engine on another"). Jetson modules share a name: these tell them apart."""
 
 
 @functools.cache
@@ -67,6 +74,8 @@ class Device:
     Attributes:
         name: for example 'NVIDIA H100 80GB HBM3'.
         compute_capability: for example '9.0'.
+        properties: what else an engine is tuned to, by name; see ``_TUNED_TO``. Those that the
+            driver does not tell are left out.
     """
 
     def __init__(self, driver: Any, index: int) -> None:
@@ -79,6 +88,7 @@ class Device:
         self.index = index
         self.name: str = device.name()
         self.compute_capability = '{}.{}'.format(*device.compute_capability())
+        self.properties = _properties(driver, device)
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -164,6 +174,15 @@ class Device:
             self._library.cuGetErrorString(status, ctypes.byref(text))
             said = text.value.decode() if text.value else f'error {status}'
             raise BackendError(f'{self.name}: {name} failed: {said}')
+
+
+def _properties(driver: Any, device: Any) -> dict[str, int]:
+    # In whole GiB: what a Jetson leaves to programs differs by some MB from start to start.
+    found = {'memory_gib': round(device.total_memory() / 2 ** 30)}
+    for name in _TUNED_TO:
+        with suppress(AttributeError, driver.Error):
+            found[name.lower()] = int(device.get_attribute(getattr(driver.device_attribute, name)))
+    return found
 
 
 class PageLock:

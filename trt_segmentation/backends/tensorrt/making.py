@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a network to an engine: precision into the graph, then TensorRT's builder."""
 
+import contextlib
 import functools
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,9 @@ import numpy as np
 import onnx
 
 from trt_segmentation.backends.tensorrt.build_process import build_in_child
-from trt_segmentation.backends.tensorrt.cache import Engine, EngineCache
+from trt_segmentation.backends.tensorrt.cache import Engine, EngineCache, key_of
 from trt_segmentation.backends.tensorrt.layers import as_json, summary
-from trt_segmentation.graph.calibration import calibration_digest
+from trt_segmentation.graph.calibration import calibration_digest, samples_digest
 from trt_segmentation.graph.fp16 import to_fp16
 from trt_segmentation.graph.instances import PREFIX as INSTANCES_PREFIX
 from trt_segmentation.graph.int8 import is_quantized, to_int8
@@ -34,8 +37,16 @@ from trt_segmentation.options import BuildOptions, CalibrationOptions
 
 logger = logging.getLogger(__name__)
 
-_RECIPE = 2
+_RECIPE = 3
 """Part of the cache's key: raise it when the same inputs shall give another engine."""
+
+_READ_BY_BUILDS = ('NVIDIA_TF32_OVERRIDE',)
+"""Environment variables that change what TensorRT builds."""
+
+_CONVERTERS = ('onnx', 'onnxruntime', 'onnxruntime-gpu')
+"""Distributions that bring a network into fp16 or int8."""
+
+_IN_WORDS = {'multiprocessor_count': 'multiprocessors', 'memory_gib': 'GiB'}
 
 _SAMPLE_SIZE = (360, 640)
 _SAMPLE_COUNT = 4
@@ -49,14 +60,19 @@ class Machine:
         tensorrt: module and version, for example 'tensorrt 8.6.0'.
         gpu: name of the GPU.
         compute_capability: for example '9.0'.
+        properties: of ``cuda.Device``; older engines do not tell them.
     """
 
     tensorrt: str
     gpu: str
     compute_capability: str
+    properties: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f'{self.tensorrt} on {self.gpu} (compute capability {self.compute_capability})'
+        more = ''.join(f', {self.properties[name]} {unit}' for name, unit in _IN_WORDS.items()
+                       if name in self.properties)
+        return (f'{self.tensorrt} on {self.gpu} (compute capability {self.compute_capability}'
+                f'{more})')
 
 
 @dataclass(frozen=True)
@@ -82,8 +98,9 @@ class GraphRequest:
         options = asdict(self.options)
         del options['calibration']
         graph = hashlib.sha256(self.model.SerializeToString(deterministic=True)).hexdigest()
-        return {'recipe': _RECIPE, 'graph': graph, 'options': options,
-                'machine': asdict(self.machine)}
+        environment = {name: os.environ[name] for name in _READ_BY_BUILDS if name in os.environ}
+        return {'recipe': _RECIPE, 'graph': graph, 'options': options, 'kept': list(self.kept),
+                'environment': environment, 'machine': asdict(self.machine)}
 
     def make(self, cache: EngineCache, device: int) -> Engine:
         """Build the engine; a minute or two.
@@ -113,7 +130,8 @@ class GraphRequest:
     def _timings(self) -> str:
         """Timings hold for one TensorRT version and one kind of GPU."""
         machine = self.machine
-        return f'{machine.tensorrt}-{machine.gpu}-{machine.compute_capability}'
+        return '-'.join([machine.tensorrt, machine.gpu, machine.compute_capability,
+                         key_of(machine.properties)[:8]])
 
 
 def _camera_profile(model: onnx.ModelProto, options: BuildOptions) -> dict[str, tuple]:
@@ -153,13 +171,8 @@ class NetworkRequest:
         Only a calibration table that is wanted and not there yet is made first: the engine
         depends on what it will hold.
         """
-        calibration = ''
-        if self.options.precision == 'int8' and not is_quantized(self.spec.network):
-            table = self.options.calibration.table
-            if table and not Path(table).is_file():
-                with_precision(self.spec, self.options)
-            calibration = calibration_digest(self.options.calibration)
-        return {**self._request(self.spec).key_facts(), 'calibration': calibration}
+        return {**self._request(self.spec).key_facts(),
+                'conversion': _CONVERSION_FACTS[self.options.precision](self.spec, self.options)}
 
     def make(self, cache: EngineCache, device: int) -> Engine:
         """Bring the network into its precision and build it; see ``GraphRequest.make``.
@@ -210,6 +223,37 @@ _CONVERSIONS: dict[str, Callable[[ModelSpec, BuildOptions], tuple[ModelSpec, tup
     'fp16': _to_fp16,
     'int8': _to_int8,
 }
+
+
+def _fp16_facts(spec: ModelSpec, options: BuildOptions) -> dict[str, Any]:
+    """Which nodes stay in fp32 depends on what the network does with the sample images."""
+    return {'samples': samples_digest(options.calibration) or 'rendered roads',
+            'versions': _versions()}
+
+
+def _int8_facts(spec: ModelSpec, options: BuildOptions) -> dict[str, Any]:
+    if is_quantized(spec.network):
+        return {}
+    table = options.calibration.table
+    if table and not Path(table).is_file():
+        with_precision(spec, options)
+    return {'calibration': calibration_digest(options.calibration), 'versions': _versions()}
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _CONVERTERS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+_CONVERSION_FACTS: dict[str, Callable[[ModelSpec, BuildOptions], dict[str, Any]]] = {
+    'fp32': lambda spec, options: {},
+    'fp16': _fp16_facts,
+    'int8': _int8_facts,
+}
+"""What each of ``_CONVERSIONS`` looks at besides the network."""
 
 
 def sample_images(options: BuildOptions) -> list[np.ndarray]:

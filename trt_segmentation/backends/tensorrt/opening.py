@@ -81,7 +81,7 @@ class EngineLoader:
         self._device = find_device(device)
         self._cache = EngineCache(Path(cache) if cache else default_folder())
         self.machine = Machine(f'{tensorrt.__name__} {tensorrt.__version__}', self._device.name,
-                               self._device.compute_capability)
+                               self._device.compute_capability, self._device.properties)
 
     def open_network(self, spec: ModelSpec, options: BuildOptions, mask_interpolation: str,
                      ) -> TensorRtSession:
