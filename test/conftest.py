@@ -63,7 +63,8 @@ Anything else that cannot be imported is an error, as ever."""
 
 
 NEEDED_BY = {
-    'test/cli/': 'onnxruntime', 'test/benchmark/test_report.py': 'matplotlib',
+    'test/cli/': 'onnxruntime', 'test/cli/test_compare.py::test_a_rosbag_is_a_folder': 'rosbags',
+    'test/bags/': 'rosbags', 'test/benchmark/test_report.py': 'matplotlib',
     'test/test_mask_encoding.py::test_run_writes_16_bits': 'onnxruntime',
     'test/test_mask_encoding.py::test_merged_masks_are_evaluated': 'onnxruntime',
     'test/test_architecture.py::test_everything_but_ros_imports': 'aiohttp'}
