@@ -66,7 +66,7 @@ def generate_launch_description() -> LaunchDescription:
                               description='Namespace of the node and its topics'),
         DeclareLaunchArgument('params_file', default_value=str(PARAMS_FILE),
                               description='YAML file of parameters; ~ and package:// are '
-                                          'expanded. Arguments go before it'),
+                                          'expanded. Launch arguments override it'),
         DeclareLaunchArgument('use_sim_time', default_value=NOT_GIVEN,
                               description='true: take the time from /clock, as with Gazebo and '
                                           'rosbags; not given: as in params_file'),

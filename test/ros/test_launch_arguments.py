@@ -104,11 +104,11 @@ def test_a_file_without_parameters_is_a_warning(tmp_path, text):
 
 def test_a_misspelt_parameter_is_a_warning(tmp_path):
     file = tmp_path / 'parameters.yaml'
-    file.write_text('segmentation: {ros__parameters: {precison: fp16, use_sim_time: true, '
+    file.write_text('segmentation: {ros__parameters: {precisions: fp16, use_sim_time: true, '
                     'qos_overrides: {}, min_rate: 1.0}}\n'
                     '/**: {ros__parameters: {of_another_node: 1}}')
     _, (warning,) = params_file(str(file), file, '/segmentation')
-    assert "sets 'precison' of /segmentation, which has no such parameter" in warning
+    assert "sets 'precisions' of /segmentation, which has no such parameter" in warning
 
 
 @pytest.mark.parametrize(('text', 'fault'), [(None, 'there is no such file'),
