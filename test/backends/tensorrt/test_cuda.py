@@ -130,3 +130,41 @@ def test_events_tell_the_time_between_two_points(gpu):
         start.record(stream)
         end.record(stream)
         assert gpu.device.milliseconds_between(start, end) >= 0
+
+
+def test_a_graph_whose_end_reports_an_earlier_error_is_not_destroyed_twice(gpu):
+    with gpu.device.current():
+        graph = gpu.device.capture(gpu.device.stream(), lambda: None)
+        gpu.fail('destroy graph')
+        with pytest.raises(BackendError, match='cuGraphExecDestroy failed: an illegal memory'):
+            graph.close()
+        graph.close()
+    assert gpu.graphs == {}
+
+
+def test_memory_whose_unlocking_reports_an_earlier_error_is_not_unlocked_twice(gpu):
+    with gpu.device.current():
+        lock = gpu.device.page_lock(np.zeros(10, np.uint8))
+        gpu.fail('unlock')
+        with pytest.raises(BackendError, match='cuMemHostUnregister failed: an illegal memory'):
+            lock.close()
+        lock.close()
+    assert gpu.locked == {}
+
+
+def test_a_context_that_cannot_be_made_current_is_an_error_of_ours(gpu, monkeypatch):
+    def push():
+        raise gpu.driver.Error('cuCtxPushCurrent failed: an illegal memory access')
+
+    monkeypatch.setattr(gpu.device._context, 'push', push)
+    with pytest.raises(BackendError, match='Stand-in GPU: cuCtxPushCurrent failed'), \
+            gpu.device.current():
+        pass
+    assert gpu.depth() == 0
+
+
+def test_a_device_tells_what_engines_are_tuned_to(gpu):
+    gpu.total = 7_800_000_000  # of 8 GB that a Jetson has, programs get less
+    gpu.attributes['CLOCK_RATE'] = 918_000
+    assert gpu.open_device().properties == {
+        'memory_gib': 7, 'multiprocessor_count': 132, 'clock_rate': 918_000}

@@ -46,7 +46,7 @@ class HostedSession(Controls):
         self._mask_interpolation = mask_interpolation
         self._device = device
         self._stage = stage
-        self._outputs: tuple[str, ...] = ()
+        self._outputs: tuple[str, ...] = ('mask',)
         self._fed = NETWORK_PREFIX + spec.network.inputs[0].name
         self._results = {
             NETWORK_PREFIX + output.name: np.empty(_fixed_shape(output),
@@ -60,7 +60,7 @@ class HostedSession(Controls):
         try:
             self._open_graph = _import_graph()
             self._head = self._open_graph(prepare_head(spec))
-            self._tail = self._open_tail(('mask',))
+            self._tail = self._open_tail(self._outputs)
             with device.current():
                 self._stream = device.stream()
         except BaseException:
