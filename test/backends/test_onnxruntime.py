@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from trt_segmentation.backends import open_network
 from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
 from trt_segmentation.errors import BackendError
-from trt_segmentation.graph.prepare import prepare
+from trt_segmentation.graph.prepare import available_outputs, prepare
 from trt_segmentation.options import BuildOptions, RunOptions
 
 WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [.375, .375, .375]], np.float32)
@@ -178,3 +178,33 @@ def test_a_missing_runtime_names_the_fix(spec, monkeypatch):
     monkeypatch.delitem(sys.modules, 'trt_segmentation.backends.onnxruntime')
     with pytest.raises(BackendError, match='not installed; pip install onnxruntime'):
         open_network(spec, RunOptions(backend='onnxruntime'))
+
+
+def assert_as_one_graph(networks, spec, interpolation, size=(21, 33)):
+    """Network and tail give the bytes that the whole prepared graph gives."""
+    image, outputs = networks.random_image(*size), available_outputs(spec)
+    session = OnnxRuntimeSession(spec, num_threads=1, mask_interpolation=interpolation)
+    session.set_palette(spec.palette.table('bgr'))
+    session.set_channels(spec.channels('bgr'))
+    whole = prepare(spec, mask_interpolation=interpolation, for_cpu=True)
+    wanted = networks.Runner(whole)(image)
+    for asked in (outputs, *((name,) for name in outputs)):
+        out = buffers(size, asked)
+        session.resize(*size, asked)
+        session.infer([image], [out])
+        for name in asked:
+            np.testing.assert_array_equal(out[name], wanted[name], name)
+
+
+@pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
+@pytest.mark.parametrize('resize', ['stretch', 'letterbox'])
+def test_two_graphs_give_the_bytes_of_one(networks, kind, resize, interpolation):
+    spec = networks.spec_of(networks.KINDS[kind](), input={'resize': resize})
+    assert_as_one_graph(networks, spec, interpolation)
+
+
+@pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
+def test_scores_in_half_precision_are_rounded_as_in_one_graph(networks, interpolation):
+    weights = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+    spec = networks.spec_of(networks.pointwise(weights, SIZE, dtype=TensorProto.FLOAT16))
+    assert_as_one_graph(networks, spec, interpolation)
