@@ -17,7 +17,7 @@ ROS_EXTRA := $(shell $(PYTHON) -c 'import rclpy' 2>/dev/null || echo ,ros)
 ROS_PINS := $(if $(ROS_EXTRA),requirements/ros-$(DISTRO).txt)
 INSTALL = $(BIN)/python -m pip install --quiet \
           $(addprefix --constraint ,$(ROS_PINS) $(CONSTRAINTS)) --editable '.[$(EXTRAS)]'
-VISION_MSGS := $(if $(ROS_EXTRA),bash test/ros/vision_msgs/install.sh $(VENV))
+MESSAGES := $(if $(ROS_EXTRA),bash test/ros/messages/install.sh $(VENV))
 DEMO_OPTIONS := $(if $(IMAGE),--image '$(IMAGE)') $(if $(MODEL),--model '$(MODEL)') \
                 $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUTPUT),--output '$(OUTPUT)')
 
@@ -61,12 +61,12 @@ $(VENV)/.test: EXTRAS := cpu,test$(ROS_EXTRA)
 $(VENV)/.test: $(BIN)/python pyproject.toml setup.py $(ROS_PINS)
 	@echo 'installing what demo and tests need into $(VENV)'
 	$(INSTALL)
-	$(VISION_MSGS)
+	$(MESSAGES)
 	touch $(VENV)/.demo $@
 
 $(VENV)/.dev: EXTRAS := cpu,test,dev$(ROS_EXTRA)
 $(VENV)/.dev: $(BIN)/python pyproject.toml setup.py $(ROS_PINS)
 	@echo 'installing what demo, tests, lint and colcon need into $(VENV)'
 	$(INSTALL)
-	$(VISION_MSGS)
+	$(MESSAGES)
 	touch $(VENV)/.demo $(VENV)/.test $@

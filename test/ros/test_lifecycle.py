@@ -266,6 +266,41 @@ def test_no_subscription_is_left_behind(spun):
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize('autostart', [True, False])
+def test_a_lifecycle_manager_hears_the_node(make_node, autostart):
+    bond = pytest.importorskip('bond.msg', reason='package bond (its messages) is not installed')
+    node = make_node(autostart=autostart)
+    peer, heard = rclpy.create_node('manager', namespace=node.get_namespace(),
+                                    context=node.context), []
+    peer.create_subscription(bond.Status, 'bond', heard.append, 100)
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node), executor.add_node(peer)
+
+    def spin(condition, seconds=TIMEOUT):
+        end = time.monotonic() + seconds
+        while not condition() and time.monotonic() < end:
+            executor.spin_once(timeout_sec=0.05)
+
+    try:
+        node.trigger_configure(), node.trigger_activate()
+        if autostart:  # nobody leads it
+            spin(lambda: heard, 1)
+            assert not heard
+            return
+        for _ in range(2):
+            spin(lambda: len(heard) > 3)
+            assert {(msg.id, msg.active) for msg in heard} == {('segmentation', True)}
+            node.trigger_deactivate()
+            spin(lambda: not heard[-1].active)
+            assert not heard[-1].active
+            node.trigger_activate()
+            spin(lambda: heard[-1].active)
+            heard.clear()
+    finally:
+        executor.shutdown()
+        peer.destroy_node()
+
+
 # In a process that does more
 
 
@@ -320,6 +355,14 @@ def test_a_bad_parameter_costs_one_line(parameter, said):
     (line,) = ended.stderr.strip().splitlines()
     assert '[FATAL]' in line and said in line
     assert ended.stdout == ''
+
+
+def test_a_parameter_of_another_name_is_reported(make_node, capfd):
+    make_node(precison='fp16', wheels=4)
+    found = capfd.readouterr().err
+    assert "parameter 'precison' is ignored: the node has none of that name; precision is" in found
+    assert "parameter 'wheels' is ignored: the node has none of that name\n" in found
+    assert found.count('is ignored') == 2
 
 
 def test_a_bad_parameter_leaves_no_node(context, make_node, capfd):

@@ -98,7 +98,7 @@ def _interrupted(segmenter: Segmenter, images: list[np.ndarray], right: list[np.
 def _shared(segmenter: Segmenter, images: list[np.ndarray], right: list[np.ndarray],
             ) -> dict[str, Any]:
     """Let several threads use it at once, each with results of its own."""
-    counts: dict[str, Any] = {'right masks': 0, 'wrong masks': 0, 'errors': []}
+    counts: dict[str, Any] = {'right masks': 0, 'wrong masks': 0, 'refused': []}
     lock = threading.Lock()
 
     def use(thread: int) -> None:
@@ -109,7 +109,7 @@ def _shared(segmenter: Segmenter, images: list[np.ndarray], right: list[np.ndarr
                 segmenter.infer(images[at], out=out)
             except SegmentationError as error:
                 with lock:
-                    counts['errors'].append(str(error))
+                    counts['refused'].append(str(error))
                 continue
             with lock:
                 counts['right masks' if np.array_equal(out['mask'], right[at])
@@ -146,7 +146,7 @@ def _broken(options: RunOptions, answer: Any) -> None:
         start = time.monotonic()
         try:
             use()
-            found[name] = 'no error'
+            found[name] = 'done'
         except SegmentationError as error:
             found[name] = f'{type(error).__name__}: {error}'
         found[f'{name}, s'] = round(time.monotonic() - start, 3)

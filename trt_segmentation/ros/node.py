@@ -54,6 +54,7 @@ from trt_segmentation.ros.parameters import (
     first_fault,
     read_parameters,
     rules,
+    unknown_parameters,
 )
 from trt_segmentation.ros.paths import with_expanded_paths
 from trt_segmentation.ros.synchroniser import Synchroniser
@@ -99,6 +100,8 @@ class SegmentationNode(GuardedLifecycleNode):
     def _declare(self) -> None:
         """Declare parameters, and offer what the node has in every state."""
         declare_parameters(self)
+        for sentence in unknown_parameters(self):
+            self.get_logger().warning(sentence)
         self._settings: Parameters = read_parameters(self)
         if self._settings.tune_allocator and not keep_large_blocks():
             self.get_logger().info('tune_allocator has no effect: this is not glibc')

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node's parameters: one table declares, describes and validates them all."""
 
+import difflib
 import re
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -281,8 +282,8 @@ def value_from_text(name: str, text: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:
-        needed = 'list such as [480, 640]' if kind is tuple else kind.__name__
-        raise ConfigError(f"{name} is '{text}'; a {needed} is needed")
+        needed = {tuple: 'a list such as [480, 640]', int: 'an int'}
+        raise ConfigError(f"{name} is '{text}'; {needed.get(kind, f'a {kind.__name__}')} is needed")
     return value
 
 
@@ -304,6 +305,19 @@ def declare_parameters(node: Any) -> None:
             empty.append(Parameter(entry.name, Parameter.Type.STRING_ARRAY, []))
     # One parameter without a value takes them from all that are asked for in one request.
     node.set_parameters(empty)
+
+
+def unknown_parameters(node: Any) -> list[str]:
+    """Return a sentence about each parameter that was given to a node and that it does not have.
+
+    ROS 2 ignores them silently, and a misspelt name would leave the default in place.
+    """
+    given = getattr(node, '_parameter_overrides', {})  # rclpy has no public name for it
+    unknown = [name for name in given
+               if not node.has_parameter(name) and not name.startswith('qos_overrides.')]
+    near = {name: difflib.get_close_matches(name, rules(), 1) for name in unknown}
+    return [f"parameter '{name}' is ignored: the node has none of that name"
+            + (f'; {near[name][0]} is near' if near[name] else '') for name in unknown]
 
 
 def read_parameters(node: Any) -> Parameters:

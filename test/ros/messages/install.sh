@@ -2,21 +2,23 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Build the test's vision_msgs into a virtual environment whose ROS 2 comes from PyPI.
+# Build the messages that PyPI lacks into a virtual environment whose ROS 2 comes from there:
+# vision_msgs and bond, each with what the tests exchange.
 #
 #   install.sh VENV
 #
-# Does nothing where vision_msgs is there already. Needs a C++ compiler and Python's headers;
-# without them it says so, and the tests that need the messages are skipped.
+# Does nothing where they are there already. Needs a C++ compiler and Python's headers; without
+# them it reports that, and the tests that need the messages are skipped.
 set -euo pipefail
 venv=$(cd "${1:?usage: install.sh VENV}" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
 python=$venv/bin/python
 
-"$python" -c 'import vision_msgs.msg' 2>/dev/null && exit 0
+"$python" -c 'import bond.msg, vision_msgs.msg' 2>/dev/null && exit 0
 include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
 if ! command -v c++ >/dev/null || [ ! -e "$include/Python.h" ]; then
-  echo 'no C++ compiler or no Python.h: vision_msgs is not built, its tests will be skipped' >&2
+  echo 'no C++ compiler or no Python.h: vision_msgs and bond are not built, their tests will be' \
+    'skipped' >&2
   exit 0
 fi
 # What is built with has to be of the distribution that is installed: a generator of another one
@@ -43,8 +45,10 @@ numpy=$("$python" -c 'import numpy; print(numpy.get_include())')
   -e "s#/opt/python/cp[^;\"]*/site-packages/numpy/[^;\"]*#$numpy#g" \
   -e "s#/opt/python/cp[^;\"]*/include/python3\.[0-9]+#$include#g"
 export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv PATH=$venv/bin:$PATH
-{ cmake -S "$here" -B "$build" -DCMAKE_INSTALL_PREFIX="$venv" -DBUILD_TESTING=OFF \
-    -DPython3_EXECUTABLE="$python" &&
-  cmake --build "$build" --parallel && cmake --install "$build"; } > "$build.log" 2>&1 ||
-  { tail -n 30 "$build.log" >&2; exit 1; }
-rm -f "$build.log"
+for package in bond vision_msgs; do
+  { cmake -S "$here/$package" -B "$build/$package" -DCMAKE_INSTALL_PREFIX="$venv" \
+      -DBUILD_TESTING=OFF -DPython3_EXECUTABLE="$python" &&
+    cmake --build "$build/$package" --parallel &&
+    cmake --install "$build/$package"; } > "$build/log" 2>&1 ||
+    { tail -n 30 "$build/log" >&2; exit 1; }
+done
