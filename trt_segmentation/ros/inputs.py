@@ -23,7 +23,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from trt_segmentation.ros.image_msgs import received_compressed_image, received_image
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
-from trt_segmentation.ros.serialized import ReceivingMemory, find_rcl
+from trt_segmentation.ros.serialized import ReceivingMemory, can_take_serialized
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
@@ -86,9 +86,9 @@ class ImageInput:
     Args:
         node: that listens.
         on_image: called with each message and its message info. It is serialized (uint8, good
-            until the next one, for ``Transport.parse``), or rclpy's where that cannot be. The info
-            of serialized messages has publication_sequence_number and publisher_gid, where the
-            middleware tells them.
+            until the next one, for ``Transport.parse``), or rclpy's where that is not certain to
+            arrive. The info has publication_sequence_number and publisher_gid (bytes) where
+            middleware and distribution tell both.
         prefix: before ``image``: '' or the camera's name and a slash.
         transport: of ``TRANSPORTS``: 'raw' subscribes to ``image``, 'compressed' to
             ``image/compressed``. Where ``image`` is remapped, ``/compressed`` is appended to its
@@ -116,8 +116,8 @@ class ImageInput:
         if self._transport.suffix:
             name = node.resolve_topic_name(name) + self._transport.suffix
         self.topic: str = node.resolve_topic_name(name)
-        is_serialized = find_rcl() is not None
-        arguments = (self._transport.message, name, lambda msg: self._deliver(msg, {}), qos)
+        is_serialized = can_take_serialized()
+        arguments = (self._transport.message, name, _callback(self._deliver), qos)
         options = {'callback_group': _OnlyItsEvents()} if is_serialized else {}
         events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos)
         try:
@@ -245,6 +245,20 @@ class _OnlyItsEvents(CallbackGroup):
 
     def ending_execution(self, entity: Any) -> None:
         pass
+
+
+def _callback(deliver: Callable[[Any, dict], None]) -> Callable[..., None]:
+    """Return rclpy's callback of a subscription."""
+    if not hasattr(Subscription, 'CallbackType'):  # Humble gives no message info
+        return lambda msg: deliver(msg, {})
+
+    def on_message(msg: Any, info: Any) -> None:
+        publisher = info.get('publisher_gid')  # Jazzy does not tell it
+        deliver(msg, {} if publisher is None else {
+            'publication_sequence_number': info['publication_sequence_number'],
+            'publisher_gid': publisher['data']})
+
+    return on_message
 
 
 def _type_name(message: Any) -> str:

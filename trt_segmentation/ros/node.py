@@ -443,7 +443,7 @@ class SegmentationNode(GuardedLifecycleNode):
             try:
                 memory = segmenter.gpu_memory()
             except BackendError as error:
-                fault = fault or str(error)
+                fault = fault or f'{error}; restart the node, whose CUDA context has failed'
         return NodeState(self._cameras[0].input is not None, fault, running=running,
                          gpu_memory=memory, enabled=self._enabled)
 

@@ -282,8 +282,9 @@ def value_from_text(name: str, text: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:
-        needed = {tuple: 'a list such as [480, 640]', int: 'an int'}
-        raise ConfigError(f"{name} is '{text}'; {needed.get(kind, f'a {kind.__name__}')} is needed")
+        needed = {tuple: 'a list such as [480, 640]', int: 'an int', float: 'a float',
+                  bool: 'a bool'}[kind]
+        raise ConfigError(f"{name} is '{text}'; {needed} is needed")
     return value
 
 

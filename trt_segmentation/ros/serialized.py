@@ -8,13 +8,14 @@ library below it, takes any memory.
 """
 
 import ctypes
+import inspect
 import os
 import struct
-from array import array
 from functools import cache
 from typing import Any
 
 import numpy as np
+from rclpy.node import Node
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
@@ -177,15 +178,7 @@ def _failure(rcl: Any, status: int, what: str) -> RuntimeError:
 
 @cache
 def find_rcl() -> Any:
-    """Return the rcl that rclpy has loaded; None where it cannot be found, or where messages may
-    not go through it as bytes.
-
-    From ROS 2 Lyrical on, ``data`` of an Image can be a ``rosidl::Buffer``. rmw_fastrtps then
-    delivers nothing to who takes serialized messages (ros2/rmw_fastrtps#881), so that plain
-    messages are used there.
-    """
-    if not isinstance(Image().data, array):
-        return None
+    """Return the rcl that rclpy has loaded; None where it cannot be found."""
     try:
         rcl = ctypes.CDLL('librcl.so', mode=os.RTLD_NOLOAD | os.RTLD_NOW)
         for function, count in ((rcl.rcl_publish_serialized_message, 3),
@@ -196,3 +189,15 @@ def find_rcl() -> Any:
     except (OSError, AttributeError):
         return None
     return rcl
+
+
+def can_take_serialized() -> bool:
+    """Return whether messages that are taken serialized are certain to arrive.
+
+    From ROS 2 Lyrical on, a publisher of an Image has a second channel for subscribers that know
+    ``rosidl::Buffer``, as rclpy's do; up to rmw_fastrtps 9.5.0, who takes serialized messages does
+    not read it, and nothing says so (ros2/rmw_fastrtps#881). Messages are taken as rclpy's there.
+    """
+    knows_buffers = 'acceptable_buffer_backends' in inspect.signature(
+        Node.create_subscription).parameters
+    return find_rcl() is not None and not knows_buffers
