@@ -43,6 +43,8 @@ def found(make_module_bench):
     for parameters in ({}, everything):
         bench = make_module_bench(**parameters)
         bench.spin_until(functools.partial(is_known, bench.node, bench.namespace), 'the node')
+        # Before, a slow start looks as settled as the end.
+        bench.spin_until(functools.partial(is_active, bench), 'its activation')
         for kind, names in settled_entities(bench).items():
             found[kind] |= names
     return found
@@ -51,6 +53,10 @@ def found(make_module_bench):
 def is_known(node, namespace):
     """Return whether discovery has told of the node in a namespace, by its name."""
     return ('segmentation', namespace) in node.get_node_names_and_namespaces()
+
+
+def is_active(bench):
+    return bench.state() == 'active'
 
 
 def settled_entities(bench):
