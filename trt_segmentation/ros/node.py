@@ -359,9 +359,9 @@ class SegmentationNode(GuardedLifecycleNode):
             self._segmenter, self._settings = segmenter, settings
             for camera in self._cameras:
                 camera.serve(segmenter)
+            running.close()
             self._labels.publish(segmenter.spec)
             self._log_start()
-            running.close()
 
     def _stay(self, why: str) -> str:
         """Say why the network was not changed; let the parameters say again what runs."""
