@@ -360,7 +360,7 @@ def test_a_bad_parameter_costs_one_line(parameter, said):
 def test_a_parameter_of_another_name_is_reported(make_node, capfd):
     make_node(precisions='fp16', wheels=4)
     found = capfd.readouterr().err
-    assert "parameter 'precisions' is ignored: the node has none of that name; precision is" in found
+    assert "parameter 'precisions' is ignored: the node has none of that name; precision" in found
     assert "parameter 'wheels' is ignored: the node has none of that name\n" in found
     assert found.count('is ignored') == 2
 
