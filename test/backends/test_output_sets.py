@@ -34,7 +34,7 @@ def test_all_sets_take_hardly_more_memory_than_one(found):
 def test_an_opened_network_keeps_its_weights_twice_at_most(found):
     """In the spec and in ONNX Runtime; neither serialised nor in freed memory."""
     taken = found['opened_mb'] - found['start_mb']
-    assert taken < 2 * 40 + 45  # ONNX Runtime's library, and head and tail
+    assert taken < 2 * 40 + 60  # ONNX Runtime's library, and head and tail
 
 
 def test_the_first_image_of_a_set_takes_far_less_than_opening(found):

@@ -232,7 +232,7 @@ class Bench:
         client = self._client(service_type, name)
         if not client.service_is_ready():
             self.spin_until(client.service_is_ready, f'service {name}')
-            self.spin_for(0.2)  # a server that has yet to find its client drops the response
+            self.wait_until_met()  # a server that has yet to find its client drops the response
         return client.call_async(request)
 
     def _client(self, service_type, name: str):
