@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -138,6 +139,7 @@ def _run_processes(args: argparse.Namespace, work: Path) -> _Record:
     environment = {**os.environ, **large_image_environment(os.environ)}
     results = work / 'results'
     results.mkdir()
+    namespace = f'/demo_{uuid.uuid4().hex[:8]}'  # others' topics, another demo's too, are not ours
     lines: queue.Queue[str] = queue.Queue()
     processes: list[subprocess.Popen] = []
 
@@ -151,12 +153,12 @@ def _run_processes(args: argparse.Namespace, work: Path) -> _Record:
 
     record = _Record()
     try:
-        node = start('node', '--ros-args', '--log-level', 'warn',
+        node = start('node', '--ros-args', '--log-level', 'warn', '-r', f'__ns:={namespace}',
                      *node_parameters(args, diagnostics_period=0.25))
-        start('demo_recorder', str(results))
+        start('demo_recorder', str(results), '--namespace', namespace)
         _wait_for(lambda: 'model' in record.diagnostics, record, lines, node)
         camera = start('demo_camera', str(work / 'camera'), '--frames', str(args.frames),
-                       '--rate', str(args.rate))
+                       '--rate', str(args.rate), '--namespace', namespace)
         with tqdm(total=args.frames, unit='frame', desc='segmenting', disable=None) as progress:
             def finished() -> bool:
                 progress.update(len(record.latency_ms) - progress.n)

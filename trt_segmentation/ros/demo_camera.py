@@ -23,10 +23,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('folder', type=Path)
     parser.add_argument('--frames', type=int, required=True)
     parser.add_argument('--rate', type=float, required=True, help='Hz')
+    parser.add_argument('--namespace', required=True, help='of its topic, image')
     args = parser.parse_args(argv)
     messages = [_message(path) for path in sorted(args.folder.glob('*.png'))]
     rclpy.init()
-    node = Node('camera')
+    node = Node('camera', namespace=args.namespace)
     publisher = node.create_publisher(Image, 'image', QoSProfile(depth=1))
     while publisher.get_subscription_count() == 0:
         time.sleep(0.02)

@@ -25,10 +25,11 @@ class Recorder(Node):
     Args:
         folder: where masks (<stamp>_mask.npy) and overlays (<stamp>_overlay.npy, the newest
             only) go.
+        namespace: of the segmentation node.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__('recorder')
+    def __init__(self, folder: Path, namespace: str) -> None:
+        super().__init__('recorder', namespace=namespace)
         self._folder = folder
         self._newest_overlay: Path | None = None
         qos = QoSProfile(depth=10)
@@ -51,7 +52,7 @@ class Recorder(Node):
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
-            if status.name.endswith('segmentation'):
+            if status.name == f'{self.get_namespace()[1:]}/segmentation: segmentation':
                 _say({'diagnostics': {value.key: value.value for value in status.values},
                       'message': status.message})
 
@@ -60,10 +61,11 @@ def main(argv: list[str] | None = None) -> int:
     """Record until SIGINT."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('folder', type=Path)
+    parser.add_argument('--namespace', required=True, help='of the segmentation node')
     args = parser.parse_args(argv)
     keep_large_blocks()
     rclpy.init()
-    spin(partial(Recorder, args.folder))
+    spin(partial(Recorder, args.folder, args.namespace))
     return 0
 
 
