@@ -25,8 +25,7 @@ class GuardedLifecycleNode(LifecycleNode):
     - An exception in a transition is logged and kept in ``fault``; rclpy drops it silently.
     - Transitions may be triggered from any thread. They wait for each other, and what they
       destroy stays valid until the executor has finished the round in which it may wait for it.
-    - A destroyed publisher is no longer managed, also where rclpy has no
-      ``destroy_lifecycle_publisher`` (Humble).
+    - A destroyed publisher is no longer managed, by whichever method it was destroyed.
 
     A subclass defines ``configure``, ``activate``, ``deactivate`` and ``release``; each may raise.
 

@@ -191,8 +191,7 @@ class Labels:
 
 
 def _destroy(node: Any, publisher: Any) -> None:
-    # Humble has no destroy_lifecycle_publisher.
-    getattr(node, 'destroy_lifecycle_publisher', node.destroy_publisher)(publisher)
+    node.destroy_lifecycle_publisher(publisher)
 
 
 def _offer(segmenter: Segmenter) -> str:
