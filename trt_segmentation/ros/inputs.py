@@ -31,7 +31,6 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 
-
 @dataclass(frozen=True)
 class Transport:
     """How images come.

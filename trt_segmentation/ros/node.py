@@ -86,6 +86,7 @@ class SegmentationNode(GuardedLifecycleNode):
         self._labels: Labels | None = None
         self._bond: Bond | None = None
         self._cameras: tuple[Camera, ...] = ()
+        self._synchroniser: Synchroniser[Frame] = Synchroniser(0)
         self._enabled = True
         self._loading = False
         # Held for a frame, and while what works on frames changes.
@@ -198,13 +199,12 @@ class SegmentationNode(GuardedLifecycleNode):
         names = settings.cameras or ('',)
         self._tolerance = _as_nanoseconds(settings.sync_tolerance)
         self._cameras = tuple(Camera(self, *each) for each in enumerate(names))
-        self._synchroniser: Synchroniser[Frame] = Synchroniser(len(names))
+        self._synchroniser = Synchroniser(len(names))
 
     def _stop_listening(self) -> None:
         for camera in self._cameras:
             camera.stop_listening()
-        if self._cameras:
-            self._drop_waiting(UNSYNCHRONISED)
+        self._drop_waiting(UNSYNCHRONISED)
 
     # Frames
 

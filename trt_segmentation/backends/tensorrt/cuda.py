@@ -31,9 +31,9 @@ _CAPTURE_THREAD_LOCAL = 1
 
 _TUNED_TO = ('MULTIPROCESSOR_COUNT', 'CLOCK_RATE', 'MEMORY_CLOCK_RATE', 'GLOBAL_MEMORY_BUS_WIDTH',
              'L2_CACHE_SIZE', 'ASYNC_ENGINE_COUNT')
-"""Attributes of a device that have to match where a plan is to run, besides its compute capability
-and its memory, as NVIDIA's documentation of TensorRT says (FAQ, "build the engine on one GPU and
-run the engine on another"). Jetson modules share a name: these tell them apart."""
+"""Attributes of a device that, besides its name, compute capability and memory, decide which
+kernels TensorRT finds fastest there. Jetson modules share a name: these tell them apart. It is a
+choice: one attribute too many costs a build, one too few runs a plan of another module."""
 
 
 @functools.cache
