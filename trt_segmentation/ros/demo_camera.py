@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('folder', type=Path)
     parser.add_argument('--frames', type=int, required=True)
     parser.add_argument('--rate', type=float, required=True, help='Hz')
-    parser.add_argument('--namespace', required=True, help='of its topic, image')
+    parser.add_argument('--namespace', default='', help='of its topic, image')
     args = parser.parse_args(argv)
     messages = [_message(path) for path in sorted(args.folder.glob('*.png'))]
     rclpy.init()
