@@ -25,3 +25,7 @@ class MissingBackendError(BackendError):
 
 class ImageError(SegmentationError):
     """An image that cannot be segmented: wrong type, shape, encoding or length."""
+
+
+class OutputError(SegmentationError):
+    """A file or folder that cannot be written."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from trt_segmentation.bags.reading import ImageTopic, is_bag
 from trt_segmentation.errors import ImageError
-from trt_segmentation.image_decoding import is_cut_jpeg, swap_red_and_blue
+from trt_segmentation.image_decoding import ImageDecoder, is_cut_jpeg, swap_red_and_blue
 
 
 def open_images(path: str | Path, topic: str = '', count: int = 0,
@@ -129,12 +129,12 @@ def _video_frames(path: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
 
 def _bag_images(path: Path, name: str, count: int) -> Iterator[tuple[str, np.ndarray]]:
     with ImageTopic(path, name) as topic:
-        wanted = set(spread(topic.count, count))
+        decoder, wanted = ImageDecoder(), set(spread(topic.count, count))
         for index, recorded in enumerate(topic.messages()):
             if index not in wanted:
                 continue
             try:
-                _, pixels, color = topic.decode(recorded)
+                _, pixels, color = topic.decode(recorded, decoder)
             except ImageError as error:
                 raise ImageError(f'{path}, topic {topic.name}, message {index}: cannot be '
                                  f'decoded: {error}') from error

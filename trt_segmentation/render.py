@@ -33,6 +33,24 @@ def colored_mask(mask: np.ndarray, palette: Palette) -> np.ndarray:
     return cv2.applyColorMap(mask, table.reshape(256, 1, 3))
 
 
+def blended(image: np.ndarray, mask: np.ndarray, palette: Palette, alpha: float) -> np.ndarray:
+    """Return an image blended with the colours of its mask, as the graph's overlay is.
+
+    Args:
+        image: uint8 [H, W, 3], BGR.
+        mask: uint8 or uint16 [H, W].
+        alpha: 0 (image) .. 1 (colour).
+
+    Returns:
+        uint8 [H, W, 3], BGR.
+    """
+    share = np.float32(alpha)
+    colors = colored_mask(mask, palette) * share
+    # ONNX Runtime multiplies and adds the image in one step, which rounds once (MLAS, qladd.cpp).
+    total = (image * float(np.float32(1) - share) + colors).astype(np.float32)
+    return np.rint(total).astype(np.uint8)
+
+
 def legend(mask: np.ndarray, labels: Sequence[str], palette: Palette, height: int) -> np.ndarray:
     """Return the classes that occur in a mask with their colours and shares, largest first.
 

@@ -265,6 +265,21 @@ class Segmenter:
         with self._in_turn():
             return memory()
 
+    def twin(self) -> 'Segmenter | None':
+        """Return another one on the same network, which runs at the same time and shares the
+        weights; None where the backend has none.
+
+        Raises:
+            BackendError: the segmenter is closed.
+        """
+        twin = getattr(self._session, 'twin', None)
+        if twin is None:
+            return None
+        with self._in_turn():
+            other = Segmenter(twin(), self.spec)
+        other.overlay_alpha = self.overlay_alpha
+        return other
+
     def close(self) -> None:
         """Free everything, once a call that another thread has made is done.
 
