@@ -191,7 +191,7 @@ def test_class_ids_have_no_confidence(networks, here, capsys):
     assert main(['inspect', 'ids.onnx', '--on', 'street 1.png']) == 0
     shown = capsys.readouterr().out
     assert 'confidence 0' not in shown
-    assert 'class 0 100%' in shown
+    assert 'class 0: 100%' in shown
 
 
 @pytest.mark.parametrize('number', [1, 4, 8])
@@ -204,6 +204,12 @@ def test_the_chosen_one_is_written(here, number):
     assert f'# Chosen among the likely inputs: {configs[number - 1].name}.' in \
         (here / 'net.yaml').read_text()
     assert spec_of(here / "my 'net'.onnx", (here / 'net.yaml').read_text()).assumed == ()
+
+
+def test_whatever_the_network_is_called_the_config_reads_back(here):
+    (here / "my 'net'.onnx").rename('two\nlines: {.onnx')
+    assert main(['inspect', 'two\nlines: {.onnx', '--write-config', 'net.yaml']) == 0
+    assert ModelConfig.from_file('net.yaml').input.color == 'rgb'
 
 
 def test_outputs_that_are_alike_are_marked_as_assumed(networks, here, capsys):

@@ -166,8 +166,8 @@ def _write_config(path: Path, spec: ModelSpec, chosen: LikelyConfig | None) -> N
     config = complete_config(spec)
     text = '\n'.join(lines) + '\n' + config.to_text()
     if ModelConfig.from_text(text, str(path)) != config:
-        raise ConfigError(f'{path}: not written, as it would not read back as what was found; '
-                          f'please report it with this text:\n{text}')
+        raise ConfigError(f'{path}: not written, since it would not read back as what was found; '
+                          'please report it with the network')
     write_new_file(path, text.encode())
 
 

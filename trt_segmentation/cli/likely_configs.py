@@ -77,11 +77,11 @@ class Trial:
     confidence: float | None
 
     def most_common(self) -> list[tuple[int, str]]:
-        """Return id and text of the most common classes."""
-        counts = np.bincount(self.mask.ravel())
-        largest = [int(index) for index in np.argsort(-counts, kind='stable') if counts[index]]
-        return [(index, f'{self._name(index)} {counts[index] / self.mask.size:.0%}')
-                for index in largest[:_MOST_CLASSES]]
+        """Return id and text of the most common classes, without those below 0.5 %."""
+        shares = np.bincount(self.mask.ravel()) / self.mask.size
+        largest = [int(index) for index in np.argsort(-shares, kind='stable')[:_MOST_CLASSES]]
+        return [(index, f'{self._name(index)}: {shares[index]:.0%}') for index in largest
+                if shares[index] >= 0.005 or index == largest[0]]
 
     def confidence_text(self) -> str:
         """Return '' where the network gives no confidence."""
