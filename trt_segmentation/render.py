@@ -188,7 +188,7 @@ def sheet(cells: Sequence[Cell]) -> np.ndarray:
             row = bottom + 4 + line * _LINE
             if color is not None:
                 corners = (left, row + 4), (left + 14, row + 18)
-                cv2.rectangle(paper, *corners, [int(value) for value in color], cv2.FILLED)
+                cv2.rectangle(paper, *corners, tuple(int(c) for c in color), cv2.FILLED)
                 cv2.rectangle(paper, *corners, _INK, 1)
             indent = 0 if color is None else 22
             _write(paper, text, left + indent, row, width - 16 - indent)
@@ -208,8 +208,8 @@ def _columns(count: int, aspect: float) -> int:
 def _fitted(picture: np.ndarray) -> np.ndarray:
     """Return a picture as large as ``_CELL_BOX`` lets it be."""
     factor = min(_CELL_BOX[0] / picture.shape[1], _CELL_BOX[1] / picture.shape[0])
-    size = [max(1, round(extent * factor)) for extent in picture.shape[1::-1]]
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    height, width = (max(1, round(extent * factor)) for extent in picture.shape[:2])
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _write(paper: np.ndarray, text: str, left: int, top: int, width: int,
