@@ -12,13 +12,13 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from trt_segmentation.cli.files import write_new_file
 from trt_segmentation.cli.likely_configs import likely_configs, same_masks, try_out
 from trt_segmentation.cli.main import main
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import ImageError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.images.writing import write_new_file
 from trt_segmentation.model_config import InputConfig, ModelConfig
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter, demo_model

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trt_segmentation.cli.files import check_new, write_new_file, write_new_image
 from trt_segmentation.cli.likely_configs import (
     LikelyConfig,
     default_picture,
@@ -31,6 +30,7 @@ from trt_segmentation.graph.resolve import (
     with_mask,
 )
 from trt_segmentation.image_source import is_image, read_image
+from trt_segmentation.images.writing import check_new, write_new_file, write_new_image
 from trt_segmentation.model_config import InputConfig, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, MASK_ENCODINGS, BuildOptions, RunOptions
 from trt_segmentation.segmenter import demo_model

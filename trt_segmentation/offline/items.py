@@ -3,6 +3,7 @@
 """Which files a run segments, and where the results of each go."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,34 +64,36 @@ def find_items(inputs: Sequence[Path], output: Path) -> Found:
     Args:
         inputs: files, and folders that are searched with all folders below; what is hidden there,
             and what is in the output or was written by an earlier run, is left out.
-        output: folder of the results. They mirror the inputs' folders below the deepest one that
-            holds all inputs.
+        output: folder of the results, with the same folders as are below the inputs. Where
+            results of different inputs would have one name, those lie in the folders that they
+            have below the deepest folder that holds all inputs.
 
-    Raises:
-        ImageError: there is no such input, or nothing to segment in a folder.
     """
-    base = _common_folder(inputs)
     items: list[Item] = []
     refused: list[str] = []
     passed_over = 0
     for given in inputs:
-        if given.is_dir():
-            found, others = _in_folder(given, output, base)
-            items += found
-            passed_over += others
-        else:
-            items.append(_item(given, base, output, not is_image(given)))
+        try:
+            if given.is_dir():
+                found, others = _in_folder(given, output)
+                items += found
+                passed_over += others
+            else:
+                items.append(_item(given, given.parent, output, not is_image(given)))
+        except ImageError as error:
+            refused.append(str(error))
+    items = list({os.path.abspath(item.path): item for item in reversed(items)}.values())[::-1]
+    claimed = Counter(item.target('mask') for item in items)
+    common = _common_folder(inputs)
+    items = [item if claimed[item.target('mask')] == 1 else
+             _item(item.path, common, output, item.is_video) for item in items]
     owners: dict[Path, Item] = {}
-    kept = []
-    for item in dict.fromkeys(items):
-        target = item.target('mask')
-        if target in owners:
-            refused.append(f'{item.path}: its results would replace those of '
-                           f'{owners[target].path}; rename one')
-            continue
-        owners[target] = item
-        kept.append(item)
-    return Found(kept, refused, passed_over)
+    for item in items:
+        owner = owners.setdefault(item.target('mask'), item)
+        if owner is not item:
+            refused.append(f'{item.path}: its results would replace those of {owner.path}; '
+                           'rename one')
+    return Found(list(owners.values()), refused, passed_over)
 
 
 def _common_folder(inputs: Sequence[Path]) -> Path:
@@ -99,13 +102,13 @@ def _common_folder(inputs: Sequence[Path]) -> Path:
 
 
 def _item(path: Path, base: Path, output: Path, is_video: bool) -> Item:
-    relative = Path(os.path.relpath(os.path.abspath(path), base))
+    relative = Path(os.path.relpath(os.path.abspath(path), os.path.abspath(base)))
     return Item(path, output / relative.with_name(path.stem), is_video)
 
 
-def _in_folder(folder: Path, output: Path, base: Path) -> tuple[list[Item], int]:
+def _in_folder(folder: Path, output: Path) -> tuple[list[Item], int]:
     files = list(_walk(folder, output))
-    candidates = [_item(path, base, output, path.suffix.lower() in VIDEO_SUFFIXES)
+    candidates = [_item(path, folder, output, path.suffix.lower() in VIDEO_SUFFIXES)
                   for path in files if _is_meant(path)]
     made = {os.path.abspath(item.target(name)) for item in candidates for name in OUTPUTS}
     items = [item for item in candidates if made.isdisjoint(_with_folder(item.path))]
