@@ -108,6 +108,14 @@ def test_a_jpeg_without_a_bit_for_each_block_is_refused(image_bytes):
     assert read_header(one_colour).width == 2000
 
 
+def test_animations_are_refused(image_bytes):
+    png, webp = image_bytes.png_of(8, 8), bytearray(image_bytes.webp_of(8, 8))
+    webp[20] |= 2
+    for data in (png[:33] + image_bytes.png_chunk(b'acTL', bytes(8)) + png[33:], webp):
+        with pytest.raises(ImageError, match=r'is an animated (PNG|WebP); give its '):
+            read_header(data)
+
+
 def test_the_greatest_size_is_taken(image_bytes):
     assert read_header(image_bytes.png_of(MAX_SIDE, MAX_SIDE)).width == MAX_SIDE
 
@@ -181,7 +189,17 @@ def test_long_headers_end(image_bytes):
         with pytest.raises(ImageError, match='damaged or cut short'):
             read_header(data)
     png = image_bytes.png_of(8, 8)
-    assert read_header(png[:33] + bytes(12_000_000) + png[33:]).orientation == 1
+    assert read_header(png[:33] + bytes(120_000) + png[33:]).orientation == 1
+    with pytest.raises(ImageError, match='damaged or cut short'):
+        read_header(png[:33] + bytes(12_000_000) + png[33:])
+
+
+def test_a_png_whose_chunk_claims_gigabytes_is_refused(image_bytes):
+    data = image_bytes.encoded('PNG', PIXELS)
+    at = data.index(b'IDAT') - 4
+    for length in (b'\x7f', b'\xff'):
+        with pytest.raises(ImageError, match='this PNG is damaged or cut short'):
+            read_header(data[:at] + length + data[at + 1:])
 
 
 @given(st.data())

@@ -144,7 +144,7 @@ def test_an_orientation_is_not_applied_and_said_for_the_first_file(tmp_path, ima
     for _, image in open_images(tmp_path):
         np.testing.assert_array_equal(image, pixels)
     said, = [record.getMessage() for record in caplog.records]
-    assert f'{tmp_path / "a.png"}: its Exif orientation 3 is not applied' in said
+    assert f'{tmp_path / "a.png"}: its EXIF orientation 3 is not applied' in said
     assert 'mogrify -auto-orient' in said
 
 

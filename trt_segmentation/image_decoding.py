@@ -151,19 +151,20 @@ class ImageDecoder:
 
 
 def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: bool = False,
-                 said_once: str = 'all images') -> np.ndarray:
+                 warned_as: str = 'all images') -> np.ndarray:
     """Decode an image of a file or a message; one set of rules for both.
 
     Its size is read from its header before anything is decoded. Pixels lie as they are stored: an
-    orientation in its Exif data is never applied, so that a mask lies on the camera's pixels, of
-    which camera_info and labels speak. Where it has one, a warning says so.
+    orientation in its EXIF data is never applied, so that a mask lies on the camera's pixels, of
+    which camera_info and labels speak. Where it has one, a warning reports it.
 
     Args:
         data: bytes, or what has the buffer protocol with items of one byte. It is not copied.
         what: what to call it in messages.
         gray: whether one channel is wanted, as of a Bayer mosaic.
         is_brightness: whether 16 bits in one channel are known to be brightness, not depth.
-        said_once: what has one warning about an orientation in common, such as 'all files'.
+        warned_as: the warning about an orientation is given once for each of these names, such as
+            'all files'.
 
     Returns:
         uint8 [H, W, 3], BGR, C-contiguous; [H, W] with ``gray``. Of 16 bits the high bytes.
@@ -179,7 +180,7 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
                              "brightness, as a message's format 'mono16; png compressed ' does; "
                              f'{NO_PICTURE}. Store brightness with 8 bits')
         if header.orientation != 1:
-            _warn_of_orientation(what, header.orientation, said_once)
+            _warn_of_orientation(what, header.orientation, warned_as)
             if header.format == 'TIFF':
                 data = without_orientation(data)
         flags = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
@@ -205,17 +206,17 @@ def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
 
 _MAX_WARNINGS = 16
 _warned: set[str] = set()
-"""What ``_warn_of_orientation`` was given as ``said_once``."""
+"""What ``_warn_of_orientation`` was given as ``warned_as``."""
 
 
-def _warn_of_orientation(what: str, orientation: int, said_once: str) -> None:
-    if said_once in _warned or len(_warned) >= _MAX_WARNINGS:
+def _warn_of_orientation(what: str, orientation: int, warned_as: str) -> None:
+    if warned_as in _warned or len(_warned) >= _MAX_WARNINGS:
         return
-    _warned.add(said_once)
-    logger.warning('%s: its Exif orientation %d is not applied: the mask lies on the pixels as '
+    _warned.add(warned_as)
+    logger.warning('%s: its EXIF orientation %d is not applied: the mask lies on the pixels as '
                    'they are stored. To have it upright, turn the image first, for example with '
-                   '"mogrify -auto-orient". This is said once for %s', what, orientation,
-                   said_once)
+                   '"mogrify -auto-orient". This warning is given once for %s', what, orientation,
+                   warned_as)
 
 
 def _decode(msg: Any) -> tuple[np.ndarray, str]:
@@ -233,7 +234,7 @@ def _decode(msg: Any) -> tuple[np.ndarray, str]:
     conversion = mosaic.conversion if mosaic else None
     pixels = decode_image(msg.data, what, gray=conversion is not None,
                           is_brightness=source.endswith('16'),
-                          said_once=f"the frames of '{_frame_id(msg)}'")
+                          warned_as=f"the frames of '{_frame_id(msg)}'")
     if conversion is not None:
         pixels = cv2.cvtColor(pixels, conversion)
     return pixels, 'rgb' if same and source.startswith('rgb') else 'bgr'

@@ -51,7 +51,7 @@ class ImageHeader:
 
 
 class _DamagedError(Exception):
-    """A header that breaks its specification."""
+    """Data that breaks its specification."""
 
 
 def begins_as_image(head: bytes) -> bool:
@@ -85,8 +85,7 @@ def read_header(data: Any) -> ImageHeader:
         try:
             header = parse(content)
         except (_DamagedError, struct.error) as error:
-            raise ImageError(f'cannot be decoded: the header of this {name} is damaged or cut '
-                             'short') from error
+            raise ImageError(f'cannot be decoded: this {name} is damaged or cut short') from error
         if not header.width or not header.height:
             raise ImageError(f'is an image without pixels: {_size(header)}')
         if max(header.width, header.height) > MAX_SIDE:
@@ -136,6 +135,9 @@ def without_orientation(data: Any) -> bytearray:
             struct.pack_into(f'{form.order}HH{form.count}', changed, at, tag, 3, 1)
             struct.pack_into(f'{form.order}HH', changed, at + form.value, 1, 0)
     return changed
+
+
+_ONE_IMAGE = 'give its images one by one, or a video'
 
 
 def _size(header: ImageHeader) -> str:
@@ -188,7 +190,7 @@ def _read_jpeg(data: memoryview) -> ImageHeader:
             if marker < _JPEG_ARITHMETIC and max(width, height) <= MAX_SIDE \
                     and width * height > _JPEG_MOST_PIXELS * len(data):
                 raise ImageError(f'cannot be decoded: {len(data)} bytes are too few for a JPEG of '
-                                 f'{width}x{height}; it is damaged')
+                                 f'{width}x{height}; it is damaged or cut short')
             return ImageHeader('JPEG', width, height, bits, channels == 1,
                                orientation=orientation)
         if marker == _JPEG_APP1 and data[start + 2:start + 8] == _EXIF:
@@ -198,6 +200,7 @@ def _read_jpeg(data: memoryview) -> ImageHeader:
 
 # PNG: W3C, Portable Network Graphics, third edition ----------------------------------------------
 
+_MAX_CHUNKS = 1_000_000  # libpng writes one for every 8 KB
 _PNG_GRAY, _PNG_PALETTE = {0, 4}, 3  # colour types, 11.2.1
 
 
@@ -205,23 +208,36 @@ def _read_png(data: memoryview) -> ImageHeader:
     length, kind, width, height, bits, color = struct.unpack_from('>I4sIIBB', data, 8)
     if (length, kind) != (13, b'IHDR'):  # 5.6: it comes first
         raise _DamagedError
-    orientation, at = 1, 8
-    for _ in range(_MAX_PARTS):  # 5.3: length, type, data and checksum
-        if len(data) < at + 8:
-            break
-        length, kind = struct.unpack_from('>I4s', data, at)
-        if kind == b'eXIf':  # 11.3.3.5
-            orientation = _exif_orientation(data[at + 8:at + 8 + length])
-            break
-        at += 12 + length
+    orientation = 1
+    for kind, content in _png_chunks(data):
+        if kind == b'eXIf':
+            orientation = _exif_orientation(content)
+        elif kind == b'acTL':
+            raise ImageError(f'is an animated PNG; {_ONE_IMAGE}')
     return ImageHeader('PNG', width, height, bits, color in _PNG_GRAY, color == _PNG_PALETTE,
                        orientation)
+
+
+def _png_chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield type and content of each chunk, before which their lengths are checked: OpenCV 5 takes
+    the memory that a chunk claims, up to 4 GB."""
+    at = 8
+    for _ in range(_MAX_CHUNKS):  # 5.3: length, type, content and checksum
+        length, kind = struct.unpack_from('>I4s', data, at)
+        at += 12 + length
+        if at > len(data):
+            break
+        yield kind, data[at - 4 - length:at - 4]
+        if kind == b'IEND':
+            return
+    raise _DamagedError
 
 
 # WebP: RFC 9649; its lossy frames: RFC 6386, section 9.1 -----------------------------------------
 
 _VP8_START = b'\x9d\x01\x2a'
 _VP8L_SIGNATURE = 0x2f
+_WEBP_ANIMATION = 2  # a flag
 
 
 def _read_webp(data: memoryview) -> ImageHeader:
@@ -230,6 +246,8 @@ def _read_webp(data: memoryview) -> ImageHeader:
         width, height = (1 + int.from_bytes(data[at:at + 3], 'little') for at in (24, 27))
         if len(data) < 30:
             raise _DamagedError
+        if data[20] & _WEBP_ANIMATION:
+            raise ImageError(f'is an animated WebP; {_ONE_IMAGE}')
         return ImageHeader('WebP', width, height, orientation=_webp_orientation(data))
     if kind == b'VP8L' and data[20:21] == bytes([_VP8L_SIGNATURE]):  # 3.4
         (sides,) = struct.unpack_from('<I', data, 21)

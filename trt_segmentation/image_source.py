@@ -98,7 +98,7 @@ def read_image(path: Path) -> np.ndarray:
         ImageError: it cannot be read, or it is refused.
     """
     # OpenCV is not given the name: some of its versions crash where it is not UTF-8.
-    return decode_image(read_bytes(path), printable(path), said_once='all files')
+    return decode_image(read_bytes(path), printable(path), warned_as='all files')
 
 
 def read_bytes(path: Path) -> bytes:
@@ -174,8 +174,8 @@ def _bag_images(path: Path, name: str, count: int,
             try:
                 _, pixels, color = topic.decode(recorded)
             except ImageError as error:
-                _report(ImageError(f'{path}, topic {topic.name}, message {index}: cannot be '
-                                   f'decoded: {error}'), on_error)
+                _report(ImageError(f'{path}, topic {topic.name}, message {index}: '
+                                   f'{error}'), on_error)
                 continue
             image = pixels.copy()
             if color == 'rgb':

@@ -257,7 +257,7 @@ def test_raw_depth_images_are_refused_by_name(encoding, dtype):
         ImageReader().read(message(np.ones((4, 5), dtype).view(np.uint8), 5, encoding))
 
 
-def test_exif_does_not_turn_the_image_and_is_said_once_a_camera(image_bytes, caplog, monkeypatch):
+def test_exif_turns_no_image_and_is_reported_once_a_camera(image_bytes, caplog, monkeypatch):
     monkeypatch.setattr(image_decoding, '_warned', set())
     turned = image_bytes.turned('JPEG', np.zeros((16, 32, 3), np.uint8), 6)
     assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (32, 16, 3)
@@ -267,7 +267,7 @@ def test_exif_does_not_turn_the_image_and_is_said_once_a_camera(image_bytes, cap
         assert ImageReader().read(msg)[0].shape == (16, 32, 3)
     said = [record.getMessage() for record in caplog.records]
     assert ['left' in text for text in said] == [True, False]
-    assert 'its Exif orientation 6 is not applied' in said[0]
+    assert 'its EXIF orientation 6 is not applied' in said[0]
 
 
 def test_formats_of_image_transport_name_what_is_in_the_file():
@@ -287,8 +287,8 @@ def test_formats_of_image_transport_name_what_is_in_the_file():
 
 @pytest.mark.parametrize(('cut', 'form', 'said'), [
     (slice(0), 'png', 'without data'),
-    (slice(40), 'png', 'damaged, cut short'),
-    (slice(60), 'jpeg', 'the header of this JPEG is damaged or cut short'),
+    (slice(40), 'png', 'this PNG is damaged or cut short'),
+    (slice(60), 'jpeg', 'this JPEG is damaged or cut short'),
     (slice(-20), 'jpeg', 'this JPEG is cut short'),
     (slice(30, None), 'h264', 'of a format that is not read'),
     (slice(None), '16UC1; compressedDepth png', 'depth and other'),
