@@ -65,6 +65,8 @@ def test_tiff_of_either_byte_order_and_bigtiff(image_bytes, order, big):
     header = read_header(data)
     assert (header.format, header.width, header.height, header.bits) == ('TIFF', 30, 20, 8)
     assert header.orientation == 5
+    if big and cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is None:
+        pytest.skip('this OpenCV reads no BigTIFF')
     np.testing.assert_array_equal(decode_image(data, 'a'), PIXELS[..., ::-1])
 
 
@@ -124,7 +126,7 @@ def test_the_greatest_size_is_taken(image_bytes):
     (lambda make: make.png_of(0, 8), '0x8 .PNG.'), (lambda make: make.jpeg_of(8, 0), '8x0 .JPEG.'),
     (lambda make: b'P5 0 4 255 ', '0x4 .Netpbm.')])
 def test_an_image_without_pixels_is_refused(image_bytes, make, said):
-    with pytest.raises(ImageError, match=f'without pixels: {said}'):
+    with pytest.raises(ImageError, match=f'^{said} is an image without pixels'):
         read_header(make(image_bytes))
 
 

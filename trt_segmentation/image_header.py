@@ -71,9 +71,9 @@ def read_header(data: Any) -> ImageHeader:
             the header of some formats lies at its end. It is not copied.
 
     Raises:
-        ImageError: it is no image; its format is not read; its header is damaged or cut short; a
-            side has no pixels, or more than ``MAX_SIDE``; or its channels have another number of
-            bits than 1, 2, 4, 8 and 16.
+        ImageError: it is no image, or an animation; its format is not read; its header is damaged
+            or cut short; a side has no pixels, or more than ``MAX_SIDE``; or its channels have
+            another number of bits than 1, 2, 4, 8 and 16, or no brightness.
     """
     content = memoryview(data)
     for signature, name, parse in _FORMATS:
@@ -87,10 +87,10 @@ def read_header(data: Any) -> ImageHeader:
         except (_DamagedError, struct.error) as error:
             raise ImageError(f'cannot be decoded: this {name} is damaged or cut short') from error
         if not header.width or not header.height:
-            raise ImageError(f'is an image without pixels: {_size(header)}')
+            raise ImageError(f'{_size(header)} is an image without pixels')
         if max(header.width, header.height) > MAX_SIDE:
-            raise ImageError(f'is {_size(header)}; a side has more than {MAX_SIDE} pixels, and '
-                             'is not decoded')
+            raise ImageError(f'{_size(header)} is too large: a side has more than {MAX_SIDE} '
+                             'pixels; scale it down')
         if header.bits not in _READ_DEPTHS:
             raise ImageError(f'has {header.bits} bits in a channel; 8 are read, and 16 of '
                              'colour images')
@@ -362,8 +362,8 @@ def _read_tiff(data: memoryview) -> ImageHeader:
         raise ImageError(f'holds values of {bits} bits that are no brightness; {NO_PICTURE}')
     tile = max(values.get(_TILE_WIDTH, 0), values.get(_TILE_LENGTH, 0))  # section 15
     if tile > MAX_SIDE:
-        raise ImageError(f'has tiles with a side of {tile} pixels, more than {MAX_SIDE} pixels, '
-                         'and is not decoded')
+        raise ImageError(f'has tiles with a side of {tile} pixels; more than {MAX_SIDE} pixels '
+                         'are not read; write smaller tiles')
     has_palette = values.get(_PHOTOMETRIC) == _PALETTE
     is_gray = values.get(_SAMPLES, 1) < 3 and not has_palette
     return ImageHeader('TIFF', values[_WIDTH], values[_LENGTH], bits, is_gray, has_palette,

@@ -157,8 +157,8 @@ def test_one_bad_image_never_costs_the_others(tmp_path, scene, image_bytes, caps
     """Each is refused in a sentence that names it; a name need not be UTF-8."""
     jpeg = image_bytes.encoded('JPEG', scene.image)
     depth = image_bytes.encoded('PNG', np.full((4, 5), 1234, np.uint16))
-    files = {b'claims.jpg': (image_bytes.jpeg_of(30000, 30000), 'is 30000x30000 (JPEG); a side'),
-             b'is.png': (image_bytes.png_of(40000, 30000), 'is 40000x30000 (PNG); a side'),
+    files = {b'claims.jpg': (image_bytes.jpeg_of(30000, 30000), '30000x30000 (JPEG) is too large'),
+             b'is.png': (image_bytes.png_of(40000, 30000), '40000x30000 (PNG) is too large'),
              b'cut.jpg': (jpeg[:len(jpeg) // 2], 'this JPEG is cut short'),
              b'caf\xe9.jpg': (jpeg[:100], r'caf\xe9.jpg: cannot be decoded'),
              b'depth.png': (depth, 'depth and other measured values'),
