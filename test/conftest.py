@@ -154,6 +154,12 @@ def networks():
     return _support('networks')
 
 
+@pytest.fixture(scope='session')
+def image_bytes():
+    """The module support/image_bytes.py: encoded images as people have them."""
+    return _support('image_bytes')
+
+
 @pytest.fixture
 def gpu(monkeypatch):
     """A GPU that is not there; see support/gpu_stand_in.py."""

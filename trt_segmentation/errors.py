@@ -2,9 +2,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every error this package raises on purpose: what was wrong, the value, what would be right."""
 
+import re
+
+_SURROGATE = re.compile('[\udc80-\udcff]')
+
+
+def printable(text: object) -> str:
+    """Return a text as any terminal, log and JSON file takes it: bytes of a file's name that are
+    not UTF-8, which Python keeps as lone surrogates (PEP 383), are written as ``\\xe9``.
+
+    Args:
+        text: a string, or what becomes one, such as a path.
+    """
+    return _SURROGATE.sub(lambda found: f'\\x{ord(found[0]) - 0xdc00:02x}', str(text))
+
 
 class SegmentationError(Exception):
     """Base of all errors whose message is meant for the person at the keyboard."""
+
+    def __str__(self) -> str:
+        """Return the message, printable whatever file it names."""
+        return printable(super().__str__())
 
 
 class ConfigError(SegmentationError):

@@ -17,8 +17,7 @@ def threads():
 
 
 def counted(stop, error=None):
-    for number in range(stop):
-        yield number
+    yield from range(stop)
     if error is not None:
         raise error
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
+
+from trt_segmentation.graph.onnxruntime_api import import_onnxruntime  # without telemetry
 
 NETWORK = Path(__file__).parents[2] / 'trt_segmentation' / 'demo' / 'road_scenes.onnx'
 SIZE = 512, 288
@@ -22,7 +23,7 @@ MEAN = np.array((0.485, 0.456, 0.406), np.float32)
 STD = np.array((0.229, 0.224, 0.225), np.float32)
 COLORS = np.array([(180, 130, 70), (35, 142, 107), (70, 70, 70), (128, 64, 128), (51, 221, 255),
                    (142, 0, 0), (60, 20, 220)], np.uint8)
-session = onnxruntime.InferenceSession(str(NETWORK), providers=['CPUExecutionProvider'])
+session = import_onnxruntime().InferenceSession(str(NETWORK), providers=['CPUExecutionProvider'])
 
 
 def segment(image, outputs):

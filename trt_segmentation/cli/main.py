@@ -4,6 +4,7 @@
 
 import argparse
 import importlib
+import io
 import sys
 
 from trt_segmentation import __version__
@@ -35,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         module.add_arguments(command)
         command.set_defaults(execute=module.execute)
     args = parser.parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         with log_on_stderr():
             return args.execute(args)

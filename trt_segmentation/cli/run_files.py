@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from trt_segmentation.bags.reading import is_bag
 from trt_segmentation.cli.run_options import lanes_of, opener, outputs_of, settings, workers_of
-from trt_segmentation.errors import ConfigError, ImageError, OutputError
+from trt_segmentation.errors import ConfigError, ImageError, OutputError, printable
 from trt_segmentation.images.writing import make_folder
 from trt_segmentation.offline.files import (
     Done,
@@ -114,7 +114,7 @@ class _Summary:
 
 def _say(text: str) -> None:
     from tqdm import tqdm
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(printable(text), file=sys.stderr)
 
 
 def _one_image(work: Work, item: Item, output: Path, workers: 'Workers') -> Done:

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from trt_segmentation.errors import OutputError
+from trt_segmentation.errors import OutputError, printable
 
 Data = bytes | memoryview
 
@@ -80,11 +80,10 @@ def check_utf8(path: Path) -> str:
     Raises:
         OutputError: it is not UTF-8, which OpenCV does not survive.
     """
-    try:
-        return os.fsencode(path).decode()
-    except UnicodeDecodeError as error:
-        raise OutputError(f'{os.fsencode(path)!r}: OpenCV writes videos under UTF-8 names only; '
-                          'choose another --output') from error
+    if printable(path) != str(path):
+        raise OutputError(f'{path}: OpenCV writes videos under UTF-8 names only; choose another '
+                          '--output')
+    return str(path)
 
 
 def _write(path: Path, data: Data, scratch: Path, put: Callable[[Path], object]) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trt_segmentation.bags.reading import is_bag
-from trt_segmentation.datasets import _IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from trt_segmentation.errors import ImageError
+from trt_segmentation.errors import ImageError, printable
+from trt_segmentation.image_header import IMAGE_SUFFIXES
 from trt_segmentation.image_source import is_image
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm', '.wmv')
@@ -91,8 +91,8 @@ def find_items(inputs: Sequence[Path], output: Path) -> Found:
     for item in items:
         owner = owners.setdefault(item.target('mask'), item)
         if owner is not item:
-            refused.append(f'{item.path}: its results would replace those of {owner.path}; '
-                           'rename one')
+            refused.append(printable(f'{item.path}: its results would replace those of '
+                                     f'{owner.path}; rename one'))
     return Found(list(owners.values()), refused, passed_over)
 
 
