@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
+from trt_segmentation.backends.tensorrt import cuda
 from trt_segmentation.backends.tensorrt.api import find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import find_device
 from trt_segmentation.errors import (
@@ -375,6 +376,7 @@ def test_tensorrt_is_refused_where_it_is_missing(networks, opened, monkeypatch, 
     monkeypatch.setitem(sys.modules, 'tensorrt', present)
     monkeypatch.setattr(f'{opening}.find_tensorrt', find_tensorrt.__wrapped__)
     monkeypatch.setattr(f'{opening}.find_device', find_device.__wrapped__)
+    monkeypatch.setattr(cuda, 'has_gpu', lambda: True)
     for name in missing:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingBackendError, match=said):
