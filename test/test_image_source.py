@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images come out of real files as they were put in, in order, evenly spread."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from trt_segmentation.errors import ImageError
-from trt_segmentation.image_source import open_images, source_files
+from trt_segmentation.image_source import open_images, refuse_address, source_files
 
 
 def gray(value, height=16, width=32):
@@ -84,3 +86,21 @@ def test_source_files_are_all_that_may_be_read(folder, video):
     assert [path.name for path in source_files(folder)][:2] == ['10.png', '20.png']
     with pytest.raises(ImageError, match='gone'):
         source_files(folder / 'gone')
+
+
+@pytest.mark.parametrize('given', ['rtsp://cam:554/live', Path('rtsp://cam:554/live'),
+                                   'http://host/a.jpg', 'v4l2:///dev/video0'], ids=str)
+def test_an_address_is_refused_with_what_is_read_instead(given):
+    for read in (refuse_address, source_files, lambda path: list(open_images(path))):
+        with pytest.raises(ImageError, match=r'^\w+://.*: is an address; read are image files, '
+                                             r'folders of images, videos and rosbags on this '
+                                             r'machine\. For a live stream, run the node'):
+            read(given)
+    with pytest.raises(ImageError, match=r'^rtsp://cam:554/live: '):
+        refuse_address(Path('rtsp://cam:554/live'))
+
+
+@pytest.mark.parametrize('given', ['a.jpg', '/data/a.jpg', 'a:b.jpg', 'C:/images', '', 'data//a'])
+def test_paths_are_no_addresses(given):
+    refuse_address(given)
+    refuse_address(Path(given))

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images from wherever they are: files, folders, videos and rosbags."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
     Raises:
         ImageError: there is nothing, it cannot be decoded, or the topic is not in the bag.
     """
+    refuse_address(path)
     path = Path(path)
     if is_bag(path):
         yield from _bag_images(path, topic, count)
@@ -42,12 +44,30 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
         yield from _video_frames(path, count)
 
 
+def refuse_address(path: str | Path) -> None:
+    """Refuse the address of a stream, or of anything else on a network.
+
+    Args:
+        path: as it was given, or as ``pathlib`` shortens it: 'rtsp:/camera'.
+
+    Raises:
+        ImageError: it is an address; the message tells what is read instead.
+    """
+    if match := re.match(r'([A-Za-z][A-Za-z0-9+.-]+):/+', str(path)):
+        address = f'{match[1]}://{str(path)[match.end():]}'
+        raise ImageError(f'{address}: is an address; read are image files, folders of images, '
+                         'videos and rosbags on this machine. For a live stream, run the node '
+                         'and a camera driver that publishes the stream as a topic (gscam '
+                         'publishes rtsp)')
+
+
 def source_files(path: str | Path) -> list[Path]:
     """Return every file that ``open_images`` may read, in its order.
 
     Raises:
         ImageError: there is no such file or folder.
     """
+    refuse_address(path)
     path = Path(path)
     if not path.exists():
         raise ImageError(f'{path}: there is no such file or folder')

@@ -14,6 +14,7 @@ import pytest
 from trt_segmentation.cli import inspect
 from trt_segmentation.cli.main import COMMANDS, main
 
+NEEDED = {'run': ('a.jpg', '--output=out'), 'evaluate': ('--images=images',)}
 PROGRAM = [sys.executable, '-m', 'trt_segmentation.cli.main']
 
 
@@ -62,6 +63,67 @@ def test_help_ends_with_an_example_that_parses(command, capsys, monkeypatch):
     program, *arguments = shlex.split(example)
     assert (program, arguments[0]) == ('trt-segmentation', command)
     parsed(arguments, monkeypatch)
+
+
+SIZE_OF = {'--min-size': '64x64', '--opt-size': '128x128', '--max-size': '256x256'}
+
+
+@pytest.mark.parametrize(('option', 'commands', 'least'), [
+    ('--threads', 'run bench evaluate compare demo', 0), ('--device', 'run build compare', 0),
+    ('--workspace', 'run build', 0), ('--dla-core', 'run build', 0),
+    ('--calibration-count', 'run build evaluate compare', 1), ('--batch', 'build', 1),
+    ('--frames', 'bench compare demo', 1), ('--runs', 'bench', 1), ('--limit',
+     'evaluate compare', 0), ('--ignore', 'evaluate compare', 0), ('--worst', 'evaluate', 0),
+    ('--layers', 'compare', 0)])
+def test_numbers_that_mean_nothing_are_refused(option, commands, least, capsys, monkeypatch):
+    for command in commands.split():
+        given = [command, *NEEDED.get(command, ())]
+        for text in (str(least - 1), '-1', '1.5', 'many', ''):
+            with pytest.raises(SystemExit) as ended:
+                main([*given, f'{option}={text}'])
+            assert ended.value.code == 2
+            assert (f"argument {option}: '{text}' is no whole number of at least {least}"
+                    if option != '--ignore' else f"'{text}' is no whole number from 0 to 65535"
+                    ) in capsys.readouterr().err
+        found = getattr(parsed([*given, f'{option}={least}'], monkeypatch),
+                        option[2:].replace('-', '_'))
+        assert found in (least, [least])
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    ('build --optimization-level 6', "'6' is no whole number from 0 to 5"),
+    ('bench --seconds 0', "'0' is no number above 0"),
+    ('bench --seconds nan', "'nan' is no number above 0"),
+    ('demo --rate inf', "'inf' is no number above 0"),
+    ('compare --at-least 0', "'0' is no share of the pixels, more than 0 and at most 1"),
+    ('bench --size 0x5', "'0x5' is no HEIGHTxWIDTH, for example 1080x1920")])
+def test_values_beyond_their_range_are_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments.split())
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    ('--min-size 200x100', '--min-size is 200x100, but --opt-size 128x128; the first may not be'),
+    ('--max-size 256x100', '--opt-size is 128x128, but --max-size 256x100')])
+def test_sizes_in_the_wrong_order_are_refused_by_their_options(arguments, message, capsys):
+    sizes = SIZE_OF | dict([arguments.split()])
+    assert main(['bench', *(word for pair in sizes.items() for word in pair)]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_help_shows_what_is_common_before_what_is_rare(command, capsys):
+    shown = help_of(command, capsys)
+    headings = [line for line in shown.splitlines() if line.endswith(':') and line[0] != ' ']
+    first = headings['positional arguments:' in headings]
+    assert first == 'options:'
+    assert len(shown.split('\n\n')[0].splitlines()) == 1  # usage
+    if 'TensorRT builds:' in headings:
+        assert headings[-2:] == ['TensorRT builds:', 'example:']
+        common = shown.partition('\nmasks:')[0]
+        assert '--config' in common
+        assert '--precision' in common
 
 
 def test_an_unknown_command_is_answered_with_all_of_them(capsys):

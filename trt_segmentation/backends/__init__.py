@@ -52,7 +52,8 @@ def open_engine(path: Path, config: ModelConfig, options: RunOptions,
     _check(options)
     if options.backend == 'onnxruntime':
         raise BackendError(f"{path}: is a TensorRT engine, but backend is 'onnxruntime'; give its "
-                           "network's .onnx file, or take backend tensorrt")
+                           "network's .onnx file, or set backend to tensorrt",
+                           settings=['backend'])
     return engine_loader(options.device, options.engine_cache).open_engine(path, config, options)
 
 

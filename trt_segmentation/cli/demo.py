@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from trt_segmentation import render as pictures
 from trt_segmentation.cli.node_arguments import node_parameters
-from trt_segmentation.cli.options import add_backend_options, open_segmenter
+from trt_segmentation.cli.options import add_backend_options, open_segmenter, positive, whole
 from trt_segmentation.demo.scenes import LABELS, render
 from trt_segmentation.errors import BackendError, ImageError
 from trt_segmentation.graph.resolve import ModelSpec
@@ -47,9 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='a photo to publish; default: rendered roads with ground truth')
     parser.add_argument('--model', default='', metavar='ONNX',
                         help='network; default: the embedded demo network')
-    parser.add_argument('--frames', type=int, default=120, metavar='N')
-    parser.add_argument('--rate', type=float, default=12.0, metavar='HZ')
-    parser.add_argument('--output', type=Path, default=Path('demo_output'), metavar='DIR')
+    parser.add_argument('--frames', type=whole(1), default=120, metavar='N',
+                        help='that the camera sends (default 120)')
+    parser.add_argument('--rate', type=positive, default=12.0, metavar='HZ',
+                        help='of the camera (default 12)')
+    parser.add_argument('--output', type=Path, default=Path('demo_output'), metavar='DIR',
+                        help='where report.json, mask.png and overlay.png go (default '
+                             'demo_output)')
     add_backend_options(parser)
 
 

@@ -9,7 +9,7 @@ import signal
 import sys
 
 from trt_segmentation import __version__
-from trt_segmentation.cli.console import log_on_stderr
+from trt_segmentation.cli.console import log_on_stderr, message_of
 from trt_segmentation.errors import SegmentationError
 
 COMMANDS = {
@@ -41,6 +41,10 @@ _EXAMPLES = {
     'view': 'trt-segmentation view --node /segmentation',
 }
 
+_USAGE = {'run': 'INPUT [INPUT ...] --output DIR [options]',
+          'evaluate': '[MODEL] --images PATH [options]', 'demo': '[options]', 'view': '[options]'}
+"""What must be given; of commands that are not here, the model may be."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand.
@@ -62,12 +66,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    args = argparse.Namespace()
     try:
         with log_on_stderr():
-            args = _parser(argv).parse_args(argv)
+            _parser(argv).parse_args(argv, args)
             return args.execute(args)
     except SegmentationError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {message_of(error, args)}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -86,7 +91,8 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     asked = next((word for word in argv if not word.startswith('-')), '')
     for name, summary in COMMANDS.items():
         command = commands.add_parser(
-            name, help=summary, description=summary, epilog=f'example:\n  {_EXAMPLES[name]}',
+            name, usage=f'trt-segmentation {name} {_USAGE.get(name, "[MODEL] [options]")}',
+            help=summary, description=summary, epilog=f'example:\n  {_EXAMPLES[name]}',
             formatter_class=_KeepEpilog)
         if name == asked:
             module = importlib.import_module(f'trt_segmentation.cli.{name}')

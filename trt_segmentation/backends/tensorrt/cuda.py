@@ -102,7 +102,7 @@ def find_device(index: int) -> 'Device':
         raise MissingBackendError(f'the NVIDIA driver finds no GPU ({error})') from error
     if not 0 <= index < count:
         raise MissingBackendError(f'device is {index}, but there are {count} GPUs here; the '
-                                  'first is 0')
+                                  'first is 0', settings=['device'])
     return Device(driver, index)
 
 
