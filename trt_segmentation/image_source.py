@@ -3,9 +3,10 @@
 """Images from wherever they are: files, folders, videos and rosbags."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from trt_segmentation.image_decoding import is_cut_jpeg, swap_red_and_blue
 
 
 def open_images(path: str | Path, topic: str = '', count: int = 0,
+                on_error: Callable[[ImageError], object] | None = None,
                 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield name and image (uint8 BGR [H, W, 3]) of all that is there, one at a time.
 
@@ -24,6 +26,8 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
             (a folder with metadata.yaml, or a .mcap, .db3 or .bag file).
         topic: image topic in a rosbag; '' takes the only one there is.
         count: how many at most, spread evenly over all there are; 0 takes all.
+        on_error: called with the error of an image in a folder or rosbag that cannot be decoded,
+            which costs only itself; None raises it.
 
     Raises:
         ImageError: there is nothing, it cannot be decoded, or the topic is not in the bag.
@@ -31,17 +35,26 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
     refuse_address(path)
     path = Path(path)
     if is_bag(path):
-        yield from _bag_images(path, topic, count)
+        yield from _bag_images(path, topic, count, on_error or _raise)
     elif path.is_dir():
         files = [file for file in folder_files(path) if is_image(file)]
         if not files:
             raise ImageError(f'{path}: there is no image in this folder')
         for index in spread(len(files), count):
-            yield files[index].name, read_image(files[index])
+            try:
+                image = read_image(files[index])
+            except ImageError as error:
+                (on_error or _raise)(error)
+                continue
+            yield files[index].name, image
     elif is_image(path):
         yield path.name, read_image(path)
     else:
         yield from _video_frames(path, count)
+
+
+def _raise(error: ImageError) -> NoReturn:
+    raise error
 
 
 def refuse_address(path: str | Path) -> None:
@@ -147,7 +160,8 @@ def _video_frames(path: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
         raise ImageError(f'{path}: not one frame can be decoded')
 
 
-def _bag_images(path: Path, name: str, count: int) -> Iterator[tuple[str, np.ndarray]]:
+def _bag_images(path: Path, name: str, count: int, on_error: Callable[[ImageError], object],
+                ) -> Iterator[tuple[str, np.ndarray]]:
     with ImageTopic(path, name) as topic:
         wanted = set(spread(topic.count, count))
         for index, recorded in enumerate(topic.messages()):
@@ -156,8 +170,9 @@ def _bag_images(path: Path, name: str, count: int) -> Iterator[tuple[str, np.nda
             try:
                 _, pixels, color = topic.decode(recorded)
             except ImageError as error:
-                raise ImageError(f'{path}, topic {topic.name}, message {index}: cannot be '
-                                 f'decoded: {error}') from error
+                on_error(ImageError(f'{path}, topic {topic.name}, message {index}: cannot be '
+                                    f'decoded: {error}'))
+                continue
             image = pixels.copy()
             if color == 'rgb':
                 swap_red_and_blue(image)
