@@ -2,17 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all commands share: help, what is imported, and how they end."""
 
-import importlib
+import importlib.util
 import os
 import shlex
 import subprocess
 import sys
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 
 from trt_segmentation.cli import inspect
 from trt_segmentation.cli.main import COMMANDS, main
+from trt_segmentation.segmenter import Segmenter
 
 NEEDED = {'run': ('a.jpg', '--output=out'), 'evaluate': ('--images=images',)}
 PROGRAM = [sys.executable, '-m', 'trt_segmentation.cli.main']
@@ -110,6 +112,35 @@ def test_sizes_in_the_wrong_order_are_refused_by_their_options(arguments, messag
     sizes = SIZE_OF | dict([arguments.split()])
     assert main(['bench', *(word for pair in sizes.items() for word in pair)]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('arguments', [
+    'build --output', 'evaluate --images images --json', 'compare --json', 'bench --json',
+    'bench --plot'])
+def test_files_that_cannot_be_written_are_refused_before_anything_is_measured(
+        arguments, tmp_path, capsys, monkeypatch):
+    for path, message in ((tmp_path, f"'{tmp_path}' is a folder; name a file in it"),
+                          (tmp_path / 'gone' / 'a', f"there is no folder '{tmp_path / 'gone'}'"),
+                          (Path('/proc/version'), "'/proc/version' cannot be written: perm")):
+        if path.is_file() and os.access(path, os.W_OK):
+            continue  # a superuser may write it
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments.split(), str(path)])
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err
+    given = [*arguments.split(), str(tmp_path / 'a')]
+    assert str(tmp_path / 'a') in map(str, vars(parsed(given, monkeypatch)).values())
+
+
+@pytest.mark.parametrize(('option', 'package'), [('--ros', 'rclpy'), ('--plot=a.png',
+                                                                      'matplotlib')])
+def test_bench_misses_a_package_before_it_measures(option, package, monkeypatch, capsys):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec',
+                        lambda name: None if name == package else find_spec(name))
+    monkeypatch.setattr(Segmenter, 'open', None)
+    assert main(['bench', option]) == 1
+    assert capsys.readouterr().err.startswith(f'error: {package} is not installed; ')
 
 
 @pytest.mark.parametrize('command', COMMANDS)

@@ -5,7 +5,6 @@
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,11 @@ from trt_segmentation.benchmark.report import as_text
 from trt_segmentation.benchmark.split import split_ms
 from trt_segmentation.benchmark.usual import UsualPipeline, plain_network
 from trt_segmentation.benchmark.wall import measure, percentiles
+from trt_segmentation.cli.files import write_file
 from trt_segmentation.cli.node_arguments import node_parameters
 from trt_segmentation.cli.options import (
     add_backend_options,
+    new_file,
     open_segmenter,
     positive,
     run_options,
@@ -28,6 +29,7 @@ from trt_segmentation.cli.options import (
 )
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.graph.prepare import OUTPUTS
+from trt_segmentation.requirements import require
 from trt_segmentation.segmenter import Segmenter
 
 PROFILED = 30
@@ -48,8 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of mask,confidence,overlay (default mask,overlay)')
     parser.add_argument('--frames', type=whole(1), default=100, metavar='N',
                         help='how often each is timed (default 100)')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the report there')
-    parser.add_argument('--plot', type=Path, metavar='PNG', help='also draw it (needs matplotlib)')
+    parser.add_argument('--json', type=new_file, metavar='FILE',
+                        help='also write the report there')
+    parser.add_argument('--plot', type=new_file, metavar='PNG',
+                        help='also draw it (needs matplotlib)')
     _add_ros_arguments(parser.add_argument_group('the real node over DDS'))
     add_backend_options(parser)
 
@@ -69,6 +73,7 @@ def _add_ros_arguments(group: 'argparse._ArgumentGroup') -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Measure, print and write the report."""
+    require(*['rclpy'] * args.ros, *['matplotlib'] * bool(args.plot))
     segmenter = open_segmenter(args)
     report = _measure_alone(segmenter, args)
     segmenter.close()
@@ -76,7 +81,7 @@ def execute(args: argparse.Namespace) -> int:
         report['ros'] = _measure_over_dds(args)
     print(as_text(report))
     if args.json:
-        args.json.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
+        write_file(args.json, (json.dumps(report, indent=2) + '\n').encode())
     if args.plot:
         write_plot(report, args.plot)
     return 0

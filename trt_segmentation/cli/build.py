@@ -3,11 +3,10 @@
 """Build a TensorRT engine of a network ahead of time, for this machine."""
 
 import argparse
-from pathlib import Path
 
 from trt_segmentation.backends import engine_loader
 from trt_segmentation.cli.inspect import describe_engine
-from trt_segmentation.cli.options import add_build_options, build_options, size, whole
+from trt_segmentation.cli.options import add_build_options, build_options, new_file, size, whole
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import resolve, with_mask
@@ -20,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation build``."""
     parser.add_argument('model', nargs='?', default='', metavar='MODEL',
                         help='an .onnx file; default: the embedded demo network')
-    parser.add_argument('--output', type=Path, metavar='FILE',
+    parser.add_argument('--output', type=new_file, metavar='FILE',
                         help='write the engine there, and FILE.json beside it; default: only into '
                              'the engine cache, where the node finds it')
     parser.add_argument('--mask-size', type=size, metavar='HEIGHTxWIDTH',

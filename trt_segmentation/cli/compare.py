@@ -28,7 +28,7 @@ from trt_segmentation.cli.images import (
     read_images,
     samples_of,
 )
-from trt_segmentation.cli.options import add_backend_options, build_options, share, whole
+from trt_segmentation.cli.options import add_backend_options, build_options, new_file, share, whole
 from trt_segmentation.datasets import DatasetError, Sample
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import ConfigError, SegmentationError
@@ -63,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='how many of the layers that lose most are listed (default 5)')
     parser.add_argument('--frames', type=whole(1), default=50, metavar='N',
                         help='how often each precision is timed (default 50)')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the report there')
+    parser.add_argument('--json', type=new_file, metavar='FILE',
+                        help='also write the report there')
     add_backend_options(parser, precision=False)
 
 

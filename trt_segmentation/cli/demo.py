@@ -21,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from trt_segmentation import render as pictures
+from trt_segmentation.cli.files import make_folder, write_file
 from trt_segmentation.cli.node_arguments import node_parameters
 from trt_segmentation.cli.options import add_backend_options, open_segmenter, positive, whole
 from trt_segmentation.demo.scenes import LABELS, render
@@ -63,15 +64,14 @@ def execute(args: argparse.Namespace) -> int:
     segmenter = open_segmenter(args)  # what is wrong with the model is said here, in one line
     spec = segmenter.spec
     segmenter.close()
-    args.output.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output)
     with tempfile.TemporaryDirectory(prefix='trt_segmentation_demo_') as folder:
         work = Path(folder)
         truths = _write_pictures(work, args.image)
         record = _run_processes(args, work)
         report = _report(args, record, work, truths, spec)
         _write_pictures_of_result(args.output, record, work, spec)
-    (args.output / 'report.json').write_text(json.dumps(report, indent=2) + '\n',
-                                             encoding='utf-8')
+    write_file(args.output / 'report.json', (json.dumps(report, indent=2) + '\n').encode())
     print(_table(report, args.output))
     if report['frames_unaccounted']:
         print(f"error: {report['frames_unaccounted']} frames were sent and are neither received "

@@ -25,6 +25,7 @@ from trt_segmentation.cli.images import (
 from trt_segmentation.cli.options import (
     add_backend_options,
     build_options,
+    new_file,
     open_segmenter,
     run_options,
     whole,
@@ -59,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--worst', type=whole(0), default=5, metavar='N',
                         help='how many of the images that differ most from --against go into '
                              '--output (default 5)')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the report there')
+    parser.add_argument('--json', type=new_file, metavar='FILE',
+                        help='also write the report there')
     parser.add_argument('--output', type=Path, metavar='DIR',
                         help='where confusion.png and the pictures of --worst go')
     add_backend_options(parser)
@@ -68,11 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Measure, print and write the report; return 1 if an image could not be read."""
     samples = samples_of(args, labels_needed=not args.against)
+    if args.output:
+        make_folder(args.output)
     check_before(args, samples, [args.precision, args.against])
     ours = open_precision(args)
     theirs = _open_other(args, ours) if args.against else None
-    if args.output:
-        make_folder(args.output)
     tally = _measure(samples, ours, theirs, args)
     report = {'model': ours.spec.network.source, 'precision': args.precision,
               'runs_on': str(what_runs(ours, args.precision)), 'images': tally.images,

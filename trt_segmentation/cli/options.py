@@ -4,8 +4,10 @@
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS
@@ -61,6 +63,19 @@ def opacity(text: str) -> float:
     if not 0 <= (number := _number(text)) <= 1:
         raise argparse.ArgumentTypeError(f"'{text}' is no opacity from 0 to 1")
     return number
+
+
+def new_file(text: str) -> Path:
+    """Return the path of a file that will be written, for argparse: its folder is there."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"'{text}' is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"'{text}' cannot be written: there is no folder "
+                                         f"'{path.parent}'; make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"'{text}' cannot be written: permission denied")
+    return path
 
 
 def positive(text: str) -> float:
