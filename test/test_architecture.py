@@ -138,6 +138,21 @@ def test_importing_the_package_imports_nothing_heavy():
     assert {root(name) for name in loaded} & set(HEAVY) == set()
 
 
+def test_public_names_are_imported_when_they_are_used():
+    loaded = run_python('import trt_segmentation, sys\n'
+                        'assert set(trt_segmentation.__all__) <= set(dir(trt_segmentation))\n'
+                        'trt_segmentation.RunOptions(), trt_segmentation.ConfigError("")\n'
+                        'print(*sys.modules)')
+    assert {root(name) for name in loaded} & set(HEAVY) == set()
+    run_python('from trt_segmentation import *; Segmenter.open, Segmentation, ModelConfig')
+    for name in trt_segmentation.__all__:
+        value = getattr(trt_segmentation, name)
+        assert value.__name__ == name
+        assert value is getattr(sys.modules[value.__module__], name)
+    with pytest.raises(AttributeError, match="module 'trt_segmentation' has no attribute 'Node'"):
+        trt_segmentation.Node  # noqa: B018
+
+
 def test_importing_the_segmenter_opens_no_runtime():
     loaded = run_python('import trt_segmentation.segmenter, sys; print(*sys.modules)')
     assert 'numpy' in loaded

@@ -5,6 +5,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +13,13 @@ import pytest
 
 from trt_segmentation import image_decoding
 from trt_segmentation.errors import ImageError
-from trt_segmentation.image_source import is_image, open_images, read_image, source_files
+from trt_segmentation.image_source import (
+    is_image,
+    open_images,
+    read_image,
+    refuse_address,
+    source_files,
+)
 
 
 def gray(value, height=16, width=32):
@@ -175,3 +182,21 @@ def test_a_small_file_that_claims_a_large_size_takes_no_memory(tmp_path, image_b
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 1000, 'MB were taken'
+
+
+@pytest.mark.parametrize('given', ['rtsp://cam:554/live', Path('rtsp://cam:554/live'),
+                                   'http://host/a.jpg', 'v4l2:///dev/video0'], ids=str)
+def test_an_address_is_refused_with_what_is_read_instead(given):
+    for read in (refuse_address, source_files, lambda path: list(open_images(path))):
+        with pytest.raises(ImageError, match=r'^\w+://.*: is an address; read are image files, '
+                                             r'folders of images, videos and rosbags on this '
+                                             r'machine\. For a live stream, run the node'):
+            read(given)
+    with pytest.raises(ImageError, match=r'^rtsp://cam:554/live: '):
+        refuse_address(Path('rtsp://cam:554/live'))
+
+
+@pytest.mark.parametrize('given', ['a.jpg', '/data/a.jpg', 'a:b.jpg', 'C:/images', '', 'data//a'])
+def test_paths_are_no_addresses(given):
+    refuse_address(given)
+    refuse_address(Path(given))

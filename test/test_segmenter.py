@@ -2,22 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """The front door: files, images, arrays to write into, and what happens when something fails."""
 
+import copy
 import gc
+import pickle
 import sys
+import threading
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import onnx
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from onnx import helper
+from PIL import Image
 
+from trt_segmentation.backends.tensorrt import cuda
 from trt_segmentation.backends.tensorrt.api import find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import find_device
+from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import (
     BackendError,
     ConfigError,
@@ -25,6 +34,7 @@ from trt_segmentation.errors import (
     MissingBackendError,
     ModelError,
 )
+from trt_segmentation.image_remedy import image_remedy
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter, demo_model, output_shape
@@ -143,12 +153,89 @@ def test_the_image_is_left_alone(networks, segmenter):
     (np.zeros((3, 4, 5), np.uint8), r'uint8 \[3, 4, 5\]'),
     (np.zeros((0, 5, 3), np.uint8), r'uint8 \[0, 5, 3\]'),
     (np.zeros((4, 0, 3), np.uint8), r'uint8 \[4, 0, 3\]'),
-    ([[[1, 2, 3]]], 'list'), (None, 'NoneType'), ('street.jpg', 'str')])
+    ([[[1, 2, 3]]], 'a list'), (None, 'None'), ('street.jpg', 'a str'), (b'jpeg', 'a bytes'),
+    (Path('street.jpg'), r'a pathlib\.PosixPath'),
+    (Image.new('RGB', (4, 5)), r'a PIL\.Image\.Image')])
 def test_bad_images_are_refused(networks, free_segmenter, image, found):
-    with pytest.raises(ImageError, match=f'the image is {found}; uint8 .* is needed'):
+    with pytest.raises(ImageError, match=f'^the image is {found}; uint8 .* is needed'):
         free_segmenter.infer(image)
     good = networks.random_image(6, 7)
     np.testing.assert_array_equal(free_segmenter.infer(good).mask, classes_of(good))
+
+
+PICTURE = np.random.default_rng(5).integers(0, 256, (6, 7, 3), np.uint8)
+GRAY = np.broadcast_to(PICTURE[..., :1], PICTURE.shape)
+ALPHA = np.dstack([PICTURE, PICTURE[..., 0]])
+
+
+@pytest.mark.parametrize(('image', 'line', 'wanted'), [
+    (PICTURE[..., 0], 'cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)', GRAY),
+    (PICTURE[..., :1], 'cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)', GRAY),
+    (ALPHA, 'cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)', PICTURE),
+    (PICTURE.transpose(2, 0, 1), 'image.transpose(1, 2, 0)', PICTURE),
+    (ALPHA.transpose(2, 0, 1), 'cv2.cvtColor(image.transpose(1, 2, 0), cv2.COLOR_BGRA2BGR)',
+     PICTURE),
+    (PICTURE[None], 'image[0]', PICTURE),
+    (PICTURE.transpose(2, 0, 1)[None], 'image[0].transpose(1, 2, 0)', PICTURE),
+    (PICTURE / 255, '(image * 255).round().astype(np.uint8)', PICTURE),
+    (PICTURE.astype(np.float32), 'image.round().astype(np.uint8)', PICTURE),
+    (PICTURE.astype(np.int64), 'image.astype(np.uint8)', PICTURE),
+    (PICTURE.astype(np.uint16) << 8, '(image >> 8).astype(np.uint8)', PICTURE),
+    (PICTURE > 127, 'image.astype(np.uint8) * 255', (PICTURE > 127) * np.uint8(255)),
+    (np.float32(PICTURE.transpose(2, 0, 1)[None]) / np.float32(255),
+     '(image[0].transpose(1, 2, 0) * 255).round().astype(np.uint8)', PICTURE),
+    (PICTURE.tolist(), 'np.asarray(image).astype(np.uint8)', PICTURE)],
+    ids=['gray', 'gray plane', 'BGRA', 'channels first', 'BGRA channels first', 'batch', 'tensor',
+         'float64', 'float of bytes', 'int64', 'uint16', 'bool', 'float tensor', 'list'])
+def test_the_line_that_a_refusal_names_makes_the_image(free_segmenter, image, line, wanted):
+    with pytest.raises(ImageError) as caught:
+        free_segmenter.infer(image)
+    assert str(caught.value).endswith(f'is needed: {line}')
+    made = eval(line, {'image': image, 'np': np, 'cv2': cv2})
+    np.testing.assert_array_equal(made, wanted)
+    np.testing.assert_array_equal(free_segmenter.infer(made).mask, classes_of(wanted))
+
+
+@pytest.mark.parametrize(('image', 'line'), [
+    (None, 'cv2.imread returns None where a file is missing or is no image; is the path right?'),
+    ('a.jpg', "infer(cv2.imread('a.jpg')), or predict('a.jpg')"),
+    (Path('a.jpg'), "infer(cv2.imread('a.jpg')), or predict('a.jpg')"),
+    ([PICTURE, PICTURE], 'infer_batch(images) takes several'),
+    (PICTURE[..., 0].astype(np.uint16) << 8,
+     'cv2.cvtColor((image >> 8).astype(np.uint8), cv2.COLOR_GRAY2BGR), if its values are '
+     'brightness, not depth or class ids')])
+def test_what_is_no_image_is_answered_with_what_to_write(free_segmenter, image, line):
+    with pytest.raises(ImageError) as caught:
+        free_segmenter.infer(image)
+    assert str(caught.value).endswith(f'is needed: {line}')
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'P', 'RGBA', '1'])
+def test_pictures_of_pillow_are_answered_with_what_to_write(free_segmenter, mode):
+    image = Image.fromarray(PICTURE).convert(mode)
+    with pytest.raises(ImageError) as caught:
+        free_segmenter.infer(image)
+    line = "infer(np.asarray(image.convert('RGB')), color='rgb')"
+    assert str(caught.value).endswith(f'is needed: {line}')
+    made = eval(line, {'image': image, 'np': np, 'infer': free_segmenter.infer})
+    np.testing.assert_array_equal(made.mask,
+                                  classes_of(np.asarray(image.convert('RGB'))[..., ::-1]))
+
+
+def test_alpha_of_an_rgb_image_is_dropped_in_its_order(free_segmenter):
+    with pytest.raises(ImageError, match='COLOR_RGBA2RGB'):
+        free_segmenter.infer(ALPHA, color='rgb')
+
+
+@given(arrays(st.sampled_from([np.uint8, np.uint16, np.int32, np.float32, np.float64, np.bool_]),
+              array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=6)))
+def test_a_named_line_always_makes_an_image(image):
+    line = image_remedy(image, 'bgr').partition(', if ')[0]
+    if line:
+        made = eval(line, {'image': image, 'np': np, 'cv2': cv2})
+        assert made.dtype == np.uint8
+        assert made.ndim == 3
+        assert made.shape[2] == 3
 
 
 @pytest.mark.parametrize('color', ['', 'BGR', 'gray', 'rgba'])
@@ -229,6 +316,21 @@ def test_wrong_arrays_are_refused(networks, segmenter, name, spoil):
         segmenter.infer(image, outputs=ALL, out=out)
     assert all((np.asarray(array) == 77).all() for array in out.values())
     np.testing.assert_array_equal(segmenter.infer(image).mask, classes_of(image))
+
+
+@pytest.mark.parametrize(('outputs', 'names'), [
+    ('mask', ('mask',)), ('overlay', ('overlay',)), (['mask', 'overlay'], ('mask', 'overlay')),
+    (('confidence',), ('confidence',))])
+def test_outputs_are_a_name_or_several(networks, segmenter, outputs, names):
+    image = networks.random_image(20, 30)
+    wanted = segmenter.infer(image, outputs=ALL).copy()
+    (batch,) = segmenter.infer_batch([image], outputs=outputs)
+    for found in (batch, segmenter.infer(image, outputs=outputs)):
+        assert tuple(found.arrays) == names
+        for name in names:
+            np.testing.assert_array_equal(found.arrays[name], wanted.arrays[name])
+    with pytest.raises(ModelError, match='cannot give masks; '):
+        segmenter.infer(image, outputs='masks')
 
 
 @pytest.mark.parametrize('name', ['confidence', 'depth'])
@@ -320,6 +422,137 @@ def test_a_failure_leaves_arrays_of_the_next_size_whole(networks, picky_segmente
     np.testing.assert_array_equal(out['mask'], classes_of(good))
 
 
+# Closing and copies ------------------------------------------------------------------------
+
+
+def test_a_with_statement_closes(networks, segmenter):
+    image = networks.random_image(6, 7)
+    with pytest.raises(KeyError), segmenter as entered:
+        assert entered is segmenter
+        mask = entered.infer(image).mask
+        raise KeyError
+    assert mask.shape == (6, 7)
+    with pytest.raises(BackendError, match='is closed'), segmenter:
+        pass
+
+
+USES = {
+    'infer': lambda each: each.infer(PICTURE), 'infer_batch': lambda each: each.infer_batch([]),
+    'predict': lambda each: each.predict('gone.jpg'), 'twin': lambda each: each.twin(),
+    'available_outputs': lambda each: each.available_outputs,
+    'output_shape': lambda each: each.output_shape('mask', (6, 7)),
+    'output_dtype': lambda each: each.output_dtype('mask'),
+    'overlay_alpha': lambda each: each.overlay_alpha,
+    'overlay_alpha =': lambda each: setattr(each, 'overlay_alpha', 1),
+    'gpu_times': lambda each: each.gpu_times(PICTURE, 'mask', 1),
+    'layer_times': lambda each: each.layer_times(PICTURE, 'mask', 1)}
+
+
+def test_every_method_is_tried_on_a_closed_one():
+    public = {name for name in vars(Segmenter) if not name.startswith('_')}
+    assert public - {'open', 'close', 'info', 'gpu_memory'} == set(USES) - {'overlay_alpha ='}
+
+
+@pytest.mark.parametrize('use', USES.values(), ids=USES)
+def test_a_closed_one_refuses_with_a_sentence(segmenter, use):
+    segmenter.close()
+    segmenter.close()
+    with pytest.raises(BackendError, match=r'net\.onnx: the segmenter is closed; open another'):
+        use(segmenter)
+    assert segmenter.info.backend == 'onnxruntime'  # diagnostics may ask meanwhile
+    assert segmenter.gpu_memory() is None
+
+
+@pytest.mark.parametrize('copied', [pickle.dumps, copy.copy, copy.deepcopy])
+def test_it_cannot_be_copied_and_says_what_to_do_instead(segmenter, copied):
+    with pytest.raises(TypeError, match=r'a Segmenter cannot be pickled or copied, since it holds '
+                                        r"an open network; open one in each process: Segmenter"
+                                        r"\.open\('.*net\.onnx'\)"):
+        copied(segmenter)
+
+
+# Files -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pictures(networks, tmp_path):
+    """A folder of three images, by name."""
+    images = {f'{index}.png': networks.random_image(6 + index, 7, index) for index in range(3)}
+    for name, image in images.items():
+        cv2.imwrite(str(tmp_path / name), image)
+    (tmp_path / 'notes.txt').write_text('no image')
+    return images
+
+
+@pytest.mark.parametrize('outputs', ['mask', ('overlay', 'mask')])
+def test_a_folder_is_segmented_image_by_image(free_segmenter, tmp_path, pictures, outputs):
+    count = 0
+    for prediction in free_segmenter.predict(tmp_path, outputs=outputs):
+        image = pictures[prediction.name]
+        np.testing.assert_array_equal(prediction.image, image)
+        np.testing.assert_array_equal(prediction.segmentation.mask, classes_of(image))
+        assert set(prediction.segmentation.arrays) == {'mask', *np.atleast_1d(outputs)}
+        count += 1
+    assert count == 3
+
+
+def test_an_image_a_count_and_a_video_are_sources(networks, segmenter, tmp_path, pictures):
+    (one,) = segmenter.predict(str(tmp_path / '1.png'))
+    assert one.name == '1.png'
+    assert [each.name for each in segmenter.predict(tmp_path, count=1)] == ['1.png']
+    video = cv2.VideoWriter(str(tmp_path / 'drive.avi'), cv2.VideoWriter.fourcc(*'MJPG'), 10,
+                            (64, 48))
+    for seed in range(3):
+        video.write(networks.random_image(48, 64, seed))
+    video.release()
+    names = [each.name for each in segmenter.predict(tmp_path / 'drive.avi')]
+    assert names == ['drive_000000', 'drive_000001', 'drive_000002']
+
+
+def test_results_belong_to_the_segmenter_and_images_to_the_caller(networks, segmenter, tmp_path):
+    for index in range(2):
+        cv2.imwrite(str(tmp_path / f'{index}.png'), networks.random_image(*SIZE, index))
+    first, second = segmenter.predict(tmp_path)
+    assert np.shares_memory(first.segmentation.mask, second.segmentation.mask)
+    assert not np.shares_memory(first.image, second.image)
+    kept = [each.segmentation.copy() for each in segmenter.predict(tmp_path)]
+    np.testing.assert_array_equal(kept[0].mask, classes_of(first.image))
+
+
+def test_an_image_that_cannot_be_read_ends_it_or_is_told(free_segmenter, tmp_path, pictures):
+    path = tmp_path / '1.png'
+    path.write_bytes(path.read_bytes()[:60])
+    names = []
+    with pytest.raises(ImageError, match=r'1\.png: cannot be decoded'):
+        for prediction in free_segmenter.predict(tmp_path):
+            names.append(prediction.name)
+    assert names == ['0.png']
+    errors = []
+    found = free_segmenter.predict(tmp_path, on_error=errors.append)
+    assert [prediction.name for prediction in found] == ['0.png', '2.png']
+    assert [str(error).partition(': ')[0] for error in errors] == [str(path)]
+
+
+def test_wrong_arguments_are_refused_by_the_call_itself(networks, opened, segmenter, tmp_path,
+                                                        pictures):
+    with pytest.raises(ModelError, match='cannot give depth'):
+        segmenter.predict(tmp_path, outputs='depth')
+    with pytest.raises(ImageError, match='gone: there is no such file'):
+        segmenter.predict(tmp_path / 'gone')
+    with pytest.raises(ImageError, match='rtsp://camera: is an address'):
+        segmenter.predict('rtsp://camera')
+    with pytest.raises(ImageError, match='images given: 1; the network was opened for 2'):
+        opened(networks.pointwise(WEIGHTS, SIZE), batch=2).predict(tmp_path)
+
+
+def test_closing_it_meanwhile_ends_it(segmenter, tmp_path, pictures):
+    predictions = segmenter.predict(tmp_path)
+    next(predictions)
+    segmenter.close()
+    with pytest.raises(BackendError, match='is closed'):
+        next(predictions)
+
+
 # Opening -----------------------------------------------------------------------------------
 
 
@@ -375,6 +608,7 @@ def test_tensorrt_is_refused_where_it_is_missing(networks, opened, monkeypatch, 
     monkeypatch.setitem(sys.modules, 'tensorrt', present)
     monkeypatch.setattr(f'{opening}.find_tensorrt', find_tensorrt.__wrapped__)
     monkeypatch.setattr(f'{opening}.find_device', find_device.__wrapped__)
+    monkeypatch.setattr(cuda, 'has_gpu', lambda: True)
     for name in missing:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingBackendError, match=said):
@@ -512,3 +746,33 @@ def test_a_network_of_one_image_that_does_not_tell_so_is_found_out(networks, ope
     with pytest.raises(ModelError, match=r'net\.onnx: gives an image in a batch of 2 another '
                                          'result than alone'):
         opened(model, batch=2)
+
+
+def test_a_twin_runs_at_the_same_time_and_outlives_the_other():
+    image = render(2, 180, 320).image
+    first = Segmenter.open(options=RunOptions(backend='onnxruntime', num_threads=1))
+    first.overlay_alpha = 0.8
+    outputs = 'mask', 'overlay'
+    expected = first.infer(image, outputs=outputs).copy()
+    second = first.twin()
+    assert second.overlay_alpha == 0.8
+    second.overlay_alpha = 0.2
+    found = {}
+
+    def use(name, segmenter):
+        found[name] = [segmenter.infer(image, outputs=outputs).copy() for _ in range(20)]
+
+    threads = [threading.Thread(target=use, args=pair)
+               for pair in (('first', first), ('second', second))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first.close()
+    found['second'].append(second.infer(image[:90], outputs=('mask',)))
+    for result in found['first']:
+        np.testing.assert_array_equal(result.overlay, expected.overlay)
+    for result in found['second'][:-1]:
+        np.testing.assert_array_equal(result.mask, expected.mask)
+        assert (result.overlay != expected.overlay).any()
+    assert found['second'][-1].mask.shape == (90, 320)

@@ -1,8 +1,62 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Semantic segmentation for ROS 2: camera image in, class mask and colour overlay out."""
+"""Semantic segmentation for ROS 2: camera image in, class mask and colour overlay out.
+
+The public names, each imported when it is first used::
+
+    from trt_segmentation import RunOptions, Segmenter
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trt_segmentation.errors import (
+        BackendError,
+        ConfigError,
+        ImageError,
+        MissingBackendError,
+        ModelError,
+        SegmentationError,
+    )
+    from trt_segmentation.model_config import ModelConfig
+    from trt_segmentation.options import BuildOptions, CalibrationOptions, RunOptions
+    from trt_segmentation.segmenter import Prediction, Segmentation, Segmenter
 
 __version__ = '0.1.0'
 
 PROGRESS_LOGGER = 'trt_segmentation.progress'
 """Name of the logger that is told about every second how far something long is."""
+
+__all__ = [
+    'BackendError',
+    'BuildOptions',
+    'CalibrationOptions',
+    'ConfigError',
+    'ImageError',
+    'MissingBackendError',
+    'ModelConfig',
+    'ModelError',
+    'Prediction',
+    'RunOptions',
+    'Segmentation',
+    'SegmentationError',
+    'Segmenter',
+]
+
+_MODULES = {'ModelConfig': 'model_config', 'BuildOptions': 'options',
+            'CalibrationOptions': 'options', 'RunOptions': 'options', 'Prediction': 'segmenter',
+            'Segmentation': 'segmenter', 'Segmenter': 'segmenter'}
+"""Where public names are, but for the errors."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    module = importlib.import_module(f'{__name__}.{_MODULES.get(name, "errors")}')
+    value = globals()[name] = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

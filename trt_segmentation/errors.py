@@ -3,6 +3,7 @@
 """Every error this package raises on purpose: what was wrong, the value, what would be right."""
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 
 _SURROGATE = re.compile('[\udc80-\udcff]')
 
@@ -18,7 +19,39 @@ def printable(text: object) -> str:
 
 
 class SegmentationError(Exception):
-    """Base of all errors whose message is meant for the person at the keyboard."""
+    """Base of all errors whose message is meant for the person at the keyboard.
+
+    Args:
+        message: what was wrong, the value, what would be right.
+        settings: fields of ``RunOptions`` and ``BuildOptions`` that the message names, such as
+            'max_size' or 'calibration.images'.
+    """
+
+    def __init__(self, message: str = '', settings: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.settings = tuple(settings)
+
+    def worded(self, name_of: Callable[[str], str]) -> str:
+        """Return the message with other names of the settings.
+
+        Args:
+            name_of: returns what a setting is called where the message is read, such as
+                '--max-size' on the command line.
+        """
+        text = str(self)
+        for setting in sorted({name for error in self._chain() for name in error.settings}):
+            # No part of a path or of another name.
+            name = name_of(setting).replace('\\', r'\\')
+            text = re.sub(rf'(?<![\w./-]){re.escape(setting)}(?![\w/-]|\.\w)', name, text)
+        return text
+
+    def _chain(self) -> Iterator['SegmentationError']:
+        """This error, and those that it was made of."""
+        error: BaseException | None = self
+        while error is not None:
+            if isinstance(error, SegmentationError):
+                yield error
+            error = error.__cause__ or error.__context__
 
     def __str__(self) -> str:
         """Return the message, printable whatever file it names."""

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images from wherever they are: files, folders, videos and rosbags."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from trt_segmentation.image_header import HEAD_LENGTH, begins_as_image
 
 
 def open_images(path: str | Path, topic: str = '', count: int = 0,
-                on_error: Callable[[ImageError], None] | None = None,
+                on_error: Callable[[ImageError], object] | None = None,
                 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield name and image (uint8 BGR [H, W, 3]) of all that is there, one at a time.
 
@@ -25,12 +26,13 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
             (a folder with metadata.yaml, or a .mcap, .db3 or .bag file).
         topic: image topic in a rosbag; '' takes the only one there is.
         count: how many at most, spread evenly over all there are; 0 takes all.
-        on_error: called for a file or message that cannot be decoded, which is then left out; by
-            default its error is raised.
+        on_error: called with the error of an image in a folder or rosbag that cannot be decoded,
+            which costs only itself; None raises it.
 
     Raises:
         ImageError: there is nothing, it cannot be decoded, or the topic is not in the bag.
     """
+    refuse_address(path)
     path = Path(path)
     if is_bag(path):
         yield from _bag_images(path, topic, count, on_error)
@@ -51,10 +53,27 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
         yield from _video_frames(path, count)
 
 
-def _report(error: ImageError, on_error: Callable[[ImageError], None] | None) -> None:
+def _report(error: ImageError, on_error: Callable[[ImageError], object] | None) -> None:
     if on_error is None:
         raise error
     on_error(error)
+
+
+def refuse_address(path: str | Path) -> None:
+    """Refuse the address of a stream, or of anything else on a network.
+
+    Args:
+        path: as it was given, or as ``pathlib`` shortens it: 'rtsp:/camera'.
+
+    Raises:
+        ImageError: it is an address; the message tells what is read instead.
+    """
+    if match := re.match(r'([A-Za-z][A-Za-z0-9+.-]+):/+', str(path)):
+        address = f'{match[1]}://{str(path)[match.end():]}'
+        raise ImageError(f'{address}: is an address; read are image files, folders of images, '
+                         'videos and rosbags on this machine. For a live stream, run the node '
+                         'and a camera driver that publishes the stream as a topic (gscam '
+                         'publishes rtsp)')
 
 
 def source_files(path: str | Path) -> list[Path]:
@@ -63,6 +82,7 @@ def source_files(path: str | Path) -> list[Path]:
     Raises:
         ImageError: there is no such file or folder.
     """
+    refuse_address(path)
     path = Path(path)
     if not path.exists():
         raise ImageError(f'{path}: there is no such file or folder')
@@ -165,7 +185,8 @@ def _video_frames(path: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _bag_images(path: Path, name: str, count: int,
-                on_error: Callable[[ImageError], None] | None) -> Iterator[tuple[str, np.ndarray]]:
+                on_error: Callable[[ImageError], object] | None,
+                ) -> Iterator[tuple[str, np.ndarray]]:
     with ImageTopic(path, name) as topic:
         decoder, wanted = ImageDecoder(), set(spread(topic.count, count))
         for index, recorded in enumerate(topic.messages()):
@@ -174,8 +195,8 @@ def _bag_images(path: Path, name: str, count: int,
             try:
                 _, pixels, color = topic.decode(recorded, decoder)
             except ImageError as error:
-                _report(ImageError(f'{path}, topic {topic.name}, message {index}: '
-                                   f'{error}'), on_error)
+                _report(ImageError(f'{path}, topic {topic.name}, message {index}: {error}'),
+                        on_error)
                 continue
             image = pixels.copy()
             if color == 'rgb':

@@ -12,6 +12,7 @@ _AT_LEAST = {'aiohttp': (3, 9)}
 
 _HOW = {
     'rclpy': "source a ROS 2 installation, or pip install 'trt_segmentation[cpu,ros]' (x86_64)",
+    'matplotlib': 'it draws the plot; pip install matplotlib',
     'aiohttp': "it serves the page; pip install 'trt_segmentation[view]'",
 }
 
@@ -24,7 +25,7 @@ def require(*packages: str) -> None:
     """Make sure that packages can be imported, without importing them.
 
     Args:
-        packages: 'rclpy', 'aiohttp'.
+        packages: 'rclpy', 'aiohttp', 'matplotlib'.
 
     Raises:
         MissingPackageError: one cannot, or is too old; it says where it comes from.

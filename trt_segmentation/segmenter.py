@@ -3,11 +3,13 @@
 """The front door for people without ROS: open a model, give it images, get masks."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from trt_segmentation.errors import BackendError, ConfigError, ImageError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.prepare import available_outputs, check_outputs
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
+from trt_segmentation.image_remedy import image_remedy
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, RunOptions
 
@@ -61,14 +64,32 @@ class Segmentation:
         return self.arrays[name]
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """One image of ``Segmenter.predict`` and what it became.
+
+    Attributes:
+        name: of the file, of a video's frame (its stem and number), or of a rosbag's message
+            (when it was recorded, nanoseconds).
+        image: uint8 BGR [H, W, 3]; a new array.
+        segmentation: the next step of ``predict`` overwrites its arrays; ``copy`` keeps them.
+    """
+
+    name: str
+    image: np.ndarray
+    segmentation: Segmentation
+
+
 class Segmenter:
     """A model on a backend::
 
-        segmenter = Segmenter.open('net.onnx', config='net.yaml')
-        mask = segmenter.infer(cv2.imread('street.jpg')).mask
+        with Segmenter.open('net.onnx', config='net.yaml') as segmenter:
+            mask = segmenter.infer(cv2.imread('street.jpg')).mask
 
     Several threads may use it: one call runs at a time, the others wait for it. Opacity and the
-    state of the session are common to all threads.
+    state of the session are common to all threads. It cannot be pickled or copied: each process
+    opens its own. After ``close``, everything that needs the network raises BackendError;
+    ``spec`` and ``info`` stay.
 
     Args:
         session: an open backend session.
@@ -109,22 +130,37 @@ class Segmenter:
         spec = with_mask(resolve(read_network(path), config, options.batch), options)
         return cls(open_network(spec, options), spec)
 
+    def __enter__(self) -> 'Segmenter':
+        self._check_open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError('a Segmenter cannot be pickled or copied, since it holds an open network; '
+                        f'open one in each process: Segmenter.open({self.spec.network.source!r})')
+
     @property
     def info(self) -> BackendInfo:
-        """What really runs."""
+        """What really runs, or ran."""
         return self._session.info
 
     @property
     def available_outputs(self) -> tuple[str, ...]:
         """What ``infer`` can be asked for: networks that give class ids have no confidence."""
+        self._check_open()
         return available_outputs(self.spec)
 
     def output_shape(self, name: str, size: tuple[int, int]) -> tuple[int, ...]:
         """Return the shape of an output for an image of ``size`` (height, width)."""
+        self._check_open()
         return output_shape(name, size, self.spec.mask_size)
 
     def output_dtype(self, name: str) -> np.dtype:
         """Return the type of an output: uint8, or the mask's own."""
+        self._check_open()
         return np.dtype(self.spec.encoding.dtype if name == 'mask' else np.uint8)
 
     @property
@@ -137,6 +173,7 @@ class Segmenter:
             ConfigError: it is no opacity.
             BackendError: the segmenter is closed.
         """
+        self._check_open()
         return self._alpha
 
     @overlay_alpha.setter
@@ -147,21 +184,24 @@ class Segmenter:
             self._session.set_alpha(alpha)
             self._alpha = alpha
 
-    def infer(self, image: np.ndarray, *, color: str = 'bgr', outputs: tuple[str, ...] = ('mask',),
+    def infer(self, image: np.ndarray, *, color: str = 'bgr',
+              outputs: str | Sequence[str] = 'mask',
               out: Mapping[str, np.ndarray] | None = None) -> Segmentation:
         """Segment one image. The first one of a size, or of a set of outputs, takes longer.
 
         Args:
             image: uint8 [H, W, 3]; C-contiguous, or it is copied.
             color: 'bgr' (OpenCV's) or 'rgb', order of its channels.
-            outputs: some of ``available_outputs``; nothing else is computed.
+            outputs: one of ``available_outputs``, or several: 'mask', ('mask', 'overlay').
+                Nothing else is computed.
             out: C-contiguous arrays of ``output_shape`` and ``output_dtype`` to write the
                 outputs into. Without it they land in arrays that belong to the segmenter and
                 the calling thread, and that this thread's next call overwrites;
                 ``Segmentation.copy`` keeps them.
 
         Raises:
-            ImageError: the image has another shape or type, or an array in ``out`` has.
+            ImageError: the image has another shape or type, and the message says by which line
+                it gets the right one; or an array in ``out`` has.
             BackendError: the runtime failed, and the segmenter can be used again; or it is closed.
             ModelError: the network cannot give one of the outputs.
         """
@@ -169,7 +209,7 @@ class Segmenter:
         return self.infer_batch((image,), color=color, outputs=outputs, outs=outs)[0]
 
     def infer_batch(self, images: Sequence[np.ndarray], *, color: str = 'bgr',
-                    outputs: tuple[str, ...] = ('mask',),
+                    outputs: str | Sequence[str] = 'mask',
                     outs: Sequence[Mapping[str, np.ndarray]] | None = None,
                     ) -> tuple[Segmentation, ...]:
         """Segment as many images as ``RunOptions.batch`` says, in one go; see ``infer``::
@@ -190,11 +230,51 @@ class Segmenter:
             BackendError, ModelError: as of ``infer``.
         """
         with self._in_turn():
-            return self._infer(images, color, outputs, outs)
+            return self._infer(images, color, _names(outputs), outs)
+
+    def predict(self, source: str | Path, *, outputs: str | Sequence[str] = 'mask',
+                topic: str = '', count: int = 0,
+                on_error: Callable[[ImageError], object] | None = None) -> Iterator[Prediction]:
+        """Segment all images of a file, a folder, a video or a rosbag, one at a time::
+
+            for prediction in segmenter.predict('drive.mp4', outputs=('mask', 'overlay')):
+                cv2.imwrite(f'{prediction.name}.png', prediction.segmentation.overlay)
+
+        Nothing is read ahead or kept, so that any length fits into memory.
+
+        Args:
+            source: an image, a folder of images (other files are passed over), a video, or a
+                rosbag (a folder with metadata.yaml, or a .mcap, .db3 or .bag file).
+            outputs: as of ``infer``.
+            topic: image topic in a rosbag; '' takes the only one there is.
+            count: how many images at most, spread evenly over all there are; 0 takes all.
+            on_error: called with the error of an image in a folder, or of a message in a
+                rosbag, that cannot be decoded; the next one follows. Without it such an error
+                is raised and ends the iteration.
+
+        Returns:
+            An iterator of predictions. The arrays of a ``segmentation`` belong to the segmenter
+            and are overwritten by the next step, and by ``infer`` in this thread.
+
+        Raises:
+            ImageError: there is no image, or as said of ``on_error``.
+            BackendError, ModelError: as of ``infer``.
+        """
+        self._check_open()
+        self._check_count(1)
+        check_outputs(self.spec, _names(outputs))
+        from trt_segmentation.image_source import open_images, source_files  # brings OpenCV
+        source_files(source)
+        return self._predictions(open_images(source, topic, count, on_error), _names(outputs))
+
+    def _predictions(self, images: Iterator[tuple[str, np.ndarray]], outputs: tuple[str, ...],
+                     ) -> Iterator[Prediction]:
+        with closing(images):  # type: ignore[type-var]  # a generator
+            for name, image in images:
+                yield Prediction(name, image, self.infer(image, outputs=outputs))
 
     def _infer(self, images: Sequence[np.ndarray], color: str, outputs: tuple[str, ...],
                outs: Sequence[Mapping[str, np.ndarray]] | None) -> tuple[Segmentation, ...]:
-        outputs = tuple(outputs)
         check_outputs(self.spec, outputs)
         self._check_images(images, color)
         size = images[0].shape[:2]
@@ -208,7 +288,7 @@ class Segmenter:
         self._session.infer([np.ascontiguousarray(image) for image in images], outs)
         return tuple(Segmentation({name: out[name] for name in outputs}) for out in outs)
 
-    def gpu_times(self, image: np.ndarray, outputs: tuple[str, ...], count: int,
+    def gpu_times(self, image: np.ndarray, outputs: str | Sequence[str], count: int,
                   ) -> dict[str, float]:
         """Measure where the time of ``infer`` goes on the GPU.
 
@@ -219,15 +299,16 @@ class Segmenter:
         Returns:
             Median milliseconds of copy_in, run and copy_out; nothing where there is no GPU.
         """
+        self._check_open()
         measure = getattr(self._session, 'measure', None)
         if measure is None:
             return {}
         with self._in_turn():
-            images, outs = self._repeated(image, outputs)
+            images, outs = self._repeated(image, _names(outputs))
             times = [asdict(measure(images, outs)) for _ in range(count)]
         return {part: float(np.median([each[part] for each in times])) for part in times[0]}
 
-    def layer_times(self, image: np.ndarray, outputs: tuple[str, ...], count: int,
+    def layer_times(self, image: np.ndarray, outputs: str | Sequence[str], count: int,
                     ) -> list[dict[str, float]]:
         """Measure where the time of the graph goes, by the runtime's own profiler.
 
@@ -239,11 +320,12 @@ class Segmenter:
             Of each time, milliseconds by layer as the runtime names it; nothing where it has no
             profiler.
         """
+        self._check_open()
         profile = getattr(self._session, 'layer_times', None)
         if profile is None:
             return []
         with self._in_turn():
-            images, outs = self._repeated(image, outputs)
+            images, outs = self._repeated(image, _names(outputs))
             return profile(images, outs, count)
 
     def gpu_memory(self) -> tuple[int, int] | None:
@@ -272,6 +354,7 @@ class Segmenter:
         Raises:
             BackendError: the segmenter is closed.
         """
+        self._check_open()
         twin = getattr(self._session, 'twin', None)
         if twin is None:
             return None
@@ -298,10 +381,13 @@ class Segmenter:
             BackendError: it is closed.
         """
         with self._lock:
-            if self._closed:
-                raise BackendError(f'{self.spec.network.source}: the segmenter is closed; open '
-                                   'another one')
+            self._check_open()
             yield
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BackendError(f'{self.spec.network.source}: the segmenter is closed; open '
+                               'another one')
 
     def _own_arrays(self, size: tuple[int, int], outputs: tuple[str, ...],
                     ) -> list[dict[str, np.ndarray]]:
@@ -323,15 +409,18 @@ class Segmenter:
         return images, [each.arrays for each in found]
 
     def _check_images(self, images: Sequence[np.ndarray], color: str) -> None:
-        if len(images) != self.spec.batch:
-            raise ImageError(f'images given: {len(images)}; the network was opened for '
-                             f'{self.spec.batch} at once, as RunOptions.batch says')
+        self._check_count(len(images))
         for image in images:
             _check_image(image, color)
             if image.shape != images[0].shape:
                 raise ImageError(f'one image is {_size_text(images[0])} and another '
                                  f'{_size_text(image)}; images that are segmented at once have '
                                  'one size')
+
+    def _check_count(self, count: int) -> None:
+        if count != self.spec.batch:
+            raise ImageError(f'images given: {count}; the network was opened for '
+                             f'{self.spec.batch} at once, as RunOptions.batch says')
 
     def _check_outs(self, outs: Sequence[Mapping[str, np.ndarray]], outputs: tuple[str, ...],
                     size: tuple[int, int]) -> None:
@@ -363,12 +452,18 @@ class _OwnArrays(threading.local):
         self.arrays: list[dict[str, np.ndarray]] = []
 
 
-def _check_image(image: np.ndarray, color: str) -> None:
+def _names(outputs: str | Sequence[str]) -> tuple[str, ...]:
+    return (outputs,) if isinstance(outputs, str) else tuple(outputs)
+
+
+def _check_image(image: Any, color: str) -> None:
     if color not in COLOR_ORDERS:
         raise ImageError(f"color is '{color}'; it is one of {', '.join(COLOR_ORDERS)}")
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 \
             or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(f'the image is {_described(image)}; uint8 [height, width, 3] is needed')
+        remedy = image_remedy(image, color)
+        raise ImageError(f'the image is {_described(image)}; uint8 [height, width, 3] is needed'
+                         + (f': {remedy}' if remedy else ''))
 
 
 def _size_text(image: np.ndarray) -> str:
@@ -376,8 +471,10 @@ def _size_text(image: np.ndarray) -> str:
 
 
 def _described(value: object) -> str:
-    return f'{value.dtype} {list(value.shape)}' if isinstance(value, np.ndarray) \
-        else type(value).__name__
+    if isinstance(value, np.ndarray):
+        return f'{value.dtype} {list(value.shape)}'
+    return 'None' if value is None else f'a {type(value).__module__}.{type(value).__name__}' \
+        .replace(' builtins.', ' ')
 
 
 def _check_out(out: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...],

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from trt_segmentation.backends import open_engine, open_network
-from trt_segmentation.backends.tensorrt import opening
+from trt_segmentation.backends.tensorrt import cuda, opening
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions, RunOptions
@@ -41,6 +41,18 @@ def test_auto_takes_onnx_runtime_elsewhere_and_says_why(networks, without_gpu, m
     (record,) = caplog.records
     assert record.getMessage() == ('running on ONNX Runtime, since PyCUDA is not installed; '
                                    'pip install pycuda')
+
+
+def test_without_a_gpu_nothing_of_tensorrt_is_loaded(networks, tensorrt, model, caplog,
+                                                    monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(cuda, 'has_gpu', lambda: False)
+    monkeypatch.setattr(opening, 'EngineLoader', None)
+    session = open_network(networks.spec_of(model), RunOptions(num_threads=1))
+    assert session.info.backend == 'onnxruntime'
+    (record,) = caplog.records
+    assert record.getMessage() == ('running on ONNX Runtime, since there is no NVIDIA GPU here '
+                                   '(a container needs --gpus all)')
 
 
 def test_tensorrt_is_not_replaced_where_it_is_asked_for(networks, without_gpu, model):

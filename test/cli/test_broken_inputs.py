@@ -219,7 +219,7 @@ BROKEN = {
     'output not there': Broken(GOOD, ("'logits'", 'outputs are scores'), 'output: {name: logits}'),
     'kind contradicted': Broken(GOOD, ('says ids', 'float32'), 'output: {kind: ids}'),
     'too many classes': Broken(saved(lambda n: n.fixed(n.random_scores(300, 4, 4))),
-                               ('300 classes', 'mask_encoding', 'classes.merge')),
+                               ('300 classes', '--mask-encoding', 'classes.merge')),
 }
 NODE = 'missing', 'truncated', 'detection', 'NaN weights', 'label count', 'config not YAML'
 """Those that are tried on the node: it says what the library says."""

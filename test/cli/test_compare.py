@@ -125,10 +125,13 @@ def test_on_tensorrt_engines_are_built_once_and_their_files_measured(tmp_path, m
 
 
 def test_a_precision_that_cannot_be_made_is_said_beside_the_others(tmp_path, model, capsys):
-    code, report = compare(tmp_path, model, *folders(tmp_path, 'images'))
+    (tmp_path / 'empty').mkdir()
+    code, report = compare(tmp_path, model, *folders(tmp_path, 'images'),
+                           '--calibration-images', tmp_path / 'empty',
+                           '--precisions', 'fp32,int8')
     assert code == 1
-    assert list(report['precisions']) == ['fp32', 'fp16']
-    assert 'calibration' in report['failed']['int8']
+    assert list(report['precisions']) == ['fp32']
+    assert 'empty: there is no image' in report['failed']['int8']
     assert f"int8 cannot be made: {report['failed']['int8']}" in capsys.readouterr().out
 
 
@@ -145,7 +148,7 @@ def test_a_video_is_compared_without_truth(tmp_path, model):
 
 def test_a_rosbag_is_a_folder_but_none_of_images(tmp_path, model, capsys):
     (tmp_path / 'images' / 'metadata.yaml').write_text('rosbag2_bagfile_information: {}')
-    assert compare(tmp_path, model, *folders(tmp_path, 'images')) == (1, None)
+    assert compare(tmp_path, model, *folders(tmp_path, 'images', 'calibration')) == (1, None)
     assert 'this rosbag cannot be read' in capsys.readouterr().err
 
 
@@ -163,7 +166,6 @@ def test_a_damaged_image_is_said_skipped_and_counted(tmp_path, model, capsys):
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['net.engine'], 'keeps the precision that it was built in'),
     (['net.onnx'], '--images is missing'),
-    (['--frames', '0'], '--frames is 0; it is at least 1'),
     (['--images', 'gone'], 'gone: there is no such file or folder'),
     (['--images', __file__, '--labels', '.'], 'labels belong to a folder of images')])
 def test_what_cannot_be_compared_is_refused_before_anything_is_built(
@@ -171,6 +173,30 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_built(
     monkeypatch.setattr(Segmenter, 'open', None)
     assert main(['compare', *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    ([], 'net.onnx: int8 needs value ranges; give some hundred of your own images as '
+         '--calibration-images, a table saved before as --calibration-table, or a network'),
+    (['--calibration-table', 'gone.json'], '--calibration-table (gone.json is not there)'),
+    (['--calibration-images', 'gone'], 'gone: there is no such file or folder')])
+@pytest.mark.parametrize('precisions', [None, 'int8', 'fp32,int8'])
+def test_int8_without_ranges_is_refused_before_anything_is_built(
+        tmp_path, model, arguments, message, precisions, monkeypatch, capsys):
+    monkeypatch.setattr(Segmenter, 'open', None)
+    given = [model, *folders(tmp_path, 'images'), *arguments]
+    chosen = ['--precisions', precisions] if precisions else []
+    assert compare(tmp_path, *given, *chosen) == (1, None)
+    assert message in capsys.readouterr().err
+
+
+def test_labels_that_do_not_fit_are_refused_before_anything_is_built(tmp_path, model, monkeypatch,
+                                                                     capsys):
+    monkeypatch.setattr(Segmenter, 'open', None)
+    cv2.imwrite(str(tmp_path / 'labels' / '0.png'), np.full((32, 48), 7, np.uint8))
+    given = [model, *folders(tmp_path, 'images', 'labels', 'calibration')]
+    assert compare(tmp_path, *given) == (1, None)
+    assert '0.png: the labels have id 7, but the network has 3 classes' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('names', ['fp32,fp8', 'fp16,fp16', ''])

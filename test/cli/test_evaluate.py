@@ -267,6 +267,3 @@ def test_what_cannot_be_written_is_one_line(tmp_path, colours, capsys):
     for arguments in (['--output', tmp_path / 'file'], ['--output', tmp_path / 'file' / 'in']):
         assert evaluate(tmp_path, colours, *arguments)[0] == 1
         assert f'{arguments[1]}: cannot be made' in capsys.readouterr().err
-    assert main(['evaluate', str(colours), '--images', str(tmp_path / 'images'), '--labels',
-                 str(tmp_path / 'labels'), '--json', str(tmp_path / 'gone' / 'r.json')]) == 1
-    assert 'r.json: cannot be written' in capsys.readouterr().err

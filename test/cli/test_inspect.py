@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``inspect`` for people who see their network for the first time."""
 
-import errno
-import os
 import shlex
 
 import cv2
@@ -15,10 +13,8 @@ from onnx import TensorProto
 from trt_segmentation.cli.likely_configs import likely_configs, same_masks, try_out
 from trt_segmentation.cli.main import main
 from trt_segmentation.demo.scenes import render
-from trt_segmentation.errors import ImageError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import resolve
-from trt_segmentation.images.writing import write_new_file
 from trt_segmentation.model_config import InputConfig, ModelConfig
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter, demo_model
@@ -250,54 +246,3 @@ def test_what_does_not_go_together_is_one_sentence(here, capsys, arguments, sent
 def test_an_engine_has_no_config_to_choose(capsys, arguments):
     assert main(['inspect', 'net.engine', *arguments]) == 1
     assert f'{arguments[0]} is for networks; inspect the .onnx' in capsys.readouterr().err
-
-
-# Files that are new and whole
-
-
-def test_a_new_file_has_the_usual_permissions(tmp_path):
-    write_new_file(tmp_path / 'a', b'new')
-    (tmp_path / 'b').touch()
-    assert (tmp_path / 'a').read_bytes() == b'new'
-    assert (tmp_path / 'a').stat().st_mode == (tmp_path / 'b').stat().st_mode
-
-
-@pytest.mark.parametrize('links', [True, False])
-@pytest.mark.parametrize('fault', [OSError(errno.ENOSPC, 'No space left on device'),
-                                   KeyboardInterrupt()])
-def test_what_cannot_be_written_in_full_leaves_nothing(tmp_path, monkeypatch, fault, links):
-    def fail(*arguments):
-        raise fault
-
-    monkeypatch.setattr(os, *(('fsync', fail) if links else ('replace', fail)))
-    if not links:
-        monkeypatch.setattr(os, 'link', no_links)
-        monkeypatch.setattr('pathlib.Path.replace', fail)
-    wanted = ImageError if isinstance(fault, OSError) else KeyboardInterrupt
-    with pytest.raises(wanted) as raised:
-        write_new_file(tmp_path / 'net.yaml', b'whole')
-    assert wanted is KeyboardInterrupt or 'net.yaml: cannot be written (No space' in \
-        str(raised.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-def no_links(*arguments):
-    raise PermissionError(errno.EPERM, 'Operation not permitted')
-
-
-@pytest.mark.parametrize('links', [True, False])
-def test_a_file_that_exists_is_kept(tmp_path, monkeypatch, links):
-    if not links:
-        monkeypatch.setattr(os, 'link', no_links)
-    write_new_file(tmp_path / 'net.yaml', b'mine')
-    (tmp_path / 'dangling').symlink_to(tmp_path / 'nowhere')
-    for name in ('net.yaml', 'dangling'):
-        with pytest.raises(ImageError, match=f'{name}: exists already; remove it, or name'):
-            write_new_file(tmp_path / name, b'other')
-    assert (tmp_path / 'net.yaml').read_bytes() == b'mine'
-    assert {path.name for path in tmp_path.iterdir()} == {'net.yaml', 'dangling'}
-
-
-def test_where_there_is_no_folder_is_one_sentence(tmp_path):
-    with pytest.raises(ImageError, match='cannot be written'):
-        write_new_file(tmp_path / 'gone' / 'net.yaml', b'')

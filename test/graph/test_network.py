@@ -205,6 +205,15 @@ def test_an_open_batch_is_fixed_too(networks):
     assert fixed.outputs[0].shape == (1, 4, 8, 12)
 
 
+def test_a_network_without_open_extents_stays_as_it_is(networks):
+    network = describe_network(networks.pointwise(WEIGHTS, (8, 12)), 'net.onnx')
+    assert fix_input_shape(network, (1, 3, 8, 12)) is network
+    hidden = networks.pointwise(WEIGHTS, (8, 12))
+    hidden.graph.output[0].type.tensor_type.shape.dim[2].dim_param = 'height'
+    fixed = fix_input_shape(describe_network(hidden, 'net.onnx'), (1, 3, 8, 12))
+    assert fixed.outputs[0].shape == (1, 4, 8, 12)
+
+
 # Words -------------------------------------------------------------------------------------
 
 

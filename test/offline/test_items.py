@@ -3,6 +3,7 @@
 """Which files a run takes, and where their results go."""
 
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -105,3 +106,10 @@ def test_a_damaged_image_in_a_folder_is_an_input_by_its_name(photos):
     (folder / 'in' / 'empty.jpg').write_bytes(b'')
     found = find_items([folder / 'in'], folder / 'out')
     assert [item.path.name for item in found.items] == ['empty.jpg', 'x.png']
+
+
+def test_an_address_says_what_is_read_instead(photos):
+    folder = photos('in/x.png')
+    found = find_items([Path('rtsp://camera/live'), folder / 'in'], folder / 'out')
+    assert targets(found, folder / 'out') == ['x_mask.png']
+    assert found.refused[0].startswith('rtsp://camera/live: is an address; read are image files')

@@ -7,13 +7,16 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trt_segmentation.backends.base import Session
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.graph.resolve import ModelSpec
-from trt_segmentation.graph.separation import check_separation
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BACKENDS, PRECISIONS, RunOptions
+
+if TYPE_CHECKING:
+    from trt_segmentation.backends.tensorrt.opening import EngineLoader
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +52,23 @@ def open_engine(path: Path, config: ModelConfig, options: RunOptions,
     _check(options)
     if options.backend == 'onnxruntime':
         raise BackendError(f"{path}: is a TensorRT engine, but backend is 'onnxruntime'; give its "
-                           "network's .onnx file, or take backend tensorrt")
+                           "network's .onnx file, or set backend to tensorrt",
+                           settings=['backend'])
+    return engine_loader(options.device, options.engine_cache).open_engine(path, config, options)
+
+
+def engine_loader(device: int = 0, cache: str = '') -> 'EngineLoader':
+    """Return what builds and opens engines on a GPU; see ``EngineLoader``.
+
+    Without a GPU nothing of TensorRT is imported, which takes a fifth of a second.
+
+    Raises:
+        MissingBackendError: TensorRT or a GPU is not there.
+    """
+    from trt_segmentation.backends.tensorrt.cuda import check_gpu
+    check_gpu()
     from trt_segmentation.backends.tensorrt.opening import EngineLoader
-    loader = EngineLoader(options.device, options.engine_cache)
-    return loader.open_engine(path, config, options)
+    return EngineLoader(device, cache)
 
 
 def _check(options: RunOptions) -> None:
@@ -63,14 +79,15 @@ def _check(options: RunOptions) -> None:
 
 
 def _open_on_tensorrt(spec: ModelSpec, options: RunOptions) -> Session:
-    from trt_segmentation.backends.tensorrt.opening import EngineLoader
-    loader = EngineLoader(options.device, options.engine_cache)
+    loader = engine_loader(options.device, options.engine_cache)
     return loader.open_network(spec, options.build, options.mask_interpolation)
 
 
 def _open_on_onnxruntime(spec: ModelSpec, options: RunOptions) -> Session:
     from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
-    check_separation(spec)
+    if spec.batch > 1:
+        from trt_segmentation.graph.separation import check_separation
+        check_separation(spec)
     return OnnxRuntimeSession(spec, options.num_threads,
                               mask_interpolation=options.mask_interpolation)
 

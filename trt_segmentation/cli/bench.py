@@ -5,7 +5,6 @@
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,17 @@ from trt_segmentation.benchmark.wall import measure, percentiles
 from trt_segmentation.cli.node_arguments import node_parameters
 from trt_segmentation.cli.options import (
     add_backend_options,
+    new_file,
     open_segmenter,
+    positive,
     run_options,
     size,
+    whole,
 )
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.graph.prepare import OUTPUTS
+from trt_segmentation.images.writing import write_file
+from trt_segmentation.requirements import require
 from trt_segmentation.segmenter import Segmenter
 
 PROFILED = 30
@@ -44,9 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of the source image (default 1080x1920)')
     parser.add_argument('--outputs', type=_outputs, default=('mask', 'overlay'), metavar='NAMES',
                         help='of mask,confidence,overlay (default mask,overlay)')
-    parser.add_argument('--frames', type=int, default=100, metavar='N')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the report there')
-    parser.add_argument('--plot', type=Path, metavar='PNG', help='also draw it (needs matplotlib)')
+    parser.add_argument('--frames', type=whole(1), default=100, metavar='N',
+                        help='how often each is timed (default 100)')
+    parser.add_argument('--json', type=new_file, metavar='FILE',
+                        help='also write the report there')
+    parser.add_argument('--plot', type=new_file, metavar='PNG',
+                        help='also draw it (needs matplotlib)')
     _add_ros_arguments(parser.add_argument_group('the real node over DDS'))
     add_backend_options(parser)
 
@@ -56,9 +63,9 @@ def _add_ros_arguments(group: 'argparse._ArgumentGroup') -> None:
                        help='also run camera, node and subscriber as processes of their own')
     group.add_argument('--rates', type=_rates, default=(10.0, 30.0, 60.0), metavar='HZ,...',
                        help='of the camera (default 10,30,60)')
-    group.add_argument('--runs', type=int, default=5, metavar='N',
+    group.add_argument('--runs', type=whole(1), default=5, metavar='N',
                        help='of each rate; best and worst are dropped (default 5)')
-    group.add_argument('--seconds', type=float, default=3.0, metavar='S',
+    group.add_argument('--seconds', type=positive, default=3.0, metavar='S',
                        help='of one run (default 3)')
     group.add_argument('--no-peak', action='store_true',
                        help='do not search the highest rate with at most 5 %% loss')
@@ -66,6 +73,7 @@ def _add_ros_arguments(group: 'argparse._ArgumentGroup') -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Measure, print and write the report."""
+    require(*['rclpy'] * args.ros, *['matplotlib'] * bool(args.plot))
     segmenter = open_segmenter(args)
     report = _measure_alone(segmenter, args)
     segmenter.close()
@@ -73,7 +81,7 @@ def execute(args: argparse.Namespace) -> int:
         report['ros'] = _measure_over_dds(args)
     print(as_text(report))
     if args.json:
-        args.json.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
+        write_file(args.json, (json.dumps(report, indent=2) + '\n').encode())
     if args.plot:
         write_plot(report, args.plot)
     return 0

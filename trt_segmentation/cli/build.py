@@ -3,10 +3,10 @@
 """Build a TensorRT engine of a network ahead of time, for this machine."""
 
 import argparse
-from pathlib import Path
 
+from trt_segmentation.backends import engine_loader
 from trt_segmentation.cli.inspect import describe_engine
-from trt_segmentation.cli.options import add_build_options, build_options, size
+from trt_segmentation.cli.options import add_build_options, build_options, new_file, size, whole
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import resolve, with_mask
@@ -19,12 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation build``."""
     parser.add_argument('model', nargs='?', default='', metavar='MODEL',
                         help='an .onnx file; default: the embedded demo network')
-    parser.add_argument('--output', type=Path, metavar='FILE',
+    parser.add_argument('--output', type=new_file, metavar='FILE',
                         help='write the engine there, and FILE.json beside it; default: only into '
                              'the engine cache, where the node finds it')
     parser.add_argument('--mask-size', type=size, metavar='HEIGHTxWIDTH',
                         help="of mask and confidence; default: the image's")
-    parser.add_argument('--batch', type=int, default=1, metavar='N',
+    parser.add_argument('--batch', type=whole(1), default=1, metavar='N',
                         help='images in one enqueue, for a node of N cameras (default 1)')
     add_build_options(parser)
 
@@ -32,11 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Build, unless the cache has the engine already; say what it runs."""
     from trt_segmentation.backends.tensorrt.cache import write_engine
-    from trt_segmentation.backends.tensorrt.opening import EngineLoader
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
     spec = with_mask(resolve(read_network(args.model or demo_model()), config, args.batch),
                      RunOptions(mask_size=args.mask_size, mask_encoding=args.mask_encoding))
-    loader = EngineLoader(args.device, args.engine_cache)
+    loader = engine_loader(args.device, args.engine_cache)
     engine = loader.fetch(spec, build_options(args), args.mask_interpolation)
     print(describe_engine(engine.facts))
     if args.output:

@@ -14,12 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from trt_segmentation.backends import engine_loader
 from trt_segmentation.backends.tensorrt.verify import EXPECTED_AGREEMENT
 from trt_segmentation.benchmark.wall import measure, percentiles
 from trt_segmentation.cli.compare_text import comparison_text, layer_text
-from trt_segmentation.cli.evaluate import class_count, open_precision, what_runs
-from trt_segmentation.cli.images import add_image_options, read_images, samples_of
-from trt_segmentation.cli.options import add_backend_options, build_options
+from trt_segmentation.cli.console import message_of
+from trt_segmentation.cli.evaluate import open_precision, what_runs
+from trt_segmentation.cli.images import (
+    add_image_options,
+    check_before,
+    class_count,
+    read_images,
+    samples_of,
+)
+from trt_segmentation.cli.options import add_backend_options, build_options, new_file, share, whole
 from trt_segmentation.datasets import DatasetError, Sample
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import ConfigError, SegmentationError
@@ -42,21 +50,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', nargs='?', default='', metavar='MODEL',
                         help='an .onnx file; default: the embedded demo network')
     add_image_options(parser, default='rendered roads for the demo network')
+    parser.add_argument('--precisions', '--precision', type=_precisions, default=PRECISIONS,
+                        metavar='NAMES',
+                        help='with commas; the others are compared with the first; int8 needs '
+                             '--calibration-images or --calibration-table '
+                             f'(default {",".join(PRECISIONS)})')
     usual = ', '.join(f'{EXPECTED_AGREEMENT[name]} for {name}' for name in PRECISIONS[1:])
-    parser.add_argument('--at-least', type=_share, metavar='SHARE',
+    parser.add_argument('--at-least', type=share, metavar='SHARE',
                         help='of the pixels that shall have the class that the first precision '
                              f'gives them; below it, layers are compared (default {usual})')
-    parser.add_argument('--layers', type=int, default=5, metavar='N',
+    parser.add_argument('--layers', type=whole(0), default=5, metavar='N',
                         help='how many of the layers that lose most are listed (default 5)')
-    parser.add_argument('--frames', type=int, default=50, metavar='N',
+    parser.add_argument('--frames', type=whole(1), default=50, metavar='N',
                         help='how often each precision is timed (default 50)')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the report there')
-    add_backend_options(parser)
-    group = parser.add_argument_group('what is compared', conflict_handler='resolve')
-    group.add_argument('--precisions', '--precision',  # in the place of the one precision
-                       type=_precisions, default=PRECISIONS, metavar='NAMES',
-                       help='with commas; the others are compared with the first '
-                            f'(default {",".join(PRECISIONS)})')
+    parser.add_argument('--json', type=new_file, metavar='FILE',
+                        help='also write the report there')
+    add_backend_options(parser, precision=False)
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -69,10 +78,9 @@ def execute(args: argparse.Namespace) -> int:
     if args.model.endswith(ENGINE_SUFFIXES):
         raise ConfigError(f'{args.model}: keeps the precision that it was built in; give its '
                           "network's .onnx file")
-    if args.frames < 1:
-        raise ConfigError(f'--frames is {args.frames}; it is at least 1')
     with _images_at_hand(args) as given:
         samples = samples_of(given)
+        check_before(given, samples, given.precisions)
         candidates, failed = _open(given)
         report = {'model': args.model or str(demo_model()),
                   'images_from': str(args.images or 'rendered roads'),
@@ -158,7 +166,7 @@ def _open(args: argparse.Namespace) -> tuple[list[_Candidate], dict[str, str]]:
         except SegmentationError as error:
             if precision == args.precisions[0]:
                 raise
-            failed[precision] = str(error)
+            failed[precision] = message_of(error, args)
             continue
         classes = class_count(segmenter.spec)
         candidates.append(_Candidate(precision, segmenter,
@@ -210,8 +218,7 @@ def _size(segmenter: Segmenter, args: argparse.Namespace) -> int:
     spec = segmenter.spec
     if segmenter.info.backend != 'tensorrt':
         return spec.network.model.ByteSize()
-    from trt_segmentation.backends.tensorrt.opening import EngineLoader
-    loader = EngineLoader(args.device, args.engine_cache)
+    loader = engine_loader(args.device, args.engine_cache)
     return len(loader.fetch(spec, build_options(args), args.mask_interpolation).plan)
 
 
@@ -255,13 +262,3 @@ def _precisions(text: str) -> tuple[str, ...]:
         raise argparse.ArgumentTypeError(f"'{text}': some of {', '.join(PRECISIONS)}, each once, "
                                          'with commas')
     return names
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no share of the pixels, 0 to 1")
-    return share

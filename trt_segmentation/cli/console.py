@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the package logs, on the terminal: progress in one line that is written over."""
 
+import argparse
 import logging
 import sys
 import time
@@ -9,11 +10,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from trt_segmentation import PROGRESS_LOGGER
+from trt_segmentation.errors import SegmentationError
 
 _PERIOD = 10.0
 """Seconds between two lines of progress where the output is no terminal."""
 
 _CLEAR_LINE = '\r\x1b[K'
+
+
+_OTHER_NAMES = {'num_threads': 'threads', 'overlay_alpha': 'alpha'}
+"""Settings whose arguments are not called as they are."""
+
+
+def message_of(error: SegmentationError, args: argparse.Namespace) -> str:
+    """Return an error's message, in which settings are called as the command calls them.
+
+    Args:
+        error: for example one that names 'calibration.images', which becomes
+            '--calibration-images'.
+        args: of the command; settings for which it has no argument keep their names.
+    """
+    def name_of(setting: str) -> str:
+        name = _OTHER_NAMES.get(setting, setting.replace('.', '_'))
+        return '--' + name.replace('_', '-') if hasattr(args, name) else setting
+
+    return error.worded(name_of)
 
 
 @contextmanager

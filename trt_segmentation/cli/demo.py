@@ -22,11 +22,12 @@ from tqdm import tqdm
 
 from trt_segmentation import render as pictures
 from trt_segmentation.cli.node_arguments import node_parameters
-from trt_segmentation.cli.options import add_backend_options, open_segmenter
+from trt_segmentation.cli.options import add_backend_options, open_segmenter, positive, whole
 from trt_segmentation.demo.scenes import LABELS, render
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.image_source import read_image
+from trt_segmentation.images.writing import make_folder, write_file
 from trt_segmentation.metrics import confusion_matrix, mean_iou
 from trt_segmentation.requirements import require
 from trt_segmentation.ros.transport import large_image_environment
@@ -48,9 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='a photo to publish; default: rendered roads with ground truth')
     parser.add_argument('--model', default='', metavar='ONNX',
                         help='network; default: the embedded demo network')
-    parser.add_argument('--frames', type=int, default=120, metavar='N')
-    parser.add_argument('--rate', type=float, default=12.0, metavar='HZ')
-    parser.add_argument('--output', type=Path, default=Path('demo_output'), metavar='DIR')
+    parser.add_argument('--frames', type=whole(1), default=120, metavar='N',
+                        help='that the camera sends (default 120)')
+    parser.add_argument('--rate', type=positive, default=12.0, metavar='HZ',
+                        help='of the camera (default 12)')
+    parser.add_argument('--output', type=Path, default=Path('demo_output'), metavar='DIR',
+                        help='where report.json, mask.png and overlay.png go (default '
+                             'demo_output)')
     add_backend_options(parser)
 
 
@@ -60,15 +65,14 @@ def execute(args: argparse.Namespace) -> int:
     segmenter = open_segmenter(args)  # what is wrong with the model is said here, in one line
     spec = segmenter.spec
     segmenter.close()
-    args.output.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output)
     with tempfile.TemporaryDirectory(prefix='trt_segmentation_demo_') as folder:
         work = Path(folder)
         truths = _write_pictures(work, args.image)
         record = _run_processes(args, work)
         report = _report(args, record, work, truths, spec)
         _write_pictures_of_result(args.output, record, work, spec)
-    (args.output / 'report.json').write_text(json.dumps(report, indent=2) + '\n',
-                                             encoding='utf-8')
+    write_file(args.output / 'report.json', (json.dumps(report, indent=2) + '\n').encode())
     print(_table(report, args.output))
     if report['frames_unaccounted']:
         print(f"error: {report['frames_unaccounted']} frames were sent and are neither received "

@@ -14,12 +14,20 @@ import numpy as np
 
 from trt_segmentation.backends import open_network
 from trt_segmentation.backends.base import BackendInfo
-from trt_segmentation.cli.images import add_image_options, read_images, samples_of
+from trt_segmentation.cli.images import (
+    add_image_options,
+    check_before,
+    class_count,
+    read_images,
+    samples_of,
+)
 from trt_segmentation.cli.options import (
     add_backend_options,
     build_options,
+    new_file,
     open_segmenter,
     run_options,
+    whole,
 )
 from trt_segmentation.datasets import DatasetError, Sample
 from trt_segmentation.errors import ConfigError
@@ -49,10 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              f'{", ".join(PRECISIONS)}; needs no labels')
     parser.add_argument('--against-config', default='', metavar='YAML',
                         help="the other model's config; default: as --config")
-    parser.add_argument('--worst', type=int, default=5, metavar='N',
+    parser.add_argument('--worst', type=whole(0), default=5, metavar='N',
                         help='how many of the images that differ most from --against go into '
                              '--output (default 5)')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the report there')
+    parser.add_argument('--json', type=new_file, metavar='FILE',
+                        help='also write the report there')
     parser.add_argument('--output', type=Path, metavar='DIR',
                         help='where confusion.png and the pictures of --worst go')
     add_backend_options(parser)
@@ -61,10 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Measure, print and write the report; return 1 if an image could not be read."""
     samples = samples_of(args, labels_needed=not args.against)
-    ours = open_precision(args)
-    theirs = _open_other(args, ours) if args.against else None
     if args.output:
         make_folder(args.output)
+    check_before(args, samples, [args.precision, args.against])
+    ours = open_precision(args)
+    theirs = _open_other(args, ours) if args.against else None
     tally = _measure(samples, ours, theirs, args)
     report = {'model': ours.spec.network.source, 'precision': args.precision,
               'runs_on': str(what_runs(ours, args.precision)), 'images': tally.images,
@@ -135,11 +145,6 @@ def what_runs(segmenter: Segmenter, precision: str) -> BackendInfo:
     if info.backend == 'onnxruntime' and precision != 'fp32':
         info = replace(info, precision=_GRAPHS[precision])
     return info
-
-
-def class_count(spec: ModelSpec) -> int:
-    """How many classes the masks may have."""
-    return len(spec.labels) or MAX_CLASSES
 
 
 def _measure(samples: Sequence[Sample] | None, ours: Segmenter, theirs: Segmenter | None,

@@ -3,6 +3,7 @@
 """The images that models are judged by: folders, datasets with labels, videos, rosbags."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,9 +12,22 @@ import numpy as np
 from tqdm import tqdm
 
 from trt_segmentation.bags.reading import is_bag
+from trt_segmentation.cli.options import calibration_options, whole
 from trt_segmentation.datasets import Sample, find_samples, read_truth
 from trt_segmentation.errors import ConfigError, ImageError, printable
-from trt_segmentation.image_source import open_images, read_image, source_files, spread
+from trt_segmentation.graph.int8 import check_calibration
+from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
+from trt_segmentation.image_source import (
+    open_images,
+    read_image,
+    refuse_address,
+    source_files,
+    spread,
+)
+from trt_segmentation.model_config import MAX_CLASSES, ModelConfig
+from trt_segmentation.options import ENGINE_SUFFIXES, RunOptions
+from trt_segmentation.segmenter import demo_model
 
 
 def add_image_options(parser: argparse.ArgumentParser, *, required: bool = False,
@@ -28,17 +42,18 @@ def add_image_options(parser: argparse.ArgumentParser, *, required: bool = False
     parser.add_argument('--images', required=required, type=Path, metavar='PATH',
                         help='folder of images, a dataset laid out as Cityscapes or Pascal VOC, a '
                              'video or a rosbag' + (f'; default: {default}' if default else ''))
-    parser.add_argument('--topic', default='', metavar='TOPIC',
-                        help='image topic in a rosbag; default: the only one')
+    group = parser.add_argument_group('which images')
+    group.add_argument('--topic', default='', metavar='TOPIC',
+                       help='image topic in a rosbag; default: the only one')
     parser.add_argument('--labels', type=Path, metavar='DIR',
                         help="folder of <image's stem>.png with class ids; default: the dataset's")
-    parser.add_argument('--split', default='val', metavar='NAME',
-                        help='part of a dataset (default val)')
-    parser.add_argument('--ignore', type=int, nargs='+', default=[], metavar='ID',
-                        help='ids in the labels that are no truth (default 255; 65535 for more '
-                             'than 255 classes)')
-    parser.add_argument('--limit', type=int, default=0, metavar='N',
-                        help='images at most, spread evenly; default: all')
+    group.add_argument('--split', default='val', metavar='NAME',
+                       help='part of a dataset (default val)')
+    group.add_argument('--ignore', type=whole(0, 65535), nargs='+', default=[], metavar='ID',
+                       help='ids in the labels that are no truth (default 255; 65535 for more '
+                            'than 255 classes)')
+    group.add_argument('--limit', type=whole(0), default=0, metavar='N',
+                       help='images at most, spread evenly; 0, the default, takes all')
 
 
 def samples_of(args: argparse.Namespace, *, labels_needed: bool = False,
@@ -54,15 +69,52 @@ def samples_of(args: argparse.Namespace, *, labels_needed: bool = False,
         ConfigError: labels where there can be none.
         ImageError: there is no such file.
     """
+    refuse_address(args.images)
     if args.images.is_dir() and not is_bag(args.images):
         samples = find_samples(args.images, args.labels, args.split,
                                labels_needed=labels_needed or args.labels is not None)
         return [samples[index] for index in spread(len(samples), args.limit)]
     if args.labels is not None or labels_needed:
-        raise ConfigError(f'{args.images}: labels belong to a folder of images, which this is '
-                          'not; compare with another model or precision instead')
+        raise ConfigError(f'--images {args.images}: labels belong to a folder of images, which '
+                          'this is not; compare with another model or precision instead')
     source_files(args.images)  # says at once where there is nothing
     return None
+
+
+def check_before(args: argparse.Namespace, samples: Sequence[Sample] | None,
+                 precisions: Sequence[str]) -> None:
+    """Refuse, before anything is built, int8 without calibration and labels that do not fit.
+
+    Args:
+        args: of ``add_image_options`` and ``options.add_backend_options``, with ``model``.
+        samples: of ``samples_of``. The first one's labels are looked at.
+        precisions: that will be made.
+
+    Raises:
+        ConfigError: int8 is among them, and there is nothing to calibrate on.
+        ImageError: there are no such calibration images.
+        DatasetError: labels do not fit their image or the classes.
+        ModelError: the network cannot be read.
+    """
+    labelled = samples and samples[0].labels
+    if args.model.endswith(ENGINE_SUFFIXES) or not (labelled or 'int8' in precisions):
+        return
+    config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
+    spec = with_mask(resolve(read_network(args.model or demo_model()), config),
+                     RunOptions(mask_encoding=args.mask_encoding))
+    if 'int8' in precisions:
+        check_calibration(spec.network, calibration_options(args))
+        if args.calibration_images:
+            source_files(args.calibration_images)
+    if samples and samples[0].labels:
+        with contextlib.suppress(ImageError):  # one that cannot be decoded costs only itself
+            size = read_image(samples[0].image).shape[:2]
+            read_truth(samples[0].labels, size, class_count(spec), args.ignore)
+
+
+def class_count(spec: ModelSpec) -> int:
+    """Return how many classes the masks may have."""
+    return len(spec.labels) or MAX_CLASSES
 
 
 def read_images(args: argparse.Namespace, samples: Sequence[Sample] | None, classes: int,

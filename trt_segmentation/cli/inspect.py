@@ -29,7 +29,6 @@ from trt_segmentation.graph.resolve import (
     resolve,
     with_mask,
 )
-from trt_segmentation.image_source import is_image, read_image
 from trt_segmentation.images.writing import check_new, write_new_file, write_new_image
 from trt_segmentation.model_config import InputConfig, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, MASK_ENCODINGS, BuildOptions, RunOptions
@@ -137,6 +136,7 @@ def _draw(args: argparse.Namespace, network: Network, config: ModelConfig,
     """Draw the likely configs on a photo, print what they are, and return the picture's path."""
     path = args.picture or default_picture(Path(args.model or demo_model()), args.on)
     check_new(path)
+    from trt_segmentation.image_source import is_image, read_image  # brings OpenCV
     if not is_image(args.on):
         raise ImageError(f'{args.on}: is no image that OpenCV can read; --on takes a photo')
     image = read_image(args.on)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from tqdm import tqdm
 
 from trt_segmentation.backends import open_network
 from trt_segmentation.graph.image_input import IMAGENET_MEAN, IMAGENET_STD
@@ -16,7 +15,6 @@ from trt_segmentation.graph.network import Network
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.model_config import COLOR_ORDERS, InputConfig, ModelConfig
 from trt_segmentation.options import RunOptions
-from trt_segmentation.render import Cell, sheet
 from trt_segmentation.segmenter import Segmenter
 
 _NORMALISATIONS: Mapping[str, InputConfig] = {
@@ -119,6 +117,7 @@ def try_out(network: Network, config: ModelConfig, configs: Sequence[LikelyConfi
         image: uint8 [H, W, 3], BGR.
         options: where and how it runs.
     """
+    from tqdm import tqdm
     trials = []
     for likely in tqdm(configs, unit='config', leave=False, disable=None):
         spec = with_mask(resolve(network, likely.over(config)), options)
@@ -147,6 +146,7 @@ def same_masks(trials: Sequence[Trial]) -> dict[int, list[int]]:
 
 def picture_of(image: np.ndarray, name: str, trials: Sequence[Trial]) -> np.ndarray:
     """Return the photo and each different mask over it, with numbers, as BGR."""
+    from trt_segmentation.render import Cell, sheet  # brings OpenCV
     cells = [Cell(image, (f'photo {name}',))]
     for first, numbers in same_masks(trials).items():
         trial = trials[first - 1]

@@ -5,13 +5,46 @@
 import argparse
 import importlib
 import io
+import os
+import signal
 import sys
 
 from trt_segmentation import __version__
-from trt_segmentation.cli.console import log_on_stderr
+from trt_segmentation.cli.console import log_on_stderr, message_of
 from trt_segmentation.errors import SegmentationError
 
-COMMANDS = ('run', 'build', 'inspect', 'bench', 'evaluate', 'compare', 'demo', 'view')
+COMMANDS = {
+    'run': 'Write masks and overlays of images, folders of images, videos and rosbags.',
+    'build': 'Build a TensorRT engine of a network ahead of time, for this machine.',
+    'inspect': 'Show what a network takes and gives and what is missing, or what an engine was '
+               'built for.',
+    'bench': 'Measure how fast a model segments here: alone, in the real node, against the usual '
+             'script.',
+    'evaluate': 'Score a model against ground truth, another model, or itself in another '
+                'precision.',
+    'compare': "Compare a network's precisions side by side: accuracy, agreement, speed and "
+               'size.',
+    'demo': 'Run camera, node and recorder as separate processes over DDS, and report what came '
+            'through.',
+    'view': 'Show a running node in a web browser: overlay, classes and their shares, rates, '
+            'latency.',
+}
+"""The first line of each module, here so that a command imports only its own."""
+
+_EXAMPLES = {
+    'run': 'trt-segmentation run street.jpg --output out',
+    'build': 'trt-segmentation build net.onnx --config net.yaml --precision fp16',
+    'inspect': 'trt-segmentation inspect net.onnx --write-config net.yaml',
+    'bench': 'trt-segmentation bench net.onnx --against usual --size 720x1280',
+    'evaluate': 'trt-segmentation evaluate net.onnx --images images --labels labels',
+    'compare': 'trt-segmentation compare net.onnx --images images --calibration-images typical',
+    'demo': 'trt-segmentation demo --frames 60 --output demo_output',
+    'view': 'trt-segmentation view --node /segmentation',
+}
+
+_USAGE = {'run': 'INPUT [INPUT ...] --output DIR [options]',
+          'evaluate': '[MODEL] --images PATH [options]', 'demo': '[options]', 'view': '[options]'}
+"""What must be given; of commands that are not here, the model may be."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,30 +55,72 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         0; 1 where something failed, after a message that says what; 2 for wrong arguments; 130
-        after Ctrl-C.
+        after Ctrl-C; 141 where nobody reads the output any more.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
+        sys.stdout.reconfigure(errors='backslashreplace')
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _discard_output()
+        return 128 + signal.SIGPIPE
+
+
+def _run(argv: list[str]) -> int:
+    args = argparse.Namespace()
+    try:
+        with log_on_stderr():
+            _parser(argv).parse_args(argv, args)
+            return args.execute(args)
+    except SegmentationError as error:
+        print(f'error: {message_of(error, args)}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except SystemExit:  # after --help
+        sys.stdout.flush()
+        raise
+
+
+def _parser(argv: list[str]) -> argparse.ArgumentParser:
+    """Return the parser; only the command that is asked for has its arguments."""
     parser = argparse.ArgumentParser(
         prog='trt-segmentation',
         description='Semantic segmentation: camera image in, class mask and overlay out.')
     parser.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    for name in COMMANDS:
-        module = importlib.import_module(f'trt_segmentation.cli.{name}')
-        summary = str(module.__doc__).splitlines()[0]
-        command = commands.add_parser(name, help=summary, description=summary)
-        module.add_arguments(command)
-        command.set_defaults(execute=module.execute)
-    args = parser.parse_args(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
-        sys.stdout.reconfigure(errors='backslashreplace')
-    try:
-        with log_on_stderr():
-            return args.execute(args)
-    except SegmentationError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    asked = next((word for word in argv if not word.startswith('-')), '')
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(
+            name, usage=f'trt-segmentation {name} {_USAGE.get(name, "[MODEL] [options]")}',
+            help=summary, description=summary, epilog=f'example:\n  {_EXAMPLES[name]}',
+            formatter_class=_KeepEpilog)
+        if name == asked:
+            module = importlib.import_module(f'trt_segmentation.cli.{name}')
+            module.add_arguments(command)
+            command.set_defaults(execute=module.execute)
+    return parser
+
+
+class _KeepEpilog(argparse.HelpFormatter):
+    """Fills the description and leaves the lines of the example as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith('example:'):
+            return text
+        return super()._fill_text(text, width, indent)
+
+
+def _discard_output() -> None:
+    """Let what is still to be written go nowhere, so that Python does not fail on it at its end.
+
+    See "Note on SIGPIPE" in the documentation of Python's module ``signal``.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 if __name__ == '__main__':

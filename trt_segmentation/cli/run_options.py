@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trt_segmentation import __version__
-from trt_segmentation.cli.options import open_segmenter
+from trt_segmentation.cli.options import opacity, open_segmenter
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.options import cpu_count
 from trt_segmentation.segmenter import Segmenter, demo_model
@@ -37,7 +37,7 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--outputs', nargs='+', choices=OUTPUTS, default=list(OUTPUTS[:2]),
                         help='what is written (default mask overlay); a rosbag2 has its label '
                              'info, too')
-    parser.add_argument('--alpha', type=float, default=0.5, metavar='0..1',
+    parser.add_argument('--alpha', type=opacity, default=0.5, metavar='0..1',
                         help="opacity of the overlay's colours (default 0.5)")
     parser.add_argument('--topic', default='', metavar='TOPIC',
                         help='image topic in the rosbag; default: the only one')

@@ -60,7 +60,8 @@ def check_batch(network: Network, outputs: tuple[str, ...], count: int) -> None:
         ModelError: it does not; the message names the node or the output.
     """
     if count < 1:
-        raise ConfigError(f'batch is {count}; it is a number of images, 1 or more')
+        raise ConfigError(f'batch is {count}; it is a number of images, 1 or more',
+                          settings=['batch'])
     if count == 1:
         return
     if fault := _fault(network.model, outputs):

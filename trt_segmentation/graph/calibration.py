@@ -103,21 +103,28 @@ def calibrated_ranges(spec: ModelSpec, model: onnx.ModelProto, names: Sequence[s
     fed = tqdm(network_inputs(spec, images), desc='calibration', unit='image', disable=None)
     ranges, count = measure_ranges(model, spec.network.source, names, fed, options.method)
     if count == 0:
-        raise _nothing_to_calibrate_on(spec.network.source, options)
+        raise nothing_to_calibrate_on(spec.network.source, options)
     if path is not None:
         CalibrationTable(spec.network.source, network_digest(spec), fed_text(spec),
                          options.method, count, ranges).write(path)
     return ranges
 
 
-def _nothing_to_calibrate_on(source: str, options: CalibrationOptions) -> ConfigError:
+def nothing_to_calibrate_on(source: str, options: CalibrationOptions) -> ConfigError:
+    """Return the error for int8 without value ranges.
+
+    Args:
+        source: what to call the network.
+        options: neither their table nor one image is there.
+    """
     if options.images:
         return ConfigError(f'{options.images}: not one image to calibrate {source} on')
     table = f' ({options.table} is not there)' if options.table else ''
     return ConfigError(
         f'{source}: int8 needs value ranges; give some hundred of your own images as '
         f'calibration.images, a table saved before as calibration.table{table}, or a network '
-        'with QuantizeLinear and DequantizeLinear nodes')
+        'with QuantizeLinear and DequantizeLinear nodes',
+        settings=('calibration.images', 'calibration.table'))
 
 
 def _saved_ranges(path: Path, spec: ModelSpec, names: Sequence[str], method: str) -> Ranges:

@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,11 @@ import onnx
 from onnx import version_converter
 
 from trt_segmentation.errors import ModelError
-from trt_segmentation.graph.calibration import Ranges, calibrated_ranges
+from trt_segmentation.graph.calibration import (
+    Ranges,
+    calibrated_ranges,
+    nothing_to_calibrate_on,
+)
 from trt_segmentation.graph.network import Network, describe_network
 from trt_segmentation.graph.onnxruntime_api import import_onnxruntime
 from trt_segmentation.graph.opset import opset_of
@@ -41,6 +46,17 @@ _QDQ_OPTIONS = {
     'OpTypesToExcludeOutputQuantization': [*WEIGHTED_OPS, 'Add'],  # fused with what follows
 }
 """As ONNX Runtime's notes in ``QDQQuantizer`` recommend for TensorRT."""
+
+
+def check_calibration(network: Network, options: CalibrationOptions) -> None:
+    """Make sure, without reading an image, that a network can be calibrated if need be.
+
+    Raises:
+        ConfigError: neither images nor a table of ranges are there.
+    """
+    table = Path(options.table) if options.table else None
+    if not options.images and not (table and table.is_file()) and not is_quantized(network):
+        raise nothing_to_calibrate_on(network.source, options)
 
 
 def to_int8(spec: ModelSpec, images: Iterable[np.ndarray],

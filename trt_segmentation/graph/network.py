@@ -251,12 +251,15 @@ def _made_by(name: str, makers: dict[str, onnx.NodeProto]) -> str:
 
 
 def fix_input_shape(network: Network, shape: Shape) -> Network:
-    """Return the network with its input's open extents filled in and its outputs inferred anew.
+    """Return the network with its input's open extents filled in and its outputs inferred again.
 
     Args:
-        network: with one input.
+        network: with one input; returned as it is where nothing is open.
         shape: the input's whole shape, no extent None.
     """
+    if network.inputs[0].shape == shape and all(
+            info.shape is not None and None not in info.shape for info in network.outputs):
+        return network
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
     for value in model.graph.input:

@@ -202,8 +202,8 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
     if count > encoding.unlabelled:
         raise ConfigError(
             f'{spec.network.source}: has {count} classes, but a {encoding.name} mask holds at '
-            f'most {encoding.unlabelled}; take 16 bits with mask_encoding:=mono16 '
-            '(--mask-encoding mono16), or merge classes with classes.merge in the model config')
+            f'most {encoding.unlabelled}; set mask_encoding to mono16, or merge classes with '
+            'classes.merge in the model config', settings=['mask_encoding'])
     return replace(spec, mask_size=options.mask_size, encoding=encoding)
 
 

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from trt_segmentation.errors import OutputError, printable
@@ -44,6 +43,11 @@ def write_file(path: Path, data: Data, scratch: Path | None = None) -> None:
     Raises:
         OutputError: it cannot be written; nothing of it is left.
     """
+    if path.is_symlink():
+        path, scratch = Path(os.path.realpath(path)), None
+    if path.exists() and not path.is_file():  # such as /dev/stdout
+        _write_through(path, data)
+        return
     _write(path, data, scratch or path.parent, lambda written: written.replace(path))
 
 
@@ -84,6 +88,13 @@ def check_utf8(path: Path) -> str:
         raise OutputError(f'{path}: OpenCV writes videos under UTF-8 names only; choose another '
                           '--output')
     return str(path)
+
+
+def _write_through(path: Path, data: Data) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise OutputError(f'{path}: cannot be written ({error.strerror})') from error
 
 
 def _write(path: Path, data: Data, scratch: Path, put: Callable[[Path], object]) -> None:
@@ -127,4 +138,5 @@ def _taken(path: Path) -> OutputError:
 
 
 def _png(image: np.ndarray) -> memoryview:
+    import cv2  # not needed by those who write other files
     return cv2.imencode('.png', image)[1].ravel().data

@@ -11,7 +11,7 @@ from pathlib import Path
 from trt_segmentation.bags.reading import is_bag
 from trt_segmentation.errors import ImageError, printable
 from trt_segmentation.image_header import IMAGE_SUFFIXES
-from trt_segmentation.image_source import is_image
+from trt_segmentation.image_source import is_image, refuse_address
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm', '.wmv')
 """What files in folders are taken for videos; one that is named may be called anything."""
@@ -74,6 +74,7 @@ def find_items(inputs: Sequence[Path], output: Path) -> Found:
     passed_over = 0
     for given in inputs:
         try:
+            refuse_address(given)
             if given.is_dir():
                 found, others = _in_folder(given, output)
                 items += found

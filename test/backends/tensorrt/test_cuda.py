@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from trt_segmentation.backends.tensorrt.cuda import find_device
+from trt_segmentation.backends.tensorrt import cuda
+from trt_segmentation.backends.tensorrt.cuda import find_device, has_gpu
 from trt_segmentation.errors import BackendError, MissingBackendError
 
 
@@ -36,6 +37,41 @@ def test_a_missing_driver_is_said(find, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingBackendError, match=r'no NVIDIA driver here \(no libcuda.so.1\); '):
         find(0)
+
+
+@pytest.mark.parametrize('files', [
+    {}, {'dev/null': ''}, {'proc/driver/nvram': ''},
+    {'sys/bus/pci/devices/0000:01:00.0/vendor': '0x8086\n',
+     'sys/bus/pci/devices/0000:01:00.0/class': '0x030000\n'},
+    {'sys/bus/pci/devices/0000:01:00.1/vendor': '0x10de\n',  # a GPU's sound
+     'sys/bus/pci/devices/0000:01:00.1/class': '0x040300\n'}],
+    ids=['nothing', 'devices', 'drivers', "Intel's GPU", "NVIDIA's sound"])
+def test_without_a_gpu_that_is_said_before_what_is_not_installed(tmp_path, find, monkeypatch,
+                                                                 files):
+    write(tmp_path, files)
+    monkeypatch.setattr(cuda, 'has_gpu', lambda: has_gpu(tmp_path))
+    monkeypatch.setitem(sys.modules, 'pycuda', None)
+    with pytest.raises(MissingBackendError, match=r'^there is no NVIDIA GPU here \(a container '
+                                                  r'needs --gpus all\)$'):
+        find(0)
+
+
+@pytest.mark.parametrize('files', [
+    {'dev/nvidiactl': ''}, {'proc/driver/nvidia/version': ''}, {'dev/nvhost-gpu': ''},
+    {'dev/nvgpu/igpu0/ctrl': ''}, {'dev/dxg': ''},
+    {'sys/bus/pci/devices/0000:01:00.0/vendor': '0x10de\n',
+     'sys/bus/pci/devices/0000:01:00.0/class': '0x030200\n'}],
+    ids=['driver', 'driver in /proc', 'Jetson', 'newer Jetson', 'WSL 2', 'no driver'])
+def test_a_gpu_is_found_by_its_driver_or_on_the_bus(tmp_path, files):
+    write(tmp_path, files)
+    assert has_gpu(tmp_path)
+
+
+def write(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 def test_a_machine_without_a_gpu_is_said(gpu, find, monkeypatch):

@@ -150,7 +150,7 @@ def apply_options(options: BuildOptions, trt: Any, can: Capabilities, builder: A
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace * _MIB)
     if options.optimization_level not in _OPTIMIZATION_LEVELS:
         raise ConfigError(f'optimization_level is {options.optimization_level}; it is 0 to 5, or '
-                          '-1 for that of TensorRT')
+                          '-1 for that of TensorRT', settings=['optimization_level'])
     if options.optimization_level != _DEFAULT_LEVEL:
         config.builder_optimization_level = options.optimization_level
     if options.tactic_sources is not None:
@@ -175,7 +175,8 @@ def _tactic_mask(trt: Any, names: tuple[str, ...]) -> int:
     known = trt.TacticSource.__members__
     if unknown := [name for name in names if name not in known]:
         raise ConfigError(f'tactic_sources has {", ".join(unknown)}, which TensorRT '
-                          f'{trt.__version__} does not know; it knows {", ".join(known)}')
+                          f'{trt.__version__} does not know; it knows {", ".join(known)}',
+                          settings=['tactic_sources'])
     return sum(1 << int(known[name]) for name in set(names))
 
 
@@ -253,6 +254,9 @@ _ADVICE = (
      'the option out'))
 """What to do about errors of TensorRT that do not say so; the first that fits is said."""
 
+_IN_ADVICE = ('max_size', 'optimization_level', 'version_compatible')
+"""Settings that it names; the others are words that TensorRT uses, too."""
+
 
 def _build(builder: Any, network: Any, config: Any, log: Log, what: str) -> bytes:
     try:
@@ -260,7 +264,7 @@ def _build(builder: Any, network: Any, config: Any, log: Log, what: str) -> byte
     except BackendError as error:
         for pattern, advice in _ADVICE:
             if pattern.search(str(error)):
-                raise BackendError(f'{error}; {advice}') from error
+                raise BackendError(f'{error}; {advice}', _IN_ADVICE) from error
         raise
 
 

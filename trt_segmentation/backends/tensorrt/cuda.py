@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,46 @@ kernels TensorRT finds fastest there. Jetson modules share a name: these tell th
 choice: one attribute too many costs a build, one too few runs a plan of another module."""
 
 
+_GPU_SIGNS = ('dev/nvidiactl', 'proc/driver/nvidia', 'dev/nvhost-gpu', 'dev/nvgpu', 'dev/nvmap',
+              'dev/dxg')
+"""What the driver of a GPU makes on a PC, on Jetsons, and on WSL 2."""
+
+_NVIDIA = '0x10de'
+"""Its number among the vendors of PCI devices; displays have a class that begins with 0x03."""
+
+
+def has_gpu(root: Path = Path('/')) -> bool:
+    """Return whether this machine may have an NVIDIA GPU, in less than a millisecond.
+
+    Nothing is loaded or initialised: processes that are forked after CUDA has started cannot
+    use it. A GPU whose driver is missing or not loaded yet counts.
+
+    Args:
+        root: of the file system.
+    """
+    if any((root / sign).exists() for sign in _GPU_SIGNS):
+        return True
+    return any(_read(folder / 'vendor') == _NVIDIA and _read(folder / 'class').startswith('0x03')
+               for folder in (root / 'sys/bus/pci/devices').glob('*'))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding='ascii').strip()
+    except (OSError, ValueError):
+        return ''
+
+
+def check_gpu() -> None:
+    """Make sure that TensorRT is worth loading.
+
+    Raises:
+        MissingBackendError: there is no NVIDIA GPU.
+    """
+    if not has_gpu():
+        raise MissingBackendError('there is no NVIDIA GPU here (a container needs --gpus all)')
+
+
 @functools.cache
 def find_device(index: int) -> 'Device':
     """Return a GPU, the same object each time.
@@ -46,6 +87,7 @@ def find_device(index: int) -> 'Device':
     Raises:
         MissingBackendError: PyCUDA, the driver or that GPU is not there.
     """
+    check_gpu()
     try:
         import pycuda.driver as driver
     except ModuleNotFoundError as error:
@@ -60,7 +102,7 @@ def find_device(index: int) -> 'Device':
         raise MissingBackendError(f'the NVIDIA driver finds no GPU ({error})') from error
     if not 0 <= index < count:
         raise MissingBackendError(f'device is {index}, but there are {count} GPUs here; the '
-                                  'first is 0')
+                                  'first is 0', settings=['device'])
     return Device(driver, index)
 
 

@@ -168,14 +168,16 @@ class EngineLoader:
         if options.mask_encoding != _encoding(facts).name:
             raise ConfigError(f'{path}: a {options.mask_encoding} mask was asked for, but '
                               f'{_encoding(facts).name} is compiled into the engine; set '
-                              'mask_encoding to that, or build the engine anew')
+                              'mask_encoding to that, or build the engine anew',
+                              settings=['mask_encoding'])
         if options.mask_size not in (None, _mask_size(facts)):
             height, width = options.mask_size
             raise ConfigError(f'{path}: a mask of {width}x{height} was asked for, which is not '
                               'compiled into the engine; build it with that size')
         if options.batch != _batch(facts):
             raise ConfigError(f'{path}: takes {_batch(facts)} images at once, but batch is '
-                              f'{options.batch}; set it to that, or build the engine anew')
+                              f'{options.batch}; set it to that, or build the engine anew',
+                              settings=['batch'])
         merged = _over_compiled(path, config, facts)
         try:
             session = self._open_single(engine)

@@ -343,7 +343,7 @@ class TensorRtSession(Controls):
             raise BackendError(
                 f'the image is {width}x{height}, but the engine was built for '
                 f'{smallest[2]}x{smallest[1]} to {largest[2]}x{largest[1]}; build it with other '
-                'min_size and max_size')
+                'min_size and max_size', settings=('min_size', 'max_size'))
 
     def _prepare_size(self, height: int, width: int) -> None:
         self._shapes = {'image': (self._batch, height, width, 3)}

@@ -1,0 +1,192 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What all commands share: help, what is imported, and how they end."""
+
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from trt_segmentation.cli import inspect
+from trt_segmentation.cli.main import COMMANDS, main
+from trt_segmentation.segmenter import Segmenter
+
+NEEDED = {'run': ('a.jpg', '--output=out'), 'evaluate': ('--images=images',)}
+PROGRAM = [sys.executable, '-m', 'trt_segmentation.cli.main']
+
+
+def help_of(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, '--help'])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def parsed(arguments, monkeypatch):
+    """Return what a command would be executed with."""
+    found = []
+
+    def execute(args: Namespace) -> int:
+        found.append(args)
+        return 0
+
+    monkeypatch.setattr(f'trt_segmentation.cli.{arguments[0]}.execute', execute)
+    assert main(arguments) == 0
+    return found[0]
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_summaries_are_those_of_the_modules(command):
+    module = importlib.import_module(f'trt_segmentation.cli.{command}')
+    assert COMMANDS[command] == module.__doc__.splitlines()[0]
+
+
+def test_a_command_imports_no_other():
+    text = ('import sys; from trt_segmentation.cli.main import main\n'
+            'try:\n    main(["inspect", "--help"])\nfinally:\n    print(*sys.modules)')
+    done = subprocess.run([sys.executable, '-c', text], capture_output=True, text=True,
+                          timeout=60)
+    loaded = done.stdout.splitlines()[-1].split()
+    ours = {name for name in loaded if name.startswith('trt_segmentation.cli.')}
+    assert ours == {f'trt_segmentation.cli.{name}' for name in
+                    ('console', 'inspect', 'likely_configs', 'main', 'next_steps')}
+    assert {'cv2', 'onnxruntime', 'tensorrt', 'tensorrt_rtx', 'tqdm'} & set(loaded) == set()
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_help_ends_with_an_example_that_parses(command, capsys, monkeypatch):
+    shown = help_of(command, capsys)
+    *_, title, example = shown.splitlines()
+    assert title == 'example:'
+    program, *arguments = shlex.split(example)
+    assert (program, arguments[0]) == ('trt-segmentation', command)
+    parsed(arguments, monkeypatch)
+
+
+SIZE_OF = {'--min-size': '64x64', '--opt-size': '128x128', '--max-size': '256x256'}
+
+
+@pytest.mark.parametrize(('option', 'commands', 'least'), [
+    ('--threads', 'run bench evaluate compare demo', 0), ('--device', 'run build compare', 0),
+    ('--workspace', 'run build', 0), ('--dla-core', 'run build', 0),
+    ('--calibration-count', 'run build evaluate compare', 1), ('--batch', 'build', 1),
+    ('--frames', 'bench compare demo', 1), ('--runs', 'bench', 1), ('--limit',
+     'evaluate compare', 0), ('--ignore', 'evaluate compare', 0), ('--worst', 'evaluate', 0),
+    ('--layers', 'compare', 0)])
+def test_numbers_that_mean_nothing_are_refused(option, commands, least, capsys, monkeypatch):
+    for command in commands.split():
+        given = [command, *NEEDED.get(command, ())]
+        for text in (str(least - 1), '-1', '1.5', 'many', ''):
+            with pytest.raises(SystemExit) as ended:
+                main([*given, f'{option}={text}'])
+            assert ended.value.code == 2
+            assert (f"argument {option}: '{text}' is no whole number of at least {least}"
+                    if option != '--ignore' else f"'{text}' is no whole number from 0 to 65535"
+                    ) in capsys.readouterr().err
+        found = getattr(parsed([*given, f'{option}={least}'], monkeypatch),
+                        option[2:].replace('-', '_'))
+        assert found in (least, [least])
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    ('build --optimization-level 6', "'6' is no whole number from 0 to 5"),
+    ('bench --seconds 0', "'0' is no number above 0"),
+    ('bench --seconds nan', "'nan' is no number above 0"),
+    ('demo --rate inf', "'inf' is no number above 0"),
+    ('compare --at-least 0', "'0' is no share of the pixels, more than 0 and at most 1"),
+    ('bench --size 0x5', "'0x5' is no HEIGHTxWIDTH, for example 1080x1920")])
+def test_values_beyond_their_range_are_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments.split())
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    ('--min-size 200x100', '--min-size is 200x100, but --opt-size 128x128; the first may not be'),
+    ('--max-size 256x100', '--opt-size is 128x128, but --max-size 256x100')])
+def test_sizes_in_the_wrong_order_are_refused_by_their_options(arguments, message, capsys):
+    sizes = SIZE_OF | dict([arguments.split()])
+    assert main(['bench', *(word for pair in sizes.items() for word in pair)]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('arguments', [
+    'build --output', 'evaluate --images images --json', 'compare --json', 'bench --json',
+    'bench --plot'])
+def test_files_that_cannot_be_written_are_refused_before_anything_is_measured(
+        arguments, tmp_path, capsys, monkeypatch):
+    for path, message in ((tmp_path, f"'{tmp_path}' is a folder; name a file in it"),
+                          (tmp_path / 'gone' / 'a', f"there is no folder '{tmp_path / 'gone'}'"),
+                          (Path('/proc/version'), "'/proc/version' cannot be written: perm")):
+        if path.is_file() and os.access(path, os.W_OK):
+            continue  # a superuser may write it
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments.split(), str(path)])
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err
+    given = [*arguments.split(), str(tmp_path / 'a')]
+    assert str(tmp_path / 'a') in map(str, vars(parsed(given, monkeypatch)).values())
+
+
+@pytest.mark.parametrize(('option', 'package'), [('--ros', 'rclpy'), ('--plot=a.png',
+                                                                      'matplotlib')])
+def test_bench_misses_a_package_before_it_measures(option, package, monkeypatch, capsys):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec',
+                        lambda name: None if name == package else find_spec(name))
+    monkeypatch.setattr(Segmenter, 'open', None)
+    assert main(['bench', option]) == 1
+    assert capsys.readouterr().err.startswith(f'error: {package} is not installed; ')
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_help_shows_what_is_common_before_what_is_rare(command, capsys):
+    shown = help_of(command, capsys)
+    headings = [line for line in shown.splitlines() if line.endswith(':') and line[0] != ' ']
+    first = headings['positional arguments:' in headings]
+    assert first == 'options:'
+    assert len(shown.split('\n\n')[0].splitlines()) == 1  # usage
+    if 'TensorRT builds:' in headings:
+        assert headings[-2:] == ['TensorRT builds:', 'example:']
+        common = shown.partition('\nmasks:')[0]
+        assert '--config' in common
+        assert '--precision' in common
+
+
+def test_an_unknown_command_is_answered_with_all_of_them(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(['segment'])
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert all(name in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize('arguments', [['inspect'], ['inspect', '--help'], ['--help'],
+                                       ['inspect', 'gone.onnx']], ids=' '.join)
+def test_a_reader_that_goes_away_is_no_error(arguments):
+    environment = {name: value for name, value in os.environ.items()
+                   if name != 'PYTHONUNBUFFERED'}
+    with subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=environment) as process:
+        process.stdout.close()
+        shown = process.stderr.read()
+        code = process.wait(60)
+    if arguments[-1] == 'gone.onnx':  # an error has somewhere to go
+        assert (code, shown.count(b'\n')) == (1, 1)
+    else:
+        assert (code, shown) == (141, b'')
+
+
+def test_an_interrupt_ends_without_a_word(monkeypatch, capsys):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inspect, 'execute', interrupt)
+    assert main(['inspect']) == 130
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ('', '')
