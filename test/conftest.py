@@ -3,6 +3,7 @@
 """Fixtures of all tests: small networks computed by hand, real ones with known answers."""
 
 import importlib.util
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ else:
     settings.load_profile('repeatable')
 
 disable_telemetry()  # before a test imports ONNX Runtime by itself
+
+# A shell's background job ignores SIGINT, and so would the programs that are interrupted here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[2] / 'shared'
 _ROAD = """
@@ -148,6 +152,12 @@ def known_answer(request):
 def networks():
     """The module support/networks.py: small networks, what runs them, references."""
     return _support('networks')
+
+
+@pytest.fixture(scope='session')
+def image_bytes():
+    """The module support/image_bytes.py: encoded images as people have them."""
+    return _support('image_bytes')
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from trt_segmentation.errors import ImageError
-from trt_segmentation.image_decoding import ImageDecoder, is_cut_jpeg
+from trt_segmentation.image_decoding import ImageDecoder
+from trt_segmentation.image_header import is_cut_jpeg
 from trt_segmentation.image_source import open_images
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (64, 80, 3), np.uint8)
@@ -44,10 +45,10 @@ def test_whole_ones_are_read(data, tmp_path):
 def test_cut_ones_are_refused(data, share, tmp_path):
     cut = data[:int(len(data) * share)]
     msg = SimpleNamespace(format='jpeg', data=cut)
-    with pytest.raises(ImageError, match='damaged, cut short'):
+    with pytest.raises(ImageError, match='cut short'):
         ImageDecoder().read(msg)
     (tmp_path / 'a.jpg').write_bytes(cut)
-    with pytest.raises(ImageError, match='damaged or cut short'):
+    with pytest.raises(ImageError, match='cut short'):
         list(open_images(tmp_path / 'a.jpg'))
 
 

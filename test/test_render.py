@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from trt_segmentation.palette import Palette
-from trt_segmentation.render import colored_mask, legend, panel
+from trt_segmentation.render import Cell, colored_mask, legend, panel, sheet
 
 PALETTE = Palette(((255, 0, 0), (0, 255, 0), (0, 0, 255)))
 LABELS = ('red', 'green', 'blue')
@@ -107,3 +107,40 @@ def test_panel_does_not_mix_classes():
     middle = picture[28:28 + 37, width + 9:2 * width + 9]
     assert set(map(tuple, middle.reshape(-1, 3).tolist())) == {
         (0, 0, 255), (0, 255, 0), (255, 0, 0)}
+
+
+# Sheets of pictures
+
+
+@pytest.mark.parametrize('size', [(90, 160), (320, 60), (60, 320), (1, 400), (400, 1)])
+@pytest.mark.parametrize('count', [1, 2, 5, 6, 9])
+def test_a_sheet_is_about_a_screen(size, count):
+    picture = sheet([Cell(np.zeros((*size, 3), np.uint8), ('title',))] * count)
+    assert picture.dtype == np.uint8
+    height, width = picture.shape[:2]
+    assert height <= 4 * 620
+    assert width <= 5 * 660
+    if count > 4:
+        assert 0.8 < width / height < 3.5
+
+
+def test_a_sheet_shows_every_picture_with_its_texts():
+    colors = [(40 * index, 10, 200) for index in range(6)]
+    picture = sheet([Cell(np.full((90, 160, 3), color, np.uint8), (f'{index}',),
+                          (('road 50%', color), ('hint', None)))
+                     for index, color in enumerate(colors)])
+    found = {tuple(color) for color in picture.reshape(-1, 3).tolist()}
+    assert set(colors) <= found
+    squares = [int(np.all(picture == color, axis=2).sum()) for color in colors]
+    assert all(count > 640 * 360 for count in squares)
+
+
+@pytest.mark.parametrize('size', [(90, 160), (320, 60)])
+def test_long_lines_are_cut(size):
+    cell = Cell(np.full((*size, 3), 255, np.uint8), ('W' * 300,), (('W' * 300, (0, 0, 255)),))
+    picture = sheet([cell] * 6)
+    inked = (picture < 128).any(axis=(0, 2))
+    width = max(380, min(640, round(480 * size[1] / size[0]))) + 16
+    assert picture.shape[1] % width == 0
+    for right in range(width, picture.shape[1] + 1, width):
+        assert not inked[right - 6:right].any()

@@ -25,7 +25,7 @@ LIBRARIES = {'jazzy': (JAZZY, {OLD}, {OLD}), 'kilted': (KILTED, {NEW}, {OLD, NEW
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch, tmp_path):
     """A machine of two cores, whose Python brings no ROS 2."""
-    monkeypatch.setattr(transport, '_cpu_count', lambda: 2)
+    monkeypatch.setattr(transport, 'cpu_count', lambda: 2)
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     monkeypatch.setattr(sys, 'prefix', str(tmp_path / 'python'))
 
@@ -86,7 +86,7 @@ def test_without_the_middlewares_library_both_are_set():
 
 
 def test_with_cores_to_spare_the_middleware_publishes_in_a_thread(monkeypatch):
-    monkeypatch.setattr(transport, '_cpu_count', lambda: transport.CORES_TO_SPARE)
+    monkeypatch.setattr(transport, 'cpu_count', lambda: transport.CORES_TO_SPARE)
     mode = 'RMW_FASTRTPS_PUBLICATION_MODE'
     assert large_image_environment({})[mode] == 'ASYNCHRONOUS'
     assert mode not in large_image_environment({mode: 'SYNCHRONOUS'})

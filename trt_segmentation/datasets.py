@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images and their ground truth: which files belong together, and which class ids they hold."""
 
+import io
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,19 +12,14 @@ import cv2
 import numpy as np
 
 from trt_segmentation.errors import ImageError, SegmentationError
-from trt_segmentation.image_source import folder_files, is_image
+from trt_segmentation.image_header import IMAGE_SUFFIXES, read_header
+from trt_segmentation.image_source import folder_files, is_image, read_bytes
 from trt_segmentation.mask_encoding import MONO8, MONO16
 
 logger = logging.getLogger(__name__)
 
 _CITYSCAPES_IMAGE = '_leftImg8bit.png'
 _CITYSCAPES_LABELS = '_gtFine_labelTrainIds.png'
-_IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
-
-# Where a PNG says what its pixels are (PNG specification, sections 5.2 and 11.2.1).
-_PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-_PNG_BIT_DEPTH, _PNG_COLOR_TYPE = 24, 25
-_PNG_PALETTE = 3
 
 
 class DatasetError(SegmentationError):
@@ -107,26 +103,29 @@ def read_truth(path: Path, size: tuple[int, int], classes: int, ignore: Sequence
 
 def _read_ids(path: Path) -> np.ndarray:
     """The pixels of a PNG as they are stored, uint8 or uint16 [H, W]."""
+    data = read_bytes(path)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f'{path}: cannot be read ({error.strerror})') from error
-    if len(data) <= _PNG_COLOR_TYPE or not data.startswith(_PNG_SIGNATURE):
-        raise ImageError(f'{path}: is no PNG, or is damaged')
-    if data[_PNG_COLOR_TYPE] == _PNG_PALETTE:
-        return _palette_indices(path)
-    ids = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        header = read_header(data)
+    except ImageError as error:
+        raise ImageError(f'{path}: {error}') from error
+    if header.format != 'PNG':
+        raise ImageError(f'{path}: labels are PNG, and this is {header.format}')
+    if header.has_palette:
+        return _palette_indices(path, data)
+    try:
+        ids = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        ids = None
     if ids is None:
         raise ImageError(f'{path}: cannot be decoded; the file is damaged or cut short')
     if ids.ndim != 2:
         raise DatasetError(f'{path}: is a picture of {ids.shape[2]} channels; labels are class '
                            'ids in one channel, or indices of a palette')
-    depth = data[_PNG_BIT_DEPTH]
     # OpenCV stretches 1, 2 and 4 bits over a whole byte.
-    return ids if depth >= 8 else ids // (255 // (2 ** depth - 1))
+    return ids if header.bits >= 8 else ids // (255 // (2 ** header.bits - 1))
 
 
-def _palette_indices(path: Path) -> np.ndarray:
+def _palette_indices(path: Path, data: bytes) -> np.ndarray:
     """What OpenCV cannot give: it paints the indices in their colours."""
     try:
         from PIL import Image
@@ -134,9 +133,10 @@ def _palette_indices(path: Path) -> np.ndarray:
         raise DatasetError(f'{path}: labels with a palette need Pillow, which is not installed; '
                            'pip install pillow') from error
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(data)) as picture:
             return np.asarray(picture)
-    except (OSError, SyntaxError, ValueError) as error:  # as Pillow words a damaged PNG
+    except (OSError, SyntaxError, ValueError,  # as Pillow words a damaged PNG
+            Image.DecompressionBombError) as error:
         raise ImageError(f'{path}: cannot be decoded; the file is damaged or cut short '
                          f'({error})') from error
 
@@ -166,7 +166,7 @@ def _find_voc(root: Path, labels: Path | None, split: str) -> list[Sample]:
 def _find_in_folders(images: Path, labels: Path | None, split: str) -> list[Sample]:
     # A damaged file is none of OpenCV's images, but its name says what it should be.
     files = [file for file in folder_files(images)
-             if is_image(file) or file.suffix.lower() in _IMAGE_SUFFIXES]
+             if is_image(file) or file.suffix.lower() in IMAGE_SUFFIXES]
     if labels is None:
         return [Sample(file) for file in files]
     return [Sample(file, labels / f'{file.stem}.png') for file in files

@@ -3,25 +3,23 @@
 """Pixels of image messages, from ROS topics and rosbags alike, without a copy where the encoding
 allows it. Messages are known by their fields, so that nothing of ROS is needed."""
 
-import os
+import logging
 import re
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 
 from trt_segmentation.errors import ImageError
+from trt_segmentation.image_header import (
+    NO_PICTURE,
+    is_cut_jpeg,
+    read_header,
+    without_orientation,
+)
 
-MAX_SIDE = 16384
-"""Pixels: larger compressed images are refused from their header, before they take memory.
-
-A JPEG of 8 KB can claim 30000x30000 pixels, and OpenCV by itself then takes 5 GB for it.
-"""
-
-for _variable in ('OPENCV_IO_MAX_IMAGE_WIDTH', 'OPENCV_IO_MAX_IMAGE_HEIGHT'):
-    os.environ.setdefault(_variable, str(MAX_SIDE))
-
-import cv2  # noqa: E402  it reads these variables once, while it is loaded
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class ImageDecoder:
             raise ImageError(f'{_what(msg)}: an image without pixels')
         encoding = ENCODINGS.get(msg.encoding)
         if _MEASURED.fullmatch(msg.encoding):
-            raise ImageError(f'{_what(msg)}: {_NO_PICTURE}')
+            raise ImageError(f'{_what(msg)}: {NO_PICTURE}')
         if encoding is None:
             return self.read_other(msg), 'bgr'
         rows = _rows(msg, encoding)
@@ -152,12 +150,81 @@ class ImageDecoder:
                          f'segmented; known are {", ".join(ENCODINGS)}')
 
 
+def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: bool = False,
+                 warned_as: str = 'all images') -> np.ndarray:
+    """Decode an image of a file or a message; one set of rules for both.
+
+    Its size is read from its header before anything is decoded. Pixels lie as they are stored: an
+    orientation in its EXIF data is never applied, so that a mask lies on the camera's pixels, of
+    which camera_info and labels speak. Where it has one, a warning reports it.
+
+    Args:
+        data: bytes, or what has the buffer protocol with items of one byte. It is not copied.
+        what: what to call it in messages.
+        gray: whether one channel is wanted, as of a Bayer mosaic.
+        is_brightness: whether 16 bits in one channel are known to be brightness, not depth.
+        warned_as: the warning about an orientation is given once for each of these names, such as
+            'all files'.
+
+    Returns:
+        uint8 [H, W, 3], BGR, C-contiguous; [H, W] with ``gray``. Of 16 bits the high bytes.
+
+    Raises:
+        ImageError: what ``read_header`` refuses; a grey image of 16 bits that need not be
+            brightness; or data that is damaged or cut short.
+    """
+    try:
+        header = read_header(data)
+        if header.bits == 16 and header.is_gray and not is_brightness:
+            raise ImageError('holds 16 bits in one channel, of which nothing says that they are '
+                             "brightness, as a message's format 'mono16; png compressed ' does; "
+                             f'{NO_PICTURE}. Store brightness with 8 bits')
+        if header.orientation != 1:
+            _warn_of_orientation(what, header.orientation, warned_as)
+            if header.format == 'TIFF':
+                data = without_orientation(data)
+        flags = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
+        if header.bits == 16:
+            flags |= cv2.IMREAD_ANYDEPTH
+        if is_cut_jpeg(data):
+            raise ImageError('cannot be decoded: this JPEG is cut short')
+        pixels = _decoded(np.frombuffer(data, np.uint8), flags)
+        if pixels is None or pixels.shape[:2] != (header.height, header.width):
+            raise ImageError(f'cannot be decoded: this {header.format} is damaged, cut short, or '
+                             f'of a kind that OpenCV {cv2.__version__} does not read')
+    except ImageError as error:
+        raise ImageError(f'{what}: {error}') from error
+    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+
+
+def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # a limit of its own, or damage
+        return None
+
+
+_MAX_WARNINGS = 16
+_warned: set[str] = set()
+"""What ``_warn_of_orientation`` was given as ``warned_as``."""
+
+
+def _warn_of_orientation(what: str, orientation: int, warned_as: str) -> None:
+    if warned_as in _warned or len(_warned) >= _MAX_WARNINGS:
+        return
+    _warned.add(warned_as)
+    logger.warning('%s: its EXIF orientation %d is not applied: the mask lies on the pixels as '
+                   'they are stored. To have it upright, turn the image first, for example with '
+                   '"mogrify -auto-orient". This warning is given once for %s', what, orientation,
+                   warned_as)
+
+
 def _decode(msg: Any) -> tuple[np.ndarray, str]:
-    """Decode an image as it was taken: uint8 [H, W, 3], whatever is in the file, and its order."""
+    """Decode a CompressedImage: uint8 [H, W, 3], whatever is in the file, and its order."""
     what = f"format '{msg.format}', {len(msg.data)} bytes"
     source, _, stored = msg.format.partition(';')
     if 'compressedDepth' in msg.format or _MEASURED.fullmatch(source):
-        raise ImageError(f'{what}: {_NO_PICTURE}')
+        raise ImageError(f'{what}: {NO_PICTURE}')
     if not len(msg.data):
         raise ImageError(f'{what}: an image without data')
     # image_transport writes 'rgb8; jpeg compressed bgr8': the camera's encoding and what was
@@ -165,66 +232,16 @@ def _decode(msg: Any) -> tuple[np.ndarray, str]:
     same = stored.rstrip().endswith('compressed')
     mosaic = ENCODINGS.get(source) if same and source.startswith('bayer_') else None
     conversion = mosaic.conversion if mosaic else None
-    flags = cv2.IMREAD_COLOR if conversion is None else cv2.IMREAD_GRAYSCALE
-    try:
-        # A mask turned upright would no longer lie on the camera's pixels.
-        data = np.frombuffer(msg.data, np.uint8)
-        pixels = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH)
-    except cv2.error as error:
-        raise ImageError(f'{what}: cannot be decoded, for example since a side has more than '
-                         f'{MAX_SIDE} pixels ({error.err})') from error
-    if pixels is None or is_cut_jpeg(msg.data):
-        raise ImageError(f'{what}: cannot be decoded; the data is damaged, cut short, or of a '
-                         'kind that OpenCV does not read')
-    if pixels.dtype != np.uint8:
-        pixels = _eight_bits(pixels, data, source, what)
+    pixels = decode_image(msg.data, what, gray=conversion is not None,
+                          is_brightness=source.endswith('16'),
+                          warned_as=f"the frames of '{_frame_id(msg)}'")
     if conversion is not None:
         pixels = cv2.cvtColor(pixels, conversion)
     return pixels, 'rgb' if same and source.startswith('rgb') else 'bgr'
 
 
-def _eight_bits(pixels: np.ndarray, data: np.ndarray, source: str, what: str) -> np.ndarray:
-    """Return the high bytes of pixels that are a picture's.
-
-    Raises:
-        ImageError: they are none, or what they are is not known: one channel of 16 bits is depth
-            more often than brightness.
-    """
-    stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    is_gray = stored is None or stored.ndim == 2
-    if pixels.dtype != np.uint16 or (is_gray and not source.endswith('16')):
-        raise ImageError(f"{what}: holds {pixels.dtype} values of which the format does not say "
-                         f"that they are brightness, as 'mono16; png compressed ' does; "
-                         f'{_NO_PICTURE}')
-    return (pixels >> 8).astype(np.uint8)
-
-
-_NO_PICTURE = 'depth and other measured values cannot be segmented, only what a camera sees'
-
-
-def is_cut_jpeg(data: Any) -> bool:
-    """Return whether data begins as JPEG does and lacks its end.
-
-    OpenCV 4 decodes such data, and gives grey for what is missing; OpenCV 5 refuses it. Only what
-    lies behind the first scan counts, since a thumbnail before it has an end of its own (ITU-T
-    T.81, B.1.1: FF DA starts a scan, FF D9 ends the image; FF D8 begins it).
-
-    Args:
-        data: bytes, or what has the buffer protocol.
-    """
-    content = memoryview(data)
-    if content[:2] != b'\xff\xd8':
-        return False
-    at = 2
-    while content[at:at + 1] == b'\xff' and content[at + 1:at + 2] != b'\xda':
-        if content[at + 1:at + 2] == b'\xff':  # a fill byte
-            at += 1
-            continue
-        at += 2 + int.from_bytes(content[at + 2:at + 4], 'big')
-    return _END_OF_JPEG.search(content, at) is None
-
-
-_END_OF_JPEG = re.compile(b'\xff\xd9')
+def _frame_id(msg: Any) -> str:
+    return msg.header.frame_id if hasattr(msg, 'header') else ''
 
 
 def _what(msg: Any) -> str:

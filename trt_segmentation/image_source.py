@@ -6,18 +6,18 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import cv2
 import numpy as np
 
 from trt_segmentation.bags.reading import ImageTopic, is_bag
-from trt_segmentation.errors import ImageError
-from trt_segmentation.image_decoding import is_cut_jpeg, swap_red_and_blue
+from trt_segmentation.errors import ImageError, printable
+from trt_segmentation.image_decoding import ImageDecoder, decode_image, swap_red_and_blue
+from trt_segmentation.image_header import HEAD_LENGTH, begins_as_image
 
 
 def open_images(path: str | Path, topic: str = '', count: int = 0,
-                on_error: Callable[[ImageError], object] | None = None,
+                on_error: Callable[[ImageError], None] | None = None,
                 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield name and image (uint8 BGR [H, W, 3]) of all that is there, one at a time.
 
@@ -26,8 +26,8 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
             (a folder with metadata.yaml, or a .mcap, .db3 or .bag file).
         topic: image topic in a rosbag; '' takes the only one there is.
         count: how many at most, spread evenly over all there are; 0 takes all.
-        on_error: called with the error of an image in a folder or rosbag that cannot be decoded,
-            which costs only itself; None raises it.
+        on_error: called for a file or message that cannot be decoded, which is then left out; by
+            default its error is raised.
 
     Raises:
         ImageError: there is nothing, it cannot be decoded, or the topic is not in the bag.
@@ -35,7 +35,7 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
     refuse_address(path)
     path = Path(path)
     if is_bag(path):
-        yield from _bag_images(path, topic, count, on_error or _raise)
+        yield from _bag_images(path, topic, count, on_error)
     elif path.is_dir():
         files = [file for file in folder_files(path) if is_image(file)]
         if not files:
@@ -44,17 +44,19 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
             try:
                 image = read_image(files[index])
             except ImageError as error:
-                (on_error or _raise)(error)
+                _report(error, on_error)
                 continue
-            yield files[index].name, image
+            yield printable(files[index].name), image
     elif is_image(path):
-        yield path.name, read_image(path)
+        yield printable(path.name), read_image(path)
     else:
         yield from _video_frames(path, count)
 
 
-def _raise(error: ImageError) -> NoReturn:
-    raise error
+def _report(error: ImageError, on_error: Callable[[ImageError], None] | None) -> None:
+    if on_error is None:
+        raise error
+    on_error(error)
 
 
 def refuse_address(path: str | Path) -> None:
@@ -94,35 +96,57 @@ def folder_files(folder: Path) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a file begins as an image does that OpenCV reads.
+    """Return whether a file begins as an image does, of a format that is read or refused by name;
+    False where it cannot be opened.
 
     Raises:
         ImageError: there is no such file.
     """
     if not path.is_file():
         raise ImageError(f'{path}: there is no such file')
-    return cv2.haveImageReader(str(path))
+    try:
+        with path.open('rb') as file:
+            return begins_as_image(file.read(HEAD_LENGTH))
+    except OSError:
+        return False
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Read an image file as uint8 BGR [H, W, 3].
+    """Read an image file as uint8 BGR [H, W, 3], by the rules of ``decode_image``.
 
     Raises:
-        ImageError: it cannot be decoded.
+        ImageError: it cannot be read, or it is refused.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None or is_cut_jpeg(path.read_bytes()):
-        raise ImageError(f'{path}: cannot be decoded; the file is damaged or cut short')
-    return image
+    # OpenCV is not given the name: some of its versions crash where it is not UTF-8.
+    return decode_image(read_bytes(path), printable(path), warned_as='all files')
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f'{path}: cannot be read ({error.strerror})') from error
 
 
 @contextmanager
 def open_video(path: Path) -> Iterator[cv2.VideoCapture]:
-    """Open a video, and close it in the end.
+    """Open a video, and close it in the end. OpenCV turns its frames as the video asks for.
 
     Raises:
         ImageError: it is none that OpenCV can read.
     """
+    try:
+        path.open('rb').close()
+    except OSError as error:
+        raise ImageError(f'{path}: cannot be read ({error.strerror})') from error
+    if printable(path) != str(path):  # OpenCV may crash
+        raise ImageError(f'{path}: is no image, and OpenCV opens no video whose name is not '
+                         'UTF-8; rename it')
     video = cv2.VideoCapture(str(path))
     try:
         if not video.isOpened():
@@ -160,18 +184,18 @@ def _video_frames(path: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
         raise ImageError(f'{path}: not one frame can be decoded')
 
 
-def _bag_images(path: Path, name: str, count: int, on_error: Callable[[ImageError], object],
-                ) -> Iterator[tuple[str, np.ndarray]]:
+def _bag_images(path: Path, name: str, count: int,
+                on_error: Callable[[ImageError], None] | None) -> Iterator[tuple[str, np.ndarray]]:
     with ImageTopic(path, name) as topic:
-        wanted = set(spread(topic.count, count))
+        decoder, wanted = ImageDecoder(), set(spread(topic.count, count))
         for index, recorded in enumerate(topic.messages()):
             if index not in wanted:
                 continue
             try:
-                _, pixels, color = topic.decode(recorded)
+                _, pixels, color = topic.decode(recorded, decoder)
             except ImageError as error:
-                on_error(ImageError(f'{path}, topic {topic.name}, message {index}: cannot be '
-                                    f'decoded: {error}'))
+                _report(ImageError(f'{path}, topic {topic.name}, message {index}: '
+                                   f'{error}'), on_error)
                 continue
             image = pixels.copy()
             if color == 'rgb':

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the user decides about where and how a network runs; free of any runtime."""
 
+import os
 from dataclasses import dataclass, field
 
 BACKENDS = ('auto', 'tensorrt', 'onnxruntime')
@@ -96,3 +97,9 @@ class RunOptions:
 def tactic_names(text: str) -> tuple[str, ...] | None:
     """Return ``BuildOptions.tactic_sources`` from names with commas; '' gives None."""
     return tuple(name.strip() for name in text.split(',')) if text else None
+
+
+def cpu_count() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else \
+        os.cpu_count() or 1

@@ -234,7 +234,7 @@ class Segmenter:
 
     def predict(self, source: str | Path, *, outputs: str | Sequence[str] = 'mask',
                 topic: str = '', count: int = 0,
-                on_error: Callable[[ImageError], object] | None = None) -> Iterator[Prediction]:
+                on_error: Callable[[ImageError], None] | None = None) -> Iterator[Prediction]:
         """Segment all images of a file, a folder, a video or a rosbag, one at a time::
 
             for prediction in segmenter.predict('drive.mp4', outputs=('mask', 'overlay')):
@@ -346,6 +346,21 @@ class Segmenter:
             return None
         with self._in_turn():
             return memory()
+
+    def twin(self) -> 'Segmenter | None':
+        """Return another one on the same network, which runs at the same time and shares the
+        weights; None where the backend has none.
+
+        Raises:
+            BackendError: the segmenter is closed.
+        """
+        twin = getattr(self._session, 'twin', None)
+        if twin is None:
+            return None
+        with self._in_turn():
+            other = Segmenter(twin(), self.spec)
+        other.overlay_alpha = self.overlay_alpha
+        return other
 
     def close(self) -> None:
         """Free everything, once a call that another thread has made is done.

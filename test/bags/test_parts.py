@@ -6,8 +6,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from trt_segmentation.bags.parts import FRAMES_PER_PART, Work, plan, release, segment_part
+from trt_segmentation.bags.parts import (
+    FRAMES_PER_PART,
+    Work,
+    plan,
+    read_report,
+    segment_part,
+    segment_parts,
+)
 from trt_segmentation.bags.reading import ImageTopic
+from trt_segmentation.offline import held
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -30,16 +38,22 @@ def test_messages_of_one_instant_stay_together(tmp_path, bag_writer):
     assert sorted(counts)[-1] == sum(counts) == 60
 
 
-def test_a_finished_part_is_not_made_again(short_drive, tmp_path):
-    def unused(device):
-        raise AssertionError('opened for a part that is there')
-
-    work = Work(short_drive, '', tmp_path, ('mask',), lambda device: Segmenter.open())
+def test_a_part_is_the_same_in_a_folder_and_in_a_row(short_drive, tmp_path):
+    work = Work(short_drive, '', tmp_path, ('mask',), 2, lambda device: Segmenter.open())
     with ImageTopic(short_drive) as topic:
-        part = plan(topic)[1]
-    report = segment_part(work, part)
-    release()
-    again = Work(short_drive, '', tmp_path, ('mask',), unused)
-    assert segment_part(again, part) == report
-    assert 18 <= report.frames <= 22
-    assert report.dropped == []
+        parts = plan(topic)
+    alone = segment_part(work, parts[1])
+    assert read_report(parts[1].folder(work)) == alone
+    written = []
+
+    def write(received, header, arrays, report):
+        written.append((received, header, arrays['mask'].copy()))
+
+    reports = list(segment_parts(work, parts, write))
+    held.release()
+    assert reports[1] == alone
+    assert [report.index for report in reports] == [0, 1, 2]
+    assert 18 <= alone.frames <= 22
+    assert alone.dropped == []
+    assert len(written) == sum(report.frames for report in reports) == 60
+    assert [received for received, *_ in written] == sorted(received for received, *_ in written)

@@ -68,6 +68,16 @@ def test_a_message_that_cannot_be_decoded_is_named(tmp_path, bag_writer):
             list(open_images(bag.path, topic))
 
 
+def test_a_message_that_cannot_be_decoded_is_left_out_where_somebody_is_told(tmp_path, bag_writer):
+    with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
+        for length in (None, 50, None):
+            data = cv2.imencode('.png', gray(30))[1].tobytes()[:length]
+            bag.write('/camera', bag.compressed(data))
+    told = []
+    assert levels(open_images(bag.path, on_error=told.append)) == [30, 30]
+    assert ['message 1: format' in str(error) for error in told] == [True]
+
+
 def test_a_damaged_rosbag_is_named(tmp_path):
     (tmp_path / 'drive.mcap').write_bytes(b'no bag')
     with pytest.raises(ImageError, match=r'drive\.mcap: this rosbag cannot be read'):

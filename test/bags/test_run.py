@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """``trt-segmentation run BAG --output OUT.mcap``: what is written, and that nothing changes it."""
 
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -127,12 +129,18 @@ def test_a_dask_cluster_writes_the_same_bytes(short_drive, tmp_path):
         (tmp_path / 'there' / 'out.mcap').read_bytes()
 
 
-def begun(bag, output, workers):
-    """Start a run; return its process when some parts are finished."""
+def journal(output):
+    """Return the lines that say what a run has done so far."""
+    path = output.with_name(f'{output.name}.parts') / 'done.jsonl'
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def begun(bag, output, workers, parts=3):
+    """Start a run; return its process when some parts are in the output."""
     process = subprocess.Popen([*COMMAND, 'run', str(bag), '--output', str(output), '--threads',
                                 '1', '--workers', workers], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while len(list(output.parent.glob('out.*.parts/part_*'))) < 3:
+    while len(journal(output)) < parts:
         assert process.poll() is None, 'ended before it could be disturbed'
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -157,7 +165,7 @@ def test_killed_and_resumed_it_writes_the_same_bytes(drive, tmp_path, capsys, un
     assert process.wait() == -9
     assert not psutil.wait_procs(others, timeout=60)[1], 'workers outlive the run'
     assert not out.exists()
-    assert 3 <= len(list(tmp_path.glob('out.mcap.parts/part_*'))) < 12
+    assert 3 <= len(journal(out)) < 12
     assert run(drive, out, '--alpha', '0.9') == 1
     assert 'out.mcap.parts: was begun with alpha 0.5, now it is 0.9; delete' in \
         capsys.readouterr().err
@@ -296,3 +304,104 @@ def test_masks_come_out_as_images_again(short_drive, tmp_path):
     (_, image), = open_images(tmp_path / 'out.mcap', '/segmentation/mask', count=1)
     mask = [message for topic, _, message in read(tmp_path / 'out.mcap') if 'mask' in topic][30]
     np.testing.assert_array_equal(image[..., 0], mask.data.reshape(90, 160))
+
+
+def test_a_wrong_first_try_does_not_refuse_the_right_one(short_drive, tmp_path, capsys):
+    wrong = tmp_path / 'wrong.onnx'
+    wrong.write_text('no network')
+    out = tmp_path / 'out' / 'masks.mcap'
+    out.parent.mkdir()
+    for options in (['--topic', '/up'], ['--model', str(wrong)],
+                    ['--model', str(wrong), '--workers', '2'], ['--precision', 'int8']):
+        assert run(short_drive, out, *options, '--backend', 'onnxruntime') in (0, 1)
+        out.unlink(missing_ok=True)
+        assert list(out.parent.iterdir()) == []
+    assert run(short_drive, out) == 0
+
+
+def test_threads_and_workers_may_change(drive, tmp_path, uninterrupted):
+    process = begun(drive, tmp_path / 'out.mcap', '1')
+    process.kill()
+    process.communicate()
+    assert run(drive, tmp_path / 'out.mcap', '--threads', '2', '--workers', '2') == 0
+    assert (tmp_path / 'out.mcap').read_bytes() == uninterrupted
+
+
+def test_killed_twice_it_still_writes_the_same_bytes(drive, tmp_path, uninterrupted):
+    out = tmp_path / 'out.mcap'
+    for parts in (2, 5):
+        process = begun(drive, out, '1', parts)
+        process.kill()
+        process.communicate()
+    assert run(drive, out) == 0
+    assert out.read_bytes() == uninterrupted
+
+
+@pytest.mark.parametrize('stage', ['complete', 'renamed', 'half removed', 'all but removed'])
+@pytest.mark.parametrize('name', ['out.mcap', 'out.db3'])
+def test_killed_at_the_end_the_same_command_finishes(short_drive, tmp_path, capsys, monkeypatch,
+                                                     name, stage):
+    """SIGKILL after the output is complete: before it has its name, and while the rest goes."""
+    class Killed(BaseException):
+        pass
+
+    out = tmp_path / name
+    rename, unlink = Path.rename, Path.unlink
+
+    def renamed(path, target):
+        if target == out and stage == 'complete':
+            raise Killed
+        rename(path, target)
+        if target == out and stage == 'renamed':
+            raise Killed
+
+    def removed(path, missing_ok=False):
+        if path.name == 'manifest.json' and stage == 'half removed':
+            raise Killed
+        unlink(path, missing_ok)
+        if path.name == 'manifest.json' and stage == 'all but removed':
+            raise Killed
+
+    monkeypatch.setattr(Path, 'rename', renamed)
+    monkeypatch.setattr(Path, 'unlink', removed)
+    with pytest.raises(Killed):
+        run(short_drive, out)
+    monkeypatch.undo()
+    assert out.exists() == (stage != 'complete')
+    capsys.readouterr()
+    assert run(short_drive, out) == 0
+    assert '60 of 60 frames of /camera/image_raw segmented' in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == [out]
+    assert sum('mask' in topic for topic, *_ in read(out)) == 60
+    assert run(short_drive, out) == 1
+    assert 'is there already' in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(drive, tmp_path, capsys,
+                                                              uninterrupted):
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=9m', 'tmpfs', disk],
+                             capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f'no file system can be mounted here: {mounted.stderr.strip()}')
+    try:
+        assert run(drive, disk / 'out.mcap') == 1
+        assert 'No space left on device; once that is mended, the same command goes on' in \
+            capsys.readouterr().err
+        assert 1 <= len(journal(disk / 'out.mcap')) < 12
+        assert not (disk / 'out.mcap').exists()
+        subprocess.run(['mount', '-o', 'remount,size=100m', disk], check=True)
+        assert run(drive, disk / 'out.mcap') == 0
+        assert (disk / 'out.mcap').read_bytes() == uninterrupted
+    finally:
+        subprocess.run(['umount', disk], check=True)
+
+
+def test_ctrl_c_says_how_to_go_on(drive, tmp_path):
+    process = begun(drive, tmp_path / 'out.mcap', '1')
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert 'interrupted: the same command goes on where this run was' in shown
+    assert 'Traceback' not in shown

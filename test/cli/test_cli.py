@@ -3,6 +3,7 @@
 """The command line, as a person uses it."""
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -146,7 +147,32 @@ def test_a_written_config_says_all_that_was_found(tmp_path, capsys, networks):
     assert complete_config(written) == complete_config(plain)
     assert written.assumed == ()
     for fact in plain.assumed:
-        assert f'# Assumed, nothing tells it: {fact.key}' in config.read_text()
+        assert f'# Assumed, neither graph nor config say it: {fact.key}' in config.read_text()
     capsys.readouterr()
     assert main(['inspect', str(model), '--write-config', str(config)]) == 1
-    assert 'net.yaml: is there already' in capsys.readouterr().err
+    assert 'net.yaml: exists already' in capsys.readouterr().err
+
+
+def test_one_bad_image_never_costs_the_others(tmp_path, scene, image_bytes, capsys):
+    """Each is refused in a sentence that names it; a name need not be UTF-8."""
+    jpeg = image_bytes.encoded('JPEG', scene.image)
+    depth = image_bytes.encoded('PNG', np.full((4, 5), 1234, np.uint16))
+    files = {b'claims.jpg': (image_bytes.jpeg_of(30000, 30000), '30000x30000 (JPEG) is too large'),
+             b'is.png': (image_bytes.png_of(40000, 30000), '40000x30000 (PNG) is too large'),
+             b'cut.jpg': (jpeg[:len(jpeg) // 2], 'this JPEG is cut short'),
+             b'caf\xe9.jpg': (jpeg[:100], r'caf\xe9.jpg: cannot be decoded'),
+             b'depth.png': (depth, 'depth and other measured values'),
+             b'z\xe9.jpg': (image_bytes.turned('JPEG', scene.image, 3), '')}
+    folder, out = tmp_path / 'images', tmp_path / os.fsdecode(b'out\xe9')
+    folder.mkdir()
+    for name, (data, _) in files.items():
+        (folder / os.fsdecode(name)).write_bytes(data)
+    assert main(['run', str(folder), '--output', str(out)]) == 1
+    shown = capsys.readouterr()
+    assert '1 of 6 inputs segmented' in shown.out
+    assert '5 failed' in shown.err
+    assert all(said in shown.err for _, said in files.values())
+    mask = cv2.imdecode(np.fromfile(out / os.fsdecode(b'z\xe9_mask.png'), np.uint8),
+                        cv2.IMREAD_UNCHANGED)
+    assert mask.shape == scene.image.shape[:2]
+    assert len(list(out.iterdir())) == 2

@@ -204,3 +204,14 @@ def test_precisions_are_some_of_those_there_are(names, capsys):
     with pytest.raises(SystemExit):
         main(['compare', '--precisions', names])
     assert 'some of fp32, fp16, int8, each once' in capsys.readouterr().err
+
+
+def test_calibration_refuses_a_jpeg_that_was_cut_short_by_name(tmp_path, model, image_bytes):
+    jpeg = image_bytes.encoded('JPEG', np.zeros((32, 48, 3), np.uint8))
+    (tmp_path / 'typical').mkdir()
+    (tmp_path / 'typical' / 'cut.jpg').write_bytes(jpeg[:-20])
+    code, report = compare(tmp_path, model, *folders(tmp_path, 'images'), '--precisions',
+                           'fp32,int8', '--calibration-images', tmp_path / 'typical')
+    assert code == 1
+    assert list(report['precisions']) == ['fp32']
+    assert 'cut.jpg: cannot be decoded: this JPEG is cut short' in report['failed']['int8']

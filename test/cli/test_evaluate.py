@@ -128,6 +128,14 @@ def test_a_damaged_image_is_said_skipped_and_counted(tmp_path, colours, capsys):
     assert 'images/1.png: cannot be decoded' in shown.err
 
 
+def test_a_jpeg_that_was_cut_short_is_left_out(tmp_path, colours, image_bytes, capsys):
+    cut = image_bytes.encoded('JPEG', np.zeros((32, 48, 3), np.uint8))[:-20]
+    (tmp_path / 'images' / 'cut.jpg').write_bytes(cut)
+    code, report = evaluate(tmp_path, colours, '--against', 'fp16', labels=False)
+    assert (code, report['images'], len(report['skipped'])) == (1, 4, 1)
+    assert 'cut.jpg: cannot be decoded: this JPEG is cut short' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(('labels', 'message'), [
     (np.zeros((32, 40), np.uint8), 'the labels are 40x32, but their image is 48x32'),
     (np.full((32, 48), 7, np.uint8), 'have id 7, but the network has 3 classes')])

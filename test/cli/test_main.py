@@ -52,9 +52,9 @@ def test_a_command_imports_no_other():
     done = subprocess.run([sys.executable, '-c', text], capture_output=True, text=True,
                           timeout=60)
     loaded = done.stdout.splitlines()[-1].split()
-    ours = {name for name in loaded if name.startswith('trt_segmentation.cli.')}
-    assert ours == {f'trt_segmentation.cli.{name}' for name in ('console', 'inspect', 'main')}
-    assert {'cv2', 'onnxruntime', 'tensorrt', 'tensorrt_rtx', 'tqdm'} & set(loaded) == set()
+    commands = {name for name in COMMANDS if f'trt_segmentation.cli.{name}' in loaded}
+    assert commands == {'inspect'}
+    assert {'onnxruntime', 'tensorrt', 'tensorrt_rtx'} & set(loaded) == set()
 
 
 @pytest.mark.parametrize('command', COMMANDS)

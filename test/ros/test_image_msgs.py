@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
+from trt_segmentation import image_decoding
 from trt_segmentation.errors import ImageError
 from trt_segmentation.image_decoding import ENCODINGS
 from trt_segmentation.ros.image_msgs import ImageReader, OutgoingImage, received_image
@@ -256,13 +257,17 @@ def test_raw_depth_images_are_refused_by_name(encoding, dtype):
         ImageReader().read(message(np.ones((4, 5), dtype).view(np.uint8), 5, encoding))
 
 
-def test_exif_does_not_turn_the_image():
-    jpeg = encoded('.jpg', np.zeros((16, 32, 3), np.uint8))
-    quarter_turn = struct.pack('>HHIHH', 0x0112, 3, 1, 6, 0)  # orientation, a short: 6
-    exif = b'Exif\0\0' + b'MM\0*\0\0\0\x08' + b'\0\x01' + quarter_turn + bytes(4)
-    turned = jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + jpeg[2:]
+def test_exif_turns_no_image_and_is_reported_once_a_camera(image_bytes, caplog, monkeypatch):
+    monkeypatch.setattr(image_decoding, '_warned', set())
+    turned = image_bytes.turned('JPEG', np.zeros((16, 32, 3), np.uint8), 6)
     assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (32, 16, 3)
-    assert ImageReader().read(compressed(turned))[0].shape == (16, 32, 3)
+    for name in ('left', 'left', 'right', 'left'):
+        msg = compressed(turned)
+        msg.header.frame_id = name
+        assert ImageReader().read(msg)[0].shape == (16, 32, 3)
+    said = [record.getMessage() for record in caplog.records]
+    assert ['left' in text for text in said] == [True, False]
+    assert 'its EXIF orientation 6 is not applied' in said[0]
 
 
 def test_formats_of_image_transport_name_what_is_in_the_file():
@@ -282,10 +287,10 @@ def test_formats_of_image_transport_name_what_is_in_the_file():
 
 @pytest.mark.parametrize(('cut', 'form', 'said'), [
     (slice(0), 'png', 'without data'),
-    (slice(40), 'png', 'damaged, cut short'),
-    (slice(60), 'jpeg', 'damaged, cut short'),
-    (slice(-20), 'jpeg', 'damaged, cut short'),
-    (slice(30, None), 'h264', 'damaged, cut short'),
+    (slice(40), 'png', 'this PNG is damaged or cut short'),
+    (slice(60), 'jpeg', 'this JPEG is damaged or cut short'),
+    (slice(-20), 'jpeg', 'this JPEG is cut short'),
+    (slice(30, None), 'h264', 'of a format that is not read'),
     (slice(None), '16UC1; compressedDepth png', 'depth and other'),
 ])
 def test_damaged_data_is_refused_by_format_and_length(cut, form, said):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page in a real headless browser."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +38,13 @@ class Page:
 
     def text(self, selector):
         return self.tab.inner_text(selector)
+
+    def color(self, selector):
+        return self.tab.eval_on_selector(selector, 'one => getComputedStyle(one).color')
+
+    def grey(self):
+        """Return what is marked as no longer true, in the page's order."""
+        return self.tab.eval_on_selector_all('.old', 'all => all.map(one => one.id)')
 
     def wait_for(self, selector, text):
         """Wait until an element's text holds some other text."""
@@ -138,6 +146,77 @@ def test_a_picture_that_stands_still_is_called_old(open_page, serve, source, pla
     page.tab.wait_for_selector('#notice', state='hidden')
 
 
+def status(**known):
+    return Status(0, 'segmenting', {'input rate, Hz': '29.9', 'latency p95, ms': '4.0',
+                                    COLORS_KEY: '#804080 #4682b4'}, **known)
+
+
+def live_page(open_page, serve, source, plain, **options):
+    """Open a page on which everything is live."""
+    source.pixels = plain(20, 40, 200)
+    source.now = replace(source.now, picture_age=0.1, mask=ROAD_AND_SKY,
+                         labels={0: 'road', 1: 'sky'}, status=status())
+    page = open_page(serve().url, **options)
+    page.wait_for_color(200, 40, 20)
+    page.wait_for('#level', 'OK')
+    assert page.grey() == []
+    return page
+
+
+def test_figures_of_a_silent_node_are_grey(open_page, serve, source, plain):
+    page = live_page(open_page, serve, source, plain)
+    black = page.color('#p95')
+    source.now = replace(source.now, picture_age=2.1, status=status(age=2.5))
+    page.wait_for('#notice', 'Nothing has come from the node since ')
+    assert page.text('#message') == '', 'the notice says it'
+    assert page.grey() == ['level', 'message', 'frame', 'figures', 'legend']
+    assert page.text('#level') == 'STALE'
+    assert page.text('#p95') == '4.0 ms'
+    grey = page.color('#p95')
+    assert grey != black
+    assert {page.color(part) for part in ('#level', '#message', '#input', '#legend td')} == {grey}
+    source.now = replace(source.now, picture_age=0.1, status=status())
+    page.wait_for('#level', 'OK')
+    assert page.grey() == []
+    assert page.color('#p95') == black
+
+
+def test_of_a_camera_that_stops_only_picture_and_shares_are_grey(open_page, serve, source, plain):
+    page = live_page(open_page, serve, source, plain)
+    source.now = replace(source.now, picture_age=2.1)
+    page.wait_for('#notice', 'No new image since')
+    assert page.grey() == ['frame', 'legend']
+
+
+def test_without_diagnostics_only_they_are_grey(open_page, serve, source, plain):
+    page = live_page(open_page, serve, source, plain)
+    source.now = replace(source.now, status=status(age=2.1))
+    page.wait_for('#message', 'nothing has come from the node on /diagnostics since ')
+    assert page.grey() == ['level', 'message', 'figures']
+
+
+def test_shares_of_an_earlier_image_are_grey(open_page, serve, source, plain):
+    page = live_page(open_page, serve, source, plain)
+    source.now = replace(source.now, mask_is_of_picture=False)
+    page.wait_for('#hint', 'Of an earlier image: the mask of this one has not come.')
+    assert page.grey() == ['legend']
+
+
+def test_a_server_that_has_nothing_new_makes_all_grey(open_page, serve, source, plain,
+                                                      monkeypatch):
+    page = live_page(open_page, serve, source, plain)
+    go_on = threading.Event()
+    view = source.view
+    monkeypatch.setattr(source, 'view', lambda: go_on.wait(30) and view())
+    page.wait_for('#notice', 'trt-segmentation view has not answered since ')
+    assert page.grey() == ['level', 'message', 'frame', 'figures', 'legend']
+    assert page.tab.is_visible('#picture')
+    go_on.set()
+    page.wait_for('#level', 'OK')
+    assert page.grey() == []
+    assert page.text('#notice') == ''
+
+
 def test_the_page_goes_on_when_the_server_comes_back(open_page, serve, source, plain):
     source.pixels = plain(20, 40, 200)
     source.now = replace(source.now, picture_age=0.1)
@@ -145,7 +224,8 @@ def test_the_page_goes_on_when_the_server_comes_back(open_page, serve, source, p
     page = open_page(server.url)
     page.wait_for_color(200, 40, 20)
     server.close()
-    page.wait_for('#notice', 'trt-segmentation view does not answer; trying again.')
+    page.wait_for('#notice', 'trt-segmentation view has not answered since')
+    assert page.text('#notice').endswith('; trying again.')
     source.pixels = plain(200, 40, 20)
     serve(port=server.port)
     page.wait_for_color(20, 40, 200)

@@ -174,9 +174,20 @@ def test_events_are_the_state(serve, source):
                          labels={0: 'ro\nad', 1: '<b>'})
     with serve().answer('/events') as answer:
         assert answer.headers.get_content_type() == 'text/event-stream'
-        assert next_event(answer) == state_of(source.now)
+        first = next_event(answer)
+        number = first.pop('number')
+        assert first == state_of(source.now)
         source.now = replace(source.now, status=Status(2, 'broken'))
-        assert [next_event(answer) for _ in range(2)][-1]['status']['message'] == 'broken'
+        last = [next_event(answer) for _ in range(2)][-1]
+        assert last['status']['message'] == 'broken'
+        assert last['number'] > number
+
+
+def test_a_state_that_is_repeated_can_be_told_from_a_new_one(serve, source, monkeypatch):
+    monkeypatch.setattr(live, 'REPEAT', 0.01)
+    monkeypatch.setattr(live, 'STATE_PERIOD', 1000.0)
+    with serve().answer('/events') as answer:
+        assert next_event(answer) == next_event(answer)
 
 
 # Coming and going

@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from trt_segmentation.web.pace import SOONEST, UNKNOWN, Pace
+from trt_segmentation.web.pairing import Pairing
 from trt_segmentation.web.source import Status, View
 from trt_segmentation.web.state import COLORS_KEY, state_of
 
@@ -65,10 +67,116 @@ def test_frames_that_nobody_wanted_are_no_loss():
     assert state(status=Status(0, 'segmenting', values))['status']['figures'] == {'dropped': '7'}
 
 
-def test_a_node_that_talks_no_more_is_stale():
-    told = state(status=Status(0, 'segmenting', age=6.0))['status']
-    assert told['level'] == 'STALE'
-    assert told['message'] == 'the node has stopped talking on /diagnostics'
+def test_a_node_whose_diagnostics_are_overdue_is_stale():
+    for age, stale in ((1.4, False), (1.6, True)):
+        told = state(status=Status(0, 'segmenting', age=age))['status']
+        assert told['stale'] == stale
+        assert told['level'] == ('STALE' if stale else 'OK')
+        assert told['message'] == ('nothing has come from the node' if stale else 'segmenting')
+        assert told['silent_for'] == (age if stale else None)
+    assert not state(status=Status(0, 'segmenting', age=7.0, limit=7.5))['status']['stale']
+
+
+def test_pictures_without_diagnostics_are_named():
+    told = state(picture_age=0.1, status=Status(0, 'segmenting', age=6.0))
+    assert (told['picture_stale'], told['status']['stale']) == (False, True)
+    assert told['status']['message'] == 'nothing has come from the node on /diagnostics'
+    assert told['status']['silent_for'] == 6.0
+
+
+def test_of_a_picture_and_diagnostics_the_last_sign_of_life_counts():
+    told = state(picture_age=2.0, status=Status(0, 'segmenting', age=2.5))
+    assert told['picture_stale']
+    assert (told['status']['message'], told['status']['silent_for']) == (
+        'nothing has come from the node', 2.0)
+
+
+@pytest.mark.parametrize(('picture_age', 'age', 'stale'), [
+    (1.4, 3.0, False),  # a picture can still come in time
+    (1.6, 3.0, True),   # it has not: the figures of 3 s ago are no longer true
+    (4.0, 0.5, False),  # diagnostics have come since: only the camera is silent
+    (4.0, 2.4, False),
+    (4.0, 7.6, True),
+    (None, 7.0, False)])
+def test_where_diagnostics_are_rare_pictures_tell_sooner(picture_age, age, stale):
+    told = state(picture_age=picture_age, status=Status(0, 'segmenting', age=age, limit=7.5))
+    assert told['status']['stale'] == stale
+
+
+def test_a_camera_that_stops_does_not_make_the_node_stale():
+    for tenth in range(100):  # diagnostics each second, the last picture at 0
+        told = state(picture_age=tenth / 10, status=Status(0, 'segmenting', age=tenth % 10 / 10))
+        assert told['picture_stale'] == (tenth > 15)
+        assert not told['status']['stale']
+
+
+def test_shares_say_whether_they_are_of_the_picture():
+    assert state(mask=np.uint8([0]))['mask_is_of_picture']
+    assert not state(mask=np.uint8([0]), mask_is_of_picture=False)['mask_is_of_picture']
+
+
+# Pace
+
+
+def pace_of(*times):
+    pace = Pace()
+    for moment in times:
+        pace.note(moment)
+    return pace
+
+
+@pytest.mark.parametrize(('gaps', 'limit'), [
+    ([], UNKNOWN), ([0.03] * 9, SOONEST), ([1.0] * 9, 1.5), ([5.0], 7.5), ([5.0, 5.1], 7.5),
+    ([1.0, 1.0, 60.0, 1.0], 1.5), ([1.0, 1.0, 2.0, 2.0], 3.0), ([5.0] * 9 + [1.0] * 6, 1.5)])
+def test_what_comes_seldom_is_overdue_later(gaps, limit):
+    assert pace_of(*np.cumsum([100.0, *gaps])).limit == pytest.approx(limit, abs=1e-9)
+
+
+def test_how_often_it_comes_is_known_after_a_break():
+    pace = pace_of(0.0, 5.0, 10.0)
+    assert pace.age(12.0) == 2.0
+    pace.forget()
+    assert pace.age(12.0) is None
+    pace.note(1000.0)
+    assert pace.limit == 7.5
+
+
+# Pairing
+
+
+def test_the_mask_is_that_of_the_picture_whichever_comes_first():
+    pairing = Pairing()
+    assert (pairing.mask, pairing.is_of_picture) == (None, False)
+    pairing.keep(1, 'one')
+    assert pairing.mask is None
+    pairing.show(1)
+    pairing.keep(2, 'two')
+    assert (pairing.mask, pairing.is_of_picture) == ('one', True)
+    pairing.show(3)
+    assert (pairing.mask, pairing.is_of_picture) == ('one', False)
+    pairing.keep(3, 'three')
+    assert (pairing.mask, pairing.is_of_picture) == ('three', True)
+    pairing.clear()
+    assert (pairing.mask, pairing.is_of_picture) == (None, False)
+
+
+def test_few_masks_are_kept():
+    pairing = Pairing()
+    for stamp in range(100):
+        pairing.keep(stamp, stamp)
+    found = []
+    for stamp in range(100):
+        pairing.show(stamp)
+        found += [stamp] * pairing.is_of_picture
+    assert found == [95, 96, 97, 98, 99]
+
+
+def test_cameras_without_stamps_have_their_newest_mask():
+    pairing = Pairing()
+    pairing.show(0)
+    for mask in 'ab':
+        pairing.keep(0, mask)
+    assert (pairing.mask, pairing.is_of_picture) == ('b', True)
 
 
 def test_other_nodes_are_named():

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -57,14 +58,21 @@ def programs():
 
 
 @pytest.fixture(scope='module')
-def node(programs, scene, tmp_path_factory):
-    """The node, with a camera that shows one scene all the time."""
+def node_process(programs, scene, tmp_path_factory):
+    """The process of the node, with a camera that shows one scene all the time."""
     folder = tmp_path_factory.mktemp('camera')
     cv2.imwrite(str(folder / 'scene.png'), scene)
-    programs('-m', 'trt_segmentation.ros.node', '--ros-args', '-p', 'diagnostics_period:=0.2',
-             '-p', 'num_threads:=1', '-r', '__ns:=/front', '-r', 'image:=/image')
+    process = programs(
+        '-m', 'trt_segmentation.ros.node', '--ros-args', '-p', 'diagnostics_period:=0.2', '-p',
+        'num_threads:=1', '-r', '__ns:=/front', '-r', 'image:=/image')
     programs('-m', 'trt_segmentation.ros.demo_camera', str(folder), '--frames', '100000',
              '--rate', '10', stdout=subprocess.DEVNULL)
+    return process
+
+
+@pytest.fixture
+def node(node_process):
+    """The node's full name."""
     return '/front/segmentation'
 
 
@@ -121,6 +129,56 @@ def test_a_browser_sees_what_the_node_makes(view, browser, scene):
     assert page.inner_text('#running').startswith('onnxruntime, fp32')
     page.locator('#p95').filter(has_text=' ms').wait_for()
     page.close()
+
+
+@contextmanager
+def stopped(process):
+    """Have a process stand still for the body of a with statement, alive for all others."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def live_page(view, browser):
+    """A page on which everything is live."""
+    page = browser.new_page()
+    page.set_default_timeout(30_000)
+    page.goto(view[0])
+    wait_until_live(page)
+    yield page
+    page.close()
+
+
+def wait_until_live(page):
+    page.wait_for_function('() => !document.querySelector(".old") && '
+                           'document.getElementById("picture").naturalWidth')
+    assert page.inner_text('#level') in ('OK', 'WARN')  # frames that a stopped node has dropped
+    assert page.inner_text('#notice') == ''
+
+
+def wait_until_grey(page, notice):
+    page.locator('#notice').filter(has_text=notice).wait_for()
+    page.wait_for_function('() => document.querySelectorAll(".old").length == 5')
+    assert page.inner_text('#level') == 'STALE'
+    colors = page.evaluate("""['#level', '#p95', '#legend td'].map(
+        (part) => getComputedStyle(document.querySelector(part)).color)""")
+    assert len(set(colors)) == 1
+    assert page.is_visible('#picture')
+
+
+def test_a_node_that_stops_answering_makes_all_grey(live_page, node_process):
+    with stopped(node_process):
+        wait_until_grey(live_page, 'Nothing has come from the node since ')
+    wait_until_live(live_page)
+
+
+def test_a_viewer_that_stops_answering_makes_all_grey(live_page, view):
+    with stopped(view[1]):
+        wait_until_grey(live_page, 'trt-segmentation view has not answered since ')
+    wait_until_live(live_page)
 
 
 def test_the_node_works_only_while_somebody_looks(view):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX Runtime: the same graphs as everywhere, on any CPU."""
 
+import copy
 import json
 import platform
 import tempfile
@@ -182,6 +183,19 @@ class OnnxRuntimeSession(Controls):
         return_free_memory()
         runs = [one | other for one, other in zip(of_network, of_tail, strict=True)]
         return runs[1:]  # the first one also allocates
+
+    def twin(self) -> 'OnnxRuntimeSession':
+        """Return a session on the same weights that can run at the same time as this one.
+
+        Raises:
+            BackendError: this one is closed.
+        """
+        if self._network is None:
+            raise BackendError(f'{self._spec.network.source}: the session is closed')
+        twin = copy.copy(self)
+        Controls.__init__(twin, self._spec.encoding)
+        twin._forget_binding()
+        return twin
 
     def close(self) -> None:
         self._network = self._tail = None

@@ -4,23 +4,32 @@
 
 import json
 import shutil
-import threading
 import uuid
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
+from functools import partial
+from itertools import cycle, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from trt_segmentation.bags.reading import DamagedBagError, ImageTopic, Recorded
+from trt_segmentation.bags.reading import DamagedBagError, ImageTopic
 from trt_segmentation.bags.writing import Header, OutputBag
 from trt_segmentation.errors import ImageError
-from trt_segmentation.image_decoding import swap_red_and_blue
-from trt_segmentation.segmenter import Segmenter
+from trt_segmentation.image_decoding import ImageDecoder, swap_red_and_blue
+from trt_segmentation.offline import held
+from trt_segmentation.offline.overlap import Lanes, read_ahead
+from trt_segmentation.segmenter import Segmentation, Segmenter
 
 FRAMES_PER_PART = 25
 """On average. What one process loses when it is killed."""
+
+_AHEAD = 3
+"""Messages that are read before they are segmented."""
 
 _REPORT = 'report.json'
 
@@ -34,6 +43,7 @@ class Work:
         topic: its image topic.
         folder: where finished parts go.
         outputs: of ``Segmenter.infer``.
+        lanes: frames that one process has under way at the same time.
         open_segmenter: opens the network on a GPU; None for the one that the options name.
     """
 
@@ -41,6 +51,7 @@ class Work:
     topic: str
     folder: Path
     outputs: tuple[str, ...]
+    lanes: int
     open_segmenter: Callable[[int | None], Segmenter]
 
 
@@ -53,7 +64,7 @@ class Part:
     stop: int
 
     def folder(self, work: Work) -> Path:
-        """Return where the part is once it is finished: a rosbag2 and a report."""
+        """Return where another process leaves the finished part: a rosbag2 and a report."""
         return work.folder / f'part_{self.index:06d}'
 
 
@@ -62,6 +73,7 @@ class Report:
     """What became of a part.
 
     Attributes:
+        index: of the part.
         frames: how many were segmented.
         dropped: a sentence for each that could not be.
         damage: a sentence where the bag could not be read on; ''.
@@ -70,6 +82,7 @@ class Report:
         header: of the first mask; None without one.
     """
 
+    index: int
     frames: int = 0
     dropped: list[str] = field(default_factory=list)
     damage: str = ''
@@ -79,16 +92,16 @@ class Report:
     header: Header | None = None
 
     @classmethod
-    def read(cls, folder: Path) -> 'Report':
-        """Read the report of a finished part."""
-        report = cls(**json.loads((folder / _REPORT).read_text(encoding='utf-8')))
+    def of(cls, values: dict[str, Any]) -> 'Report':
+        """Return the report that ``values`` has made JSON of."""
+        report = cls(**values)
         report.labels = tuple(report.labels)
         report.header = Header(**report.header) if report.header else None  # type: ignore
         return report
 
-    def write(self, folder: Path) -> None:
-        """Write it beside the part's bag."""
-        (folder / _REPORT).write_text(json.dumps(asdict(self)), encoding='utf-8')
+    def values(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return asdict(self)
 
 
 def plan(topic: ImageTopic) -> list[Part]:
@@ -101,62 +114,132 @@ def plan(topic: ImageTopic) -> list[Part]:
 
 
 def segment_part(work: Work, part: Part) -> Report:
-    """Segment a part, unless that is done; it is there as a whole or not at all.
+    """Segment a part into a folder of its own, which is there as a whole or not at all.
 
     Raises:
         SegmentationError: the network cannot be opened or run.
     """
-    folder = part.folder(work)
-    if folder.is_dir():
-        return Report.read(folder)
-    topic, segmenter = _mine.topic(work), _mine.segmenter(work)
-    report = Report(runs_on=str(segmenter.info), labels=segmenter.spec.labels,
-                    threshold=segmenter.spec.threshold)
     unfinished = work.folder / f'unfinished_{uuid.uuid4().hex}'  # perhaps two do the same part
     try:
         with OutputBag(unfinished, '.mcap', work.outputs) as bag:
-            try:
-                for recorded in topic.messages(part.start, part.stop):
-                    _segment(topic, segmenter, work.outputs, recorded, bag, report)
-            except DamagedBagError as error:
-                report.damage = str(error)
-        report.write(unfinished)
-        _rename(unfinished, folder)
+            report, = segment_parts(work, [part], bag.write_images)
+        text = json.dumps(report.values())
+        (unfinished / _REPORT).write_text(text, encoding='utf-8')
+        _rename(unfinished, part.folder(work))
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return report
 
 
-def release() -> None:
-    """Close what this thread holds open for the next part."""
-    _mine.close()
+def read_report(folder: Path) -> Report:
+    """Read the report of a part that ``segment_part`` has finished."""
+    return Report.of(json.loads((folder / _REPORT).read_text(encoding='utf-8')))
 
 
-def use_device(device: int | None) -> None:
-    """Run this process's networks on a GPU."""
-    _Mine.device = device
+Write = Callable[[int, Header, Mapping[str, np.ndarray], Report], None]
+"""Takes when an image was received, its header, the outputs by name (BGR), and its part's report
+so far; the arrays are good until it returns."""
 
 
-def _segment(topic: ImageTopic, segmenter: Segmenter, outputs: tuple[str, ...],
-             recorded: Recorded, bag: OutputBag, report: Report) -> None:
+def segment_parts(work: Work, parts: Sequence[Part], write: Write) -> Iterator[Report]:
+    """Segment parts one after the other; yield the report of each when its frames are written.
+
+    Args:
+        work: what is done; the network is the one that this thread holds open.
+        parts: in the order of their time.
+        write: called for each frame, in order, in another thread.
+
+    Raises:
+        SegmentationError: the network cannot be opened or run.
+    """
+    segmenter = held.held(work.folder, 'segmenter', lambda: work.open_segmenter(held.device()))
+    lanes = Lanes(segmenter, work.outputs, work.lanes)
+    waiting = deque[Future[Report | None]]()
     try:
-        told, pixels, color = topic.decode(recorded)
-        arrays = segmenter.infer(pixels, color=color, outputs=outputs).arrays
-    except ImageError as error:
-        seconds, nanoseconds = divmod(recorded.received, 10 ** 9)
-        report.dropped.append(f'received at {seconds}.{nanoseconds:09d}: {error}')
-        return
-    header = Header(told.stamp.sec, told.stamp.nanosec, told.frame_id)
-    for name in outputs:
-        bag.write_image(name, recorded.received, header, _in_bgr(arrays[name], color))
+        with closing(read_ahead(_read(work, parts), _AHEAD)) as frames:
+            for frame in frames:
+                waiting.append(_begun(frame, segmenter, lanes, write))
+                while len(waiting) > work.lanes:
+                    yield from _finished(waiting.popleft())
+        for done in waiting:
+            yield from _finished(done)
+    finally:
+        lanes.close()
+
+
+def _finished(done: 'Future[Report | None]') -> Iterator[Report]:
+    report = done.result()
+    if report is not None:
+        yield report
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A message that was read, or the end of its part.
+
+    Attributes:
+        report: of its part.
+        received: when it was recorded, nanoseconds.
+        header: the message's; None at the end of the part.
+        pixels: uint8 [H, W, 3].
+        color: channel order of the pixels.
+        error: why it cannot be decoded.
+    """
+
+    report: Report
+    received: int = 0
+    header: Any = None
+    pixels: np.ndarray | None = None
+    color: str = ''
+    error: ImageError | None = None
+
+
+def _read(work: Work, parts: Sequence[Part]) -> Generator[_Frame, None, None]:
+    """Read parts, in one thread: SQLite's connections stay with theirs."""
+    # As many as there are frames on their way: what one has decoded is its own memory.
+    decoders = cycle([ImageDecoder() for _ in range(_AHEAD + 2)])
+    with ImageTopic(work.bag, work.topic) as topic:
+        for part in parts:
+            report = Report(part.index)
+            try:
+                for recorded in topic.messages(part.start, part.stop):
+                    try:
+                        yield _Frame(report, recorded.received,
+                                     *topic.decode(recorded, next(decoders)))
+                    except ImageError as error:
+                        yield _Frame(report, recorded.received, error=error)
+            except DamagedBagError as error:
+                report.damage = str(error)
+            yield _Frame(report)
+
+
+def _begun(frame: _Frame, segmenter: Segmenter, lanes: Lanes, write: Write,
+           ) -> 'Future[Report | None]':
+    """Begin with a frame; at the end of a part, its report comes after all that went before."""
+    report, spec = frame.report, segmenter.spec
+    report.runs_on, report.labels, report.threshold = \
+        str(segmenter.info), spec.labels, spec.threshold
+    if frame.error is not None:
+        return lanes.run_in_order(_drop, frame, frame.error)
+    if frame.pixels is None:
+        return lanes.run_in_order(lambda: report)
+    return lanes.segment(frame.pixels, frame.color, write_in_order=partial(_write, write, frame))
+
+
+def _drop(frame: _Frame, error: ImageError) -> None:
+    seconds, nanoseconds = divmod(frame.received, 10 ** 9)
+    frame.report.dropped.append(f'received at {seconds}.{nanoseconds:09d}: {error}')
+
+
+def _write(write: Write, frame: _Frame, result: Segmentation) -> None:
+    for array in result.arrays.values():
+        if array.ndim == 3 and frame.color == 'rgb':
+            swap_red_and_blue(array)
+    report, stamp = frame.report, frame.header.stamp
+    header = Header(stamp.sec, stamp.nanosec, frame.header.frame_id)
+    write(frame.received, header, result.arrays, report)
     report.header = report.header or header
     report.frames += 1
-
-
-def _in_bgr(array: np.ndarray, color: str) -> np.ndarray:
-    if array.ndim == 3 and color == 'rgb':
-        swap_red_and_blue(array)
-    return array
 
 
 def _rename(unfinished: Path, folder: Path) -> None:
@@ -165,41 +248,3 @@ def _rename(unfinished: Path, folder: Path) -> None:
     except OSError:
         if not folder.is_dir():  # another process was faster: its part has the same content
             raise
-
-
-class _Mine(threading.local):
-    """What a thread keeps open from one part to the next."""
-
-    device: int | None = None
-
-    def __init__(self) -> None:
-        self._topic: ImageTopic | None = None
-        self._segmenter: Segmenter | None = None
-        self._work: Work | None = None
-
-    def topic(self, work: Work) -> ImageTopic:
-        self._begin(work)
-        if self._topic is None:
-            self._topic = ImageTopic(work.bag, work.topic)
-        return self._topic
-
-    def segmenter(self, work: Work) -> Segmenter:
-        self._begin(work)
-        if self._segmenter is None:
-            self._segmenter = work.open_segmenter(self.device)
-        return self._segmenter
-
-    def close(self) -> None:
-        for held in (self._topic, self._segmenter):
-            if held is not None:
-                held.close()
-        self._topic = self._segmenter = self._work = None
-
-    def _begin(self, work: Work) -> None:
-        """Let go of what other work has left: its folder tells works apart."""
-        if self._work is not None and self._work.folder != work.folder:
-            self.close()
-        self._work = work
-
-
-_mine = _Mine()

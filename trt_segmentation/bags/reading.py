@@ -61,7 +61,6 @@ class ImageTopic:
     def __init__(self, path: Path, topic: str = '') -> None:
         any_reader, typestore = _bag_tools()
         self._path = path
-        self._images = ImageDecoder()
         try:
             # db3 bags of before Iron carry no definitions.
             self._reader = any_reader([path], default_typestore=typestore)
@@ -95,12 +94,16 @@ class ImageTopic:
                 raise DamagedBagError(f'{self._path}: cannot be read on ({error})') from error
             yield Recorded(received, data, connection.msgtype)
 
-    def decode(self, recorded: Recorded) -> tuple[Any, np.ndarray, str]:
+    def decode(self, recorded: Recorded, decoder: ImageDecoder) -> tuple[Any, np.ndarray, str]:
         """Return a message's header and pixels.
 
+        Args:
+            recorded: the message.
+            decoder: decodes it; the pixels may be its memory, good until its next image.
+
         Returns:
-            The header (``stamp.sec``, ``stamp.nanosec``, ``frame_id``); uint8 [H, W, 3], good
-            until the next call; and their channel order ('bgr', 'rgb').
+            The header (``stamp.sec``, ``stamp.nanosec``, ``frame_id``); uint8 [H, W, 3]; and
+            their channel order ('bgr', 'rgb').
 
         Raises:
             ImageError: it cannot be decoded.
@@ -109,7 +112,7 @@ class ImageTopic:
             message = self._reader.deserialize(recorded.data, recorded.msgtype)
         except Exception as error:  # the deserializer's own, struct's, NumPy's
             raise ImageError(f'the message is damaged ({error})') from error
-        return message.header, *self._images.read(message)
+        return message.header, *decoder.read(message)
 
     def close(self) -> None:
         """Close the bag."""

@@ -5,22 +5,34 @@
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+import numpy as np
 
-from trt_segmentation.bags.parts import Part, Report, Work, plan
+from trt_segmentation.bags.parts import (
+    Part,
+    Report,
+    Work,
+    plan,
+    read_report,
+    segment_part,
+    segment_parts,
+)
 from trt_segmentation.bags.reading import DamagedBagError, ImageTopic
-from trt_segmentation.bags.salvage import salvage
-from trt_segmentation.bags.workers import Workers, segment_parts
-from trt_segmentation.bags.writing import OutputBag
-from trt_segmentation.errors import ConfigError, ImageError
+from trt_segmentation.bags.salvage import DamageError, read_mcap, salvage
+from trt_segmentation.bags.writing import Header, OutputBag
+from trt_segmentation.errors import ConfigError, ImageError, OutputError
 from trt_segmentation.image_source import source_files
+from trt_segmentation.offline.unfinished import UnfinishedRun, begun_run
+from trt_segmentation.offline.workers import Workers, do_tasks, here
 
-_MANIFEST, _SALVAGED, _DAMAGE = 'manifest.json', 'salvaged', 'damage.json'
+_SALVAGED, _DAMAGE = 'salvaged', 'damage.json'
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,8 @@ def replay(work: Work, output: Path, settings: Mapping[str, Any], workers: Worke
     """Segment an image topic of a rosbag into a new rosbag2 of one file.
 
     Its bytes do not depend on how many workers there are, nor on interrupts: the bag is cut into
-    parts, finished parts are kept beside the output, and the output is put together from them.
+    parts, whose frames are written in the order of the parts, into a file beside the output that
+    becomes the output in the end.
 
     Args:
         work: what to do; its folder is made here, beside the output.
@@ -59,29 +72,38 @@ def replay(work: Work, output: Path, settings: Mapping[str, Any], workers: Worke
     Raises:
         ConfigError: the output is there already, or its parts were made with other settings.
         ImageError: there is not one image that can be segmented, or no such topic.
+        OutputError: the output cannot be written.
         SegmentationError: the network cannot be opened or run, or a worker has died.
     """
-    if output.exists():
-        raise ConfigError(f'{output}: is there already; delete it or choose another --output')
     work = replace(work, folder=output.with_name(f'{output.name}.parts'))
+    if output.exists() and not work.folder.is_dir():
+        raise _is_there(output)
     settings = {'input': _described(work.bag), 'topic': work.topic, 'outputs': work.outputs,
                 **settings}
     try:
-        work.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(work.folder / 'lock', timeout=0):
-            return _replay(work, output, settings, workers, progress)
-    except Timeout as error:
-        raise ConfigError(f'{work.folder}: another process is at work there; wait for it or '
-                          'choose another --output') from error
+        with begun_run(work.folder) as run:
+            return _replay(run, work, output, settings, workers, progress)
     except (OSError, sqlite3.Error) as error:  # as rosbags' writers word a full disk
         where = getattr(error, 'filename', None) or work.folder
-        raise ConfigError(f'{where}: {getattr(error, "strerror", error)}; once that is mended, '
+        raise OutputError(f'{where}: {getattr(error, "strerror", error)}; once that is mended, '
                           'the same command goes on where this run was') from error
 
 
-def _replay(work: Work, output: Path, settings: Mapping[str, Any], workers: Workers,
-            progress: Callable[[int, int], None]) -> Replayed:
-    _check_manifest(work.folder / _MANIFEST, settings)
+def _is_there(output: Path) -> ConfigError:
+    return ConfigError(f'{output}: is there already; delete it or choose another --output')
+
+
+def _replay(run: UnfinishedRun, work: Work, output: Path, settings: Mapping[str, Any],
+            workers: Workers, progress: Callable[[int, int], None]) -> Replayed:
+    run.check(settings)
+    if finished := [entry for entry in run.entries if 'finished' in entry]:
+        with suppress(FileNotFoundError):
+            Path(finished[-1]['file']).rename(output)
+        if output.exists():
+            run.finish()
+            return Replayed(**finished[-1]['finished'])
+    if output.exists():
+        raise _is_there(output)
     for left in work.folder.glob('unfinished_*'):
         shutil.rmtree(left)
     work, damage = _readable(work)
@@ -90,24 +112,34 @@ def _replay(work: Work, output: Path, settings: Mapping[str, Any], workers: Work
         parts, total = plan(topic), topic.count
     if not parts:
         raise ImageError(f'{work.bag}, topic {work.topic}: holds no message')
-    done = 0
-    progress(done, total)
-    for report in segment_parts(work, parts, workers):
-        done += report.frames + len(report.dropped)
-        progress(done, total)
-    reports = [Report.read(part.folder(work)) for part in parts]
+    reports = _segment(run, work, parts, output, workers, partial(_progress, progress, total))
+    done = _summed(work, reports, damage, total)
+    if not done.frames:
+        reason = (*done.dropped, *done.damage)[0]
+        run.finish()
+        raise ImageError(f'{work.bag}, topic {work.topic}: not one of {total} images could be '
+                         f'segmented; the first: {reason}')
+    file = _growing(work, output)[-1]
+    if file.suffix != output.suffix:
+        file = _converted(work, file, output)
+    run.note(finished=asdict(done), file=str(file))
+    file.rename(output)
+    run.finish()
+    return done
+
+
+def _progress(progress: Callable[[int, int], None], total: int, reports: Sequence[Report],
+              ) -> None:
+    progress(sum(report.frames + len(report.dropped) for report in reports), total)
+
+
+def _summed(work: Work, reports: Sequence[Report], damage: list[str], total: int) -> Replayed:
     dropped = [sentence for report in reports for sentence in report.dropped]
-    damage += [report.damage for report in reports if report.damage]
+    damage = damage + [report.damage for report in reports if report.damage]
     frames = sum(report.frames for report in reports)
     if missing := total - frames - len(dropped):
         damage.append(f'{missing} of {total} messages of {work.topic} are not where the index '
                       'says')
-    if not frames:
-        reason = (dropped or damage)[0]
-        raise ImageError(f'{work.bag}, topic {work.topic}: not one of {total} images could be '
-                         f'segmented; the first: {reason}')
-    _merge(work, parts, reports, output)
-    shutil.rmtree(work.folder)
     return Replayed(work.topic, frames, dropped, damage,
                     sorted({report.runs_on for report in reports if report.frames}))
 
@@ -115,24 +147,6 @@ def _replay(work: Work, output: Path, settings: Mapping[str, Any], workers: Work
 def _described(bag: Path) -> list[Any]:
     stats = [(file, file.stat()) for file in source_files(bag)]
     return [str(bag), *([file.name, stat.st_size, stat.st_mtime_ns] for file, stat in stats)]
-
-
-def _check_manifest(path: Path, settings: Mapping[str, Any]) -> None:
-    settings = json.loads(json.dumps(settings, default=str))
-    if not path.is_file():
-        unfinished = path.with_suffix('.unfinished')
-        unfinished.write_text(json.dumps(settings, indent=1) + '\n', encoding='utf-8')
-        unfinished.rename(path)
-        return
-    try:
-        begun = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError:
-        begun = {}
-    for key in (*settings, *begun):
-        if begun.get(key) != settings.get(key):
-            raise ConfigError(f'{path.parent}: was begun with {key} {begun.get(key)!r}, now it is '
-                              f'{settings.get(key)!r}; delete this folder to begin anew, or '
-                              'choose another --output')
 
 
 def _readable(work: Work) -> tuple[Work, list[str]]:
@@ -158,20 +172,142 @@ def _copy(work: Work, copy: Path, error: str) -> None:
     unfinished.rename(copy)
 
 
-def _merge(work: Work, parts: Sequence[Part], reports: Sequence[Report], output: Path) -> None:
-    """Put the output together from the finished parts."""
-    from rosbags.rosbag2 import Reader
-    unfinished = work.folder / 'unfinished_output'
-    unfinished.mkdir()
-    first = next(report for report in reports if report.header)
-    with OutputBag(unfinished / output.stem, output.suffix, work.outputs) as bag:
-        labels_written = False
-        for part in parts:
-            with Reader(part.folder(work)) as reader:
+def _segment(run: UnfinishedRun, work: Work, parts: Sequence[Part], output: Path,
+             workers: Workers, progress: Callable[[Sequence[Report]], None]) -> list[Report]:
+    """Write the frames of all parts into a bag that grows in their order."""
+    with _Growing(run, work, parts, output) as growing:
+        progress(growing.reports)
+        rest = parts[len(growing.reports):]
+        if workers.is_here:
+            with here(workers):
+                for _ in _segment_here(growing, work, rest):
+                    progress(growing.reports)
+        else:
+            missing = [part for part in rest if not part.folder(work).is_dir()]
+            growing.append_finished()
+            for _ in do_tasks(partial(segment_part, work), missing, workers):
+                growing.append_finished()
+                progress(growing.reports)
+    return growing.reports
+
+
+def _segment_here(growing: '_Growing', work: Work, rest: Sequence[Part]) -> Iterator[None]:
+    """Segment parts straight into the bag, but for those that are in folders already."""
+    for is_there, group in groupby(rest, lambda part: part.folder(work).is_dir()):
+        if is_there:
+            growing.append_finished()
+            yield
+        else:
+            for report in segment_parts(work, list(group), growing.write):
+                growing.note(report)
+                yield
+
+
+def _growing(work: Work, output: Path) -> list[Path]:
+    """The storage files that have grown, oldest first."""
+    return [folder / output.stem / f'{output.stem}.mcap'
+            for folder in sorted(work.folder.glob('output_*'))]
+
+
+class _Growing:
+    """The output while it is being written, always as .mcap, of which an interrupt leaves all
+    but the end.
+
+    Attributes:
+        reports: of the parts that are in it, in their order.
+    """
+
+    def __init__(self, run: UnfinishedRun, work: Work, parts: Sequence[Part], output: Path,
+                 ) -> None:
+        self.reports: list[Report] = []
+        self._run, self._work, self._parts = run, work, parts
+        self._is_labelled = False
+        before = _growing(work, output)
+        number = int(before[-1].parts[-3].removeprefix('output_')) + 1 if before else 0
+        folder = work.folder / f'output_{number:06d}'
+        folder.mkdir()
+        self._bag = OutputBag(folder / output.stem, '.mcap', work.outputs)
+        # Where there are several, the newer ones are copies that were not completed.
+        if before:
+            self._copy(before[0])
+        for file in before:
+            shutil.rmtree(file.parents[1])
+
+    def write(self, received: int, header: Header, arrays: Mapping[str, np.ndarray],
+              report: Report) -> None:
+        """Write a frame; see ``parts.Write``."""
+        self._label(received, header, report)
+        self._bag.write_images(received, header, arrays)
+
+    def note(self, report: Report) -> None:
+        """Remember that the next part is written."""
+        self._run.note(part=report.values())
+        self.reports.append(report)
+
+    def append_finished(self) -> None:
+        """Move the next parts in here, as far as other processes have finished them."""
+        from rosbags.rosbag2 import Reader
+        for part in self._parts[len(self.reports):]:
+            folder = part.folder(self._work)
+            if not folder.is_dir():
+                return
+            report = read_report(folder)
+            with Reader(folder) as reader:
                 for connection, received, data in reader.messages():
-                    if not labels_written:
-                        assert first.header is not None
-                        bag.write_labels(received, first.header, first.labels, first.threshold)
-                        labels_written = True
-                    bag.write_serialized(connection.topic, received, data)
-    bag.file.rename(output)
+                    assert report.header is not None
+                    self._label(received, report.header, report)
+                    self._bag.write_serialized(connection.topic, received, data)
+            self.note(report)
+            shutil.rmtree(folder)
+
+    def __enter__(self) -> '_Growing':
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bag.__exit__(*error)
+
+    def _label(self, received: int, header: Header, report: Report) -> None:
+        if not self._is_labelled:
+            self._bag.write_labels(received, header, report.labels, report.threshold)
+        self._is_labelled = True
+
+    def _copy(self, file: Path) -> None:
+        """Copy the parts that an interrupted run has written whole."""
+        noted = {entry['part']['index']: Report.of(entry['part'])
+                 for entry in self._run.entries if 'part' in entry}
+        there = sum(1 for _ in _messages(file))
+        wanted = 0
+        for part in self._parts:
+            if part.index not in noted:
+                break
+            messages = noted[part.index].frames * len(self._work.outputs)
+            if wanted + messages + bool(wanted + messages) > there:  # labels are one
+                break
+            wanted += messages
+            self.reports.append(noted[part.index])
+        self._is_labelled = wanted > 0
+        for count, (topic, received, data) in enumerate(_messages(file)):
+            if not wanted or count > wanted:
+                return
+            self._bag.write_serialized(topic, received, data)
+
+
+def _messages(file: Path) -> Iterator[tuple[str, int, bytes]]:
+    """The messages of a .mcap file up to where it ends: topic, received and data."""
+    if file.is_file():
+        with suppress(DamageError):
+            for topic, _, received, data in read_mcap(file):
+                yield topic, received, data
+
+
+def _converted(work: Work, file: Path, output: Path) -> Path:
+    """Copy the grown bag into one of the output's storage; return its file."""
+    from rosbags.rosbag2 import Reader
+    folder = work.folder / 'unfinished_converted'
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    with Reader(file.parent) as reader, \
+            OutputBag(folder / output.stem, output.suffix, work.outputs) as bag:
+        for connection, received, data in reader.messages():
+            bag.write_serialized(connection.topic, received, data)
+    return bag.file

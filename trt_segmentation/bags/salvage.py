@@ -19,7 +19,7 @@ _Read = Iterator[tuple[str, str, int, bytes]]
 """Topic, message type, when it was received in nanoseconds, and the serialized message."""
 
 
-class _DamageError(Exception):
+class DamageError(Exception):
     """What ended the reading of a file."""
 
 
@@ -67,7 +67,7 @@ def salvage(path: Path, topic: str, folder: Path) -> Salvaged:
                             name, msgtype, typestore=get_typestore(Stores.LATEST))
                     writer.write(connections[name, msgtype], received, data)
                     count += 1
-            except _DamageError as error:
+            except DamageError as error:
                 damage = f'{file.name}: {error}'
     if not found:
         raise ImageError(f'{path}: not one image can be read of this rosbag ({damage})')
@@ -87,7 +87,12 @@ def _storage_files(path: Path) -> list[Path]:
     return files
 
 
-def _read_mcap(file: Path) -> _Read:
+def read_mcap(file: Path) -> _Read:
+    """Yield the messages of a .mcap file, in the order in which they were written.
+
+    Raises:
+        DamageError: what ended the reading, unless that was the end of the recording.
+    """
     from mcap.records import Channel, Message, Schema
     schemas: dict[int, str] = {}
     channels: dict[int, tuple[str, str]] = {}
@@ -119,9 +124,9 @@ def _records(file: Path) -> Iterator[Any]:
         except EndOfFile:
             stream.seek(end)
             yield from _records_of_begun_chunk(stream.read())
-            raise _DamageError(f'it ends in the middle of a record, at byte {end}') from None
+            raise DamageError(f'it ends in the middle of a record, at byte {end}') from None
         except Exception as error:  # mcap's own, struct's, those of zstd and lz4
-            raise _DamageError(f'at byte {end}: {error}') from error
+            raise DamageError(f'at byte {end}: {error}') from error
 
 
 def _records_of_begun_chunk(rest: bytes) -> Iterator[Any]:
@@ -156,7 +161,7 @@ def _read_sqlite3(file: Path) -> _Read:
                     'SELECT topic_id, timestamp, data FROM messages ORDER BY id'):
                 yield *topics[number], received, data
     except sqlite3.Error as error:
-        raise _DamageError(str(error)) from error
+        raise DamageError(str(error)) from error
 
 
-_READERS: dict[str, Callable[[Path], _Read]] = {'.mcap': _read_mcap, '.db3': _read_sqlite3}
+_READERS: dict[str, Callable[[Path], _Read]] = {'.mcap': read_mcap, '.db3': _read_sqlite3}

@@ -3,6 +3,7 @@
 """What the node publishes, written into a rosbag2 by rosbags' writer."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,8 +67,15 @@ class OutputBag:
                               storage_plugin=StoragePlugin[STORAGES[suffix]])
         self._writer.open()
         images, latched = _qos(depth=5), _qos(depth=1, latched=True)
-        self._labels = self._add(LABEL_TOPIC, _LABEL_INFO, latched)
-        self._images = {TOPICS[name]: self._add(TOPICS[name], _IMAGE, images) for name in outputs}
+        self._connections = {LABEL_TOPIC: self._add(LABEL_TOPIC, _LABEL_INFO, latched)}
+        self._connections |= {TOPICS[name]: self._add(TOPICS[name], _IMAGE, images)
+                              for name in outputs}
+
+    def write_images(self, received: int, header: Header, arrays: Mapping[str, np.ndarray],
+                     *_: object) -> None:
+        """Write outputs by name; see ``write_image``."""
+        for name, pixels in arrays.items():
+            self.write_image(name, received, header, pixels)
 
     def write_image(self, output: str, received: int, header: Header, pixels: np.ndarray) -> None:
         """Write an output as a sensor_msgs/Image.
@@ -89,7 +97,7 @@ class OutputBag:
 
     def write_serialized(self, topic: str, received: int, data: bytes | memoryview) -> None:
         """Write a message that another ``OutputBag`` has serialized."""
-        self._writer.write(self._images[topic], received, data)
+        self._writer.write(self._connections[topic], received, data)
 
     def write_labels(self, received: int, header: Header, labels: tuple[str, ...],
                      threshold: float) -> None:
@@ -99,8 +107,8 @@ class OutputBag:
             header=self._header(header), threshold=threshold,
             class_map=[vision_class(class_id=index, class_name=label)
                        for index, label in enumerate(labels)])
-        data = self._store.serialize_cdr(message, _LABEL_INFO)
-        self._writer.write(self._labels, received, data)
+        self.write_serialized(LABEL_TOPIC, received,
+                              self._store.serialize_cdr(message, _LABEL_INFO))
 
     def close(self) -> None:
         """Write the index; the bag is complete."""

@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from trt_segmentation.options import cpu_count
+
 _GPU_FACTS = ('name', 'driver_version', 'clocks.sm', 'clocks.max.sm', 'clocks.mem',
               'power.limit', 'memory.total')
 """As nvidia-smi --help-query-gpu names them; clocks are those of the moment and the highest."""
@@ -27,12 +29,6 @@ def host_facts() -> dict[str, Any]:
             'cpu': _cpu_model(), 'cores': cpu_count(), 'load_1_min': _load(),
             'system': f'{platform.system()} {platform.release()} {platform.machine()}',
             'versions': versions(), 'gpus': gpu_facts()}
-
-
-def cpu_count() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else \
-        os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:

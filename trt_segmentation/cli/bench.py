@@ -16,7 +16,6 @@ from trt_segmentation.benchmark.report import as_text
 from trt_segmentation.benchmark.split import split_ms
 from trt_segmentation.benchmark.usual import UsualPipeline, plain_network
 from trt_segmentation.benchmark.wall import measure, percentiles
-from trt_segmentation.cli.files import write_file
 from trt_segmentation.cli.node_arguments import node_parameters
 from trt_segmentation.cli.options import (
     add_backend_options,
@@ -29,6 +28,7 @@ from trt_segmentation.cli.options import (
 )
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.graph.prepare import OUTPUTS
+from trt_segmentation.images.writing import write_file
 from trt_segmentation.requirements import require
 from trt_segmentation.segmenter import Segmenter
 

@@ -20,7 +20,6 @@ from trt_segmentation.benchmark.wall import measure, percentiles
 from trt_segmentation.cli.compare_text import comparison_text, layer_text
 from trt_segmentation.cli.console import message_of
 from trt_segmentation.cli.evaluate import open_precision, what_runs
-from trt_segmentation.cli.files import make_folder, write_file, write_image
 from trt_segmentation.cli.images import (
     add_image_options,
     check_before,
@@ -34,6 +33,7 @@ from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import ConfigError, SegmentationError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.images.writing import make_folder, write_file, write_image
 from trt_segmentation.metrics import confusion_matrix, joint_counts, mean_iou, pixel_accuracy
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, PRECISIONS

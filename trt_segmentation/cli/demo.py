@@ -21,12 +21,13 @@ import numpy as np
 from tqdm import tqdm
 
 from trt_segmentation import render as pictures
-from trt_segmentation.cli.files import make_folder, write_file
 from trt_segmentation.cli.node_arguments import node_parameters
 from trt_segmentation.cli.options import add_backend_options, open_segmenter, positive, whole
 from trt_segmentation.demo.scenes import LABELS, render
-from trt_segmentation.errors import BackendError, ImageError
+from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.image_source import read_image
+from trt_segmentation.images.writing import make_folder, write_file
 from trt_segmentation.metrics import confusion_matrix, mean_iou
 from trt_segmentation.requirements import require
 from trt_segmentation.ros.transport import large_image_environment
@@ -86,7 +87,7 @@ def _write_pictures(work: Path, photo: str) -> list[np.ndarray]:
     folder = work / 'camera'
     folder.mkdir()
     if photo:
-        cv2.imwrite(str(folder / '000.png'), _read_image(photo))
+        cv2.imwrite(str(folder / '000.png'), read_image(Path(photo)))
         return []
     truths = []
     per_drive = PICTURES // DRIVES
@@ -97,13 +98,6 @@ def _write_pictures(work: Path, photo: str) -> list[np.ndarray]:
                     [cv2.IMWRITE_PNG_COMPRESSION, 1])
         truths.append(scene.labels)
     return truths
-
-
-def _read_image(path: str | Path) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ImageError(f'{path}: there is no image that OpenCV can read')
-    return image
 
 
 @dataclass
@@ -251,7 +245,7 @@ def _write_pictures_of_result(output: Path, record: _Record, work: Path, spec: M
                            'README')
     stamp = int(overlays[-1].name.split('_')[0])
     mask, overlay = _load(work, stamp, 'mask'), _load(work, stamp, 'overlay')
-    image = _read_image(work / 'camera' / f'{record.sent[stamp]:03d}.png')
+    image = read_image(work / 'camera' / f'{record.sent[stamp]:03d}.png')
     cv2.imwrite(str(output / 'mask.png'), mask)
     cv2.imwrite(str(output / 'overlay.png'),
                 pictures.panel(image, mask, overlay, spec.labels, spec.palette))

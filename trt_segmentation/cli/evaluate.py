@@ -14,7 +14,6 @@ import numpy as np
 
 from trt_segmentation.backends import open_network
 from trt_segmentation.backends.base import BackendInfo
-from trt_segmentation.cli.files import make_folder, write_file, write_image
 from trt_segmentation.cli.images import (
     add_image_options,
     check_before,
@@ -33,6 +32,7 @@ from trt_segmentation.cli.options import (
 from trt_segmentation.datasets import DatasetError, Sample
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.images.writing import make_folder, write_file, write_image
 from trt_segmentation.metrics import (
     class_iou,
     confusion_matrix,

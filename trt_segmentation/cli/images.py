@@ -14,7 +14,7 @@ from tqdm import tqdm
 from trt_segmentation.bags.reading import is_bag
 from trt_segmentation.cli.options import calibration_options, whole
 from trt_segmentation.datasets import Sample, find_samples, read_truth
-from trt_segmentation.errors import ConfigError, ImageError
+from trt_segmentation.errors import ConfigError, ImageError, printable
 from trt_segmentation.graph.int8 import check_calibration
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
@@ -130,8 +130,12 @@ def read_images(args: argparse.Namespace, samples: Sequence[Sample] | None, clas
     Raises:
         DatasetError: labels do not fit their image or the classes.
     """
+    def skip(error: ImageError) -> None:
+        skipped.append(str(error))
+        tqdm.write(f'error: {error}', file=sys.stderr)
+
     if samples is None:
-        images = open_images(args.images, args.topic, args.limit)
+        images = open_images(args.images, args.topic, args.limit, on_error=skip)
         for name, image in tqdm(images, unit='image', disable=None):
             yield name, image, None
         return
@@ -141,7 +145,6 @@ def read_images(args: argparse.Namespace, samples: Sequence[Sample] | None, clas
             truth = None if sample.labels is None else \
                 read_truth(sample.labels, image.shape[:2], classes, args.ignore)
         except ImageError as error:
-            skipped.append(str(error))
-            tqdm.write(f'error: {error}', file=sys.stderr)
+            skip(error)
             continue
-        yield str(sample.image), image, truth
+        yield printable(sample.image), image, truth

@@ -9,7 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError
+from trt_segmentation.cli.likely_configs import (
+    LikelyConfig,
+    default_picture,
+    describe,
+    likely_configs,
+    picture_of,
+    try_out,
+)
+from trt_segmentation.cli.next_steps import Inspected, next_steps
+from trt_segmentation.errors import BackendError, ConfigError, ImageError, MissingBackendError
 from trt_segmentation.graph.network import Network, read_network
 from trt_segmentation.graph.preflight import VERSIONS, preflight
 from trt_segmentation.graph.prepare import available_outputs
@@ -20,7 +29,9 @@ from trt_segmentation.graph.resolve import (
     resolve,
     with_mask,
 )
-from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.image_source import is_image, read_image
+from trt_segmentation.images.writing import check_new, write_new_file, write_new_image
+from trt_segmentation.model_config import InputConfig, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, MASK_ENCODINGS, BuildOptions, RunOptions
 from trt_segmentation.segmenter import demo_model
 
@@ -30,6 +41,8 @@ _LIKELY_CHOICES = {
                    '(TensorFlow, MobileNet); 1 without (OpenVINO)',
     'input.mean': 'see input.scale',
     'input.std': 'see input.scale',
+    'output.name': 'the first of several outputs that are alike',
+    'output.grow_masks': 'true (Mask2Former), false (MaskFormer)',
     'classes.labels': 'names by id, or preset: ade20k, cityscapes, coco_stuff, pascal_voc',
 }
 
@@ -43,7 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--mask-encoding', choices=MASK_ENCODINGS, default='mono8',
                         help='mono8 holds 255 classes, mono16 65535')
     parser.add_argument('--write-config', type=Path, metavar='YAML',
-                        help='write a complete model config there, with what was assumed marked')
+                        help='write a complete model config there, with what was assumed marked; '
+                             'a file that exists is kept')
+    parser.add_argument('--on', type=Path, metavar='PHOTO',
+                        help='draw the likely configs side by side on a photo, on ONNX Runtime; '
+                             'only what neither graph nor config say differs')
+    parser.add_argument('--picture', type=Path, metavar='PNG',
+                        help='where that goes (default MODEL_on_PHOTO.png in this folder); a file '
+                             'that exists is kept')
+    parser.add_argument('--choose', type=int, default=0, metavar='N',
+                        help='write that one of the likely configs (default 1)')
     parser.add_argument('--device', type=int, default=0, metavar='N',
                         help='GPU to load an engine on that does not say itself what it is')
 
@@ -55,6 +77,7 @@ def execute(args: argparse.Namespace) -> int:
         SegmentationError: something is broken, missing or contradictory; the graph is printed
             before that is known.
     """
+    _check_arguments(args)
     if args.model.endswith(ENGINE_SUFFIXES):
         print(args.model)
         print(describe_engine(_engine_facts(Path(args.model), args.device)))
@@ -62,27 +85,90 @@ def execute(args: argparse.Namespace) -> int:
     network = read_network(args.model or demo_model())
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
     print(_describe_graph(network))
-    options = RunOptions(mask_encoding=args.mask_encoding)
+    options = RunOptions('onnxruntime', mask_encoding=args.mask_encoding)
     spec = with_mask(resolve(network, config), options)
     print(_describe_spec(spec))
     print(_describe_preflight(spec))
+    configs = likely_configs(spec)
+    _check_choice(args.choose, len(configs))
+    picture = _draw(args, network, config, configs, options) if args.on else ''
     if args.write_config:
-        _write_config(args.write_config, spec)
+        chosen = configs[args.choose - 1] if args.choose else None
+        if chosen:
+            spec = with_mask(resolve(network, chosen.over(config)), options)
+        _write_config(args.write_config, spec, chosen)
         print(f'\nwritten to {args.write_config}')
+    print('\n' + next_steps(Inspected(
+        args.model, str(args.write_config or args.config),
+        ('--mask-encoding', args.mask_encoding) if args.mask_encoding != 'mono8' else (),
+        bool(spec.assumed) and not args.write_config, len(configs), str(args.on or ''), picture)))
     return 0
 
 
-def _write_config(path: Path, spec: ModelSpec) -> None:
-    lines = [f'# How {Path(spec.network.source).name} is fed, and what its output means.']
-    lines += [f'# Assumed, nothing tells it: {fact.key}; {_LIKELY_CHOICES[fact.key]}'
-              for fact in spec.assumed]
-    try:
-        with path.open('x', encoding='utf-8') as file:
-            file.write('\n'.join(lines) + '\n' + complete_config(spec).to_text())
-    except FileExistsError as error:
-        raise ConfigError(f'{path}: is there already; remove it, or name another file') from error
-    except OSError as error:
-        raise ConfigError(f'{path}: cannot be written ({error.strerror})') from error
+def _check_arguments(args: argparse.Namespace) -> None:
+    """Raise ConfigError for arguments that do not go together, before anything is done."""
+    if args.model.endswith(ENGINE_SUFFIXES):
+        for name in ('write_config', 'on', 'choose'):
+            if getattr(args, name):
+                raise ConfigError(f'{args.model}: --{name.replace("_", "-")} is for networks; '
+                                  'inspect the .onnx file that the engine was built from')
+    if args.choose and not args.write_config:
+        raise ConfigError(f'--choose {args.choose} says which config is written; say where with '
+                          '--write-config FILE')
+    if args.picture and not args.on:
+        raise ConfigError(f'--picture {args.picture} says where the likely configs are drawn; '
+                          'say on which photo with --on PHOTO')
+    if args.picture and args.picture.suffix.lower() != '.png':
+        raise ConfigError(f'--picture is {args.picture}, but a PNG is written; name it '
+                          f"{args.picture.with_suffix('.png')}")
+    for path in filter(None, (args.picture, args.write_config)):
+        check_new(path)
+
+
+def _check_choice(number: int, count: int) -> None:
+    if not 0 <= number <= count:
+        some = f'the likely configs 1 to {count}' if count > 1 else \
+            'one likely config, 1, since its input is known'
+        raise ConfigError(f'--choose is {number}; this network has {some}')
+
+
+def _draw(args: argparse.Namespace, network: Network, config: ModelConfig,
+          configs: list[LikelyConfig], options: RunOptions) -> str:
+    """Draw the likely configs on a photo, print what they are, and return the picture's path."""
+    path = args.picture or default_picture(Path(args.model or demo_model()), args.on)
+    check_new(path)
+    if not is_image(args.on):
+        raise ImageError(f'{args.on}: is no image that OpenCV can read; --on takes a photo')
+    image = read_image(args.on)
+    trials = try_out(network, config, configs, image, options)
+    write_new_image(path, picture_of(image, args.on.name, trials))
+    place = 'a model config' if config.input == InputConfig() else \
+        f'section input of {args.config}'
+    print('\nthe input is known, so there is one config to draw:' if len(configs) == 1 else
+          f'\nlikely configs, with what to write into {place} (shares and confidence are hints; '
+          'go by the picture):')
+    print(describe(configs, trials))
+    print(f'drawn side by side in {path}')
+    return str(path)
+
+
+def _write_config(path: Path, spec: ModelSpec, chosen: LikelyConfig | None) -> None:
+    """Write a complete config.
+
+    Raises:
+        ImageError: it exists or cannot be written.
+    """
+    name = ' '.join(Path(spec.network.source).name.split())
+    lines = [f'# How {name} is fed, and what its output means.']
+    lines += [f'# Chosen among the likely inputs: {chosen.name}.'] if chosen else []
+    lines += [f'# Assumed, neither graph nor config say it: {fact.key}; '
+              f'{_LIKELY_CHOICES.get(fact.key, "")}'.rstrip('; ') for fact in spec.assumed]
+    config = complete_config(spec)
+    text = '\n'.join(lines) + '\n' + config.to_text()
+    if ModelConfig.from_text(text, str(path)) != config:
+        raise ConfigError(f'{path}: not written, since it would not read back as what was found; '
+                          'please report it with the network')
+    write_new_file(path, text.encode())
 
 
 def _engine_facts(path: Path, device: int) -> Mapping[str, Any]:
@@ -133,9 +219,9 @@ def _describe_spec(spec: ModelSpec) -> str:
     lines = ['', 'what is known, and from where', *_indented(format_facts(spec)), '',
              f'can give: {", ".join(available_outputs(spec))}']
     if spec.assumed:
-        lines += ['', 'assumed: no graph tells these; if one is wrong, the mask is. '
-                      'Say them in a model config:']
-        lines += [f'  {fact.key:16}{_LIKELY_CHOICES[fact.key]}' for fact in spec.assumed]
+        lines += ['', 'assumed: neither graph nor config say these; if one is wrong, the '
+                      'mask is. Say them in a model config:']
+        lines += [f'  {fact.key:18}{_LIKELY_CHOICES.get(fact.key, "")}' for fact in spec.assumed]
     return '\n'.join(lines)
 
 

@@ -4,6 +4,7 @@
 
 import argparse
 import importlib
+import io
 import os
 import signal
 import sys
@@ -56,6 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         0; 1 where something failed, after a message that says what; 2 for wrong arguments; 130
         after Ctrl-C; 141 where nobody reads the output any more.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()

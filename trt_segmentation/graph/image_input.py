@@ -10,8 +10,8 @@ from trt_segmentation.model_config import ModelConfig
 
 # The means and deviations of ImageNet's training set, which torchvision, timm and most exports
 # trained from its weights use (torchvision.transforms.Normalize's documented example).
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def resolve_input(network: Network, config: ModelConfig, ledger: Ledger,
@@ -102,7 +102,7 @@ def resolve_normalisation(network: Network, config: ModelConfig, ledger: Ledger,
     if network.inputs[0].dtype in INTEGER_TYPES:
         defaults, origin = (1.0, (0.0,) * 3, (1.0,) * 3), 'default'
     elif told.scale is None and told.mean is None and told.std is None:
-        defaults, origin = (1 / 255, _IMAGENET_MEAN, _IMAGENET_STD), 'assumed'
+        defaults, origin = (1 / 255, IMAGENET_MEAN, IMAGENET_STD), 'assumed'
     else:  # whoever tells one of the three means the others to do nothing
         defaults, origin = (1.0, (0.0,) * 3, (1.0,) * 3), 'default'
     return (color,

@@ -170,6 +170,13 @@ class ReceivingMemory:
         return self._memory.ctypes.data
 
 
+def serialized_stamp(message: bytes) -> int:
+    """Return the stamp of a serialized message that begins with a header, in nanoseconds."""
+    order = '<' if message[1] & 1 else '>'  # odd encapsulations are little-endian
+    seconds, nanoseconds = struct.unpack_from(f'{order}iI', message, _STAMP_AT)
+    return seconds * 10**9 + nanoseconds
+
+
 def _failure(rcl: Any, status: int, what: str) -> RuntimeError:
     """Return the error of an rcl function that returned a status."""
     rcl.rcutils_reset_error()

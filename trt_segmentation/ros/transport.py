@@ -10,6 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
+from trt_segmentation.options import cpu_count
+
 _OLD, _NEW = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
 _VARIABLES = {b'libfastrtps.so': _OLD, b'libfastdds.so': _NEW}
 """What each library reads: Fast DDS 2 (Humble, Jazzy) is libfastrtps and knows the old name only,
@@ -46,7 +48,7 @@ def large_image_environment(environment: Mapping[str, str]) -> dict[str, str]:
     if not any(environment.get(name) for name in (_TRANSPORTS, *variables.read)):
         profile = str(resources.files('trt_segmentation') / 'ros' / 'fastdds.xml')
         added = dict.fromkeys(variables.to_set, profile)
-    if _cpu_count() >= CORES_TO_SPARE and not environment.get(_PUBLICATION_MODE):
+    if cpu_count() >= CORES_TO_SPARE and not environment.get(_PUBLICATION_MODE):
         added[_PUBLICATION_MODE] = 'ASYNCHRONOUS'
     return added
 
@@ -101,9 +103,3 @@ def _library_folders(environment: Mapping[str, str]) -> Iterator[Path]:
     if rclpy is not None and rclpy.origin is not None:
         yield from (folder for folder in Path(rclpy.origin).parents if folder.name == 'lib')
     yield Path(sys.prefix, 'lib')
-
-
-def _cpu_count() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else \
-        os.cpu_count() or 1

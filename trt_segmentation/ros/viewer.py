@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -33,7 +34,10 @@ from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.ros.label_info import LabelInfo
 from trt_segmentation.ros.log_bridge import LogBridge
 from trt_segmentation.ros.outputs import LATCHED_QOS
+from trt_segmentation.ros.serialized import serialized_stamp
 from trt_segmentation.web.options import ViewError, ViewOptions, add_arguments, parsed
+from trt_segmentation.web.pace import Pace
+from trt_segmentation.web.pairing import Pairing
 from trt_segmentation.web.server import serving
 from trt_segmentation.web.source import Status, View
 
@@ -42,6 +46,9 @@ _STATUS_NAME = ': segmentation'
 
 _IMAGE_QOS = QoSProfile(depth=1)
 """Reliable: over UDP, large images only arrive that way (docs/network.md)."""
+
+_MASK_QOS = QoSProfile(depth=5)
+"""Deeper, so that the mask of a picture is not missed while the picture is received."""
 
 
 class NodeSource:
@@ -67,8 +74,14 @@ class NodeSource:
                             '/front/segmentation') from error
         self._reader = ImageReader()
         self._subscriptions: list[Any] = []
-        self._newest: dict[str, tuple[float, Any]] = {}
-        self._statuses: dict[str, tuple[float, Any]] = {}
+        self._lock = threading.Lock()
+        """Of all below: callbacks run in the executor's thread, readers in others."""
+        self._overlay: bytes | None = None
+        self._labels: dict[int, str] = {}
+        self._pairing = Pairing()
+        self._picture_pace = Pace()
+        self._statuses: dict[str, DiagnosticStatus] = {}
+        self._status_paces: defaultdict[str, Pace] = defaultdict(Pace)
 
     def start(self, on_picture: Callable[[], object]) -> None:
         """Subscribe; the node under view does not compute what nobody subscribes to."""
@@ -80,66 +93,81 @@ class NodeSource:
 
     def picture(self) -> np.ndarray | None:
         """Return the newest overlay; None before the first."""
-        data = self._get('overlay')
+        with self._lock:
+            data = self._overlay
         if data is None:
             return None
-        return self._reader.read(deserialize_message(data, Image))[0]
+        pixels = self._reader.read(deserialize_message(data, Image))[0]
+        with self._lock:
+            if self._overlay is not None:  # nobody has stopped meanwhile
+                self._pairing.show(serialized_stamp(data))
+        return pixels
 
     def view(self) -> View:
-        """Return everything but the picture."""
-        labels = self._get('label_info')
-        came = self._newest.get('overlay', (None,))[0]
-        return View(
-            self._name, f'{self._name}/overlay', None if came is None else time.monotonic() - came,
-            self._mask(), {} if labels is None else {
-                label.class_id: label.class_name for label in labels.class_map},
-            self._status(), tuple(sorted(self._statuses)))
+        """Return everything but the picture; the mask is that of the picture taken last."""
+        with self._lock:
+            now = time.monotonic()
+            mask, is_of_picture = self._pairing.mask, self._pairing.is_of_picture
+            age, limit = self._picture_pace.age(now), self._picture_pace.limit
+            labels, status, others = dict(self._labels), self._status(now), sorted(self._statuses)
+        return View(self._name, f'{self._name}/overlay', age, limit,
+                    None if mask is None else _ids(mask), is_of_picture, labels, status,
+                    tuple(others))
 
     def _subscribe(self, on_picture: Callable[[], object]) -> None:
         subscribe = self._node.create_subscription
         self._subscriptions = [
-            subscribe(Image, f'{self._name}/overlay', partial(self._keep, 'overlay', on_picture),
+            subscribe(Image, f'{self._name}/overlay', partial(self._keep_overlay, on_picture),
                       _IMAGE_QOS, raw=True),
-            subscribe(Image, f'{self._name}/mask', partial(self._keep, 'mask', None), _IMAGE_QOS,
-                      raw=True),
+            subscribe(Image, f'{self._name}/mask', self._keep_mask, _MASK_QOS, raw=True),
             subscribe(DiagnosticArray, '/diagnostics', self._keep_statuses, 10)]
         if LabelInfo is not None:
-            self._subscriptions.append(
-                subscribe(LabelInfo, f'{self._name}/label_info',
-                          partial(self._keep, 'label_info', None), LATCHED_QOS))
+            self._subscriptions.append(subscribe(
+                LabelInfo, f'{self._name}/label_info', self._keep_labels, LATCHED_QOS))
 
     def _unsubscribe(self) -> None:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
-        self._newest, self._statuses = {}, {}
+        with self._lock:
+            self._overlay, self._labels, self._statuses = None, {}, {}
+            self._pairing.clear()
+            for pace in (self._picture_pace, *self._status_paces.values()):
+                pace.forget()
 
-    def _keep(self, what: str, on_news: Callable[[], object] | None, message: Any) -> None:
-        self._newest[what] = time.monotonic(), message
-        if on_news is not None:
-            on_news()
+    def _keep_overlay(self, on_picture: Callable[[], object], message: bytes) -> None:
+        with self._lock:
+            self._overlay = message
+            self._picture_pace.note(time.monotonic())
+        on_picture()
+
+    def _keep_mask(self, message: bytes) -> None:
+        with self._lock:
+            self._pairing.keep(serialized_stamp(message), message)
+
+    def _keep_labels(self, message: Any) -> None:
+        with self._lock:
+            self._labels = {label.class_id: label.class_name for label in message.class_map}
 
     def _keep_statuses(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name.endswith(_STATUS_NAME):
-                name = '/' + status.name.removesuffix(_STATUS_NAME)
-                self._statuses[name] = time.monotonic(), status
+        with self._lock:
+            for status in message.status:
+                if status.name.endswith(_STATUS_NAME):
+                    name = '/' + status.name.removesuffix(_STATUS_NAME)
+                    self._statuses[name] = status
+                    self._status_paces[name].note(time.monotonic())
 
-    def _get(self, what: str) -> Any:
-        return self._newest.get(what, (0.0, None))[1]
-
-    def _mask(self) -> np.ndarray | None:
-        data = self._get('mask')
-        if data is None:
-            return None
-        message = deserialize_message(data, Image)
-        return np.frombuffer(message.data, mask_encoding(message.encoding).dtype)
-
-    def _status(self) -> Status | None:
-        came, status = self._statuses.get(self._name, (0.0, None))
+    def _status(self, now: float) -> Status | None:
+        status, pace = self._statuses.get(self._name), self._status_paces[self._name]
         return None if status is None else Status(
             int.from_bytes(status.level, 'little'), status.message,
-            {value.key: value.value for value in status.values}, time.monotonic() - came)
+            {value.key: value.value for value in status.values}, pace.age(now) or 0.0, pace.limit)
+
+
+def _ids(serialized: bytes) -> np.ndarray:
+    """Return the class ids of a mask."""
+    message = deserialize_message(serialized, Image)
+    return np.frombuffer(message.data, mask_encoding(message.encoding).dtype)
 
 
 def main(argv: list[str] | None = None) -> int:

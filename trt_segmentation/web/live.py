@@ -3,6 +3,7 @@
 """Hands the newest of a source to everyone who looks, each thing made once for all of them."""
 
 import asyncio
+import itertools
 import json
 import logging
 import time
@@ -20,7 +21,9 @@ from trt_segmentation.web.state import state_of
 _LOGGER = logging.getLogger(__name__)
 
 JPEG_QUALITY = 80
-STATE_PERIOD = 0.5
+STATE_PERIOD = 0.25
+"""Seconds between two states; see ``pace.SOONEST``."""
+
 REPEAT = 1.0
 """Seconds after which a picture or state is given out again, new or not: only by writing does a
 server find out that a browser has left."""
@@ -47,6 +50,7 @@ class Live:
         self._watchers = 0
         self._tasks: list[asyncio.Task] = []
         self._pictures, self._states = _Newest(), _Newest()
+        self._numbers = itertools.count()
 
     async def pictures(self) -> AsyncGenerator[bytes, None]:
         """Yield JPEG files, until ``close``; b'' for none yet. Who is slow misses some."""
@@ -55,7 +59,10 @@ class Live:
                 yield jpeg
 
     async def states(self) -> AsyncGenerator[bytes, None]:
-        """Yield what ``state_of`` returns as JSON, until ``close``; b'' for none yet."""
+        """Yield what ``state_of`` returns as JSON, until ``close``; b'' for none yet.
+
+        Its ``number`` is another one in each state, so that one that is repeated is not news.
+        """
         with self._watching():
             async for state in self._states.values():
                 yield state
@@ -118,7 +125,8 @@ class Live:
         return b'' if picture is None else jpeg_of(picture, self._width)
 
     def _json(self) -> bytes:
-        return json.dumps(state_of(self._source.view())).encode()
+        state = state_of(self._source.view())
+        return json.dumps({'number': next(self._numbers), **state}).encode()
 
 
 def jpeg_of(pixels: np.ndarray, width: int) -> bytes:

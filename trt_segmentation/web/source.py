@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from trt_segmentation.web.pace import SOONEST
+
 
 @dataclass(frozen=True)
 class Status:
@@ -18,12 +20,14 @@ class Status:
         message: one sentence.
         values: by the keys of ``ros/diagnostics.py``.
         age: seconds since it was said.
+        limit: seconds after which the next one is overdue.
     """
 
     level: int
     message: str
     values: Mapping[str, str] = field(default_factory=dict)
     age: float = 0.0
+    limit: float = SOONEST
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,11 @@ class View:
         node: full name of the node that is looked at.
         topic: where its overlays come from.
         picture_age: seconds since the newest overlay came; None before the first.
+        picture_limit: seconds after which the next one is overdue.
         mask: ids of the classes, uint8 or uint16 of any shape, its highest value for pixels
             without a class; None before the first.
+        mask_is_of_picture: whether it has the stamp of the newest picture that was taken;
+            otherwise it is of an earlier one.
         labels: names by id.
         status: None before the first.
         others: full names of the segmentation nodes that talk on /diagnostics.
@@ -44,7 +51,9 @@ class View:
     node: str
     topic: str
     picture_age: float | None = None
+    picture_limit: float = SOONEST
     mask: np.ndarray | None = None
+    mask_is_of_picture: bool = True
     labels: Mapping[int, str] = field(default_factory=dict)
     status: Status | None = None
     others: tuple[str, ...] = ()

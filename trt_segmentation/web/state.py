@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from trt_segmentation.web.pace import SOONEST
 from trt_segmentation.web.source import Status, View
 
 LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
@@ -14,10 +15,6 @@ LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
 
 COLORS_KEY = 'class colors'
 """Of the value on /diagnostics that holds ``#rrggbb`` for each class id, with blanks between."""
-
-SILENCE = 5.0
-"""Seconds after which diagnostics are stale: what rqt_robot_monitor and diagnostic_aggregator
-take."""
 
 _FIGURES = {'input': 'input rate, Hz', 'output': 'output rate, Hz', 'p50': 'latency p50, ms',
             'p95': 'latency p95, ms'}
@@ -29,11 +26,14 @@ def state_of(view: View) -> dict[str, Any]:
     """Return a view for the page.
 
     Returns:
-        node, topic, picture_age, others: as in ``View``.
+        node, topic, picture_age, mask_is_of_picture, others: as in ``View``.
+        picture_stale: whether the next picture is overdue.
         classes: those that occur, the largest first: name, color (``#rrggbb``, or None where
             the node does not tell) and share of the mask's pixels, 0..1.
         unlabelled: share of the pixels without a class; None before the first mask.
-        status: level, message, running, figures (Hz, ms and frames) and all values, or None.
+        status: level, message, stale (whether the next one is overdue), silent_for (seconds since
+            the last sign of life, if it is), running, figures (Hz, ms and frames) and all values;
+            or None.
     """
     colors = view.status.values.get(COLORS_KEY, '').split() if view.status else []
     counts = _counts(view.mask)
@@ -42,12 +42,14 @@ def state_of(view: View) -> dict[str, Any]:
     # By whole percents: classes of nearly the same share would change places all the time.
     largest_first = sorted(shares, key=lambda index: -round(shares[index] * 100))
     return {'node': view.node, 'topic': view.topic, 'picture_age': view.picture_age,
+            'picture_stale': _picture_is_stale(view),
+            'mask_is_of_picture': view.mask_is_of_picture,
             'others': [name for name in view.others if name != view.node],
             'classes': [{'name': view.labels.get(index, f'class {index}'), 'share': shares[index],
                          'color': colors[index] if index < len(colors) else None}
                         for index in largest_first],
             'unlabelled': None if view.mask is None else unlabelled,
-            'status': _status(view.status) if view.status else None}
+            'status': _status(view.status, view) if view.status else None}
 
 
 def _counts(mask: np.ndarray | None) -> np.ndarray:
@@ -57,12 +59,35 @@ def _counts(mask: np.ndarray | None) -> np.ndarray:
     return np.bincount(mask.ravel(), minlength=np.iinfo(mask.dtype).max + 1)
 
 
-def _status(status: Status) -> dict[str, Any]:
+def _picture_is_stale(view: View) -> bool:
+    return view.picture_age is not None and view.picture_age > view.picture_limit
+
+
+def _node_is_silent(status: Status, view: View) -> bool:
+    """Whether neither pictures nor diagnostics come that should.
+
+    Where diagnostics come seldom, pictures tell sooner: if they have stopped, figures of before
+    that are no longer true, until the next diagnostics bring new ones.
+    """
+    if view.picture_age is None or not _picture_is_stale(view):
+        return False
+    return status.age > max(SOONEST, view.picture_age - view.picture_limit)
+
+
+def _status(status: Status, view: View) -> dict[str, Any]:
     values = {key: value for key, value in status.values.items() if key != COLORS_KEY}
-    silent = status.age > SILENCE
+    silent, overdue = _node_is_silent(status, view), status.age > status.limit
+    message, silent_for = status.message, None
+    if silent or (overdue and view.picture_age is None):
+        message = 'nothing has come from the node'
+        silent_for = min(filter(None, (status.age, view.picture_age)))
+    elif overdue:
+        message, silent_for = 'nothing has come from the node on /diagnostics', status.age
     return {
-        'level': LEVELS[3 if silent else min(status.level, 3)],
-        'message': 'the node has stopped talking on /diagnostics' if silent else status.message,
+        'level': LEVELS[3 if silent or overdue else min(status.level, 3)],
+        'message': message,
+        'stale': silent or overdue,
+        'silent_for': silent_for,
         'running': ', '.join(values[key] for key in _RUNNING if key in values),
         'figures': {name: values[key] for name, key in _FIGURES.items() if key in values}
         | _dropped(values),

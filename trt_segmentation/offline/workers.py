@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Who segments the parts: this process, others on this machine, or a Dask cluster."""
+"""Who does the tasks of a run: this process, others on this machine, or a Dask cluster."""
 
 import multiprocessing
 import os
@@ -18,11 +18,13 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
-from typing import Any
+from typing import Any, TypeVar
 
-from trt_segmentation.bags import parts
-from trt_segmentation.bags.parts import Part, Report, Work, segment_part
 from trt_segmentation.errors import SegmentationError
+from trt_segmentation.offline import held
+
+Task = TypeVar('Task')
+Done = TypeVar('Done')
 
 
 class WorkerError(SegmentationError):
@@ -31,7 +33,7 @@ class WorkerError(SegmentationError):
 
 @dataclass(frozen=True)
 class Workers:
-    """Where parts are segmented.
+    """Where tasks are done.
 
     Attributes:
         count: processes on this machine; 1 is this process.
@@ -43,29 +45,50 @@ class Workers:
     devices: tuple[int, ...] = ()
     cluster: str = ''
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this process does everything."""
+        return not self.cluster and self.count <= 1
 
-def segment_parts(work: Work, wanted: Sequence[Part], workers: Workers) -> Iterator[Report]:
-    """Yield the reports of parts as they are finished, in any order.
+
+@contextmanager
+def here(workers: Workers) -> Iterator[None]:
+    """Do the work in this process for the body of a with statement."""
+    held.use_device(workers.devices[0] if workers.devices else None)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def do_tasks(function: Callable[[Task], Done], tasks: Sequence[Task], workers: Workers,
+             ) -> Iterator[Done]:
+    """Yield what a function returns for tasks, in any order; other processes call it.
+
+    Args:
+        function: can be pickled.
+        tasks: can be pickled.
+        workers: other processes; see ``Workers.is_here``.
 
     Raises:
         WorkerError: a process has died or the cluster cannot be reached.
-        SegmentationError: what ``segment_part`` raises.
+        SegmentationError: what the function raises.
     """
-    waiting, running = iter(wanted), set[Future]()
+    waiting, running = iter(tasks), set[Future]()
     with _executor(workers) as (executor, slots):
         try:
             while True:
-                # Few at a time: in this process, submitting a part is segmenting it.
-                while len(running) < slots and (part := next(waiting, None)) is not None:
-                    running.add(executor.submit(segment_part, work, part))
+                # Few at a time, so that little is cancelled where one fails.
+                while len(running) < slots and (task := next(waiting, None)) is not None:
+                    running.add(executor.submit(function, task))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
         except BrokenExecutor as error:
-            raise WorkerError('a worker process has died, for example since memory ran out; with '
-                              'the same command, the run goes on where it was') from error
+            raise WorkerError('a worker process has died, for example since memory ran out; the '
+                              'same command goes on where this run was') from error
         finally:
             for future in running:
                 future.cancel()
@@ -73,24 +96,18 @@ def segment_parts(work: Work, wanted: Sequence[Part], workers: Workers) -> Itera
 
 @contextmanager
 def _executor(workers: Workers) -> Iterator[tuple[Executor, int]]:
-    """An executor, and how many parts it shall have at a time."""
+    """An executor, and how many tasks it shall have at a time."""
     if workers.cluster:
         with _cluster(workers.cluster) as client:
             slots = 2 * sum(client.nthreads().values())
             yield client.get_executor(pure=False), max(slots, 2)
-    elif workers.count > 1:
+    else:
         context = multiprocessing.get_context('spawn')  # CUDA does not survive a fork
         devices: Any = context.SimpleQueue()
         for index in range(workers.count):
             devices.put(workers.devices[index % len(workers.devices)] if workers.devices else None)
         with ProcessPoolExecutor(workers.count, context, _begin_worker, (devices,)) as pool:
             yield pool, 2 * workers.count
-    else:
-        parts.use_device(workers.devices[0] if workers.devices else None)
-        try:
-            yield _Here(), 1
-        finally:
-            parts.release()
 
 
 @contextmanager
@@ -112,22 +129,10 @@ def _cluster(address: str) -> Iterator[Any]:
         yield client
 
 
-class _Here(Executor):
-    """Runs what is submitted at once, in the thread that submits it."""
-
-    def submit(self, function: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        future: Future = Future()
-        try:
-            future.set_result(function(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 def _begin_worker(devices: Any) -> None:
     # Ctrl-C goes to all processes; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parts.use_device(devices.get())
+    held.use_device(devices.get())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -1,0 +1,303 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""``inspect`` for people who see their network for the first time."""
+
+import errno
+import os
+import shlex
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from trt_segmentation.cli.likely_configs import likely_configs, same_masks, try_out
+from trt_segmentation.cli.main import main
+from trt_segmentation.demo.scenes import render
+from trt_segmentation.errors import ImageError
+from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.images.writing import write_new_file
+from trt_segmentation.model_config import InputConfig, ModelConfig
+from trt_segmentation.options import RunOptions
+from trt_segmentation.segmenter import Segmenter, demo_model
+
+RIGHT = 1
+"""Number of the config that the demo network was trained with."""
+
+
+@pytest.fixture(scope='module')
+def scene():
+    return render(11, 180, 320)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, scene):
+    """An empty folder to work in, with a network that does not say how it is fed."""
+    model = onnx.load(demo_model())
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "my 'net'.onnx")
+    cv2.imwrite(str(tmp_path / 'street 1.png'), scene.image)
+    cv2.imwrite(str(tmp_path / 'PHOTO.jpg'), scene.image)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def steps(text):
+    """Return the three lines that ``inspect`` ends with."""
+    headline, *lines = text.splitlines()[-4:]
+    assert headline.startswith('what now')
+    assert all(line.startswith('  ') for line in lines)
+    return [line.strip() for line in lines]
+
+
+def paste(line):
+    """Run a command line as a shell would."""
+    program, *arguments = shlex.split(line)
+    assert program == 'trt-segmentation'
+    assert main(arguments) == 0
+
+
+def spec_of(model, text=''):
+    return resolve(read_network(model), ModelConfig.from_text(text, 'test'))
+
+
+# What now
+
+
+def test_the_commands_work_as_they_are_printed(here, capsys):
+    assert main(['inspect', "my 'net'.onnx"]) == 0
+    write, run, look = steps(capsys.readouterr().out)
+    paste(write)
+    paste(run)
+    overlay = look.removeprefix('look at ').partition(':')[0]
+    assert cv2.imread(overlay) is not None
+    paste(look.partition('If not: ')[2])
+    assert cv2.imread("my 'net'_on_PHOTO.png") is not None
+
+
+def test_with_a_photo_the_commands_name_it(here, capsys):
+    assert main(['inspect', "my 'net'.onnx", '--on', 'street 1.png']) == 0
+    shown = capsys.readouterr().out
+    assert 'PHOTO.jpg' not in shown
+    write, run, look = steps(shown)
+    assert '--choose 1 --write-config' in write
+    assert look.startswith("look at my 'net'_on_street 1.png first")
+    paste(write)
+    paste(run)
+    assert cv2.imread("my 'net'_out/street 1_overlay.png") is not None
+
+
+def test_a_config_is_passed_on(here, capsys):
+    (here / 'labels.yaml').write_text('input: {color: rgb}\n')
+    (here / "my 'net'.yaml").write_text('mine')
+    assert main(['inspect', "my 'net'.onnx", '--config', 'labels.yaml', '--mask-encoding',
+                 'mono16']) == 0
+    write, run, _ = steps(capsys.readouterr().out)
+    for command in (write, run):
+        assert '--mask-encoding mono16' in command
+        paste(command)
+    assert (here / "my 'net'.yaml").read_text() == 'mine'
+    assert ModelConfig.from_file("my 'net'_2.yaml").input.color == 'rgb'
+
+
+def test_what_is_known_can_be_run_at_once(here, capsys):
+    assert main(['inspect']) == 0
+    run, look, launch = steps(capsys.readouterr().out)
+    paste(run)
+    assert cv2.imread(look.removeprefix('look at ').partition(':')[0]) is not None
+    assert launch == ('ros2 launch trt_segmentation seg.launch.py '
+                      'image_topic:=/camera/image_raw')
+    assert main(['inspect', "my 'net'.onnx", '--write-config', 'net.yaml']) == 0
+    run, _, launch = steps(capsys.readouterr().out)
+    assert '--config net.yaml' in run
+    assert shlex.split(launch)[4:6] == [f"engine_path:={here}/my 'net'.onnx",
+                                        f'model_config:={here}/net.yaml']
+
+
+def test_names_like_options_are_no_options(here, capsys):
+    (here / "my 'net'.onnx").rename('-n.onnx')
+    assert main(['inspect', '--', '-n.onnx']) == 0
+    write, run, _ = steps(capsys.readouterr().out)
+    paste(write)
+    paste(run)
+
+
+# The likely configs
+
+
+@pytest.mark.parametrize(('text', 'count'), [
+    ('', 8), ('input: {color: bgr}', 4), ('input: {scale: 1}', 2), ('input: {mean: [1, 1, 1]}', 2),
+    ('input: {color: rgb, scale: 1}', 1), ('classes: {labels: [a, b, c, d, e, f, g]}', 8)])
+def test_only_what_is_assumed_differs(here, text, count):
+    configs = likely_configs(spec_of(here / "my 'net'.onnx", text))
+    assert len(configs) == len({config.name for config in configs}) == count
+    told = ModelConfig.from_text(text, 'test')
+    for likely in configs:
+        assert not ModelConfig(likely.input).told() & told.told()
+        assert ModelConfig.from_text(likely.yaml, 'line').input == likely.input
+        assert likely.over(told).over(told) == likely.over(told)
+
+
+def test_integers_are_fed_as_they_are(networks, tmp_path):
+    onnx.save(networks.pointwise(np.eye(3), (6, 8), dtype=TensorProto.UINT8),
+              tmp_path / 'net.onnx')
+    configs = likely_configs(spec_of(tmp_path / 'net.onnx'))
+    assert [config.name for config in configs] == ['rgb', 'bgr']
+
+
+def test_what_the_file_itself_says_stays():
+    config, = likely_configs(spec_of(demo_model()))
+    assert (config.input, config.yaml) == (InputConfig(), '')
+
+
+def test_the_right_one_fits_best_and_is_assumed(here, scene):
+    network = read_network(here / "my 'net'.onnx")
+    configs = likely_configs(resolve(network, ModelConfig()))
+    trials = try_out(network, ModelConfig(), configs, scene.image, RunOptions('onnxruntime'))
+    right = [np.mean(trial.mask == scene.labels) for trial in trials]
+    assert np.argmax(right) == RIGHT - 1
+    np.testing.assert_array_equal(trials[RIGHT - 1].mask, Segmenter.open().infer(scene.image).mask)
+    for trial in trials:
+        alone = Segmenter.open(here / "my 'net'.onnx", config=ModelConfig(trial.config.input))
+        np.testing.assert_array_equal(trial.mask, alone.infer(scene.image).mask)
+
+
+def test_configs_with_the_same_mask_are_one_panel(networks, here, capsys):
+    onnx.save(networks.pointwise(np.eye(3), (36, 64)), here / 'largest.onnx')  # of the channels
+    assert main(['inspect', 'largest.onnx', '--on', 'street 1.png']) == 0
+    shown = capsys.readouterr().out
+    assert 'rgb, 0 to 255               the same mask as 2' in shown
+    network = read_network(here / 'largest.onnx')
+    trials = try_out(network, ModelConfig(), likely_configs(resolve(network, ModelConfig())),
+                     cv2.imread('street 1.png'), RunOptions('onnxruntime'))
+    assert list(same_masks(trials).values()) == [[1], [2, 3, 4], [5], [6, 7, 8]]
+
+
+def test_the_list_has_the_lines_to_copy(here, capsys):
+    assert main(['inspect', "my 'net'.onnx", '--on', 'street 1.png', '--picture', 'x.png']) == 0
+    shown = capsys.readouterr().out
+    assert 'drawn side by side in x.png' in shown
+    for number, config in enumerate(likely_configs(spec_of(here / "my 'net'.onnx")), 1):
+        assert f'\n  {number}  {config.name}' in shown
+        assert f'\n     {config.yaml}\n' in shown
+    assert 'mean confidence 0.' in shown
+    assert cv2.imread('x.png').shape[1] > 1000
+
+
+def test_class_ids_have_no_confidence(networks, here, capsys):
+    onnx.save(networks.fixed(np.zeros((1, 6, 8), np.int64)), here / 'ids.onnx')
+    assert main(['inspect', 'ids.onnx', '--on', 'street 1.png']) == 0
+    shown = capsys.readouterr().out
+    assert 'confidence 0' not in shown
+    assert 'class 0: 100%' in shown
+
+
+@pytest.mark.parametrize('number', [1, 4, 8])
+def test_the_chosen_one_is_written(here, number):
+    configs = likely_configs(spec_of(here / "my 'net'.onnx"))
+    assert main(['inspect', "my 'net'.onnx", '--choose', str(number), '--write-config',
+                 'net.yaml']) == 0
+    written = ModelConfig.from_file('net.yaml')
+    assert ModelConfig(configs[number - 1].input).over(written) == written
+    assert f'# Chosen among the likely inputs: {configs[number - 1].name}.' in \
+        (here / 'net.yaml').read_text()
+    assert spec_of(here / "my 'net'.onnx", (here / 'net.yaml').read_text()).assumed == ()
+
+
+def test_whatever_the_network_is_called_the_config_reads_back(here):
+    (here / "my 'net'.onnx").rename('two\nlines: {.onnx')
+    assert main(['inspect', 'two\nlines: {.onnx', '--write-config', 'net.yaml']) == 0
+    assert ModelConfig.from_file('net.yaml').input.color == 'rgb'
+
+
+def test_outputs_that_are_alike_are_marked_as_assumed(networks, here, capsys):
+    model = networks.pointwise(np.eye(3), (6, 8))
+    model.graph.node.append(onnx.helper.make_node('Neg', ['scores'], ['other']))
+    model.graph.output.append(networks.tensor('other', [1, 3, 6, 8]))
+    onnx.save(model, here / 'two.onnx')
+    assert main(['inspect', 'two.onnx', '--write-config', 'two.yaml']) == 0
+    assert 'output.name       the first of several' in capsys.readouterr().out
+    assert 'say it: output.name; the first' in (here / 'two.yaml').read_text()
+
+
+@pytest.mark.parametrize(('arguments', 'sentence'), [
+    (['--choose', '2'], '--choose 2 says which config is written; say where with --write-config'),
+    (['--choose', '9', '--write-config', 'y'], '--choose is 9; this network has the likely '
+                                               'configs 1 to 8'),
+    (['--choose', '-1', '--write-config', 'y'], '--choose is -1; this network has'),
+    (['--picture', 'x.png'], '--picture x.png says where the likely configs are drawn; say on '
+                             'which photo with --on PHOTO'),
+    (['--on', 'street 1.png', '--picture', 'x.jpg'], 'a PNG is written; name it x.png'),
+    (['--on', 'gone.png'], 'gone.png: there is no such file'),
+    (['--on', "my 'net'.onnx"], 'is no image that OpenCV can read'),
+    (['--on', 'street 1.png', '--picture', 'PHOTO.png'], 'PHOTO.png: exists already'),
+    (['--on', 'street 1.png', '--write-config', 'PHOTO.png'], 'PHOTO.png: exists already')])
+def test_what_does_not_go_together_is_one_sentence(here, capsys, arguments, sentence):
+    (here / 'PHOTO.png').write_text('mine')
+    before = sorted(here.iterdir())
+    assert main(['inspect', "my 'net'.onnx", *arguments]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith('error: ')
+    assert sentence in message
+    assert message.count('\n') == 1
+    assert sorted(here.iterdir()) == before
+    assert (here / 'PHOTO.png').read_text() == 'mine'
+
+
+@pytest.mark.parametrize('arguments', [['--on', 'x.png'], ['--write-config', 'x.yaml']])
+def test_an_engine_has_no_config_to_choose(capsys, arguments):
+    assert main(['inspect', 'net.engine', *arguments]) == 1
+    assert f'{arguments[0]} is for networks; inspect the .onnx' in capsys.readouterr().err
+
+
+# Files that are new and whole
+
+
+def test_a_new_file_has_the_usual_permissions(tmp_path):
+    write_new_file(tmp_path / 'a', b'new')
+    (tmp_path / 'b').touch()
+    assert (tmp_path / 'a').read_bytes() == b'new'
+    assert (tmp_path / 'a').stat().st_mode == (tmp_path / 'b').stat().st_mode
+
+
+@pytest.mark.parametrize('links', [True, False])
+@pytest.mark.parametrize('fault', [OSError(errno.ENOSPC, 'No space left on device'),
+                                   KeyboardInterrupt()])
+def test_what_cannot_be_written_in_full_leaves_nothing(tmp_path, monkeypatch, fault, links):
+    def fail(*arguments):
+        raise fault
+
+    monkeypatch.setattr(os, *(('fsync', fail) if links else ('replace', fail)))
+    if not links:
+        monkeypatch.setattr(os, 'link', no_links)
+        monkeypatch.setattr('pathlib.Path.replace', fail)
+    wanted = ImageError if isinstance(fault, OSError) else KeyboardInterrupt
+    with pytest.raises(wanted) as raised:
+        write_new_file(tmp_path / 'net.yaml', b'whole')
+    assert wanted is KeyboardInterrupt or 'net.yaml: cannot be written (No space' in \
+        str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def no_links(*arguments):
+    raise PermissionError(errno.EPERM, 'Operation not permitted')
+
+
+@pytest.mark.parametrize('links', [True, False])
+def test_a_file_that_exists_is_kept(tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, 'link', no_links)
+    write_new_file(tmp_path / 'net.yaml', b'mine')
+    (tmp_path / 'dangling').symlink_to(tmp_path / 'nowhere')
+    for name in ('net.yaml', 'dangling'):
+        with pytest.raises(ImageError, match=f'{name}: exists already; remove it, or name'):
+            write_new_file(tmp_path / name, b'other')
+    assert (tmp_path / 'net.yaml').read_bytes() == b'mine'
+    assert {path.name for path in tmp_path.iterdir()} == {'net.yaml', 'dangling'}
+
+
+def test_where_there_is_no_folder_is_one_sentence(tmp_path):
+    with pytest.raises(ImageError, match='cannot be written'):
+        write_new_file(tmp_path / 'gone' / 'net.yaml', b'')

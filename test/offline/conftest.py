@@ -1,0 +1,90 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Images and videos to segment, and ways to disturb a run."""
+
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from trt_segmentation.demo.scenes import render
+
+COMMAND = [sys.executable, '-m', 'trt_segmentation.cli.main', 'run']
+
+
+@pytest.fixture(scope='session')
+def scenes():
+    """Five roads, uint8 BGR [64, 96, 3]."""
+    return [render(seed, 64, 96).image for seed in range(5)]
+
+
+@pytest.fixture(scope='session')
+def write_images(scenes):
+    """What writes so many PNGs into a folder, and returns it."""
+    def write(folder, count, name='{:05d}.png'):
+        folder.mkdir(parents=True)
+        for index in range(count):
+            cv2.imwrite(str(folder / name.format(index)), scenes[index % len(scenes)])
+        return folder
+    return write
+
+
+@pytest.fixture(scope='session')
+def write_video(scenes):
+    """What writes a video of so many frames, no two of them alike."""
+    def write(path, frames, size=(96, 64)):
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), 10, size)
+        for index in range(frames):
+            writer.write(np.roll(cv2.resize(scenes[index % len(scenes)], size), index, axis=1))
+        writer.release()
+        return path
+    return write
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """What mounts a file system of so many KiB, and returns its folder."""
+    mounted = []
+
+    def mount(kilobytes):
+        folder = tmp_path / f'disk_{kilobytes}'
+        folder.mkdir()
+        done = subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={kilobytes}k', 'tmpfs',
+                               folder], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f'no file system can be mounted here: {done.stderr.strip()}')
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(['umount', folder], check=True)
+
+
+@pytest.fixture
+def disturbed():
+    """What starts ``run`` and sends it a signal when a condition holds; returns how it ended."""
+    def disturb(arguments, condition, number):
+        process = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.send_signal(number)
+        shown = process.communicate(timeout=60)
+        return process.returncode, *shown
+    return disturb
+
+
+@pytest.fixture
+def contents():
+    """What returns the bytes of every file in a folder and below, by its path."""
+    def read(folder):
+        return {path.relative_to(folder).as_posix(): path.read_bytes()
+                for path in sorted(folder.rglob('*')) if path.is_file()}
+    return read

@@ -1,0 +1,222 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""``trt-segmentation run`` on folders: what is written, resumed, refused, and told."""
+
+import signal
+import subprocess
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from trt_segmentation.cli.main import main
+from trt_segmentation.offline.unfinished import begun_run
+from trt_segmentation.segmenter import Segmenter
+
+
+def run(*arguments):
+    return main(['run', *map(str, arguments)])
+
+
+def masks(folder):
+    return sorted(path.name for path in folder.rglob('*_mask.png'))
+
+
+def segmented(output):
+    """Return how many files a run has noted as done."""
+    path = output / '.unfinished' / 'done.jsonl'
+    return path.read_text().count('\n') if path.is_file() else 0
+
+
+def test_every_image_gets_the_outputs_that_were_asked_for(tmp_path, write_images, scenes):
+    folder = write_images(tmp_path / 'in' / 'below', 7)
+    (tmp_path / 'in' / 'notes.txt').write_text('none')
+    assert run(tmp_path / 'in', '--output', tmp_path / 'out', '--outputs', 'confidence', 'mask',
+               'mask', '--threads', '1') == 0
+    segmenter = Segmenter.open()
+    for index in range(7):
+        expected = segmenter.infer(scenes[index % 5], outputs=('mask', 'confidence'))
+        for name, array in expected.arrays.items():
+            path = tmp_path / 'out' / 'below' / f'{index:05d}_{name}.png'
+            np.testing.assert_array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), array)
+    assert len(list((tmp_path / 'out').rglob('*'))) == 1 + 2 * 7
+    assert len(list(folder.iterdir())) == 7
+
+
+@pytest.mark.parametrize('options', [['--workers', '2'], ['--threads', '2']])
+def test_the_bytes_do_not_depend_on_who_does_it(tmp_path, write_images, write_video, contents,
+                                                options):
+    folder = write_images(tmp_path / 'in', 40)
+    write_video(folder / 'clip.mp4', 12)
+    several = [*options, '--backend', 'onnxruntime']
+    assert run(folder, '--output', tmp_path / 'one') == 0
+    assert run(folder, '--output', tmp_path / 'several', *several) == 0
+    assert len(contents(tmp_path / 'one')) == 2 * 40 + 12 + 1
+    assert contents(tmp_path / 'one') == contents(tmp_path / 'several')
+
+
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_folder_goes_on(tmp_path, write_images, contents, disturbed, capsys,
+                                       number):
+    folder, out = write_images(tmp_path / 'in', 150), tmp_path / 'out'
+    status, _, told = disturbed([folder, '--output', out, '--threads', '1'],
+                                lambda: segmented(out) > 15, number)
+    assert status == (130 if number == signal.SIGINT else -9)
+    if number == signal.SIGINT:
+        assert 'of 150 inputs segmented into' in told
+        assert 'the same command goes on where this run was' in told
+        assert 'Traceback' not in told
+    before = {path: path.stat().st_mtime_ns for path in out.glob('*_mask.png')}
+    noted = segmented(out)
+    assert 15 < noted < 150
+    assert run(folder, '--output', out, '--alpha', '0.9') == 1
+    assert '.unfinished: was begun with alpha 0.5, now it is 0.9' in capsys.readouterr().err
+    # Threads and workers may change.
+    assert run(folder, '--output', out, '--threads', '2') == 0
+    assert f'150 of 150 inputs segmented into {out}, {noted} of them by an earlier run' in \
+        capsys.readouterr().out
+    kept = [path for path, time in before.items() if path.stat().st_mtime_ns == time]
+    assert noted <= len(kept) <= noted + 5
+    assert run(folder, '--output', tmp_path / 'whole') == 0
+    assert contents(out) == contents(tmp_path / 'whole')
+
+
+def test_a_finished_run_can_be_repeated_with_other_options(tmp_path, write_images, contents):
+    folder, out = write_images(tmp_path / 'in', 3), tmp_path / 'out'
+    assert run(folder, '--output', out) == 0
+    first = contents(out)
+    assert run(folder, '--output', out, '--alpha', '0.9') == 0
+    assert contents(out).keys() == first.keys()
+    assert contents(out) != first
+
+
+def test_an_input_that_has_changed_is_done_again(tmp_path, write_images, scenes, capsys):
+    folder, out = write_images(tmp_path / 'in', 6), tmp_path / 'out'
+    (folder / 'broken.png').write_bytes(b'\x89PNG\r\n\x1a\n')
+    out.mkdir()
+    first = Segmenter.open().infer(scenes[0]).mask.copy()
+    with pytest.raises(RuntimeError), begun_run(out / '.unfinished') as unfinished:
+        from trt_segmentation.cli import run_files
+        from trt_segmentation.offline.items import find_items
+        for item in find_items([folder], out).items:
+            for name in ('mask', 'overlay'):
+                item.target(name).write_bytes(b'made before')
+            unfinished.note(file=run_files._noted(item), source=run_files._source(item))
+        raise RuntimeError('killed')
+    (folder / '00000.png').write_bytes((folder / '00000.png').read_bytes())  # a new time
+    (folder / 'broken.png').write_bytes(b'\x89PNG\r\n\x1a\n again')
+    (out / '00003_mask.png').unlink()
+    assert run(folder, '--output', out) == 1
+    np.testing.assert_array_equal(
+        cv2.imread(str(out / '00000_mask.png'), cv2.IMREAD_UNCHANGED), first)
+    made = [path.name for path in sorted(out.glob('0*_mask.png'))
+            if path.read_bytes() != b'made before']
+    assert made == ['00000_mask.png', '00003_mask.png']
+    assert 'broken.png' in capsys.readouterr().err
+
+
+def test_nothing_is_kept_before_the_network_is_open(tmp_path, write_images, capsys):
+    folder, out = write_images(tmp_path / 'in', 3), tmp_path / 'out'
+    wrong = tmp_path / 'wrong.onnx'
+    wrong.write_text('no network')
+    for workers in (['--workers', '1'], ['--workers', '2']):
+        assert run(folder, '--output', out, '--model', wrong, *workers) == 1
+        assert 'wrong.onnx' in capsys.readouterr().err
+        assert list(out.glob('*') if out.is_dir() else []) == []
+    assert run(folder, '--output', out) == 0
+
+
+@pytest.mark.parametrize(('arguments', 'sentence'), [
+    (['--topic', '/camera'], '--topic /camera: only a rosbag has topics'),
+    (['--workers', '-1'], '--workers'),
+    (['--cluster', 'x', '--workers', '2'], 'leave out --workers'),
+    (['--outputs', 'depth'], "'depth'")])
+def test_options_are_honoured_or_refused(tmp_path, write_images, capsys, arguments, sentence):
+    folder = write_images(tmp_path / 'in', 2)
+    try:
+        status = run(folder, '--output', tmp_path / 'out', *arguments)
+    except SystemExit as ended:
+        status = ended.code
+    assert status != 0
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_failure_is_told_once_and_costs_itself_alone(tmp_path, write_images, capsys):
+    folder = write_images(tmp_path / 'in', 3)
+    (folder / 'cut.png').write_bytes((folder / '00000.png').read_bytes()[:100])
+    assert run(folder, '--output', tmp_path / 'out') == 1
+    shown = capsys.readouterr()
+    assert '3 of 4 inputs segmented' in shown.out
+    assert shown.err.count('cut.png') == 1
+    assert masks(tmp_path / 'out') == [f'{index:05d}_mask.png' for index in range(3)]
+    assert not (tmp_path / 'out' / '.unfinished').exists()
+
+
+def test_twice_into_the_folder_of_the_inputs(tmp_path, write_images):
+    folder = write_images(tmp_path / 'm', 2)
+    for _ in range(2):
+        assert run(folder, '--output', folder) == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f'0000{index}{end}' for index in range(2)
+        for end in ('.png', '_mask.png', '_overlay.png')]
+
+
+def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(tmp_path, write_images, small_disk,
+                                                              contents, capsys):
+    folder, disk = write_images(tmp_path / 'in', 60), small_disk(256)
+    assert run(folder, '--output', disk) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ''
+    assert shown.err.count('No space left on device') == 1
+    assert 'of 60 inputs segmented' in shown.err
+    assert 'the same command goes on' in shown.err
+    for path in disk.glob('*.png'):  # nothing half-written
+        assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape[:2] == (64, 96)
+    assert 0 < segmented(disk) < 60
+    subprocess.run(['mount', '-o', 'remount,size=16m', disk], check=True)
+    assert run(folder, '--output', disk) == 0
+    assert '60 of 60 inputs segmented' in capsys.readouterr().out
+    assert run(folder, '--output', tmp_path / 'whole') == 0
+    assert contents(disk) == contents(tmp_path / 'whole')
+
+
+def test_one_image_on_a_full_disk_leaves_nothing(tmp_path, write_images, small_disk, capsys):
+    folder, disk = write_images(tmp_path / 'in', 1), small_disk(64)
+    (disk / 'others').write_bytes(bytes(64 * 1024))
+    assert run(folder / '00000.png', '--output', disk) == 1
+    assert 'No space left on device' in capsys.readouterr().err
+    assert [path.name for path in disk.iterdir()] == ['others']
+
+
+def test_only_one_run_at_a_time_writes_a_folder(tmp_path, write_images, capsys):
+    folder, out = write_images(tmp_path / 'in', 3), tmp_path / 'out'
+    out.mkdir()
+    with begun_run(out / '.unfinished'):
+        assert run(folder, '--output', out) == 1
+    assert 'another process is at work there' in capsys.readouterr().err
+    assert run(folder, '--output', out) == 0
+
+
+@pytest.mark.parametrize('count', [200, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_many_files(tmp_path, networks, capsys, count):
+    model = tmp_path / 'net.onnx'
+    onnx.save(networks.pointwise(np.eye(3), (8, 8)), model)
+    png = cv2.imencode('.png', np.full((8, 8, 3), (0, 0, 255), np.uint8))[1].tobytes()
+    for index in range(count):
+        path = tmp_path / 'in' / str(index % 10) / f'{index:05d}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png)
+    assert run(tmp_path / 'in', '--model', model, '--output', tmp_path / 'out', '--outputs',
+               'mask') == 0
+    assert f'{count} of {count} inputs segmented' in capsys.readouterr().out
+    assert len(masks(tmp_path / 'out')) == count
+
+
+@pytest.mark.parametrize('name', ['with blanks', 'ümläut 路', "quote'", 'per%cent{{}}', '-dash',
+                                  'a.b.c'])
+def test_names_of_every_kind(tmp_path, write_images, name):
+    folder = write_images(tmp_path / 'in', 1, name + '.png')
+    assert run(folder, '--output', tmp_path / 'out') == 0
+    assert masks(tmp_path / 'out') == [name.format() + '_mask.png']

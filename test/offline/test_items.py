@@ -1,0 +1,107 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which files a run takes, and where their results go."""
+
+import os
+
+import cv2
+import numpy as np
+import pytest
+
+from trt_segmentation.offline.items import find_items
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """What writes small PNGs and other files by their paths below a folder."""
+    png = cv2.imencode('.png', np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+
+    def write(*names):
+        for name in names:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png if not name.endswith('.txt') else b'text')
+        return tmp_path
+    return write
+
+
+def targets(found, output):
+    return [item.target('mask').relative_to(output).as_posix() for item in found.items]
+
+
+def test_folders_below_are_mirrored(photos):
+    folder = photos('in/x.jpg', 'in/a/x.jpg', 'in/a/b/x.jpg', 'in/notes.txt', 'in/.hidden/x.jpg',
+                    'in/.x.jpg')
+    found = find_items([folder / 'in'], folder / 'out')
+    assert targets(found, folder / 'out') == ['x_mask.png', 'a/x_mask.png', 'a/b/x_mask.png']
+    assert (list(found.refused), found.passed_over) == ([], 1)
+
+
+def test_results_that_would_collide_keep_their_folders(photos):
+    folder = photos('a/x.jpg', 'b/x.jpg', 'b/y.jpg')
+    for inputs in (['a', 'b'], ['a/x.jpg', 'b/x.jpg', 'b/y.jpg']):
+        found = find_items([folder / name for name in inputs], folder / 'out')
+        assert targets(found, folder / 'out') == ['a/x_mask.png', 'b/x_mask.png', 'y_mask.png']
+
+
+def test_an_image_and_a_video_of_one_name_do_not_collide(photos):
+    folder = photos('in/x.png', 'in/x.mp4')
+    found = find_items([folder / 'in'], folder / 'out')
+    assert [(item.path.name, item.is_video) for item in found.items] == [
+        ('x.mp4', True), ('x.png', False)]
+    written = {item.target(name).name for item in found.items for name in ('mask', 'overlay')}
+    assert written == {'x_mask', 'x_overlay.mp4', 'x_mask.png', 'x_overlay.png'}
+
+
+def test_two_images_of_one_name_in_one_folder_are_refused(photos):
+    folder = photos('in/x.png', 'in/x.jpg')
+    found = find_items([folder / 'in'], folder / 'out')
+    assert targets(found, folder / 'out') == ['x_mask.png']
+    assert found.refused == [f"{folder / 'in/x.png'}: its results would replace those of "
+                             f"{folder / 'in/x.jpg'}; rename one"]
+
+
+def test_an_input_that_is_given_twice_is_done_once(photos):
+    folder = photos('in/x.png')
+    found = find_items([folder / 'in/x.png', folder / 'in', folder / 'in/../in/x.png'],
+                       folder / 'out')
+    assert targets(found, folder / 'out') == ['x_mask.png']
+    assert found.refused == []
+
+
+def test_what_a_run_has_made_is_no_input(photos):
+    folder = photos('m/y.png', 'm/y_mask.png', 'm/y_overlay.png', 'm/v.mp4', 'm/v_mask/000000.png',
+                    'm/v_overlay.mp4', 'm/clip_mask.png')
+    found = find_items([folder / 'm'], folder / 'm')
+    assert sorted(item.path.name for item in found.items) == ['clip_mask.png', 'v.mp4', 'y.png']
+
+
+def test_an_output_inside_of_an_input_is_no_input(photos):
+    folder = photos('m/y.png', 'm/out/gone_mask.png', 'm/out/.unfinished/x.png')
+    found = find_items([folder / 'm'], folder / 'm' / 'out')
+    assert [item.path.name for item in found.items] == ['y.png']
+
+
+def test_links_to_folders_are_followed_once(photos):
+    folder = photos('in/x.png', 'elsewhere/y.png')
+    os.symlink(folder / 'elsewhere', folder / 'in' / 'linked')
+    os.symlink(folder / 'in', folder / 'in' / 'loop')
+    found = find_items([folder / 'in'], folder / 'out')
+    assert targets(found, folder / 'out') == ['x_mask.png', 'linked/y_mask.png']
+
+
+def test_a_folder_without_images_says_what_was_looked_for(photos):
+    folder = photos('in/notes.txt', 'good/x.png')
+    found = find_items([folder / 'in', folder / 'good', folder / 'gone.png'], folder / 'out')
+    assert targets(found, folder / 'out') == ['x_mask.png']
+    assert found.refused[0].startswith(
+        f"{folder / 'in'}: holds nothing to segment; its 1 files are others; images (.bmp, .jpeg")
+    assert '.mp4' in found.refused[0]
+    assert 'gone.png: there is no such file' in found.refused[1]
+
+
+def test_a_damaged_image_in_a_folder_is_an_input_by_its_name(photos):
+    folder = photos('in/x.png')
+    (folder / 'in' / 'empty.jpg').write_bytes(b'')
+    found = find_items([folder / 'in'], folder / 'out')
+    assert [item.path.name for item in found.items] == ['empty.jpg', 'x.png']

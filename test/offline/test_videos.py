@@ -1,0 +1,155 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""``trt-segmentation run`` on videos: whole files, and runs that go on where they were."""
+
+import signal
+
+import cv2
+import numpy as np
+import pytest
+
+from trt_segmentation.cli.main import main
+from trt_segmentation.demo.scenes import render
+from trt_segmentation.render import blended
+from trt_segmentation.segmenter import Segmenter
+
+FRAMES = 60
+
+
+def run(*arguments):
+    return main(['run', *map(str, arguments), '--threads', '1'])
+
+
+def frames_of(path):
+    video = cv2.VideoCapture(str(path))
+    frames = []
+    while (frame := video.read()[1]) is not None:
+        frames.append(frame)
+    video.release()
+    return frames
+
+
+def masks(out):
+    return sorted(path.name for path in (out / 'clip_mask').glob('*'))
+
+
+@pytest.mark.parametrize('alpha', [0.0, 0.1, 0.35, 0.5, 0.77, 1.0])
+def test_an_overlay_can_be_painted_from_its_mask(alpha):
+    image, segmenter = render(3, 180, 320).image, Segmenter.open()
+    segmenter.overlay_alpha = alpha
+    result = segmenter.infer(image, outputs=('mask', 'overlay'))
+    painted = blended(image, result.mask, segmenter.spec.palette, alpha)
+    np.testing.assert_array_equal(painted, result.overlay)
+
+
+@pytest.fixture(scope='module')
+def clip(tmp_path_factory, write_video):
+    return write_video(tmp_path_factory.mktemp('video') / 'clip.mp4', FRAMES)
+
+
+@pytest.fixture(scope='module')
+def whole(clip, tmp_path_factory):
+    """What a run that nothing disturbed has made of the clip."""
+    out = tmp_path_factory.mktemp('whole')
+    assert run(clip, '--output', out) == 0
+    return out
+
+
+def test_every_frame_is_in_its_place(clip, whole):
+    segmenter = Segmenter.open()
+    frames = frames_of(clip)
+    assert masks(whole) == [f'{index:06d}.png' for index in range(FRAMES)]
+    for index in (0, 31, FRAMES - 1):
+        mask = cv2.imread(str(whole / 'clip_mask' / f'{index:06d}.png'), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(mask, segmenter.infer(frames[index]).mask)
+    overlays = frames_of(whole / 'clip_overlay.mp4')
+    assert len(overlays) == FRAMES
+    for index in (0, 31, FRAMES - 1):  # in order; MPEG-4 loses details
+        expected = segmenter.infer(frames[index], outputs=('overlay',)).overlay
+        assert np.abs(overlays[index].astype(int) - expected).mean() < 10
+    assert sorted(path.name for path in whole.iterdir()) == ['clip_mask', 'clip_overlay.mp4']
+
+
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_video_goes_on(tmp_path, clip, whole, contents, disturbed, number):
+    out = tmp_path / 'out'
+    disturbed([clip, '--output', out, '--threads', '1'],
+              lambda: len(masks(out)) > 15 if out.is_dir() else False, number)
+    assert not (out / 'clip_overlay.mp4').exists()
+    before = {name: (out / 'clip_mask' / name).stat().st_mtime_ns for name in masks(out)}
+    assert 15 < len(before) < FRAMES
+    assert run(clip, '--output', out) == 0
+    kept = [name for name, time in before.items()
+            if (out / 'clip_mask' / name).stat().st_mtime_ns == time]
+    assert len(kept) >= len(before) - 4
+    assert contents(out) == contents(whole)
+
+
+def test_frames_of_an_earlier_and_longer_video_go(tmp_path, write_video):
+    out = tmp_path / 'out'
+    for frames in (9, 4):
+        assert run(write_video(tmp_path / 'clip.mp4', frames), '--output', out) == 0
+        assert len(masks(out)) == frames
+
+
+def test_masks_alone_need_no_overlay_video(tmp_path, clip, whole, contents):
+    assert run(clip, '--output', tmp_path / 'out', '--outputs', 'mask') == 0
+    assert contents(tmp_path / 'out') == {
+        name: data for name, data in contents(whole).items() if name.startswith('clip_mask')}
+
+
+def test_an_overlay_video_that_cannot_be_written_is_an_error(tmp_path, clip, monkeypatch,
+                                                             capsys):
+    class NoEncoder:
+        """An OpenCV without MPEG-4: its writer is silent."""
+
+        def __init__(self, *arguments):
+            pass
+
+        def write(self, frame):
+            pass
+
+        def release(self):
+            pass
+
+        fourcc = staticmethod(lambda *letters: 0)
+
+    monkeypatch.setattr(cv2, 'VideoWriter', NoEncoder)
+    assert run(clip, '--output', tmp_path / 'out') == 1
+    shown = capsys.readouterr()
+    assert '0 of 1 inputs segmented' in shown.out
+    assert 'clip_overlay.mp4: cannot be written: 0 of 60 frames are in it' in shown.err
+    assert not (tmp_path / 'out' / 'clip_overlay.mp4').exists()
+
+
+def test_a_full_disk_leaves_no_video_that_cannot_be_opened(tmp_path, write_video, small_disk,
+                                                          capsys):
+    clip, disk = write_video(tmp_path / 'clip.mp4', 40, (640, 360)), small_disk(300)
+    assert run(clip, '--output', disk) == 1
+    shown = capsys.readouterr()
+    assert 'No space left on device' in shown.err
+    assert '0 of 1 inputs segmented' in shown.err
+    assert 'the same command goes on' in shown.err
+    assert not list(disk.glob('*.mp4'))
+    assert all(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None
+               for path in disk.rglob('0*.png'))
+
+
+def test_a_video_that_ends_early_says_so(tmp_path, clip, capsys):
+    cut = tmp_path / 'cut.avi'
+    writer = cv2.VideoWriter(str(cut), cv2.VideoWriter.fourcc(*'MJPG'), 10, (96, 64))
+    for frame in frames_of(clip):
+        writer.write(frame)
+    writer.release()
+    data = cut.read_bytes()
+    cut.write_bytes(data[:len(data) // 2])
+    assert run(cut, '--output', tmp_path / 'out') == 0
+    assert 'of the 60 frames that its header states could be decoded' in capsys.readouterr().err
+
+
+def test_what_is_no_video_fails_alone(tmp_path, clip, capsys):
+    (tmp_path / 'no.mp4').write_text('no video')
+    assert run(clip, tmp_path / 'no.mp4', '--output', tmp_path / 'out') == 1
+    shown = capsys.readouterr()
+    assert '1 of 2 inputs segmented' in shown.out
+    assert shown.err.count('no.mp4') == 1

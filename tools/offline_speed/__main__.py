@@ -1,0 +1,151 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Measure ``trt-segmentation run`` against ``plain.py``, in turn, on inputs made here.
+
+    python tools/offline_speed --rounds 3 --json docs/measurements/offline_speed.json
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from trt_segmentation.demo.scenes import render
+
+PLAIN = Path(__file__).with_name('plain.py')
+SIZE = 720, 1280
+
+
+def main() -> int:
+    """Make the inputs, measure, print a table and write the times."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--frames', type=int, default=300)
+    parser.add_argument('--cases', nargs='+', choices=list(CASES), default=list(CASES))
+    parser.add_argument('--json', type=Path)
+    args = parser.parse_args()
+    report: dict[str, Any] = {
+        'date': time.strftime('%Y-%m-%d'), 'cores': len(os.sched_getaffinity(0)),
+        'machine': platform.machine(), 'frames': args.frames,
+        'versions': {name: version(name) for name in
+                     ('onnxruntime', 'opencv-python-headless', 'rosbags', 'numpy')},
+        'cases': {}}
+    print(f'{"":28} {"plain, s":>10} {"run, s":>10} {"times as fast":>14}')
+    for name in args.cases:
+        with tempfile.TemporaryDirectory(prefix='offline_speed_') as folder:
+            make, outputs, is_bag = CASES[name]
+            times = _measure(make(Path(folder), args.frames), outputs, is_bag, args.rounds)
+        plain, ours = (float(np.median(series)) for series in times.values())
+        report['cases'][name] = {**times, 'times_as_fast': plain / ours}
+        print(f'{name:28} {plain:10.2f} {ours:10.2f} {plain / ours:14.2f}', flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
+    return 0
+
+
+def _measure(given: Path, outputs: tuple[str, ...], is_bag: bool, rounds: int,
+             ) -> dict[str, list[float]]:
+    """Seconds of each round, from the start of the program to its end."""
+    made = given.parent / 'made'
+    ours = made.with_suffix('.mcap') if is_bag else made
+    commands = {
+        'plain_s': [sys.executable, str(PLAIN), str(given), str(made), *outputs],
+        'run_s': [sys.executable, '-m', 'trt_segmentation.cli.main', 'run', str(given), '--output',
+                  str(ours), '--backend', 'onnxruntime', '--outputs', *outputs]}
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            start = time.monotonic()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            times[name].append(time.monotonic() - start)
+            for path in {made, ours}:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+    return times
+
+
+def _scenes(size: tuple[int, int]) -> list[np.ndarray]:
+    """Ten roads, each with the noise of a camera."""
+    noise = np.random.default_rng(0)
+    scenes = [render(seed, *size).image for seed in range(10)]
+    return [np.clip(scene + noise.normal(0, 3, scene.shape), 0, 255).astype(np.uint8)
+            for scene in scenes]
+
+
+def _jpegs(folder: Path, count: int) -> Path:
+    return _files(folder / 'images', count, '.jpg', SIZE)
+
+
+def _pngs(folder: Path, count: int) -> Path:
+    return _files(folder / 'images', 10_000, '.png', (64, 96))
+
+
+def _one(folder: Path, count: int) -> Path:
+    return next(_files(folder / 'images', 1, '.jpg', SIZE).iterdir())
+
+
+def _files(folder: Path, count: int, suffix: str, size: tuple[int, int]) -> Path:
+    folder.mkdir()
+    data = [cv2.imencode(suffix, scene)[1].tobytes() for scene in _scenes(size)]
+    for index in range(count):
+        (folder / f'{index:06d}{suffix}').write_bytes(data[index % len(data)])
+    return folder
+
+
+def _raw_bag(folder: Path, count: int) -> Path:
+    return _bag(folder, count, lambda types, header, scene: types['sensor_msgs/msg/Image'](
+        header, *scene.shape[:2], 'bgr8', 0, scene.strides[0], scene.reshape(-1)))
+
+
+def _jpeg_bag(folder: Path, count: int) -> Path:
+    return _bag(
+        folder, count, lambda types, header, scene: types['sensor_msgs/msg/CompressedImage'](
+            header, 'bgr8; jpeg compressed bgr8', cv2.imencode('.jpg', scene)[1].ravel()))
+
+
+def _bag(folder: Path, count: int, message_of: Callable) -> Path:
+    from rosbags.rosbag2 import StoragePlugin, Writer
+    from rosbags.typesys import Stores, get_typestore
+    store = get_typestore(Stores.LATEST)
+    types = store.types
+    path = folder / 'bag'
+    with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        scenes = _scenes(SIZE)
+        for index in range(count):
+            stamp = types['builtin_interfaces/msg/Time'](index // 30, index % 30 * 33_000_000)
+            header = types['std_msgs/msg/Header'](stamp, 'camera_color_optical_frame')
+            message = message_of(types, header, scenes[index % len(scenes)])
+            kind = message.__msgtype__
+            if index == 0:
+                connection = writer.add_connection('/camera/image_raw', kind, typestore=store)
+            writer.write(connection, 1 + index * 33_000_000, store.serialize_cdr(message, kind))
+    return path
+
+
+_BOTH = 'mask', 'overlay'
+CASES: dict[str, tuple[Callable[[Path, int], Path], tuple[str, ...], bool]] = {
+    'JPEGs': (_jpegs, _BOTH, False),
+    'raw bag': (_raw_bag, _BOTH, True),
+    'compressed bag': (_jpeg_bag, _BOTH, True),
+    'raw bag, mask alone': (_raw_bag, ('mask',), True),
+    '10,000 tiny PNGs': (_pngs, _BOTH, False),
+    'one image': (_one, _BOTH, False),
+}
+"""What makes the input, the outputs, and whether it is a rosbag."""
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,186 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The likely ways to feed a network whose file does not say how, tried on a photo."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from trt_segmentation.backends import open_network
+from trt_segmentation.graph.image_input import IMAGENET_MEAN, IMAGENET_STD
+from trt_segmentation.graph.network import Network
+from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
+from trt_segmentation.model_config import COLOR_ORDERS, InputConfig, ModelConfig
+from trt_segmentation.options import RunOptions
+from trt_segmentation.render import Cell, sheet
+from trt_segmentation.segmenter import Segmenter
+
+_NORMALISATIONS: Mapping[str, InputConfig] = {
+    'ImageNet mean and std': InputConfig(scale=1 / 255, mean=IMAGENET_MEAN, std=IMAGENET_STD),
+    '-1 to 1': InputConfig(scale=1 / 127.5, mean=(1.0,) * 3, std=(1.0,) * 3),
+    '0 to 1': InputConfig(scale=1 / 255, mean=(0.0,) * 3, std=(1.0,) * 3),
+    '0 to 255': InputConfig(scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3),
+}
+"""What networks are usually fed, the most frequent first. ``resolve`` assumes the first."""
+
+_MOST_CLASSES = 3
+"""Classes whose shares are shown."""
+
+
+@dataclass(frozen=True)
+class LikelyConfig:
+    """One way to feed a network.
+
+    Attributes:
+        name: what people call it, for example 'rgb, 0 to 1'.
+        input: only the keys that neither graph nor config say.
+    """
+
+    name: str
+    input: InputConfig
+
+    @property
+    def yaml(self) -> str:
+        """Return the line that says it in a model config; '' where it says nothing."""
+        told = {key: list(value) if isinstance(value, tuple) else value
+                for key, value in asdict(self.input).items() if value is not None}
+        if not told:
+            return ''
+        return yaml.safe_dump({'input': told}, sort_keys=False, default_flow_style=True,
+                              width=1000).strip()[1:-1]  # without the outer braces
+
+    def over(self, config: ModelConfig) -> ModelConfig:
+        """Return a config with these keys added."""
+        return ModelConfig(self.input).over(config)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a photo becomes with one config.
+
+    Attributes:
+        config: that it was fed by.
+        spec: what the network was prepared from.
+        mask: uint8 or uint16 [H, W].
+        overlay: uint8 [H, W, 3], BGR.
+        confidence: mean over the mask, 0..1; None where the network gives none.
+    """
+
+    config: LikelyConfig
+    spec: ModelSpec
+    mask: np.ndarray
+    overlay: np.ndarray
+    confidence: float | None
+
+    def most_common(self) -> list[tuple[int, str]]:
+        """Return id and text of the most common classes, without those below 0.5 %."""
+        shares = np.bincount(self.mask.ravel()) / self.mask.size
+        largest = [int(index) for index in np.argsort(-shares, kind='stable')[:_MOST_CLASSES]]
+        return [(index, f'{self._name(index)}: {shares[index]:.0%}') for index in largest
+                if shares[index] >= 0.005 or index == largest[0]]
+
+    def confidence_text(self) -> str:
+        """Return '' where the network gives no confidence."""
+        return '' if self.confidence is None else f'mean confidence {self.confidence:.2f}'
+
+    def _name(self, index: int) -> str:
+        if index == self.spec.encoding.unlabelled:
+            return 'no class'
+        labels = self.spec.labels
+        return labels[index] if index < len(labels) else f'class {index}'
+
+
+def likely_configs(spec: ModelSpec) -> list[LikelyConfig]:
+    """Return the likely configs of a network, the one that is assumed first.
+
+    Args:
+        spec: what it says is kept; only what it assumes differs.
+    """
+    assumed = {fact.key for fact in spec.assumed}
+    colors = COLOR_ORDERS if 'input.color' in assumed else ('',)
+    normalisations = _NORMALISATIONS if 'input.scale' in assumed else {'': InputConfig()}
+    return [LikelyConfig(', '.join(filter(None, (color, name))) or 'as it is',
+                         InputConfig(color or None, kept.scale, kept.mean, kept.std))
+            for color in colors for name, kept in normalisations.items()]
+
+
+def try_out(network: Network, config: ModelConfig, configs: Sequence[LikelyConfig],
+            image: np.ndarray, options: RunOptions) -> list[Trial]:
+    """Segment a photo once with each config, one after the other.
+
+    Args:
+        network: without what the configs say.
+        config: what holds for all of them.
+        configs: to be tried.
+        image: uint8 [H, W, 3], BGR.
+        options: where and how it runs.
+    """
+    trials = []
+    for likely in tqdm(configs, unit='config', leave=False, disable=None):
+        spec = with_mask(resolve(network, likely.over(config)), options)
+        segmenter = Segmenter(open_network(spec, options), spec)
+        try:
+            wanted = tuple(name for name in ('mask', 'overlay', 'confidence')
+                           if name in segmenter.available_outputs)
+            found = segmenter.infer(image, outputs=wanted).copy()
+        finally:
+            segmenter.close()
+        confidence = float(found.confidence.mean()) / 255 if 'confidence' in wanted else None
+        trials.append(Trial(likely, spec, found.mask, found.overlay, confidence))
+    return trials
+
+
+def same_masks(trials: Sequence[Trial]) -> dict[int, list[int]]:
+    """Return, by the number of each different mask's first trial, the numbers of all trials that
+    have it, from 1."""
+    groups: dict[int, list[int]] = {}
+    for number, trial in enumerate(trials, 1):
+        first = next((first for first in groups
+                      if np.array_equal(trials[first - 1].mask, trial.mask)), number)
+        groups.setdefault(first, []).append(number)
+    return groups
+
+
+def picture_of(image: np.ndarray, name: str, trials: Sequence[Trial]) -> np.ndarray:
+    """Return the photo and each different mask over it, with numbers, as BGR."""
+    cells = [Cell(image, (f'photo {name}',))]
+    for first, numbers in same_masks(trials).items():
+        trial = trials[first - 1]
+        same = f'the same mask: {", ".join(map(str, numbers[1:]))}' if numbers[1:] else ''
+        captions = [(text, trial.spec.palette_table('bgr')[index])
+                    for index, text in trial.most_common()]
+        title = tuple(filter(None, (f'{first}  {trial.config.name}', same)))
+        cells.append(Cell(trial.overlay, title,
+                          (*captions, (trial.confidence_text(), None))))
+    return sheet(cells)
+
+
+def describe(configs: Sequence[LikelyConfig], trials: Sequence[Trial]) -> str:
+    """Return the configs with their numbers and lines, and what they made of the photo.
+
+    Args:
+        configs: all of them.
+        trials: of these configs; none where there is no photo.
+    """
+    firsts = {number: first for first, numbers in same_masks(trials).items()
+              for number in numbers}
+    lines = []
+    for number, config in enumerate(configs, 1):
+        found = ''
+        if trials:
+            trial = trials[number - 1]
+            shares = ', '.join(text for _, text in trial.most_common())
+            found = f'the same mask as {firsts[number]}' if firsts[number] != number else \
+                '; '.join(filter(None, (shares, trial.confidence_text())))
+        lines += [f'  {number}  {config.name:27} {found}'.rstrip(),
+                  *([f'     {config.yaml}'] if config.yaml else [])]
+    return '\n'.join(lines)
+
+
+def default_picture(model: Path, photo: Path) -> Path:
+    """Return where a picture goes that the user has named no file for."""
+    return Path(f'{model.stem}_on_{photo.stem}.png')

@@ -1,0 +1,177 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Images, folders and videos into PNGs and MP4s: what ``run`` does where --output is a folder."""
+
+import argparse
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trt_segmentation.bags.reading import is_bag
+from trt_segmentation.cli.run_options import lanes_of, opener, outputs_of, settings, workers_of
+from trt_segmentation.errors import ConfigError, ImageError, OutputError, printable
+from trt_segmentation.images.writing import make_folder
+from trt_segmentation.offline.files import (
+    Done,
+    Work,
+    opened,
+    segment_files,
+    segment_task,
+    tasks,
+)
+from trt_segmentation.offline.items import Item, find_items
+
+if TYPE_CHECKING:
+    from trt_segmentation.offline.unfinished import UnfinishedRun
+    from trt_segmentation.offline.workers import Workers
+
+_UNFINISHED = '.unfinished'
+"""Folder in the output that is there while a run is."""
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Segment every input; return 1 if one failed, after all others are done."""
+    workers = workers_of(args)
+    _check(args)
+    found = find_items(args.inputs, args.output)
+    work = Work(outputs_of(args), args.output.resolve() / _UNFINISHED,
+                lanes_of(args, workers), opener(args, workers))
+    summary = _Summary(args.output, len(found.items) + len(found.refused))
+    for sentence in found.refused:
+        summary.fail(sentence)
+    try:
+        if workers.is_here and len(found.items) == 1 and not found.items[0].is_video:
+            summary.add(_one_image(work, found.items[0], args.output, workers))
+        elif found.items:
+            _several(work, found.items, settings(args), workers, summary)
+    except OutputError as error:
+        raise OutputError(f'{error}; {summary.text()}; once that is mended, the same command goes '
+                          'on where this run was') from error
+    except KeyboardInterrupt:
+        print(f'interrupted: {summary.text()}; the same command goes on where this run was',
+              file=sys.stderr)
+        raise
+    passed = f'; {found.passed_over} other files passed over' if found.passed_over else ''
+    print(f'{summary.text()}{passed} ({"; ".join(sorted(summary.runs_on)) or "nothing was run"})')
+    if summary.failed:
+        print(f'{summary.failed} failed; each is named above', file=sys.stderr)
+    return 1 if summary.failed else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if bag := next(filter(is_bag, args.inputs), None):
+        raise ImageError(f'{bag}: is a rosbag, which becomes one; name it --output OUT.mcap '
+                         'or OUT.db3')
+    if args.topic:
+        raise ConfigError(f'--topic {args.topic}: only a rosbag has topics, and no input is one')
+
+
+class _Summary:
+    """Counts what becomes of the inputs, and reports each failure when it happens.
+
+    Attributes:
+        failed: how many could not be segmented.
+        runs_on: what the network ran on; several where processes differ.
+    """
+
+    def __init__(self, output: Path, total: int) -> None:
+        self.failed = 0
+        self.runs_on: set[str] = set()
+        self._output = output
+        self._total = total
+        self._segmented = 0
+        self._before = 0
+
+    def fail(self, sentence: str) -> None:
+        """Count and report an input that has failed."""
+        self.failed += 1
+        _say(f'error: {sentence}')
+
+    def add(self, done: Done) -> None:
+        """Count what became of an input."""
+        for remark in done.remarks:
+            _say(f'warning: {remark}')
+        self.runs_on.add(done.runs_on)
+        if done.failure:
+            self.fail(done.failure)
+        else:
+            self._segmented += 1
+
+    def pass_over(self, count: int) -> None:
+        """Count inputs that an earlier run has segmented."""
+        self._before = count
+        self._segmented += count
+
+    def text(self) -> str:
+        """Return how many inputs are segmented so far."""
+        before = f', {self._before} of them by an earlier run' if self._before else ''
+        return f'{self._segmented} of {self._total} inputs segmented into {self._output}{before}'
+
+
+def _say(text: str) -> None:
+    from tqdm import tqdm
+    tqdm.write(printable(text), file=sys.stderr)
+
+
+def _one_image(work: Work, item: Item, output: Path, workers: 'Workers') -> Done:
+    """Segment one image; there is nothing to go on from if that is interrupted."""
+    from trt_segmentation.offline.workers import here
+    with here(workers):
+        done, = segment_files(replace(work, scratch=output, lanes=1), [item])
+    return done
+
+
+def _several(work: Work, items: Sequence[Item], settings: Mapping[str, object],
+             workers: 'Workers', summary: _Summary) -> None:
+    """Segment inputs; what is done is noted, so that an interrupted run goes on."""
+    from tqdm import tqdm
+
+    from trt_segmentation.offline.unfinished import begun_run
+    from trt_segmentation.offline.workers import here
+    with here(workers):
+        if workers.is_here:
+            opened(work)  # before anything is left in the output
+        make_folder(work.scratch.parent)
+        with begun_run(work.scratch) as run:
+            run.check(settings)
+            rest = _rest(run, items, work.outputs)
+            summary.pass_over(len(items) - len(rest))
+            with closing(_results(work, rest, workers)) as results, \
+                    tqdm(total=len(items), initial=len(items) - len(rest), unit='file',
+                         disable=None) as bar:
+                for done in results:
+                    summary.add(done)
+                    if not done.failure:
+                        run.note(file=_noted(done.item), source=_source(done.item))
+                    bar.update()
+            run.finish()
+
+
+def _results(work: Work, items: Sequence[Item], workers: 'Workers') -> Generator[Done, None, None]:
+    if workers.is_here:
+        yield from segment_files(work, items)
+        return
+    from trt_segmentation.offline.workers import do_tasks
+    for group in do_tasks(partial(segment_task, work), tasks(items), workers):
+        yield from group
+
+
+def _rest(run: 'UnfinishedRun', items: Sequence[Item], outputs: Sequence[str]) -> list[Item]:
+    """The items that the earlier run has not segmented as they are now."""
+    segmented = {tuple(entry['file']): entry['source'] for entry in run.entries}
+    return [item for item in items
+            if segmented.get(_noted(item)) != _source(item)
+            or not all(item.target(name).exists() for name in outputs)]
+
+
+def _noted(item: Item) -> tuple[str, str]:
+    return str(item.path.absolute()), str(item.results.absolute())
+
+
+def _source(item: Item) -> list[int]:
+    stat = item.path.stat()
+    return [stat.st_size, stat.st_mtime_ns]

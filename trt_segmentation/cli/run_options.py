@@ -1,0 +1,127 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What ``trt-segmentation run`` is told, whatever its inputs are."""
+
+import argparse
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trt_segmentation import __version__
+from trt_segmentation.cli.options import open_segmenter
+from trt_segmentation.errors import ConfigError
+from trt_segmentation.options import cpu_count
+from trt_segmentation.segmenter import Segmenter, demo_model
+
+if TYPE_CHECKING:
+    from trt_segmentation.offline.workers import Workers
+
+OUTPUTS = ('mask', 'overlay', 'confidence')
+
+_LANES = 4
+"""Images of one process under way at most: two that are computed, and two that are decoded or
+encoded. Each takes the memory of its results."""
+
+_PATHS = ('model', 'config', 'engine_cache', 'calibration_images', 'calibration_table')
+"""Arguments that are files and folders, which other machines must find, too."""
+
+_NO_SETTINGS = ('inputs', 'output', 'topic', 'outputs', 'workers', 'devices', 'cluster', 'threads',
+                'command', 'execute', 'device', 'engine_cache')
+"""Arguments that the masks do not depend on, or that are compared in another way."""
+
+
+def add_work_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is written, and by how many processes."""
+    parser.add_argument('--outputs', nargs='+', choices=OUTPUTS, default=list(OUTPUTS[:2]),
+                        help='what is written (default mask overlay); a rosbag2 has its label '
+                             'info, too')
+    parser.add_argument('--alpha', type=float, default=0.5, metavar='0..1',
+                        help="opacity of the overlay's colours (default 0.5)")
+    parser.add_argument('--topic', default='', metavar='TOPIC',
+                        help='image topic in the rosbag; default: the only one')
+    group = parser.add_argument_group('several processes')
+    group.add_argument('--workers', type=int, default=0, metavar='N',
+                       help='processes (default: one, or one for each of --devices); give them '
+                            '--threads so that together they do not have more than the CPU')
+    group.add_argument('--devices', type=_indices, default=(), metavar='N,N',
+                       help='GPUs that the processes share')
+    group.add_argument('--cluster', default='', metavar='ADDRESS',
+                       help='a Dask scheduler whose workers do it instead; inputs, model and '
+                            'output must be on storage that all of them see under the same path')
+
+
+def workers_of(args: argparse.Namespace) -> 'Workers':
+    """Return who does the work.
+
+    Raises:
+        ConfigError: the options contradict each other.
+    """
+    from trt_segmentation.offline.workers import Workers
+    if args.workers < 0:
+        raise ConfigError(f'--workers is {args.workers}; it is at least 1')
+    if args.cluster and (args.workers or args.devices):
+        raise ConfigError('--cluster has workers of its own; leave out --workers and --devices '
+                          'and set CUDA_VISIBLE_DEVICES where each of them is started')
+    return Workers(args.workers or max(len(args.devices), 1), args.devices, args.cluster)
+
+
+def outputs_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return what is written, each once."""
+    return tuple(dict.fromkeys(args.outputs))
+
+
+def lanes_of(args: argparse.Namespace, workers: 'Workers') -> int:
+    """Return how many images one process has under way at the same time."""
+    return 1 if workers.cluster else max(1, min(_LANES, cpu_count() // workers.count))
+
+
+def opener(args: argparse.Namespace, workers: 'Workers',
+           ) -> Callable[[int | None], Segmenter]:
+    """Return what opens the network on a GPU, in whichever process and on whichever machine.
+
+    Where --threads does not say it, the cores are shared out to the images that are computed at
+    the same time: for a network of usual size, two with a thread each are faster than one with
+    two.
+    """
+    if not args.threads and not workers.cluster:
+        at_once = workers.count * min(lanes_of(args, workers), 2)
+        args = argparse.Namespace(**{**vars(args), 'threads': max(1, cpu_count() // at_once)})
+    absolute = {name: str(Path(getattr(args, name)).resolve()) for name in _PATHS
+                if getattr(args, name)}
+    return partial(_open, argparse.Namespace(**{**vars(args), 'execute': None, **absolute}))
+
+
+def _open(args: argparse.Namespace, device: int | None) -> Segmenter:
+    if device is not None:
+        args = argparse.Namespace(**{**vars(args), 'device': device})
+    segmenter = open_segmenter(args)
+    segmenter.overlay_alpha = args.alpha
+    return segmenter
+
+
+def settings(args: argparse.Namespace) -> dict[str, object]:
+    """Return all that the masks depend on: arguments, and what is in the files that they name."""
+    found = {name: str(Path(value).resolve()) if name in _PATHS and value else value
+             for name, value in vars(args).items() if name not in _NO_SETTINGS}
+    for name in ('model', 'config', 'calibration_table'):
+        path = Path(str(found[name]) or (demo_model() if name == 'model' else ''))
+        found[f'{name}_sha256'] = _digest(path) if path.is_file() else ''
+    return {'version': __version__, **found}
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _indices(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(index) for index in text.split(','))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no list of GPUs, for example 0,1") from None

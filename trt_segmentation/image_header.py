@@ -1,0 +1,447 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the header of an encoded image says, read before anything is decoded.
+
+A header of a few hundred bytes can claim any size, and a decoder takes the memory for it. OpenCV's
+own limits are environment variables, which it reads once, while it is imported."""
+
+import re
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trt_segmentation.errors import ImageError
+
+MAX_SIDE = 16384
+"""Pixels: larger images are refused."""
+
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+"""What names of images end in. A damaged file is none by its content, but its name says what it
+should be."""
+
+HEAD_LENGTH = 32
+"""Bytes from the beginning of an image that tell its format."""
+
+_MAX_PARTS = 10_000
+"""Segments, chunks or fields of a header that are looked at. A phone's depth map in a JPEG takes
+some hundred segments."""
+
+_READ_DEPTHS = 1, 2, 4, 8, 16
+_MAX_VALUES = {255: 8, 65535: 16}
+"""Bits by the greatest value, of the Netpbm formats; OpenCV does not scale others."""
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What an encoded image says of itself.
+
+    Attributes:
+        format: its name, such as 'JPEG'.
+        width, height: pixels as they are stored, 1 to ``MAX_SIDE``.
+        bits: of a channel: 1, 2, 4, 8 or 16; of a palette those of its indices.
+        is_gray: one channel, perhaps with an opacity, and no palette.
+        has_palette: pixels are indices; only told of PNG and TIFF.
+        orientation: of Exif, 1 to 8 (Exif 2.32, tag 0x0112); 1 is upright, as where none is said.
+    """
+
+    format: str
+    width: int
+    height: int
+    bits: int = 8
+    is_gray: bool = False
+    has_palette: bool = False
+    orientation: int = 1
+
+
+class _DamagedError(Exception):
+    """Data that breaks its specification."""
+
+
+def begins_as_image(head: bytes) -> bool:
+    """Return whether data begins as an image does, of a format that is read or refused by name.
+
+    Args:
+        head: the first ``HEAD_LENGTH`` bytes, or all where there are fewer.
+    """
+    return any(signature.match(head) for signature, _, _ in _FORMATS)
+
+
+def read_header(data: Any) -> ImageHeader:
+    """Read the header of an encoded image.
+
+    Args:
+        data: bytes, or what has the buffer protocol with items of one byte; the whole image, since
+            the header of some formats lies at its end. It is not copied.
+
+    Raises:
+        ImageError: it is no image, or an animation; its format is not read; its header is damaged
+            or cut short; a side has no pixels, or more than ``MAX_SIDE``; or its channels have
+            another number of bits than 1, 2, 4, 8 and 16, or no brightness.
+    """
+    content = memoryview(data)
+    for signature, name, parse in _FORMATS:
+        if not signature.match(content):
+            continue
+        if parse is None:
+            raise ImageError(f'is {name}, which is not read; convert it to PNG or JPEG with 8 '
+                             'bits a channel')
+        try:
+            header = parse(content)
+        except (_DamagedError, struct.error) as error:
+            raise ImageError(f'cannot be decoded: this {name} is damaged or cut short') from error
+        if not header.width or not header.height:
+            raise ImageError(f'{_size(header)} is an image without pixels')
+        if max(header.width, header.height) > MAX_SIDE:
+            raise ImageError(f'{_size(header)} is too large: a side has more than {MAX_SIDE} '
+                             'pixels; scale it down')
+        if header.bits not in _READ_DEPTHS:
+            raise ImageError(f'has {header.bits} bits in a channel; 8 are read, and 16 of '
+                             'colour images')
+        return header
+    raise ImageError('cannot be decoded: damaged, cut short, or of a format that is not read; '
+                     'JPEG, PNG, WebP, TIFF, BMP, GIF and Netpbm are')
+
+
+def is_cut_jpeg(data: Any) -> bool:
+    """Return whether data begins as JPEG does and lacks its end.
+
+    OpenCV 4 decodes such data, and gives grey for what is missing; OpenCV 5 refuses it. Only what
+    lies behind the first scan counts, since a thumbnail before it has an end of its own (ITU-T
+    T.81, B.1.1: FF DA starts a scan, FF D9 ends the image; FF D8 begins it).
+
+    Args:
+        data: bytes, or what has the buffer protocol.
+    """
+    content = memoryview(data)
+    if content[:2] != b'\xff\xd8':
+        return False
+    for marker, _, end in _jpeg_segments(content):
+        if marker == _JPEG_SCAN:
+            is_last = len(content) - 2 >= end and content[-2:] == _JPEG_END  # most often
+            return not is_last and _END_OF_JPEG.search(content, end) is None
+    return True
+
+
+def without_orientation(data: Any) -> bytearray:
+    """Return a copy of a TIFF in which the orientation is 1, upright.
+
+    OpenCV turns the pixels of a TIFF even with IMREAD_IGNORE_ORIENTATION (seen in 4.5.4 to 5.0).
+
+    Args:
+        data: of a TIFF whose header ``read_header`` has read.
+    """
+    changed = bytearray(data)
+    content = memoryview(changed)
+    form = _tiff_form(content)
+    for tag, at in _tiff_fields(content, form):
+        if tag == _ORIENTATION:
+            struct.pack_into(f'{form.order}HH{form.count}', changed, at, tag, 3, 1)
+            struct.pack_into(f'{form.order}HH', changed, at + form.value, 1, 0)
+    return changed
+
+
+_ONE_IMAGE = 'give its images one by one, or a video'
+
+
+def _size(header: ImageHeader) -> str:
+    return f'{header.width}x{header.height} ({header.format})'
+
+
+# JPEG: ITU-T T.81 (ISO/IEC 10918-1), annex B ----------------------------------------------------
+
+_JPEG_SCAN = 0xda
+_JPEG_END = b'\xff\xd9'
+_END_OF_JPEG = re.compile(_JPEG_END)
+_JPEG_MARKER = re.compile(b'\xff[\x01-\xfe]')  # B.1.1.2: any number of FF may go before a marker
+_JPEG_ALONE = {0x01, *range(0xd0, 0xd9)}  # markers without a segment: TEM, RSTn, SOI
+_JPEG_FRAMES = {*range(0xc0, 0xd0)} - {0xc4, 0xc8, 0xcc}  # table B.1: SOFn without DHT, JPG, DAC
+_JPEG_ARITHMETIC = 0xc9  # the first frame type that is not Huffman-coded
+_JPEG_MOST_PIXELS = 512
+"""In a byte: a Huffman code has a bit or more (C.2), 64 pixels have a code or more (F.1.2, G.1.2).
+
+OpenCV decodes data that claims more, and gives grey for what is missing.
+"""
+_JPEG_APP1 = 0xe1
+_EXIF = b'Exif\0\0'
+
+
+def _jpeg_segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of each segment up to the first scan's header."""
+    at = 2
+    for _ in range(_MAX_PARTS):
+        found = _JPEG_MARKER.search(data, at)  # libjpeg, too, passes over what is in between
+        if found is None:
+            return
+        at = found.end()
+        marker = data[at - 1]
+        if marker in _JPEG_ALONE:
+            continue
+        if len(data) < at + 2 or marker == _JPEG_END[1]:
+            return
+        end = at + max(2, data[at] << 8 | data[at + 1])
+        yield marker, at, end
+        if marker == _JPEG_SCAN:
+            return
+        at = end
+
+
+def _read_jpeg(data: memoryview) -> ImageHeader:
+    orientation = 1
+    for marker, start, end in _jpeg_segments(data):
+        if marker in _JPEG_FRAMES:  # B.2.2
+            bits, height, width, channels = struct.unpack_from('>BHHB', data, start + 2)
+            if marker < _JPEG_ARITHMETIC and max(width, height) <= MAX_SIDE \
+                    and width * height > _JPEG_MOST_PIXELS * len(data):
+                raise ImageError(f'cannot be decoded: {len(data)} bytes are too few for a JPEG of '
+                                 f'{width}x{height}; it is damaged or cut short')
+            return ImageHeader('JPEG', width, height, bits, channels == 1,
+                               orientation=orientation)
+        if marker == _JPEG_APP1 and data[start + 2:start + 8] == _EXIF:
+            orientation = _exif_orientation(data[start + 8:end])
+    raise _DamagedError
+
+
+# PNG: W3C, Portable Network Graphics, third edition ----------------------------------------------
+
+_MAX_CHUNKS = 1_000_000  # libpng writes one for every 8 KB
+_PNG_GRAY, _PNG_PALETTE = {0, 4}, 3  # colour types, 11.2.1
+
+
+def _read_png(data: memoryview) -> ImageHeader:
+    length, kind, width, height, bits, color = struct.unpack_from('>I4sIIBB', data, 8)
+    if (length, kind) != (13, b'IHDR'):  # 5.6: it comes first
+        raise _DamagedError
+    orientation = 1
+    for kind, content in _png_chunks(data):
+        if kind == b'eXIf':
+            orientation = _exif_orientation(content)
+        elif kind == b'acTL':
+            raise ImageError(f'is an animated PNG; {_ONE_IMAGE}')
+    return ImageHeader('PNG', width, height, bits, color in _PNG_GRAY, color == _PNG_PALETTE,
+                       orientation)
+
+
+def _png_chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield type and content of each chunk, before which their lengths are checked: OpenCV 5 takes
+    the memory that a chunk claims, up to 4 GB."""
+    at = 8
+    for _ in range(_MAX_CHUNKS):  # 5.3: length, type, content and checksum
+        length, kind = struct.unpack_from('>I4s', data, at)
+        at += 12 + length
+        if at > len(data):
+            break
+        yield kind, data[at - 4 - length:at - 4]
+        if kind == b'IEND':
+            return
+    raise _DamagedError
+
+
+# WebP: RFC 9649; its lossy frames: RFC 6386, section 9.1 -----------------------------------------
+
+_VP8_START = b'\x9d\x01\x2a'
+_VP8L_SIGNATURE = 0x2f
+_WEBP_ANIMATION = 2  # a flag
+
+
+def _read_webp(data: memoryview) -> ImageHeader:
+    kind = bytes(data[12:16])
+    if kind == b'VP8X':  # RFC 9649, 2.7
+        width, height = (1 + int.from_bytes(data[at:at + 3], 'little') for at in (24, 27))
+        if len(data) < 30:
+            raise _DamagedError
+        if data[20] & _WEBP_ANIMATION:
+            raise ImageError(f'is an animated WebP; {_ONE_IMAGE}')
+        return ImageHeader('WebP', width, height, orientation=_webp_orientation(data))
+    if kind == b'VP8L' and data[20:21] == bytes([_VP8L_SIGNATURE]):  # 3.4
+        (sides,) = struct.unpack_from('<I', data, 21)
+        return ImageHeader('WebP', (sides & 0x3fff) + 1, (sides >> 14 & 0x3fff) + 1)
+    if kind == b'VP8 ' and data[23:26] == _VP8_START:
+        width, height = struct.unpack_from('<HH', data, 26)
+        return ImageHeader('WebP', width & 0x3fff, height & 0x3fff)
+    raise _DamagedError
+
+
+def _webp_orientation(data: memoryview) -> int:
+    at = 12
+    for _ in range(_MAX_PARTS):  # RFC 9649, 2.3: type, length and data, which an even number pads
+        if len(data) < at + 8:
+            break
+        kind, length = struct.unpack_from('<4sI', data, at)
+        if kind == b'EXIF':
+            exif = data[at + 8:at + 8 + length]
+            return _exif_orientation(exif[6:] if exif[:6] == _EXIF else exif)
+        at += 8 + length + length % 2
+    return 1
+
+
+# TIFF: TIFF 6.0, section 2; BigTIFF: libtiff, "The BigTIFF File Format" --------------------------
+
+_WIDTH, _LENGTH, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
+_TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 322, 323, 339
+_TIFF_TAGS = {_WIDTH, _LENGTH, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _TILE_WIDTH,
+              _TILE_LENGTH, _SAMPLE_FORMAT}
+_TIFF_TYPES = {1: 'B', 3: 'H', 4: 'I', 16: 'Q'}  # BYTE, SHORT, LONG, LONG8
+_PALETTE = 3  # of PhotometricInterpretation, section 5
+_UNSIGNED, _UNDEFINED = 1, 4  # of SampleFormat, section 19
+
+
+@dataclass(frozen=True)
+class _TiffForm:
+    """How a TIFF writes its numbers.
+
+    Attributes:
+        order: struct's sign of the byte order.
+        count: struct's sign of a field's number of values and of an offset.
+        fields: struct's sign of the number of fields.
+        first: where the offset of the first directory is.
+        field, value: bytes of a field, and where in it the value begins.
+    """
+
+    order: str
+    count: str = 'I'
+    fields: str = 'H'
+    first: int = 4
+    field: int = 12
+    value: int = 8
+
+
+def _tiff_form(data: memoryview) -> _TiffForm:
+    order = '<' if data[:2] == b'II' else '>'
+    (version,) = struct.unpack_from(f'{order}H', data, 2)
+    if version == 43:
+        return _TiffForm(order, 'Q', 'Q', 8, 20, 12)
+    return _TiffForm(order)
+
+
+def _tiff_fields(data: memoryview, form: _TiffForm) -> Iterator[tuple[int, int]]:
+    """Yield tag and place of the fields of the first directory that are of use here."""
+    (at,) = struct.unpack_from(form.order + form.count, data, form.first)
+    (count,) = struct.unpack_from(form.order + form.fields, data, min(at, len(data)))
+    at += struct.calcsize(form.order + form.fields)
+    tag_format = struct.Struct(f'{form.order}H')
+    for _ in range(min(count, _MAX_PARTS)):
+        (tag,) = tag_format.unpack_from(data, at)
+        if tag in _TIFF_TAGS:
+            yield tag, at
+        at += form.field
+
+
+def _tiff_values(data: memoryview) -> dict[int, int]:
+    """Return the first value of each field that is of use here, by tag."""
+    form = _tiff_form(data)
+    values: dict[int, int] = {}
+    for tag, at in _tiff_fields(data, form):
+        kind, count = struct.unpack_from(f'{form.order}H{form.count}', data, at + 2)
+        if kind not in _TIFF_TYPES or not count:
+            raise _DamagedError
+        item = f'{form.order}{_TIFF_TYPES[kind]}'
+        place = at + form.value
+        if struct.calcsize(item) * count > form.field - form.value:
+            (place,) = struct.unpack_from(form.order + form.count, data, place)
+        (value,) = struct.unpack_from(item, data, min(place, len(data)))
+        values.setdefault(tag, value)  # libtiff, too, takes the first of two
+    return values
+
+
+def _orientation_of(values: Mapping[int, int]) -> int:
+    orientation = values.get(_ORIENTATION, 1)
+    return orientation if 1 <= orientation <= 8 else 1
+
+
+def _exif_orientation(exif: memoryview) -> int:
+    """Return what Exif says, which is a TIFF without an image; 1 where it is damaged."""
+    try:
+        return _orientation_of(_tiff_values(exif))
+    except (_DamagedError, struct.error):
+        return 1
+
+
+def _read_tiff(data: memoryview) -> ImageHeader:
+    values = _tiff_values(data)
+    if not {_WIDTH, _LENGTH} <= values.keys():
+        raise _DamagedError
+    bits = values.get(_BITS, 1)
+    if bits > 16 or values.get(_SAMPLE_FORMAT, _UNSIGNED) not in (_UNSIGNED, _UNDEFINED):
+        raise ImageError(f'holds values of {bits} bits that are no brightness; {NO_PICTURE}')
+    tile = max(values.get(_TILE_WIDTH, 0), values.get(_TILE_LENGTH, 0))  # section 15
+    if tile > MAX_SIDE:
+        raise ImageError(f'has tiles with a side of {tile} pixels; more than {MAX_SIDE} pixels '
+                         'are not read; write smaller tiles')
+    has_palette = values.get(_PHOTOMETRIC) == _PALETTE
+    is_gray = values.get(_SAMPLES, 1) < 3 and not has_palette
+    return ImageHeader('TIFF', values[_WIDTH], values[_LENGTH], bits, is_gray, has_palette,
+                       _orientation_of(values))
+
+
+NO_PICTURE = 'depth and other measured values cannot be segmented, only what a camera sees'
+
+
+# BMP: Microsoft, BITMAPCOREHEADER and BITMAPINFOHEADER -------------------------------------------
+
+_CORE_HEADER = 12  # bytes
+
+
+def _read_bmp(data: memoryview) -> ImageHeader:
+    (size,) = struct.unpack_from('<I', data, 14)
+    width, height = struct.unpack_from('<HH' if size == _CORE_HEADER else '<ii', data, 18)
+    return ImageHeader('BMP', abs(width), abs(height))  # a negative height: the top row first
+
+
+# GIF: CompuServe, Graphics Interchange Format 89a, section 18 ------------------------------------
+
+
+def _read_gif(data: memoryview) -> ImageHeader:
+    width, height = struct.unpack_from('<HH', data, 6)
+    return ImageHeader('GIF', width, height)
+
+
+# Netpbm: https://netpbm.sourceforge.net/doc, pages pbm, pgm and ppm -----------------------------
+
+_NETPBM_HEAD = 4096  # bytes, comments among them
+_PNM_GAP = rb'(?:\s|#[^\r\n]*[\r\n])*'
+_PNM_NUMBER = re.compile(_PNM_GAP + rb'(\d{1,10})')
+
+
+def _read_pnm(data: memoryview) -> ImageHeader:
+    kind, numbers, at = data[1] - ord('0'), [], 2
+    data = data[:_NETPBM_HEAD]
+    is_bitmap = kind in (1, 4)
+    for _ in range(2 if is_bitmap else 3):
+        found = _PNM_NUMBER.match(data, at)
+        if found is None:
+            raise _DamagedError
+        numbers.append(int(found[1]))
+        at = found.end()
+    bits = 1 if is_bitmap else _bits_of(numbers[2])
+    return ImageHeader('Netpbm', numbers[0], numbers[1], bits, kind not in (3, 6))
+
+
+def _bits_of(highest: int) -> int:
+    """Return how many bits a channel has by its greatest value."""
+    if highest not in _MAX_VALUES:
+        raise ImageError(f'is Netpbm with values up to {highest}; 255 and 65535 are read, since '
+                         'OpenCV does not scale others; convert it to PNG')
+    return _MAX_VALUES[highest]
+
+
+_FORMATS: tuple[tuple[re.Pattern[bytes], str, Callable[[memoryview], ImageHeader] | None], ...] = (
+    *((re.compile(signature, re.DOTALL), name, parse) for signature, name, parse in (
+        (rb'\xff\xd8\xff', 'JPEG', _read_jpeg),
+        (rb'\x89PNG\r\n\x1a\n', 'PNG', _read_png),
+        (rb'RIFF.{4}WEBP', 'WebP', _read_webp),
+        (rb'II[*+]\0|MM\0[*+]', 'TIFF', _read_tiff),
+        (rb'BM.{12}[\x0c-\xff]\0\0\0', 'BMP', _read_bmp),
+        (rb'P[1-6]\s+[\d#]', 'Netpbm', _read_pnm),
+        (rb'GIF8[79]a', 'GIF', _read_gif),
+        # OpenCV reads red as blue (4.5.4 to 5.0).
+        (rb'P7[ \t\r]*\n', 'PAM', None),
+        # What follows can claim any size, too, and needs a decoder to tell it.
+        (rb'\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51', 'JPEG 2000', None),
+        (rb'.{4}ftyp(?:avi[fs]|hei[cmsx]|hev[cx]|mif1|msf1)', 'AVIF or HEIC', None),
+        (rb'\0\0\0\x0cJXL \r\n\x87\n', 'JPEG XL', None),
+        (rb'v/1\x01', 'OpenEXR', None),
+        (rb'#\?R(?:ADIANCE|GBE)', 'Radiance HDR', None),
+        (rb'P[Ff]\s+[\d#]', 'PFM', None),
+        (rb'\x59\xa6\x6a\x95', 'Sun raster', None),
+    )),)

@@ -1,0 +1,130 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are there whole or not at all: written beside their place, then renamed."""
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from trt_segmentation.errors import OutputError, printable
+
+Data = bytes | memoryview
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there yet.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'{path}: cannot be made ({error.strerror})') from error
+
+
+def write_image(path: Path, image: np.ndarray, scratch: Path | None = None) -> None:
+    """Write uint8 or uint16 [H, W], or uint8 BGR [H, W, 3], as PNG; see ``write_file``."""
+    write_file(path, _png(image), scratch)
+
+
+def write_file(path: Path, data: Data, scratch: Path | None = None) -> None:
+    """Write a file, or replace one; whoever reads it sees all of it.
+
+    Args:
+        path: of the file.
+        data: its content.
+        scratch: folder on the same file system where it is written until it is complete; None
+            takes the file's own.
+
+    Raises:
+        OutputError: it cannot be written; nothing of it is left.
+    """
+    _write(path, data, scratch or path.parent, lambda written: written.replace(path))
+
+
+def write_new_image(path: Path, image: np.ndarray) -> None:
+    """Write an image as PNG; see ``write_image`` and ``write_new_file``."""
+    write_new_file(path, _png(image))
+
+
+def write_new_file(path: Path, data: Data) -> None:
+    """Write a file that does not exist yet: the whole of it, or no file of that name.
+
+    Raises:
+        OutputError: there is something of that name already, or it cannot be written.
+    """
+    try:
+        _write(path, data, path.parent, lambda written: _name_exclusively(written, path))
+    except FileExistsError as error:
+        raise _taken(path) from error
+
+
+def check_new(path: Path) -> None:
+    """Check early that ``write_new_file`` would not find its name taken.
+
+    Raises:
+        OutputError: there is something of that name.
+    """
+    if os.path.lexists(path):
+        raise _taken(path)
+
+
+def check_utf8(path: Path) -> str:
+    """Return a path as OpenCV takes it.
+
+    Raises:
+        OutputError: it is not UTF-8, which OpenCV does not survive.
+    """
+    if printable(path) != str(path):
+        raise OutputError(f'{path}: OpenCV writes videos under UTF-8 names only; choose another '
+                          '--output')
+    return str(path)
+
+
+def _write(path: Path, data: Data, scratch: Path, put: Callable[[Path], object]) -> None:
+    unfinished = scratch / f'.{uuid.uuid4().hex}.unfinished'
+    try:
+        try:
+            with unfinished.open('xb', buffering=0) as file:
+                left = memoryview(data)
+                while left:
+                    left = left[file.write(left):]
+            put(unfinished)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise OutputError(f'{path}: cannot be written ({error.strerror})') from error
+
+
+def _name_exclusively(written: Path, path: Path) -> None:
+    """Give a file a name that nothing has.
+
+    Raises:
+        FileExistsError: something has it.
+    """
+    try:
+        os.link(written, path)
+    except FileExistsError:
+        raise
+    except OSError:  # FAT and some network file systems have no hard links
+        path.open('xb').close()
+        try:
+            written.replace(path)
+        except BaseException:
+            path.unlink()
+            raise
+
+
+def _taken(path: Path) -> OutputError:
+    return OutputError(f'{path}: exists already; remove it, or name another file')
+
+
+def _png(image: np.ndarray) -> memoryview:
+    return cv2.imencode('.png', image)[1].ravel().data

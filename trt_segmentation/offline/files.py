@@ -1,0 +1,155 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Images and videos through a network into PNGs and MP4s; an interrupted run goes on."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trt_segmentation.errors import ImageError
+from trt_segmentation.image_source import read_image
+from trt_segmentation.images.writing import make_folder, write_image
+from trt_segmentation.offline import held
+from trt_segmentation.offline.items import Item
+from trt_segmentation.offline.overlap import Lanes, read_ahead
+from trt_segmentation.segmenter import Segmentation, Segmenter
+
+_AHEAD = 4
+"""Images that are read before they are segmented."""
+
+_IMAGES_PER_TASK = 16
+"""What one process loses at most when it is killed."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done with every file; the same for all processes.
+
+    Attributes:
+        outputs: of ``Segmenter.infer``.
+        scratch: folder for what is not complete yet, on the file system of the output.
+        lanes: images that one process has under way at the same time.
+        open_segmenter: opens the network on a GPU; None for the one that the options name.
+    """
+
+    outputs: tuple[str, ...]
+    scratch: Path
+    lanes: int
+    open_segmenter: Callable[[int | None], Segmenter]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a file.
+
+    Attributes:
+        item: the file.
+        failure: a sentence that says why it could not be segmented; ''.
+        remarks: sentences that say what is unusual about it.
+        runs_on: what the network ran on.
+    """
+
+    item: Item
+    failure: str = ''
+    remarks: tuple[str, ...] = ()
+    runs_on: str = ''
+
+
+def tasks(items: Sequence[Item]) -> list[list[Item]]:
+    """Cut the work into tasks for several processes: one video, or some images."""
+    images = [item for item in items if not item.is_video]
+    return [[item] for item in items if item.is_video] + [
+        images[start:start + _IMAGES_PER_TASK]
+        for start in range(0, len(images), _IMAGES_PER_TASK)]
+
+
+def opened(work: Work) -> Segmenter:
+    """Return the network that this thread holds open for the work, opened first if need be.
+
+    Raises:
+        SegmentationError: it cannot be opened.
+    """
+    return held.held(work.scratch, 'segmenter', lambda: work.open_segmenter(held.device()))
+
+
+def segment_task(work: Work, items: Sequence[Item]) -> list[Done]:
+    """Segment files with the network that this thread holds open."""
+    return list(segment_files(work, items))
+
+
+def segment_files(work: Work, items: Sequence[Item]) -> Iterator[Done]:
+    """Segment files with the network that this thread holds open; yield each when its results
+    are written: images first.
+
+    Raises:
+        OutputError: a result cannot be written.
+        SegmentationError: the network cannot be opened or run.
+    """
+    segmenter = opened(work)
+    runs_on = str(segmenter.info)
+    for item, failure in _segment_images(work, segmenter,
+                                         [item for item in items if not item.is_video]):
+        yield Done(item, failure, (), runs_on)
+    for item in items:
+        if item.is_video:
+            from trt_segmentation.offline.videos import segment_video
+            remarks: tuple[str, ...] = ()
+            failure = ''
+            try:
+                remarks = segment_video(work, segmenter, item)
+            except ImageError as error:
+                failure = str(error)
+            yield Done(item, failure, remarks, runs_on)
+
+
+def _segment_images(work: Work, segmenter: Segmenter, items: Sequence[Item],
+                    ) -> Iterator[tuple[Item, str]]:
+    """Yield images, and why they could not be segmented, when they are written."""
+    waiting = deque[tuple[Item, Future[None]]]()
+    lanes = Lanes(segmenter, work.outputs, work.lanes)
+    try:
+        with closing(_read(items)) as images:
+            for item, image in images:
+                if isinstance(image, ImageError):
+                    yield item, str(image)
+                    continue
+                waiting.append((item, lanes.segment(image, 'bgr', partial(_write, work, item))))
+                while waiting and (len(waiting) > work.lanes or waiting[0][1].done()):
+                    yield _written(*waiting.popleft())
+        while waiting:
+            yield _written(*waiting.popleft())
+    finally:
+        lanes.close()
+
+
+def _written(item: Item, done: Future[None]) -> tuple[Item, str]:
+    try:
+        done.result()
+    except ImageError as error:
+        return item, str(error)
+    return item, ''
+
+
+def _read(items: Sequence[Item]) -> Generator[tuple[Item, Any], None, None]:
+    """Items with their images, or with the ImageError that tells why there is none."""
+    def read() -> Generator[tuple[Item, 'np.ndarray | ImageError'], None, None]:
+        for item in items:
+            try:
+                yield item, read_image(item.path)
+            except ImageError as error:
+                yield item, error
+    return read() if len(items) == 1 else read_ahead(read(), _AHEAD)
+
+
+def _write(work: Work, item: Item, result: Segmentation) -> None:
+    for name, array in result.arrays.items():
+        target = item.target(name)
+        make_folder(target.parent)
+        write_image(target, array, work.scratch)

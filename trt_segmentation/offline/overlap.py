@@ -1,0 +1,146 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reading, inference and writing at the same time: each in threads of its own."""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from typing import Any, TypeVar
+
+import numpy as np
+
+from trt_segmentation.segmenter import Segmentation, Segmenter
+
+T = TypeVar('T')
+
+
+class _End:
+    """What ends a queue, and the error that ended the reading, if one did."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def read_ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, None]:
+    """Yield what a generator yields, up to ``count`` items before they are asked for.
+
+    The generator runs in a thread of its own from its first step to its last; its errors are
+    raised here, at their place. Closing this one closes it after its next item.
+    """
+    found: queue.Queue[T | _End] = queue.Queue(count)
+    stopped = threading.Event()
+
+    def read() -> None:
+        error: BaseException | None = None
+        try:
+            with closing(items):
+                for item in items:
+                    if stopped.is_set():
+                        return
+                    found.put(item)
+        except BaseException as raised:
+            error = raised
+        found.put(_End(error))
+
+    thread = threading.Thread(target=read, name='read ahead', daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := found.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        stopped.set()
+        while thread.is_alive():  # it may wait for room
+            while not found.empty():
+                found.get()
+            thread.join(0.01)
+
+
+class Lanes:
+    """Segments several images at the same time, and writes their results.
+
+    Each image has a thread that computes and writes; what has to be written in order, another
+    one does.
+
+    Args:
+        segmenter: the network. Where its backend can, two images are computed at once.
+        outputs: of ``Segmenter.infer``.
+        count: threads.
+    """
+
+    def __init__(self, segmenter: Segmenter, outputs: tuple[str, ...], count: int) -> None:
+        self._outputs = outputs
+        self._segmenters: queue.SimpleQueue[Segmenter] = queue.SimpleQueue()
+        self._segmenters.put(segmenter)
+        self._twin = segmenter.twin() if count > 1 else None
+        if self._twin is not None:
+            self._segmenters.put(self._twin)
+        self._pool = ThreadPoolExecutor(count, 'segment')
+        self._line = ThreadPoolExecutor(1, 'write in order')
+        self._slots = deque(_Slot() for _ in range(count + 2))
+
+    def segment(self, image: np.ndarray, color: str,
+                write: Callable[[Segmentation], object] | None = None,
+                write_in_order: Callable[[Segmentation], object] | None = None) -> Future:
+        """Segment an image, and have its results written; wait while too many are under way.
+
+        Args:
+            image, color: of ``Segmenter.infer``.
+            write: called in one of several threads.
+            write_in_order: called image by image. The arrays are good until both have returned.
+
+        Returns:
+            Done when everything is; raises what was raised.
+        """
+        slot = self._slots[0]
+        wait(slot.users)
+        self._slots.rotate(-1)
+        computed = self._pool.submit(self._compute, slot, image, color, write)
+        done = computed if write_in_order is None else self._line.submit(
+            lambda: write_in_order(computed.result()))
+        slot.users = [computed, done]
+        return done
+
+    def run_in_order(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Call a function in the thread of ``write_in_order``, after what that has to do."""
+        return self._line.submit(function, *arguments)
+
+    def close(self) -> None:
+        """Wait for what has begun; drop what has not."""
+        for pool in (self._pool, self._line):
+            pool.shutdown(cancel_futures=True)
+        if self._twin is not None:
+            self._twin.close()
+
+    def _compute(self, slot: '_Slot', image: np.ndarray, color: str,
+                 write: Callable[[Segmentation], object] | None) -> Segmentation:
+        segmenter = self._segmenters.get()
+        try:
+            out = slot.arrays_for(segmenter, self._outputs, image.shape[:2])
+            result = segmenter.infer(image, color=color, outputs=self._outputs, out=out)
+        finally:
+            self._segmenters.put(segmenter)
+        if write is not None:
+            write(result)
+        return result
+
+
+class _Slot:
+    """Arrays that one image's results are in until they are written."""
+
+    def __init__(self) -> None:
+        self.users: list[Future] = []
+        self._size: tuple[int, ...] = ()
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def arrays_for(self, segmenter: Segmenter, outputs: tuple[str, ...], size: tuple[int, int],
+                   ) -> dict[str, np.ndarray]:
+        if size != self._size:
+            self._arrays = {name: np.empty(segmenter.output_shape(name, size),
+                                           segmenter.output_dtype(name)) for name in outputs}
+            self._size = size
+        return self._arrays
