@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ImageError,
         MissingBackendError,
         ModelError,
+        OutputError,
         SegmentationError,
     )
     from trt_segmentation.model_config import ModelConfig
@@ -37,6 +38,7 @@ __all__ = [
     'MissingBackendError',
     'ModelConfig',
     'ModelError',
+    'OutputError',
     'Prediction',
     'RunOptions',
     'Segmentation',

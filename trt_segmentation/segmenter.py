@@ -234,7 +234,7 @@ class Segmenter:
 
     def predict(self, source: str | Path, *, outputs: str | Sequence[str] = 'mask',
                 topic: str = '', count: int = 0,
-                on_error: Callable[[ImageError], object] | None = None) -> Iterator[Prediction]:
+                on_error: Callable[[ImageError], None] | None = None) -> Iterator[Prediction]:
         """Segment all images of a file, a folder, a video or a rosbag, one at a time::
 
             for prediction in segmenter.predict('drive.mp4', outputs=('mask', 'overlay')):
