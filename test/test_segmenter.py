@@ -444,7 +444,7 @@ USES = {
     'output_dtype': lambda each: each.output_dtype('mask'),
     'overlay_alpha': lambda each: each.overlay_alpha,
     'overlay_alpha =': lambda each: setattr(each, 'overlay_alpha', 1),
-    'twin': lambda each: each.twin(), 'gpu_times': lambda each: each.gpu_times(PICTURE, 'mask', 1),
+    'gpu_times': lambda each: each.gpu_times(PICTURE, 'mask', 1),
     'layer_times': lambda each: each.layer_times(PICTURE, 'mask', 1)}
 
 
