@@ -16,6 +16,7 @@ from trt_segmentation.bags.parts import (
 )
 from trt_segmentation.bags.reading import ImageTopic
 from trt_segmentation.offline import held
+from trt_segmentation.offline.overlap import LaneCount
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -39,7 +40,8 @@ def test_messages_of_one_instant_stay_together(tmp_path, bag_writer):
 
 
 def test_a_part_is_the_same_in_a_folder_and_in_a_row(short_drive, tmp_path):
-    work = Work(short_drive, '', tmp_path, ('mask',), 2, lambda device: Segmenter.open())
+    work = Work(short_drive, '', tmp_path, ('mask',), LaneCount(2, 2),
+                lambda device: Segmenter.open())
     with ImageTopic(short_drive) as topic:
         parts = plan(topic)
     alone = segment_part(work, parts[1])

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from trt_segmentation.offline.overlap import Lanes, read_ahead
+from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -62,7 +62,8 @@ def images(count, size=(64, 96)):
     return [generator.integers(0, 256, (*size, 3), np.uint8) for _ in range(count)]
 
 
-@pytest.mark.parametrize('count', [1, 2, 4])
+@pytest.mark.parametrize('count', [LaneCount(), LaneCount(2, 1), LaneCount(2, 2),
+                                   LaneCount(4, 2)])
 def test_lanes_give_every_image_its_own_result_in_order(segmenter, count):
     given = images(20) + images(10, (80, 64))
     expected = [segmenter.infer(image).copy().mask for image in given]
@@ -87,7 +88,7 @@ def test_what_writing_raises_is_raised(segmenter):
     def write(result):
         raise OSError('full')
 
-    lanes = Lanes(segmenter, ('mask',), 2)
+    lanes = Lanes(segmenter, ('mask',), LaneCount(2, 2))
     with pytest.raises(OSError, match='full'):
         lanes.segment(images(1)[0], 'bgr', write).result()
     with pytest.raises(OSError, match='full'):

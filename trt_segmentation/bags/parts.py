@@ -22,13 +22,13 @@ from trt_segmentation.bags.writing import Header, OutputBag
 from trt_segmentation.errors import ImageError
 from trt_segmentation.image_decoding import ImageDecoder, swap_red_and_blue
 from trt_segmentation.offline import held
-from trt_segmentation.offline.overlap import Lanes, read_ahead
+from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
 from trt_segmentation.segmenter import Segmentation, Segmenter
 
 FRAMES_PER_PART = 25
 """On average. What one process loses when it is killed."""
 
-_AHEAD = 3
+_AHEAD = 2
 """Messages that are read before they are segmented."""
 
 _REPORT = 'report.json'
@@ -43,7 +43,7 @@ class Work:
         topic: its image topic.
         folder: where finished parts go.
         outputs: of ``Segmenter.infer``.
-        lanes: frames that one process has under way at the same time.
+        lanes: how many frames one process has under way at the same time.
         open_segmenter: opens the network on a GPU; None for the one that the options name.
     """
 
@@ -51,7 +51,7 @@ class Work:
     topic: str
     folder: Path
     outputs: tuple[str, ...]
-    lanes: int
+    lanes: LaneCount
     open_segmenter: Callable[[int | None], Segmenter]
 
 
@@ -159,7 +159,7 @@ def segment_parts(work: Work, parts: Sequence[Part], write: Write) -> Iterator[R
         with closing(read_ahead(_read(work, parts), _AHEAD)) as frames:
             for frame in frames:
                 waiting.append(_begun(frame, segmenter, lanes, write))
-                while len(waiting) > work.lanes:
+                while len(waiting) > work.lanes.lanes:
                     yield from _finished(waiting.popleft())
         for done in waiting:
             yield from _finished(done)

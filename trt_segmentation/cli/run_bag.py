@@ -26,8 +26,8 @@ def execute(args: argparse.Namespace) -> int:
                          'rosbag2, which is made of one rosbag: a folder with metadata.yaml, or '
                          'a .mcap, .db3 or .bag file')
     bag, output = args.inputs[0].resolve(), args.output.resolve()
-    work = Work(bag, args.topic, Path(), outputs_of(args), lanes_of(args, workers),
-                opener(args, workers))
+    lanes = lanes_of(args, workers)
+    work = Work(bag, args.topic, Path(), outputs_of(args), lanes, opener(args, workers, lanes))
     with tqdm(unit='frame', disable=None) as bar:
         def show(count: int, total: int) -> None:
             bar.total = total

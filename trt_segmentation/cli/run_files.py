@@ -24,6 +24,7 @@ from trt_segmentation.offline.files import (
     tasks,
 )
 from trt_segmentation.offline.items import Item, find_items
+from trt_segmentation.offline.overlap import LaneCount
 
 if TYPE_CHECKING:
     from trt_segmentation.offline.unfinished import UnfinishedRun
@@ -38,13 +39,15 @@ def execute(args: argparse.Namespace) -> int:
     workers = workers_of(args)
     _check(args)
     found = find_items(args.inputs, args.output)
-    work = Work(outputs_of(args), args.output.resolve() / _UNFINISHED,
-                lanes_of(args, workers), opener(args, workers))
+    is_one_image = workers.is_here and len(found.items) == 1 and not found.items[0].is_video
+    lanes = LaneCount() if is_one_image else lanes_of(args, workers)
+    work = Work(outputs_of(args), args.output.resolve() / _UNFINISHED, lanes,
+                opener(args, workers, lanes))
     summary = _Summary(args.output, len(found.items) + len(found.refused))
     for sentence in found.refused:
         summary.fail(sentence)
     try:
-        if workers.is_here and len(found.items) == 1 and not found.items[0].is_video:
+        if is_one_image:
             summary.add(_one_image(work, found.items[0], args.output, workers))
         elif found.items:
             _several(work, found.items, settings(args), workers, summary)
@@ -121,7 +124,7 @@ def _one_image(work: Work, item: Item, output: Path, workers: 'Workers') -> Done
     """Segment one image; there is nothing to go on from if that is interrupted."""
     from trt_segmentation.offline.workers import here
     with here(workers):
-        done, = segment_files(replace(work, scratch=output, lanes=1), [item])
+        done, = segment_files(replace(work, scratch=output), [item])
     return done
 
 

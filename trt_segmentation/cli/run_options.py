@@ -16,13 +16,14 @@ from trt_segmentation.options import cpu_count
 from trt_segmentation.segmenter import Segmenter, demo_model
 
 if TYPE_CHECKING:
+    from trt_segmentation.offline.overlap import LaneCount
     from trt_segmentation.offline.workers import Workers
 
 OUTPUTS = ('mask', 'overlay', 'confidence')
 
 _LANES = 4
-"""Images of one process under way at most: two that are computed, and two that are decoded or
-encoded. Each takes the memory of its results."""
+"""Images of one process under way at most, two that are computed and two that are encoded: each
+takes memory."""
 
 _PATHS = ('model', 'config', 'engine_cache', 'calibration_images', 'calibration_table')
 """Arguments that are files and folders, which other machines must find, too."""
@@ -72,22 +73,24 @@ def outputs_of(args: argparse.Namespace) -> tuple[str, ...]:
     return tuple(dict.fromkeys(args.outputs))
 
 
-def lanes_of(args: argparse.Namespace, workers: 'Workers') -> int:
-    """Return how many images one process has under way at the same time."""
-    return 1 if workers.cluster else max(1, min(_LANES, cpu_count() // workers.count))
+def lanes_of(args: argparse.Namespace, workers: 'Workers') -> 'LaneCount':
+    """Return how many images each process has under way at the same time."""
+    from trt_segmentation.offline.overlap import LaneCount
+    cores = 1 if workers.cluster else max(1, cpu_count() // workers.count)
+    computing = max(1, min(2, cores // (args.threads or 1)))
+    return LaneCount(max(2, min(_LANES, cores)), computing)
 
 
-def opener(args: argparse.Namespace, workers: 'Workers',
+def opener(args: argparse.Namespace, workers: 'Workers', lanes: 'LaneCount',
            ) -> Callable[[int | None], Segmenter]:
     """Return what opens the network on a GPU, in whichever process and on whichever machine.
 
     Where --threads does not say it, the cores are shared out to the images that are computed at
-    the same time: for a network of usual size, two with a thread each are faster than one with
-    two.
+    the same time: two with a thread each are faster than one with two.
     """
     if not args.threads and not workers.cluster:
-        at_once = workers.count * min(lanes_of(args, workers), 2)
-        args = argparse.Namespace(**{**vars(args), 'threads': max(1, cpu_count() // at_once)})
+        threads = max(1, cpu_count() // (workers.count * lanes.computing))
+        args = argparse.Namespace(**{**vars(args), 'threads': threads})
     absolute = {name: str(Path(getattr(args, name)).resolve()) for name in _PATHS
                 if getattr(args, name)}
     return partial(_open, argparse.Namespace(**{**vars(args), 'execute': None, **absolute}))

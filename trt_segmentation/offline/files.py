@@ -18,10 +18,10 @@ from trt_segmentation.image_source import read_image
 from trt_segmentation.images.writing import make_folder, write_image
 from trt_segmentation.offline import held
 from trt_segmentation.offline.items import Item
-from trt_segmentation.offline.overlap import Lanes, read_ahead
+from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
 from trt_segmentation.segmenter import Segmentation, Segmenter
 
-_AHEAD = 4
+_AHEAD = 2
 """Images that are read before they are segmented."""
 
 _IMAGES_PER_TASK = 16
@@ -35,13 +35,13 @@ class Work:
     Attributes:
         outputs: of ``Segmenter.infer``.
         scratch: folder for what is not complete yet, on the file system of the output.
-        lanes: images that one process has under way at the same time.
+        lanes: how many images one process has under way at the same time.
         open_segmenter: opens the network on a GPU; None for the one that the options name.
     """
 
     outputs: tuple[str, ...]
     scratch: Path
-    lanes: int
+    lanes: LaneCount
     open_segmenter: Callable[[int | None], Segmenter]
 
 
@@ -121,7 +121,7 @@ def _segment_images(work: Work, segmenter: Segmenter, items: Sequence[Item],
                     yield item, str(image)
                     continue
                 waiting.append((item, lanes.segment(image, 'bgr', partial(_write, work, item))))
-                while waiting and (len(waiting) > work.lanes or waiting[0][1].done()):
+                while waiting and (len(waiting) > work.lanes.lanes or waiting[0][1].done()):
                     yield _written(*waiting.popleft())
         while waiting:
             yield _written(*waiting.popleft())

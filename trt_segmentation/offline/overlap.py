@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -60,6 +61,20 @@ def read_ahead(items: Generator[T, None, None], count: int) -> Generator[T, None
             thread.join(0.01)
 
 
+@dataclass(frozen=True)
+class LaneCount:
+    """How many images one process has under way at the same time.
+
+    Attributes:
+        lanes: each a thread in which an image is segmented and its results are encoded.
+        computing: how many of them may compute at once, 1 or 2; the others encode. Only where
+            the backend can.
+    """
+
+    lanes: int = 1
+    computing: int = 1
+
+
 class Lanes:
     """Segments several images at the same time, and writes their results.
 
@@ -67,21 +82,21 @@ class Lanes:
     one does.
 
     Args:
-        segmenter: the network. Where its backend can, two images are computed at once.
+        segmenter: the network.
         outputs: of ``Segmenter.infer``.
-        count: threads.
+        count: of threads.
     """
 
-    def __init__(self, segmenter: Segmenter, outputs: tuple[str, ...], count: int) -> None:
+    def __init__(self, segmenter: Segmenter, outputs: tuple[str, ...], count: LaneCount) -> None:
         self._outputs = outputs
         self._segmenters: queue.SimpleQueue[Segmenter] = queue.SimpleQueue()
         self._segmenters.put(segmenter)
-        self._twin = segmenter.twin() if count > 1 else None
+        self._twin = segmenter.twin() if count.computing > 1 else None
         if self._twin is not None:
             self._segmenters.put(self._twin)
-        self._pool = ThreadPoolExecutor(count, 'segment')
+        self._pool = ThreadPoolExecutor(count.lanes, 'segment')
         self._line = ThreadPoolExecutor(1, 'write in order')
-        self._slots = deque(_Slot() for _ in range(count + 2))
+        self._slots = deque(_Slot() for _ in range(count.lanes + 1))
 
     def segment(self, image: np.ndarray, color: str,
                 write: Callable[[Segmentation], object] | None = None,

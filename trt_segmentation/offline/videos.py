@@ -28,7 +28,9 @@ from trt_segmentation.segmenter import Segmentation, Segmenter
 if TYPE_CHECKING:
     from trt_segmentation.offline.files import Work
 
-_AHEAD = 4
+_AHEAD = 2
+"""Frames that are decoded before they are segmented."""
+
 _RATE = 25.0
 """Hz, for videos that do not state theirs."""
 
@@ -89,7 +91,7 @@ def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCap
                     waiting.append(lanes.segment(
                         frame, 'bgr', partial(_write, item, work.scratch, count - 1),
                         None if overlays is None else overlays.write_result))
-                while len(waiting) > work.lanes:
+                while len(waiting) > work.lanes.lanes:
                     waiting.popleft().result()
         for written in waiting:
             written.result()
