@@ -5,6 +5,7 @@
 import importlib.util
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -156,6 +157,19 @@ def test_help_shows_what_is_common_before_what_is_rare(command, capsys):
         common = shown.partition('\nmasks:')[0]
         assert '--config' in common
         assert '--precision' in common
+
+
+@pytest.mark.parametrize('command', [name for name in COMMANDS
+                                     if name not in ('build', 'demo', 'view')])
+def test_the_example_runs_where_its_files_are(command, networks, tmp_path, monkeypatch, capsys):
+    networks.write_noise(tmp_path, 2)
+    networks.save_colours(tmp_path / 'net.onnx')
+    shutil.copytree(tmp_path / 'images', tmp_path / 'typical')
+    shutil.copy(tmp_path / 'images' / '0.png', tmp_path / 'street.jpg')  # told by its content
+    monkeypatch.chdir(tmp_path)
+    _, *arguments = shlex.split(help_of(command, capsys).splitlines()[-1])
+    assert main(arguments) == 0
+    assert 'error' not in capsys.readouterr().err
 
 
 def test_an_unknown_command_is_answered_with_all_of_them(capsys):

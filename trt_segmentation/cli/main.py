@@ -35,7 +35,7 @@ _EXAMPLES = {
     'run': 'trt-segmentation run street.jpg --output out',
     'build': 'trt-segmentation build net.onnx --config net.yaml --precision fp16',
     'inspect': 'trt-segmentation inspect net.onnx --write-config net.yaml',
-    'bench': 'trt-segmentation bench net.onnx --against usual --size 720x1280',
+    'bench': 'trt-segmentation bench net.onnx --against usual --size 720x1280 --frames 20',
     'evaluate': 'trt-segmentation evaluate net.onnx --images images --labels labels',
     'compare': 'trt-segmentation compare net.onnx --images images --calibration-images typical',
     'demo': 'trt-segmentation demo --frames 60 --output demo_output',
