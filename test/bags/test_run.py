@@ -18,6 +18,7 @@ from trt_segmentation.bags.reading import ImageTopic
 from trt_segmentation.bags.salvage import salvage
 from trt_segmentation.cli.main import main
 from trt_segmentation.image_source import open_images
+from trt_segmentation.offline.overlap import LaneCount
 from trt_segmentation.segmenter import Segmenter
 
 TOPICS = {'/segmentation/label_info', '/segmentation/mask', '/segmentation/overlay'}
@@ -405,3 +406,25 @@ def test_ctrl_c_says_how_to_go_on(drive, tmp_path):
     assert process.returncode == 130
     assert 'interrupted: the same command goes on where this run was' in shown
     assert 'Traceback' not in shown
+
+
+@pytest.mark.parametrize('encoding', ['yuyv', 'padded bgr8'])
+def test_frames_that_are_converted_do_not_replace_each_other(tmp_path, bag_writer, monkeypatch,
+                                                            encoding):
+    """Many frames are under way at the same time, each with memory of its own."""
+    monkeypatch.setattr('trt_segmentation.cli.run_bag.lanes_of', lambda *_: LaneCount(4, 2))
+    noise = np.random.default_rng(0)
+    shape = {'yuyv': (90, 160, 2), 'padded bgr8': (90, 160, 3)}.get(encoding, (90, 160))
+    with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
+        for level in range(80):
+            array = np.clip(noise.normal(3 * level, 4, shape), 0, 255).astype(np.uint8)
+            bag.write('/camera', bag.image(array, encoding.removeprefix('padded '),
+                                           7 if encoding.startswith('padded') else 0))
+    assert run(bag.path, tmp_path / 'out.mcap', '--outputs', 'overlay') == 0
+    segmenter = Segmenter.open()
+    overlays = [message for topic, _, message in read(tmp_path / 'out.mcap')
+                if 'overlay' in topic]
+    assert len(overlays) == 80
+    for (_, image), overlay in zip(open_images(bag.path), overlays, strict=True):
+        expected = segmenter.infer(image, outputs=('overlay',)).overlay
+        np.testing.assert_array_equal(overlay.data.reshape(90, 160, 3), expected)

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from trt_segmentation.cli.main import main
+from trt_segmentation.errors import BackendError
 from trt_segmentation.offline.unfinished import begun_run
 from trt_segmentation.segmenter import Segmenter
 
@@ -143,6 +144,19 @@ def test_options_are_honoured_or_refused(tmp_path, write_images, capsys, argumen
     assert not (tmp_path / 'out').exists()
 
 
+def test_an_output_that_the_network_cannot_give_is_refused_before_anything(tmp_path, write_images,
+                                                                           networks, capsys):
+    model = tmp_path / 'ids.onnx'
+    onnx.save(networks.fixed(np.zeros((1, 8, 8), np.int64)), model)
+    for workers in ('1', '2'):
+        assert run(write_images(tmp_path / f'in{workers}', 3), '--model', model, '--output',
+                   tmp_path / 'out', '--outputs', 'mask', 'confidence', '--workers', workers) == 1
+        shown = capsys.readouterr().err
+        assert 'confidence' in shown
+        assert shown.count('error: ') == 1
+        assert list((tmp_path / 'out').glob('*')) == []
+
+
 def test_a_failure_is_told_once_and_costs_itself_alone(tmp_path, write_images, capsys):
     folder = write_images(tmp_path / 'in', 3)
     (folder / 'cut.png').write_bytes((folder / '00000.png').read_bytes()[:100])
@@ -220,3 +234,56 @@ def test_names_of_every_kind(tmp_path, write_images, name):
     folder = write_images(tmp_path / 'in', 1, name + '.png')
     assert run(folder, '--output', tmp_path / 'out') == 0
     assert masks(tmp_path / 'out') == [name.format() + '_mask.png']
+
+
+class Failing(Segmenter):
+    """A segmenter whose backend fails on images of one size."""
+
+    def infer(self, image, **options):
+        if image.shape[0] == 65:
+            raise BackendError('out of memory on a 96x65 image')
+        return super().infer(image, **options)
+
+    def twin(self):
+        return None
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    from trt_segmentation.cli import run_options
+    opened = run_options.open_segmenter
+
+    def open_failing(args):
+        segmenter = opened(args)
+        segmenter.__class__ = Failing
+        return segmenter
+
+    monkeypatch.setattr(run_options, 'open_segmenter', open_failing)
+
+
+def test_what_the_backend_fails_on_costs_itself_alone(tmp_path, write_images, failing, capsys):
+    folder = write_images(tmp_path / 'in', 12)
+    for index in (2, 3, 4, 5, 8, 9, 10, 11):
+        cv2.imwrite(str(folder / f'{index:05d}.png'), np.zeros((65, 96, 3), np.uint8))
+    assert run(folder, '--output', tmp_path / 'out') == 1
+    shown = capsys.readouterr()
+    assert '4 of 12 inputs segmented' in shown.out
+    assert shown.err.count('out of memory on a 96x65 image') == 8
+
+
+def test_a_backend_that_fails_on_many_in_a_row_ends_the_run(tmp_path, write_images, failing,
+                                                            capsys):
+    folder, out = write_images(tmp_path / 'in', 12), tmp_path / 'out'
+    for index in range(3, 9):
+        cv2.imwrite(str(folder / f'{index:05d}.png'), np.zeros((65, 96, 3), np.uint8))
+    assert run(folder, '--output', out) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ''
+    assert '3 of 12 inputs segmented' in shown.err
+    assert 'the same command goes on where this run was' in shown.err
+    write_images(tmp_path / 'good', 12)
+    for path in (tmp_path / 'good').iterdir():
+        if not (out / f'{path.stem}_mask.png').exists():
+            path.replace(folder / path.name)
+    assert run(folder, '--output', out) == 0
+    assert '12 of 12 inputs segmented' in capsys.readouterr().out

@@ -196,8 +196,9 @@ class _Frame:
 
 def _read(work: Work, parts: Sequence[Part]) -> Generator[_Frame, None, None]:
     """Read parts, in one thread: SQLite's connections stay with theirs."""
-    # As many as there are frames on their way: what one has decoded is its own memory.
-    decoders = cycle([ImageDecoder() for _ in range(_AHEAD + 2)])
+    # What a decoder has converted is its own memory until its next frame. There are frames here,
+    # in the queue, in the hands of who takes them out, and in the lanes.
+    decoders = cycle([ImageDecoder() for _ in range(1 + _AHEAD + 1 + work.lanes.images)])
     with ImageTopic(work.bag, work.topic) as topic:
         for part in parts:
             report = Report(part.index)
@@ -223,7 +224,8 @@ def _begun(frame: _Frame, segmenter: Segmenter, lanes: Lanes, write: Write,
         return lanes.run_in_order(_drop, frame, frame.error)
     if frame.pixels is None:
         return lanes.run_in_order(lambda: report)
-    return lanes.segment(frame.pixels, frame.color, write_in_order=partial(_write, write, frame))
+    return lanes.segment(frame.pixels, frame.color, write_in_order=partial(_write, write, frame),
+                         refuse_in_order=partial(_drop, frame))
 
 
 def _drop(frame: _Frame, error: ImageError) -> None:

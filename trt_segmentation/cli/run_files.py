@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 from trt_segmentation.bags.reading import is_bag
 from trt_segmentation.cli.run_options import lanes_of, opener, outputs_of, settings, workers_of
-from trt_segmentation.errors import ConfigError, ImageError, OutputError, printable
+from trt_segmentation.errors import (
+    BackendError,
+    ConfigError,
+    ImageError,
+    OutputError,
+    printable,
+)
 from trt_segmentation.images.writing import make_folder
 from trt_segmentation.offline.files import (
     Done,
@@ -51,9 +57,11 @@ def execute(args: argparse.Namespace) -> int:
             summary.add(_one_image(work, found.items[0], args.output, workers))
         elif found.items:
             _several(work, found.items, settings(args), workers, summary)
-    except OutputError as error:
-        raise OutputError(f'{error}; {summary.text()}; once that is mended, the same command goes '
-                          'on where this run was') from error
+    except (OutputError, BackendError) as error:
+        if is_one_image or (isinstance(error, BackendError) and not summary.segmented):
+            raise
+        raise type(error)(f'{error}; {summary.text()}; once that is mended, the same command '
+                          'goes on where this run was', error.settings) from error
     except KeyboardInterrupt:
         print(f'interrupted: {summary.text()}; the same command goes on where this run was',
               file=sys.stderr)
@@ -78,6 +86,7 @@ class _Summary:
 
     Attributes:
         failed: how many could not be segmented.
+        segmented: how many are.
         runs_on: what the network ran on; several where processes differ.
     """
 
@@ -86,7 +95,7 @@ class _Summary:
         self.runs_on: set[str] = set()
         self._output = output
         self._total = total
-        self._segmented = 0
+        self.segmented = 0
         self._before = 0
 
     def fail(self, sentence: str) -> None:
@@ -102,17 +111,17 @@ class _Summary:
         if done.failure:
             self.fail(done.failure)
         else:
-            self._segmented += 1
+            self.segmented += 1
 
     def pass_over(self, count: int) -> None:
         """Count inputs that an earlier run has segmented."""
         self._before = count
-        self._segmented += count
+        self.segmented += count
 
     def text(self) -> str:
         """Return how many inputs are segmented so far."""
         before = f', {self._before} of them by an earlier run' if self._before else ''
-        return f'{self._segmented} of {self._total} inputs segmented into {self._output}{before}'
+        return f'{self.segmented} of {self._total} inputs segmented into {self._output}{before}'
 
 
 def _say(text: str) -> None:
@@ -176,5 +185,9 @@ def _noted(item: Item) -> tuple[str, str]:
 
 
 def _source(item: Item) -> list[int]:
-    stat = item.path.stat()
+    """What tells whether a file has changed; nothing where it is gone."""
+    try:
+        stat = item.path.stat()
+    except OSError:
+        return []
     return [stat.st_size, stat.st_mtime_ns]

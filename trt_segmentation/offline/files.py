@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from trt_segmentation.errors import ImageError
+from trt_segmentation.errors import BackendError, ImageError, SegmentationError
+from trt_segmentation.graph.prepare import check_outputs
 from trt_segmentation.image_source import read_image
 from trt_segmentation.images.writing import make_folder, write_image
 from trt_segmentation.offline import held
@@ -23,6 +24,9 @@ from trt_segmentation.segmenter import Segmentation, Segmenter
 
 _AHEAD = 2
 """Images that are read before they are segmented."""
+
+_MAX_FAILURES = 5
+"""Files in a row that the backend fails on; with so many it is not the file's fault."""
 
 _IMAGES_PER_TASK = 16
 """What one process loses at most when it is killed."""
@@ -74,9 +78,11 @@ def opened(work: Work) -> Segmenter:
     """Return the network that this thread holds open for the work, opened first if need be.
 
     Raises:
-        SegmentationError: it cannot be opened.
+        SegmentationError: it cannot be opened, or cannot give one of the outputs.
     """
-    return held.held(work.scratch, 'segmenter', lambda: work.open_segmenter(held.device()))
+    segmenter = held.held(work.scratch, 'segmenter', lambda: work.open_segmenter(held.device()))
+    check_outputs(segmenter.spec, work.outputs)
+    return segmenter
 
 
 def segment_task(work: Work, items: Sequence[Item]) -> list[Done]:
@@ -90,35 +96,41 @@ def segment_files(work: Work, items: Sequence[Item]) -> Iterator[Done]:
 
     Raises:
         OutputError: a result cannot be written.
-        SegmentationError: the network cannot be opened or run.
+        BackendError: the network has failed on several files in a row.
+        SegmentationError: the network cannot be opened, or cannot give one of the outputs.
     """
     segmenter = opened(work)
-    runs_on = str(segmenter.info)
-    for item, failure in _segment_images(work, segmenter,
-                                         [item for item in items if not item.is_video]):
-        yield Done(item, failure, (), runs_on)
+    runs_on, in_a_row = str(segmenter.info), 0
+    for item, error, remarks in _segment(work, segmenter, items):
+        in_a_row = in_a_row + 1 if isinstance(error, BackendError) else 0
+        if error is not None and in_a_row >= _MAX_FAILURES:
+            raise error
+        yield Done(item, '' if error is None else str(error), remarks, runs_on)
+
+
+_Result = tuple[Item, SegmentationError | None, tuple[str, ...]]
+"""A file, why it could not be segmented, and remarks."""
+
+
+def _segment(work: Work, segmenter: Segmenter, items: Sequence[Item]) -> Iterator[_Result]:
+    yield from _segment_images(work, segmenter, [item for item in items if not item.is_video])
     for item in items:
         if item.is_video:
             from trt_segmentation.offline.videos import segment_video
-            remarks: tuple[str, ...] = ()
-            failure = ''
             try:
-                remarks = segment_video(work, segmenter, item)
-            except ImageError as error:
-                failure = str(error)
-            yield Done(item, failure, remarks, runs_on)
+                yield item, None, segment_video(work, segmenter, item)
+            except (ImageError, BackendError) as error:
+                yield item, error, ()
 
 
-def _segment_images(work: Work, segmenter: Segmenter, items: Sequence[Item],
-                    ) -> Iterator[tuple[Item, str]]:
-    """Yield images, and why they could not be segmented, when they are written."""
+def _segment_images(work: Work, segmenter: Segmenter, items: Sequence[Item]) -> Iterator[_Result]:
     waiting = deque[tuple[Item, Future[None]]]()
     lanes = Lanes(segmenter, work.outputs, work.lanes)
     try:
         with closing(_read(items)) as images:
             for item, image in images:
                 if isinstance(image, ImageError):
-                    yield item, str(image)
+                    yield item, image, ()
                     continue
                 waiting.append((item, lanes.segment(image, 'bgr', partial(_write, work, item))))
                 while waiting and (len(waiting) > work.lanes.lanes or waiting[0][1].done()):
@@ -129,12 +141,12 @@ def _segment_images(work: Work, segmenter: Segmenter, items: Sequence[Item],
         lanes.close()
 
 
-def _written(item: Item, done: Future[None]) -> tuple[Item, str]:
+def _written(item: Item, done: Future[None]) -> _Result:
     try:
         done.result()
-    except ImageError as error:
-        return item, str(error)
-    return item, ''
+    except (ImageError, BackendError) as error:
+        return item, error, ()
+    return item, None, ()
 
 
 def _read(items: Sequence[Item]) -> Generator[tuple[Item, Any], None, None]:

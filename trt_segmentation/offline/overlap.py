@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from trt_segmentation.errors import ImageError
 from trt_segmentation.segmenter import Segmentation, Segmenter
 
 T = TypeVar('T')
@@ -74,6 +75,11 @@ class LaneCount:
     lanes: int = 1
     computing: int = 1
 
+    @property
+    def images(self) -> int:
+        """How many images that are not computed yet ``Lanes`` may hold."""
+        return self.lanes + 1
+
 
 class Lanes:
     """Segments several images at the same time, and writes their results.
@@ -96,17 +102,21 @@ class Lanes:
             self._segmenters.put(self._twin)
         self._pool = ThreadPoolExecutor(count.lanes, 'segment')
         self._line = ThreadPoolExecutor(1, 'write in order')
-        self._slots = deque(_Slot() for _ in range(count.lanes + 1))
+        self._slots = deque(_Slot() for _ in range(count.images))
 
     def segment(self, image: np.ndarray, color: str,
                 write: Callable[[Segmentation], object] | None = None,
-                write_in_order: Callable[[Segmentation], object] | None = None) -> Future:
+                write_in_order: Callable[[Segmentation], object] | None = None,
+                refuse_in_order: Callable[[ImageError], object] | None = None) -> Future:
         """Segment an image, and have its results written; wait while too many are under way.
 
         Args:
-            image, color: of ``Segmenter.infer``.
+            image: of ``Segmenter.infer``; nobody changes it until it is computed.
+            color: of ``Segmenter.infer``.
             write: called in one of several threads.
             write_in_order: called image by image. The arrays are good until both have returned.
+            refuse_in_order: called in its place where ``infer`` refuses the image; without it,
+                the error is raised.
 
         Returns:
             Done when everything is; raises what was raised.
@@ -116,7 +126,7 @@ class Lanes:
         self._slots.rotate(-1)
         computed = self._pool.submit(self._compute, slot, image, color, write)
         done = computed if write_in_order is None else self._line.submit(
-            lambda: write_in_order(computed.result()))
+            _finish, computed, write_in_order, refuse_in_order)
         slot.users = [computed, done]
         return done
 
@@ -142,6 +152,17 @@ class Lanes:
         if write is not None:
             write(result)
         return result
+
+
+def _finish(computed: Future[Segmentation], write: Callable[[Segmentation], object],
+            refuse: Callable[[ImageError], object] | None) -> object:
+    try:
+        result = computed.result()
+    except ImageError as error:
+        if refuse is None:
+            raise
+        return refuse(error)
+    return write(result)
 
 
 class _Slot:
