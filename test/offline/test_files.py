@@ -4,6 +4,7 @@
 
 import signal
 import subprocess
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -81,6 +82,29 @@ def test_an_interrupted_folder_goes_on(tmp_path, write_images, contents, disturb
     assert noted <= len(kept) <= noted + 5
     assert run(folder, '--output', tmp_path / 'whole') == 0
     assert contents(out) == contents(tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('name', ['manifest.json', 'done.jsonl', 'lock'])
+def test_killed_while_it_tidies_up_the_same_command_finishes(tmp_path, write_images, monkeypatch,
+                                                             capsys, name):
+    class Killed(BaseException):
+        pass
+
+    def removed(path, missing_ok=False):
+        if path.name == name:
+            raise Killed
+        unlink(path, missing_ok)
+
+    folder, out = write_images(tmp_path / 'in', 3), tmp_path / 'out'
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, 'unlink', removed)
+    with pytest.raises(Killed):
+        run(folder, '--output', out)
+    monkeypatch.undo()
+    assert (out / '.unfinished').exists()
+    assert run(folder, '--output', out) == 0
+    assert '3 of 3 inputs segmented' in capsys.readouterr().out
+    assert len(list(out.iterdir())) == 6
 
 
 def test_a_finished_run_can_be_repeated_with_other_options(tmp_path, write_images, contents):

@@ -68,7 +68,7 @@ def execute(args: argparse.Namespace) -> int:
         raise
     passed = f'; {found.passed_over} other files passed over' if found.passed_over else ''
     print(f'{summary.text()}{passed} ({"; ".join(sorted(summary.runs_on)) or "nothing was run"})')
-    if summary.failed:
+    if summary.failed > 1:
         print(f'{summary.failed} failed; each is named above', file=sys.stderr)
     return 1 if summary.failed else 0
 

@@ -41,11 +41,11 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--alpha', type=opacity, default=0.5, metavar='0..1',
                         help="opacity of the overlay's colours (default 0.5)")
     parser.add_argument('--topic', default='', metavar='TOPIC',
-                        help='image topic in the rosbag; default: the only one')
+                        help='image topic in the rosbag; default: the only one there is')
     group = parser.add_argument_group('several processes')
     group.add_argument('--workers', type=int, default=0, metavar='N',
-                       help='processes (default: one, or one for each of --devices); give them '
-                            '--threads so that together they do not have more than the CPU')
+                       help='processes (default: one, or one for each of --devices); the cores '
+                            'are shared out to them unless --threads says how many each takes')
     group.add_argument('--devices', type=_indices, default=(), metavar='N,N',
                        help='GPUs that the processes share')
     group.add_argument('--cluster', default='', metavar='ADDRESS',
