@@ -306,14 +306,21 @@ from array import array
 from trt_segmentation.ros import node  # imports what the node imports, in its order
 from trt_segmentation.errors import ImageError
 from trt_segmentation.ros.image_msgs import ImageReader
-import cv2, numpy, resource
+import cv2, numpy
 from sensor_msgs.msg import CompressedImage
 jpeg, png = (cv2.imencode(kind, numpy.zeros((8, 8, 3), numpy.uint8))[1].tobytes()
              for kind in ('.jpg', '.png'))
 at = jpeg.index(b'\\xff\\xc0') + 5
 header = b'IHDR' + struct.pack('>IIBBBBB', 60000, 60000, 8, 2, 0, 0, 0)
 png = png[:12] + header + struct.pack('>I', zlib.crc32(header)) + png[33:]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def highest():  # not getrusage, whose maximum begins with that of who started this process
+    with open('/proc/self/status') as status:
+        return int(status.read().partition('VmHWM:')[2].split()[0])
+
+
+before = highest()
 for data in (jpeg[:at] + struct.pack('>HH', 20000, 20000) + jpeg[at + 4:], png,
              b'P6 20000 100 255 '):
     try:
@@ -322,7 +329,7 @@ for data in (jpeg[:at] + struct.pack('>HH', 20000, 20000) + jpeg[at + 4:], png,
         assert 'more than 16384 pixels' in str(error), error
     else:
         raise AssertionError('decoded')
-assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, 'KB were taken'
+assert highest() - before < 50_000, 'KB were taken'
 """
 
 
