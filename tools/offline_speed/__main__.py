@@ -7,21 +7,19 @@
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from trt_segmentation.benchmark.host import host_facts
 from trt_segmentation.demo.scenes import render
 
 PLAIN = Path(__file__).with_name('plain.py')
@@ -36,12 +34,8 @@ def main() -> int:
     parser.add_argument('--cases', nargs='+', choices=list(CASES), default=list(CASES))
     parser.add_argument('--json', type=Path)
     args = parser.parse_args()
-    report: dict[str, Any] = {
-        'date': time.strftime('%Y-%m-%d'), 'cores': len(os.sched_getaffinity(0)),
-        'machine': platform.machine(), 'frames': args.frames,
-        'versions': {name: version(name) for name in
-                     ('onnxruntime', 'opencv-python-headless', 'rosbags', 'numpy')},
-        'cases': {}}
+    report: dict[str, Any] = {'host': host_facts(), 'frames': args.frames, 'rounds': args.rounds,
+                              'cases': {}}
     print(f'{"":28} {"plain, s":>10} {"run, s":>10} {"times as fast":>14}')
     for name in args.cases:
         with tempfile.TemporaryDirectory(prefix='offline_speed_') as folder:
