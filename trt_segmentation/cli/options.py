@@ -128,7 +128,8 @@ def add_build_options(parser: argparse.ArgumentParser, *, precision: bool = True
                           help='auto takes tensorrt where it and a GPU are there')
         runs.add_argument('--threads', type=whole(0), default=0, metavar='N',
                           help='CPU threads for one operation; 0, the default, takes one for '
-                               'each core')
+                               'each core (run: shared out to the images that it computes at '
+                               'the same time)')
     runs.add_argument('--device', type=whole(0), default=0, metavar='N', help='index of the GPU')
     runs.add_argument('--engine-cache', default='', metavar='DIR',
                       help="folder of built engines; default: the user's cache folder")
