@@ -141,6 +141,67 @@ def test_an_input_that_has_changed_is_done_again(tmp_path, write_images, scenes,
     assert 'broken.png' in capsys.readouterr().err
 
 
+def interrupted(folder, out, *options, after=2):
+    """Run until some files are noted as done; return how many."""
+    from trt_segmentation.offline.unfinished import UnfinishedRun
+    note, noted = UnfinishedRun.note, []
+
+    def note_few(self, **entry):
+        if len(noted) == after:
+            raise KeyboardInterrupt
+        noted.append(entry)
+        note(self, **entry)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UnfinishedRun, 'note', note_few)
+        assert run(folder, '--output', out, *options) == 130
+    return len(noted)
+
+
+def test_an_output_that_is_added_is_not_taken_from_an_earlier_run(tmp_path, write_images,
+                                                                  contents):
+    folder, out = write_images(tmp_path / 'in', 5), tmp_path / 'out'
+    assert run(folder, '--output', out, '--alpha', '0.1') == 0
+    interrupted(folder, out, '--alpha', '0.9', '--outputs', 'mask')
+    assert run(folder, '--output', out, '--alpha', '0.9') == 0
+    assert run(folder, '--output', tmp_path / 'whole', '--alpha', '0.9') == 0
+    assert contents(out) == contents(tmp_path / 'whole')
+
+
+def test_weights_beside_the_network_are_among_the_settings(tmp_path, write_images, networks,
+                                                           capsys):
+    folder, out, model = write_images(tmp_path / 'in', 5), tmp_path / 'out', tmp_path / 'net.onnx'
+    onnx.save(networks.pointwise(np.eye(3), (64, 96)), model, save_as_external_data=True,
+              location='net.data', size_threshold=0)
+    interrupted(folder, out, '--model', model)
+    onnx.save(networks.pointwise(2 * np.eye(3), (64, 96)), model, save_as_external_data=True,
+              location='net.data', size_threshold=0)
+    assert run(folder, '--output', out, '--model', model) == 1
+    assert 'was begun with model_sha256' in capsys.readouterr().err
+
+
+def test_a_cluster_whose_workers_are_elsewhere_gets_absolute_paths(tmp_path, write_images,
+                                                                   monkeypatch):
+    distributed = pytest.importorskip('distributed')
+    write_images(tmp_path / 'here' / 'in', 3)
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    with distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None) as cluster:
+        monkeypatch.chdir(tmp_path / 'here')
+        assert run('in', '--output', 'out', '--cluster', cluster.scheduler_address) == 0
+    assert masks(tmp_path / 'here' / 'out') == [f'{index:05d}_mask.png' for index in range(3)]
+    assert list((tmp_path / 'elsewhere').rglob('*.png')) == []
+
+
+def test_an_output_that_is_a_file_is_one_sentence(tmp_path, write_images, capsys):
+    folder = write_images(tmp_path / 'in', 2)
+    (tmp_path / 'out').write_text('mine')
+    assert run(folder, '--output', tmp_path / 'out') == 1
+    shown = capsys.readouterr().err
+    assert 'out: cannot be made (File exists)' in shown
+    assert 'goes on' not in shown
+
+
 def test_nothing_is_kept_before_the_network_is_open(tmp_path, write_images, capsys):
     folder, out = write_images(tmp_path / 'in', 3), tmp_path / 'out'
     wrong = tmp_path / 'wrong.onnx'

@@ -153,3 +153,22 @@ def test_what_is_no_video_fails_alone(tmp_path, clip, capsys):
     shown = capsys.readouterr()
     assert '1 of 2 inputs segmented' in shown.out
     assert shown.err.count('no.mp4') == 1
+
+
+def test_a_video_that_goes_away_meanwhile_fails_alone(tmp_path, clip, write_images, monkeypatch,
+                                                      capsys):
+    from trt_segmentation.cli import run_files
+    gone = tmp_path / 'gone.mp4'
+    gone.write_bytes(clip.read_bytes())
+    folder = write_images(tmp_path / 'in', 2)
+    opened = run_files.opened
+
+    def open_and_lose(work):
+        gone.unlink()
+        return opened(work)
+
+    monkeypatch.setattr(run_files, 'opened', open_and_lose)
+    assert run(gone, folder, '--output', tmp_path / 'out') == 1
+    shown = capsys.readouterr()
+    assert '2 of 3 inputs segmented' in shown.out
+    assert 'gone.mp4: cannot be read (No such file or directory)' in shown.err

@@ -44,21 +44,22 @@ def execute(args: argparse.Namespace) -> int:
     """Segment every input; return 1 if one failed, after all others are done."""
     workers = workers_of(args)
     _check(args)
-    found = find_items(args.inputs, args.output)
-    is_one_image = workers.is_here and len(found.items) == 1 and not found.items[0].is_video
+    found = find_items(args.inputs, args.output, is_bag)
+    items = [_absolute(item) for item in found.items] if workers.cluster else found.items
+    is_one_image = workers.is_here and len(items) == 1 and not items[0].is_video
     lanes = LaneCount() if is_one_image else lanes_of(args, workers)
     work = Work(outputs_of(args), args.output.resolve() / _UNFINISHED, lanes,
                 opener(args, workers, lanes))
-    summary = _Summary(args.output, len(found.items) + len(found.refused))
+    summary = _Summary(args.output, len(items) + len(found.refused))
     for sentence in found.refused:
         summary.fail(sentence)
     try:
         if is_one_image:
-            summary.add(_one_image(work, found.items[0], args.output, workers))
-        elif found.items:
-            _several(work, found.items, settings(args), workers, summary)
+            summary.add(_one_image(work, items[0], args.output, workers))
+        elif items:
+            _several(work, items, settings(args), workers, summary)
     except (OutputError, BackendError) as error:
-        if is_one_image or (isinstance(error, BackendError) and not summary.segmented):
+        if not work.scratch.is_dir():  # nothing was begun that could go on
             raise
         raise type(error)(f'{error}; {summary.text()}; once that is mended, the same command '
                           'goes on where this run was', error.settings) from error
@@ -79,6 +80,11 @@ def _check(args: argparse.Namespace) -> None:
                          'or OUT.db3')
     if args.topic:
         raise ConfigError(f'--topic {args.topic}: only a rosbag has topics, and no input is one')
+
+
+def _absolute(item: Item) -> Item:
+    """The same for processes that have another working folder."""
+    return replace(item, path=item.path.absolute(), results=item.results.absolute())
 
 
 class _Summary:
@@ -158,7 +164,8 @@ def _several(work: Work, items: Sequence[Item], settings: Mapping[str, object],
                 for done in results:
                     summary.add(done)
                     if not done.failure:
-                        run.note(file=_noted(done.item), source=_source(done.item))
+                        run.note(file=_noted(done.item), source=_source(done.item),
+                                 outputs=work.outputs)
                     bar.update()
             run.finish()
 
@@ -174,10 +181,15 @@ def _results(work: Work, items: Sequence[Item], workers: 'Workers') -> Generator
 
 def _rest(run: 'UnfinishedRun', items: Sequence[Item], outputs: Sequence[str]) -> list[Item]:
     """The items that the earlier run has not segmented as they are now."""
-    segmented = {tuple(entry['file']): entry['source'] for entry in run.entries}
-    return [item for item in items
-            if segmented.get(_noted(item)) != _source(item)
-            or not all(item.target(name).exists() for name in outputs)]
+    segmented = {tuple(entry['file']): entry for entry in run.entries}
+
+    def is_done(item: Item) -> bool:
+        entry = segmented.get(_noted(item))
+        return entry is not None and entry['source'] == _source(item) \
+            and set(outputs) <= set(entry['outputs']) \
+            and all(item.target(name).exists() for name in outputs)
+
+    return [item for item in items if not is_done(item)]
 
 
 def _noted(item: Item) -> tuple[str, str]:

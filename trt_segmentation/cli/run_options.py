@@ -4,7 +4,7 @@
 
 import argparse
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from trt_segmentation import __version__
 from trt_segmentation.cli.options import opacity, open_segmenter
 from trt_segmentation.errors import ConfigError
+from trt_segmentation.graph.network import network_files
 from trt_segmentation.options import cpu_count
 from trt_segmentation.segmenter import Segmenter, demo_model
 
@@ -110,15 +111,17 @@ def settings(args: argparse.Namespace) -> dict[str, object]:
              for name, value in vars(args).items() if name not in _NO_SETTINGS}
     for name in ('model', 'config', 'calibration_table'):
         path = Path(str(found[name]) or (demo_model() if name == 'model' else ''))
-        found[f'{name}_sha256'] = _digest(path) if path.is_file() else ''
+        files = network_files(path) if name == 'model' else [path]
+        found[f'{name}_sha256'] = _digest(files) if path.is_file() else ''
     return {'version': __version__, **found}
 
 
-def _digest(path: Path) -> str:
+def _digest(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    for path in paths:
+        with path.open('rb') as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 

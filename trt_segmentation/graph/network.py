@@ -21,6 +21,7 @@ from trt_segmentation.graph.soundness import (
     check_file,
     check_opset,
     check_weights,
+    external_data,
 )
 
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
@@ -118,6 +119,21 @@ def read_network(path: str | Path) -> Network:
                          'another opset if it is complete') from error
     check_weights(model, path)
     return describe_network(model, str(path))
+
+
+def network_files(path: Path) -> list[Path]:
+    """Return the files that a network consists of: the .onnx file, and those of weights that it
+    refers to, as far as they are there.
+
+    Args:
+        path: of any model; of what is no ONNX file, only the file itself is returned.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # protobuf and the system each raise their own
+        return [path]
+    return [path, *(place for _, place in external_data(model, path).values()
+                    if place.is_file())]
 
 
 def _in_order(model: onnx.ModelProto) -> bool:

@@ -44,6 +44,17 @@ def check_file(path: Path) -> None:
                              'with git lfs pull')
 
 
+def external_data(model: onnx.ModelProto, path: Path) -> dict[str, tuple[str, Path]]:
+    """Return where weights lie that are not in the model itself: by what the model calls the
+    file, the first tensor that is in it, and its path."""
+    folder, found = path.parent.resolve(), dict[str, tuple[str, Path]]()
+    for tensor in _tensors(model):
+        for entry in tensor.external_data:
+            if entry.key == 'location':
+                found.setdefault(entry.value, (tensor.name, (folder / entry.value).resolve()))
+    return found
+
+
 def check_external_data(model: onnx.ModelProto, path: Path) -> None:
     """Check where a model's weights lie; onnx 1.12 itself reads any file.
 
@@ -51,19 +62,15 @@ def check_external_data(model: onnx.ModelProto, path: Path) -> None:
         ModelError: they lie outside the model's folder, or are not there.
     """
     folder = path.parent.resolve()
-    for tensor in _tensors(model):
-        for entry in tensor.external_data:
-            if entry.key != 'location':
-                continue
-            place = (folder / entry.value).resolve()
-            if not place.is_relative_to(folder):
-                raise ModelError(
-                    f"{path}: its tensor '{tensor.name}' is in '{entry.value}', outside the "
-                    "model's folder; export it again with its data beside the .onnx file")
-            if not place.is_file():
-                raise ModelError(
-                    f"{path}: its tensor '{tensor.name}' is in '{entry.value}', which is not "
-                    'there; copy that file beside the .onnx file, or export it again')
+    for name, (tensor, place) in external_data(model, path).items():
+        if not place.is_relative_to(folder):
+            raise ModelError(
+                f"{path}: its tensor '{tensor}' is in '{name}', outside the model's folder; "
+                'export it again with its data beside the .onnx file')
+        if not place.is_file():
+            raise ModelError(
+                f"{path}: its tensor '{tensor}' is in '{name}', which is not there; copy that "
+                'file beside the .onnx file, or export it again')
 
 
 def check_opset(model: onnx.ModelProto, path: Path) -> None:

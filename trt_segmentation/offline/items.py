@@ -4,11 +4,10 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trt_segmentation.bags.reading import is_bag
 from trt_segmentation.errors import ImageError, printable
 from trt_segmentation.image_header import IMAGE_SUFFIXES
 from trt_segmentation.image_source import is_image, refuse_address
@@ -58,7 +57,8 @@ class Found:
     passed_over: int
 
 
-def find_items(inputs: Sequence[Path], output: Path) -> Found:
+def find_items(inputs: Sequence[Path], output: Path,
+               is_left_out: Callable[[Path], bool] = lambda folder: False) -> Found:
     """Find the images and videos of a run.
 
     Args:
@@ -67,7 +67,7 @@ def find_items(inputs: Sequence[Path], output: Path) -> Found:
         output: folder of the results, with the same folders as are below the inputs. Where
             results of different inputs would have one name, those lie in the folders that they
             have below the deepest folder that holds all inputs.
-
+        is_left_out: whether a folder is not searched.
     """
     items: list[Item] = []
     refused: list[str] = []
@@ -76,7 +76,7 @@ def find_items(inputs: Sequence[Path], output: Path) -> Found:
         try:
             refuse_address(given)
             if given.is_dir():
-                found, others = _in_folder(given, output)
+                found, others = _in_folder(given, output, is_left_out)
                 items += found
                 passed_over += others
             else:
@@ -107,8 +107,9 @@ def _item(path: Path, base: Path, output: Path, is_video: bool) -> Item:
     return Item(path, output / relative.with_name(path.stem), is_video)
 
 
-def _in_folder(folder: Path, output: Path) -> tuple[list[Item], int]:
-    files = list(_walk(folder, output))
+def _in_folder(folder: Path, output: Path, is_left_out: Callable[[Path], bool],
+               ) -> tuple[list[Item], int]:
+    files = list(_walk(folder, output, is_left_out))
     candidates = [_item(path, folder, output, path.suffix.lower() in VIDEO_SUFFIXES)
                   for path in files if _is_meant(path)]
     made = {os.path.abspath(item.target(name)) for item in candidates for name in OUTPUTS}
@@ -131,14 +132,14 @@ def _is_meant(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES or is_image(path)
 
 
-def _walk(folder: Path, output: Path) -> Iterator[Path]:
+def _walk(folder: Path, output: Path, is_left_out: Callable[[Path], bool]) -> Iterator[Path]:
     """The files in a folder and below, in order; links to folders are followed once each."""
     own = os.path.realpath(output)
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
         is_own = real == own and real != os.path.realpath(folder)
-        if real in seen or is_own or is_bag(Path(place)):
+        if real in seen or is_own or is_left_out(Path(place)):
             folders.clear()
             continue
         seen.add(real)

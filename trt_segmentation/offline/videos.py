@@ -105,7 +105,10 @@ def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCap
 def _frames_there(item: Item, images: tuple[str, ...], scratch: Path) -> int:
     """How many frames this run, or the one that it goes on from, has written whole, from the
     first one on; frames of others are removed."""
-    stat = item.path.stat()
+    try:
+        stat = item.path.stat()
+    except OSError as error:
+        raise ImageError(f'{item.path}: cannot be read ({error.strerror})') from error
     begun = f'{stat.st_size} {stat.st_mtime_ns} {" ".join(images)}'
     name = hashlib.sha256(os.fsencode(item.results)).hexdigest()
     note = scratch / f'part_{name}'
