@@ -127,7 +127,8 @@ def test_an_input_that_has_changed_is_done_again(tmp_path, write_images, scenes,
         for item in find_items([folder], out).items:
             for name in ('mask', 'overlay'):
                 item.target(name).write_bytes(b'made before')
-            unfinished.note(file=run_files._noted(item), source=run_files._source(item))
+            unfinished.note(file=run_files._noted(item), source=run_files._source(item),
+                            outputs=['mask', 'overlay'])
         raise RuntimeError('killed')
     (folder / '00000.png').write_bytes((folder / '00000.png').read_bytes())  # a new time
     (folder / 'broken.png').write_bytes(b'\x89PNG\r\n\x1a\n again')
