@@ -42,6 +42,7 @@ at_once = Segmenter.open
 
 def when_allowed(model, **options):
     while os.path.exists(f'{model}.wait'):
+        open(f'{model}.waits', 'w').close()
         time.sleep(0.01)
     return at_once(model, **options)
 
@@ -203,7 +204,7 @@ def loading_bench(make_bench, models, tmp_path):
     (tmp_path / 'net.onnx.wait').touch()
     bench.set_parameter('engine_path', str(path))
     bench.loaded = bench.request(Trigger, 'load_model', Trigger.Request())
-    bench.spin_for(0.2)
+    bench.spin_until((tmp_path / 'net.onnx.waits').exists, 'the loading to begin')
 
     def go():
         (tmp_path / 'net.onnx.wait').unlink()

@@ -155,8 +155,10 @@ def live_page(view, browser):
 def wait_until_live(page):
     page.wait_for_function('() => !document.querySelector(".old") && '
                            'document.getElementById("picture").naturalWidth')
-    assert page.inner_text('#level') in ('OK', 'WARN')  # frames that a stopped node has dropped
-    assert page.inner_text('#notice') == ''
+    # A warning is of frames that a stopped node has dropped.
+    page.wait_for_function('() => ["OK", "WARN"].includes('
+                           'document.getElementById("level").textContent) && '
+                           '!document.getElementById("notice").textContent')
 
 
 def wait_until_grey(page, notice):
