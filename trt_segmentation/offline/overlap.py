@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from trt_segmentation.errors import ImageError
+from trt_segmentation.images.allocator import keep_large_blocks
 from trt_segmentation.segmenter import Segmentation, Segmenter
 
 T = TypeVar('T')
@@ -94,6 +95,7 @@ class Lanes:
     """
 
     def __init__(self, segmenter: Segmenter, outputs: tuple[str, ...], count: LaneCount) -> None:
+        keep_large_blocks()  # bytes of images are allocated and freed all the time
         self._outputs = outputs
         self._segmenters: queue.SimpleQueue[Segmenter] = queue.SimpleQueue()
         self._segmenters.put(segmenter)

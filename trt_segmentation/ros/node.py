@@ -27,8 +27,8 @@ from std_srvs.srv import SetBool, Trigger
 
 from trt_segmentation.errors import BackendError, ConfigError, ImageError, SegmentationError
 from trt_segmentation.image_decoding import swap_red_and_blue
+from trt_segmentation.images.allocator import keep_large_blocks
 from trt_segmentation.region import Region
-from trt_segmentation.ros.allocator import keep_large_blocks
 from trt_segmentation.ros.bond import Bond
 from trt_segmentation.ros.camera import Camera, Frame
 from trt_segmentation.ros.diagnostics import Status, status_array, status_of, status_of_all

@@ -28,8 +28,8 @@ from rclpy.validate_full_topic_name import validate_full_topic_name
 from sensor_msgs.msg import Image
 
 from trt_segmentation.errors import SegmentationError
+from trt_segmentation.images.allocator import keep_large_blocks
 from trt_segmentation.mask_encoding import mask_encoding
-from trt_segmentation.ros.allocator import keep_large_blocks
 from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.ros.label_info import LabelInfo
 from trt_segmentation.ros.log_bridge import LogBridge

@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
-from trt_segmentation.ros.allocator import keep_large_blocks
+from trt_segmentation.images.allocator import keep_large_blocks
 from trt_segmentation.ros.bench.rows import Rows
 from trt_segmentation.ros.spinning import spin
 from trt_segmentation.ros.transport import large_image_environment
