@@ -85,7 +85,7 @@ def execute(args: argparse.Namespace) -> int:
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
     print(_describe_graph(network))
     options = RunOptions('onnxruntime', mask_encoding=args.mask_encoding)
-    spec = with_mask(resolve(network, config), options)
+    spec = with_mask(resolve(network, config, measure=True), options)
     print(_describe_spec(spec))
     print(_describe_preflight(spec))
     configs = likely_configs(spec)
@@ -94,7 +94,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.write_config:
         chosen = configs[args.choose - 1] if args.choose else None
         if chosen:
-            spec = with_mask(resolve(network, chosen.over(config)), options)
+            spec = with_mask(resolve(network, chosen.over(config), measure=True), options)
         _write_config(args.write_config, spec, chosen)
         print(f'\nwritten to {args.write_config}')
     print('\n' + next_steps(Inspected(

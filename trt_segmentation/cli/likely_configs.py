@@ -120,7 +120,7 @@ def try_out(network: Network, config: ModelConfig, configs: Sequence[LikelyConfi
     from tqdm import tqdm
     trials = []
     for likely in tqdm(configs, unit='config', leave=False, disable=None):
-        spec = with_mask(resolve(network, likely.over(config)), options)
+        spec = with_mask(resolve(network, likely.over(config), measure=True), options)
         segmenter = Segmenter(open_network(spec, options), spec)
         try:
             wanted = tuple(name for name in ('mask', 'overlay', 'confidence')
