@@ -312,3 +312,101 @@ def test_the_mask_stays_the_same_whatever_keeps_the_meaning(networks, mask_of, l
     assert spec.kind == {'softmax': 'probabilities', 'foreground': 'probabilities'}.get(last, last)
     check(mask)
     assert isinstance(complete_config(spec), ModelConfig)
+
+
+# Quantized inputs ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('dtype', 'step', 'zero', 'origin'), [
+    (INT8, None, 0, 'assumed'), (INT8, 1 / 255, -128, 'graph'), (INT8, 2 / 255, 0, 'graph'),
+    (UINT8, 2 / 255, 128, 'graph'), (UINT8, 0.0187, 113, 'assumed'),
+    (INT8, 0.0187, -15, 'assumed')])
+def test_a_quantized_input_is_fed_by_its_scale_and_zero_point(networks, mask_of, dtype, step,
+                                                              zero, origin):
+    kind = np.int8 if dtype == INT8 else np.uint8
+    first = node('Cast', 'pixels', output='x', to=FLOAT) if step is None else \
+        node('DequantizeLinear', 'pixels', 'step', 'point', output='x')
+    # The threshold lies in the middle of the values that are fed.
+    middle = {1 / 255: 1.5}.get(step, 0.0)
+    model = networks.onnx_model(
+        [first, node('Conv', 'x', 'w', output='s'), node('Sub', 's', 'middle', output='y')],
+        [networks.tensor('pixels', [1, 3, *SIZE], dtype)], [networks.tensor('y', IDS)],
+        {'w': np.float32(ONE)[:, :, None, None], 'step': np.float32(step or 1),
+         'point': kind(zero), 'middle': np.float32(middle)})
+    spec, mask = mask_of(model, input={})
+    assert {fact.key: fact.origin for fact in spec.facts}['input.mean'] == origin
+    check(mask)
+
+
+def test_an_integer_input_never_wraps(networks, mask_of):
+    model = networks.onnx_model(
+        [node('Cast', 'pixels', output='x', to=FLOAT), node('Conv', 'x', 'w', output='y')],
+        [networks.tensor('pixels', [1, 3, *SIZE], INT8)], [networks.tensor('y', IDS)],
+        {'w': np.float32(ONE)[:, :, None, None]})
+    check(mask_of(model, input={'mean': [100.0] * 3})[1])  # white is 155, beyond int8
+
+
+# Boxes with a mask each ----------------------------------------------------------------------
+
+
+def boxes_and_masks(networks, boxes, masks, last='Identity', names=('boxes', 'masks')):
+    nodes = [node('ReduceMean', 'pixels', output='m', axes=[1, 2, 3], keepdims=0),
+             node('Mul', 'm', 'values', output='v'), node('Add', 'v', 'b0', output=names[0]),
+             node('Mul', 'm', 'maps', output='n'), node(last, 'n', output=names[1])]
+    return networks.onnx_model(
+        nodes, [networks.tensor('pixels', [1, 3, *SIZE])],
+        [networks.tensor(names[0], boxes), networks.tensor(names[1], masks)],
+        {'values': np.zeros(boxes, np.float32), 'maps': np.zeros(masks, np.float32),
+         'b0': np.zeros(boxes, np.float32)})
+
+
+@pytest.mark.parametrize(('boxes', 'masks', 'last'), [
+    ([1, 5, 4], [1, 5, *SIZE], 'Sigmoid'), ([1, 5, 4], [1, 5, *SIZE], 'Identity'),
+    ([5, 4], [5, 1, *SIZE], 'Sigmoid'), ([5, 4], [5, *SIZE], 'Sigmoid')])
+def test_boxes_with_a_mask_each_are_no_classes(networks, boxes, masks, last):
+    with pytest.raises(ConfigError, match=r'are boxes and their masks, instances'):
+        networks.spec_of(boxes_and_masks(networks, boxes, masks, last))
+
+
+def test_masks_of_0_to_1_are_no_queries(networks):
+    model = boxes_and_masks(networks, [1, 5, 4], [1, 5, *SIZE], 'Sigmoid', ('a', 'b'))
+    with pytest.raises(ConfigError, match='could be the segmentation'):
+        networks.spec_of(model)
+
+
+# Layouts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
+@pytest.mark.parametrize('size', [SIZE, (3, 3)])
+def test_open_channels_are_read_off_the_first_convolution(networks, layout, size):
+    model = networks.pointwise(TWO, size, layout=layout)
+    if size != (3, 3):
+        for value in (*model.graph.input, *model.graph.output):
+            for dim in value.type.tensor_type.shape.dim:
+                dim.Clear()
+    spec = networks.spec_of(model, input={'size': [*size]})
+    assert (spec.input_layout, spec.size, spec.scores.channels) == (layout, size, 2)
+
+
+def test_a_layout_that_no_graph_tells_is_asked_for(networks):
+    model = networks.onnx_model(
+        [node('ReduceSum', 'pixels', 'one', output='y')],
+        [networks.tensor('pixels', [1, None, *SIZE])], [networks.tensor('y', IDS)],
+        {'one': np.array([1])})
+    with pytest.raises(ConfigError, match=r'leaves its channels open, .* input\.layout: nchw'):
+        networks.spec_of(model)
+    spec = networks.spec_of(model, input={'layout': 'nchw'})
+    assert {fact.key: fact.origin for fact in spec.facts}['input.layout'] == 'config'
+    assert complete_config(spec).input.layout == 'nchw'
+    with pytest.raises(ConfigError, match=r'input\.layout says nhwc, .* 12 channels there, not 3'):
+        networks.spec_of(model, input={'layout': 'nhwc'})
+
+
+def test_the_layout_whose_classes_are_a_number_is_taken(networks):
+    model = network(networks, [node('Transpose', 's', output='y', perm=[0, 2, 3, 1])],
+                    [1, 'h', 'w', 2])
+    for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_param = 'open'
+    spec = networks.spec_of(model, input={'resize': 'none'})
+    assert (spec.scores.axis, spec.scores.channels) == (3, 2)

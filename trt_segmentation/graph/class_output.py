@@ -20,7 +20,7 @@ from trt_segmentation.graph.instances import (
 from trt_segmentation.graph.meaning import UNDECIDED, Meaning, read_meaning
 from trt_segmentation.graph.measured import Measurement, Probe, measurement_of
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, Shape, TensorInfo, dtype_name
-from trt_segmentation.graph.other_outputs import NO_MAPS, is_named, seems
+from trt_segmentation.graph.other_outputs import NO_MAPS, boxes_of_masks, is_named, seems
 from trt_segmentation.graph.output_form import (
     SCORES,
     Decoding,
@@ -125,6 +125,12 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
         return by_name[ledger.note('output.name', name, 'config')]
     maps = [info for info in network.outputs if info.shape is None or len(info.shape) in (3, 4)]
     fed = input_size(network, input_layout)
+    if (boxes := boxes_of_masks(network.outputs)) and config.output.kind is None:
+        raise ConfigError(
+            f"{network.source}: outputs {boxes[0]} and {boxes[1]} are boxes and their masks, "
+            'instances as those of Mask R-CNN; no class of each pixel follows from them alone. '
+            "Instances as those of Ultralytics' YOLO from version 8 on and queries as those of "
+            'MaskFormer are understood')
     maps = maps or [info for info in network.outputs
                     if info.shape and find_form(info.shape, fed) is not None]
     main = [info for info in maps if info.name in _MAIN_OUTPUTS]

@@ -30,6 +30,22 @@ def is_boxes(info: TensorInfo) -> bool:
             and is_named(info, BOXES))
 
 
+def boxes_of_masks(outputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, TensorInfo] | None:
+    """Return the outputs that are boxes and a mask for each of them; None where there are none.
+
+    Boxes are [1, n, 4] and masks [1, n, h, w], or [n, 4] and [n, 1, h, w] or [n, h, w].
+    """
+    for boxes in filter(is_boxes, outputs):
+        shape = boxes.shape or ()
+        axis = len(shape) - 2
+        for masks in outputs:
+            found = masks.shape or ()
+            is_map = masks.name != boxes.name and len(found) in (3, 4) and axis in (0, 1)
+            if is_map and len(found) - axis >= 3 and found[axis] == shape[axis]:
+                return boxes, masks
+    return None
+
+
 def seems(output: TensorInfo, fed: tuple[int | None, int | None]) -> str:
     """Return what to say of an output that is no map: what it seems to be.
 

@@ -275,7 +275,7 @@ def complete_config(spec: ModelSpec) -> ModelConfig:
                               class_name=spec.pair.classes.name, grow_masks=spec.pair.grow)
     return ModelConfig(
         InputConfig(spec.color, spec.scale, spec.mean, spec.std, spec.resize, spec.size,
-                    spec.border),
+                    spec.border, spec.input_layout),
         output,
         ClassesConfig(own.labels or None, own.palette.colors, spec.unlabelled, told))
 
