@@ -10,6 +10,7 @@ from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.facts import Ledger
 from trt_segmentation.graph.head import INTEGER_TYPES
 from trt_segmentation.graph.input_layout import layout_of_convolution
+from trt_segmentation.graph.input_sizes import by_inference, multiple_of, said_multiple
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, Shape, TensorInfo, fix_input_shape
 from trt_segmentation.model_config import ModelConfig
 
@@ -48,10 +49,29 @@ def resolve_input(network: Network, config: ModelConfig, ledger: Ledger,
                               'them out')
         return layout, None, resize
     if size is None:
-        raise ConfigError(f'{network.source}: input {info} leaves its size open and input.size '
-                          'is not told; give input.size: [height, width], or resize: none to '
-                          "feed each image at the camera's own size")
+        raise OpenSizeError(f'{network.source}: input {info} leaves its size open and input.size '
+                            'is not told; give input.size: [height, width], or resize: none to '
+                            "feed each image at the camera's own size")
+    if None in known:
+        _check_size(network, layout, size)
     return layout, size, resize
+
+
+class OpenSizeError(ConfigError):
+    """A network takes any size, and nobody has said which."""
+
+
+def _check_size(network: Network, layout: str, size: tuple[int, int]) -> None:
+    """Make sure that a network of open size takes that one, as far as its shapes tell.
+
+    Raises:
+        ConfigError: it does not; the message says what a size has to be a multiple of.
+    """
+    fault = by_inference(network, layout)
+    if not (why := fault(size)) or (multiple := multiple_of(fault, size)) is None:
+        return  # what is wrong at any size is not the size
+    raise ConfigError(f'{network.source}: input.size says {size[0]}x{size[1]}, which does not fit '
+                      f'through the network ({why}); {said_multiple(multiple, size)}')
 
 
 def _only_input(network: Network) -> TensorInfo:
