@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from trt_segmentation.errors import ConfigError
+from trt_segmentation.errors import BackendError, ConfigError, ModelError
 from trt_segmentation.graph.meaning import read_meaning
 from trt_segmentation.graph.measured import sample_image
 from trt_segmentation.graph.network import describe_network
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import complete_config, resolve
 from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import RunOptions
+from trt_segmentation.segmenter import Segmenter
 
 SIZE = 8, 12
 SIGNED = {'scale': 1 / 127.5, 'mean': [1.0] * 3, 'std': [1.0] * 3}
@@ -98,6 +100,10 @@ KINDS = {
                                        node('Cast', 'r', output='y', to=UINT8)],
                                  IDS, UINT8, 'ids'),
     'a rounded sigmoid': (ONE, [SIGMOID, node('Round', 'p', output='y')], IDS, FLOAT, 'ids'),
+    'a hyperbolic tangent': (ONE, [node('Tanh', 's', output='y')], IDS, FLOAT, 'sigmoid'),
+    'the same from 0 to 1': (ONE, [node('Tanh', 's', output='t'),
+                                   node('Add', 't', 'f1', output='u'),
+                                   node('Mul', 'u', 'half', output='y')], IDS, FLOAT, 'sigmoid'),
     **{f'ids as type {dtype}': (TWO, [ARGMAX, node('Cast', 'a', output='y', to=dtype)], IDS,
                                 dtype, 'ids')
        for dtype in (FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, INT8, TensorProto.INT16,
@@ -410,3 +416,39 @@ def test_the_layout_whose_classes_are_a_number_is_taken(networks):
         dim.dim_param = 'open'
     spec = networks.spec_of(model, input={'resize': 'none'})
     assert (spec.scores.axis, spec.scores.channels) == (3, 2)
+
+
+# What is no segmentation ---------------------------------------------------------------------
+
+
+def declared(networks, outputs, size=SIZE):
+    return networks.onnx_model([], [networks.tensor('pixels', [1, 3, *size])],
+                               [networks.tensor(name, shape) for name, shape in outputs])
+
+
+@pytest.mark.parametrize(('outputs', 'size', 'says'), [
+    ([('scores', [1, 1000])], SIZE, 'a classification network or an embedding'),
+    ([('image_embeds', [1, 512])], SIZE, 'it is an embedding'),
+    ([('last_hidden_state', [1, 197, 768])], (224, 224), 'it is an embedding'),
+    ([('output0', [1, 84, 8400])], (640, 640), 'boxes, as a detection network'),
+    ([('y', [1, 201, 18, 4])], (288, 800), 'lane anchors'),
+    ([('a', [1, 255, 80, 80]), ('b', [1, 255, 40, 40]), ('c', [1, 255, 20, 20])], (640, 640),
+     'heads of a detection network')])
+def test_what_is_no_segmentation_is_called_what_it_is(networks, outputs, size, says):
+    with pytest.raises((ConfigError, ModelError), match=says):
+        networks.spec_of(declared(networks, outputs, size))
+
+
+@pytest.mark.parametrize('shape', [[1, 512, 512, 4], [1, 4, 512, 512]])
+def test_few_classes_are_no_lanes(networks, shape):
+    assert networks.spec_of(declared(networks, [('y', shape)], (512, 512))).scores.channels == 4
+
+
+def test_a_network_in_float64_is_refused_by_name(networks, tmp_path):
+    model = networks.onnx_model(
+        [node('Conv', 'pixels', 'w', output='y')],
+        [networks.tensor('pixels', [1, 3, *SIZE], TensorProto.DOUBLE)],
+        [networks.tensor('y', IDS, TensorProto.DOUBLE)], {'w': np.ones((1, 3, 1, 1))})
+    onnx.save(model, tmp_path / 'net.onnx')
+    with pytest.raises(BackendError, match=r'net\.onnx: computes in float64, .* in float32'):
+        Segmenter.open(tmp_path / 'net.onnx', options=RunOptions('onnxruntime'))

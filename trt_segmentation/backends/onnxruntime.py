@@ -16,7 +16,7 @@ import onnx
 from trt_segmentation.backends.base import BackendInfo, Controls, graph_shape, output_shape
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.graph.input_sizes import found_multiple, said_multiple
-from trt_segmentation.graph.network import dtype_name
+from trt_segmentation.graph.network import dtype_name, rare_types
 from trt_segmentation.graph.onnxruntime_api import (
     import_onnxruntime,
     open_session,
@@ -227,6 +227,11 @@ class OnnxRuntimeSession(Controls):
             return open_session(model, options)
         except Exception as error:
             why = ' '.join(str(error).split()).rstrip('.')
+            if 'NOT_IMPLEMENTED' in why and (rare := rare_types(self._spec.network)):
+                raise BackendError(
+                    f'{self._spec.network.source}: computes in {" and ".join(rare)}, for which '
+                    f'ONNX Runtime lacks an operator ({why}); export the network in float32') \
+                    from error
             raise BackendError(f'{self._spec.network.source}: ONNX Runtime does not '
                                f'take this network ({why}); export it with opset 17, and without '
                                'operators of other domains than ONNX') from error

@@ -20,7 +20,14 @@ from trt_segmentation.graph.instances import (
 from trt_segmentation.graph.meaning import UNDECIDED, Meaning, read_meaning
 from trt_segmentation.graph.measured import Measurement, Probe, measurement_of
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, Shape, TensorInfo, dtype_name
-from trt_segmentation.graph.other_outputs import NO_MAPS, boxes_of_masks, is_named, seems
+from trt_segmentation.graph.other_outputs import (
+    NO_MAPS,
+    boxes_of_masks,
+    is_named,
+    said_heads,
+    seems,
+    seems_no_map,
+)
 from trt_segmentation.graph.output_form import (
     SCORES,
     Decoding,
@@ -149,6 +156,10 @@ def _undecided(network: Network, maps: list[TensorInfo]) -> ConfigError:
     fix = 'scores [1, classes, height, width] or ids [1, height, width] are needed'
     if maps:
         fix = 'name one as output.name'
+    if heads := said_heads(maps):
+        fix += f'; {heads}'
+    elif len(network.outputs) == 1 or not maps:
+        fix += ''.join(dict.fromkeys(seems(info, (None, None)) for info in network.outputs))
     if pairs := find_queries(network):
         fix += (f'; if they are queries of masks and classes ({said_pairs(pairs)}), say so with '
                 'output.kind: queries, output.name (the masks) and output.class_name')
@@ -210,6 +221,10 @@ def _resolve_form(network: Network, output: TensorInfo, input_layout: str, confi
                          '[1, classes, height, width] or integer ids [1, height, width] are '
                          'needed' + seems(output, fed))
     candidates = _output_layouts(network, shape, input_layout)
+    if not candidates:
+        if what := seems_no_map(shape, fed):
+            raise ModelError(f'{network.source}: output {output} is no segmentation; {what}')
+        candidates = _likely_layouts(shape, fed, input_layout)
     told = config.output.layout
     if told is not None and told not in candidates:
         raise ConfigError(f'{network.source}: output.layout says {told}, but output {output} '
@@ -255,14 +270,7 @@ def _check_is_map(network: Network, output: TensorInfo, layout: str) -> None:
 
 def _output_layouts(network: Network, shape: Shape, input_layout: str) -> list[str]:
     """The layouts whose height and width have the input's aspect ratio, likeliest first."""
-    wanted = network.inputs[0].shape
-    likely = [input_layout, *(layout for layout in CHANNEL_AXIS if layout != input_layout)]
-    if wanted is None:
-        return likely
-    fed = wanted[2:] if input_layout == 'nchw' else wanted[1:3]
-    if shape[CHANNEL_AXIS[input_layout]] is None and not all(fed):
-        # Where one of them leaves the number of classes open, the other one is meant.
-        likely.sort(key=lambda layout: shape[CHANNEL_AXIS[layout]] is None)
+    fed = input_size(network, input_layout)
 
     def fits(layout: str) -> bool:
         height, width = shape[2:] if layout == 'nchw' else shape[1:3]
@@ -272,7 +280,16 @@ def _output_layouts(network: Network, shape: Shape, input_layout: str) -> list[s
         # Strides round: each extent may be off by one.
         return abs(height * full_width - width * full_height) <= max(full_height, full_width)
 
-    return [layout for layout in likely if fits(layout)] or likely
+    return [layout for layout in _likely_layouts(shape, fed, input_layout) if fits(layout)]
+
+
+def _likely_layouts(shape: Shape, fed: tuple[int | None, int | None], input_layout: str,
+                    ) -> list[str]:
+    likely = [input_layout, *(layout for layout in CHANNEL_AXIS if layout != input_layout)]
+    if shape[CHANNEL_AXIS[input_layout]] is None and not all(fed):
+        # Where one of them leaves the number of classes open, the other one is meant.
+        likely.sort(key=lambda layout: shape[CHANNEL_AXIS[layout]] is None)
+    return likely
 
 
 @dataclass(frozen=True)
@@ -308,6 +325,8 @@ def _decided(meaning: Meaning, output: TensorInfo, form: Form) -> Meaning:
     if meaning.kind == 'logits' and form.channels == 1 and (
             meaning.one_sided or meaning.made_by not in _LINEAR_OPS):
         return UNDECIDED
+    if meaning.made_by == 'Tanh' and form.channels != 1 and not meaning.is_plain:
+        return Meaning('logits', 'Tanh')
     if meaning.kind == 'probabilities' and form.channels == 1 and meaning.axis == form.axis:
         return UNDECIDED  # a sum over one class is 1 everywhere
     return meaning

@@ -341,7 +341,13 @@ def _quantized_concat(step: _Step) -> Meaning:
     return _quantized(step, step.made(kind), 0) if kind == 'logits' else UNDECIDED
 
 
-@_reader('LeakyRelu PRelu Elu Selu Tanh Softsign Gelu HardSwish Mish Swish QuickGelu FastGelu')
+@_reader('Tanh')
+def _tanh(step: _Step) -> Meaning:
+    # 2 * sigmoid(2 * x) - 1
+    return step.made('sigmoid', scale=2.0, offset=-1.0)
+
+
+@_reader('LeakyRelu PRelu Elu Selu Softsign Gelu HardSwish Mish Swish QuickGelu FastGelu')
 def _signed(step: _Step) -> Meaning:
     found = step.read()
     return found if found.kind == 'logits' else UNDECIDED

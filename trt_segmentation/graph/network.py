@@ -81,7 +81,17 @@ class Network:
 
 def dtype_name(dtype: int) -> str:
     """Return an ONNX element type as people write it: 'float32', 'uint8'."""
+    if dtype == TensorProto.BFLOAT16:  # which NumPy has not
+        return 'bfloat16'
     return str(helper.tensor_dtype_to_np_dtype(dtype)) if dtype else 'unknown type'
+
+
+def rare_types(network: Network) -> list[str]:
+    """Return which of float64 and bfloat16 a network takes, gives or has weights of."""
+    found = {info.dtype for info in (*network.inputs, *network.outputs)}
+    found.update(tensor.data_type for tensor in network.model.graph.initializer)
+    return [dtype_name(dtype) for dtype in (TensorProto.DOUBLE, TensorProto.BFLOAT16)
+            if dtype in found]
 
 
 def shape_text(shape: Shape | None) -> str:

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Outputs that are no segmentation, called what they are."""
 
+import itertools
 import re
 
-from trt_segmentation.graph.network import TensorInfo
+from trt_segmentation.graph.network import Shape, TensorInfo
 
 BOXES = ('box', 'boxes', 'bbox', 'bboxes', 'rois', 'dets', 'detections')
 _FEATURES = ('embedding', 'embeddings', 'embed', 'embeds', 'feature', 'features', 'hidden',
@@ -44,6 +45,49 @@ def boxes_of_masks(outputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, TensorI
             if is_map and len(found) - axis >= 3 and found[axis] == shape[axis]:
                 return boxes, masks
     return None
+
+
+_MOST_LANES = 8
+"""Lanes that a network of lane anchors finds at most."""
+
+
+def seems_no_map(shape: Shape, fed: tuple[int | None, int | None]) -> str:
+    """Return what an output of four axes is whose two last ones are no height and width; '' where
+    they may be.
+
+    Args:
+        shape: of the output.
+        fed: height and width of the network's input.
+    """
+    _, cells, rows, lanes = shape
+    if None in (*shape[1:], *fed) or not all(fed):
+        return ''
+    narrow = lanes <= _MOST_LANES < rows <= cells  # type: ignore[operator]
+    if narrow and rows * fed[1] > 4 * lanes * fed[0]:  # type: ignore[operator]
+        return (f'by its shape it is of lane anchors ({cells} cells along each of {rows} rows, '
+                f'{lanes} lanes), as Ultra-Fast-Lane-Detection gives them: take a network that '
+                'gives a class for each pixel')
+    return ''
+
+
+_ANCHORS = 3
+_BOX_AND_OBJECT = 5
+
+
+def said_heads(maps: list[TensorInfo]) -> str:
+    """Return what to say of outputs that are the heads of a detection network: the same channels
+    at three or more sizes, each half of the one before; '' for others."""
+    shapes = [info.shape for info in maps if info.shape and len(info.shape) >= 4]
+    heights = sorted({shape[2] for shape in shapes if shape[2]})
+    halves = all(high == 2 * low for low, high in itertools.pairwise(heights))
+    channels = {shape[1] for shape in shapes}
+    one = next(iter(channels), None)
+    if len(shapes) < len(maps) or len(heights) < 3 or not halves or len(channels) != 1 or not one:
+        return ''
+    if one == _ANCHORS or (one % _ANCHORS == 0 and one // _ANCHORS > _BOX_AND_OBJECT):
+        return ('if they are the heads of a detection network, boxes at several sizes, '
+                + _TAKE_SEGMENTATION)
+    return ''
 
 
 def seems(output: TensorInfo, fed: tuple[int | None, int | None]) -> str:
