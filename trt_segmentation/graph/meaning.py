@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-_DEEPEST = 300
+_DEEPEST = 100
 """Operators that are passed on the way back."""
 
 

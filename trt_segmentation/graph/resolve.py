@@ -24,7 +24,7 @@ from trt_segmentation.graph.image_input import (
 )
 from trt_segmentation.graph.instances import THRESHOLD
 from trt_segmentation.graph.measured import Feeding, Probe
-from trt_segmentation.graph.network import Network, shape_text, with_wide_ids
+from trt_segmentation.graph.network import Network, shape_text, with_usual_types
 from trt_segmentation.graph.tail import Scores
 from trt_segmentation.graph.ultralytics import exported_class_count, exporter_config
 from trt_segmentation.mask_encoding import MONO8, MaskEncoding, mask_encoding
@@ -132,7 +132,7 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *, measure: b
     config = told.over(exporter_config(network, told))
     ledger = Ledger(from_metadata=config.told() - told.told())
     layout, size, resize = resolve_input(network, config, ledger)
-    network = with_wide_ids(with_fixed_input(network, layout, size))
+    network = with_usual_types(with_fixed_input(network, layout, size))
     color, scale, mean, std = resolve_normalisation(network, config, ledger)
     border = None
     if resize == 'letterbox' and config.input.border is not None:
