@@ -380,6 +380,13 @@ def test_masks_of_0_to_1_are_no_queries(networks):
         networks.spec_of(model)
 
 
+def test_four_values_are_classes_only_where_that_is_told(networks):
+    model = boxes_and_masks(networks, [1, 5, 4], [1, 5, *SIZE], 'Identity', ('a', 'b'))
+    with pytest.raises(ConfigError, match=r'if they are queries .* output\.kind: queries'):
+        networks.spec_of(model)
+    assert networks.spec_of(model, output={'kind': 'queries'}).scores.channels == 3
+
+
 # Layouts -------------------------------------------------------------------------------------
 
 

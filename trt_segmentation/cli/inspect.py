@@ -111,7 +111,11 @@ def execute(args: argparse.Namespace) -> int:
     if args.write_config:
         chosen = configs[args.choose - 1] if args.choose else None
         if chosen:
-            spec = with_mask(resolve(network, chosen.over(config), measure=True), options)
+            told = with_mask(resolve(network, chosen.over(config), measure=True), options)
+            proposed = {fact.key for fact in spec.assumed} & {'input.size'}
+            spec = replace(told, facts=tuple(
+                replace(fact, origin='assumed') if fact.key in proposed else fact
+                for fact in told.facts))
         _write_config(args.write_config, spec, chosen)
         print(f'\nwritten to {args.write_config}')
     print('\n' + next_steps(Inspected(

@@ -91,6 +91,8 @@ def choose_pair(network: Network, input_layout: str, class_count: int | None,
     if told.kind is not None or (told.name is not None and told.class_name is None):
         return None
     pairs = find_queries(network, told.name, told.class_name)
+    if told.class_name is None:  # of other names, four values are a box as likely as classes
+        pairs = tuple(pair for pair in pairs if not pair.may_be_boxes)
     # Those that do not tell their number of classes are found, too: what they lack is said.
     if not pairs and len(find_instances(network, told.name, told.class_name, input_layout,
                                         class_count or 1)) == 1:

@@ -10,10 +10,13 @@ from trt_segmentation.graph.network import Shape, TensorInfo
 BOXES = ('box', 'boxes', 'bbox', 'bboxes', 'rois', 'dets', 'detections')
 _FEATURES = ('embedding', 'embeddings', 'embed', 'embeds', 'feature', 'features', 'hidden',
              'pooler')
+CLASSES = ('class', 'classes', 'cls', 'logits')
+"""Words in the names of outputs that are classes."""
+
 NO_MAPS = (*BOXES, *_FEATURES)
 """Words in the names of outputs that are no maps."""
 
-_CORNERS = 4
+BOX_VALUES = 4
 """Values of a box."""
 
 _TAKE_SEGMENTATION = ('take one for segmentation (of YOLO, one with -seg or -sem in its name)')
@@ -27,7 +30,7 @@ def is_named(info: TensorInfo, words: tuple[str, ...]) -> bool:
 
 def is_boxes(info: TensorInfo) -> bool:
     """Return whether an output's name and shape are those of boxes, [1, n, 4] or [n, 4]."""
-    return (bool(info.shape) and (info.shape or ())[-1] in (_CORNERS, _CORNERS + 1)
+    return (bool(info.shape) and (info.shape or ())[-1] in (BOX_VALUES, BOX_VALUES + 1)
             and is_named(info, BOXES))
 
 

@@ -28,7 +28,7 @@ from trt_segmentation.graph.combining import (
 )
 from trt_segmentation.graph.meaning import read_meaning
 from trt_segmentation.graph.network import Network, TensorInfo
-from trt_segmentation.graph.other_outputs import is_boxes
+from trt_segmentation.graph.other_outputs import BOX_VALUES, CLASSES, is_boxes, is_named
 
 SCORES = 'queries/scores'
 """Name of the output that the combination adds: [1, classes, h, w], 0 and up."""
@@ -57,6 +57,12 @@ class Queries:
     masks: TensorInfo
     classes: TensorInfo
     grow: bool = False
+
+    @property
+    def may_be_boxes(self) -> bool:
+        """Whether the classes could as well be boxes with four corners each."""
+        return (not is_named(self.classes, CLASSES)
+                and (self.classes.shape or ())[-1] == BOX_VALUES)
 
 
 def find_queries(network: Network, name: str | None = None, class_name: str | None = None,
