@@ -46,6 +46,7 @@ class InputConfig:
         mean, std: one value per network channel.
         resize: 'stretch', 'letterbox' or 'none', how the image gets the network's size.
         size: height, width in pixels; needed for networks whose size is open.
+        layout: 'nchw' or 'nhwc'; needed where the graph does not tell it.
         border: of letterbox, 0..255, pixel value of all three channels around the image; where
             it is not told, the network is fed 0 there, the colour ``mean``.
     """
@@ -57,6 +58,7 @@ class InputConfig:
     resize: str | None = None
     size: tuple[int, int] | None = None
     border: float | None = None
+    layout: str | None = None
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,8 @@ def _read_input(tree: Any) -> InputConfig:
         std=std,
         resize=_choice('input.resize', resize, RESIZES),
         size=_read_size(keys.get('size')),
-        border=border)
+        border=border,
+        layout=_choice('input.layout', keys.get('layout'), LAYOUTS))
 
 
 def _read_size(value: Any) -> tuple[int, int] | None:

@@ -81,6 +81,8 @@ class RunOptions:
         engine_cache: folder of built engines; '' takes the user's cache folder.
         build: how TensorRT builds an engine. ONNX Runtime runs a network in the types it was
             exported with, whatever ``build.precision`` is; its ``info`` says which.
+        measure: whether a network whose graph does not say what its output means is run once on
+            ONNX Runtime to find out. Without it, that is assumed.
     """
 
     backend: str = 'auto'
@@ -92,6 +94,7 @@ class RunOptions:
     batch: int = 1
     engine_cache: str = ''
     build: BuildOptions = field(default_factory=BuildOptions)
+    measure: bool = True
 
 
 def tactic_names(text: str) -> tuple[str, ...] | None:

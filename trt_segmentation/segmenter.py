@@ -127,7 +127,8 @@ class Segmenter:
         options = options or RunOptions()
         if path.suffix in ENGINE_SUFFIXES:
             return cls(*open_engine(path, config, options))
-        spec = with_mask(resolve(read_network(path), config, options.batch), options)
+        spec = with_mask(resolve(read_network(path), config, options.batch,
+                                 measure=options.measure), options)
         return cls(open_network(spec, options), spec)
 
     def __enter__(self) -> 'Segmenter':

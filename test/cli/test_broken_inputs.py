@@ -85,6 +85,18 @@ def yolo(networks, task, shape):
                               metadata=metadata)
 
 
+def halved(networks):
+    """A network that halves its input and grows it again, as a U-Net does."""
+    nodes = [helper.make_node('MaxPool', ['pixels'], ['half'], kernel_shape=[2, 2],
+                              strides=[2, 2]),
+             helper.make_node('Resize', ['half', '', 'twice'], ['whole']),
+             helper.make_node('Add', ['whole', 'pixels'], ['scores'])]
+    shape = [1, 3, None, None]
+    return networks.onnx_model(
+        nodes, [networks.tensor('pixels', shape)], [networks.tensor('scores', shape)],
+        {'twice': np.float32([1, 1, 2, 2])})
+
+
 def two_detections(networks):
     nodes = [helper.make_node('Reshape', ['pixels', 'boxes_shape'], ['boxes']),
              helper.make_node('ReduceMax', ['boxes'], ['scores'], axes=[2], keepdims=0)]
@@ -194,8 +206,11 @@ BROKEN = {
                                          ('mmdeploy', 'MultiScaleDeformableAttn', 'export'),
                                          commands=('run',)),
     'unknown operator': Broken(saved(unknown_operator), ('Segmentify', 'export')),
+    # inspect proposes a size that it has tried.
     'open size': Broken(saved(lambda n: n.pointwise(WEIGHTS, (None, None))),
-                        ('leaves its size open', 'give input.size')),
+                        ('leaves its size open', 'give input.size'), commands=('run',)),
+    'a size that does not fit': Broken(saved(halved), ('input.size says 33x34', 'multiples of 2',
+                                                       '[34, 34]'), 'input: {size: [33, 34]}'),
     'config not YAML': Broken(GOOD, ('no valid YAML',), 'classes: {labels: [a',
                               blamed='net.yaml'),
     'config without that key': Broken(GOOD, ('unknown key names', 'labels'),

@@ -246,3 +246,42 @@ def test_what_does_not_go_together_is_one_sentence(here, capsys, arguments, sent
 def test_an_engine_has_no_config_to_choose(capsys, arguments):
     assert main(['inspect', 'net.engine', *arguments]) == 1
     assert f'{arguments[0]} is for networks; inspect the .onnx' in capsys.readouterr().err
+
+
+# Sizes
+
+
+def halved(networks):
+    """A network that halves its input and grows it again, of open size."""
+    nodes = [onnx.helper.make_node('MaxPool', ['pixels'], ['half'], kernel_shape=[2, 2],
+                                   strides=[2, 2]),
+             onnx.helper.make_node('Resize', ['half', '', 'twice'], ['whole']),
+             onnx.helper.make_node('Add', ['whole', 'pixels'], ['scores'])]
+    shape = [1, 3, None, None]
+    return networks.onnx_model(
+        nodes, [networks.tensor('pixels', shape)], [networks.tensor('scores', shape)],
+        {'twice': np.float32([1, 1, 2, 2])})
+
+
+def test_a_size_that_runs_is_proposed(networks, here, capsys):
+    onnx.save(halved(networks), here / 'open.onnx')
+    assert main(['inspect', 'open.onnx', '--write-config', 'open.yaml']) == 0
+    shown = capsys.readouterr().out
+    assert next(line.split()[1:] for line in shown.splitlines() if 'input.size' in line) == \
+        ['[512,', '512]', 'assumed']
+    assert 'Assumed, neither graph nor config say it: input.size;' in \
+        (here / 'open.yaml').read_text()
+    assert spec_of(here / 'open.onnx', (here / 'open.yaml').read_text()).size == (512, 512)
+
+
+def test_the_multiple_that_a_size_has_to_be_is_named(networks, here, capsys):
+    onnx.save(halved(networks), here / 'open.onnx')
+    (here / 'none.yaml').write_text('input: {resize: none}')
+    assert main(['inspect', 'open.onnx', '--config', 'none.yaml']) == 0
+    assert 'height and width are multiples of 2 only' in capsys.readouterr().out
+    cv2.imwrite('odd.png', np.zeros((33, 35, 3), np.uint8))
+    assert main(['run', 'odd.png', '--model', 'open.onnx', '--config', 'none.yaml', '--output',
+                 'out', '--backend', 'onnxruntime']) == 1
+    message = capsys.readouterr().err
+    assert 'image of 35x33: height and width have to be multiples of 2' in message
+    assert 'opset' not in message

@@ -355,8 +355,9 @@ REFUSED = [
     (image(1, 3, 8, 12, dtype=TensorProto.BOOL), output(1, 4, 8, 12), ['bool', 'no image type']),
     (image(1, 3, 8, 12), output(1, None, 8, 12), ['[1, ?, 8, 12]', 'number of classes open']),
     (image(1, 3, 8, 12), output(1, 4, 8, 12, dtype=TensorProto.INT64), ['4 channels of integers']),
-    (image(1, 3, 8, 12), output(1, 1, 8, 12, dtype=TensorProto.BOOL), ['neither scores', 'ids']),
-    (image(1, 3, 8, 12), output(1, 8, 12), ['float32 [1, 8, 12]', 'no segmentation']),
+    (image(1, 3, 8, 12), output(1, 1, 8, 12, dtype=TensorProto.COMPLEX64),
+     ['neither scores', 'ids']),
+    (image(1, 3, 8, 12), output(1, 9, 12), ['float32 [1, 9, 12]', 'no segmentation']),
     (image(1, 3, 8, 12), output(1, 65536, 8, 12),
      ["'scores' has 65536 classes", 'at most 65535']),
 ]

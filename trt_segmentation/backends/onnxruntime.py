@@ -15,7 +15,8 @@ import onnx
 
 from trt_segmentation.backends.base import BackendInfo, Controls, graph_shape, output_shape
 from trt_segmentation.errors import BackendError, MissingBackendError
-from trt_segmentation.graph.network import dtype_name
+from trt_segmentation.graph.input_sizes import found_multiple, said_multiple
+from trt_segmentation.graph.network import dtype_name, rare_types
 from trt_segmentation.graph.onnxruntime_api import (
     import_onnxruntime,
     open_session,
@@ -151,8 +152,21 @@ class OnnxRuntimeSession(Controls):
             # The binding raises its own types, one for each status code.
             count, height, width, _ = self._image_shape
             images = 'a {}x{} image' if count == 1 else f'{count} {{}}x{{}} images'
+            if fault := self._size_fault((height, width)):
+                raise BackendError(fault) from error
             raise BackendError(f'ONNX Runtime failed on {images.format(width, height)}: '
                                f'{error}') from error
+
+    def _size_fault(self, size: tuple[int, int]) -> str:
+        """Return what is wrong with the size of an image that is fed as it is; '' if nothing."""
+        spec = self._spec
+        multiple = found_multiple(spec.network, spec.input_layout, size) \
+            if spec.size is None else None
+        if multiple is None:
+            return ''
+        return (f'{spec.network.source}: input.resize is none, and the network does not take an '
+                f'image of {size[1]}x{size[0]}: {said_multiple(multiple, size)} with '
+                'input.resize: stretch or letterbox')
 
     def _join(self) -> None:
         """Keep the scores where the network has put them, and let the tail read them there."""
@@ -213,6 +227,11 @@ class OnnxRuntimeSession(Controls):
             return open_session(model, options)
         except Exception as error:
             why = ' '.join(str(error).split()).rstrip('.')
+            if 'NOT_IMPLEMENTED' in why and (rare := rare_types(self._spec.network)):
+                raise BackendError(
+                    f'{self._spec.network.source}: computes in {" and ".join(rare)}, for which '
+                    f'ONNX Runtime lacks an operator ({why}); export the network in float32') \
+                    from error
             raise BackendError(f'{self._spec.network.source}: ONNX Runtime does not '
                                f'take this network ({why}); export it with opset 17, and without '
                                'operators of other domains than ONNX') from error

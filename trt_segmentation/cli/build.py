@@ -33,7 +33,8 @@ def execute(args: argparse.Namespace) -> int:
     """Build, unless the cache has the engine already; say what it runs."""
     from trt_segmentation.backends.tensorrt.cache import write_engine
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
-    spec = with_mask(resolve(read_network(args.model or demo_model()), config, args.batch),
+    spec = with_mask(resolve(read_network(args.model or demo_model()), config, args.batch,
+                             measure=True),
                      RunOptions(mask_size=args.mask_size, mask_encoding=args.mask_encoding))
     loader = engine_loader(args.device, args.engine_cache)
     engine = loader.fetch(spec, build_options(args), args.mask_interpolation)

@@ -5,7 +5,7 @@
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,13 @@ from trt_segmentation.cli.likely_configs import (
 )
 from trt_segmentation.cli.next_steps import Inspected, next_steps
 from trt_segmentation.errors import BackendError, ConfigError, ImageError, MissingBackendError
+from trt_segmentation.graph.image_input import OpenSizeError
+from trt_segmentation.graph.input_sizes import (
+    LIKELY_SIZES,
+    by_running,
+    found_multiple,
+    said_multiple,
+)
 from trt_segmentation.graph.network import Network, read_network
 from trt_segmentation.graph.preflight import VERSIONS, preflight
 from trt_segmentation.graph.prepare import available_outputs
@@ -34,7 +41,13 @@ from trt_segmentation.model_config import InputConfig, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, MASK_ENCODINGS, BuildOptions, RunOptions
 from trt_segmentation.segmenter import demo_model
 
+_ODD_SIZE = 259, 333
+"""A height and a width that are multiples of nothing that networks need."""
+
 _LIKELY_CHOICES = {
+    'input.size': '[height, width] that it was trained on (this one was tried, and it runs), or '
+                  'resize: none',
+    'output.kind': 'logits, probabilities, sigmoid (one probability a class), ids',
     'input.color': 'rgb (most PyTorch and TensorFlow training), bgr (Caffe, OpenVINO)',
     'input.scale': '1/255 with ImageNet mean and std (torchvision); 1/127.5 with mean and std 1 '
                    '(TensorFlow, MobileNet); 1 without (OpenVINO)',
@@ -85,8 +98,12 @@ def execute(args: argparse.Namespace) -> int:
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
     print(_describe_graph(network))
     options = RunOptions('onnxruntime', mask_encoding=args.mask_encoding)
-    spec = with_mask(resolve(network, config), options)
+    spec, config = _resolved(network, config)
+    spec = with_mask(spec, options)
+    sizes = _describe_sizes(network, spec)
     print(_describe_spec(spec))
+    if sizes:
+        print(sizes)
     print(_describe_preflight(spec))
     configs = likely_configs(spec)
     _check_choice(args.choose, len(configs))
@@ -94,7 +111,11 @@ def execute(args: argparse.Namespace) -> int:
     if args.write_config:
         chosen = configs[args.choose - 1] if args.choose else None
         if chosen:
-            spec = with_mask(resolve(network, chosen.over(config)), options)
+            told = with_mask(resolve(network, chosen.over(config), measure=True), options)
+            proposed = {fact.key for fact in spec.assumed} & {'input.size'}
+            spec = replace(told, facts=tuple(
+                replace(fact, origin='assumed') if fact.key in proposed else fact
+                for fact in told.facts))
         _write_config(args.write_config, spec, chosen)
         print(f'\nwritten to {args.write_config}')
     print('\n' + next_steps(Inspected(
@@ -102,6 +123,59 @@ def execute(args: argparse.Namespace) -> int:
         ('--mask-encoding', args.mask_encoding) if args.mask_encoding != 'mono8' else (),
         bool(spec.assumed) and not args.write_config, len(configs), str(args.on or ''), picture)))
     return 0
+
+
+def _resolved(network: Network, config: ModelConfig) -> tuple[ModelSpec, ModelConfig]:
+    """Resolve; where nobody says what size an input of open size gets, with one that works."""
+    try:
+        return resolve(network, config, measure=True), config
+    except OpenSizeError as error:
+        if config.input.resize == 'none':
+            raise
+        unsized = error
+    for size in LIKELY_SIZES:
+        proposed = ModelConfig(InputConfig(size=size)).over(config)
+        try:
+            spec = resolve(network, proposed, measure=True)
+        except ConfigError as error:
+            if 'input.size' in str(error):  # of which there are others
+                continue
+            raise
+        if _takes(network, spec):
+            facts = tuple(replace(fact, origin='assumed') if fact.key == 'input.size' else fact
+                          for fact in spec.facts)
+            return replace(spec, facts=facts), proposed
+    raise unsized
+
+
+def _takes(network: Network, spec: ModelSpec) -> bool:
+    """Whether the network runs at its size, as far as that can be tried here."""
+    try:
+        fault = by_running(network, spec.input_layout)
+    except Exception:  # without ONNX Runtime, or with operators of another runtime
+        return True
+    return spec.size is None or not fault(spec.size)
+
+
+def _describe_sizes(network: Network, spec: ModelSpec) -> str:
+    """Try a network of open size, and return what sizes it takes where not all will do.
+
+    Raises:
+        ConfigError: it does not take the size that it is to get.
+    """
+    shape = network.inputs[0].shape or ()
+    if None not in (shape[2:] if spec.input_layout == 'nchw' else shape[1:3]):
+        return ''
+    size = spec.size or _ODD_SIZE
+    multiple = found_multiple(network, spec.input_layout, size)
+    if multiple is None:
+        return ''
+    if spec.size is not None:
+        raise ConfigError(f'{network.source}: input.size says {size[0]}x{size[1]}, which the '
+                          f'network does not take: {said_multiple(multiple, size)}')
+    return (f'\ninput.resize is none, but the network takes images whose height and width are '
+            f'multiples of {multiple} only; for others write input.resize: stretch or letterbox '
+            f'and such an input.size')
 
 
 def _check_arguments(args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from trt_segmentation.backends import open_network
 from trt_segmentation.graph.image_input import IMAGENET_MEAN, IMAGENET_STD
-from trt_segmentation.graph.network import Network
+from trt_segmentation.graph.network import FLOAT_TYPES, Network
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.model_config import COLOR_ORDERS, InputConfig, ModelConfig
 from trt_segmentation.options import RunOptions
@@ -100,7 +100,9 @@ def likely_configs(spec: ModelSpec) -> list[LikelyConfig]:
     """
     assumed = {fact.key for fact in spec.assumed}
     colors = COLOR_ORDERS if 'input.color' in assumed else ('',)
-    normalisations = _NORMALISATIONS if 'input.scale' in assumed else {'': InputConfig()}
+    is_float = spec.network.inputs[0].dtype in FLOAT_TYPES
+    normalisations = _NORMALISATIONS if 'input.scale' in assumed and is_float else \
+        {'': InputConfig()}
     return [LikelyConfig(', '.join(filter(None, (color, name))) or 'as it is',
                          InputConfig(color or None, kept.scale, kept.mean, kept.std))
             for color in colors for name, kept in normalisations.items()]
@@ -120,7 +122,7 @@ def try_out(network: Network, config: ModelConfig, configs: Sequence[LikelyConfi
     from tqdm import tqdm
     trials = []
     for likely in tqdm(configs, unit='config', leave=False, disable=None):
-        spec = with_mask(resolve(network, likely.over(config)), options)
+        spec = with_mask(resolve(network, likely.over(config), measure=True), options)
         segmenter = Segmenter(open_network(spec, options), spec)
         try:
             wanted = tuple(name for name in ('mask', 'overlay', 'confidence')

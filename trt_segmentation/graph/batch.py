@@ -76,7 +76,7 @@ def _fault(model: onnx.ModelProto, outputs: tuple[str, ...]) -> str:
               for value in (*graph.input, *graph.value_info, *graph.output)}
     for fault in _faults_of_targets(graph, shapes):
         return fault
-    if (fault := _inference_fault(probe)) and not _inference_fault(model):
+    if (fault := inference_fault(probe)) and not inference_fault(model):
         return fault
     for output in outputs:
         found = shapes.get(output)
@@ -92,7 +92,7 @@ def _inferred_as_far_as_possible(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
 
 
-def _inference_fault(model: onnx.ModelProto) -> str:
+def inference_fault(model: onnx.ModelProto) -> str:
     """Return what is wrong with the first node whose shapes do not fit; '' for none."""
     try:
         onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)

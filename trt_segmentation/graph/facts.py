@@ -11,10 +11,12 @@ T = TypeVar('T')
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing known about a network and how: 'config', 'metadata', 'graph', 'default' or
-    'assumed'.
+    """One thing known about a network and how: 'config', 'metadata', 'graph',
+    'measured (...)', 'default' or 'assumed'.
 
     'metadata' is what the exporter wrote into the file.
+
+    'measured (...)' is what the network gave when it was run once, with the range of its values.
 
     'assumed' marks what no graph tells and nobody said, so that it may be wrong.
     """

@@ -5,7 +5,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from trt_segmentation.graph.builder import GraphBuilder
 
@@ -89,6 +89,7 @@ def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
         x = op('Transpose', x, perm=[0, 2, 3, 1])
     if dtype in INTEGER_TYPES:
         x = op('Floor', op('Add', x, op.constant(np.float32(0.5))))
+        x = _add_limits(op, x, dtype, (scale, mean, std))
     op('Cast', x, to=dtype, output=output)
 
 
@@ -102,6 +103,19 @@ def _add_normalisation(op: GraphBuilder, x: str, scale: float, mean: tuple[float
     if offset.any():
         x = op('Add', x, op.constant(offset))
     return x
+
+
+def _add_limits(op: GraphBuilder, x: str, dtype: int,
+                normalisation: tuple[float, tuple[float, ...], tuple[float, ...]]) -> str:
+    """Keep values within their type where a pixel could be beyond: a cast would wrap around."""
+    limits = np.iinfo(helper.tensor_dtype_to_np_dtype(dtype))
+    scale, mean, std = normalisation
+    ends = [(pixel * scale - m) / s for pixel in (0, 255) for m, s in zip(mean, std, strict=True)]
+    if limits.min - 0.5 <= min(*ends, 0.0) and max(*ends, 0.0) < limits.max + 0.5:
+        return x
+    if limits.bits > 8:  # no float32 is the highest of these
+        return x
+    return op('Clip', x, op.constant(np.float32(limits.min)), op.constant(np.float32(limits.max)))
 
 
 def _add_border(op: GraphBuilder, x: str, window: Window, size: tuple[int, int],

@@ -2,11 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The input of a network: an image, and how it is fed."""
 
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.facts import Ledger
 from trt_segmentation.graph.head import INTEGER_TYPES
+from trt_segmentation.graph.input_layout import layout_of_convolution
+from trt_segmentation.graph.input_sizes import by_inference, multiple_of, said_multiple
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, Shape, TensorInfo, fix_input_shape
 from trt_segmentation.model_config import ModelConfig
+
+CHANNEL_AXES = {'nchw': 1, 'nhwc': 3}
 
 # The means and deviations of ImageNet's training set, which torchvision, timm and most exports
 # trained from its weights use (torchvision.transforms.Normalize's documented example).
@@ -25,7 +33,8 @@ def resolve_input(network: Network, config: ModelConfig, ledger: Ledger,
     if shape[0] not in (None, 1):
         raise ModelError(f'{network.source}: input {info} takes batches of {shape[0]}; '
                          'export it with a batch of 1 or a dynamic one')
-    layout = ledger.note('input.layout', _input_layout(network, info, shape), 'graph')
+    layout = ledger.told('input.layout', _told_layout(network, info, shape, config),
+                         lambda: _input_layout(network, info, shape), 'graph')
     known = shape[2:] if layout == 'nchw' else shape[1:3]
     size = _resolve_size(network, (known[0], known[1]), config, ledger)
     resize = ledger.told('input.resize', config.input.resize, lambda: 'stretch', 'default')
@@ -40,10 +49,29 @@ def resolve_input(network: Network, config: ModelConfig, ledger: Ledger,
                               'them out')
         return layout, None, resize
     if size is None:
-        raise ConfigError(f'{network.source}: input {info} leaves its size open and input.size '
-                          'is not told; give input.size: [height, width], or resize: none to '
-                          "feed each image at the camera's own size")
+        raise OpenSizeError(f'{network.source}: input {info} leaves its size open and input.size '
+                            'is not told; give input.size: [height, width], or resize: none to '
+                            "feed each image at the camera's own size")
+    if None in known:
+        _check_size(network, layout, size)
     return layout, size, resize
+
+
+class OpenSizeError(ConfigError):
+    """A network takes any size, and nobody has said which."""
+
+
+def _check_size(network: Network, layout: str, size: tuple[int, int]) -> None:
+    """Make sure that a network of open size takes that one, as far as its shapes tell.
+
+    Raises:
+        ConfigError: it does not; the message says what a size has to be a multiple of.
+    """
+    fault = by_inference(network, layout)
+    if not (why := fault(size)) or (multiple := multiple_of(fault, size)) is None:
+        return  # what is wrong at any size is not the size
+    raise ConfigError(f'{network.source}: input.size says {size[0]}x{size[1]}, which does not fit '
+                      f'through the network ({why}); {said_multiple(multiple, size)}')
 
 
 def _only_input(network: Network) -> TensorInfo:
@@ -54,19 +82,36 @@ def _only_input(network: Network) -> TensorInfo:
     info = network.inputs[0]
     if info.dtype not in FLOAT_TYPES + INTEGER_TYPES:
         raise ModelError(f'{network.source}: input {info} is no image type; '
-                         'float32, float16 or uint8 is needed')
+                         'float32, float16, uint8 or int8 is needed')
     return info
+
+
+def _told_layout(network: Network, info: TensorInfo, shape: Shape, config: ModelConfig,
+                 ) -> str | None:
+    told = config.input.layout
+    if told is not None and shape[CHANNEL_AXES[told]] not in (None, 3):
+        raise ConfigError(f'{network.source}: input.layout says {told}, but input {info} has '
+                          f'{shape[CHANNEL_AXES[told]]} channels there, not 3')
+    return told
 
 
 def _input_layout(network: Network, info: TensorInfo, shape: Shape) -> str:
     first, last = shape[1] == 3, shape[3] == 3
+    layout = layout_of_convolution(network.model, info.name) if first == last else None
+    if layout is not None and shape[CHANNEL_AXES[layout]] in (None, 3):
+        return layout
     if first and not last:
         return 'nchw'
     if last and not first:
         return 'nhwc'
     if first and last:
         raise ModelError(f'{network.source}: input {info} has extent 3 at axis 1 and at axis 3, '
-                         'so its layout cannot be told; export it with another size')
+                         'so its layout cannot be told; write input.layout: nchw or nhwc into '
+                         'the model config, or export it with another size')
+    if None in (shape[1], shape[3]):
+        raise ConfigError(f'{network.source}: input {info} leaves its channels open, and no '
+                          'convolution tells where they are; write input.layout: nchw (most '
+                          'PyTorch exports) or nhwc (most TensorFlow ones) into the model config')
     raise ModelError(f'{network.source}: input {info} has not 3 channels at axis 1 or 3; '
                      'networks that take one colour image are supported')
 
@@ -94,14 +139,68 @@ def with_fixed_input(network: Network, layout: str, size: tuple[int, int] | None
     return fix_input_shape(network, shape)
 
 
+_Normalisation = tuple[float, tuple[float, ...], tuple[float, ...]]
+
+_PIXEL_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))
+"""Lowest and highest value of what quantized networks are trained on: their integer input is the
+pixel itself, or the pixel minus 128."""
+
+_NEAR = 0.02
+"""By which part of its range a calibrated range may differ from these."""
+
+
+def _integer_normalisation(network: Network) -> tuple[_Normalisation, str]:
+    """Return scale, mean and std of an integer input, and where they come from."""
+    info = network.inputs[0]
+    lowest = -128 if info.dtype == TensorProto.INT8 else 0
+    plain = 1.0, (float(-lowest),) * 3, (1.0,) * 3
+    if info.dtype not in (TensorProto.INT8, TensorProto.UINT8):
+        return plain, 'default'
+    found = input_quantization(network.model, info.name)
+    if found is None:  # uint8 is the pixel; int8 can only be its 256 values, moved
+        return plain, 'assumed' if info.dtype == TensorProto.INT8 else 'default'
+    step, zero = found
+    fed = (lowest - zero) * step, (lowest + 255 - zero) * step
+    for low, high in _PIXEL_RANGES:
+        if all(abs(a - b) <= _NEAR * (high - low) for a, b in zip(fed, (low, high), strict=True)):
+            return plain, 'graph'
+    # Integers of normalised values: ((pixel / 255 - mean) / std) / step + zero.
+    mean = tuple(mean - zero * step * std
+                 for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True))
+    return (1 / 255, mean, tuple(std * step for std in IMAGENET_STD)), 'assumed'
+
+
+def input_quantization(model: onnx.ModelProto, name: str) -> tuple[float, int] | None:
+    """Return scale and zero point of an input that the network dequantizes; None for others."""
+    readers = [node for node in model.graph.node if name in node.input]
+    kinds = {'DequantizeLinear': 1, 'QLinearConv': 1}
+    if not readers or any(node.op_type not in kinds for node in readers):
+        return None
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    constants.update((node.output[0], node.attribute[0].t) for node in model.graph.node
+                     if node.op_type == 'Constant' and node.attribute[0].name == 'value')
+    values = []
+    for place in (1, 2):
+        given = readers[0].input[place] if place < len(readers[0].input) else ''
+        if given and given not in constants:
+            return None
+        array = numpy_helper.to_array(constants[given]) if given else np.zeros(1)
+        if array.size != 1:
+            return None
+        values.append(float(array.reshape(-1)[0]))
+    return values[0], int(values[1])
+
+
 def resolve_normalisation(network: Network, config: ModelConfig, ledger: Ledger,
                           ) -> tuple[str, float, tuple[float, ...], tuple[float, ...]]:
     """Return colour order, scale, mean and std."""
     told = config.input
     color = ledger.told('input.color', told.color, lambda: 'rgb', 'assumed')
+    untold = told.scale is None and told.mean is None and told.std is None
     if network.inputs[0].dtype in INTEGER_TYPES:
-        defaults, origin = (1.0, (0.0,) * 3, (1.0,) * 3), 'default'
-    elif told.scale is None and told.mean is None and told.std is None:
+        defaults, origin = ((1.0, (0.0,) * 3, (1.0,) * 3), 'default') if not untold else \
+            _integer_normalisation(network)
+    elif untold:
         defaults, origin = (1 / 255, IMAGENET_MEAN, IMAGENET_STD), 'assumed'
     else:  # whoever tells one of the three means the others to do nothing
         defaults, origin = (1.0, (0.0,) * 3, (1.0,) * 3), 'default'

@@ -82,7 +82,17 @@ class Network:
 
 def dtype_name(dtype: int) -> str:
     """Return an ONNX element type as people write it: 'float32', 'uint8'."""
+    if dtype == TensorProto.BFLOAT16:  # which NumPy has not
+        return 'bfloat16'
     return str(helper.tensor_dtype_to_np_dtype(dtype)) if dtype else 'unknown type'
+
+
+def rare_types(network: Network) -> list[str]:
+    """Return which of float64 and bfloat16 a network takes, gives or has weights of."""
+    found = {info.dtype for info in (*network.inputs, *network.outputs)}
+    found.update(tensor.data_type for tensor in network.model.graph.initializer)
+    return [dtype_name(dtype) for dtype in (TensorProto.DOUBLE, TensorProto.BFLOAT16)
+            if dtype in found]
 
 
 def shape_text(shape: Shape | None) -> str:
@@ -216,21 +226,32 @@ def _with_narrow_grids(model: onnx.ModelProto) -> onnx.ModelProto:
     return narrowed
 
 
-def with_wide_ids(network: Network) -> Network:
-    """Return the network with int32 instead of outputs that it casts to uint8, as Ultralytics'
-    semantic networks do: TensorRT knows uint8 at the ends of a graph only, not before a tail."""
-    narrow = {info.name for info in network.outputs if info.dtype == TensorProto.UINT8}
+_USUAL_TYPES = {TensorProto.UINT8: TensorProto.INT32, TensorProto.INT8: TensorProto.INT32,
+                TensorProto.UINT16: TensorProto.INT32, TensorProto.INT16: TensorProto.INT32,
+                TensorProto.DOUBLE: TensorProto.FLOAT}
+"""By type that TensorRT does not know before a tail, the one that holds the same values."""
+
+
+def with_usual_types(network: Network) -> Network:
+    """Return the network with other types of outputs that it casts last: int32 instead of uint8,
+    as Ultralytics' semantic networks give, and of the other small integers, and float32 instead
+    of float64. TensorRT knows uint8 at the ends of a graph only, not before a tail, and the others
+    not at all."""
+    read = {name for node in network.model.graph.node for name in node.input}
+    usual = {info.name: _USUAL_TYPES[info.dtype] for info in network.outputs
+             if info.dtype == TensorProto.UINT8
+             or (info.dtype in _USUAL_TYPES and info.name not in read)}
     casts = {node.output[0] for node in network.model.graph.node if node.op_type == 'Cast'}
-    if not narrow & casts:
+    if not usual.keys() & casts:
         return network
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
     for node in model.graph.node:
-        if node.op_type == 'Cast' and node.output[0] in narrow:
-            node.attribute[0].i = TensorProto.INT32
+        if node.op_type == 'Cast' and node.output[0] in usual:
+            next(each for each in node.attribute if each.name == 'to').i = usual[node.output[0]]
     for value in (*model.graph.output, *model.graph.value_info):  # some exporters list it twice
-        if value.name in narrow & casts:
-            value.type.tensor_type.elem_type = TensorProto.INT32
+        if value.name in usual.keys() & casts:
+            value.type.tensor_type.elem_type = usual[value.name]
     return describe_network(model, network.source)
 
 

@@ -26,7 +26,9 @@ from trt_segmentation.graph.combining import (
     rank,
     with_output,
 )
+from trt_segmentation.graph.meaning import read_meaning
 from trt_segmentation.graph.network import Network, TensorInfo
+from trt_segmentation.graph.other_outputs import BOX_VALUES, CLASSES, is_boxes, is_named
 
 SCORES = 'queries/scores'
 """Name of the output that the combination adds: [1, classes, h, w], 0 and up."""
@@ -56,6 +58,12 @@ class Queries:
     classes: TensorInfo
     grow: bool = False
 
+    @property
+    def may_be_boxes(self) -> bool:
+        """Whether the classes could as well be boxes with four corners each."""
+        return (not is_named(self.classes, CLASSES)
+                and (self.classes.shape or ())[-1] == BOX_VALUES)
+
 
 def find_queries(network: Network, name: str | None = None, class_name: str | None = None,
                  ) -> tuple[Queries, ...]:
@@ -69,10 +77,17 @@ def find_queries(network: Network, name: str | None = None, class_name: str | No
         Queries(masks, classes) for masks in network.outputs for classes in network.outputs
         if rank(masks) == 4 and rank(classes) == 3
         and masks.shape[1] == classes.shape[1] is not None  # type: ignore[index]
-        and name in (None, masks.name) and class_name in (None, classes.name))
+        and name in (None, masks.name) and class_name in (None, classes.name)
+        and not is_boxes(classes) and _are_logits(network, masks)
+        and _are_logits(network, classes))
     known = tuple(pair for pair in pairs
                   if (pair.masks.name, pair.classes.name) in _KNOWN_NAMES)
     return known or pairs
+
+
+def _are_logits(network: Network, info: TensorInfo) -> bool:
+    """Whether an output may hold logits: masks and boxes of 0 to 1 are those of instances."""
+    return read_meaning(network.model, info.name).kind in ('', 'logits')
 
 
 def told_queries(network: Network, name: str | None, class_name: str | None) -> Queries:
@@ -90,7 +105,7 @@ def told_queries(network: Network, name: str | None, class_name: str | None) -> 
                        (('name', name), ('class_name', class_name)) if value)
         raise ConfigError(f'{network.source}: output.kind says queries{told}, but no such outputs '
                           'are masks [1, queries, height, width] and classes [1, queries, '
-                          f'classes + 1]; there are {outputs}')
+                          f'classes + 1], both logits; there are {outputs}')
     raise ConfigError(f'{network.source}: output.kind says queries, which could be '
                       f'{said_pairs(pairs)}; say which masks as output.name and which classes as '
                       'output.class_name')

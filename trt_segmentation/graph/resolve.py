@@ -12,11 +12,9 @@ from trt_segmentation.graph.batch import check_batch
 from trt_segmentation.graph.class_output import (
     CHANNEL_AXIS,
     Pair,
-    choose_output,
     choose_pair,
     combine_pair,
-    resolve_kind,
-    resolve_scores,
+    read_output,
 )
 from trt_segmentation.graph.facts import Fact, Ledger
 from trt_segmentation.graph.image_input import (
@@ -25,7 +23,8 @@ from trt_segmentation.graph.image_input import (
     with_fixed_input,
 )
 from trt_segmentation.graph.instances import THRESHOLD
-from trt_segmentation.graph.network import Network, shape_text, with_wide_ids
+from trt_segmentation.graph.measured import Feeding, Probe
+from trt_segmentation.graph.network import Network, shape_text, with_usual_types
 from trt_segmentation.graph.tail import Scores
 from trt_segmentation.graph.ultralytics import exported_class_count, exporter_config
 from trt_segmentation.mask_encoding import MONO8, MaskEncoding, mask_encoding
@@ -69,6 +68,7 @@ class ModelSpec:
         align_corners: how the scores lie on the network's input; see ``OutputConfig``.
         batch: images that head and tail take at once. ``network`` is that of one image;
             ``graph.batch.batched`` makes it take so many.
+        output_name: the network's own output that ``scores`` is, or is made from.
     """
 
     network: Network
@@ -93,6 +93,7 @@ class ModelSpec:
     border: float | None = None
     align_corners: bool = False
     batch: int = 1
+    output_name: str = ''
 
     def channels(self, color: str) -> tuple[int, int, int]:
         """Return which channel of an 'rgb' or 'bgr' image is the network's channel 0, 1, 2."""
@@ -110,17 +111,20 @@ class ModelSpec:
         return tuple(fact for fact in self.facts if fact.origin == 'assumed')
 
 
-def resolve(network: Network, config: ModelConfig, batch: int = 1) -> ModelSpec:
+def resolve(network: Network, config: ModelConfig, batch: int = 1, *, measure: bool = False,
+            ) -> ModelSpec:
     """Read everything else off the graph, and check what was told against it.
 
     Args:
         network: see ``read_network``.
         config: what the user says; it goes before what the file's own metadata says.
         batch: images in one enqueue, 1 and up.
+        measure: whether the network may be run once, on ONNX Runtime, where its graph does not
+            say what its values mean; see ``graph.measured``.
 
     Raises:
-        ConfigError: config and graph contradict each other (both sides are named), or
-            something that no graph tells is missing.
+        ConfigError: config and graph, or config and measured values, contradict each other (both
+            sides are named), or something that no graph tells is missing.
         ModelError: this is no network from one image to classes per pixel, or it does not take
             so many images at once.
     """
@@ -128,7 +132,7 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1) -> ModelSpec:
     config = told.over(exporter_config(network, told))
     ledger = Ledger(from_metadata=config.told() - told.told())
     layout, size, resize = resolve_input(network, config, ledger)
-    network = with_wide_ids(with_fixed_input(network, layout, size))
+    network = with_usual_types(with_fixed_input(network, layout, size))
     color, scale, mean, std = resolve_normalisation(network, config, ledger)
     border = None
     if resize == 'letterbox' and config.input.border is not None:
@@ -138,9 +142,9 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1) -> ModelSpec:
         check_batch(network, (pair.masks.name, pair.classes.name), batch)
         network, pair, scores, kind = combine_pair(network, pair, layout, config, ledger, batch)
     else:
-        output = choose_output(network, config, ledger)
-        scores = resolve_scores(network, output, layout, config, ledger)
-        kind = resolve_kind(network, output, scores, config, ledger)
+        feeding = Feeding(layout, size, scale, mean, std)
+        probe = Probe(network, feeding) if measure and network.model.graph.node else None
+        network, scores, kind = read_output(network, layout, config, ledger, probe)
         check_batch(network, (scores.name,), batch)
     align_corners = _resolve_corners(network, kind if pair is None else pair.kind, config, ledger)
     threshold = _resolve_threshold(network, pair, config, ledger)
@@ -150,8 +154,14 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1) -> ModelSpec:
         lambda: UNLABELLED if len(labels) <= UNLABELLED else MOST_CLASSES, 'default')
     spec = ModelSpec(network, color, scale, mean, std, resize, size, layout, scores, kind,
                      threshold, labels, palette, unlabelled, tuple(ledger.facts),
-                     pair=pair, border=border, align_corners=align_corners, batch=batch)
+                     pair=pair, border=border, align_corners=align_corners, batch=batch,
+                     output_name=_name_of(ledger, scores))
     return spec if config.classes.merge is None else _with_merge(spec, config)
+
+
+def _name_of(ledger: Ledger, scores: Scores) -> str:
+    return next((str(fact.value) for fact in ledger.facts if fact.key == 'output.name'),
+                scores.name)
 
 
 def _class_count(network: Network, config: ModelConfig) -> int | None:
@@ -253,17 +263,19 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
 
 def complete_config(spec: ModelSpec) -> ModelConfig:
     """Return the config that says everything a spec says, nothing left to the graph."""
-    layout = next((name for name, axis in CHANNEL_AXIS.items() if axis == spec.scores.axis), None)
+    own_form = spec.scores.name == spec.output_name
+    layout = next((name for name, axis in CHANNEL_AXIS.items()
+                   if own_form and axis == spec.scores.axis), None)
     own = spec if spec.merge is None else spec.merge
     told = None if spec.merge is None else spec.merge.told
-    output = OutputConfig(spec.scores.name, spec.kind, layout, spec.threshold,
+    output = OutputConfig(spec.output_name, spec.kind, layout, spec.threshold,
                           align_corners=spec.align_corners or None)
     if spec.pair is not None:
         output = OutputConfig(spec.pair.masks.name, spec.pair.kind, threshold=spec.threshold,
                               class_name=spec.pair.classes.name, grow_masks=spec.pair.grow)
     return ModelConfig(
         InputConfig(spec.color, spec.scale, spec.mean, spec.std, spec.resize, spec.size,
-                    spec.border),
+                    spec.border, spec.input_layout),
         output,
         ClassesConfig(own.labels or None, own.palette.colors, spec.unlabelled, told))
 

@@ -1,0 +1,105 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which heights and widths a network of open size takes."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from trt_segmentation.graph.batch import inference_fault
+from trt_segmentation.graph.network import Network
+from trt_segmentation.graph.onnxruntime_api import import_onnxruntime, open_session
+
+Size = tuple[int, int]
+Fault = Callable[[Size], str]
+
+LIKELY_SIZES = ((512, 512), (256, 256), (640, 640), (224, 224), (1024, 1024), (518, 518))
+"""What networks of open size are often trained on."""
+
+_MULTIPLES = (2, 4, 8, 14, 16, 28, 32, 64, 128)
+"""Strides and patches of known networks."""
+
+
+def multiple_of(fault: Fault, size: Size) -> int | None:
+    """Return what height and width have to be multiples of; None where that is not found.
+
+    Args:
+        fault: says what is wrong with a size, '' if nothing is.
+        size: one that the network does not take.
+    """
+    for multiple in _MULTIPLES:
+        next_ones = [tuple((extent // multiple + more) * multiple for extent in size)
+                     for more in (1, 2)]
+        if not any(fault((height, width)) for height, width in next_ones):
+            return multiple
+    return None
+
+
+def found_multiple(network: Network, layout: str, size: Size) -> int | None:
+    """Return what height and width of a network's input have to be multiples of, by running it;
+    None where the size is not what is wrong, or that is not found."""
+    try:
+        fault = by_running(network, layout)
+    except Exception:  # ONNX Runtime is not here, or does not take the network at any size
+        return None
+    return multiple_of(fault, size) if fault(size) else None
+
+
+def said_multiple(multiple: int, size: Size) -> str:
+    """Return what sizes a network takes, with the next one."""
+    height, width = (-(-extent // multiple) * multiple for extent in size)
+    return (f'height and width have to be multiples of {multiple}, for example input.size: '
+            f'[{height}, {width}]')
+
+
+def by_inference(network: Network, layout: str) -> Fault:
+    """Return what finds the fault of a size in the shapes alone, without running."""
+    def fault(size: Size) -> str:
+        return inference_fault(_with_size(network, layout, size))
+
+    return fault
+
+
+def by_running(network: Network, layout: str) -> Fault:
+    """Return what finds the fault of a size by running the network on ONNX Runtime.
+
+    Raises:
+        Exception: ONNX Runtime is not here, or does not take the network whatever its size.
+    """
+    options = import_onnxruntime().SessionOptions()
+    options.log_severity_level = 4
+    session = open_session(_with_size(network, layout, None).SerializeToString(), options)
+    info = network.inputs[0]
+    dtype = np.dtype(np.float32 if info.dtype == TensorProto.BFLOAT16
+                     else helper.tensor_dtype_to_np_dtype(info.dtype))
+    quiet = import_onnxruntime().RunOptions()
+    quiet.log_severity_level = 4
+
+    def fault(size: Size) -> str:
+        shape = (1, 3, *size) if layout == 'nchw' else (1, *size, 3)
+        try:
+            session.run(None, {info.name: np.zeros(shape, dtype)}, quiet)
+        except Exception as error:  # each status of the runtime has its own type
+            return ' '.join(str(error).split())
+        return ''
+
+    return fault
+
+
+def _with_size(network: Network, layout: str, size: Size | None) -> onnx.ModelProto:
+    """The network with that size of its input, or any; what follows from it is left out."""
+    model = onnx.ModelProto()
+    model.CopyFrom(network.model)
+    extents = (None, None) if size is None else size
+    shape = (1, 3, *extents) if layout == 'nchw' else (1, *extents, 3)
+    for value in model.graph.input:
+        if value.name == network.inputs[0].name:
+            value.CopyFrom(helper.make_tensor_value_info(
+                value.name, value.type.tensor_type.elem_type, shape))
+    for value in model.graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            dim.Clear()
+    del model.graph.value_info[:]
+    return model
