@@ -3,6 +3,7 @@
 """Fixtures of all tests: small networks computed by hand, real ones with known answers."""
 
 import importlib.util
+import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ try:
 except ModuleNotFoundError:
     pass  # its tests are skipped
 else:
-    settings.register_profile('repeatable', derandomize=True, deadline=None, database=None)
+    EXAMPLES = int(os.environ.get('PROPERTY_EXAMPLES', 100))  # 100 is hypothesis' own number
+    settings.register_profile('repeatable', derandomize=True, deadline=None, database=None,
+                              max_examples=EXAMPLES)
     settings.load_profile('repeatable')
 
 disable_telemetry()  # before a test imports ONNX Runtime by itself

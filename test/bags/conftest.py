@@ -77,8 +77,8 @@ def write_drive():
 
 @pytest.fixture(scope='session')
 def drive(tmp_path_factory, write_drive):
-    """A rosbag2 of 300 camera frames."""
-    return write_drive(tmp_path_factory.mktemp('bags') / 'drive', frames=300)
+    """A rosbag2 of 180 camera frames."""
+    return write_drive(tmp_path_factory.mktemp('bags') / 'drive', frames=180)
 
 
 @pytest.fixture(scope='session')

@@ -166,7 +166,7 @@ def test_killed_and_resumed_it_writes_the_same_bytes(drive, tmp_path, capsys, un
     assert process.wait() == -9
     assert not psutil.wait_procs(others, timeout=60)[1], 'workers outlive the run'
     assert not out.exists()
-    assert 3 <= len(journal(out)) < 12
+    assert 3 <= len(journal(out)) < 8
     assert run(drive, out, '--alpha', '0.9') == 1
     assert 'out.mcap.parts: was begun with alpha 0.5, now it is 0.9; delete' in \
         capsys.readouterr().err
@@ -330,7 +330,7 @@ def test_threads_and_workers_may_change(drive, tmp_path, uninterrupted):
 
 def test_killed_twice_it_still_writes_the_same_bytes(drive, tmp_path, uninterrupted):
     out = tmp_path / 'out.mcap'
-    for parts in (2, 5):
+    for parts in (2, 4):
         process = begun(drive, out, '1', parts)
         process.kill()
         process.communicate()
@@ -338,8 +338,9 @@ def test_killed_twice_it_still_writes_the_same_bytes(drive, tmp_path, uninterrup
     assert out.read_bytes() == uninterrupted
 
 
-@pytest.mark.parametrize('stage', ['complete', 'renamed', 'half removed', 'all but removed'])
-@pytest.mark.parametrize('name', ['out.mcap', 'out.db3'])
+@pytest.mark.parametrize(('name', 'stage'), [
+    ('out.mcap', 'complete'), ('out.mcap', 'renamed'), ('out.mcap', 'half removed'),
+    ('out.mcap', 'all but removed'), ('out.db3', 'complete')])
 def test_killed_at_the_end_the_same_command_finishes(short_drive, tmp_path, capsys, monkeypatch,
                                                      name, stage):
     """SIGKILL after the output is complete: before it has its name, and while the rest goes."""
@@ -382,7 +383,7 @@ def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(drive, tmp_path, c
                                                               uninterrupted):
     disk = tmp_path / 'disk'
     disk.mkdir()
-    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=9m', 'tmpfs', disk],
+    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', disk],
                              capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f'no file system can be mounted here: {mounted.stderr.strip()}')
@@ -390,7 +391,7 @@ def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(drive, tmp_path, c
         assert run(drive, disk / 'out.mcap') == 1
         assert 'No space left on device; once that is mended, the same command goes on' in \
             capsys.readouterr().err
-        assert 1 <= len(journal(disk / 'out.mcap')) < 12
+        assert 1 <= len(journal(disk / 'out.mcap')) < 8
         assert not (disk / 'out.mcap').exists()
         subprocess.run(['mount', '-o', 'remount,size=100m', disk], check=True)
         assert run(drive, disk / 'out.mcap') == 0
