@@ -5,6 +5,7 @@
 import importlib.util
 import os
 import signal
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,3 +189,23 @@ def _support(name):
 def kind(request):
     """A key of ``networks.KINDS``, one after the other."""
     return request.param
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """What mounts a file system of so many KiB, and returns its folder."""
+    mounted = []
+
+    def mount(kilobytes):
+        folder = tmp_path / f'disk_{kilobytes}'
+        folder.mkdir()
+        done = subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={kilobytes}k', 'tmpfs',
+                               folder], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f'no file system can be mounted here: {done.stderr.strip()}')
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(['umount', folder], check=True)

@@ -379,25 +379,17 @@ def test_killed_at_the_end_the_same_command_finishes(short_drive, tmp_path, caps
     assert 'is there already' in capsys.readouterr().err
 
 
-def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(drive, tmp_path, capsys,
+def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(drive, small_disk, capsys,
                                                               uninterrupted):
-    disk = tmp_path / 'disk'
-    disk.mkdir()
-    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', disk],
-                             capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f'no file system can be mounted here: {mounted.stderr.strip()}')
-    try:
-        assert run(drive, disk / 'out.mcap') == 1
-        assert 'No space left on device; once that is mended, the same command goes on' in \
-            capsys.readouterr().err
-        assert 1 <= len(journal(disk / 'out.mcap')) < 8
-        assert not (disk / 'out.mcap').exists()
-        subprocess.run(['mount', '-o', 'remount,size=100m', disk], check=True)
-        assert run(drive, disk / 'out.mcap') == 0
-        assert (disk / 'out.mcap').read_bytes() == uninterrupted
-    finally:
-        subprocess.run(['umount', disk], check=True)
+    disk = small_disk(6 * 1024)
+    assert run(drive, disk / 'out.mcap') == 1
+    assert 'No space left on device; once that is mended, the same command goes on' in \
+        capsys.readouterr().err
+    assert 1 <= len(journal(disk / 'out.mcap')) < 8
+    assert not (disk / 'out.mcap').exists()
+    subprocess.run(['mount', '-o', 'remount,size=100m', disk], check=True)
+    assert run(drive, disk / 'out.mcap') == 0
+    assert (disk / 'out.mcap').read_bytes() == uninterrupted
 
 
 def test_ctrl_c_says_how_to_go_on(drive, tmp_path):

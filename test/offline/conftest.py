@@ -45,26 +45,6 @@ def write_video(scenes):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """What mounts a file system of so many KiB, and returns its folder."""
-    mounted = []
-
-    def mount(kilobytes):
-        folder = tmp_path / f'disk_{kilobytes}'
-        folder.mkdir()
-        done = subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={kilobytes}k', 'tmpfs',
-                               folder], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f'no file system can be mounted here: {done.stderr.strip()}')
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(['umount', folder], check=True)
-
-
-@pytest.fixture
 def disturbed():
     """What starts ``run`` and sends it a signal when a condition holds; returns how it ended."""
     def disturb(arguments, condition, number):

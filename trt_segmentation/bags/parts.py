@@ -152,7 +152,7 @@ def segment_parts(work: Work, parts: Sequence[Part], write: Write) -> Iterator[R
     Raises:
         SegmentationError: the network cannot be opened or run.
     """
-    segmenter = held.held(work.folder, 'segmenter', lambda: work.open_segmenter(held.device()))
+    segmenter = held.segmenter(work.folder, work.open_segmenter)
     lanes = Lanes(segmenter, work.outputs, work.lanes)
     waiting = deque[Future[Report | None]]()
     try:

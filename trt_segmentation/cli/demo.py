@@ -27,7 +27,7 @@ from trt_segmentation.demo.scenes import LABELS, render
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.image_source import read_image
-from trt_segmentation.images.writing import make_folder, write_file
+from trt_segmentation.images.writing import make_folder, write_file, write_image
 from trt_segmentation.metrics import confusion_matrix, mean_iou
 from trt_segmentation.requirements import require
 from trt_segmentation.ros.transport import large_image_environment
@@ -246,8 +246,8 @@ def _write_pictures_of_result(output: Path, record: _Record, work: Path, spec: M
     stamp = int(overlays[-1].name.split('_')[0])
     mask, overlay = _load(work, stamp, 'mask'), _load(work, stamp, 'overlay')
     image = read_image(work / 'camera' / f'{record.sent[stamp]:03d}.png')
-    cv2.imwrite(str(output / 'mask.png'), mask)
-    cv2.imwrite(str(output / 'overlay.png'),
+    write_image(output / 'mask.png', mask)
+    write_image(output / 'overlay.png',
                 pictures.panel(image, mask, overlay, spec.labels, spec.palette))
 
 

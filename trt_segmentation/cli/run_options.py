@@ -13,14 +13,13 @@ from trt_segmentation import __version__
 from trt_segmentation.cli.options import opacity, open_segmenter
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.network import network_files
+from trt_segmentation.graph.prepare import OUTPUTS
 from trt_segmentation.options import cpu_count
 from trt_segmentation.segmenter import Segmenter, demo_model
 
 if TYPE_CHECKING:
     from trt_segmentation.offline.overlap import LaneCount
     from trt_segmentation.offline.workers import Workers
-
-OUTPUTS = ('mask', 'overlay', 'confidence')
 
 _LANES = 4
 """Images of one process under way at most, two that are computed and two that are encoded: each
@@ -36,7 +35,7 @@ _NO_SETTINGS = ('inputs', 'output', 'topic', 'outputs', 'workers', 'devices', 'c
 
 def add_work_options(parser: argparse.ArgumentParser) -> None:
     """Add what is written, and by how many processes."""
-    parser.add_argument('--outputs', nargs='+', choices=OUTPUTS, default=list(OUTPUTS[:2]),
+    parser.add_argument('--outputs', nargs='+', choices=OUTPUTS, default=['mask', 'overlay'],
                         help='what is written (default mask overlay); a rosbag2 has its label '
                              'info, too')
     parser.add_argument('--alpha', type=opacity, default=0.5, metavar='0..1',

@@ -80,7 +80,7 @@ def opened(work: Work) -> Segmenter:
     Raises:
         SegmentationError: it cannot be opened, or cannot give one of the outputs.
     """
-    segmenter = held.held(work.scratch, 'segmenter', lambda: work.open_segmenter(held.device()))
+    segmenter = held.segmenter(work.scratch, work.open_segmenter)
     check_outputs(segmenter.spec, work.outputs)
     return segmenter
 

@@ -1,17 +1,11 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a thread keeps open from one task to the next: the network, the input."""
+"""The network that a thread keeps open from one task to the next."""
 
 import threading
 from collections.abc import Callable, Hashable
-from typing import Any, Protocol, TypeVar
 
-
-class _Closable(Protocol):
-    def close(self) -> None: ...
-
-
-T = TypeVar('T', bound=_Closable)
+from trt_segmentation.segmenter import Segmenter
 
 
 class _Held(threading.local):
@@ -19,13 +13,13 @@ class _Held(threading.local):
 
     Attributes:
         device: index of the GPU that this process's networks run on; None for the options' one.
+        work: what the segmenter was opened for.
+        segmenter: None where none is open.
     """
 
     device: int | None = None
-
-    def __init__(self) -> None:
-        self.work: Hashable = None
-        self.things: dict[str, Any] = {}
+    work: Hashable = None
+    segmenter: Segmenter | None = None
 
 
 _held = _Held()
@@ -36,29 +30,21 @@ def use_device(device: int | None) -> None:
     _Held.device = device
 
 
-def device() -> int | None:
-    """Return the GPU that ``use_device`` has named."""
-    return _held.device
-
-
-def held(work: Hashable, name: str, open_it: Callable[[], T]) -> T:
-    """Return what this thread holds under a name, opened first where it is not.
+def segmenter(work: Hashable, open_on: Callable[[int | None], Segmenter]) -> Segmenter:
+    """Return the network that this thread holds for a work, opened first where it is not.
 
     Args:
         work: tells works apart: what another one has left open is closed first.
-        name: of what is held.
-        open_it: opens it.
+        open_on: opens it on the GPU that ``use_device`` has named.
     """
-    if _held.work != work:
+    if _held.segmenter is None or _held.work != work:
         release()
-        _held.work = work
-    if name not in _held.things:
-        _held.things[name] = open_it()
-    return _held.things[name]
+        _held.work, _held.segmenter = work, open_on(_Held.device)
+    return _held.segmenter
 
 
 def release() -> None:
-    """Close all that this thread holds."""
-    things, _held.things, _held.work = _held.things, {}, None
-    for thing in things.values():
-        thing.close()
+    """Close what this thread holds."""
+    if _held.segmenter is not None:
+        _held.segmenter.close()
+    _held.segmenter = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trt_segmentation.errors import ImageError, printable
+from trt_segmentation.graph.prepare import OUTPUTS
 from trt_segmentation.image_header import IMAGE_SUFFIXES
 from trt_segmentation.image_source import is_image, refuse_address
 
@@ -16,9 +17,6 @@ VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts'
 """What files in folders are taken for videos; one that is named may be called anything."""
 
 FRAME_NAME = '{:06d}.png'
-
-OUTPUTS = ('mask', 'overlay', 'confidence')
-"""All that can be written of a file."""
 
 
 @dataclass(frozen=True)

@@ -77,19 +77,6 @@ def kept(cache, tmp_path):
     return path
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder on a file system of one MiB."""
-    folder = tmp_path / 'disk'
-    folder.mkdir()
-    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder],
-                             capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f'no file system can be mounted here: {mounted.stderr.strip()}')
-    yield folder
-    subprocess.run(['umount', folder], check=True)
-
-
 def warnings(caplog):
     return [record.message for record in caplog.records if record.levelno == logging.WARNING]
 
@@ -202,19 +189,21 @@ def test_where_no_folder_can_be_made_engines_stay_in_memory(tmp_path, caplog, pl
 
 
 def test_a_full_disk_costs_the_cache_and_not_the_engine(small_disk, caplog):
+    disk = small_disk(1024)
     big = Engine(bytes(2 << 20))
-    cache = EngineCache(small_disk / 'engines')
+    cache = EngineCache(disk / 'engines')
     assert cache.fetch('road', FACTS, Maker(big)).plan == big.plan
     assert 'No space left' in warnings(caplog)[0]
-    assert list((small_disk / 'engines').glob('*.engine')) == []
-    assert list((small_disk / 'engines').glob('.*.tmp')) == []
+    assert list((disk / 'engines').glob('*.engine')) == []
+    assert list((disk / 'engines').glob('.*.tmp')) == []
 
 
 def test_a_read_only_folder_is_read(small_disk, caplog):
-    cache = EngineCache(small_disk)
+    disk = small_disk(1024)
+    cache = EngineCache(disk)
     cache.fetch('road', FACTS, Maker())
     cache.write_timing_cache('8.6', b'times')
-    subprocess.run(['mount', '-o', 'remount,ro', small_disk], check=True)
+    subprocess.run(['mount', '-o', 'remount,ro', disk], check=True)
     assert cache.fetch('road', FACTS, never).plan == ENGINE.plan
     assert cache.read_timing_cache('8.6') == b'times'
     assert warnings(caplog) == []
