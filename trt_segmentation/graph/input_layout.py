@@ -1,13 +1,14 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a network's input has its channels, read off the first convolution."""
+"""Where a network's input has its channels, and how many, read off the first convolution."""
 
 from collections.abc import Sequence
 
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
-_COLOURS = 3
+CHANNEL_COUNTS = (3, 1)
+"""Of a colour image and of a gray one, the likelier first."""
 
 _ELEMENTWISE = {'Identity', 'Cast', 'Mul', 'Div', 'Add', 'Sub', 'Neg', 'QuantizeLinear',
                 'DequantizeLinear', 'Pad', 'Resize', 'Clip', 'Dropout', 'BatchNormalization'}
@@ -20,9 +21,15 @@ _FARTHEST = 40
 """Operators that are looked at."""
 
 
-def layout_of_convolution(model: onnx.ModelProto, name: str) -> str | None:
-    """Return 'nchw' or 'nhwc', whichever gives the first convolution three channels; None where
-    no convolution of three channels is near.
+def image_shape(layout: str, channels: int, size: tuple[int | None, int | None],
+                ) -> tuple[int | None, ...]:
+    """Return the shape of an input of one image."""
+    return (1, channels, *size) if layout == 'nchw' else (1, *size, channels)
+
+
+def layout_of_convolution(model: onnx.ModelProto, name: str) -> tuple[str | None, int]:
+    """Return 'nchw' or 'nhwc', whichever gives the first convolution as many channels as it
+    takes, and these, 3 or 1; None and 0 where no such convolution is near.
 
     Args:
         model: the network.
@@ -37,16 +44,18 @@ def layout_of_convolution(model: onnx.ModelProto, name: str) -> str | None:
             continue
         order = orders[source]
         if node.op_type in _WEIGHTS:
-            if _channels_of(node, extents) != _COLOURS or source != node.input[0]:
-                return None
-            return {1: 'nchw', 3: 'nhwc'}.get(order[1])
+            count = _channels_of(node, extents)
+            layout = {1: 'nchw', 3: 'nhwc'}.get(order[1])
+            if layout is None or count not in CHANNEL_COUNTS or source != node.input[0]:
+                return None, 0
+            return layout, count
         if node.op_type == 'Transpose':
             turned = _turned(node, order)
             if turned:
                 orders[node.output[0]] = turned
         elif node.op_type in _ELEMENTWISE:
             orders[node.output[0]] = order
-    return None
+    return None, 0
 
 
 def _turned(node: NodeProto, order: Sequence[int]) -> tuple[int, ...]:

@@ -344,8 +344,9 @@ class Painter:
 
         Args:
             decision: of the image's size, or to be grown to it.
-            image: uint8 [N, H, W, 3].
-            source: the same as float32.
+            image: uint8 [N, H, W, 3], or [N, H, W, 1] of a gray one.
+            source: the same as float32; where the graph is for TensorRT, only this is read, else
+                only the other.
             palette: uint8 [ids of the mask, 3], channels in the image's order.
             alpha: float32 scalar, 0 (image) .. 1 (colour).
         """
