@@ -104,7 +104,7 @@ class Segmenter:
         self._lock = threading.Lock()
         self._closed = False
         self._own = _OwnArrays()
-        self._color: tuple[str, int] | None = None
+        self._color = ''
         self.overlay_alpha = 0.5
 
     @classmethod
@@ -289,8 +289,8 @@ class Segmenter:
         else:
             self._check_outs(outs, outputs, (height, width))
         self._session.resize(height, width, outputs, bands)
-        if (color, bands) != self._color:
-            self._set_color(color, bands)
+        if color != self._color:
+            self._set_color(color)
         self._session.infer(fed, outs)
         return tuple(Segmentation({name: out[name] for name in outputs}) for out in outs)
 
@@ -438,11 +438,11 @@ class Segmenter:
             for out in outs:
                 _check_out(out, name, shape, dtype)
 
-    def _set_color(self, color: str, bands: int) -> None:
-        self._color = None  # a failure leaves some of it set
-        self._session.set_channels(self.spec.channels(color, bands))
+    def _set_color(self, color: str) -> None:
+        self._color = ''  # a failure leaves some of it set
+        self._session.set_channels(self.spec.channels(color))
         self._session.set_palette(self.spec.palette_table(color))
-        self._color = color, bands
+        self._color = color
 
 
 class _OwnArrays(threading.local):

@@ -206,9 +206,8 @@ class Runner:
         self.outputs = [value.name for value in self._session.get_outputs()]
 
     def __call__(self, image, *, alpha=0.5, channels=None, palette=None):
-        fed = as_bands(np.ascontiguousarray(image))
-        told = {'image': fed[None],
-                'channels': self._spec.channels('bgr', fed.shape[2]),
+        told = {'image': as_bands(np.ascontiguousarray(image))[None],
+                'channels': self._spec.channels('bgr'),
                 'palette': self._spec.palette_table('bgr'),
                 'alpha': np.array(alpha, np.float32)}
         if channels is not None:

@@ -227,7 +227,7 @@ def image_feed(spec: ModelSpec, image: np.ndarray) -> dict[str, np.ndarray]:
     """Return what a head or a prepared graph is fed for a uint8 BGR [H, W, 3] image, or for what
     ``gray.as_bands`` takes."""
     fed = as_bands(np.ascontiguousarray(image))
-    channels = np.array(spec.channels('bgr', fed.shape[2]), np.int32)
+    channels = np.array(spec.channels('bgr'), np.int32)
     return {'image': fed[None], 'channels': channels}
 
 

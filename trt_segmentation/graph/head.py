@@ -81,7 +81,7 @@ def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
     Args:
         source: float32 [N, H, W, 3], 0..255; with ``gray`` [N, H, W, bands].
         channels: int32 [3]; the source channel that becomes network channel 0, 1, 2; with
-            ``gray``, the one that is red, green, blue.
+            ``gray``, the one that is red, green, blue where there are three.
         output: name that the result gets: ``dtype`` [N, C, h, w] or [N, h, w, C], C the length
             of ``mean``.
         size: height and width of the network input; None feeds the source's own.
@@ -133,7 +133,11 @@ def _add_gray(op: GraphBuilder, x: str, channels: str, gray: Gray) -> str:
     COLOR_BGR2GRAY and Pillow's mode L, but not rounded. Written as differences to green, it is
     exactly the value that all three have in a gray image.
     """
-    colours = op('Gather', x, channels, axis=1)
+    is_wide = add_is_wide(op, gray.bands)
+    last = op('Sub', gray.bands, op.ints(1))
+    # Of one byte it is all three, of two the higher one is: min(channel, 0), max(min(.., 1), 1).
+    found = op.maximum(op.minimum(op.cast(channels, TensorProto.INT64), last), is_wide)
+    colours = op('Gather', x, found, axis=1)
     red, green, blue = (op.part(colours, index, index + 1, 1) for index in range(3))
     more = op('Add', op('Mul', op('Sub', red, green), op.constant(np.float32(0.299))),
               op('Mul', op('Sub', blue, green), op.constant(np.float32(0.114))))
@@ -142,9 +146,8 @@ def _add_gray(op: GraphBuilder, x: str, channels: str, gray: Gray) -> str:
         return brightness
     # 65535 is 255 * 257. Of two bytes, brightness is the higher one here.
     low = op('Sub', op.part(x, 0, 1, 1), brightness)
-    is_wide = op.cast(add_is_wide(op, gray.bands), TensorProto.FLOAT)
     whole = op('Mul', brightness, op.constant(np.float32(257)))
-    return op('Add', whole, op('Mul', low, is_wide))
+    return op('Add', whole, op('Mul', low, op.cast(is_wide, TensorProto.FLOAT)))
 
 
 def _add_normalisation(op: GraphBuilder, x: str, scale: float, mean: tuple[float, ...],

@@ -103,11 +103,9 @@ class ModelSpec:
         """How many bits of a pixel a network of one channel is fed; 0 for one of three."""
         return self.depth if self.color == 'gray' else 0
 
-    def channels(self, color: str, bands: int = 3) -> tuple[int, int, int]:
-        """Return which channel of an 'rgb' or 'bgr' image is the network's channel 0, 1, 2; of
-        gray, which of its bytes (see ``gray``) are red, green and blue."""
-        if bands < 3:
-            return (bands - 1,) * 3
+    def channels(self, color: str) -> tuple[int, int, int]:
+        """Return which channel of an 'rgb' or 'bgr' image is the network's channel 0, 1, 2; for
+        one of gray, which is red, green and blue."""
         order = 'rgb' if self.color == 'gray' else self.color
         first, second, third = (color.index(name) for name in order)
         return first, second, third

@@ -94,7 +94,7 @@ def _masks(session: Session, spec: ModelSpec, images: Sequence[np.ndarray]) -> l
     height, width, bands = fed[0].shape
     shape = output_shape('mask', (height, width), spec.mask_size)
     masks = [np.empty(shape, spec.encoding.dtype) for _ in images]
-    session.set_channels(spec.channels('bgr', bands))
+    session.set_channels(spec.channels('bgr'))
     session.resize(height, width, ('mask',), bands)
     session.infer(fed, [{'mask': mask} for mask in masks])
     return masks
