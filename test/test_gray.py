@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks of one channel: what they are fed, from whatever camera, against plain NumPy."""
 
+import json
 import types
 from functools import cache
 
@@ -13,18 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto
 
+from trt_segmentation.backends.tensorrt.cache import write_engine
+from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.benchmark.usual import UsualPipeline, plain_network
 from trt_segmentation.cli.likely_configs import likely_configs
 from trt_segmentation.cli.main import main
 from trt_segmentation.errors import ConfigError, ImageError, ModelError
 from trt_segmentation.graph.calibration import network_inputs
-from trt_segmentation.graph.network import describe_network
+from trt_segmentation.graph.network import describe_network, read_network
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import complete_config, resolve
 from trt_segmentation.image_decoding import ImageDecoder
 from trt_segmentation.image_source import read_image
 from trt_segmentation.model_config import ModelConfig
-from trt_segmentation.options import RunOptions
+from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.region import Region
 from trt_segmentation.segmenter import Segmenter
 
@@ -394,3 +397,62 @@ def test_calibration_and_the_hand_written_baseline_feed_the_same(opened, network
                                                         RunOptions()), overlay=False)
     certain = np.abs(luma(bgr) - 127.5) > 1
     np.testing.assert_array_equal(usual.run(bgr)[certain], segmenter.infer(bgr).mask[certain])
+
+
+# On TensorRT -------------------------------------------------------------------------------
+
+
+def all_kinds_of_images():
+    gray = noise((64, 96))
+    return gray, gray.astype(np.uint16) << 8, np.repeat(gray[..., None], 3, axis=2), gray
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
+def test_an_engine_takes_every_kind_of_image(save, tensorrt, tmp_path, precision):
+    build = BuildOptions(precision, min_size=(64, 64), opt_size=(64, 96), max_size=(128, 128))
+    options = RunOptions('tensorrt', build=build)
+    path = save(BRIGHT)
+    config = ModelConfig.from_file(path.with_suffix('.yaml'))
+    spec = resolve(read_network(path), config)
+    write_engine(tmp_path / 'net.engine', EngineLoader().fetch(spec, build, 'nearest'))
+    assert [shape[3] for shape in tensorrt.builds[0]['profiles']['image']] == [1, 1, 3]
+    for model in (path, tmp_path / 'net.engine'):
+        with Segmenter.open(model, config=config, options=options) as segmenter:
+            for image in all_kinds_of_images():
+                found = segmenter.infer(image, outputs=('mask', 'overlay'))
+                with Segmenter.open(path, config=config, options=RunOptions('onnxruntime')) as cpu:
+                    np.testing.assert_array_equal(found.mask, cpu.infer(image).mask)
+                assert found.overlay.shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize('builds', [True, False])
+def test_an_engine_that_was_built_elsewhere(networks, tensorrt, tmp_path, builds):
+    if not builds:
+        del tensorrt.module.Builder
+    path = tmp_path / 'net.plan'
+    path.write_bytes(tensorrt.plan(networks.pointwise(WEIGHTS, (64, 96))))
+    with Segmenter.open(path, config=networks.config_of(input=BRIGHT),
+                        options=RunOptions('tensorrt')) as segmenter:
+        assert segmenter.spec.color == 'gray'
+        for image in all_kinds_of_images():
+            found = segmenter.infer(image, outputs=('mask', 'overlay'))
+            np.testing.assert_array_equal(found.mask, all_kinds_of_images()[0] > 127)
+
+
+# Datasets and rosbags ----------------------------------------------------------------------
+
+
+def test_evaluate(save, tmp_path):
+    path, folder = save(BRIGHT_16), tmp_path / 'data'
+    for name in ('images', 'labels'):
+        (folder / name).mkdir(parents=True)
+    for index, image in enumerate((noise(SIZE), noise(SIZE, np.uint16))):
+        middle = 127 if image.itemsize == 1 else 32767
+        cv2.imwrite(str(folder / 'images' / f'{index}.png'), image)
+        cv2.imwrite(str(folder / 'labels' / f'{index}.png'), (image > middle).astype(np.uint8))
+    report = tmp_path / 'report.json'
+    assert main(['evaluate', str(path), '--images', str(folder / 'images'), '--labels',
+                 str(folder / 'labels'), '--config', str(path.with_suffix('.yaml')),
+                 '--backend', 'onnxruntime', '--json', str(report)]) == 0
+    found = json.loads(report.read_text())
+    assert (found['images'], found['ground_truth']['pixel_accuracy']) == (2, 1.0)
