@@ -21,6 +21,8 @@ from trt_segmentation.cli.likely_configs import likely_configs
 from trt_segmentation.cli.main import main
 from trt_segmentation.errors import ConfigError, ImageError, ModelError
 from trt_segmentation.graph.calibration import network_inputs
+from trt_segmentation.graph.input_sizes import by_inference, by_running
+from trt_segmentation.graph.measured import Feeding, fed_image
 from trt_segmentation.graph.network import describe_network, read_network
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import complete_config, resolve
@@ -139,6 +141,29 @@ def test_the_overlay_has_three_channels(networks, for_cpu, alpha):
         blended = seen + (colours - seen) * alpha
         assert found['overlay'].shape == (*SIZE, 3)
         assert np.abs(found['overlay'] - blended).max() <= 0.5
+
+
+@pytest.mark.parametrize('depth', [8, 16])
+@pytest.mark.parametrize(('dtype', 'lowest'), [(TensorProto.UINT8, 0), (TensorProto.INT8, -128)])
+def test_inputs_of_8_bits_are_fed_the_pixel(networks, dtype, lowest, depth):
+    spec = networks.spec_of(networks.pointwise(WEIGHTS, SIZE, dtype=dtype),
+                            input={'depth': depth})
+    feed = networks.Runner(prepare(spec, ('mask',)), ['network/pixels'])
+    gray, wide = noise(SIZE), noise(SIZE).astype(np.uint16) * 257
+    for image in (gray, wide):
+        fed = feed(image)['network/pixels'][0]
+        np.testing.assert_array_equal(fed, gray.astype(int) + lowest)
+
+
+@LAYOUTS
+def test_what_is_run_to_look_at_a_network_has_one_channel(networks, layout):
+    feeding = Feeding(layout, SIZE, 1.0, (0.0,), (1.0,))
+    fed = fed_image(feeding, TensorProto.FLOAT)
+    assert fed.shape == tuple(networks.image_shape(SIZE, layout, 1))
+    assert (fed.min(), fed.max()) == (0, 255)
+    network = describe_network(networks.pointwise(WEIGHTS, (None, None), layout=layout), '')
+    for fault in (by_running(network, layout, 1), by_inference(network, layout, 1)):
+        assert not fault(SIZE)
 
 
 # What is said of it ------------------------------------------------------------------------

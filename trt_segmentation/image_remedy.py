@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trt_segmentation.gray import can_be_gray
+from trt_segmentation.images.gray import can_be_gray
 
 
 def image_remedy(image: Any, color: str, gray: bool = False) -> str:
@@ -16,7 +16,7 @@ def image_remedy(image: Any, color: str, gray: bool = False) -> str:
     Args:
         image: anything else.
         color: order of the channels that it is given as, 'bgr' or 'rgb'.
-        gray: whether one channel is taken as it is, see ``gray.can_be_gray``.
+        gray: whether one channel is taken as it is, see ``images.gray.can_be_gray``.
 
     Returns:
         An expression of ``image``, ``np`` and ``cv2``, or a call of the segmenter, or a

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trt_segmentation.errors import ImageError
-from trt_segmentation.gray import as_brightness
+from trt_segmentation.images.gray import as_brightness
 from trt_segmentation.segmenter import Segmenter
 
 

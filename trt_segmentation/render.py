@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from trt_segmentation.gray import as_bgr
+from trt_segmentation.images.gray import as_bgr
 from trt_segmentation.palette import Palette
 
 _INK = (40, 40, 40)
@@ -133,7 +133,7 @@ def differences(image: np.ndarray, ours: np.ndarray, theirs: np.ndarray, palette
     """Return an image, two masks of it, and in red where they differ, side by side.
 
     Args:
-        image: uint8 [H, W, 3], BGR, or as ``gray.as_bgr`` takes it.
+        image: uint8 [H, W, 3], BGR, or as ``images.gray.as_bgr`` takes it.
         ours, theirs: uint8 or uint16 [H, W].
         height: of each picture, pixels.
 

@@ -19,8 +19,8 @@ from trt_segmentation.errors import BackendError, ConfigError, ImageError
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.prepare import available_outputs, check_outputs
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
-from trt_segmentation.gray import GRAY_SHAPES, as_bands, can_be_gray, is_color
 from trt_segmentation.image_remedy import image_remedy
+from trt_segmentation.images.gray import GRAY_SHAPES, as_bands, can_be_gray, is_color
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, RunOptions
 

@@ -18,8 +18,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from trt_segmentation import image_decoding
 from trt_segmentation.errors import ImageError
-from trt_segmentation.gray import as_bands
 from trt_segmentation.image_decoding import ENCODINGS
+from trt_segmentation.images.gray import as_bands
 from trt_segmentation.ros.image_msgs import ImageReader, OutgoingImage, received_image
 
 REFERENCES = {
@@ -306,7 +306,7 @@ import struct, zlib
 from array import array
 from trt_segmentation.ros import node  # imports what the node imports, in its order
 from trt_segmentation.errors import ImageError
-from trt_segmentation.gray import as_bands
+from trt_segmentation.images.gray import as_bands
 from trt_segmentation.ros.image_msgs import ImageReader
 import cv2, numpy
 from sensor_msgs.msg import CompressedImage

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trt_segmentation.graph.network import describe_network
 from trt_segmentation.graph.resolve import resolve
-from trt_segmentation.gray import as_bands
+from trt_segmentation.images.gray import as_bands
 from trt_segmentation.model_config import METADATA_KEY, ModelConfig
 
 PASSED_THROUGH = {'scale': 1.0, 'mean': [0.0, 0.0, 0.0], 'std': [1.0, 1.0, 1.0]}

@@ -105,7 +105,7 @@ class Session(Protocol):
         Args:
             height, width: of the source image, pixels.
             outputs: what ``infer`` will be asked for, some of ``graph.prepare.OUTPUTS``.
-            bands: bytes a pixel; a network of one channel takes 1 and 2, too, see ``gray``.
+            bands: bytes a pixel; a network of one channel takes 1 and 2, too, see ``images.gray``.
 
         Raises:
             BackendError: the network cannot run at that size, or the session is closed.

@@ -13,7 +13,7 @@ from trt_segmentation.backends import open_network
 from trt_segmentation.graph.image_input import IMAGENET_MEAN, IMAGENET_STD
 from trt_segmentation.graph.network import FLOAT_TYPES, Network
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
-from trt_segmentation.gray import as_bgr
+from trt_segmentation.images.gray import as_bgr
 from trt_segmentation.model_config import COLOR_ORDERS, InputConfig, ModelConfig
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter

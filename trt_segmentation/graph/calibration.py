@@ -20,7 +20,7 @@ from trt_segmentation.errors import BackendError, ConfigError, ModelError
 from trt_segmentation.graph.onnxruntime_api import import_onnxruntime, open_session
 from trt_segmentation.graph.prepare import prepare_head
 from trt_segmentation.graph.resolve import ModelSpec
-from trt_segmentation.gray import as_bands
+from trt_segmentation.images.gray import as_bands
 from trt_segmentation.options import CALIBRATION_METHODS, CalibrationOptions
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -225,7 +225,7 @@ def open_runtime(model: onnx.ModelProto, source: str) -> Any:
 
 def image_feed(spec: ModelSpec, image: np.ndarray) -> dict[str, np.ndarray]:
     """Return what a head or a prepared graph is fed for a uint8 BGR [H, W, 3] image, or for what
-    ``gray.as_bands`` takes."""
+    ``images.gray.as_bands`` takes."""
     fed = as_bands(np.ascontiguousarray(image))
     channels = np.array(spec.channels('bgr'), np.int32)
     return {'image': fed[None], 'channels': channels}

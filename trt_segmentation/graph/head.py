@@ -55,7 +55,7 @@ class Gray:
     """How an image becomes the one channel of a network.
 
     Attributes:
-        bands: how many bytes a pixel has, 1 to 3, see ``trt_segmentation.gray``: the name of an
+        bands: how many bytes a pixel has, 1 to 3, see ``images.gray``: the name of an
             int64 [1].
         depth: bits of a pixel that are fed: 8 feeds 0..255, 16 feeds 0..65535.
     """
@@ -135,7 +135,7 @@ def _add_gray(op: GraphBuilder, x: str, channels: str, gray: Gray) -> str:
     """
     is_wide = add_is_wide(op, gray.bands)
     last = op('Sub', gray.bands, op.ints(1))
-    # Of one byte it is all three, of two the higher one is: min(channel, 0), max(min(.., 1), 1).
+    # Channels that there are: of one byte always 0, of two always 1, the higher one.
     found = op.maximum(op.minimum(op.cast(channels, TensorProto.INT64), last), is_wide)
     colours = op('Gather', x, found, axis=1)
     red, green, blue = (op.part(colours, index, index + 1, 1) for index in range(3))

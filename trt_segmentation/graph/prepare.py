@@ -15,7 +15,7 @@ The prepared graph's tensors:
 ===============  ===========================  ==========================================
 
 N is the spec's ``batch``, 1 for one camera. For a network of one channel, ``image`` is uint8
-[N, H, W, bands], 1, 2 or 3 of them (see ``trt_segmentation.gray``), chosen for each run. Where the
+[N, H, W, bands], 1, 2 or 3 of them (see ``images.gray``), chosen for each run. Where the
 spec has a ``mask_size``, that is H and W of mask and confidence. Where its encoding is mono16, the
 mask is [N, H, W, 2], each id's lower and higher byte, and the palette [65536, 3].
 """

@@ -14,7 +14,7 @@ from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.network import describe_network, read_network
 from trt_segmentation.graph.prepare import available_outputs, prepare
 from trt_segmentation.graph.resolve import resolve
-from trt_segmentation.gray import as_bands
+from trt_segmentation.images.gray import as_bands
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.segmenter import Segmenter, demo_model
 
