@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
-from trt_segmentation.graph.meaning import read_meaning
+from trt_segmentation.graph.meaning_reader import read_meaning
 from trt_segmentation.graph.measured import sample_image
 from trt_segmentation.graph.network import describe_network
 from trt_segmentation.graph.prepare import prepare
