@@ -4,12 +4,13 @@
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.facts import Ledger
 from trt_segmentation.graph.head import INTEGER_TYPES
 from trt_segmentation.graph.input_layout import layout_of_convolution
+from trt_segmentation.graph.input_range import PIXELS, Normalisation, read_range
 from trt_segmentation.graph.input_sizes import by_inference, multiple_of, said_multiple
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, Shape, TensorInfo, fix_input_shape
 from trt_segmentation.model_config import ModelConfig
@@ -82,7 +83,7 @@ def _only_input(network: Network) -> TensorInfo:
     info = network.inputs[0]
     if info.dtype not in FLOAT_TYPES + INTEGER_TYPES:
         raise ModelError(f'{network.source}: input {info} is no image type; '
-                         'float32, float16, uint8 or int8 is needed')
+                         'float32, float16, uint8 or another integer is needed')
     return info
 
 
@@ -139,8 +140,6 @@ def with_fixed_input(network: Network, layout: str, size: tuple[int, int] | None
     return fix_input_shape(network, shape)
 
 
-_Normalisation = tuple[float, tuple[float, ...], tuple[float, ...]]
-
 _PIXEL_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))
 """Lowest and highest value of what quantized networks are trained on: their integer input is the
 pixel itself, or the pixel minus 128."""
@@ -149,21 +148,21 @@ _NEAR = 0.02
 """By which part of its range a calibrated range may differ from these."""
 
 
-def _integer_normalisation(network: Network) -> tuple[_Normalisation, str]:
+def _integer_normalisation(network: Network) -> tuple[Normalisation, str]:
     """Return scale, mean and std of an integer input, and where they come from."""
     info = network.inputs[0]
-    lowest = -128 if info.dtype == TensorProto.INT8 else 0
-    plain = 1.0, (float(-lowest),) * 3, (1.0,) * 3
-    if info.dtype not in (TensorProto.INT8, TensorProto.UINT8):
-        return plain, 'default'
-    found = input_quantization(network.model, info.name)
-    if found is None:  # uint8 is the pixel; int8 can only be its 256 values, moved
-        return plain, 'assumed' if info.dtype == TensorProto.INT8 else 'default'
+    limits = np.iinfo(helper.tensor_dtype_to_np_dtype(info.dtype))
+    found = input_quantization(network.model, info.name) if limits.bits <= 16 else None
+    if found is None:  # only as int8 is a pixel not the number that it is
+        lowest = limits.min if info.dtype == TensorProto.INT8 else 0
+        is_usual = info.dtype in (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
+        return (1.0, (float(-lowest),) * 3, (1.0,) * 3), 'default' if is_usual else 'assumed'
     step, zero = found
-    fed = (lowest - zero) * step, (lowest + 255 - zero) * step
+    fed = (limits.min - zero) * step, (limits.max - zero) * step
     for low, high in _PIXEL_RANGES:
         if all(abs(a - b) <= _NEAR * (high - low) for a, b in zip(fed, (low, high), strict=True)):
-            return plain, 'graph'
+            whole = (limits.max - limits.min) / 255
+            return (whole, (float(-limits.min),) * 3, (1.0,) * 3), 'graph'
     # Integers of normalised values: ((pixel / 255 - mean) / std) / step + zero.
     mean = tuple(mean - zero * step * std
                  for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True))
@@ -173,6 +172,9 @@ def _integer_normalisation(network: Network) -> tuple[_Normalisation, str]:
 def input_quantization(model: onnx.ModelProto, name: str) -> tuple[float, int] | None:
     """Return scale and zero point of an input that the network dequantizes; None for others."""
     readers = [node for node in model.graph.node if name in node.input]
+    while len(readers) == 1 and readers[0].op_type in ('Transpose', 'Identity'):
+        name = readers[0].output[0]
+        readers = [node for node in model.graph.node if name in node.input]
     kinds = {'DequantizeLinear': 1, 'QLinearConv': 1}
     if not readers or any(node.op_type not in kinds for node in readers):
         return None
@@ -198,12 +200,13 @@ def resolve_normalisation(network: Network, config: ModelConfig, ledger: Ledger,
     color = ledger.told('input.color', told.color, lambda: 'rgb', 'assumed')
     untold = told.scale is None and told.mean is None and told.std is None
     if network.inputs[0].dtype in INTEGER_TYPES:
-        defaults, origin = ((1.0, (0.0,) * 3, (1.0,) * 3), 'default') if not untold else \
-            _integer_normalisation(network)
+        defaults, origin = (PIXELS, 'default') if not untold else _integer_normalisation(network)
+    elif untold and (found := read_range(network.model, network.inputs[0].name)):
+        defaults, origin = found, 'graph'
     elif untold:
         defaults, origin = (1 / 255, IMAGENET_MEAN, IMAGENET_STD), 'assumed'
     else:  # whoever tells one of the three means the others to do nothing
-        defaults, origin = (1.0, (0.0,) * 3, (1.0,) * 3), 'default'
+        defaults, origin = PIXELS, 'default'
     return (color,
             ledger.told('input.scale', told.scale, lambda: defaults[0], origin),
             ledger.told('input.mean', told.mean, lambda: defaults[1], origin),
