@@ -19,13 +19,17 @@ from trt_segmentation.graph.meaning_reader import read_meaning
 from trt_segmentation.graph.measured import Probe
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, TensorInfo
 from trt_segmentation.graph.other_outputs import (
+    PICTURES,
+    boxes_beside,
     boxes_of_masks,
+    is_named,
     said_heads,
     seems,
 )
 from trt_segmentation.graph.output_form import SCORES, Output, find_form, with_plain_output
 from trt_segmentation.graph.output_kind import Found, resolve_kind
 from trt_segmentation.graph.output_layout import CHANNEL_AXIS, Told, resolve_form
+from trt_segmentation.graph.pair_check import pair_fault
 from trt_segmentation.graph.queries import (
     Queries,
     find_queries,
@@ -49,7 +53,7 @@ Pair = Queries | Instances
 
 
 def choose_pair(network: Network, input_layout: str, class_count: int | None,
-                config: ModelConfig) -> Pair | None:
+                config: ModelConfig, probe: Probe | None = None) -> Pair | None:
     """Return the two outputs that only give scores together; None for a network of scores.
 
     Args:
@@ -57,7 +61,25 @@ def choose_pair(network: Network, input_layout: str, class_count: int | None,
         input_layout: 'nchw' or 'nhwc'.
         class_count: how many classes there are, where that is known.
         config: what is told of them.
+        probe: runs the network where its graph does not tell what they hold; None where that is
+            not wanted.
+
+    Raises:
+        ConfigError: what is told fits no outputs; or two have the shapes, but not the values.
     """
+    pair = _pair_by_shape(network, input_layout, class_count, config)
+    fault = pair_fault(network, pair, probe) if pair is not None and probe is not None else ''
+    if pair is not None and fault:
+        raise ConfigError(
+            f"{network.source}: outputs '{pair.masks.name}' and '{pair.classes.name}' have the "
+            f'shapes of {pair.kind}, but {fault}. Boxes and a mask for each of them are not '
+            'understood; if another output is the segmentation, name it as output.name')
+    return pair
+
+
+def _pair_by_shape(network: Network, input_layout: str, class_count: int | None,
+                   config: ModelConfig) -> Pair | None:
+    """Return the two outputs whose shapes are those of queries or instances."""
     told = config.output
     if told.kind == 'instances':
         return told_instances(network, told.name, told.class_name, input_layout, class_count)
@@ -113,6 +135,7 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
         return by_name[ledger.note('output.name', name, 'config')]
     maps = [info for info in network.outputs if info.shape is None or len(info.shape) in (3, 4)]
     fed = input_size(network, input_layout)
+    maps = [info for info in maps if not is_named(info, PICTURES)] or maps
     if (boxes := boxes_of_masks(network.outputs)) and config.output.kind is None:
         raise ConfigError(
             f"{network.source}: outputs {boxes[0]} and {boxes[1]} are boxes and their masks, "
@@ -123,6 +146,10 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
                     if info.shape and find_form(info.shape, fed) is not None]
     main = [info for info in maps if info.name in _MAIN_OUTPUTS]
     chosen = main if len(main) == 1 else maps
+    if len(chosen) == 1 and (boxes := boxes_beside(chosen[0], network.outputs)):
+        raise ConfigError(f'{network.source}: outputs {boxes} and {chosen[0]} are boxes and the '
+                          'class of each, as a detection network gives them; no class of each '
+                          'pixel follows from them: take a network for segmentation')
     # Alike in all but their values: of a main and an auxiliary output, exporters put main first.
     alike = len({(info.dtype, info.shape) for info in chosen}) == 1 and chosen[0].shape is not None
     if not chosen or (len(chosen) > 1 and not alike):

@@ -12,7 +12,14 @@ from trt_segmentation.graph.facts import Ledger
 from trt_segmentation.graph.meaning import Meaning
 from trt_segmentation.graph.measured import Probe
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, Shape, TensorInfo
-from trt_segmentation.graph.other_outputs import NO_MAPS, is_named, seems, seems_no_map
+from trt_segmentation.graph.other_outputs import (
+    BOXES,
+    NO_MAPS,
+    PICTURES,
+    is_named,
+    seems,
+    seems_no_map,
+)
 from trt_segmentation.graph.output_form import Form, find_form
 from trt_segmentation.model_config import ModelConfig
 
@@ -104,6 +111,11 @@ def _form(told: Told, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger)
                          f'integer ids [1, height, width] are needed{seems(told.output, fed)}')
     if shape[0] not in (None, 1):
         raise ModelError(f'{told.text} has a batch of {shape[0]}, not 1')
+    is_chosen = told.config.output.name is not None or told.config.output.kind is not None
+    if is_named(told.output, (*BOXES, *PICTURES)) and not is_chosen:
+        raise ModelError(f'{told.text} is no segmentation by its name; if it is one, write what '
+                         'its values mean as output.kind, or name another one as output.name'
+                         f'{seems(told.output, fed)}')
     axis = CHANNEL_AXIS[_layout(told, shape, fed, meaning, ledger)]
     _check_is_map(told, shape, axis)
     if shape[axis] is None:

@@ -137,13 +137,13 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *, measure: b
     border = None
     if resize == 'letterbox' and config.input.border is not None:
         border = ledger.told('input.border', config.input.border, lambda: 0.0, 'default')
-    pair = choose_pair(network, layout, _class_count(network, config), config)
+    feeding = Feeding(layout, size, scale, mean, std)
+    probe = Probe(network, feeding) if measure and network.model.graph.node else None
+    pair = choose_pair(network, layout, _class_count(network, config), config, probe)
     if pair is not None:
         check_batch(network, (pair.masks.name, pair.classes.name), batch)
         network, pair, scores, kind = combine_pair(network, pair, layout, config, ledger, batch)
     else:
-        feeding = Feeding(layout, size, scale, mean, std)
-        probe = Probe(network, feeding) if measure and network.model.graph.node else None
         network, scores, kind = read_output(network, layout, config, ledger, probe)
         check_batch(network, (scores.name,), batch)
     align_corners = _resolve_corners(network, kind if pair is None else pair.kind, config, ledger)
