@@ -53,6 +53,7 @@ _LIKELY_CHOICES = {
                    '(TensorFlow, MobileNet); 1 without (OpenVINO)',
     'input.mean': 'see input.scale',
     'input.std': 'see input.scale',
+    'output.layout': 'nchw (the classes before height and width) or nhwc (behind them)',
     'output.name': 'the first of several outputs that are alike',
     'output.grow_masks': 'true (Mask2Former), false (MaskFormer)',
     'classes.labels': 'names by id, or preset: ade20k, cityscapes, coco_stuff, pascal_voc',

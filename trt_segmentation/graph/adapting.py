@@ -24,12 +24,14 @@ def adapted(model: onnx.ModelProto, source: str, opset: int) -> onnx.ModelProto:
         source: what to call it in messages.
         opset: version of the default ONNX domain.
     """
+    if not model.graph.node:  # the outline of an engine, which is as it is
+        return model
     inputs = _image_inputs(model.graph)
     computes_double = any(
         _dtype(value) == TensorProto.DOUBLE for value in inputs) or any(
         tensor.data_type == TensorProto.DOUBLE and len(tensor.dims) > 1
         for tensor in model.graph.initializer)
-    lacks_batch = (len(inputs) == 1 and len(model.graph.node) > 0 and _is_one_image(inputs[0]))
+    lacks_batch = len(inputs) == 1 and _is_one_image(inputs[0])
     if not computes_double and not lacks_batch:
         return model
     changed = onnx.ModelProto()

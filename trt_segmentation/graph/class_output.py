@@ -19,6 +19,7 @@ from trt_segmentation.graph.meaning_reader import read_meaning
 from trt_segmentation.graph.measured import Probe
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, TensorInfo
 from trt_segmentation.graph.other_outputs import (
+    NO_MAPS,
     PICTURES,
     boxes_beside,
     boxes_of_masks,
@@ -26,7 +27,7 @@ from trt_segmentation.graph.other_outputs import (
     said_heads,
     seems,
 )
-from trt_segmentation.graph.output_form import SCORES, Output, find_form, with_plain_output
+from trt_segmentation.graph.output_form import SCORES, Output, find_forms, with_plain_output
 from trt_segmentation.graph.output_kind import Found, resolve_kind
 from trt_segmentation.graph.output_layout import CHANNEL_AXIS, Told, resolve_form
 from trt_segmentation.graph.pair_check import pair_fault
@@ -133,21 +134,22 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
             raise ConfigError(f"{network.source}: output.name is '{name}', but the graph's "
                               f'outputs are {", ".join(by_name)}')
         return by_name[ledger.note('output.name', name, 'config')]
-    maps = [info for info in network.outputs if info.shape is None or len(info.shape) in (3, 4)]
+    maps = [info for info in network.outputs if info.dtype
+            and (info.shape is None or len(info.shape) in (3, 4))]
     fed = input_size(network, input_layout)
-    maps = [info for info in maps if not is_named(info, PICTURES)] or maps
     if (boxes := boxes_of_masks(network.outputs)) and config.output.kind is None:
         raise ConfigError(
             f"{network.source}: outputs {boxes[0]} and {boxes[1]} are boxes and their masks, "
             'instances as those of Mask R-CNN; no class of each pixel follows from them alone. '
             "Instances as those of Ultralytics' YOLO from version 8 on and queries as those of "
             'MaskFormer are understood')
-    maps = maps or [info for info in network.outputs
-                    if info.shape and find_form(info.shape, fed) is not None]
+    maps = maps or [info for info in network.outputs if info.shape and (
+        None in info.shape[1:] or find_forms(info.shape, fed))]
+    maps = [info for info in maps if not is_named(info, (*NO_MAPS, *PICTURES))] or maps
     main = [info for info in maps if info.name in _MAIN_OUTPUTS]
     chosen = main if len(main) == 1 else maps
-    if len(chosen) == 1 and (boxes := boxes_beside(chosen[0], network.outputs)):
-        raise ConfigError(f'{network.source}: outputs {boxes} and {chosen[0]} are boxes and the '
+    if len(chosen) == 1 and (beside := boxes_beside(chosen[0], network.outputs)):
+        raise ConfigError(f'{network.source}: outputs {beside} and {chosen[0]} are boxes and the '
                           'class of each, as a detection network gives them; no class of each '
                           'pixel follows from them: take a network for segmentation')
     # Alike in all but their values: of a main and an auxiliary output, exporters put main first.

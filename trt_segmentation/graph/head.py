@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from trt_segmentation.graph.builder import GraphBuilder
 
 INTEGER_TYPES = (TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16, TensorProto.INT16,
-                 TensorProto.INT32, TensorProto.INT64)
+                 TensorProto.UINT32, TensorProto.INT32, TensorProto.UINT64, TensorProto.INT64)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 """Where a network's input has its channels, read off the first convolution."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
 import onnx
 from onnx import NodeProto, helper
+
+from trt_segmentation.graph.expanding import expanded_nodes
 
 _COLOURS = 3
 
@@ -23,32 +24,6 @@ _MOST = 200
 """Values that are looked at."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Scope:
-    """A graph, or one call of a local function.
-
-    Attributes:
-        readers: nodes by what they read.
-        extents: of constants, by name.
-        outer: of a function, where it is called; None of a graph.
-        outputs: of a function, by its own name for each, the caller's.
-    """
-
-    readers: Mapping[str, Sequence[NodeProto]]
-    extents: Mapping[str, tuple[int, ...]]
-    outer: '_Scope | None' = None
-    outputs: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A value that is made of the image, and which axes of the image it has."""
-
-    scope: _Scope
-    name: str
-    order: tuple[int, ...]
-
-
 def layout_of_convolution(model: onnx.ModelProto, name: str) -> str | None:
     """Return 'nchw' or 'nhwc', whichever gives the first convolution three channels; None where
     no convolution of three channels is near.
@@ -57,59 +32,35 @@ def layout_of_convolution(model: onnx.ModelProto, name: str) -> str | None:
         model: the network.
         name: of its input.
     """
-    functions = {(each.domain, each.name): each for each in model.functions}
-    graph = _Scope(_readers(model.graph.node), _extents_of_weights(model.graph.node, {
-        tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}))
-    waiting = deque([_Place(graph, name, (0, 1, 2, 3))])
+    nodes = expanded_nodes(model)
+    extents = _extents_of_weights(nodes, model.graph.initializer)
+    readers: dict[str, list[NodeProto]] = {}
+    for node in nodes:
+        for each in dict.fromkeys(node.input):
+            readers.setdefault(each, []).append(node)
+    axes: tuple[int, ...] = (0, 1, 2, 3)
+    waiting = deque([(name, axes)])  # values, and which axes of the input they have
     for _ in range(_MOST):
         if not waiting:
             return None
-        place = waiting.popleft()
-        if place.scope.outer and place.name in place.scope.outputs:
-            waiting.append(_Place(place.scope.outer, place.scope.outputs[place.name],
-                                  place.order))
-        for node in place.scope.readers.get(place.name, ()):
+        value, order = waiting.popleft()
+        for node in readers.get(value, ()):
             if node.op_type in _WEIGHTS:
-                is_image = place.name == node.input[0]
-                if not is_image or _channels_of(node, place.scope.extents) != _COLOURS:
+                if value != node.input[0] or _channels_of(node, extents) != _COLOURS:
                     return None
-                return {1: 'nchw', 3: 'nhwc'}.get(place.order[1])
-            called = functions.get((node.domain, node.op_type))
-            waiting.extend(_within(place, node, called) if called else _behind(place, node))
+                return {1: 'nchw', 3: 'nhwc'}.get(order[1])
+            if behind := _order_behind(node, order, extents):
+                waiting.extend((output, behind) for output in node.output)
     return None
 
 
-def _readers(nodes: Sequence[NodeProto]) -> dict[str, list[NodeProto]]:
-    readers: dict[str, list[NodeProto]] = {}
-    for node in nodes:
-        for name in dict.fromkeys(node.input):
-            readers.setdefault(name, []).append(node)
-    return readers
-
-
-def _behind(place: _Place, node: NodeProto) -> Iterator[_Place]:
-    """Where the image is behind a node that reads it."""
-    order: tuple[int, ...] = ()
+def _order_behind(node: NodeProto, order: tuple[int, ...],
+                  extents: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The axes behind a node that reads the image; none where they are no longer known."""
     if node.op_type == 'Transpose':
-        order = _turned(node, place.order)
-    elif node.op_type in _KEEP_AXES or (
-            node.op_type == 'Gather' and len(place.scope.extents.get(node.input[1], ())) == 1):
-        order = place.order
-    if order:
-        for output in node.output:
-            yield _Place(place.scope, output, order)
-
-
-def _within(place: _Place, node: NodeProto, function: onnx.FunctionProto) -> Iterator[_Place]:
-    """Where the image is within a local function that reads it."""
-    given = dict(zip(function.input, node.input, strict=False))
-    known = {inner: place.scope.extents[outer] for inner, outer in given.items()
-             if outer in place.scope.extents}
-    scope = _Scope(_readers(function.node), _extents_of_weights(function.node, known),
-                   place.scope, dict(zip(function.output, node.output, strict=False)))
-    for inner, outer in given.items():
-        if outer == place.name:
-            yield _Place(scope, inner, place.order)
+        return _turned(node, order)
+    picks = node.op_type == 'Gather' and len(extents.get(node.input[1], ())) == 1
+    return order if picks or node.op_type in _KEEP_AXES else ()
 
 
 def _turned(node: NodeProto, order: Sequence[int]) -> tuple[int, ...]:
@@ -118,10 +69,10 @@ def _turned(node: NodeProto, order: Sequence[int]) -> tuple[int, ...]:
     return tuple(order[place] for place in places) if len(places) == len(order) else ()
 
 
-def _extents_of_weights(nodes: Sequence[NodeProto], known: Mapping[str, tuple[int, ...]],
+def _extents_of_weights(nodes: Sequence[NodeProto], weights: Sequence[onnx.TensorProto],
                         ) -> dict[str, tuple[int, ...]]:
     """Extents of constants by name, those behind a DequantizeLinear or a Cast among them."""
-    extents = dict(known)
+    extents = {tensor.name: tuple(tensor.dims) for tensor in weights}
     for node in nodes:
         if node.op_type == 'Constant' and node.attribute[0].name == 'value':
             extents[node.output[0]] = tuple(node.attribute[0].t.dims)

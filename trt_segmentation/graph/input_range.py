@@ -8,12 +8,14 @@ subtracted tells which.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
+
+from trt_segmentation.graph.expanding import expanded_nodes
 
 Normalisation = tuple[float, tuple[float, ...], tuple[float, ...]]
 """Scale, mean and std: the value fed is ``(pixel * scale - mean) / std``."""
@@ -51,8 +53,9 @@ def read_range(model: onnx.ModelProto, name: str) -> Normalisation | None:
         name: of its input.
     """
     found = _Affine()
-    constants = _constants(model.graph)
-    for node, source in _chain(model.graph, name):
+    nodes = expanded_nodes(model)
+    constants = _constants(nodes, model.graph.initializer)
+    for node, source in _chain(nodes, name):
         if node.op_type == 'BatchNormalization' and found == _Affine():
             mean, variance = (_number(constants, node.input[place]) for place in (3, 4))
             if mean is None or not variance or variance < 0:
@@ -85,10 +88,10 @@ def _of_statistics(mean: float, deviation: float) -> Normalisation | None:
     return _UNIT if 0.25 <= mean <= 0.75 and 0.12 <= deviation <= 0.6 else None
 
 
-def _chain(graph: onnx.GraphProto, name: str) -> Iterator[tuple[NodeProto, str]]:
+def _chain(nodes: Sequence[NodeProto], name: str) -> Iterator[tuple[NodeProto, str]]:
     """Yield the operators that the image passes first, each with what it reads."""
     readers: dict[str, list[NodeProto]] = {}
-    for node in graph.node:
+    for node in nodes:
         for each in dict.fromkeys(node.input):
             readers.setdefault(each, []).append(node)
     for _ in range(_FARTHEST):
@@ -115,11 +118,12 @@ def _step(node: NodeProto, source: str, constants: Mapping[str, np.ndarray]) -> 
     return _Affine(added=-number) if is_first else _Affine(-1.0, number)
 
 
-def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
+def _constants(nodes: Sequence[NodeProto], weights: Sequence[onnx.TensorProto],
+               ) -> dict[str, np.ndarray]:
     """Numbers, or one a channel, by name."""
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    tensors = {tensor.name: tensor for tensor in weights}
     values = {}
-    for node in graph.node:
+    for node in nodes:
         if node.op_type == 'Constant':
             for attribute in node.attribute:
                 if attribute.name == 'value':

@@ -219,13 +219,13 @@ def _quantized_concat(step: Step) -> Meaning:
     return _quantized(step, step.made(kind), 0) if kind == 'logits' else UNDECIDED
 
 
-@_rule('Tanh')
-def _tanh(step: Step) -> Meaning:
-    # 2 * sigmoid(2 * x) - 1
+@_rule('Tanh Erf Softsign')
+def _from_minus_1_to_1(step: Step) -> Meaning:
+    # Tanh is 2 * sigmoid(2 * x) - 1; the others are curves of the same kind.
     return step.made('sigmoid', scale=2.0, offset=-1.0)
 
 
-@_rule('LeakyRelu PRelu Elu Selu Softsign Gelu HardSwish Mish Swish QuickGelu FastGelu')
+@_rule('LeakyRelu PRelu Elu Selu Gelu HardSwish Mish Swish QuickGelu FastGelu')
 def _signed(step: Step) -> Meaning:
     found = step.read()
     return found if found.kind == 'logits' else UNDECIDED

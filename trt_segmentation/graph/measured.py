@@ -154,7 +154,8 @@ class Probe:
         info = self._network.inputs[0]
         fed = fed_image(self._feeding, info.dtype)
         names = [value.name for value in session.get_outputs()]
-        return dict(zip(names, session.run(names, {info.name: fed}), strict=True))
+        given = zip(names, session.run(names, {info.name: fed}), strict=True)
+        return {name: values for name, values in given if isinstance(values, np.ndarray)}
 
 
 def fed_image(feeding: Feeding, dtype: int) -> np.ndarray:

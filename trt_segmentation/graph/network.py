@@ -148,9 +148,9 @@ def network_files(path: Path) -> list[Path]:
 
 
 def _check(model: onnx.ModelProto, path: Path) -> None:
-    """Run ONNX's checker, which wants a shape of each output; runtimes do not."""
+    """Run ONNX's checker, which wants a shape of each input and output; runtimes do not."""
     is_as_written = _in_order(model)
-    unshaped = [value.type.tensor_type for value in model.graph.output
+    unshaped = [value.type.tensor_type for value in (*model.graph.input, *model.graph.output)
                 if value.type.HasField('tensor_type')
                 and not value.type.tensor_type.HasField('shape')]
     for tensor in unshaped:

@@ -22,6 +22,8 @@ ID_TYPES = (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
 
 _WIDE_TYPES = (TensorProto.UINT32, TensorProto.UINT64)
 _LARGEST_STRIDE = 64
+_TIMES = (2, 4, 8)
+"""How much larger than the input a map may be."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,15 @@ class Form:
         return values
 
 
-def find_form(shape: Shape, fed: tuple[int | None, int | None]) -> Form | None:
-    """Return the form of an output that has not the usual four axes; None where it is no map.
+def find_forms(shape: Shape, fed: tuple[int | None, int | None]) -> list[Form]:
+    """Return the forms that an output may have that has not the usual four axes, the likeliest
+    first; none where it is no map.
 
     Args:
         shape: of the output.
         fed: height and width of the network's input.
     """
-    return next(_forms(shape, fed), None)
+    return list(_forms(shape, fed))
 
 
 def _forms(shape: Shape, fed: tuple[int | None, int | None]) -> Iterator[Form]:
@@ -126,11 +129,13 @@ def _flat(cells: int | None, channels: int | None, axis: int, fed: tuple[int | N
 
 
 def _fits(size: Shape, fed: tuple[int | None, int | None]) -> bool:
-    """Whether this is the height and width of a map: the input's, or a whole part of it."""
-    if None in size:
+    """Whether this is the height and width of a map: the input's, a whole part of it, or twice
+    as much."""
+    if None in size or None in fed or 1 in size:
         return False
-    if None in fed or 1 in size:
-        return False
+    if any(all(found == of * times  # type: ignore[operator]
+               for found, of in zip(size, fed, strict=True)) for times in _TIMES):
+        return True
     return any(all(found in (of // stride, -(-of // stride))  # type: ignore[operator]
                    for found, of in zip(size, fed, strict=True))
                for stride in range(1, _LARGEST_STRIDE + 1))

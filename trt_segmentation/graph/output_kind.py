@@ -64,8 +64,9 @@ def decided(meaning: Meaning, output: TensorInfo, form: Form) -> Meaning:
     if meaning.kind == 'logits' and form.channels == 1 and (
             meaning.one_sided or meaning.made_by not in _LINEAR_OPS):
         return UNDECIDED
-    if meaning.made_by == 'Tanh' and form.channels != 1 and not meaning.is_plain:
-        return Meaning('logits', 'Tanh')
+    is_signed = meaning.made_by in ('Tanh', 'Erf', 'Softsign') and not meaning.is_plain
+    if is_signed and form.channels != 1:
+        return Meaning('logits', meaning.made_by)
     if (meaning.kind == 'probabilities' and form.channels == 1 and not meaning.is_part
             and meaning.axis is not None and not form.steps and meaning.axis % 4 == form.axis):
         return UNDECIDED  # a sum over one class is 1 everywhere

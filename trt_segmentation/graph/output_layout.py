@@ -20,7 +20,7 @@ from trt_segmentation.graph.other_outputs import (
     seems,
     seems_no_map,
 )
-from trt_segmentation.graph.output_form import Form, find_form
+from trt_segmentation.graph.output_form import Form, find_forms
 from trt_segmentation.model_config import ModelConfig
 
 logger = logging.getLogger(__name__)
@@ -91,31 +91,27 @@ def _is_told(told: Told, shape: Shape | None, fed: Size, meaning: Meaning) -> bo
     if shape is None or None not in shape[1:]:
         return shape is not None
     if len(shape) != 4:
-        return _other_form(told.output, shape, fed, meaning) is not None
+        return bool(_other_forms(told.output, shape, fed, meaning))
     likely = _layouts(shape, fed, told.input_layout, meaning)
     return bool(likely) and shape[CHANNEL_AXIS[likely[0]]] is not None
 
 
 def _form(told: Told, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger) -> Form:
     """Return the form of an output of this shape."""
-    form = None
+    is_chosen = told.config.output.name is not None or told.config.output.kind is not None
+    if is_named(told.output, (*BOXES, *PICTURES)) and not is_chosen:
+        raise ModelError(f'{told.text} is no segmentation by its name; scores or class ids of '
+                         'each pixel are needed. If it holds them, write what its values mean as '
+                         f'output.kind, or name another one as output.name{seems(told.output, fed)}')
     if len(shape) != 4 or shape[0] not in (None, 1):
-        form = _other_form(told.output, shape, fed, meaning)
-    if form is not None:
-        if told.layout not in (None, _layout_of(form)):
-            raise ConfigError(f'{told.network.source}: output.layout says {told.layout}, but '
-                              f'output {told.output} fits {_layout_of(form) or "neither layout"}')
-        return form
+        forms = _other_forms(told.output, shape, fed, meaning)
+        if forms:
+            return _choose_form(told, forms, ledger)
     if len(shape) != 4:
         raise ModelError(f'{told.text} is no segmentation; scores [1, classes, height, width] or '
                          f'integer ids [1, height, width] are needed{seems(told.output, fed)}')
     if shape[0] not in (None, 1):
         raise ModelError(f'{told.text} has a batch of {shape[0]}, not 1')
-    is_chosen = told.config.output.name is not None or told.config.output.kind is not None
-    if is_named(told.output, (*BOXES, *PICTURES)) and not is_chosen:
-        raise ModelError(f'{told.text} is no segmentation by its name; if it is one, write what '
-                         'its values mean as output.kind, or name another one as output.name'
-                         f'{seems(told.output, fed)}')
     axis = CHANNEL_AXIS[_layout(told, shape, fed, meaning, ledger)]
     _check_is_map(told, shape, axis)
     if shape[axis] is None:
@@ -128,20 +124,40 @@ def _layout_of(form: Form) -> str | None:
     return next((name for name, axis in CHANNEL_AXIS.items() if axis == form.axis), None)
 
 
-def _other_form(output: TensorInfo, shape: Shape, fed: Size, meaning: Meaning) -> Form | None:
-    """Return the form of an output that has not the four axes of most."""
-    form = None if is_named(output, NO_MAPS) else find_form(shape, fed)
+def _choose_form(told: Told, forms: list[Form], ledger: Ledger) -> Form:
+    """Return the form that fits what is told, else the likeliest one."""
+    fitting = [form for form in forms if told.layout in (None, _layout_of(form))]
+    if not fitting:
+        raise ConfigError(f'{told.network.source}: output.layout says {told.layout}, but output '
+                          f'{told.output} fits {_layout_of(forms[0]) or "neither layout"}')
+    if len({form.axis for form in fitting if form.channels != 1}) > 1:
+        _warn_of_layout(told, 'nchw' if fitting[0].axis == 1 else 'nhwc', ledger)
+    elif told.layout is not None:
+        ledger.note('output.layout', told.layout, ledger.teller('output.layout'))
+    return fitting[0]
+
+
+def _warn_of_layout(told: Told, layout: str, ledger: Ledger) -> str:
+    """Note that a layout is assumed."""
+    logger.warning('%s fits both layouts, nchw and nhwc; it is taken for %s. Write output.layout '
+                   'into the model config', told.text, layout)
+    return ledger.note('output.layout', layout, 'assumed')
+
+
+def _other_forms(output: TensorInfo, shape: Shape, fed: Size, meaning: Meaning) -> list[Form]:
+    """Return the forms that an output may have that has not the four axes of most."""
+    forms = [] if is_named(output, NO_MAPS) else find_forms(shape, fed)
     are_ids = output.dtype not in FLOAT_TYPES and meaning.kind in ('', 'ids')
-    if are_ids and form is not None and form.channels != 1:
-        form = None
-    is_flat = form is not None and form.steps[0][0] == 'rows'
+    if are_ids:
+        forms = [form for form in forms if form.channels == 1]
+    is_flat = bool(forms) and forms[0].steps[0][0] == 'rows'
     if len(shape) == 3 and shape[0] in (None, 1) and not is_flat:
         if are_ids:
-            return Form(1, None, shape)
-        if form is None and None in shape[1:] \
+            return [Form(1, None, shape)]
+        if not forms and _is_open_or_like(shape[1:], fed) \
                 and meaning.kind in ('sigmoid', 'probabilities', 'ids'):
-            return Form(1, 1, (1, 1, *shape[1:]), (('unsqueeze', (1,)),))
-    return form
+            return [Form(1, 1, (1, 1, *shape[1:]), (('unsqueeze', (1,)),))]
+    return forms
 
 
 def _layout(told: Told, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger) -> str:
@@ -158,11 +174,9 @@ def _layout(told: Told, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledge
             f'({fed[0]}x{fed[1]}). If it is a map of it all the same, write output.layout')
         raise ModelError(f'{told.text} is no segmentation; {what}')
     open_ones = [layout for layout in likely if shape[CHANNEL_AXIS[layout]] is None]
-    is_clear = _axis_of(meaning) is not None or len(likely) - len(open_ones) <= 1
-    if not is_clear:
-        logger.warning('%s fits both layouts, nchw and nhwc; it is taken for %s. Write '
-                       'output.layout into the model config', told.text, likely[0])
-    return ledger.note('output.layout', likely[0], 'graph' if is_clear else 'assumed')
+    if _axis_of(meaning) is None and len(likely) - len(open_ones) > 1:
+        return _warn_of_layout(told, likely[0], ledger)
+    return ledger.note('output.layout', likely[0], 'graph')
 
 
 def _axis_of(meaning: Meaning) -> int | None:
@@ -178,15 +192,17 @@ def _layouts(shape: Shape, fed: Size, input_layout: str, meaning: Meaning) -> li
     likely.sort(key=lambda layout: (CHANNEL_AXIS[layout] != _axis_of(meaning),
                                     not all(fed) and shape[CHANNEL_AXIS[layout]] is None))
 
-    def fits(layout: str) -> bool:
-        height, width = shape[2:] if layout == 'nchw' else shape[1:3]
-        full_height, full_width = fed
-        if height is None or width is None or full_height is None or full_width is None:
-            return True
-        # Strides round: each extent may be off by one.
-        return abs(height * full_width - width * full_height) <= max(full_height, full_width)
+    return [layout for layout in likely
+            if _is_open_or_like(shape[2:] if layout == 'nchw' else shape[1:3], fed)]
 
-    return [layout for layout in likely if fits(layout)]
+
+def _is_open_or_like(size: Shape, fed: Size) -> bool:
+    """Whether a height and a width may have the input's aspect ratio."""
+    (height, width), (full_height, full_width) = size, fed
+    if height is None or width is None or full_height is None or full_width is None:
+        return True
+    # Strides round: each extent may be off by one.
+    return abs(height * full_width - width * full_height) <= max(full_height, full_width)
 
 
 def _check_is_map(told: Told, shape: Shape, axis: int) -> None:

@@ -10,7 +10,6 @@ from trt_segmentation.class_merge import ClassMerge, resolve_merge
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.batch import check_batch
 from trt_segmentation.graph.class_output import (
-    CHANNEL_AXIS,
     Pair,
     choose_pair,
     combine_pair,
@@ -263,9 +262,7 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
 
 def complete_config(spec: ModelSpec) -> ModelConfig:
     """Return the config that says everything a spec says, nothing left to the graph."""
-    own_form = spec.scores.name == spec.output_name
-    layout = next((name for name, axis in CHANNEL_AXIS.items()
-                   if own_form and axis == spec.scores.axis), None)
+    layout = next((str(fact.value) for fact in spec.facts if fact.key == 'output.layout'), None)
     own = spec if spec.merge is None else spec.merge
     told = None if spec.merge is None else spec.merge.told
     output = OutputConfig(spec.output_name, spec.kind, layout, spec.threshold,
