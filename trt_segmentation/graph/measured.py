@@ -27,6 +27,9 @@ _TOLERANCE_OF_CLASS = 1 / 512
 """By which each class may add to that in a sum: half a step of 8 bits."""
 
 _NEARLY_255, _MANY = 250, 16
+_MOST_CLASSES_SEEN = 64
+"""Different classes that a test image is taken for at most; a picture or a depth has more."""
+
 _FEW = 0.05
 
 
@@ -69,6 +72,11 @@ class Measurement:
         """Whether these are values from 0 to 1 as 0 to 255: many, almost up to 255."""
         return (self.lowest >= 0 and _NEARLY_255 <= self.highest <= 255.5
                 and self.different >= _MANY)
+
+    @property
+    def are_many(self) -> bool:
+        """Whether whole numbers are more different ones than the classes of one image."""
+        return self.different > _MOST_CLASSES_SEEN
 
     @property
     def is_lopsided(self) -> bool:

@@ -200,6 +200,8 @@ def _kind_of_one(found: Found, measured: Measurement) -> _Judged:
     """Judge one value a pixel."""
     origin = f'measured ({measured})'
     if found.is_integer or (measured.integers and measured.lowest >= -1):
+        if measured.are_many:
+            return _assumed(found, 'ids', measured, 'more different ones than classes have')
         return 'ids', origin, Decoding()
     if measured.are_probabilities:
         if measured.lowest < 0.5 <= measured.highest:

@@ -102,7 +102,8 @@ def _form(told: Told, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger)
     if is_named(told.output, (*BOXES, *PICTURES)) and not is_chosen:
         raise ModelError(f'{told.text} is no segmentation by its name; scores or class ids of '
                          'each pixel are needed. If it holds them, write what its values mean as '
-                         f'output.kind, or name another one as output.name{seems(told.output, fed)}')
+                         'output.kind, or name another one as output.name'
+                         f'{seems(told.output, fed)}')
     if len(shape) != 4 or shape[0] not in (None, 1):
         forms = _other_forms(told.output, shape, fed, meaning)
         if forms:
