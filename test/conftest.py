@@ -159,6 +159,12 @@ def networks():
 
 
 @pytest.fixture(scope='session')
+def halves():
+    """The module support/halves.py: networks that tell black from white."""
+    return _support('halves')
+
+
+@pytest.fixture(scope='session')
 def image_bytes():
     """The module support/image_bytes.py: encoded images as people have them."""
     return _support('image_bytes')

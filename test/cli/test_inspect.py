@@ -278,7 +278,7 @@ def test_the_multiple_that_a_size_has_to_be_is_named(networks, here, capsys):
     onnx.save(halved(networks), here / 'open.onnx')
     (here / 'none.yaml').write_text('input: {resize: none}')
     assert main(['inspect', 'open.onnx', '--config', 'none.yaml']) == 0
-    assert 'height and width are multiples of 2 only' in capsys.readouterr().out
+    assert 'every image: height and width have to be multiples of 2' in capsys.readouterr().out
     cv2.imwrite('odd.png', np.zeros((33, 35, 3), np.uint8))
     assert main(['run', 'odd.png', '--model', 'open.onnx', '--config', 'none.yaml', '--output',
                  'out', '--backend', 'onnxruntime']) == 1

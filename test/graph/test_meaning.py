@@ -9,15 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from trt_segmentation.errors import BackendError, ConfigError, ModelError
-from trt_segmentation.graph.meaning import read_meaning
+from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.meaning_reader import read_meaning
 from trt_segmentation.graph.measured import sample_image
 from trt_segmentation.graph.network import describe_network
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import complete_config, resolve
 from trt_segmentation.model_config import ModelConfig
-from trt_segmentation.options import RunOptions
-from trt_segmentation.segmenter import Segmenter
 
 SIZE = 8, 12
 SIGNED = {'scale': 1 / 127.5, 'mean': [1.0] * 3, 'std': [1.0] * 3}
@@ -451,11 +449,13 @@ def test_few_classes_are_no_lanes(networks, shape):
     assert networks.spec_of(declared(networks, [('y', shape)], (512, 512))).scores.channels == 4
 
 
-def test_a_network_in_float64_is_refused_by_name(networks, tmp_path):
+def test_a_network_in_float64_is_run_in_float32(networks, mask_of, caplog):
     model = networks.onnx_model(
-        [node('Conv', 'pixels', 'w', output='y')],
+        [node('Conv', 'pixels', 'w', output='c'), node('Mul', 'c', 'two', output='y')],
         [networks.tensor('pixels', [1, 3, *SIZE], TensorProto.DOUBLE)],
-        [networks.tensor('y', IDS, TensorProto.DOUBLE)], {'w': np.ones((1, 3, 1, 1))})
-    onnx.save(model, tmp_path / 'net.onnx')
-    with pytest.raises(BackendError, match=r'net\.onnx: computes in float64, .* in float32'):
-        Segmenter.open(tmp_path / 'net.onnx', options=RunOptions('onnxruntime'))
+        [networks.tensor('y', IDS, TensorProto.DOUBLE)],
+        {'w': np.ones((1, 3, 1, 1)), 'two': np.float64(2)})
+    spec, mask = mask_of(model)
+    assert 'net.onnx: computes in float64' in caplog.text
+    assert {info.dtype for info in (*spec.network.inputs, *spec.network.outputs)} == {FLOAT}
+    check(mask)

@@ -15,7 +15,7 @@ import onnx
 
 from trt_segmentation.backends.base import BackendInfo, Controls, graph_shape, output_shape
 from trt_segmentation.errors import BackendError, MissingBackendError
-from trt_segmentation.graph.input_sizes import found_multiple, said_multiple
+from trt_segmentation.graph.input_sizes import said_fault, wrong_size
 from trt_segmentation.graph.network import dtype_name, rare_types
 from trt_segmentation.graph.onnxruntime_api import (
     import_onnxruntime,
@@ -158,15 +158,16 @@ class OnnxRuntimeSession(Controls):
                                f'{error}') from error
 
     def _size_fault(self, size: tuple[int, int]) -> str:
-        """Return what is wrong with the size of an image that is fed as it is; '' if nothing."""
+        """Return what is wrong with the size that a network is fed at; '' if nothing is."""
         spec = self._spec
-        multiple = found_multiple(spec.network, spec.input_layout, len(spec.mean), size) \
-            if spec.size is None else None
-        if multiple is None:
+        right = said_fault(spec.network, spec.input_layout, len(spec.mean), spec.size or size)
+        if not right:
             return ''
-        return (f'{spec.network.source}: input.resize is none, and the network does not take an '
-                f'image of {size[1]}x{size[0]}: {said_multiple(multiple, size)} with '
-                'input.resize: stretch or letterbox')
+        if spec.size is None:
+            return (f'{spec.network.source}: input.resize is none, and the network does not take '
+                    f'an image of {size[1]}x{size[0]}: {right} with input.resize: stretch or '
+                    'letterbox')
+        return f'{spec.network.source}: {wrong_size(spec.size, right)}'
 
     def _join(self) -> None:
         """Keep the scores where the network has put them, and let the tail read them there."""
@@ -232,6 +233,8 @@ class OnnxRuntimeSession(Controls):
                     f'{self._spec.network.source}: computes in {" and ".join(rare)}, for which '
                     f'ONNX Runtime lacks an operator ({why}); export the network in float32') \
                     from error
+            if self._spec.size and (fault := self._size_fault(self._spec.size)):
+                raise BackendError(fault) from error
             raise BackendError(f'{self._spec.network.source}: ONNX Runtime does not '
                                f'take this network ({why}); export it with opset 17, and without '
                                'operators of other domains than ONNX') from error

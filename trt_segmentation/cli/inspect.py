@@ -23,8 +23,8 @@ from trt_segmentation.graph.image_input import OpenSizeError
 from trt_segmentation.graph.input_sizes import (
     LIKELY_SIZES,
     by_running,
-    found_multiple,
-    said_multiple,
+    said_fault,
+    wrong_size,
 )
 from trt_segmentation.graph.network import Network, read_network
 from trt_segmentation.graph.preflight import VERSIONS, preflight
@@ -53,6 +53,7 @@ _LIKELY_CHOICES = {
                    '(TensorFlow, MobileNet); 1 without (OpenVINO)',
     'input.mean': 'see input.scale',
     'input.std': 'see input.scale',
+    'output.layout': 'nchw (the classes before height and width) or nhwc (behind them)',
     'output.name': 'the first of several outputs that are alike',
     'output.grow_masks': 'true (Mask2Former), false (MaskFormer)',
     'classes.labels': 'names by id, or preset: ade20k, cityscapes, coco_stuff, pascal_voc',
@@ -164,24 +165,18 @@ def _takes(network: Network, spec: ModelSpec) -> bool:
 
 
 def _describe_sizes(network: Network, spec: ModelSpec) -> str:
-    """Try a network of open size, and return what sizes it takes where not all will do.
+    """Try a network at its size, and return what sizes it takes where not all will do.
 
     Raises:
         ConfigError: it does not take the size that it is to get.
     """
-    shape = network.inputs[0].shape or ()
-    if None not in (shape[2:] if spec.input_layout == 'nchw' else shape[1:3]):
-        return ''
     size = spec.size or _ODD_SIZE
-    multiple = found_multiple(network, spec.input_layout, len(spec.mean), size)
-    if multiple is None:
+    if not (right := said_fault(network, spec.input_layout, len(spec.mean), size)):
         return ''
     if spec.size is not None:
-        raise ConfigError(f'{network.source}: input.size says {size[0]}x{size[1]}, which the '
-                          f'network does not take: {said_multiple(multiple, size)}')
-    return (f'\ninput.resize is none, but the network takes images whose height and width are '
-            f'multiples of {multiple} only; for others write input.resize: stretch or letterbox '
-            f'and such an input.size')
+        raise ConfigError(f'{network.source}: {wrong_size(size, right)}')
+    return ('\ninput.resize is none, but the network does not take every image: '
+            f'{right}; for others write input.resize: stretch or letterbox and such an input.size')
 
 
 def _check_arguments(args: argparse.Namespace) -> None:

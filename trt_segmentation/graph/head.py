@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 
 from trt_segmentation.graph.builder import GraphBuilder
 
-INTEGER_TYPES = (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64)
+INTEGER_TYPES = (TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16, TensorProto.INT16,
+                 TensorProto.UINT32, TensorProto.INT32, TensorProto.UINT64, TensorProto.INT64)
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _add_limits(op: GraphBuilder, x: str, dtype: int, highest: int,
             for m, s in zip(mean, std, strict=True)]
     if limits.min - 0.5 <= min(*ends, 0.0) and max(*ends, 0.0) < limits.max + 0.5:
         return x
-    if limits.bits > 8:  # no float32 is the highest of these
+    if limits.bits > 16:  # no float32 is the highest of these
         return x
     return op('Clip', x, op.constant(np.float32(limits.min)), op.constant(np.float32(limits.max)))
 

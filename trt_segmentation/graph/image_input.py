@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.facts import Ledger
@@ -16,6 +16,7 @@ from trt_segmentation.graph.input_layout import (
     image_shape,
     layout_of_convolution,
 )
+from trt_segmentation.graph.input_range import read_scale
 from trt_segmentation.graph.input_sizes import by_inference, multiple_of, said_multiple
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, Shape, TensorInfo, fix_input_shape
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
@@ -91,7 +92,7 @@ def _only_input(network: Network) -> TensorInfo:
     info = network.inputs[0]
     if info.dtype not in FLOAT_TYPES + INTEGER_TYPES:
         raise ModelError(f'{network.source}: input {info} is no image type; '
-                         'float32, float16, uint8 or int8 is needed')
+                         'float32, float16, uint8 or another integer is needed')
     return info
 
 
@@ -155,7 +156,8 @@ def with_fixed_input(network: Network, layout: str, channels: int, size: tuple[i
     return fix_input_shape(network, image_shape(layout, channels, size))
 
 
-_Normalisation = tuple[float, tuple[float, ...], tuple[float, ...]]
+Normalisation = tuple[float, tuple[float, ...], tuple[float, ...]]
+"""Scale, mean and std: the value fed is ``(pixel * scale - mean) / std``."""
 
 _PIXEL_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))
 """Lowest and highest value of what quantized networks are trained on: their integer input is the
@@ -165,7 +167,7 @@ _NEAR = 0.02
 """By which part of its range a calibrated range may differ from these."""
 
 
-def _usual_normalisation(channels: int, depth: int) -> _Normalisation:
+def _usual_normalisation(channels: int, depth: int) -> Normalisation:
     """What float inputs are usually fed: ImageNet's colours; of gray, 0 to 1, as torchvision's
     ToTensor makes it, since no mean of gray images is common to many networks."""
     if channels == 3:
@@ -174,22 +176,23 @@ def _usual_normalisation(channels: int, depth: int) -> _Normalisation:
 
 
 def _integer_normalisation(network: Network, channels: int, depth: int,
-                           ) -> tuple[_Normalisation, str]:
+                           ) -> tuple[Normalisation, str]:
     """Return scale, mean and std of an integer input, and where they come from."""
     info = network.inputs[0]
-    if info.dtype not in (TensorProto.INT8, TensorProto.UINT8):
-        return (1.0, (0.0,) * channels, (1.0,) * channels), 'default'
-    lowest = -128 if info.dtype == TensorProto.INT8 else 0
+    limits = np.iinfo(helper.tensor_dtype_to_np_dtype(info.dtype))
     byte = 255 / (2 ** depth - 1)
-    plain = byte, (float(-lowest),) * channels, (1.0,) * channels
-    found = input_quantization(network.model, info.name)
-    if found is None:  # uint8 is the pixel; int8 can only be its 256 values, moved
-        return plain, 'assumed' if info.dtype == TensorProto.INT8 else 'default'
+    found = input_quantization(network.model, info.name) if limits.bits <= 16 else None
+    if found is None:  # only as int8 is a pixel not the number that it is
+        lowest = limits.min if info.dtype == TensorProto.INT8 else 0
+        is_usual = info.dtype in (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
+        return ((byte, (float(-lowest),) * channels, (1.0,) * channels),
+                'default' if is_usual else 'assumed')
     step, zero = found
-    fed = (lowest - zero) * step, (lowest + 255 - zero) * step
+    fed = (limits.min - zero) * step, (limits.max - zero) * step
     for low, high in _PIXEL_RANGES:
         if all(abs(a - b) <= _NEAR * (high - low) for a, b in zip(fed, (low, high), strict=True)):
-            return plain, 'graph'
+            whole = (limits.max - limits.min) / 255
+            return (whole * byte, (float(-limits.min),) * channels, (1.0,) * channels), 'graph'
     # Integers of normalised values: ((pixel / 255 - mean) / std) / step + zero.
     scale, means, stds = _usual_normalisation(channels, depth)
     mean = tuple(mean - zero * step * std for mean, std in zip(means, stds, strict=True))
@@ -199,6 +202,9 @@ def _integer_normalisation(network: Network, channels: int, depth: int,
 def input_quantization(model: onnx.ModelProto, name: str) -> tuple[float, int] | None:
     """Return scale and zero point of an input that the network dequantizes; None for others."""
     readers = [node for node in model.graph.node if name in node.input]
+    while len(readers) == 1 and readers[0].op_type in ('Transpose', 'Identity'):
+        name = readers[0].output[0]
+        readers = [node for node in model.graph.node if name in node.input]
     kinds = {'DequantizeLinear': 1, 'QLinearConv': 1}
     if not readers or any(node.op_type not in kinds for node in readers):
         return None
@@ -252,6 +258,8 @@ def resolve_normalisation(network: Network, channels: int, depth: int, config: M
     if network.inputs[0].dtype in INTEGER_TYPES:
         defaults, origin = (nothing, 'default') if not untold else \
             _integer_normalisation(network, channels, depth)
+    elif untold and (factor := read_scale(network.model, network.inputs[0].name)):
+        defaults, origin = (factor * 255 / (2 ** depth - 1), *nothing[1:]), 'graph'
     elif untold:
         defaults, origin = _usual_normalisation(channels, depth), 'assumed'
     else:  # whoever tells one of the three means the others to do nothing

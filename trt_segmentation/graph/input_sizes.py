@@ -16,7 +16,8 @@ from trt_segmentation.graph.onnxruntime_api import import_onnxruntime, open_sess
 Size = tuple[int, int]
 Fault = Callable[[Size], str]
 
-LIKELY_SIZES = ((512, 512), (256, 256), (640, 640), (224, 224), (1024, 1024), (518, 518))
+LIKELY_SIZES = ((512, 512), (256, 256), (640, 640), (224, 224), (1024, 1024), (518, 518),
+                (384, 384), (320, 320), (128, 128), (64, 64), (32, 32))
 """What networks of open size are often trained on."""
 
 _MULTIPLES = (2, 4, 8, 14, 16, 28, 32, 64, 128)
@@ -38,14 +39,37 @@ def multiple_of(fault: Fault, size: Size) -> int | None:
     return None
 
 
-def found_multiple(network: Network, layout: str, channels: int, size: Size) -> int | None:
-    """Return what height and width of a network's input have to be multiples of, by running it;
-    None where the size is not what is wrong, or that is not found."""
+def said_fault(network: Network, layout: str, channels: int, size: Size) -> str:
+    """Return what sizes a network takes instead of this one, found by running it; '' where the
+    size is not what is wrong, or nothing is.
+
+    Args:
+        network: with one input.
+        layout: of the input, 'nchw' or 'nhwc'.
+        channels: of the input.
+        size: height and width that it was or would be fed.
+    """
     try:
         fault = by_running(network, layout, channels)
     except Exception:  # ONNX Runtime is not here, or does not take the network at any size
-        return None
-    return multiple_of(fault, size) if fault(size) else None
+        return ''
+    if not fault(size):
+        return ''
+    if (multiple := multiple_of(fault, size)) is not None:
+        return said_multiple(multiple, size)
+    runs = next((each for each in LIKELY_SIZES if not fault(each)), None)
+    return f'{runs[0]}x{runs[1]} runs: input.size: [{runs[0]}, {runs[1]}]' if runs else ''
+
+
+def wrong_size(size: Size, right: str) -> str:
+    """Return the sentence for a network that does not run at the size that it is fed at.
+
+    Args:
+        size: height and width.
+        right: see ``said_fault``.
+    """
+    return (f'the network does not run at its input.size, {size[0]}x{size[1]}; {right} (where '
+            'the graph has its size built in, export it again with such a one)')
 
 
 def said_multiple(multiple: int, size: Size) -> str:

@@ -17,11 +17,20 @@ from trt_segmentation.graph.onnxruntime_api import import_onnxruntime, open_sess
 
 logger = logging.getLogger(__name__)
 
-OPEN_SIZE = (256, 256)
+OPEN_SIZE = (256, 320)
 """Height and width of the image where the network takes any."""
 
 _TOLERANCE = 0.01
 """Within which a sum is 1 and a value is a probability: float16 and 8 bits round so much."""
+
+_TOLERANCE_OF_CLASS = 1 / 512
+"""By which each class may add to that in a sum: half a step of 8 bits."""
+
+_NEARLY_255, _MANY = 250, 16
+_MOST_CLASSES_SEEN = 64
+"""Different classes that a test image is taken for at most; a picture or a depth has more."""
+
+_FEW = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class Measurement:
         integers: whether all are whole numbers.
         sums_to_one: whether the values of each pixel sum to 1, along ``axis`` of ``measured``.
         two: the only two values there are; None where there are more, or fewer.
+        different: how many different values there are.
     """
 
     lowest: float
@@ -40,6 +50,7 @@ class Measurement:
     integers: bool
     sums_to_one: bool
     two: tuple[float, float] | None
+    different: int
 
     @property
     def is_constant(self) -> bool:
@@ -47,10 +58,31 @@ class Measurement:
         return self.lowest == self.highest
 
     @property
+    def are_within_0_and_1(self) -> bool:
+        """Whether all values are within 0..1."""
+        return self.lowest >= -_TOLERANCE and self.highest <= 1 + _TOLERANCE
+
+    @property
     def are_probabilities(self) -> bool:
         """Whether all values are within 0..1 and not only 0 and 1."""
-        return (self.lowest >= -_TOLERANCE and self.highest <= 1 + _TOLERANCE
-                and not self.integers)
+        return self.are_within_0_and_1 and not self.integers
+
+    @property
+    def are_bytes(self) -> bool:
+        """Whether these are values from 0 to 1 as 0 to 255: many, almost up to 255."""
+        return (self.lowest >= 0 and _NEARLY_255 <= self.highest <= 255.5
+                and self.different >= _MANY)
+
+    @property
+    def are_many(self) -> bool:
+        """Whether whole numbers are more different ones than the classes of one image."""
+        return self.different > _MOST_CLASSES_SEEN
+
+    @property
+    def is_lopsided(self) -> bool:
+        """Whether values of both signs are almost only of one, as what is no logit may be."""
+        smaller, larger = sorted((abs(self.lowest), abs(self.highest)))
+        return self.lowest >= 0 or self.highest <= 0 or smaller < _FEW * larger
 
     def __str__(self) -> str:
         whole = 'whole numbers ' if self.integers else ''
@@ -71,10 +103,12 @@ def measurement_of(values: np.ndarray, axis: int | None) -> Measurement | None:
         return None
     different = np.unique(finite)
     sums = axis is not None and values.shape[axis] > 1 and bool(
-        (np.abs(values.sum(axis) - 1) <= _TOLERANCE).all())
+        (np.abs(values.sum(axis) - 1)
+         <= _TOLERANCE + values.shape[axis] * _TOLERANCE_OF_CLASS).all())
     return Measurement(float(different[0]), float(different[-1]),
                        bool((different == np.round(different)).all()), sums,
-                       (float(different[0]), float(different[1])) if len(different) == 2 else None)
+                       (float(different[0]), float(different[1])) if len(different) == 2 else None,
+                       len(different))
 
 
 @dataclass(frozen=True)
@@ -103,6 +137,11 @@ class Probe:
         self.fault = ''
         self.is_missing = False
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the image that it is fed."""
+        return self._feeding.size or OPEN_SIZE
+
     def values(self, name: str) -> np.ndarray | None:
         """Return an output on the test image; None where the network could not be run, and
         ``fault`` says why."""
@@ -123,7 +162,8 @@ class Probe:
         info = self._network.inputs[0]
         fed = fed_image(self._feeding, info.dtype)
         names = [value.name for value in session.get_outputs()]
-        return dict(zip(names, session.run(names, {info.name: fed}), strict=True))
+        given = zip(names, session.run(names, {info.name: fed}), strict=True)
+        return {name: values for name, values in given if isinstance(values, np.ndarray)}
 
 
 def fed_image(feeding: Feeding, dtype: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, version_converter
 from onnx.external_data_helper import load_external_data_for_model
 
 from trt_segmentation.errors import ModelError
+from trt_segmentation.graph.adapting import adapted
 from trt_segmentation.graph.builder import OLDEST_OPSET
 from trt_segmentation.graph.opset import opset_of
 from trt_segmentation.graph.ordering import is_sorted, sort_nodes
@@ -122,7 +123,7 @@ def read_network(path: str | Path) -> Network:
     check_opset(model, path)
     try:
         load_external_data_for_model(model, str(path.parent))
-        onnx.checker.check_model(str(path) if _in_order(model) else model)
+        _check(model, path)
     except Exception as error:  # as above
         why = _first_line(error).rstrip('.')
         raise ModelError(f'{path}: this is no valid ONNX model ({why}); export it again, with '
@@ -144,6 +145,19 @@ def network_files(path: Path) -> list[Path]:
         return [path]
     return [path, *(place for _, place in external_data(model, path).values()
                     if place.is_file())]
+
+
+def _check(model: onnx.ModelProto, path: Path) -> None:
+    """Run ONNX's checker, which wants a shape of each input and output; runtimes do not."""
+    is_as_written = _in_order(model)
+    unshaped = [value.type.tensor_type for value in (*model.graph.input, *model.graph.output)
+                if value.type.HasField('tensor_type')
+                and not value.type.tensor_type.HasField('shape')]
+    for tensor in unshaped:
+        tensor.shape.SetInParent()
+    onnx.checker.check_model(str(path) if is_as_written and not unshaped else model)
+    for tensor in unshaped:
+        tensor.ClearField('shape')
 
 
 def _in_order(model: onnx.ModelProto) -> bool:
@@ -188,7 +202,7 @@ def describe_network(model: onnx.ModelProto, source: str) -> Network:
                 f'{source}: opset {opset} cannot be converted to {OLDEST_OPSET} '
                 f'({_first_line(error)}); export it with opset 11 or newer') from error
         opset = OLDEST_OPSET
-    model = _with_narrow_grids(model)
+    model = _with_narrow_grids(adapted(model, source, opset))
     graph = model.graph
     weights = {initializer.name for initializer in graph.initializer}
     makers = {output: node for node in graph.node for output in node.output}

@@ -7,7 +7,7 @@ import re
 
 from trt_segmentation.graph.network import Shape, TensorInfo
 
-BOXES = ('box', 'boxes', 'bbox', 'bboxes', 'rois', 'dets', 'detections')
+BOXES = ('box', 'boxes', 'bbox', 'bboxes', 'rois', 'det', 'dets', 'detection', 'detections')
 _FEATURES = ('embedding', 'embeddings', 'embed', 'embeds', 'feature', 'features', 'hidden',
              'pooler')
 CLASSES = ('class', 'classes', 'cls', 'logits')
@@ -15,6 +15,9 @@ CLASSES = ('class', 'classes', 'cls', 'logits')
 
 NO_MAPS = (*BOXES, *_FEATURES)
 """Words in the names of outputs that are no maps."""
+
+PICTURES = ('depth', 'depths', 'disparity', 'disp', 'normal', 'normals', 'flow', 'fgr')
+"""Words in the names of outputs that are maps of something else than classes."""
 
 BOX_VALUES = 4
 """Values of a box."""
@@ -48,6 +51,15 @@ def boxes_of_masks(outputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, TensorI
             if is_map and len(found) - axis >= 3 and found[axis] == shape[axis]:
                 return boxes, masks
     return None
+
+
+def boxes_beside(info: TensorInfo, outputs: tuple[TensorInfo, ...]) -> TensorInfo | None:
+    """Return the boxes [1, n, 4] to which an output [1, n, classes] belongs; None where there are
+    none."""
+    shape = info.shape or ()
+    return next((boxes for boxes in filter(is_boxes, outputs)
+                 if boxes.name != info.name and len(shape) == len(boxes.shape or ()) == 3
+                 and shape[1] == (boxes.shape or ())[1]), None)
 
 
 _MOST_LANES = 8

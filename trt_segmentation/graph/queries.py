@@ -26,7 +26,7 @@ from trt_segmentation.graph.combining import (
     rank,
     with_output,
 )
-from trt_segmentation.graph.meaning import read_meaning
+from trt_segmentation.graph.meaning_reader import read_meaning
 from trt_segmentation.graph.network import Network, TensorInfo
 from trt_segmentation.graph.other_outputs import BOX_VALUES, CLASSES, is_boxes, is_named
 

@@ -10,7 +10,6 @@ from trt_segmentation.class_merge import ClassMerge, resolve_merge
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.batch import check_batch
 from trt_segmentation.graph.class_output import (
-    CHANNEL_AXIS,
     Pair,
     choose_pair,
     combine_pair,
@@ -148,13 +147,13 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *, measure: b
     border = None
     if resize == 'letterbox' and config.input.border is not None:
         border = ledger.told('input.border', config.input.border, lambda: 0.0, 'default')
-    pair = choose_pair(network, layout, _class_count(network, config), config)
+    feeding = Feeding(layout, size, scale * (257 if depth == 16 else 1), mean, std)
+    probe = Probe(network, feeding) if measure and network.model.graph.node else None
+    pair = choose_pair(network, layout, _class_count(network, config), config, probe)
     if pair is not None:
         check_batch(network, (pair.masks.name, pair.classes.name), batch)
         network, pair, scores, kind = combine_pair(network, pair, layout, config, ledger, batch)
     else:
-        feeding = Feeding(layout, size, scale * (257 if depth == 16 else 1), mean, std)
-        probe = Probe(network, feeding) if measure and network.model.graph.node else None
         network, scores, kind = read_output(network, layout, config, ledger, probe)
         check_batch(network, (scores.name,), batch)
     align_corners = _resolve_corners(network, kind if pair is None else pair.kind, config, ledger)
@@ -274,9 +273,7 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
 
 def complete_config(spec: ModelSpec) -> ModelConfig:
     """Return the config that says everything a spec says, nothing left to the graph."""
-    own_form = spec.scores.name == spec.output_name
-    layout = next((name for name, axis in CHANNEL_AXIS.items()
-                   if own_form and axis == spec.scores.axis), None)
+    layout = next((str(fact.value) for fact in spec.facts if fact.key == 'output.layout'), None)
     own = spec if spec.merge is None else spec.merge
     told = None if spec.merge is None else spec.merge.told
     output = OutputConfig(spec.output_name, spec.kind, layout, spec.threshold,

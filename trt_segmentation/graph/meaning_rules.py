@@ -1,0 +1,418 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator makes of the meaning of its inputs, a rule for each kind of operator."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from onnx import TensorProto
+
+from trt_segmentation.graph.meaning import UNDECIDED, Meaning, Step, affine
+
+RULES: dict[str, Callable[[Step], Meaning]] = {}
+"""By operator, in whatever domain, what one of its outputs means."""
+
+
+def _rule(names: str) -> Callable:
+    def register(read: Callable[[Step], Meaning]) -> Callable[[Step], Meaning]:
+        RULES.update(dict.fromkeys(names.split(), read))
+        return read
+
+    return register
+
+
+@_rule('Identity Resize Upsample Expand Pad Dropout CastLike AveragePool MaxPool Tile NhwcMaxPool '
+       'GlobalAveragePool GlobalMaxPool DepthToSpace SpaceToDepth GridSample ReorderInput '
+       'ReorderOutput')
+def _same(step: Step) -> Meaning:
+    return step.read()
+
+
+@_rule('Slice Split')
+def _cut(step: Step) -> Meaning:
+    return replace(step.read(), is_part=True)
+
+
+@_rule('Gather GatherND GatherElements')
+def _picked(step: Step) -> Meaning:
+    return replace(step.read(), axis=None, is_part=True)
+
+
+@_rule('Reshape Squeeze Unsqueeze Flatten')
+def _moved(step: Step) -> Meaning:
+    return replace(step.read(), axis=None)
+
+
+@_rule('Transpose')
+def _transposed(step: Step) -> Meaning:
+    found, places = step.read(), step.attribute('perm')
+    axis = None if found.axis is None or places is None or not -len(places) <= found.axis < \
+        len(places) else list(places).index(found.axis % len(places))
+    return replace(found, axis=axis)
+
+
+@_rule('QLinearAveragePool QLinearGlobalAveragePool')
+def _quantized_pool(step: Step) -> Meaning:
+    return _quantized(step, _dequantized(step, step.read(), 1), 3)
+
+
+@_rule('Cast')
+def _cast(step: Step) -> Meaning:
+    found, to = step.read(), step.attribute('to')
+    is_real = to in (None, TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16,
+                     TensorProto.DOUBLE)
+    if found.kind == 'ids':
+        return replace(found, largest=1) if to == TensorProto.BOOL else found
+    if is_real or not found.is_share or found.scale > 2:
+        return found
+    return _thresholded(step, found, 0.5)  # others are cut to 0 or 1 at their ends
+
+
+def _thresholded(step: Step, found: Meaning, middle: float) -> Meaning:
+    """What a probability is once it was rounded, if that is a comparison with 0.5."""
+    is_middle = found.scale == 1 and math.isclose(found.offset, middle, abs_tol=1e-6)
+    return step.made('ids', largest=1, axis=found.axis) if found.is_share and is_middle \
+        else UNDECIDED
+
+
+@_rule('QuantizeLinear')
+def _quantize(step: Step) -> Meaning:
+    return _quantized(step, step.read(), 1)
+
+
+def _quantized(step: Step, found: Meaning, place: int) -> Meaning:
+    scale, zero = step.number(place), step.number(place + 1, 0.0)
+    if scale is None or zero is None or scale <= 0:
+        return UNDECIDED
+    return affine(found, 1 / scale, zero)
+
+
+@_rule('DequantizeLinear')
+def _dequantize(step: Step) -> Meaning:
+    return _dequantized(step, step.read(), 1)
+
+
+def _dequantized(step: Step, found: Meaning, place: int) -> Meaning:
+    scale, zero = step.number(place), step.number(place + 1, 0.0)
+    if scale is None or zero is None or scale <= 0:
+        return found if found.kind == 'logits' else UNDECIDED
+    return affine(found, scale, -zero * scale)
+
+
+@_rule('Sigmoid HardSigmoid')
+def _sigmoid(step: Step) -> Meaning:
+    return step.made('sigmoid', axis=step.read().axis)
+
+
+@_rule('Softmax BiasSoftmax Hardmax')
+def _softmax(step: Step) -> Meaning:
+    axis = step.attribute('axis', None)
+    return step.made('probabilities', axis=axis)
+
+
+@_rule('OneHot')
+def _one_hot(step: Step) -> Meaning:
+    values = step.constant(2)
+    if values is None or values.size != 2 or step.read().kind != 'ids':
+        return UNDECIDED
+    off, on = (float(value) for value in values.reshape(-1))
+    return affine(step.made('probabilities', axis=step.attribute('axis', -1)), on - off, off)
+
+
+@_rule('LogSoftmax')
+def _log_softmax(step: Step) -> Meaning:
+    return step.made('probabilities', log=True, axis=step.attribute('axis', None))
+
+
+@_rule('QLinearSigmoid')
+def _quantized_sigmoid(step: Step) -> Meaning:
+    return _quantized(step, step.made('sigmoid'), 3)
+
+
+@_rule('QLinearSoftmax')
+def _quantized_softmax(step: Step) -> Meaning:
+    return _quantized(step, step.made('probabilities'), 3)
+
+
+@_rule('Log')
+def _log(step: Step) -> Meaning:
+    found = step.read()
+    return replace(found, log=True) if found.is_share and found.is_plain else UNDECIDED
+
+
+@_rule('Exp')
+def _exp(step: Step) -> Meaning:
+    found = step.read()
+    return replace(found, log=False) if found.log and found.is_plain else UNDECIDED
+
+
+@_rule('BatchNormalization InstanceNormalization GroupNorm GroupNormalization')
+def _normalized(step: Step) -> Meaning:
+    return step.made('logits', axis=step.read().axis)
+
+
+@_rule('MatMul Gemm Einsum MatMulInteger FusedMatMul LayerNormalization QGemm MatMulNBits '
+       'SimplifiedLayerNormalization SkipLayerNormalization SkipSimplifiedLayerNormalization '
+       'SkipGroupNorm MatMulIntegerToFloat DynamicQuantizeMatMul FusedGemm BiasAdd')
+def _product_of_matrices(step: Step) -> Meaning:
+    is_right = step.node.op_type != 'Einsum' and step.constant(1) is not None
+    return replace(_activated(step), axis=-1 if is_right else None)
+
+
+@_rule('Conv ConvTranspose ConvInteger FusedConv NhwcConv NhwcFusedConv')
+def _convolution(step: Step) -> Meaning:
+    found, weights = step.read(), step.constant(1)
+    if found.kind in ('sigmoid', 'probabilities') and not step.attribute('activation'):
+        if _is_smoothing(step, weights):
+            return found
+        if weights is not None and weights.shape[0] == 1:
+            return UNDECIDED  # a mixture of maps, with an end of its own or not
+    axis = -1 if step.node.op_type.startswith('Nhwc') else 1
+    return replace(_activated(step), axis=axis)
+
+
+def _is_smoothing(step: Step, weights: np.ndarray | None) -> bool:
+    """Whether a convolution gives mean values, as one that grows or blurs a map does."""
+    if weights is None or weights.ndim != 4 or weights.shape[1] != 1:
+        return False
+    has_bias = (bias := step.constant(2)) is not None and bias.any()
+    grows = step.node.op_type == 'ConvTranspose'
+    whole = math.prod(step.attribute('strides') or (1, 1)) if grows else 1
+    sums = weights.sum((1, 2, 3))
+    return not has_bias and bool((weights >= 0).all() and np.allclose(sums, whole, rtol=0.02))
+
+
+def _activated(step: Step) -> Meaning:
+    """What a linear operator gives that may hold the activation behind it."""
+    activation = step.attribute('activation', b'') or b''
+    if activation in (b'Sigmoid', b'HardSigmoid'):
+        return step.made('sigmoid')
+    if activation == b'Tanh':
+        return step.made('sigmoid', scale=2.0, offset=-1.0)
+    return step.made('logits', one_sided=activation in (b'Relu', b'Clip'))
+
+
+@_rule('QLinearConv QLinearMatMul')
+def _quantized_linear(step: Step) -> Meaning:
+    axis = 1 if step.node.op_type == 'QLinearConv' else -1
+    return _quantized(step, step.made('logits', axis=axis), 6)
+
+
+@_rule('QLinearAdd QLinearMul')
+def _quantized_sum(step: Step) -> Meaning:
+    found = step.read(0), step.read(3)
+    is_linear = any(each.kind == 'logits' for each in found)
+    return _quantized(step, step.made('logits'), 6) if is_linear else UNDECIDED
+
+
+@_rule('QLinearLeakyRelu')
+def _quantized_leaky(step: Step) -> Meaning:
+    return _quantized(step, step.made('logits'), 3)
+
+
+@_rule('QLinearConcat')
+def _quantized_concat(step: Step) -> Meaning:
+    kinds = {step.read(place).kind for place in range(2, len(step.node.input), 3)}
+    kind = kinds.pop() if len(kinds) == 1 else ''
+    return _quantized(step, step.made(kind), 0) if kind == 'logits' else UNDECIDED
+
+
+@_rule('Tanh Erf Softsign')
+def _from_minus_1_to_1(step: Step) -> Meaning:
+    # Tanh is 2 * sigmoid(2 * x) - 1; the others are curves of the same kind.
+    return step.made('sigmoid', scale=2.0, offset=-1.0)
+
+
+@_rule('LeakyRelu PRelu Elu Selu Gelu HardSwish Mish Swish QuickGelu FastGelu')
+def _signed(step: Step) -> Meaning:
+    found = step.read()
+    return found if found.kind == 'logits' else UNDECIDED
+
+
+@_rule('Clip Relu Min Max')
+def _bounded(step: Step) -> Meaning:
+    found, lowest, highest = _bounds(step)
+    if found.is_share and found.kind != 'ids' and lowest is not None and highest is not None:
+        part = found.scale / 100
+        keeps = (lowest <= found.offset + part
+                 and highest >= found.offset + found.scale - part)
+        return found if keeps else UNDECIDED
+    if lowest is None or highest is None:
+        return UNDECIDED
+    if found.kind == 'ids':
+        return found if lowest <= found.offset else UNDECIDED
+    if found.kind == 'logits':
+        zero = found.offset
+        return replace(found, one_sided=found.one_sided or lowest >= zero or highest <= zero)
+    return UNDECIDED
+
+
+def _bounds(step: Step) -> tuple[Meaning, float | None, float | None]:
+    """The value that is bounded, and by what; None where that is not known."""
+    operator = step.node.op_type
+    if operator == 'Relu':
+        return step.read(), 0.0, math.inf
+    if operator == 'Clip':
+        lowest, highest = step.attribute('min'), step.attribute('max')
+        return (step.read(), step.number(1, -math.inf if lowest is None else lowest),
+                step.number(2, math.inf if highest is None else highest))
+    for place in range(len(step.node.input) if len(step.node.input) == 2 else 0):
+        if (number := step.number(1 - place)) is not None:
+            found = step.read(place)
+            return (found, -math.inf, number) if operator == 'Min' else (found, number, math.inf)
+    return UNDECIDED, None, None
+
+
+@_rule('Softplus')
+def _softplus(step: Step) -> Meaning:
+    found = step.read()
+    return replace(found, one_sided=True) if found.kind == 'logits' else UNDECIDED
+
+
+@_rule('ReduceMean ReduceSum ReduceMax')
+def _reduced(step: Step) -> Meaning:
+    found = replace(step.read(), axis=None)
+    if found.kind == 'logits':
+        return found
+    operator = step.node.op_type
+    if operator == 'ReduceMax' and _is_of_all_classes(found):
+        return replace(found, kind='confidence', made_by=operator)
+    return found if operator != 'ReduceSum' and found.kind == 'sigmoid' else UNDECIDED
+
+
+def _is_of_all_classes(found: Meaning) -> bool:
+    """Whether the highest value of a pixel is how sure the network is, of whatever class."""
+    return found.kind == 'probabilities' and not found.log and not found.is_part
+
+
+@_rule('Mean')
+def _mean(step: Step) -> Meaning:
+    found = [step.read(place) for place in range(len(step.node.input))]
+    same = len({(each.kind, each.scale, each.offset, each.log) for each in found}) == 1
+    return found[0] if same and found[0].kind not in ('', 'ids') else UNDECIDED
+
+
+@_rule('Neg')
+def _negative(step: Step) -> Meaning:
+    return _times(step.read(), -1.0)
+
+
+@_rule('Mul Div')
+def _product(step: Step) -> Meaning:
+    divides = step.node.op_type == 'Div'
+    for place in (0, 1):
+        number = step.number(1 - place)
+        if number == 0 and not divides:
+            return UNDECIDED
+        if number and not (divides and place == 1):
+            return _times(step.read(place), 1 / number if divides else number)
+    # A factor of its own for each channel, a gate, or the scale of a dynamic quantization.
+    if divides:
+        return UNDECIDED
+    found = step.read(0), step.read(1)
+    return next((each for each in found if each.kind == 'logits'), UNDECIDED)
+
+
+def _times(found: Meaning, factor: float) -> Meaning:
+    # The zero of logits stays where it is, and a factor makes them other logits.
+    if found.kind == 'logits' and found.offset == 0:
+        return found
+    return affine(found, factor, 0.0)
+
+
+@_rule('Add Sub Sum')
+def _sum(step: Step) -> Meaning:
+    negative = step.node.op_type == 'Sub'
+    if len(step.node.input) == 2:
+        for place in (0, 1):
+            if (number := step.number(1 - place)) is not None:
+                found = step.read(place)
+                if negative and place == 1:
+                    return _plus(_times(found, -1.0), number)
+                return _plus(found, -number if negative else number)
+    parts = (step.read(place) for place in range(len(step.node.input)))
+    return next((each for each in parts if each.kind == 'logits'), UNDECIDED)
+
+
+def _plus(found: Meaning, number: float) -> Meaning:
+    if found.kind == 'logits':
+        return found
+    if found.kind == 'ids' and not found.flipped and (number / found.scale).is_integer():
+        return replace(found, largest=None)  # other ids
+    return affine(found, 1.0, number)
+
+
+@_rule('ArgMax ArgMin')
+def _best(step: Step) -> Meaning:
+    return step.made('ids')
+
+
+@_rule('TopK')
+def _top(step: Step) -> Meaning:
+    if list(step.node.output).index(step.name) == 1:
+        return step.made('ids')
+    found = step.read()
+    return replace(found, kind='confidence', made_by='TopK') if _is_of_all_classes(found) \
+        else UNDECIDED
+
+
+@_rule('Greater GreaterOrEqual Less LessOrEqual Equal And Or Xor Not')
+def _comparison(step: Step) -> Meaning:
+    axes = [step.read(place).axis for place in range(len(step.node.input))]
+    return step.made('ids', largest=1,
+                     axis=next((axis for axis in axes if axis is not None), None))
+
+
+@_rule('Sign')
+def _sign(step: Step) -> Meaning:
+    found = step.read()
+    is_centred = found.kind == 'logits' and not found.one_sided and found.offset == 0
+    return step.made('ids', largest=1, scale=2.0, offset=-1.0) if is_centred else UNDECIDED
+
+
+@_rule('Round Floor Ceil')
+def _rounded(step: Step) -> Meaning:
+    found = step.read()
+    if found.kind == 'ids' or found.scale > 2:
+        return found
+    middle = {'Round': 0.0, 'Floor': 0.5, 'Ceil': -0.5}[step.node.op_type]
+    return _thresholded(step, found, middle)
+
+
+@_rule('Where')
+def _where(step: Step) -> Meaning:
+    positive, negative = step.number(1), step.number(2)
+    if positive is not None and negative is not None and positive != negative:
+        two = affine(step.made('ids', largest=1), positive - negative, negative)
+        return _with_ids_of(two) if two.offset == 0 else UNDECIDED
+    found = step.read(1 if positive is None else 2)
+    if found.kind == 'ids' and (positive is None) != (negative is None):
+        return replace(found, largest=None)
+    return UNDECIDED
+
+
+def _with_ids_of(two: Meaning) -> Meaning:
+    """0 and 255 are two classes as a picture shows them; 0 and 15 are classes 0 and 15."""
+    is_id = float(two.scale).is_integer() and two.scale not in (1, 255)
+    return replace(two, scale=1.0, largest=int(two.scale)) if is_id else two
+
+
+@_rule('Concat')
+def _concat(step: Step) -> Meaning:
+    found = [step.read(place) for place in range(len(step.node.input))
+             if step.constant(place) is None]
+    if not found or len({(each.kind, each.scale, each.offset, each.log) for each in found}) > 1:
+        return UNDECIDED
+    first = found[0]
+    if first.kind == 'logits':
+        return first
+    if first.kind == 'ids' or len(found) < len(step.node.input):
+        return UNDECIDED
+    same = len({each.source for each in found}) == 1
+    if len(found) == 2 and same and found[0].flipped != found[1].flipped:
+        return replace(first, kind='probabilities', axis=None)
+    if first.kind == 'sigmoid' and any(each.flipped for each in found):
+        return UNDECIDED
+    return replace(first, axis=None) if first.kind == 'sigmoid' or same else UNDECIDED
