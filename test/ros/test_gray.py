@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mono and thermal cameras before networks of one channel, over real DDS."""
 
-import cv2
 import numpy as np
 import onnx
 import pytest
@@ -51,16 +50,3 @@ def test_a_thermal_camera_is_fed_with_16_bits(gray_bench, image_message):
     assert len(np.unique(kelvin >> 8)) == 1
     for encoding in ('16UC1', 'mono16'):
         np.testing.assert_array_equal(bench.segment(image_message(kelvin, encoding)), HALF > 127)
-
-
-def test_a_region_of_a_gray_image(make_bench, image_message, networks, tmp_path):
-    onnx.save(networks.pointwise([[-1], [1]], SIZE), tmp_path / 'net.onnx')
-    config = networks.config_of(input={'scale': 1 / 127.5, 'mean': [1.0]})
-    (tmp_path / 'net.yaml').write_text(config.to_text())
-    bench = make_bench(engine_path=tmp_path / 'net.onnx', model_config=tmp_path / 'net.yaml',
-                       roi='[0, 0, 64, 24]')
-    bench.listen('mask')
-    mask = bench.segment(image_message(cv2.resize(HALF, (128, 96)), 'mono8'))
-    expected = np.full((96, 128), 255, np.uint8)
-    expected[:24, :64] = 0
-    np.testing.assert_array_equal(mask, expected)
