@@ -285,3 +285,27 @@ def test_the_multiple_that_a_size_has_to_be_is_named(networks, here, capsys):
     message = capsys.readouterr().err
     assert 'image of 35x33: height and width have to be multiples of 2' in message
     assert 'opset' not in message
+
+
+@pytest.mark.parametrize('command', [['inspect'], ['run', 'one.png', '--output', 'out',
+                                                   '--backend', 'onnxruntime', '--model']])
+@pytest.mark.parametrize(('size', 'says'), [
+    (33, 'input.size, 33x33; height and width have to be multiples of 2'),
+    (64, 'input.size, 64x64; 32x32 runs: input.size: [32, 32]')])
+def test_a_size_that_does_not_run_is_answered_with_one_that_does(networks, here, capsys, command,
+                                                                 size, says):
+    model = halved(networks)
+    if size == 64:  # in the middle, the network has another size built in
+        model.graph.node.append(onnx.helper.make_node('Reshape', ['scores', 'built'], ['s']))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(
+            np.array([1, 3, 32, 32]), 'built'))
+        del model.graph.output[:]
+        model.graph.output.append(networks.tensor('s', [1, 3, 32, 32]))
+    for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_value = size
+    onnx.save(model, here / 'fixed.onnx')
+    cv2.imwrite('one.png', np.zeros((40, 40, 3), np.uint8))
+    assert main([*command, 'fixed.onnx']) == 1
+    message = capsys.readouterr().err
+    assert f'fixed.onnx: the network does not run at its {says}' in message
+    assert 'opset' not in message

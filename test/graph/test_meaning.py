@@ -5,7 +5,7 @@
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
@@ -254,6 +254,14 @@ def _cast(dtype):
                          node('Cast', f'{x}_c', output=y, to=FLOAT)]
 
 
+def _branches(x, y):
+    """An If whose branches keep the value."""
+    bodies = [helper.make_graph([node('Identity', x, output=f'{y}_{end}')], end, [],
+                                [helper.make_empty_tensor_value_info(f'{y}_{end}')])
+              for end in ('then', 'else')]
+    return node('If', 'yes', output=y, then_branch=bodies[0], else_branch=bodies[1])
+
+
 def _turned(x, y):
     return [node('Transpose', x, output=f'{x}_t', perm=[0, 2, 3, 1]),
             node('Transpose', f'{x}_t', output=y, perm=[0, 3, 1, 2])]
@@ -272,33 +280,61 @@ STEPS = {
     'quantize': lambda x, y: _quantize(x, y, 'fine', 'zero'),
     'signed': lambda x, y: _quantize(x, y, 'coarse', 'eight'),
     'clip': lambda x, y: [node('Clip', x, 'below', 'above', output=y)],
+    'bounds': lambda x, y: [node('Max', x, 'below', output=f'{x}_m'),
+                            node('Min', f'{x}_m', 'above', output=y)],
+    'bfloat16': _cast(TensorProto.BFLOAT16),
+    'pad': lambda x, y: [node('Pad', x, 'around', output=f'{x}_p'),
+                         node('Slice', f'{x}_p', 'ones', 'ends', 'places', output=y)],
+    'rows': lambda x, y: [node('Reshape', x, 'flat', output=f'{x}_f'),
+                          node('Reshape', f'{x}_f', 'square', output=y)],
+    'split': lambda x, y: [helper.make_node('Split', [x], [f'{x}_l', f'{x}_u'], axis=3),
+                           node('Concat', f'{x}_l', f'{x}_u', output=y, axis=3)],
+    'twice over two': lambda x, y: [node('Mul', x, 'two', output=f'{x}_d'),
+                                    node('Div', f'{x}_d', 'two', output=y)],
+    'away and back': lambda x, y: [node('Add', x, 'f255', output=f'{x}_a'),
+                                   node('Sub', f'{x}_a', 'f255', output=y)],
+    'mean of cells': lambda x, y: [node('Resize', x, '', 'twice', output=f'{x}_r',
+                                        mode='nearest'),
+                                   node('AveragePool', f'{x}_r', output=y, kernel_shape=[2, 2],
+                                        strides=[2, 2])],
+    'branches': lambda x, y: [_branches(x, y)],
+    'function': lambda x, y: [helper.make_node('Kept', [x], [y], domain='mine')],
 }
 LAST = {'logits': [node('Identity', 's', output='x0')],
         'sigmoid': [node('Sigmoid', 's', output='x0')],
         'softmax': [node('Softmax', 's', output='x0', axis=1)],
         'foreground': [node('Softmax', 's', output='p', axis=1),
                        node('Slice', 'p', 'one', 'end', 'one', output='x0')],
-        'ids': [ARGMAX, node('Cast', 'a', output='x0', to=FLOAT)]}
-FITS = {'logits': {'quantize'}, 'ids': {'quantize'}}
-"""What a step would do to values that are not within 0 and 1: cut them."""
+        'ids': [ARGMAX, node('Cast', 'a', output='x0', to=FLOAT)],
+        'threshold': [node('Greater', 's', 'f0', output='a'), node('Cast', 'a', output='x0',
+                                                                   to=FLOAT)],
+        'one hot': [node('ArgMax', 's', output='a', axis=1, keepdims=0),
+                    node('OneHot', 'a', 'classes', 'f01', output='x0', axis=1)],
+        'hyperbolic': [node('Tanh', 's', output='x0')],
+        'logarithm': [node('LogSoftmax', 's', output='x0', axis=1)]}
+MEANS = {'softmax': 'probabilities', 'foreground': 'probabilities', 'threshold': 'ids',
+         'one hot': 'probabilities', 'hyperbolic': 'sigmoid', 'logarithm': 'probabilities'}
+CHANNELS = {'softmax': 2, 'foreground': 2, 'ids': 2, 'threshold': 1, 'one hot': 2,
+            'hyperbolic': 1, 'logarithm': 2}
+WIDE = 'logits', 'ids', 'threshold', 'hyperbolic', 'logarithm'
+"""What is not probabilities, and may be cut by steps that keep what is within 0 and 1."""
 
 
-@settings(deadline=None, max_examples=40)
 @given(last=st.sampled_from(sorted(LAST)), channels=st.sampled_from([1, 2]),
        steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=6),
        dtype=st.sampled_from([FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, UINT8, INT8]))
 def test_the_mask_stays_the_same_whatever_keeps_the_meaning(networks, mask_of, last, channels,
                                                             steps, dtype):
-    channels = {'softmax': 2, 'foreground': 2, 'ids': 2}.get(last, channels)
+    channels = CHANNELS.get(last, channels)
     nodes = list(LAST[last])
-    steps = [step for step in steps if step not in FITS.get(last, ())]
+    steps = [step for step in steps if step != 'quantize' or last not in WIDE]
     for index, step in enumerate(steps):
         nodes += STEPS[step](f'x{index}', f'x{index + 1}')
     x = f'x{len(steps)}'
-    if dtype in (UINT8, INT8) and last == 'ids':
+    if dtype in (UINT8, INT8) and last in ('ids', 'threshold'):
         nodes.append(node('Cast', x, output='y', to=dtype))
     elif dtype in (UINT8, INT8):
-        scale = ('fine', 'zero') if dtype == UINT8 and last != 'logits' else ('coarse', 'eight')
+        scale = ('fine', 'zero') if dtype == UINT8 and last not in WIDE else ('coarse', 'eight')
         dtype = UINT8 if scale[0] == 'fine' else INT8
         nodes.append(node('QuantizeLinear', x, *scale, output='y'))
     else:
@@ -308,12 +344,21 @@ def test_the_mask_stays_the_same_whatever_keeps_the_meaning(networks, mask_of, l
         networks, nodes, [1, out, *SIZE], dtype=dtype, weights=ONE if channels == 1 else TWO,
         constants={'twice': np.float32([1, 1, 2, 2]), 'first': np.array([0]),
                    'fine': np.float32(1 / 255), 'coarse': np.float32(1 / 16), 'eight': np.int8(8),
-                   'below': np.float32(-100 if last in ('logits', 'ids') else 0),
-                   'above': np.float32(100 if last in ('logits', 'ids') else 1),
-                   'end': np.array([2])})
+                   'below': np.float32(-100 if last in WIDE else 0),
+                   'above': np.float32(100 if last in WIDE else 1),
+                   'end': np.array([2]), 'two': np.float32(2), 'yes': np.array(True),
+                   'around': np.array([0, 0, 1, 1, 0, 0, 1, 1]), 'ones': np.array([1, 1]),
+                   'ends': np.array([SIZE[0] + 1, SIZE[1] + 1]), 'places': np.array([2, 3]),
+                   'flat': np.array([0, 0, -1]), 'square': np.array([0, 0, *SIZE]),
+                   'classes': np.array([2]), 'f01': np.float32([0, 1])},
+        opsets=[helper.make_opsetid('mine', 1)], ir_version=8)
+    model.functions.append(helper.make_function(
+        'mine', 'Kept', ['a'], ['b'], [node('Identity', 'a', output='b')],
+        [helper.make_opsetid('', 17)]))
     onnx.checker.check_model(model)
     spec, mask = mask_of(model)
-    assert spec.kind == {'softmax': 'probabilities', 'foreground': 'probabilities'}.get(last, last)
+    assert spec.kind == MEANS.get(last, last)
+    assert {fact.key: fact.origin for fact in spec.facts}['output.kind'] == 'graph'
     check(mask)
     assert isinstance(complete_config(spec), ModelConfig)
 

@@ -83,6 +83,8 @@ GRAPH = {
                                 BOOL, 'sigmoid'),
     'the same as 255': (lambda op: op('Where', op('Greater', op.conv(2), f32(0)), f32(255),
                                       f32(0)), TWO, FLOAT, 'sigmoid'),
+    'black or white': (lambda op: op('Concat', op('Not', white(op)), white(op), axis=1), TWO,
+                       BOOL, 'sigmoid'),
     # Ids
     'sign': (lambda op: op('Sign', op.conv()), ONE, FLOAT, 'ids'),
     'rounded up': (lambda op: op('Ceil', op('Sub', p(op), MIDDLE)), ONE, FLOAT, 'ids'),
@@ -125,8 +127,6 @@ MEASURED = {
     'bytes as float': (lambda op: op('Mul', hidden(op), f32(255)), ONE, FLOAT, 'sigmoid', '0.'),
     'sign after sigmoid': (lambda op: op('Sign', op('Sub', hidden(op), MIDDLE)), ONE, FLOAT,
                            'ids', 'whole numbers -1 to 1'),
-    'one hot bool': (lambda op: op('Concat', op('Not', white(op)), white(op), axis=1), TWO, BOOL,
-                     'probabilities', 'whole numbers 0 to 1, sums of 1'),
     'a table of ids': (lambda op: op('Gather', np.array([1, 0]), op('ArgMin', op.conv(2), axis=1,
                                                                     keepdims=0)), ROW, INT64,
                        'ids', 'whole numbers 0 to 1'),

@@ -241,6 +241,9 @@ def _bounded(step: Step) -> Meaning:
         return found if keeps else UNDECIDED
     if lowest is None or highest is None:
         return UNDECIDED
+    if found.log:  # of a probability of 0 the logarithm is cut off somewhere
+        keeps = highest >= found.offset and lowest <= found.offset - 5 * found.scale
+        return found if keeps else UNDECIDED
     if found.kind == 'ids':
         return found if lowest <= found.offset else UNDECIDED
     if found.kind == 'logits':
@@ -408,8 +411,11 @@ def _concat(step: Step) -> Meaning:
     first = found[0]
     if first.kind == 'logits':
         return first
-    if first.kind == 'ids' or len(found) < len(step.node.input):
+    if len(found) < len(step.node.input):
         return UNDECIDED
+    if first.kind == 'ids':
+        same = len({each.largest for each in found}) == 1
+        return replace(first, largest=first.largest if same else None, axis=None)
     same = len({each.source for each in found}) == 1
     if len(found) == 2 and same and found[0].flipped != found[1].flipped:
         return replace(first, kind='probabilities', axis=None)
