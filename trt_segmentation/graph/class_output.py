@@ -5,6 +5,7 @@
 import logging
 from dataclasses import dataclass, replace
 
+import numpy as np
 from onnx import TensorProto
 
 from trt_segmentation.errors import ConfigError, ModelError
@@ -395,23 +396,25 @@ def _measured_kind(found: _Found, told: str | None, probe: Probe | None,
     origin = 'graph' if found.is_integer else 'assumed'
     if found.output.dtype == TensorProto.BOOL or probe is None or found.form.channels is None:
         return kind, origin, Decoding()
-    values = probe.values(found.output.name)
-    if values is None:
-        if origin == 'assumed' and told is None:
-            # A network that the runtime does not take is refused later, or runs elsewhere.
-            logger.log(logging.WARNING if probe.is_missing else logging.DEBUG,
-                       '%s: the graph does not say what its values mean, and they could not '
-                       'be measured (%s); they are taken for logits. Write output.kind into '
-                       'the model config', found.says, probe.fault)
-        return kind, origin, Decoding()
-    axis = found.form.axis if not found.form.steps else None
-    if found.form.steps and found.form.channels > 1:
-        axis = values.shape.index(found.form.channels) if found.form.channels in values.shape \
-            else None
-    measured = measurement_of(values, axis)
+    form = found.form
+    measured = probe.measurement(found.output.name, str(form), lambda values: _look(form, values))
+    if probe.fault and origin == 'assumed' and told is None:
+        # A network that the runtime does not take is refused later, or runs elsewhere.
+        logger.log(logging.WARNING if probe.is_missing else logging.DEBUG,
+                   '%s: the graph does not say what its values mean, and they could not '
+                   'be measured (%s); they are taken for logits. Write output.kind into '
+                   'the model config', found.says, probe.fault)
     if measured is None or measured.is_constant:
         return kind, origin, Decoding()
     return _kind_of(found, told, measured)
+
+
+def _look(form: Form, values: np.ndarray) -> Measurement | None:
+    """Measure values of a form."""
+    axis = form.axis if not form.steps else None
+    if form.steps and (form.channels or 1) > 1:
+        axis = values.shape.index(form.channels) if form.channels in values.shape else None
+    return measurement_of(values, axis)
 
 
 def _kind_of(found: _Found, told: str | None, measured: Measurement) -> tuple[str, str, Decoding]:

@@ -2,23 +2,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an output's values are when a network is run once: what the graph does not say.
 
-The image is made here: noise, gradients, and patches of one colour, black and white among them.
+The image is the user's where there is one, else it is made here: noise, gradients, and patches of
+one colour, black and white among them.
 """
 
+import hashlib
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper
 
+from trt_segmentation.cache_folder import cache_folder
+from trt_segmentation.errors import ImageError
+from trt_segmentation.graph.measured_store import MeasuredStore
 from trt_segmentation.graph.network import Network
-from trt_segmentation.graph.onnxruntime_api import import_onnxruntime, open_session
+from trt_segmentation.graph.onnxruntime_api import (
+    import_onnxruntime,
+    open_session,
+    return_free_memory,
+)
+from trt_segmentation.options import CalibrationOptions, RunOptions
 
 logger = logging.getLogger(__name__)
 
 OPEN_SIZE = (256, 256)
 """Height and width of the image where the network takes any."""
+
+_VERSION = 1
+"""Part of what a kept measurement is found by: raise it where ``measurement_of`` changes."""
 
 _TOLERANCE = 0.01
 """Within which a sum is 1 and a value is a probability: float16 and 8 bits round so much."""
@@ -86,29 +102,103 @@ class Feeding:
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    color: str = 'rgb'
+
+
+Photo = Callable[[], np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How a network is measured where its graph does not decide what its values mean.
+
+    Attributes:
+        folder: where what was measured is kept; None keeps nothing.
+        photo: returns the image to measure on, uint8 BGR [H, W, 3], or None for
+            ``sample_image``; called only where something is measured.
+        run: takes the input and returns the outputs by name; None runs the network on ONNX
+            Runtime.
+        plan: the engine that ``run`` runs; empty without one.
+    """
+
+    folder: Path | None = None
+    photo: Photo | None = None
+    run: Callable[[np.ndarray], Mapping[str, np.ndarray]] | None = None
+    plan: bytes = b''
+
+
+def measuring_of(options: RunOptions, photo: Photo | None = None) -> Measuring | None:
+    """Return how a network is measured that is opened with such options; None where it is not.
+
+    Args:
+        options: if they name calibration images, one of these is what it is measured on.
+        photo: see ``Measuring``; goes before the calibration images.
+    """
+    if not options.measure:
+        return None
+    told = options.build.calibration
+    if photo is None and told.images:
+        photo = partial(_first_image, told)
+    return Measuring(cache_folder(options.engine_cache), photo)
+
+
+def _first_image(told: CalibrationOptions) -> np.ndarray | None:
+    from trt_segmentation.image_source import open_images  # brings OpenCV
+    try:
+        return next((image for _, image in open_images(told.images, told.topic, 1)), None)
+    except ImageError as error:
+        logger.warning('the network is measured on a synthetic image, since %s', error)
+        return None
 
 
 class Probe:
-    """Runs a network once, when its values are first asked for.
+    """Runs a network once, when its values are first asked for and not known from before.
 
     Args:
         network: with its input's size fixed, where it is known.
         feeding: how its input is made.
+        measuring: what runs it, on what, and where the results are kept.
     """
 
-    def __init__(self, network: Network, feeding: Feeding) -> None:
+    def __init__(self, network: Network, feeding: Feeding, measuring: Measuring) -> None:
         self._network = network
         self._feeding = feeding
+        self._measuring = measuring
+        self._fed: np.ndarray | None = None
         self._values: Mapping[str, np.ndarray] | None = None
+        self._key: str | None = None
         self.fault = ''
         self.is_missing = False
 
+    def measurement(self, name: str, form: str,
+                    measure: Callable[[np.ndarray], Measurement | None]) -> Measurement | None:
+        """Return what an output's values are, from the folder where they were measured before.
+
+        Args:
+            name: of the output.
+            form: all that ``measure`` depends on besides the values.
+            measure: is given the values.
+
+        Returns:
+            None where the network could not be run (``fault`` says why), or no value is finite.
+        """
+        store = MeasuredStore(self._measuring.folder) if self._measuring.folder else None
+        question, key = f'{name}: {form}', self._kept_under() if store else ''
+        kept = store.read(key) if store and key else {}
+        if question in kept and (known := _from_json(kept[question])):
+            return known
+        values = self.values(name)
+        measured = None if values is None else measure(values)
+        if measured is not None and store and key:
+            store.write(key, {**kept, question: asdict(measured)})
+        return measured
+
     def values(self, name: str) -> np.ndarray | None:
-        """Return an output on the test image; None where the network could not be run, and
-        ``fault`` says why."""
+        """Return an output on the image; None where the network could not be run, and ``fault``
+        says why."""
         if self._values is None:
             try:
-                self._values = self._run()
+                self._values = (self._measuring.run or self._run)(self._input())
             except ImportError:
                 self._values, self.fault = {}, 'ONNX Runtime is not installed'
                 self.is_missing = True
@@ -116,20 +206,63 @@ class Probe:
                 self._values, self.fault = {}, ' '.join(str(error).split())[:300]
         return self._values.get(name)
 
-    def _run(self) -> dict[str, np.ndarray]:
+    def _input(self) -> np.ndarray:
+        if self._fed is None:
+            photo = self._measuring.photo() if self._measuring.photo else None
+            self._fed = fed_image(self._feeding, self._network.inputs[0].dtype, photo)
+        return self._fed
+
+    def _kept_under(self) -> str:
+        """Return the digest of all that decides the values; '' where there is none."""
+        if self._key is None:
+            try:
+                fed = self._input()
+                content = self._measuring.plan \
+                    or self._network.model.SerializeToString(deterministic=True)
+            except Exception:  # the size ends at 2 GB; an image that cannot be fed is met again
+                self._key = ''
+            else:
+                digest = hashlib.sha256(f'{_VERSION} {fed.dtype} {fed.shape}'.encode())
+                digest.update(fed.tobytes())
+                digest.update(content)
+                self._key = digest.hexdigest()
+        return self._key
+
+    def _run(self, fed: np.ndarray) -> dict[str, np.ndarray]:
         options = import_onnxruntime().SessionOptions()
         options.log_severity_level = 4
         session = open_session(self._network.model.SerializeToString(), options)
-        info = self._network.inputs[0]
-        fed = fed_image(self._feeding, info.dtype)
         names = [value.name for value in session.get_outputs()]
-        return dict(zip(names, session.run(names, {info.name: fed}), strict=True))
+        found = session.run(names, {self._network.inputs[0].name: fed})
+        del session
+        return_free_memory()  # before the one that stays is opened
+        return dict(zip(names, found, strict=True))
 
 
-def fed_image(feeding: Feeding, dtype: int) -> np.ndarray:
-    """Return the test image as a network's input."""
+def _from_json(kept: Mapping[str, Any]) -> Measurement | None:
+    """Return a kept measurement; None where it is that of another version."""
+    try:
+        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                                  for name, value in kept.items()}
+        return Measurement(**values)
+    except (AttributeError, TypeError):
+        return None
+
+
+def fed_image(feeding: Feeding, dtype: int, photo: np.ndarray | None = None) -> np.ndarray:
+    """Return an image as a network's input.
+
+    Args:
+        feeding: how it is fed.
+        dtype: ONNX element type of the input.
+        photo: uint8 BGR [H, W, 3]; None takes ``sample_image``.
+    """
     height, width = feeding.size or OPEN_SIZE
-    image = sample_image(height, width).astype(np.float32)
+    if photo is None:
+        image = sample_image(height, width).astype(np.float32)
+    else:
+        image = _resized(photo, height, width).astype(np.float32)
+        image = image if feeding.color == 'bgr' else image[..., ::-1]
     fed = (image * feeding.scale - np.asarray(feeding.mean, np.float32)) \
         / np.asarray(feeding.std, np.float32)
     if feeding.layout == 'nchw':
@@ -140,6 +273,13 @@ def fed_image(feeding: Feeding, dtype: int) -> np.ndarray:
         limits = np.iinfo(wanted)
         fed = np.clip(np.floor(fed + 0.5), limits.min, limits.max)
     return np.ascontiguousarray(fed[None].astype(wanted))
+
+
+def _resized(photo: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a photo with another size: its nearest pixels, which keep the range of values."""
+    rows = np.arange(height) * photo.shape[0] // height
+    columns = np.arange(width) * photo.shape[1] // width
+    return photo[rows[:, None], columns]
 
 
 def sample_image(height: int, width: int) -> np.ndarray:
