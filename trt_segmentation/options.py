@@ -84,7 +84,7 @@ class RunOptions:
             exported with, whatever ``build.precision`` is; its ``info`` says which.
         measure: whether a network whose graph does not say what its output means is run once on
             ONNX Runtime to find out (an engine built elsewhere on TensorRT), on the first
-            calibration image or else a synthetic one. It is kept in ``engine_cache``. Without
+            calibration image or else a rendered scene. It is kept in ``engine_cache``. Without
             it, that is assumed.
     """
 

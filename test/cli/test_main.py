@@ -55,7 +55,7 @@ def test_a_command_imports_no_other():
     loaded = done.stdout.splitlines()[-1].split()
     ours = {name for name in loaded if name.startswith('trt_segmentation.cli.')}
     assert ours == {f'trt_segmentation.cli.{name}' for name in
-                    ('console', 'inspect', 'likely_configs', 'main', 'next_steps')}
+                    ('console', 'inspect', 'likely_configs', 'main', 'next_steps', 'options')}
     assert {'cv2', 'onnxruntime', 'tensorrt', 'tensorrt_rtx', 'tqdm'} & set(loaded) == set()
 
 

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
 from trt_segmentation.options import RunOptions
@@ -180,3 +180,79 @@ def test_several_images_at_once_are_refused(networks, any_tensorrt, tmp_path):
     with pytest.raises(ConfigError, match=r'net\.engine: was built elsewhere and takes one image '
                                           r'at a time, but batch is 3; open its \.onnx file'):
         Segmenter.open(tmp_path / 'net.engine', options=RunOptions('tensorrt', batch=3))
+
+
+# What its values are -------------------------------------------------------------------------
+
+
+def sigmoid_in_parts(networks):
+    """A network of which only its values tell that they are probabilities."""
+    model = networks.pointwise([[0.01, 0.01, 0.01]], SIZE, names=('pixels', 's'))
+    model.graph.node.extend(helper.make_node(op, inputs, [output]) for op, inputs, output in (
+        ('Neg', ['s'], 'n'), ('Exp', ['n'], 'e'), ('Add', ['e', 'f1'], 'd'),
+        ('Div', ['f1', 'd'], 'scores')))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), 'f1'))
+    model.graph.output[0].name = 'scores'
+    return model
+
+
+def large_image(networks):
+    """Return an image of twice the network's size, of which it gets each pixel."""
+    return networks.random_image(*SIZE).repeat(2, axis=0).repeat(2, axis=1)
+
+
+def kind_of(segmenter):
+    return next((fact.value, fact.origin) for fact in segmenter.spec.facts
+                if fact.key == 'output.kind')
+
+
+@pytest.mark.parametrize('size', [SIZE, (None, None)])
+def test_its_values_are_measured_once(networks, any_tensorrt, gpu, tmp_path, size):
+    model = sigmoid_in_parts(networks)
+    profile = {}
+    if None in size:
+        profile = {'pixels': [(1, 3, 8, 8), (1, 3, *SIZE), (1, 3, 64, 64)]}
+        for value in (*model.graph.input, *model.graph.output):
+            for axis in (2, 3):
+                value.type.tensor_type.shape.dim[axis].dim_param = f'extent {axis}'
+    plan = any_tensorrt.plan(model, profile)
+    config = config_of(networks, {**networks.PASSED_THROUGH, 'threshold': 0.95})
+    image = large_image(networks)
+    copies = []
+    for _ in range(2):
+        before = gpu.counts['copied in']
+        with open_plan(tmp_path, plan, config) as segmenter:
+            kind, origin = kind_of(segmenter)
+            assert (kind, origin[:10]) == ('sigmoid', 'measured (')
+            mask = segmenter.infer(image).mask
+        wanted = 1 / (1 + np.exp(-0.01 * image.sum(2))) >= 0.95
+        assert 0.2 < wanted.mean() < 0.8
+        assert (mask == wanted).mean() > 0.999
+        copies.append(gpu.counts['copied in'] - before)
+    assert copies[0] == copies[1] + 1
+    gpu.assert_all_is_freed()
+
+
+def test_its_values_are_not_measured_where_that_is_not_wanted(networks, any_tensorrt, tmp_path):
+    path = tmp_path / 'net.engine'
+    path.write_bytes(any_tensorrt.plan(sigmoid_in_parts(networks)))
+    options = RunOptions(backend='tensorrt', measure=False)
+    with Segmenter.open(path, config=config_of(networks, {}), options=options) as segmenter:
+        assert kind_of(segmenter) == ('logits', 'assumed')
+
+
+def test_a_config_that_contradicts_its_values_is_refused(networks, any_tensorrt, gpu, tmp_path):
+    plan = any_tensorrt.plan(networks.pointwise(WEIGHTS, SIZE))
+    with pytest.raises(ConfigError, match=r'says sigmoid, but output .* was measured: '
+                                          r'-\d\.\d+ to \d\.\d+; probabilities'):
+        open_plan(tmp_path, plan, config_of(networks, {'kind': 'sigmoid'}))
+    gpu.assert_all_is_freed()
+
+
+def test_where_it_cannot_be_run_it_is_assumed(networks, tensorrt, gpu, tmp_path):
+    plan = tensorrt.plan(sigmoid_in_parts(networks))
+    gpu.fail('enqueue')
+    with open_plan(tmp_path, plan, config_of(networks, {})) as segmenter:
+        assert kind_of(segmenter) == ('logits', 'assumed')
+        segmenter.infer(large_image(networks))
+    gpu.assert_all_is_freed()

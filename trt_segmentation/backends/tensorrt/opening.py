@@ -217,19 +217,18 @@ class EngineLoader:
             raise ConfigError(f'{path}: was built elsewhere and takes one image at a time, but '
                               f'batch is {options.batch}; open its .onnx file, or run one node '
                               'a camera')
-        loaded = self._load_foreign(path, plan)
+        stage = foreign_stage(self._load_foreign(path, plan))
         try:
-            return self._open_loaded(path, loaded, config, options, plan)
+            return self._open_loaded(path, stage, config, options, plan)
         except BaseException:
-            self._close([loaded])
+            self._close([stage])
             raise
 
-    def _open_loaded(self, path: Path, loaded: Stage, config: ModelConfig, options: RunOptions,
+    def _open_loaded(self, path: Path, stage: Stage, config: ModelConfig, options: RunOptions,
                      plan: bytes) -> tuple[Session, ModelSpec]:
-        if {'image', 'mask'} <= {name for name, _, _ in loaded.tensors()}:
+        if {'image', 'mask'} <= {name for name, _, _ in stage.tensors()}:
             raise ModelError(f'{path}: {path.name}.json is missing, which says what its classes '
                              'are; trt-segmentation build wrote it beside the engine')
-        stage = foreign_stage(loaded)
         measuring = measuring_of(options)
         if measuring is not None:
             measuring = replace(measuring, plan=plan, run=partial(run_once, self._device, stage))
