@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
+from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph import measured, measured_store
-from trt_segmentation.graph.measured import Feeding, fed_image
+from trt_segmentation.graph.measured import Feeding, fed_image, sample_image
 from trt_segmentation.images.writing import write_image
 from trt_segmentation.options import BuildOptions, CalibrationOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter, demo_model
@@ -26,18 +27,8 @@ ON_CPU = RunOptions('onnxruntime', num_threads=1)
 def model(networks, tmp_path):
     """The path of a network that ends in a sigmoid of parts, which no graph tells."""
     path = tmp_path / 'net.onnx'
-    onnx.save(undecided(networks), path)
+    onnx.save(networks.sigmoid_in_parts([[1.0, 1.0, 1.0]], SIZE), path)
     return path
-
-
-def undecided(networks, weights=((1.0, 1.0, 1.0),)):
-    net = networks.pointwise(weights, SIZE, names=('pixels', 's'))
-    net.graph.node.extend(helper.make_node(op, inputs, [output]) for op, inputs, output in (
-        ('Neg', ['s'], 'n'), ('Exp', ['n'], 'e'), ('Add', ['e', 'f1'], 'd'),
-        ('Div', ['f1', 'd'], 'scores')))
-    net.graph.initializer.append(numpy_helper.from_array(np.float32(1), 'f1'))
-    net.graph.output[0].name = 'scores'
-    return net
 
 
 @pytest.fixture
@@ -89,7 +80,7 @@ def test_what_changes_the_values_is_measured_again(networks, model, opened, runs
     opened(model)
     opened(model, scale=1 / 255)
     assert len(runs) == 2
-    onnx.save(undecided(networks, [[0.5, 0.5, 0.5]]), model)
+    onnx.save(networks.sigmoid_in_parts([[0.5, 0.5, 0.5]], SIZE), model)
     opened(model)
     assert len(runs) == 3
 
@@ -209,3 +200,9 @@ def test_a_photo_is_fed_as_the_network_is(networks, color, layout):
     wanted = (wanted * np.float32(0.5) - np.float32([1, 2, 3])) / np.float32([1, 2, 4])
     found = fed_image(feeding, TensorProto.FLOAT, photo)[0]
     np.testing.assert_array_equal(found if layout == 'nhwc' else found.transpose(1, 2, 0), wanted)
+
+
+def test_the_image_is_the_rendered_scene():
+    # cv2.imwrite('scene.jpg', render(1, 360, 640).image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    found, wanted = sample_image(360, 640), render(1, 360, 640).image
+    assert np.abs(found.astype(int) - wanted).mean() < 3

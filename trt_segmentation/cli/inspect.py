@@ -129,7 +129,8 @@ def execute(args: argparse.Namespace) -> int:
         print(f'\nwritten to {args.write_config}')
     print('\n' + next_steps(Inspected(
         args.model, str(args.write_config or args.config),
-        ('--mask-encoding', args.mask_encoding) if args.mask_encoding != 'mono8' else (),
+        (*(('--mask-encoding', args.mask_encoding) if args.mask_encoding != 'mono8' else ()),
+         *(() if args.measure else ('--no-measure',))),
         bool(spec.assumed) and not args.write_config, len(configs), str(args.on or ''), picture)))
     return 0
 

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an output's values are when a network is run once: what the graph does not say.
 
-The image is the user's where there is one, else a rendered road scene. Trained networks tell more
-on a scene than on noise, gradients and patches. One that finds persons, cut before its Sigmoid, has
-logits of both signs on 13 of 16 rendered scenes, the one that is taken here among them, and only
-negative ones on the latter.
+The image is the user's where there is one, else a rendered road scene (``demo/scene.jpg``).
+Trained networks tell more on a scene than on noise, gradients and patches. One that finds persons,
+cut before its Sigmoid, has logits of both signs on 13 of 16 rendered scenes, the one that is taken
+here among them, and only negative ones on the latter.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 OPEN_SIZE = (256, 256)
 """Height and width of the image where the network takes any."""
-
-_SCENE_SIZE = (360, 640)
 
 _VERSION = 1
 """Part of what a kept measurement is found by: raise it where ``measurement_of`` or
@@ -276,8 +275,9 @@ def fed_image(feeding: Feeding, dtype: int, photo: np.ndarray | None = None) -> 
 
 def sample_image(height: int, width: int) -> np.ndarray:
     """Return the image where the user gives none: uint8 BGR [height, width, 3]."""
-    from trt_segmentation.demo.scenes import render  # brings OpenCV
-    return _resized(render(1, *_SCENE_SIZE).image, height, width)
+    import cv2
+    path = resources.files('trt_segmentation') / 'demo' / 'scene.jpg'
+    return _resized(cv2.imread(str(path), cv2.IMREAD_COLOR), height, width)
 
 
 def _resized(photo: np.ndarray, height: int, width: int) -> np.ndarray:

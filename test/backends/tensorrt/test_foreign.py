@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
 from trt_segmentation.options import RunOptions
@@ -16,6 +16,7 @@ from trt_segmentation.segmenter import Segmenter
 WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
 SCORES = np.random.default_rng(0).normal(size=(1, 4, 8, 12)).astype(np.float32)
 SIZE = 32, 48
+DIM = [[0.01, 0.01, 0.01]]
 
 
 def two_outputs(networks):
@@ -185,17 +186,6 @@ def test_several_images_at_once_are_refused(networks, any_tensorrt, tmp_path):
 # What its values are -------------------------------------------------------------------------
 
 
-def sigmoid_in_parts(networks):
-    """A network of which only its values tell that they are probabilities."""
-    model = networks.pointwise([[0.01, 0.01, 0.01]], SIZE, names=('pixels', 's'))
-    model.graph.node.extend(helper.make_node(op, inputs, [output]) for op, inputs, output in (
-        ('Neg', ['s'], 'n'), ('Exp', ['n'], 'e'), ('Add', ['e', 'f1'], 'd'),
-        ('Div', ['f1', 'd'], 'scores')))
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), 'f1'))
-    model.graph.output[0].name = 'scores'
-    return model
-
-
 def large_image(networks):
     """Return an image of twice the network's size, of which it gets each pixel."""
     return networks.random_image(*SIZE).repeat(2, axis=0).repeat(2, axis=1)
@@ -208,13 +198,8 @@ def kind_of(segmenter):
 
 @pytest.mark.parametrize('size', [SIZE, (None, None)])
 def test_its_values_are_measured_once(networks, any_tensorrt, gpu, tmp_path, size):
-    model = sigmoid_in_parts(networks)
-    profile = {}
-    if None in size:
-        profile = {'pixels': [(1, 3, 8, 8), (1, 3, *SIZE), (1, 3, 64, 64)]}
-        for value in (*model.graph.input, *model.graph.output):
-            for axis in (2, 3):
-                value.type.tensor_type.shape.dim[axis].dim_param = f'extent {axis}'
+    model = networks.sigmoid_in_parts(DIM, size)
+    profile = {'pixels': [(1, 3, 8, 8), (1, 3, *SIZE), (1, 3, 64, 64)]} if None in size else {}
     plan = any_tensorrt.plan(model, profile)
     config = config_of(networks, {**networks.PASSED_THROUGH, 'threshold': 0.95})
     image = large_image(networks)
@@ -235,7 +220,7 @@ def test_its_values_are_measured_once(networks, any_tensorrt, gpu, tmp_path, siz
 
 def test_its_values_are_not_measured_where_that_is_not_wanted(networks, any_tensorrt, tmp_path):
     path = tmp_path / 'net.engine'
-    path.write_bytes(any_tensorrt.plan(sigmoid_in_parts(networks)))
+    path.write_bytes(any_tensorrt.plan(networks.sigmoid_in_parts(DIM, SIZE)))
     options = RunOptions(backend='tensorrt', measure=False)
     with Segmenter.open(path, config=config_of(networks, {}), options=options) as segmenter:
         assert kind_of(segmenter) == ('logits', 'assumed')
@@ -250,7 +235,7 @@ def test_a_config_that_contradicts_its_values_is_refused(networks, any_tensorrt,
 
 
 def test_where_it_cannot_be_run_it_is_assumed(networks, tensorrt, gpu, tmp_path):
-    plan = tensorrt.plan(sigmoid_in_parts(networks))
+    plan = tensorrt.plan(networks.sigmoid_in_parts(DIM, SIZE))
     gpu.fail('enqueue')
     with open_plan(tmp_path, plan, config_of(networks, {})) as segmenter:
         assert kind_of(segmenter) == ('logits', 'assumed')
