@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HERE))
 
 from trt_segmentation.benchmark.host import host_facts  # noqa: E402, after the path is set
-from trt_segmentation.graph.measured import Measuring, Probe  # noqa: E402
+from trt_segmentation.graph.measured import Measuring  # noqa: E402
 from trt_segmentation.graph.network import read_network  # noqa: E402
 from trt_segmentation.graph.resolve import ModelSpec, resolve  # noqa: E402
 from trt_segmentation.model_config import ModelConfig, OutputConfig  # noqa: E402
@@ -56,19 +56,13 @@ print(json.dumps({'ms': 1000 * seconds, 'peak_mb': int(peak.split()[0]) / 1024,
 
 def decided(model: Path, config: ModelConfig) -> tuple[bool, ModelSpec]:
     """Return whether a network's graph decides, so that it is not run, and what it is."""
-    asked: list[str] = []
+    asked: list[tuple[int, ...]] = []
 
-    class Watching(Probe):
-        def values(self, name: str) -> np.ndarray | None:
-            asked.append(name)
-            return super().values(name)
+    def run(fed: np.ndarray) -> dict[str, np.ndarray]:
+        asked.append(fed.shape)
+        return {}
 
-    from trt_segmentation.graph import resolve as module
-    module.Probe = Watching  # type: ignore[misc]
-    try:
-        spec = resolve(read_network(model), config, measuring=Measuring())
-    finally:
-        module.Probe = Probe  # type: ignore[misc]
+    spec = resolve(read_network(model), config, measuring=Measuring(run=run))
     return not asked, spec
 
 

@@ -85,16 +85,15 @@ def measurement_of(values: np.ndarray, axis: int | None) -> Measurement | None:
         values: of one output.
         axis: where the classes are; None where there is one value a pixel.
     """
-    values = np.asarray(values, np.float64)
-    finite = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)].astype(np.float64)
     if not finite.size:
         return None
-    different = np.unique(finite)
+    lowest, highest = float(finite.min()), float(finite.max())
+    are_two = lowest < highest and bool(((finite == lowest) | (finite == highest)).all())
     sums = axis is not None and values.shape[axis] > 1 and bool(
-        (np.abs(values.sum(axis) - 1) <= _TOLERANCE).all())
-    return Measurement(float(different[0]), float(different[-1]),
-                       bool((different == np.round(different)).all()), sums,
-                       (float(different[0]), float(different[1])) if len(different) == 2 else None)
+        (np.abs(values.sum(axis, dtype=np.float64) - 1) <= _TOLERANCE).all())
+    return Measurement(lowest, highest, bool((finite == np.round(finite)).all()), sums,
+                       (lowest, highest) if are_two else None)
 
 
 @dataclass(frozen=True)
