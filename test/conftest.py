@@ -152,6 +152,14 @@ def known_answer(request):
     return request.param
 
 
+@pytest.fixture(scope='session', autouse=True)
+def cache(tmp_path_factory):
+    """No test writes into the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('TRT_SEGMENTATION_CACHE', str(tmp_path_factory.mktemp('cache')))
+        yield
+
+
 @pytest.fixture(scope='session')
 def networks():
     """The module support/networks.py: small networks, what runs them, references."""

@@ -22,7 +22,7 @@ from trt_segmentation.cli.main import main
 from trt_segmentation.errors import ConfigError, ImageError, ModelError
 from trt_segmentation.graph.calibration import network_inputs
 from trt_segmentation.graph.input_sizes import by_inference, by_running
-from trt_segmentation.graph.measured import Feeding, fed_image
+from trt_segmentation.graph.measured import Feeding, fed_image, sample_image
 from trt_segmentation.graph.network import describe_network, read_network
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import complete_config, resolve
@@ -157,10 +157,10 @@ def test_inputs_of_8_bits_are_fed_the_pixel(networks, dtype, lowest, depth):
 
 @LAYOUTS
 def test_what_is_run_to_look_at_a_network_has_one_channel(networks, layout):
-    feeding = Feeding(layout, SIZE, 1.0, (0.0,), (1.0,))
+    feeding = Feeding(layout, SIZE, 1.0, (0.0,), (1.0,), 'gray')
     fed = fed_image(feeding, TensorProto.FLOAT)
     assert fed.shape == tuple(networks.image_shape(SIZE, layout, 1))
-    assert (fed.min(), fed.max()) == (0, 255)
+    np.testing.assert_array_equal(np.squeeze(fed), sample_image(*SIZE)[..., 1])
     network = describe_network(networks.pointwise(WEIGHTS, (None, None), layout=layout), '')
     for fault in (by_running(network, layout, 1), by_inference(network, layout, 1)):
         assert not fault(SIZE)

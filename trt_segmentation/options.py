@@ -78,11 +78,14 @@ class RunOptions:
         mask_size: height and width of mask and confidence; None for those of the image.
         mask_encoding: one of ``MASK_ENCODINGS``; 'mono8' holds 255 classes.
         batch: images in one enqueue, 1 and up; all of one size.
-        engine_cache: folder of built engines; '' takes the user's cache folder.
+        engine_cache: folder of built engines and of what was measured; '' takes the user's cache
+            folder.
         build: how TensorRT builds an engine. ONNX Runtime runs a network in the types it was
             exported with, whatever ``build.precision`` is; its ``info`` says which.
         measure: whether a network whose graph does not say what its output means is run once on
-            ONNX Runtime to find out. Without it, that is assumed.
+            ONNX Runtime to find out (an engine built elsewhere on TensorRT), on the first
+            calibration image or else a rendered scene. It is kept in ``engine_cache``. Without
+            it, that is assumed.
     """
 
     backend: str = 'auto'

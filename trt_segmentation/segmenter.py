@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The front door for people without ROS: open a model, give it images, get masks."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -16,6 +17,7 @@ import numpy as np
 from trt_segmentation.backends import open_engine, open_network
 from trt_segmentation.backends.base import BackendInfo, Session, output_shape
 from trt_segmentation.errors import BackendError, ConfigError, ImageError
+from trt_segmentation.graph.measured import measuring_of
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.prepare import available_outputs, check_outputs
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
@@ -23,6 +25,8 @@ from trt_segmentation.image_remedy import image_remedy
 from trt_segmentation.images.gray import GRAY_SHAPES, as_bands, can_be_gray, is_color
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, RunOptions
+
+logger = logging.getLogger(__name__)
 
 
 def demo_model() -> Path:
@@ -128,10 +132,13 @@ class Segmenter:
             config = ModelConfig.from_file(config) if config else ModelConfig()
         options = options or RunOptions()
         if path.suffix in ENGINE_SUFFIXES:
-            return cls(*open_engine(path, config, options))
-        spec = with_mask(resolve(read_network(path), config, options.batch,
-                                 measure=options.measure), options)
-        return cls(open_network(spec, options), spec)
+            session, spec = open_engine(path, config, options)
+        else:
+            spec = with_mask(resolve(read_network(path), config, options.batch,
+                                     measuring=measuring_of(options)), options)
+            session = open_network(spec, options)
+        _log_kind(spec)
+        return cls(session, spec)
 
     def __enter__(self) -> 'Segmenter':
         self._check_open()
@@ -493,3 +500,14 @@ def _check_out(out: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...],
         found = _described(array) if name in out else 'missing'
         raise ImageError(f"out['{name}'] is {found}; a writable, C-contiguous {dtype} "
                          f'{list(shape)} is needed')
+
+
+def _log_kind(spec: ModelSpec) -> None:
+    """Log what the output means where neither the graph nor a config says it."""
+    for fact in spec.facts:
+        if fact.key == 'output.kind' and fact.origin.startswith('measured'):
+            logger.info('%s: output.kind is %s, %s', spec.network.source, fact.value, fact.origin)
+        elif fact.key == 'output.kind' and fact.origin == 'assumed':
+            logger.warning('%s: output.kind is assumed to be %s; neither the model config nor '
+                           'the network says it, and no measurement decides it',
+                           spec.network.source, fact.value)

@@ -12,6 +12,7 @@ import pytest
 
 from trt_segmentation.cli.main import COMMANDS, main
 from trt_segmentation.demo.scenes import render
+from trt_segmentation.graph.measured import Measuring
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import complete_config, resolve
 from trt_segmentation.metrics import confusion_matrix, mean_iou
@@ -144,7 +145,7 @@ def test_a_written_config_says_all_that_was_found(tmp_path, capsys, networks):
     onnx.save(networks.fixed(networks.random_scores(3, 6, 8)), model)
     assert main(['inspect', str(model), '--write-config', str(config)]) == 0
     written = resolve(read_network(model), ModelConfig.from_file(config))
-    plain = resolve(read_network(model), ModelConfig(), measure=True)
+    plain = resolve(read_network(model), ModelConfig(), measuring=Measuring())
     assert complete_config(written) == complete_config(plain)
     assert written.assumed == ()
     for fact in plain.assumed:

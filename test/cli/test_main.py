@@ -11,10 +11,13 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+import onnx
 import pytest
 
 from trt_segmentation.cli import inspect
 from trt_segmentation.cli.main import COMMANDS, main
+from trt_segmentation.cli.node_arguments import node_parameters
+from trt_segmentation.cli.options import open_segmenter, read_spec
 from trt_segmentation.segmenter import Segmenter
 
 NEEDED = {'run': ('a.jpg', '--output=out'), 'evaluate': ('--images=images',)}
@@ -55,7 +58,7 @@ def test_a_command_imports_no_other():
     loaded = done.stdout.splitlines()[-1].split()
     ours = {name for name in loaded if name.startswith('trt_segmentation.cli.')}
     assert ours == {f'trt_segmentation.cli.{name}' for name in
-                    ('console', 'inspect', 'likely_configs', 'main', 'next_steps')}
+                    ('console', 'inspect', 'likely_configs', 'main', 'next_steps', 'options')}
     assert {'cv2', 'onnxruntime', 'tensorrt', 'tensorrt_rtx', 'tqdm'} & set(loaded) == set()
 
 
@@ -92,6 +95,35 @@ def test_numbers_that_mean_nothing_are_refused(option, commands, least, capsys, 
         found = getattr(parsed([*given, f'{option}={least}'], monkeypatch),
                         option[2:].replace('-', '_'))
         assert found in (least, [least])
+
+
+@pytest.mark.parametrize('command', [
+    'run', 'build', 'evaluate', 'compare', 'bench', 'demo', 'inspect'])
+def test_measuring_can_be_turned_off(command, monkeypatch):
+    given = [command, *NEEDED.get(command, ())]
+    assert parsed(given, monkeypatch).measure is True
+    assert parsed([*given, '--no-measure'], monkeypatch).measure is False
+
+
+def test_the_node_measures_as_the_command_is_told(monkeypatch):
+    for given, text in (([], 'true'), (['--no-measure'], 'false')):
+        assert f'measure:={text}' in node_parameters(parsed(['bench', *given], monkeypatch))
+
+
+@pytest.mark.parametrize(('more', 'kind'), [([], 'sigmoid'), (['--no-measure'], 'logits')])
+def test_all_commands_read_a_network_alike(networks, tmp_path, monkeypatch, capsys, more, kind):
+    path = tmp_path / 'net.onnx'
+    onnx.save(networks.sigmoid_in_parts([[0.01] * 3], (16, 24)), path)
+    args = parsed(['evaluate', str(path), '--images', str(tmp_path), '--backend=onnxruntime',
+                   *more], monkeypatch)
+    assert read_spec(args).kind == kind
+    with open_segmenter(args) as segmenter:
+        assert segmenter.spec.kind == kind
+    monkeypatch.undo()
+    assert main(['inspect', str(path), *more]) == 0
+    shown = next(line.split() for line in capsys.readouterr().out.splitlines()
+                 if line.strip().startswith('output.kind'))
+    assert shown[1:3] == [kind, 'assumed' if more else 'measured']
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

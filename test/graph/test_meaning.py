@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.meaning_reader import read_meaning
-from trt_segmentation.graph.measured import sample_image
+from trt_segmentation.graph.measured import Measuring, sample_image
 from trt_segmentation.graph.network import describe_network
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import complete_config, resolve
@@ -50,7 +50,7 @@ def mask_of(networks):
     def run(model, measure=False, **sections):
         sections.setdefault('input', SIGNED)
         spec = resolve(describe_network(model, 'net.onnx'), networks.config_of(**sections),
-                       measure=measure)
+                       measuring=Measuring() if measure else None)
         image = np.zeros((*SIZE, 3), np.uint8)
         image[:, SIZE[1] // 2:] = 255
         return spec, networks.Runner(prepare(spec, ('mask',)))(image)['mask']

@@ -140,7 +140,7 @@ ASSUMED = {
                   'logits', 'no finite value'),
     'little': (lambda op: op('Mul', hidden(op), f32(0.02)), ONE, FLOAT, 'sigmoid',
                'all on one side of 0.5'),
-    'no logits': (lambda op: op('Sub', op('Exp', op.conv()), f32(0.06)), ONE, FLOAT, 'logits',
+    'no logits': (lambda op: op('Sub', op('Exp', op.conv()), f32(0.15)), ONE, FLOAT, 'logits',
                   'almost all on one side of 0'),
     'some bytes': (lambda op: bytes_of(op, hidden(op, 1)), ONE, UINT8, 'ids',
                    'more different ones than classes have'),

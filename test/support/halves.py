@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from trt_segmentation.graph.measured import Measuring
 from trt_segmentation.graph.network import describe_network
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import resolve
@@ -108,7 +109,7 @@ def segment(networks, model, *, measure=True, size=SIZE, **sections):
     sections.setdefault('input', SIGNED)
     onnx.checker.check_model(model)
     spec = resolve(describe_network(model, 'net.onnx'), networks.config_of(**sections),
-                   measure=measure)
+                   measuring=Measuring() if measure else None)
     return spec, networks.Runner(prepare(spec, ('mask',)))(image(size))['mask']
 
 

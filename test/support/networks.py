@@ -107,6 +107,17 @@ def ending(size, nodes, weights=()):
     return model
 
 
+def sigmoid_in_parts(weights, size):
+    """Return a network of one channel of probabilities, of which only the values tell that."""
+    model = pointwise(weights, size, names=('pixels', 'sums'))
+    model.graph.node.extend(helper.make_node(op, inputs, [output]) for op, inputs, output in (
+        ('Neg', ['sums'], 'n'), ('Exp', ['n'], 'e'), ('Add', ['e', 'one'], 'd'),
+        ('Div', ['one', 'd'], 'scores')))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), 'one'))
+    model.graph.output[0].name = 'scores'
+    return model
+
+
 def against_the_brightest(size):
     """Return a network that compares each pixel with the brightest one of all its images."""
     return ending(size, [helper.make_node('ReduceMax', ['sums'], ['most'], axes=[0, 2, 3]),

@@ -5,6 +5,7 @@
 from model_zoo.check import Exported
 from trt_segmentation.backends.tensorrt.build_process import build_in_child
 from trt_segmentation.errors import MissingBackendError, SegmentationError
+from trt_segmentation.graph.measured import Measuring
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import resolve
@@ -19,7 +20,7 @@ def build(exported: Exported) -> str:
     Returns:
         'built', or why not.
     """
-    spec = resolve(read_network(exported.model), exported.config)
+    spec = resolve(read_network(exported.model), exported.config, measuring=Measuring())
     model = prepare(spec, mask_interpolation=exported.growth).model
     try:
         plan = build_in_child(model.SerializeToString(), _SIZES, BuildOptions(),

@@ -3,16 +3,19 @@
 """Build a TensorRT engine of a network ahead of time, for this machine."""
 
 import argparse
+from dataclasses import replace
 
 from trt_segmentation.backends import engine_loader
 from trt_segmentation.cli.inspect import describe_engine
-from trt_segmentation.cli.options import add_build_options, build_options, new_file, size, whole
+from trt_segmentation.cli.options import (
+    add_build_options,
+    build_options,
+    new_file,
+    read_spec,
+    size,
+    whole,
+)
 from trt_segmentation.errors import ConfigError
-from trt_segmentation.graph.network import read_network
-from trt_segmentation.graph.resolve import resolve, with_mask
-from trt_segmentation.model_config import ModelConfig
-from trt_segmentation.options import RunOptions
-from trt_segmentation.segmenter import demo_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,10 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Build, unless the cache has the engine already; say what it runs."""
     from trt_segmentation.backends.tensorrt.cache import write_engine
-    config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
-    spec = with_mask(resolve(read_network(args.model or demo_model()), config, args.batch,
-                             measure=True),
-                     RunOptions(mask_size=args.mask_size, mask_encoding=args.mask_encoding))
+    spec = replace(read_spec(args, args.batch), mask_size=args.mask_size)
     loader = engine_loader(args.device, args.engine_cache)
     engine = loader.fetch(spec, build_options(args), args.mask_interpolation)
     print(describe_engine(engine.facts))

@@ -27,15 +27,19 @@ from trt_segmentation.cli.images import (
     read_images,
     samples_of,
 )
-from trt_segmentation.cli.options import add_backend_options, build_options, new_file, share, whole
+from trt_segmentation.cli.options import (
+    add_backend_options,
+    build_options,
+    new_file,
+    read_spec,
+    share,
+    whole,
+)
 from trt_segmentation.datasets import DatasetError, Sample
 from trt_segmentation.demo.scenes import render
 from trt_segmentation.errors import ConfigError, SegmentationError
-from trt_segmentation.graph.network import read_network
-from trt_segmentation.graph.resolve import resolve
 from trt_segmentation.images.writing import make_folder, write_file, write_image
 from trt_segmentation.metrics import confusion_matrix, joint_counts, mean_iou, pixel_accuracy
-from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, PRECISIONS
 from trt_segmentation.segmenter import Segmenter, demo_model
 
@@ -243,8 +247,7 @@ def _layers(args: argparse.Namespace, candidate: _Candidate) -> list[dict[str, A
     """What each layer loses, worst first; None for ratios that are not finite."""
     from trt_segmentation.backends.tensorrt.making import with_precision
     from trt_segmentation.graph.layer_loss import layer_losses
-    config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
-    spec = resolve(read_network(args.model or demo_model()), config)
+    spec = read_spec(args)
     options = build_options(_with(args, precision=candidate.precision))
     converted, kept = with_precision(spec, options)
     images = [image for _, _, image in candidate.worst]

@@ -12,12 +12,11 @@ import numpy as np
 from tqdm import tqdm
 
 from trt_segmentation.bags.reading import is_bag
-from trt_segmentation.cli.options import calibration_options, whole
+from trt_segmentation.cli.options import calibration_options, read_spec, whole
 from trt_segmentation.datasets import Sample, find_samples, read_truth
 from trt_segmentation.errors import ConfigError, ImageError, printable
 from trt_segmentation.graph.int8 import check_calibration
-from trt_segmentation.graph.network import read_network
-from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
+from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.image_source import (
     open_images,
     read_image,
@@ -25,9 +24,8 @@ from trt_segmentation.image_source import (
     source_files,
     spread,
 )
-from trt_segmentation.model_config import MAX_CLASSES, ModelConfig
-from trt_segmentation.options import ENGINE_SUFFIXES, RunOptions
-from trt_segmentation.segmenter import demo_model
+from trt_segmentation.model_config import MAX_CLASSES
+from trt_segmentation.options import ENGINE_SUFFIXES
 
 
 def add_image_options(parser: argparse.ArgumentParser, *, required: bool = False,
@@ -99,9 +97,7 @@ def check_before(args: argparse.Namespace, samples: Sequence[Sample] | None,
     labelled = samples and samples[0].labels
     if args.model.endswith(ENGINE_SUFFIXES) or not (labelled or 'int8' in precisions):
         return
-    config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
-    spec = with_mask(resolve(read_network(args.model or demo_model()), config),
-                     RunOptions(mask_encoding=args.mask_encoding))
+    spec = read_spec(args)
     if 'int8' in precisions:
         check_calibration(spec.network, calibration_options(args))
         if args.calibration_images:

@@ -6,8 +6,11 @@ import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from trt_segmentation.cli.likely_configs import (
     LikelyConfig,
@@ -18,6 +21,7 @@ from trt_segmentation.cli.likely_configs import (
     try_out,
 )
 from trt_segmentation.cli.next_steps import Inspected, next_steps
+from trt_segmentation.cli.options import add_measure_option
 from trt_segmentation.errors import BackendError, ConfigError, ImageError, MissingBackendError
 from trt_segmentation.graph.image_input import OpenSizeError
 from trt_segmentation.graph.input_sizes import (
@@ -26,6 +30,7 @@ from trt_segmentation.graph.input_sizes import (
     said_fault,
     wrong_size,
 )
+from trt_segmentation.graph.measured import Measuring, measuring_of
 from trt_segmentation.graph.network import Network, read_network
 from trt_segmentation.graph.preflight import VERSIONS, preflight
 from trt_segmentation.graph.prepare import available_outputs
@@ -72,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='an .onnx, .engine or .plan file; default: the embedded demo network')
     parser.add_argument('--config', default='', metavar='YAML',
                         help='model config to check a network by')
+    add_measure_option(parser)
     parser.add_argument('--mask-encoding', choices=MASK_ENCODINGS, default='mono8',
                         help='mono8 holds 255 classes, mono16 65535')
     parser.add_argument('--write-config', type=Path, metavar='YAML',
@@ -79,7 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              'a file that exists is kept')
     parser.add_argument('--on', type=Path, metavar='PHOTO',
                         help='draw the likely configs side by side on a photo, on ONNX Runtime; '
-                             'only what neither graph nor config say differs')
+                             'only what neither graph nor config say differs. What has to be '
+                             'measured is measured on it, too')
     parser.add_argument('--picture', type=Path, metavar='PNG',
                         help='where that goes (default MODEL_on_PHOTO.png in this folder); a file '
                              'that exists is kept')
@@ -104,8 +111,9 @@ def execute(args: argparse.Namespace) -> int:
     network = read_network(args.model or demo_model())
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
     print(_describe_graph(network))
-    options = RunOptions('onnxruntime', mask_encoding=args.mask_encoding)
-    spec, config = _resolved(network, config)
+    options = RunOptions('onnxruntime', mask_encoding=args.mask_encoding, measure=args.measure)
+    measuring = measuring_of(options, partial(_photo, args.on) if args.on else None)
+    spec, config = _resolved(network, config, measuring)
     spec = with_mask(spec, options)
     sizes = _describe_sizes(network, spec)
     print(_describe_spec(spec))
@@ -118,7 +126,8 @@ def execute(args: argparse.Namespace) -> int:
     if args.write_config:
         chosen = configs[args.choose - 1] if args.choose else None
         if chosen:
-            told = with_mask(resolve(network, chosen.over(config), measure=True), options)
+            told = with_mask(resolve(network, chosen.over(config), measuring=measuring),
+                             options)
             proposed = {fact.key for fact in spec.assumed} & {'input.size'}
             spec = replace(told, facts=tuple(
                 replace(fact, origin='assumed') if fact.key in proposed else fact
@@ -127,15 +136,22 @@ def execute(args: argparse.Namespace) -> int:
         print(f'\nwritten to {args.write_config}')
     print('\n' + next_steps(Inspected(
         args.model, str(args.write_config or args.config),
-        ('--mask-encoding', args.mask_encoding) if args.mask_encoding != 'mono8' else (),
+        (*(('--mask-encoding', args.mask_encoding) if args.mask_encoding != 'mono8' else ()),
+         *(() if args.measure else ('--no-measure',))),
         bool(spec.assumed) and not args.write_config, len(configs), str(args.on or ''), picture)))
     return 0
 
 
-def _resolved(network: Network, config: ModelConfig) -> tuple[ModelSpec, ModelConfig]:
+def _photo(path: Path) -> np.ndarray:
+    from trt_segmentation.image_source import read_image  # brings OpenCV
+    return read_image(path)
+
+
+def _resolved(network: Network, config: ModelConfig, measuring: Measuring | None,
+              ) -> tuple[ModelSpec, ModelConfig]:
     """Resolve; where nobody says what size an input of open size gets, with one that works."""
     try:
-        return resolve(network, config, measure=True), config
+        return resolve(network, config, measuring=measuring), config
     except OpenSizeError as error:
         if config.input.resize == 'none':
             raise
@@ -143,7 +159,7 @@ def _resolved(network: Network, config: ModelConfig) -> tuple[ModelSpec, ModelCo
     for size in LIKELY_SIZES:
         proposed = ModelConfig(InputConfig(size=size)).over(config)
         try:
-            spec = resolve(network, proposed, measure=True)
+            spec = resolve(network, proposed, measuring=measuring)
         except ConfigError as error:
             if 'input.size' in str(error):  # of which there are others
                 continue

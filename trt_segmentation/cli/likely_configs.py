@@ -11,6 +11,7 @@ import yaml
 
 from trt_segmentation.backends import open_network
 from trt_segmentation.graph.image_input import IMAGENET_MEAN, IMAGENET_STD
+from trt_segmentation.graph.measured import measuring_of
 from trt_segmentation.graph.network import FLOAT_TYPES, Network
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.images.gray import as_bgr
@@ -139,9 +140,9 @@ def try_out(network: Network, config: ModelConfig, configs: Sequence[LikelyConfi
         options: where and how it runs.
     """
     from tqdm import tqdm
-    trials = []
+    trials, measuring = [], measuring_of(options, lambda: image)
     for likely in tqdm(configs, unit='config', leave=False, disable=None):
-        spec = with_mask(resolve(network, likely.over(config), measure=True), options)
+        spec = with_mask(resolve(network, likely.over(config), measuring=measuring), options)
         segmenter = Segmenter(open_network(spec, options), spec)
         try:
             wanted = tuple(name for name in ('mask', 'overlay', 'confidence')

@@ -10,7 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trt_segmentation.errors import ConfigError
+from trt_segmentation.graph.measured import measuring_of
+from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS
+from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
+from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import (
     BACKENDS,
     CALIBRATION_METHODS,
@@ -21,7 +25,7 @@ from trt_segmentation.options import (
     RunOptions,
     tactic_names,
 )
-from trt_segmentation.segmenter import Segmenter
+from trt_segmentation.segmenter import Segmenter, demo_model
 
 _DEFAULTS = BuildOptions()
 
@@ -113,6 +117,7 @@ def add_build_options(parser: argparse.ArgumentParser, *, precision: bool = True
     """
     parser.add_argument('--config', default='', metavar='YAML',
                         help='model config; default: what the model file itself tells')
+    add_measure_option(parser)
     if precision:
         parser.add_argument('--precision', choices=PRECISIONS, default='fp32',
                             help='of a TensorRT engine (default fp32)')
@@ -156,6 +161,13 @@ def add_build_options(parser: argparse.ArgumentParser, *, precision: bool = True
                        help='other GPUs (Ampere and later) shall run the engine, too')
     group.add_argument('--dla-core', type=whole(0), default=-1, metavar='N',
                        help='run on this DLA core, and on the GPU what it cannot')
+
+
+def add_measure_option(parser: argparse.ArgumentParser) -> None:
+    """Add whether a network is run once where its graph does not say what its output means."""
+    parser.add_argument('--no-measure', dest='measure', action='store_false',
+                        help='assume what the output means where the graph does not say it; '
+                             'default: run the network once and look at its values')
 
 
 def _add_calibration_options(group: 'argparse._ArgumentGroup') -> None:
@@ -202,7 +214,22 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     """Return what ``add_backend_options`` has parsed."""
     return RunOptions(args.backend, args.device, args.threads, args.mask_interpolation,
                       mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
-                      build=build_options(args))
+                      build=build_options(args), measure=args.measure)
+
+
+def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
+    """Return what the network ``args.model`` takes and gives, as ``open_segmenter`` does.
+
+    Args:
+        args: of ``add_build_options``, with ``model``.
+        batch: see ``RunOptions``.
+    """
+    config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
+    options = RunOptions(mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
+                         build=BuildOptions(calibration=calibration_options(args)),
+                         measure=args.measure)
+    return with_mask(resolve(read_network(args.model or demo_model()), config, batch,
+                             measuring=measuring_of(options)), options)
 
 
 def open_segmenter(args: argparse.Namespace) -> Segmenter:

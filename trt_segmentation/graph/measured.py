@@ -2,23 +2,45 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an output's values are when a network is run once: what the graph does not say.
 
-The image is made here: noise, gradients, and patches of one colour, black and white among them.
+The image is the user's where there is one, else a rendered road scene (``demo/scene.jpg``).
+Trained networks tell more on a scene than on noise, gradients and patches. One that finds persons,
+cut before its Sigmoid, has logits of both signs on 13 of 16 rendered scenes, the one that is taken
+here among them, and only negative ones on the latter.
 """
 
+import hashlib
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from onnx import TensorProto, helper
 
+from trt_segmentation.cache_folder import cache_folder
+from trt_segmentation.errors import ImageError
+from trt_segmentation.graph.measured_store import MeasuredStore
 from trt_segmentation.graph.network import Network
-from trt_segmentation.graph.onnxruntime_api import import_onnxruntime, open_session
+from trt_segmentation.graph.onnxruntime_api import (
+    import_onnxruntime,
+    open_session,
+    return_free_memory,
+)
+from trt_segmentation.options import CalibrationOptions, RunOptions
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar('T')
+
 OPEN_SIZE = (256, 320)
 """Height and width of the image where the network takes any."""
+
+_VERSION = 1
+"""Part of what a kept measurement is found by: raise it where ``measurement_of`` or
+``sample_image`` changes."""
 
 _TOLERANCE = 0.01
 """Within which a sum is 1 and a value is a probability: float16 and 8 bits round so much."""
@@ -31,6 +53,7 @@ _MOST_CLASSES_SEEN = 64
 """Different classes that a test image is taken for at most; a picture or a depth has more."""
 
 _FEW = 0.05
+_COUNTED = 10000
 
 
 @dataclass(frozen=True)
@@ -97,18 +120,22 @@ def measurement_of(values: np.ndarray, axis: int | None) -> Measurement | None:
         values: of one output.
         axis: where the classes are; None where there is one value a pixel.
     """
-    values = np.asarray(values, np.float64)
-    finite = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)].astype(np.float64)
     if not finite.size:
         return None
-    different = np.unique(finite)
+    lowest, highest = float(finite.min()), float(finite.max())
+    are_two = lowest < highest and bool(((finite == lowest) | (finite == highest)).all())
     sums = axis is not None and values.shape[axis] > 1 and bool(
-        (np.abs(values.sum(axis) - 1)
+        (np.abs(values.sum(axis, dtype=np.float64) - 1)
          <= _TOLERANCE + values.shape[axis] * _TOLERANCE_OF_CLASS).all())
-    return Measurement(float(different[0]), float(different[-1]),
-                       bool((different == np.round(different)).all()), sums,
-                       (float(different[0]), float(different[1])) if len(different) == 2 else None,
-                       len(different))
+    return Measurement(lowest, highest, bool((finite == np.round(finite)).all()), sums,
+                       (lowest, highest) if are_two else None, _count_of_different(finite))
+
+
+def _count_of_different(values: np.ndarray) -> int:
+    """How many different values there are, counted up to ``_MOST_CLASSES_SEEN`` and one more."""
+    found = np.unique(values[:: max(1, values.size // _COUNTED)])
+    return len(found) if len(found) > _MOST_CLASSES_SEEN else len(np.unique(values))
 
 
 @dataclass(frozen=True)
@@ -120,19 +147,68 @@ class Feeding:
     scale: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    color: str = 'rgb'
+
+
+Photo = Callable[[], np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How a network is measured where its graph does not decide what its values mean.
+
+    Attributes:
+        folder: where what was measured is kept; None keeps nothing.
+        photo: returns the image to measure on, uint8 BGR [H, W, 3], or None for
+            ``sample_image``; called only where the graph does not decide.
+        run: takes the input and returns the outputs by name; None runs the network on ONNX
+            Runtime.
+        plan: the engine that ``run`` runs; empty without one.
+    """
+
+    folder: Path | None = None
+    photo: Photo | None = None
+    run: Callable[[np.ndarray], Mapping[str, np.ndarray]] | None = None
+    plan: bytes = b''
+
+
+def measuring_of(options: RunOptions, photo: Photo | None = None) -> Measuring | None:
+    """Return how a network is measured that is opened with such options; None where it is not.
+
+    Args:
+        options: if they name calibration images, one of these is what it is measured on.
+        photo: see ``Measuring``; goes before the calibration images.
+    """
+    if not options.measure:
+        return None
+    told = options.build.calibration
+    if photo is None and told.images:
+        photo = partial(_first_image, told)
+    return Measuring(cache_folder(options.engine_cache), photo)
+
+
+def _first_image(told: CalibrationOptions) -> np.ndarray | None:
+    from trt_segmentation.image_source import open_images  # brings OpenCV
+    try:
+        return next((image for _, image in open_images(told.images, told.topic, 1)), None)
+    except ImageError as error:
+        logger.warning('the network is measured on a rendered image, since %s', error)
+        return None
 
 
 class Probe:
-    """Runs a network once, when its values are first asked for.
+    """Runs a network once, when its values are first asked for and not known from before.
 
     Args:
         network: with its input's size fixed, where it is known.
         feeding: how its input is made.
+        measuring: what runs it, on what, and where the results are kept.
     """
 
-    def __init__(self, network: Network, feeding: Feeding) -> None:
+    def __init__(self, network: Network, feeding: Feeding, measuring: Measuring) -> None:
         self._network = network
         self._feeding = feeding
+        self._measuring = measuring
         self._values: Mapping[str, np.ndarray] | None = None
         self.fault = ''
         self.is_missing = False
@@ -142,12 +218,57 @@ class Probe:
         """Height and width of the image that it is fed."""
         return self._feeding.size or OPEN_SIZE
 
+    def measurement(self, name: str, form: str,
+                    measure: Callable[[np.ndarray], Measurement | None]) -> Measurement | None:
+        """Return what an output's values are, from the folder where they were measured before.
+
+        Args:
+            name: of the output.
+            form: all that ``measure`` depends on besides the values.
+            measure: is given the values.
+
+        Returns:
+            None where the network could not be run (``fault`` says why), or no value is finite.
+        """
+        def ask(values: np.ndarray) -> dict[str, Any] | None:
+            measured = measure(values)
+            return None if measured is None else asdict(measured)
+
+        return self._kept_or(name, form, ask, _from_json)
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the shape of an output on the image; None where the network could not be run."""
+        return self._kept_or(name, 'shape', lambda values: list(values.shape), tuple)
+
+    def _kept_or(self, name: str, what: str, ask: Callable[[np.ndarray], Any],
+                 read: Callable[[Any], T | None]) -> T | None:
+        """Return what is kept of an output's values, or ask them; None where there are none.
+
+        Args:
+            name: of the output.
+            what: names what is asked.
+            ask: returns the answer as JSON can hold it, or None.
+            read: returns what such an answer means; None where it means nothing.
+        """
+        store = MeasuredStore(self._measuring.folder) if self._measuring.folder else None
+        question, key = f'{name}: {what}', self._kept_under if store else ''
+        kept = store.read(key) if store and key else {}
+        if question in kept and (known := read(kept[question])) is not None:
+            return known
+        values = self.values(name)
+        found = None if values is None else ask(values)
+        if found is None:
+            return None
+        if store and key:
+            store.write(key, {**kept, question: found})
+        return read(found)
+
     def values(self, name: str) -> np.ndarray | None:
-        """Return an output on the test image; None where the network could not be run, and
-        ``fault`` says why."""
+        """Return an output on the image; None where the network could not be run, and ``fault``
+        says why."""
         if self._values is None:
             try:
-                self._values = self._run()
+                self._values = (self._measuring.run or self._run)(self._input())
             except ImportError:
                 self._values, self.fault = {}, 'ONNX Runtime is not installed'
                 self.is_missing = True
@@ -155,22 +276,63 @@ class Probe:
                 self._values, self.fault = {}, ' '.join(str(error).split())[:300]
         return self._values.get(name)
 
-    def _run(self) -> dict[str, np.ndarray]:
+    def _input(self) -> np.ndarray:
+        return fed_image(self._feeding, self._network.inputs[0].dtype, self._photo)
+
+    @cached_property
+    def _photo(self) -> np.ndarray | None:
+        return self._measuring.photo() if self._measuring.photo else None
+
+    @cached_property
+    def _kept_under(self) -> str:
+        """The digest of all that decides the values; '' where there is none."""
+        try:
+            content = self._measuring.plan \
+                or self._network.model.SerializeToString(deterministic=True)
+            photo = b'' if self._photo is None else self._photo.tobytes()
+        except Exception:  # serialising ends at 2 GB; a photo that cannot be read is met again
+            return ''
+        parts = f'{_VERSION} {self._network.inputs[0]} {self._feeding}'.encode(), photo, content
+        digests = [hashlib.sha256(part).digest() for part in parts]
+        return hashlib.sha256(b''.join(digests)).hexdigest()
+
+    def _run(self, fed: np.ndarray) -> dict[str, np.ndarray]:
         options = import_onnxruntime().SessionOptions()
         options.log_severity_level = 4
         session = open_session(self._network.model.SerializeToString(), options)
-        info = self._network.inputs[0]
-        fed = fed_image(self._feeding, info.dtype)
         names = [value.name for value in session.get_outputs()]
-        given = zip(names, session.run(names, {info.name: fed}), strict=True)
+        found = session.run(names, {self._network.inputs[0].name: fed})
+        del session
+        return_free_memory()  # before the one that stays is opened
+        given = zip(names, found, strict=True)
         return {name: values for name, values in given if isinstance(values, np.ndarray)}
 
 
-def fed_image(feeding: Feeding, dtype: int) -> np.ndarray:
-    """Return the test image as a network's input."""
+def _from_json(kept: Mapping[str, Any]) -> Measurement | None:
+    """Return a kept measurement; None where it is that of another version."""
+    try:
+        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                                  for name, value in kept.items()}
+        return Measurement(**values)
+    except (AttributeError, TypeError):
+        return None
+
+
+def fed_image(feeding: Feeding, dtype: int, photo: np.ndarray | None = None) -> np.ndarray:
+    """Return an image as a network's input.
+
+    Args:
+        feeding: how it is fed.
+        dtype: ONNX element type of the input.
+        photo: uint8 BGR [H, W, 3]; None takes ``sample_image``.
+    """
     height, width = feeding.size or OPEN_SIZE
-    image = sample_image(height, width)[..., :len(feeding.mean)].astype(np.float32)
-    fed = (image * feeding.scale - np.asarray(feeding.mean, np.float32)) \
+    image = sample_image(height, width) if photo is None else _resized(photo, height, width)
+    if feeding.color == 'gray':
+        image = image[..., 1:2]  # green, most of the brightness
+    elif feeding.color == 'rgb':
+        image = image[..., ::-1]
+    fed = (image.astype(np.float32) * feeding.scale - np.asarray(feeding.mean, np.float32)) \
         / np.asarray(feeding.std, np.float32)
     if feeding.layout == 'nchw':
         fed = fed.transpose(2, 0, 1)
@@ -183,15 +345,14 @@ def fed_image(feeding: Feeding, dtype: int) -> np.ndarray:
 
 
 def sample_image(height: int, width: int) -> np.ndarray:
-    """Return the test image: uint8 [height, width, 3]."""
-    random = np.random.default_rng(0)
-    rows, columns = np.linspace(0, 1, height)[:, None], np.linspace(0, 1, width)[None]
-    image = np.stack(np.broadcast_arrays(rows * 255, columns * 255, (rows + columns) * 127.5), 2)
-    patches = random.integers(0, 256, (8, 8, 3)).astype(np.float64)
-    patches[0, 0], patches[0, 1], patches[1, 0], patches[1, 1] = 0, 255, 255, 0
-    patch = patches[(rows[:, 0] * 7.99).astype(int)][:, (columns[0] * 7.99).astype(int)]
-    noise = random.integers(0, 256, (height, width, 3))
-    image[:height // 2, :width // 2] = patch[:height // 2, :width // 2]
-    image[height // 2:, width // 2:] = noise[height // 2:, width // 2:]
-    image[height // 2:, :width // 2] = (image + patch)[height // 2:, :width // 2] / 2
-    return np.asarray(np.clip(image, 0, 255), np.uint8)
+    """Return the image where the user gives none: uint8 BGR [height, width, 3]."""
+    from trt_segmentation.image_source import read_image  # brings OpenCV
+    scene = resources.files('trt_segmentation') / 'demo' / 'scene.jpg'
+    return _resized(read_image(Path(str(scene))), height, width)
+
+
+def _resized(photo: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a photo with another size: its nearest pixels, which keep the range of values."""
+    rows = np.arange(height) * photo.shape[0] // height
+    columns = np.arange(width) * photo.shape[1] // width
+    return photo[rows[:, None], columns]

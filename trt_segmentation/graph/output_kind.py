@@ -171,14 +171,16 @@ def _measured(found: Found, told: str | None, probe: Probe | None) -> Measuremen
     """Return what the values are; None where that is not known, or tells nothing."""
     if probe is None:
         return None
-    values = probe.values(found.output.name)
+    form, size = found.form, probe.size
+    measured = probe.measurement(
+        found.output.name, str(form),
+        lambda values: measurement_of(form.arranged(values, size), form.axis))
     is_open = told is None and not found.is_integer
-    if values is None:
+    if probe.fault:
         if is_open:  # a network that the runtime does not take is refused later, or runs elsewhere
             _warn(found, f'could not be measured ({probe.fault})', 'logits',
                   logging.WARNING if probe.is_missing else logging.DEBUG)
         return None
-    measured = measurement_of(found.form.arranged(values, probe.size), found.form.axis)
     if measured is None or measured.is_constant:
         if is_open:
             _warn(found, 'has one value only on a test image' if measured else

@@ -73,10 +73,9 @@ def resolve_form(told: Told, meaning: Meaning, ledger: Ledger, probe: Probe | No
     """
     shape, fed = told.output.shape, input_size(told.network, told.input_layout)
     is_measured = False
-    if probe is not None and not _is_told(told, shape, fed, meaning):
-        values = probe.values(told.output.name)
-        if values is not None:
-            shape, fed, is_measured = values.shape, probe.size, True
+    if probe is not None and not _is_told(told, shape, fed, meaning) \
+            and (found := probe.shape(told.output.name)) is not None:
+        shape, fed, is_measured = found, probe.size, True
     if shape is None:
         raise ModelError(f'{told.network.source}: the rank of output {told.output} is not known; '
                          'export the network with fixed shapes')

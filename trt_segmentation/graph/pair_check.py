@@ -31,29 +31,28 @@ def _logits_fault(network: Network, info: TensorInfo, probe: Probe) -> str:
     meaning = read_meaning(network.model, info.name)
     if meaning.kind == 'logits' and not meaning.one_sided:
         return ''
-    measured = _measured(info, probe)
+    measured = probe.measurement(info.name, 'all', lambda values: measurement_of(values, None))
     if measured is None or measured.is_constant or measured.lowest < 0:
         return ''
     return f"'{info.name}' was measured: {measured}; logits are negative, too"
 
 
-def _measured(info: TensorInfo, probe: Probe) -> Measurement | None:
-    values = probe.values(info.name)
-    return None if values is None else measurement_of(values, None)
-
-
 def _instances_fault(pair: Instances, probe: Probe) -> str:
     """Say of the values beside a box why they are no scores, or no classes."""
-    values = probe.values(pair.classes.name)
-    if values is None or not values.size:
-        return ''
+    name, count = pair.classes.name, pair.count
+
+    def measured(part: str, first: int, last: int) -> Measurement | None:
+        def measure(values: np.ndarray) -> Measurement | None:
+            return measurement_of(values[..., first:last] if pair.are_final
+                                  else values[:, first:last], None)
+        return probe.measurement(name, part, measure)
+
     if pair.are_final:
-        scores, classes = values[..., _BOX], values[..., _BOX + 1]
-        if not np.array_equal(classes, np.round(classes)):
-            return f"'{pair.classes.name}' has classes that are no whole numbers"
+        scores, classes = measured('score', _BOX, _BOX + 1), measured('class', _BOX + 1, _BOX + 2)
+        if classes is not None and not classes.integers:
+            return f"'{name}' has classes that are no whole numbers"
     else:
-        scores = values[:, _BOX:_BOX + pair.count]
-    measured = measurement_of(scores, None)
-    if measured is None or measured.are_within_0_and_1:
+        scores = measured(f'{count} scores', _BOX, _BOX + count)
+    if scores is None or scores.are_within_0_and_1:
         return ''
-    return f"the scores in '{pair.classes.name}' were measured: {measured}; scores are 0 to 1"
+    return f"the scores in '{name}' were measured: {scores}; scores are 0 to 1"

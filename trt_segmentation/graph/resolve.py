@@ -23,7 +23,7 @@ from trt_segmentation.graph.image_input import (
     with_fixed_input,
 )
 from trt_segmentation.graph.instances import THRESHOLD
-from trt_segmentation.graph.measured import Feeding, Probe
+from trt_segmentation.graph.measured import Feeding, Measuring, Probe
 from trt_segmentation.graph.network import Network, shape_text, with_usual_types
 from trt_segmentation.graph.tail import Scores
 from trt_segmentation.graph.ultralytics import exported_class_count, exporter_config
@@ -120,16 +120,16 @@ class ModelSpec:
         return tuple(fact for fact in self.facts if fact.origin == 'assumed')
 
 
-def resolve(network: Network, config: ModelConfig, batch: int = 1, *, measure: bool = False,
-            ) -> ModelSpec:
+def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
+            measuring: Measuring | None = None) -> ModelSpec:
     """Read everything else off the graph, and check what was told against it.
 
     Args:
         network: see ``read_network``.
         config: what the user says; it goes before what the file's own metadata says.
         batch: images in one enqueue, 1 and up.
-        measure: whether the network may be run once, on ONNX Runtime, where its graph does not
-            say what its values mean; see ``graph.measured``.
+        measuring: how the network is run once where its graph does not say what its values
+            mean; None assumes it.
 
     Raises:
         ConfigError: config and graph, or config and measured values, contradict each other (both
@@ -147,8 +147,9 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *, measure: b
     border = None
     if resize == 'letterbox' and config.input.border is not None:
         border = ledger.told('input.border', config.input.border, lambda: 0.0, 'default')
-    feeding = Feeding(layout, size, scale * (257 if depth == 16 else 1), mean, std)
-    probe = Probe(network, feeding) if measure and network.model.graph.node else None
+    feeding = Feeding(layout, size, scale * (257 if depth == 16 else 1), mean, std, color)
+    can_run = network.model.graph.node or (measuring and measuring.run)
+    probe = Probe(network, feeding, measuring) if measuring and can_run else None
     pair = choose_pair(network, layout, _class_count(network, config), config, probe)
     if pair is not None:
         check_batch(network, (pair.masks.name, pair.classes.name), batch)

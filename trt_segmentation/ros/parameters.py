@@ -97,6 +97,9 @@ class Parameters:
     model_config: str = _parameter(
         '', 'YAML file that says how the network is fed and what its classes are; empty takes '
             'what the network file itself tells')
+    measure: bool = _parameter(
+        True, 'Run a network once where its graph does not say what its output means, and look at '
+              'the values; false assumes it')
     precision: str = _parameter(
         'fp32', 'Precision the network shall compute in; the log and /diagnostics say what '
                 'really runs', choices=PRECISIONS)
@@ -235,7 +238,7 @@ class Parameters:
         mask_size = (self.mask_height, self.mask_width) if self.mask_height else None
         return RunOptions(self.backend, self.device, self.num_threads, self.mask_interpolation,
                           mask_size, self.mask_encoding, len(self.cameras) or 1,
-                          self.engine_cache, build)
+                          self.engine_cache, build, self.measure)
 
     @property
     def wanted_precision(self) -> str:

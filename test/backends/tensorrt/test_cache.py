@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from trt_segmentation.backends.tensorrt.cache import (
     Engine,
     EngineCache,
-    default_folder,
     key_of,
     read_engine,
     sidecar_of,
     write_engine,
 )
+from trt_segmentation.cache_folder import cache_folder
 from trt_segmentation.errors import ModelError
 
 FACTS = {'graph': 'abc', 'options': {'size': (64, 64), 'tf32': False}}
@@ -232,9 +232,10 @@ def test_timing_caches_are_kept_by_name(cache):
 def test_the_folder_is_the_users_unless_the_environment_says_otherwise(monkeypatch, tmp_path):
     monkeypatch.delenv('TRT_SEGMENTATION_CACHE', raising=False)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    assert default_folder() == tmp_path / 'trt_segmentation'
+    assert cache_folder() == tmp_path / 'trt_segmentation'
     monkeypatch.setenv('TRT_SEGMENTATION_CACHE', '/var/engines')
-    assert default_folder() == Path('/var/engines')
+    assert cache_folder() == Path('/var/engines')
+    assert cache_folder('/data') == Path('/data')
 
 
 def test_an_engine_file_is_read_as_it_was_written(tmp_path):

@@ -16,6 +16,7 @@ from trt_segmentation.segmenter import Segmenter
 WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
 SCORES = np.random.default_rng(0).normal(size=(1, 4, 8, 12)).astype(np.float32)
 SIZE = 32, 48
+DIM = [[0.01, 0.01, 0.01]]
 
 
 def two_outputs(networks):
@@ -180,3 +181,63 @@ def test_several_images_at_once_are_refused(networks, any_tensorrt, tmp_path):
     with pytest.raises(ConfigError, match=r'net\.engine: was built elsewhere and takes one image '
                                           r'at a time, but batch is 3; open its \.onnx file'):
         Segmenter.open(tmp_path / 'net.engine', options=RunOptions('tensorrt', batch=3))
+
+
+# What its values are -------------------------------------------------------------------------
+
+
+def large_image(networks):
+    """Return an image of twice the network's size, of which it gets each pixel."""
+    return networks.random_image(*SIZE).repeat(2, axis=0).repeat(2, axis=1)
+
+
+def kind_of(segmenter):
+    return next((fact.value, fact.origin) for fact in segmenter.spec.facts
+                if fact.key == 'output.kind')
+
+
+@pytest.mark.parametrize('size', [SIZE, (None, None)])
+def test_its_values_are_measured_once(networks, any_tensorrt, gpu, tmp_path, size):
+    model = networks.sigmoid_in_parts(DIM, size)
+    profile = {'pixels': [(1, 3, 8, 8), (1, 3, *SIZE), (1, 3, 64, 64)]} if None in size else {}
+    plan = any_tensorrt.plan(model, profile)
+    config = config_of(networks, {**networks.PASSED_THROUGH, 'mean': [127.5] * 3})
+    image = large_image(networks)
+    copies = []
+    for _ in range(2):
+        before = gpu.counts['copied in']
+        with open_plan(tmp_path, plan, config) as segmenter:
+            kind, origin = kind_of(segmenter)
+            assert (kind, origin[:10]) == ('sigmoid', 'measured (')
+            mask = segmenter.infer(image).mask
+        wanted = image.sum(2) > 382.5
+        assert 0.2 < wanted.mean() < 0.8
+        assert (mask == wanted).mean() > 0.999
+        copies.append(gpu.counts['copied in'] - before)
+    assert copies[0] == copies[1] + 1
+    gpu.assert_all_is_freed()
+
+
+def test_its_values_are_not_measured_where_that_is_not_wanted(networks, any_tensorrt, tmp_path):
+    path = tmp_path / 'net.engine'
+    path.write_bytes(any_tensorrt.plan(networks.sigmoid_in_parts(DIM, SIZE)))
+    options = RunOptions(backend='tensorrt', measure=False)
+    with Segmenter.open(path, config=config_of(networks, {}), options=options) as segmenter:
+        assert kind_of(segmenter) == ('logits', 'assumed')
+
+
+def test_a_config_that_contradicts_its_values_is_refused(networks, any_tensorrt, gpu, tmp_path):
+    plan = any_tensorrt.plan(networks.pointwise(WEIGHTS, SIZE))
+    with pytest.raises(ConfigError, match=r'says sigmoid, but output .* was measured: '
+                                          r'-\d\.\d+ to \d\.\d+; probabilities'):
+        open_plan(tmp_path, plan, config_of(networks, {'kind': 'sigmoid'}))
+    gpu.assert_all_is_freed()
+
+
+def test_where_it_cannot_be_run_it_is_assumed(networks, tensorrt, gpu, tmp_path):
+    plan = tensorrt.plan(networks.sigmoid_in_parts(DIM, SIZE))
+    gpu.fail('enqueue')
+    with open_plan(tmp_path, plan, config_of(networks, {})) as segmenter:
+        assert kind_of(segmenter) == ('logits', 'assumed')
+        segmenter.infer(large_image(networks))
+    gpu.assert_all_is_freed()

@@ -21,7 +21,8 @@ def segmenter(networks, tensorrt, gpu, tmp_path):
     path = tmp_path / 'net.plan'
     path.write_bytes(tensorrt.plan(networks.pointwise(WEIGHTS, (32, 48))))
     segmenter = Segmenter.open(path, config=networks.config_of(
-        input={'color': 'bgr', **networks.PASSED_THROUGH}), options=RunOptions('tensorrt'))
+        input={'color': 'bgr', **networks.PASSED_THROUGH}),
+        options=RunOptions('tensorrt', measure=False))
     yield segmenter
     segmenter.close()
     gpu.assert_all_is_freed()

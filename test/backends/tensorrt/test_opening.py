@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from trt_segmentation.backends.onnxruntime import OnnxGraph
 from trt_segmentation.backends.tensorrt.cache import (
@@ -21,6 +22,7 @@ from trt_segmentation.backends.tensorrt.cache import (
 )
 from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph import measured
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import resolve
 from trt_segmentation.mask_encoding import MONO8, MONO16
@@ -403,3 +405,47 @@ def test_modules_that_share_a_name_do_not_share_plans(open_path, model, tensorrt
         open_path(model).close()
     assert len(tensorrt.builds) == 2
     assert {'memory_gib', 'multiprocessor_count', 'clock_rate'} == set(other.properties)
+
+
+# What was measured ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured_model(networks, model):
+    """A network of which only its values tell that they are no logits: they are one channel of
+    nothing but 0 and 1."""
+    net = networks.pointwise([[1.0, 1.0, 1.0]], SIZE, names=('pixels', 'sum'))
+    net.graph.initializer.append(numpy_helper.from_array(np.float32(400), 'limit'))
+    net.graph.node.extend(helper.make_node(op, inputs, [output]) for op, inputs, output in (
+        ('Sub', ['sum', 'limit'], 'over'), ('Sign', ['over'], 'sign'),
+        ('Relu', ['sign'], 'scores')))
+    net.graph.output[0].name = 'scores'
+    onnx.save(net, model)
+    return model
+
+
+TWO = {'input': TOLD['input']}
+
+
+def test_a_built_engine_is_opened_without_running_its_network(measured_model, open_path, tensorrt,
+                                                              image, monkeypatch):
+    wanted = image.sum(2) > 400
+    np.testing.assert_array_equal(open_path(measured_model, TWO).infer(image).mask, wanted)
+    monkeypatch.setattr(measured, 'open_session', None)
+    monkeypatch.setattr(measured, 'import_onnxruntime', None)
+    segmenter = open_path(measured_model, TWO)
+    assert segmenter.spec.kind == 'ids'
+    np.testing.assert_array_equal(segmenter.infer(image).mask, wanted)
+    assert len(tensorrt.builds) == 1
+
+
+def test_an_engine_file_holds_what_was_measured(networks, measured_model, open_path, tensorrt,
+                                                image, gpu, monkeypatch):
+    spec = resolve(read_network(measured_model), networks.config_of(**TWO),
+                   measuring=measured.Measuring())
+    path = measured_model.with_suffix('.engine')
+    write_engine(path, EngineLoader().fetch(spec, BuildOptions(**SMALL), 'nearest'))
+    monkeypatch.setattr(measured.Probe, 'measurement', None)
+    segmenter = open_path(path, {})
+    assert segmenter.spec.kind == 'ids'
+    np.testing.assert_array_equal(segmenter.infer(image).mask, image.sum(2) > 400)

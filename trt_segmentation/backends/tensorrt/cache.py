@@ -5,9 +5,7 @@
 import hashlib
 import json
 import logging
-import os
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import platformdirs
 
+from trt_segmentation.cache_folder import FOLDER_VARIABLE, make_cache_folder, write_whole
 from trt_segmentation.errors import ModelError
-
-FOLDER_VARIABLE = 'TRT_SEGMENTATION_CACHE'
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +34,6 @@ class Engine:
 
     plan: bytes
     facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-def default_folder() -> Path:
-    """Return where engines are kept: ``$TRT_SEGMENTATION_CACHE``, else the user's cache."""
-    return Path(os.environ.get(FOLDER_VARIABLE)
-                or platformdirs.user_cache_dir('trt_segmentation'))
 
 
 def sidecar_of(path: Path) -> Path:
@@ -130,7 +120,7 @@ class EngineCache:
             data: nothing is written if it is empty.
         """
         if data:
-            self._try_to_write(lambda: _write_file(self._timing_path(name), data))
+            self._try_to_write(lambda: write_whole(self._timing_path(name), data))
 
     def _timing_path(self, name: str) -> Path:
         return self._folder / f'{_file_name(name)}.timings'
@@ -163,21 +153,17 @@ class EngineCache:
 
     def _try_to_write(self, write: Callable[[], None]) -> None:
         try:
-            self._make_folder()
+            make_cache_folder(self._folder)
             write()
         except OSError as error:
             self._warn(error)
-
-    def _make_folder(self) -> None:
-        # Plans may hold code: nobody else shall put them here. Who shares a folder makes it.
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
         """Keep other processes from making the same engine, where the folder lets us."""
         lock = filelock.FileLock(path.with_name(f'{path.name}.lock'))
         try:
-            self._make_folder()
+            make_cache_folder(self._folder)
             try:
                 lock.acquire(timeout=0)
             except filelock.Timeout:
@@ -238,18 +224,5 @@ def _write_pair(path: Path, engine: Engine, key_facts: Mapping[str, Any]) -> Non
                         'sha256': hashlib.sha256(engine.plan).hexdigest()},
                'created': datetime.now(timezone.utc).isoformat(timespec='seconds')}
     text = json.dumps(sidecar, indent=1)
-    _write_file(path, engine.plan)
-    _write_file(sidecar_of(path), text.encode())  # last: it vouches for the plan
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a power cut, finds all of it or the old one."""
-    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
-    try:
-        with open(temporary, 'xb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, engine.plan)
+    write_whole(sidecar_of(path), text.encode())  # last: it vouches for the plan

@@ -5,6 +5,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from trt_segmentation.backends.tensorrt.api import find_tensorrt
 from trt_segmentation.backends.tensorrt.cache import (
     Engine,
     EngineCache,
-    default_folder,
     key_of,
     read_engine,
 )
@@ -43,15 +43,17 @@ from trt_segmentation.backends.tensorrt.making import (
     tensor_infos,
     with_precision,
 )
-from trt_segmentation.backends.tensorrt.plain import PlainNetwork
+from trt_segmentation.backends.tensorrt.plain import PlainNetwork, run_once
 from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
 from trt_segmentation.backends.tensorrt.verify import (
     agreement_with_fp32,
     try_separation,
     warn_if_low,
 )
+from trt_segmentation.cache_folder import cache_folder
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
 from trt_segmentation.graph.batch import batched
+from trt_segmentation.graph.measured import measuring_of
 from trt_segmentation.graph.network import outline_network, read_network
 from trt_segmentation.graph.prepare import prepare_head, prepare_tail
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
@@ -79,7 +81,7 @@ class EngineLoader:
     def __init__(self, device: int = 0, cache: str = '') -> None:
         tensorrt = find_tensorrt()
         self._device = find_device(device)
-        self._cache = EngineCache(Path(cache) if cache else default_folder())
+        self._cache = EngineCache(cache_folder(cache))
         self.machine = Machine(f'{tensorrt.__name__} {tensorrt.__version__}', self._device.name,
                                self._device.compute_capability, self._device.properties)
 
@@ -202,6 +204,7 @@ class EngineLoader:
                              f'.onnx file ({error})') from error
         logger.warning('%s: was built for %s, this machine is %s; it is built anew from %s',
                        path, built_for, self.machine, source)
+        # The config is that of the engine, in which everything was found already.
         spec = replace(resolve(read_network(source), config, _batch(facts)),
                        mask_size=_mask_size(facts), encoding=_encoding(facts))
         built_with = build_options(facts['options'])
@@ -215,21 +218,23 @@ class EngineLoader:
             raise ConfigError(f'{path}: was built elsewhere and takes one image at a time, but '
                               f'batch is {options.batch}; open its .onnx file, or run one node '
                               'a camera')
-        loaded = self._load_foreign(path, plan)
+        stage = foreign_stage(self._load_foreign(path, plan))
         try:
-            return self._open_loaded(path, loaded, config, options)
+            return self._open_loaded(path, stage, config, options, plan)
         except BaseException:
-            self._close([loaded])
+            self._close([stage])
             raise
 
-    def _open_loaded(self, path: Path, loaded: Stage, config: ModelConfig, options: RunOptions,
-                     ) -> tuple[Session, ModelSpec]:
-        if {'image', 'mask'} <= {name for name, _, _ in loaded.tensors()}:
+    def _open_loaded(self, path: Path, stage: Stage, config: ModelConfig, options: RunOptions,
+                     plan: bytes) -> tuple[Session, ModelSpec]:
+        if {'image', 'mask'} <= {name for name, _, _ in stage.tensors()}:
             raise ModelError(f'{path}: {path.name}.json is missing, which says what its classes '
                              'are; trt-segmentation build wrote it beside the engine')
-        stage = foreign_stage(loaded)
+        measuring = measuring_of(options)
+        if measuring is not None:
+            measuring = replace(measuring, plan=plan, run=partial(run_once, self._device, stage))
         with self._device.current():
-            spec = resolve(describe_stage(stage, config, str(path)), config)
+            spec = resolve(describe_stage(stage, config, str(path)), config, measuring=measuring)
         spec = with_mask(spec, options)
         info, interpolation = self._info(_inspected(stage)), options.mask_interpolation
         if not hasattr(find_tensorrt(), 'Builder'):

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A network without head and tail, as a hand-written pipeline runs it; to compare speeds with."""
+"""An engine without head and tail: to compare speeds with, and to see what it gives."""
 
 from typing import Any
 
@@ -55,3 +55,41 @@ class PlainNetwork:
         waiting = [] if stream is None else [stream.synchronize]
         with self._device.current():
             close_all([*waiting, self._stage.close, *(each.free for each in memory.values())])
+
+
+def run_once(device: Device, stage: Stage, fed: np.ndarray) -> dict[str, np.ndarray]:
+    """Run an engine of one input once; all memory that it took is free again.
+
+    Args:
+        device: where the engine lies.
+        stage: the engine; keeps its context.
+        fed: C-contiguous, of the input's type.
+
+    Returns:
+        The outputs by the engine's own names.
+
+    Raises:
+        BackendError: CUDA or TensorRT failed; the stage has no context then.
+    """
+    names = {shared: name for name, shared, _ in stage.tensors()}
+    (given,) = (shared for _, shared, is_input in stage.tensors() if is_input)
+    memory: dict[str, Any] = {}
+    with device.current():
+        stream = device.stream()
+        try:
+            shapes, dtypes = stage.set_shapes({given: fed.shape}), stage.dtypes()
+            for name, size in stage.sizes().items():
+                memory[name] = device.allocate(size)
+            stage.bind(memory)
+            device.copy_in(memory[given], fed, stream)
+            stage.enqueue(stream)
+            results = {name: np.empty(shape, dtypes[name]) for name, shape in shapes.items()}
+            for name, result in results.items():
+                device.copy_out(result, memory[name], stream)
+            stream.synchronize()
+        except BaseException:
+            close_all([stream.synchronize, stage.drop_context])
+            raise
+        finally:
+            close_all(each.free for each in memory.values())
+    return {names[shared]: result for shared, result in results.items()}
