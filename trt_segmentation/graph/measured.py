@@ -220,7 +220,8 @@ class Probe:
         try:
             content = self._measuring.plan \
                 or self._network.model.SerializeToString(deterministic=True)
-            photo = b'' if self._photo is None else self._photo.tobytes()
+            photo = b'' if self._photo is None else \
+                f'{self._photo.shape}'.encode() + self._photo.tobytes()
         except Exception:  # serialising ends at 2 GB; a photo that cannot be read is met again
             return ''
         parts = f'{_VERSION} {self._network.inputs[0]} {self._feeding}'.encode(), photo, content
@@ -276,7 +277,10 @@ def sample_image(height: int, width: int) -> np.ndarray:
     """Return the image where the user gives none: uint8 BGR [height, width, 3]."""
     import cv2
     path = resources.files('trt_segmentation') / 'demo' / 'scene.jpg'
-    return _resized(cv2.imread(str(path), cv2.IMREAD_COLOR), height, width)
+    scene = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if scene is None:
+        raise ImageError(f'{path} is missing; install trt_segmentation again')
+    return _resized(scene, height, width)
 
 
 def _resized(photo: np.ndarray, height: int, width: int) -> np.ndarray:
