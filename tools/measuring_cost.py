@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether networks have to be run to know what they give, and what that costs at opening::
 
-    python tools/model_zoo ZOO --export-only
-    python tools/measuring_cost.py RESULT.json ZOO/models [MORE_MODELS ...]
+    python tools/model_zoo ZOO --export-only --only SegFormer Unet
+    python tools/model_zoo SMALL --export-only --small
+    python tools/measuring_cost.py RESULT.json ZOO/models [...] --not-timed SMALL/models
 
 Each network is read with the .yaml beside it. Then its output is hidden behind a sigmoid of single
 operators, which no graph tells, and opened on ONNX Runtime: without measuring, measured, and with
-the measurement of before. These take turns, each opening in a process of its own.
+the measurement of before. These take turns, each opening in a process of its own. Of networks that
+are not timed, only whether their graphs decide is written.
 """
 
 import argparse
@@ -109,7 +111,7 @@ def cost(model: Path, config: ModelConfig) -> dict[str, Any]:
                         in zip(times['measured'], times['without'], strict=True)]}
 
 
-def examine(path: Path) -> dict[str, Any]:
+def examine(path: Path, is_timed: bool) -> dict[str, Any]:
     """Return the row of one network."""
     config_path = path.with_suffix('.yaml')
     config = ModelConfig.from_file(config_path) if config_path.is_file() else ModelConfig()
@@ -117,13 +119,19 @@ def examine(path: Path) -> dict[str, Any]:
     row: dict[str, Any] = {
         'network': path.stem, 'megabytes': round(path.stat().st_size / 1e6, 1),
         'input': list(spec.network.inputs[0].shape or ()), 'decided_by_graph': is_decided}
-    if spec.pair is not None or spec.kind == 'ids':
-        return row  # of which a sigmoid makes nothing that means anything
+    if not is_timed or spec.pair is not None or spec.kind == 'ids':
+        return row  # a pair or ids, of which a sigmoid makes nothing that means anything
     with tempfile.TemporaryDirectory() as folder:
         hidden = Path(folder) / path.name
         hide(spec, hidden)
         told = ModelConfig(config.input, OutputConfig(), config.classes)
         return row | cost(hidden, told)
+
+
+def files_of(models: list[Path]) -> list[Path]:
+    """Return the .onnx files that are named, and those in the folders that are."""
+    return [path for given in models
+            for path in (sorted(given.glob('*.onnx')) if given.is_dir() else [given])]
 
 
 def main() -> None:
@@ -132,12 +140,12 @@ def main() -> None:
     parser.add_argument('result', type=Path, metavar='RESULT.json')
     parser.add_argument('models', type=Path, nargs='+', metavar='MODELS',
                         help='.onnx files, and folders of them')
+    parser.add_argument('--not-timed', type=Path, nargs='+', default=[], metavar='MODELS')
     args = parser.parse_args()
-    paths = [path for given in args.models
-             for path in (sorted(given.glob('*.onnx')) if given.is_dir() else [given])]
     report: dict[str, Any] = {**host_facts(), 'rounds': ROUNDS, 'networks': []}
-    for path in paths:
-        row = examine(path)
+    for path, is_timed in [*((path, True) for path in files_of(args.models)),
+                           *((path, False) for path in files_of(args.not_timed))]:
+        row = examine(path, is_timed)
         report['networks'].append(row)
         print(json.dumps(row), flush=True)
         args.result.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')

@@ -22,6 +22,12 @@ def test_seg_yaml_holds_every_parameter_with_its_default():
     assert tree['/**']['ros__parameters'] == defaults
 
 
+@pytest.mark.parametrize('measure', [True, False])
+def test_measuring_reaches_the_network(measure):
+    assert Parameters(measure=measure).run_options.measure is measure
+    assert change_fault('measure', measure, configured=True) == ''  # for the next ~/load_model
+
+
 def test_defaults_are_good():
     assert first_fault(Parameters()) == ''
 

@@ -289,7 +289,8 @@ class Probe:
         try:
             content = self._measuring.plan \
                 or self._network.model.SerializeToString(deterministic=True)
-            photo = b'' if self._photo is None else self._photo.tobytes()
+            photo = b'' if self._photo is None else \
+                f'{self._photo.shape}'.encode() + self._photo.tobytes()
         except Exception:  # serialising ends at 2 GB; a photo that cannot be read is met again
             return ''
         parts = f'{_VERSION} {self._network.inputs[0]} {self._feeding}'.encode(), photo, content
