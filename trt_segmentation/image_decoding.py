@@ -41,6 +41,11 @@ class Encoding:
     itemsize: int = 1
     cell: tuple[int, int] = (1, 1)
 
+    @property
+    def is_gray(self) -> bool:
+        """Whether a pixel is its brightness."""
+        return self.conversion == cv2.COLOR_GRAY2BGR
+
     def rows(self, height: int) -> int:
         """Return how many rows of bytes an image has."""
         return height + height // 2 if self.cell[1] == 2 else height
@@ -80,6 +85,19 @@ ENCODINGS = {
 # OpenCV's names of values that are no brightness, by image_encodings.hpp: depth in millimetres
 # (16UC1) or metres (32FC1, both REP 118), disparity, labels.
 _MEASURED = re.compile(r'(8S|16U|16S|32S|32F|64F)C\d+')
+_THERMAL = '16UC1'
+"""Among them, what thermal cameras use, too: a network may be trained on such values."""
+
+
+def _encoding(name: str, gray_bits: int) -> Encoding | None:
+    return ENCODINGS.get('mono16' if name == _THERMAL and gray_bits == 16 else name)
+
+
+def _way_out(name: str, gray_bits: int) -> str:
+    """What to add for a network of one channel that gets values it might have been trained on."""
+    if name != _THERMAL or gray_bits != 8:
+        return ''
+    return '; if the network was trained on such values, write input.depth: 16 into its config'
 
 
 class ImageDecoder:
@@ -89,31 +107,36 @@ class ImageDecoder:
         self._bgr = np.empty((0, 0, 3), np.uint8)
         self._bytes = np.empty((0, 0), np.uint8)
 
-    def read(self, msg: Any) -> tuple[np.ndarray, str]:
+    def read(self, msg: Any, gray_bits: int = 0) -> tuple[np.ndarray, str]:
         """Return a message's pixels.
 
         Args:
             msg: a sensor_msgs/Image in one of ``ENCODINGS``, or one that ``read_other`` knows,
                 its rows padded or not; or a sensor_msgs/CompressedImage that OpenCV decodes.
+            gray_bits: of the ``ModelSpec`` that the pixels are for. Unless it is 0, those of one
+                channel are returned as such; where it is 16, 16UC1 is taken for mono16.
 
         Returns:
-            uint8 [height, width, 3], C-contiguous, and its channel order ('bgr', 'rgb'). The
-            array is the message's own memory or the reader's: good until the next call.
+            uint8 [height, width, 3], or with ``gray_bits`` also uint8 or uint16 [height, width];
+            C-contiguous, and its channel order ('bgr', 'rgb'). The array is the message's own
+            memory or the reader's: good until the next call.
 
         Raises:
             ImageError: the encoding is not known; size, step and data do not fit together; or
                 compressed data cannot be decoded.
         """
         if hasattr(msg, 'format'):  # a CompressedImage
-            return _decode(msg)
+            return _decode(msg, gray_bits)
         if msg.width == 0 or msg.height == 0:
             raise ImageError(f'{_what(msg)}: an image without pixels')
-        encoding = ENCODINGS.get(msg.encoding)
-        if _MEASURED.fullmatch(msg.encoding):
-            raise ImageError(f'{_what(msg)}: {NO_PICTURE}')
+        encoding = _encoding(msg.encoding, gray_bits)
+        if encoding is None and _MEASURED.fullmatch(msg.encoding):
+            raise ImageError(f'{_what(msg)}: {NO_PICTURE}{_way_out(msg.encoding, gray_bits)}')
         if encoding is None:
             return self.read_other(msg), 'bgr'
         rows = _rows(msg, encoding)
+        if gray_bits and encoding.is_gray:
+            return self._read_gray(msg, rows, encoding), encoding.color
         shape = (msg.height, msg.width, 3)
         if encoding.conversion is None and rows.flags.c_contiguous:
             return rows.reshape(shape), encoding.color
@@ -124,6 +147,18 @@ class ImageDecoder:
         else:
             self._convert(msg, rows, encoding)
         return self._bgr, encoding.color
+
+    def _read_gray(self, msg: Any, rows: np.ndarray, encoding: Encoding) -> np.ndarray:
+        swapped = bool(encoding.itemsize == 2 and msg.is_bigendian)
+        if swapped or not rows.flags.c_contiguous:
+            if self._bytes.shape != rows.shape:
+                self._bytes = np.empty(rows.shape, np.uint8)
+            if swapped:
+                self._bytes[:, ::2], self._bytes[:, 1::2] = rows[:, 1::2], rows[:, ::2]
+            else:
+                np.copyto(self._bytes, rows)
+            rows = self._bytes
+        return rows.view('<u2') if encoding.itemsize == 2 else rows
 
     def _convert(self, msg: Any, rows: np.ndarray, encoding: Encoding) -> None:
         if encoding.itemsize == 2:
@@ -151,7 +186,7 @@ class ImageDecoder:
 
 
 def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: bool = False,
-                 warned_as: str = 'all images') -> np.ndarray:
+                 gray_bits: int = 0, warned_as: str = 'all images') -> np.ndarray:
     """Decode an image of a file or a message; one set of rules for both.
 
     Its size is read from its header before anything is decoded. Pixels lie as they are stored: an
@@ -163,11 +198,14 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
         what: what to call it in messages.
         gray: whether one channel is wanted, as of a Bayer mosaic.
         is_brightness: whether 16 bits in one channel are known to be brightness, not depth.
+        gray_bits: of the ``ModelSpec`` that the image is for: where it is 16, 16 bits in one
+            channel are what the network was trained on, and are kept.
         warned_as: the warning about an orientation is given once for each of these names, such as
             'all files'.
 
     Returns:
-        uint8 [H, W, 3], BGR, C-contiguous; [H, W] with ``gray``. Of 16 bits the high bytes.
+        uint8 [H, W, 3], BGR, C-contiguous; [H, W] with ``gray``. Of 16 bits the high bytes, but
+        uint16 [H, W] where they are kept.
 
     Raises:
         ImageError: what ``read_header`` refuses; a grey image of 16 bits that need not be
@@ -175,15 +213,17 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
     """
     try:
         header = read_header(data)
-        if header.bits == 16 and header.is_gray and not is_brightness:
+        is_kept = header.bits == gray_bits == 16 and header.is_gray
+        if header.bits == 16 and header.is_gray and not (is_brightness or is_kept):
             raise ImageError('holds 16 bits in one channel, of which nothing says that they are '
                              "brightness, as a message's format 'mono16; png compressed ' does; "
-                             f'{NO_PICTURE}. Store brightness with 8 bits')
+                             f'{NO_PICTURE}. Store brightness with 8 bits'
+                             f'{_way_out(_THERMAL, gray_bits)}')
         if header.orientation != 1:
             _warn_of_orientation(what, header.orientation, warned_as)
             if header.format == 'TIFF':
                 data = without_orientation(data)
-        flags = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
+        flags = cv2.IMREAD_GRAYSCALE if gray or is_kept else cv2.IMREAD_COLOR
         if header.bits == 16:
             flags |= cv2.IMREAD_ANYDEPTH
         if is_cut_jpeg(data):
@@ -194,7 +234,7 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
                              f'of a kind that OpenCV {cv2.__version__} does not read')
     except ImageError as error:
         raise ImageError(f'{what}: {error}') from error
-    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+    return pixels if is_kept or pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
 
 
 def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
@@ -219,21 +259,24 @@ def _warn_of_orientation(what: str, orientation: int, warned_as: str) -> None:
                    warned_as)
 
 
-def _decode(msg: Any) -> tuple[np.ndarray, str]:
-    """Decode a CompressedImage: uint8 [H, W, 3], whatever is in the file, and its order."""
+def _decode(msg: Any, gray_bits: int) -> tuple[np.ndarray, str]:
+    """Decode a CompressedImage; see ``ImageDecoder.read``."""
     what = f"format '{msg.format}', {len(msg.data)} bytes"
     source, _, stored = msg.format.partition(';')
-    if 'compressedDepth' in msg.format or _MEASURED.fullmatch(source):
-        raise ImageError(f'{what}: {NO_PICTURE}')
+    encoding = _encoding(source, gray_bits)
+    if 'compressedDepth' in msg.format or (encoding is None and _MEASURED.fullmatch(source)):
+        raise ImageError(f'{what}: {NO_PICTURE}{_way_out(source, gray_bits)}')
     if not len(msg.data):
         raise ImageError(f'{what}: an image without data')
     # image_transport writes 'rgb8; jpeg compressed bgr8': the camera's encoding and what was
     # stored, which is left out where it is the same (PNG of a Bayer mosaic, TIFF of anything).
     same = stored.rstrip().endswith('compressed')
-    mosaic = ENCODINGS.get(source) if same and source.startswith('bayer_') else None
+    mosaic = encoding if same and source.startswith('bayer_') else None
     conversion = mosaic.conversion if mosaic else None
-    pixels = decode_image(msg.data, what, gray=conversion is not None,
+    is_gray = bool(gray_bits and encoding and encoding.is_gray)
+    pixels = decode_image(msg.data, what, gray=is_gray or conversion is not None,
                           is_brightness=source.endswith('16'),
+                          gray_bits=0 if mosaic else gray_bits,
                           warned_as=f"the frames of '{_frame_id(msg)}'")
     if conversion is not None:
         pixels = cv2.cvtColor(pixels, conversion)

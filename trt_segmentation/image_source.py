@@ -17,7 +17,7 @@ from trt_segmentation.image_header import HEAD_LENGTH, begins_as_image
 
 
 def open_images(path: str | Path, topic: str = '', count: int = 0,
-                on_error: Callable[[ImageError], object] | None = None,
+                on_error: Callable[[ImageError], object] | None = None, gray_bits: int = 0,
                 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield name and image (uint8 BGR [H, W, 3]) of all that is there, one at a time.
 
@@ -28,6 +28,8 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
         count: how many at most, spread evenly over all there are; 0 takes all.
         on_error: called with the error of an image in a folder or rosbag that cannot be decoded,
             which costs only itself; None raises it.
+        gray_bits: of the ``ModelSpec`` that they are for. Unless it is 0, mono8 and mono16 of a
+            rosbag are uint8 and uint16 [H, W]; where it is 16, so are gray files of 16 bits.
 
     Raises:
         ImageError: there is nothing, it cannot be decoded, or the topic is not in the bag.
@@ -35,20 +37,20 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
     refuse_address(path)
     path = Path(path)
     if is_bag(path):
-        yield from _bag_images(path, topic, count, on_error)
+        yield from _bag_images(path, topic, count, on_error, gray_bits)
     elif path.is_dir():
         files = [file for file in folder_files(path) if is_image(file)]
         if not files:
             raise ImageError(f'{path}: there is no image in this folder')
         for index in spread(len(files), count):
             try:
-                image = read_image(files[index])
+                image = read_image(files[index], gray_bits)
             except ImageError as error:
                 _report(error, on_error)
                 continue
             yield printable(files[index].name), image
     elif is_image(path):
-        yield printable(path.name), read_image(path)
+        yield printable(path.name), read_image(path, gray_bits)
     else:
         yield from _video_frames(path, count)
 
@@ -111,14 +113,16 @@ def is_image(path: Path) -> bool:
         return False
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read an image file as uint8 BGR [H, W, 3], by the rules of ``decode_image``.
+def read_image(path: Path, gray_bits: int = 0) -> np.ndarray:
+    """Read an image file as uint8 BGR [H, W, 3], by the rules of ``decode_image``; where
+    ``gray_bits`` is 16, gray ones of 16 bits as uint16 [H, W].
 
     Raises:
         ImageError: it cannot be read, or it is refused.
     """
     # OpenCV is not given the name: some of its versions crash where it is not UTF-8.
-    return decode_image(read_bytes(path), printable(path), warned_as='all files')
+    return decode_image(read_bytes(path), printable(path), gray_bits=gray_bits,
+                        warned_as='all files')
 
 
 def read_bytes(path: Path) -> bytes:
@@ -185,7 +189,7 @@ def _video_frames(path: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _bag_images(path: Path, name: str, count: int,
-                on_error: Callable[[ImageError], object] | None,
+                on_error: Callable[[ImageError], object] | None, gray_bits: int,
                 ) -> Iterator[tuple[str, np.ndarray]]:
     with ImageTopic(path, name) as topic:
         decoder, wanted = ImageDecoder(), set(spread(topic.count, count))
@@ -193,7 +197,7 @@ def _bag_images(path: Path, name: str, count: int,
             if index not in wanted:
                 continue
             try:
-                _, pixels, color = topic.decode(recorded, decoder)
+                _, pixels, color = topic.decode(recorded, decoder, gray_bits)
             except ImageError as error:
                 _report(ImageError(f'{path}, topic {topic.name}, message {index}: {error}'),
                         on_error)

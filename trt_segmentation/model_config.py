@@ -22,6 +22,8 @@ from trt_segmentation.palette import Colour, Palette, preset_labels, preset_name
 
 METADATA_KEY = 'trt_segmentation'
 COLOR_ORDERS = ('rgb', 'bgr')
+COLORS = (*COLOR_ORDERS, 'gray')
+DEPTHS = (8, 16)
 RESIZES = ('stretch', 'letterbox', 'none')
 SCORE_KINDS = ('logits', 'probabilities', 'sigmoid')
 KINDS = (*SCORE_KINDS, 'ids', 'queries', 'instances')
@@ -41,14 +43,16 @@ class InputConfig:
     """How the network is fed: ``(pixel * scale - mean) / std``; None where not told.
 
     Attributes:
-        color: 'rgb' or 'bgr', order of the network's three channels.
-        scale: factor of the 0..255 pixel.
+        color: 'rgb' or 'bgr', order of the network's three channels; 'gray', its only one.
+        scale: factor of the pixel, 0..255, or 0..65535 where ``depth`` is 16.
         mean, std: one value per network channel.
         resize: 'stretch', 'letterbox' or 'none', how the image gets the network's size.
         size: height, width in pixels; needed for networks whose size is open.
         layout: 'nchw' or 'nhwc'; needed where the graph does not tell it.
         border: of letterbox, 0..255, pixel value of all three channels around the image; where
             it is not told, the network is fed 0 there, the colour ``mean``.
+        depth: of gray, 8 or 16: how many bits of a pixel reach the network. With 8, those of 16
+            bits are fed by their higher 8; with 16, those of 8 bits are fed times 257.
     """
 
     color: str | None = None
@@ -59,6 +63,27 @@ class InputConfig:
     size: tuple[int, int] | None = None
     border: float | None = None
     layout: str | None = None
+    depth: int | None = None
+
+    def fault(self) -> str:
+        """Return '' if colour, mean, std and depth fit together, else what does not."""
+        if self.color in COLOR_ORDERS and self.depth is not None:
+            return (f'input.depth is {self.depth}, but input.color {self.color}; it is for gray '
+                    'only')
+        counts = [3 if self.color in COLOR_ORDERS else 1] if self.color else [1, 3]
+        for key, told in (('mean', self.mean), ('std', self.std)):
+            if told is not None and len(told) not in counts:
+                return (f'input.{key} has {_counted(len(told))}, but input.color is {self.color}, '
+                        f'which has {_counted(counts[0], "channel")}; give one number a channel')
+        if self.mean and self.std and len(self.mean) != len(self.std):
+            return (f'input.mean has {_counted(len(self.mean))}, but input.std '
+                    f'{_counted(len(self.std))}; give one number a channel, 3 for rgb and bgr '
+                    'and 1 for gray')
+        return ''
+
+
+def _counted(count: int, name: str = 'number') -> str:
+    return f'{count} {name}{"s" * (count != 1)}'
 
 
 @dataclass(frozen=True)
@@ -200,14 +225,14 @@ def _read_config(tree: Any) -> ModelConfig:
     config = ModelConfig(_read_input(sections.get('input')),
                          _read_output(sections.get('output')),
                          _read_classes(sections.get('classes')))
-    if fault := config.classes.fault():
+    if fault := config.input.fault() or config.classes.fault():
         raise ConfigError(fault)
     return config
 
 
 def _read_input(tree: Any) -> InputConfig:
     keys = _checked_keys('input', tree, tuple(f.name for f in fields(InputConfig)))
-    std = _numbers('input.std', keys.get('std'), count=3)
+    std = _numbers('input.std', keys.get('std'))
     if std is not None and 0.0 in std:
         raise ConfigError(f'input.std is {list(std)}; every value divides, none may be 0')
     border, resize = _number('input.border', keys.get('border')), keys.get('resize')
@@ -217,14 +242,22 @@ def _read_input(tree: Any) -> InputConfig:
         raise ConfigError(f'input.border is {border}, but input.resize {resize}, which has no '
                           'borders; leave one of them out')
     return InputConfig(
-        color=_choice('input.color', keys.get('color'), COLOR_ORDERS),
+        color=_choice('input.color', keys.get('color'), COLORS),
         scale=_number('input.scale', keys.get('scale')),
-        mean=_numbers('input.mean', keys.get('mean'), count=3),
+        mean=_numbers('input.mean', keys.get('mean')),
         std=std,
         resize=_choice('input.resize', resize, RESIZES),
         size=_read_size(keys.get('size')),
         border=border,
-        layout=_choice('input.layout', keys.get('layout'), LAYOUTS))
+        layout=_choice('input.layout', keys.get('layout'), LAYOUTS),
+        depth=_read_depth(keys.get('depth')))
+
+
+def _read_depth(value: Any) -> int | None:
+    if value is not None and not (_is_int(value) and value in DEPTHS):
+        raise ConfigError(f'input.depth is {value!r}; it is 8 or 16, the bits of a pixel that '
+                          'reach the network')
+    return value
 
 
 def _read_size(value: Any) -> tuple[int, int] | None:
@@ -340,9 +373,10 @@ def _number(name: str, value: Any) -> float | None:
     return number
 
 
-def _numbers(name: str, value: Any, count: int) -> tuple[float, ...] | None:
+def _numbers(name: str, value: Any) -> tuple[float, ...] | None:
     if value is None:
         return None
-    if not isinstance(value, list) or len(value) != count or None in value:
-        raise ConfigError(f'{name} is {value!r}; it is a list of {count} numbers, one a channel')
+    if not isinstance(value, list) or len(value) not in (1, 3) or None in value:
+        raise ConfigError(f'{name} is {value!r}; it is a list of 3 numbers, one a channel, or of '
+                          'one for input.color gray')
     return tuple(_number(f'{name}[{i}]', item) or 0.0 for i, item in enumerate(value))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trt_segmentation.errors import ImageError
+from trt_segmentation.images.gray import as_brightness
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -41,17 +42,17 @@ class Region:
             raise ImageError(f'the region of interest is {self.width}x{self.height} at {self.x}, '
                              f'{self.y}, but the image is {width}x{height}')
         inside = np.s_[self.y:self.y + self.height, self.x:self.x + self.width]
-        for crop, image in zip(self._crops_of(len(images)), images, strict=True):
+        for crop, image in zip(self._crops_of(images), images, strict=True):
             np.copyto(crop, image[inside])
         found = segmenter.infer_batch(self._crops, color=color, outputs=outputs)
         outside = {'mask': segmenter.spec.encoding.unlabelled, 'confidence': 0}
         for image, out, segmentation in zip(images, outs, found, strict=True):
             for name in outputs:
-                out[name][...] = image if name == 'overlay' else outside[name]
+                out[name][...] = as_brightness(image) if name == 'overlay' else outside[name]
                 out[name][inside] = segmentation.arrays[name]
 
-    def _crops_of(self, count: int) -> list[np.ndarray]:
-        if len(self._crops) != count:
-            shape = self.height, self.width, 3
-            self._crops = [np.empty(shape, np.uint8) for _ in range(count)]
+    def _crops_of(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        wanted = [((self.height, self.width, *image.shape[2:]), image.dtype) for image in images]
+        if wanted != [(crop.shape, crop.dtype) for crop in self._crops]:
+            self._crops = [np.empty(*each) for each in wanted]
         return self._crops

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from trt_segmentation.images.gray import as_bgr
 from trt_segmentation.palette import Palette
 
 _INK = (40, 40, 40)
@@ -132,13 +133,14 @@ def differences(image: np.ndarray, ours: np.ndarray, theirs: np.ndarray, palette
     """Return an image, two masks of it, and in red where they differ, side by side.
 
     Args:
-        image: uint8 [H, W, 3], BGR.
+        image: uint8 [H, W, 3], BGR, or as ``images.gray.as_bgr`` takes it.
         ours, theirs: uint8 or uint16 [H, W].
         height: of each picture, pixels.
 
     Returns:
         uint8 [height + 32, sum of widths, 3], BGR, a title above each.
     """
+    image = as_bgr(image)
     dimmed = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR) // 2
     dimmed[ours != theirs] = _RED
     pictures = {'image': _scaled(image, height), 'ours': _scaled_mask(ours, palette, height),

@@ -20,6 +20,7 @@ from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.prepare import available_outputs, check_outputs
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.image_remedy import image_remedy
+from trt_segmentation.images.gray import GRAY_SHAPES, as_bands, can_be_gray, is_color
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, RunOptions
 
@@ -71,7 +72,8 @@ class Prediction:
     Attributes:
         name: of the file, of a video's frame (its stem and number), or of a rosbag's message
             (when it was recorded, nanoseconds).
-        image: uint8 BGR [H, W, 3]; a new array.
+        image: uint8 BGR [H, W, 3], or of a network of one channel what ``open_images`` makes of
+            gray images; a new array.
         segmentation: the next step of ``predict`` overwrites its arrays; ``copy`` keeps them.
     """
 
@@ -191,7 +193,8 @@ class Segmenter:
         """Segment one image. The first one of a size, or of a set of outputs, takes longer.
 
         Args:
-            image: uint8 [H, W, 3]; C-contiguous, or it is copied.
+            image: uint8 [H, W, 3]; a network of one channel also takes uint8 and uint16 [H, W],
+                see ``InputConfig.depth``. C-contiguous, or it is copied.
             color: 'bgr' (OpenCV's) or 'rgb', order of its channels.
             outputs: one of ``available_outputs``, or several: 'mask', ('mask', 'overlay').
                 Nothing else is computed.
@@ -266,7 +269,8 @@ class Segmenter:
         check_outputs(self.spec, _names(outputs))
         from trt_segmentation.image_source import open_images, source_files  # brings OpenCV
         source_files(source)
-        return self._predictions(open_images(source, topic, count, on_error), _names(outputs))
+        images = open_images(source, topic, count, on_error, self.spec.gray_bits)
+        return self._predictions(images, _names(outputs))
 
     def _predictions(self, images: Iterator[tuple[str, np.ndarray]], outputs: tuple[str, ...],
                      ) -> Iterator[Prediction]:
@@ -278,15 +282,16 @@ class Segmenter:
                outs: Sequence[Mapping[str, np.ndarray]] | None) -> tuple[Segmentation, ...]:
         check_outputs(self.spec, outputs)
         self._check_images(images, color)
-        size = images[0].shape[:2]
+        fed = [as_bands(np.ascontiguousarray(image)) for image in images]
+        height, width, bands = fed[0].shape
         if outs is None:
-            outs = self._own_arrays(size, outputs)
+            outs = self._own_arrays((height, width), outputs)
         else:
-            self._check_outs(outs, outputs, size)
-        self._session.resize(size[0], size[1], outputs)
+            self._check_outs(outs, outputs, (height, width))
+        self._session.resize(height, width, outputs, bands)
         if color != self._color:
             self._set_color(color)
-        self._session.infer([np.ascontiguousarray(image) for image in images], outs)
+        self._session.infer(fed, outs)
         return tuple(Segmentation({name: out[name] for name in outputs}) for out in outs)
 
     def gpu_times(self, image: np.ndarray, outputs: str | Sequence[str], count: int,
@@ -405,18 +410,18 @@ class Segmenter:
                   ) -> tuple[list[np.ndarray], list[Mapping[str, np.ndarray]]]:
         """One image as many times as the graph takes, once segmented, and where the results
         go."""
-        images = [np.ascontiguousarray(image)] * self.spec.batch
-        found = self._infer(images, 'bgr', outputs, None)
+        images = [as_bands(np.ascontiguousarray(image))] * self.spec.batch
+        found = self._infer([image] * self.spec.batch, 'bgr', outputs, None)
         return images, [each.arrays for each in found]
 
     def _check_images(self, images: Sequence[np.ndarray], color: str) -> None:
         self._check_count(len(images))
         for image in images:
-            _check_image(image, color)
-            if image.shape != images[0].shape:
+            _check_image(image, color, bool(self.spec.gray_bits))
+            if image.shape != images[0].shape or image.dtype != images[0].dtype:
                 raise ImageError(f'one image is {_size_text(images[0])} and another '
                                  f'{_size_text(image)}; images that are segmented at once have '
-                                 'one size')
+                                 'one size and one type')
 
     def _check_count(self, count: int) -> None:
         if count != self.spec.batch:
@@ -457,18 +462,20 @@ def _names(outputs: str | Sequence[str]) -> tuple[str, ...]:
     return (outputs,) if isinstance(outputs, str) else tuple(outputs)
 
 
-def _check_image(image: Any, color: str) -> None:
+def _check_image(image: Any, color: str, gray: bool) -> None:
     if color not in COLOR_ORDERS:
         raise ImageError(f"color is '{color}'; it is one of {', '.join(COLOR_ORDERS)}")
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 \
-            or image.shape[2] != 3 or 0 in image.shape:
-        remedy = image_remedy(image, color)
-        raise ImageError(f'the image is {_described(image)}; uint8 [height, width, 3] is needed'
-                         + (f': {remedy}' if remedy else ''))
+    if isinstance(image, np.ndarray) and (can_be_gray(image) if gray else is_color(image)):
+        return
+    remedy = image_remedy(image, color, gray)
+    needed = GRAY_SHAPES if gray else 'uint8 [height, width, 3] is needed'
+    raise ImageError(f'the image is {_described(image)}; {needed}'
+                     + (f': {remedy}' if remedy else ''))
 
 
 def _size_text(image: np.ndarray) -> str:
-    return '{1}x{0}'.format(*image.shape)
+    kind = '' if is_color(image) else ' gray' if image.dtype == np.uint8 else ' gray 16-bit'
+    return '{1}x{0}'.format(*image.shape) + kind
 
 
 def _described(value: object) -> str:

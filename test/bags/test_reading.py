@@ -112,3 +112,15 @@ def test_a_window_holds_what_was_received_from_its_start_and_before_its_stop(dri
         assert [message.received for message in window] == received[20:70]
         assert topic.start <= received[0]
         assert received[-1] < topic.stop
+
+
+def test_gray_images_stay_gray_for_a_network_of_one_channel(bag_writer, tmp_path):
+    gray = np.random.default_rng(0).integers(0, 2**16, (3, 4, 5), np.uint16)
+    with bag_writer(tmp_path / 'bag', 'SQLITE3') as bag:
+        for image, encoding in zip(gray, ('mono16', 'mono8', '16UC1'), strict=True):
+            pixels = image.astype(np.uint8) if encoding == 'mono8' else image
+            bag.write('/image', bag.image(pixels.view(np.uint8).reshape(4, 5, -1), encoding))
+    found = [image for _, image in open_images(tmp_path / 'bag', gray_bits=16)]
+    for image, expected in zip(found, (gray[0], gray[1].astype(np.uint8), gray[2]), strict=True):
+        np.testing.assert_array_equal(image, expected)
+        assert image.dtype == expected.dtype

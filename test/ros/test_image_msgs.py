@@ -19,6 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from trt_segmentation import image_decoding
 from trt_segmentation.errors import ImageError
 from trt_segmentation.image_decoding import ENCODINGS
+from trt_segmentation.images.gray import as_bands
 from trt_segmentation.ros.image_msgs import ImageReader, OutgoingImage, received_image
 
 REFERENCES = {
@@ -305,6 +306,7 @@ import struct, zlib
 from array import array
 from trt_segmentation.ros import node  # imports what the node imports, in its order
 from trt_segmentation.errors import ImageError
+from trt_segmentation.images.gray import as_bands
 from trt_segmentation.ros.image_msgs import ImageReader
 import cv2, numpy
 from sensor_msgs.msg import CompressedImage
@@ -342,3 +344,77 @@ def test_decompression_bombs_take_no_memory_in_the_node():
 @pytest.mark.parametrize(('encoding', 'shape'), [('mono8', (3, 4)), ('bgr8', (3, 4, 3))])
 def test_outgoing_pixels_have_their_shape(encoding, shape):
     assert OutgoingImage(encoding, *shape[:2]).pixels.shape == shape
+
+
+# For networks of one channel ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize('gray_bits', [8, 16])
+@pytest.mark.parametrize('encoding', ['mono8', '8UC1'])
+def test_gray_is_read_as_it_is(encoding, gray_bits):
+    values = np.random.default_rng(3).integers(0, 256, (4, 5), np.uint8)
+    msg = message(values, 5, encoding)
+    image, color = ImageReader().read(msg, gray_bits)
+    np.testing.assert_array_equal(image, values)
+    assert (image.dtype, color) == (np.uint8, 'bgr')
+    assert np.shares_memory(image, np.frombuffer(msg.data, np.uint8))
+    padded, _ = ImageReader().read(message(values, 5, encoding, 3), gray_bits)
+    np.testing.assert_array_equal(padded, values)
+    assert padded.flags.c_contiguous
+
+
+@pytest.mark.parametrize(('encoding', 'gray_bits'), [('mono16', 8), ('mono16', 16),
+                                                     ('16UC1', 16)])
+@pytest.mark.parametrize('big_endian', [0, 1])
+@pytest.mark.parametrize('padding', [0, 3])
+def test_gray_of_16_bits_is_read_as_it_is(encoding, gray_bits, big_endian, padding):
+    values = np.array([[0, 255, 256], [32768, 65535, 4660]], np.uint16)
+    rows = values.astype('>u2' if big_endian else '<u2').view(np.uint8).reshape(2, 6)
+    msg = message(rows, 3, encoding, padding, is_bigendian=big_endian)
+    image, _ = ImageReader().read(msg, gray_bits)
+    np.testing.assert_array_equal(image, values)
+    is_itself = not big_endian and not padding
+    assert np.shares_memory(image, np.frombuffer(msg.data, np.uint8)) == is_itself
+    bands = as_bands(np.ascontiguousarray(image))
+    assert np.shares_memory(bands, image)
+    np.testing.assert_array_equal(bands @ [1, 256], values)
+
+
+def test_16_bits_at_an_odd_address_are_not_copied():
+    memory = np.arange(1, 14, dtype=np.uint8)[1:]
+    msg = types.SimpleNamespace(width=3, height=2, step=6, encoding='mono16', is_bigendian=0,
+                                data=memory)
+    image, _ = ImageReader().read(msg, 8)
+    assert np.shares_memory(as_bands(np.ascontiguousarray(image)), memory)
+
+
+def test_colours_stay_colours():
+    pixels = np.random.default_rng(4).integers(0, 256, (4, 6, 3), np.uint8)
+    image, color = ImageReader().read(message(pixels.reshape(4, 18), 6, 'rgb8'), 8)
+    np.testing.assert_array_equal(image, pixels)
+    assert color == 'rgb'
+
+
+@pytest.mark.parametrize(('encoding', 'gray_bits', 'said'), [
+    ('16UC1', 0, 'what a camera sees$'), ('16UC1', 8, r'write input\.depth: 16 into its config$'),
+    ('16SC1', 16, 'what a camera sees$'), ('32FC1', 16, 'what a camera sees$')])
+def test_measured_values_are_refused(encoding, gray_bits, said):
+    with pytest.raises(ImageError, match=said):
+        ImageReader().read(message(np.zeros((4, 20), np.uint8), 5, encoding), gray_bits)
+    png = encoded('.png', np.zeros((4, 5), np.uint16))
+    with pytest.raises(ImageError, match=said):
+        ImageReader().read(compressed(png, f'{encoding}; png compressed '), gray_bits)
+
+
+def test_compressed_gray():
+    values = np.random.default_rng(5).integers(0, 2**16, (4, 5), np.uint16)
+    high = (values >> 8).astype(np.uint8)
+    for form, data, gray_bits, expected in (
+            ('mono8; png compressed ', high, 8, high), ('mono8; png compressed ', high, 16, high),
+            ('mono16; png compressed ', values, 8, high),
+            ('mono16; png compressed ', values, 16, values),
+            ('16UC1; png compressed ', values, 16, values), ('png', values, 16, values),
+            ('png', high, 8, np.repeat(high[..., None], 3, axis=2))):
+        image, _ = ImageReader().read(compressed(encoded('.png', data), form), gray_bits)
+        np.testing.assert_array_equal(image, expected, form)
+        assert image.dtype == expected.dtype

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trt_segmentation.graph.network import describe_network
 from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.images.gray import as_bands
 from trt_segmentation.model_config import METADATA_KEY, ModelConfig
 
 PASSED_THROUGH = {'scale': 1.0, 'mean': [0.0, 0.0, 0.0], 'std': [1.0, 1.0, 1.0]}
@@ -23,9 +24,9 @@ def tensor(name, shape, dtype=TensorProto.FLOAT):
     return helper.make_tensor_value_info(name, dtype, shape)
 
 
-def image_shape(size, layout='nchw'):
+def image_shape(size, layout='nchw', channels=3):
     """Return the shape of a network input of ``size`` (height, width)."""
-    return [1, 3, *size] if layout == 'nchw' else [1, *size, 3]
+    return [1, channels, *size] if layout == 'nchw' else [1, *size, channels]
 
 
 def onnx_model(nodes, inputs, outputs, weights=None, *, opset=17, ir_version=None,
@@ -64,7 +65,7 @@ def pointwise(weights, size, *, layout='nchw', dtype=TensorProto.FLOAT, stride=1
     """Return a network of one 1x1 convolution: scores = weights @ pixel, every stride-th pixel.
 
     Args:
-        weights: float32 [classes, 3].
+        weights: float32 [classes, 3], or [classes, 1] of a network that takes gray images.
         size: height and width of its input; strings and None are left open.
         layout: of its input and its output.
         activation: op type that turns the scores into probabilities.
@@ -90,7 +91,8 @@ def pointwise(weights, size, *, layout='nchw', dtype=TensorProto.FLOAT, stride=1
     strided = [-(-extent // stride) if isinstance(extent, int) else None for extent in size]
     channels = len(kernel)
     shape = [1, channels, *strided] if layout == 'nchw' else [1, *strided, channels]
-    return onnx_model(nodes, [tensor(image, image_shape(size, layout), dtype)],
+    fed = image_shape(size, layout, kernel.shape[1])
+    return onnx_model(nodes, [tensor(image, fed, dtype)],
                       [tensor(scores, shape)], {'weights': kernel}, **options)
 
 
@@ -183,7 +185,7 @@ def spec_of(model, batch=1, **sections):
 class Runner:
     """A prepared graph on ONNX Runtime, without the package's backend.
 
-    Called with a BGR image it returns the outputs by name, without their batch axis.
+    Called with a BGR or gray image it returns the outputs by name, without their batch axis.
     """
 
     def __init__(self, prepared, extra_outputs=()):
@@ -204,8 +206,8 @@ class Runner:
         self.outputs = [value.name for value in self._session.get_outputs()]
 
     def __call__(self, image, *, alpha=0.5, channels=None, palette=None):
-        told = {'image': np.ascontiguousarray(image)[None],
-                'channels': ['bgr'.index(name) for name in self._spec.color],
+        told = {'image': as_bands(np.ascontiguousarray(image))[None],
+                'channels': self._spec.channels('bgr'),
                 'palette': self._spec.palette_table('bgr'),
                 'alpha': np.array(alpha, np.float32)}
         if channels is not None:

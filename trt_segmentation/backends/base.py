@@ -98,13 +98,14 @@ class Session(Protocol):
     def info(self) -> BackendInfo:
         """What really runs."""
 
-    def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
+    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3) -> None:
         """Get ready for images of one size: the only method that allocates. It is to be called
-        before each ``infer``, and costs nothing where neither size nor outputs have changed.
+        before each ``infer``, and costs nothing where nothing has changed.
 
         Args:
             height, width: of the source image, pixels.
             outputs: what ``infer`` will be asked for, some of ``graph.prepare.OUTPUTS``.
+            bands: bytes a pixel; a network of one channel takes 1 and 2, too, see ``images.gray``.
 
         Raises:
             BackendError: the network cannot run at that size, or the session is closed.
@@ -116,7 +117,7 @@ class Session(Protocol):
         """Segment as many images as the graph takes, in one go.
 
         Args:
-            images: uint8 [H, W, 3], C-contiguous, of the size given to ``resize``.
+            images: uint8 [H, W, bands], C-contiguous, as given to ``resize``.
             outs: of each image, C-contiguous arrays that its results are written into, one for
                 each of ``resize``'s outputs, of ``output_shape``; uint8, the mask of its
                 encoding's type.

@@ -62,7 +62,7 @@ class OnnxRuntimeSession(Controls):
                                      'for_cpu': for_cpu}
         self._scores = scores_name(spec)
         self._batch = spec.batch
-        self._size: tuple[int, int] | None = None
+        self._shape: tuple[int, int, int] | None = None
         self._outputs: tuple[str, ...] = ('mask',)
         self._readers: list[Any] = []
         self._joined = False
@@ -77,26 +77,26 @@ class OnnxRuntimeSession(Controls):
                            f'{platform.machine()} CPU',
                            _PRECISIONS.get(dtype_name(network.inputs[0].dtype), 'fp32'))
 
-    def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
+    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3) -> None:
         if self._network is None:
             raise BackendError(f'{self._spec.network.source}: the session is closed')
-        if (height, width) == self._size and outputs == self._outputs:
+        if (height, width, bands) == self._shape and outputs == self._outputs:
             return
         if outputs != self._outputs:
             tail = self._open_tail(outputs)
             self._tail, self._outputs = tail, outputs
         self._forget_binding()  # until everything is bound
-        self._image_shape = (self._batch, height, width, 3)
+        self._image_shape = (self._batch, height, width, bands)
         self._fed, self._drawn = self._bound(self._network), self._bound(self._tail)
         self._readers = [self._fed, self._drawn][:1 + _reads(self._tail, 'image')]
         self._fed.bind_output(self._scores, 'cpu')
         if self._batch > 1:
             self._stage((height, width))
-        self._size = height, width
+        self._shape = height, width, bands
 
     def infer(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
               ) -> None:
-        if self._size is None:
+        if self._shape is None:
             raise BackendError(f'{self._spec.network.source}: the session is not ready for an '
                                'image; call resize first')
         if self._batch == 1:
@@ -160,7 +160,7 @@ class OnnxRuntimeSession(Controls):
     def _size_fault(self, size: tuple[int, int]) -> str:
         """Return what is wrong with the size that a network is fed at; '' if nothing is."""
         spec = self._spec
-        right = said_fault(spec.network, spec.input_layout, spec.size or size)
+        right = said_fault(spec.network, spec.input_layout, len(spec.mean), spec.size or size)
         if not right:
             return ''
         if spec.size is None:
@@ -218,7 +218,7 @@ class OnnxRuntimeSession(Controls):
 
     def _forget_binding(self) -> None:
         """Let the next ``resize`` bind everything again."""
-        self._size, self._fed, self._drawn = None, None, None
+        self._shape, self._fed, self._drawn = None, None, None
         self._readers = []
         self._joined = False
 
@@ -233,10 +233,8 @@ class OnnxRuntimeSession(Controls):
                     f'{self._spec.network.source}: computes in {" and ".join(rare)}, for which '
                     f'ONNX Runtime lacks an operator ({why}); export the network in float32') \
                     from error
-            spec = self._spec
-            if spec.size and (right := said_fault(spec.network, spec.input_layout, spec.size)):
-                raise BackendError(f'{spec.network.source}: {wrong_size(spec.size, right)}') \
-                    from error
+            if self._spec.size and (fault := self._size_fault(self._spec.size)):
+                raise BackendError(fault) from error
             raise BackendError(f'{self._spec.network.source}: ONNX Runtime does not '
                                f'take this network ({why}); export it with opset 17, and without '
                                'operators of other domains than ONNX') from error

@@ -156,7 +156,8 @@ def segment_parts(work: Work, parts: Sequence[Part], write: Write) -> Iterator[R
     lanes = Lanes(segmenter, work.outputs, work.lanes)
     waiting = deque[Future[Report | None]]()
     try:
-        with closing(read_ahead(_read(work, parts), _AHEAD)) as frames:
+        frames_read = _read(work, parts, segmenter.spec.gray_bits)
+        with closing(read_ahead(frames_read, _AHEAD)) as frames:
             for frame in frames:
                 waiting.append(_begun(frame, segmenter, lanes, write))
                 while len(waiting) > work.lanes.lanes:
@@ -181,7 +182,7 @@ class _Frame:
         report: of its part.
         received: when it was recorded, nanoseconds.
         header: the message's; None at the end of the part.
-        pixels: uint8 [H, W, 3].
+        pixels: of ``ImageDecoder.read``.
         color: channel order of the pixels.
         error: why it cannot be decoded.
     """
@@ -194,7 +195,7 @@ class _Frame:
     error: ImageError | None = None
 
 
-def _read(work: Work, parts: Sequence[Part]) -> Generator[_Frame, None, None]:
+def _read(work: Work, parts: Sequence[Part], gray_bits: int) -> Generator[_Frame, None, None]:
     """Read parts, in one thread: SQLite's connections stay with theirs."""
     # What a decoder has converted is its own memory until its next frame. There are frames here,
     # in the queue, in the hands of who takes them out, and in the lanes.
@@ -206,7 +207,7 @@ def _read(work: Work, parts: Sequence[Part]) -> Generator[_Frame, None, None]:
                 for recorded in topic.messages(part.start, part.stop):
                     try:
                         yield _Frame(report, recorded.received,
-                                     *topic.decode(recorded, next(decoders)))
+                                     *topic.decode(recorded, next(decoders), gray_bits))
                     except ImageError as error:
                         yield _Frame(report, recorded.received, error=error)
             except DamagedBagError as error:

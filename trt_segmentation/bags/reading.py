@@ -94,16 +94,18 @@ class ImageTopic:
                 raise DamagedBagError(f'{self._path}: cannot be read on ({error})') from error
             yield Recorded(received, data, connection.msgtype)
 
-    def decode(self, recorded: Recorded, decoder: ImageDecoder) -> tuple[Any, np.ndarray, str]:
+    def decode(self, recorded: Recorded, decoder: ImageDecoder, gray_bits: int = 0,
+               ) -> tuple[Any, np.ndarray, str]:
         """Return a message's header and pixels.
 
         Args:
             recorded: the message.
             decoder: decodes it; the pixels may be its memory, good until its next image.
+            gray_bits: of the ``ModelSpec`` that the pixels are for.
 
         Returns:
-            The header (``stamp.sec``, ``stamp.nanosec``, ``frame_id``); uint8 [H, W, 3]; and
-            their channel order ('bgr', 'rgb').
+            The header (``stamp.sec``, ``stamp.nanosec``, ``frame_id``); the pixels and their
+            channel order, see ``ImageDecoder.read``.
 
         Raises:
             ImageError: it cannot be decoded.
@@ -112,7 +114,7 @@ class ImageTopic:
             message = self._reader.deserialize(recorded.data, recorded.msgtype)
         except Exception as error:  # the deserializer's own, struct's, NumPy's
             raise ImageError(f'the message is damaged ({error})') from error
-        return message.header, *decoder.read(message)
+        return message.header, *decoder.read(message, gray_bits)
 
     def close(self) -> None:
         """Close the bag."""

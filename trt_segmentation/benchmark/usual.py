@@ -17,6 +17,8 @@ Network = Callable[[np.ndarray], dict[str, np.ndarray]]
 FLOAT32 = 1
 """ONNX's number of the type."""
 
+_CONVERSIONS = {'rgb': cv2.COLOR_BGR2RGB, 'gray': cv2.COLOR_BGR2GRAY}
+
 
 class UsualPipeline:
     """OpenCV resize, float, transpose, the network, NumPy argmax, nearest resize, colours.
@@ -52,9 +54,10 @@ class UsualPipeline:
         assert spec.size is not None
         height, width = spec.size
         x = cv2.resize(image, (width, height))
-        if spec.color == 'rgb':
-            x = cv2.cvtColor(x, cv2.COLOR_BGR2RGB)
-        x = (x.astype(np.float32) * np.float32(spec.scale) - self._mean) / self._std
+        if spec.color != 'bgr':
+            x = cv2.cvtColor(x, _CONVERSIONS[spec.color]).reshape(height, width, -1)
+        scale = spec.scale * (2 ** spec.depth - 1) / 255
+        x = (x.astype(np.float32) * np.float32(scale) - self._mean) / self._std
         if spec.input_layout == 'nchw':
             x = np.ascontiguousarray(x.transpose(2, 0, 1))
         scores = self._network(x[None])[spec.scores.name]

@@ -184,8 +184,8 @@ def _measured(args: argparse.Namespace, samples: Sequence[Sample] | None,
     """
     count, timed = 0, None
     skipped: list[str] = []
-    classes = class_count(candidates[0].segmenter.spec)
-    for count, (_, image, truth) in enumerate(read_images(args, samples, classes, skipped), 1):
+    spec = candidates[0].segmenter.spec
+    for count, (_, image, truth) in enumerate(read_images(args, samples, spec, skipped), 1):
         timed = image if timed is None else timed
         masks = [candidate.segmenter.infer(image).mask for candidate in candidates]
         for candidate, mask in zip(candidates, masks, strict=True):

@@ -152,7 +152,7 @@ def _measure(samples: Sequence[Sample] | None, ours: Segmenter, theirs: Segmente
     classes = class_count(ours.spec)
     tally = _Tally(np.zeros((classes, classes + 1), np.int64),
                    np.zeros((classes + 1, classes + 1), np.int64))
-    images = read_images(args, samples, classes, tally.skipped)
+    images = read_images(args, samples, ours.spec, tally.skipped)
     for index, (name, image, truth) in enumerate(images):
         tally.images += 1
         mask = ours.infer(image).mask

@@ -108,7 +108,7 @@ def check_before(args: argparse.Namespace, samples: Sequence[Sample] | None,
             source_files(args.calibration_images)
     if samples and samples[0].labels:
         with contextlib.suppress(ImageError):  # one that cannot be decoded costs only itself
-            size = read_image(samples[0].image).shape[:2]
+            size = read_image(samples[0].image, spec.gray_bits).shape[:2]
             read_truth(samples[0].labels, size, class_count(spec), args.ignore)
 
 
@@ -117,14 +117,14 @@ def class_count(spec: ModelSpec) -> int:
     return len(spec.labels) or MAX_CLASSES
 
 
-def read_images(args: argparse.Namespace, samples: Sequence[Sample] | None, classes: int,
+def read_images(args: argparse.Namespace, samples: Sequence[Sample] | None, spec: ModelSpec,
                 skipped: list[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
-    """Yield name, image (uint8 BGR) and, where there is one, truth (see ``read_truth``).
+    """Yield name, image (of ``open_images``) and, where there is one, truth (see ``read_truth``).
 
     Args:
         args: of ``add_image_options``.
         samples: of ``samples_of``; read one at a time, with a bar of progress.
-        classes: of the network.
+        spec: of the network that they are for.
         skipped: where messages about those go that cannot be decoded; they are said, too.
 
     Raises:
@@ -135,15 +135,15 @@ def read_images(args: argparse.Namespace, samples: Sequence[Sample] | None, clas
         tqdm.write(f'error: {error}', file=sys.stderr)
 
     if samples is None:
-        images = open_images(args.images, args.topic, args.limit, on_error=skip)
+        images = open_images(args.images, args.topic, args.limit, skip, spec.gray_bits)
         for name, image in tqdm(images, unit='image', disable=None):
             yield name, image, None
         return
     for sample in tqdm(samples, unit='image', disable=None):
         try:
-            image = read_image(sample.image)
+            image = read_image(sample.image, spec.gray_bits)
             truth = None if sample.labels is None else \
-                read_truth(sample.labels, image.shape[:2], classes, args.ignore)
+                read_truth(sample.labels, image.shape[:2], class_count(spec), args.ignore)
         except ImageError as error:
             skip(error)
             continue

@@ -59,6 +59,12 @@ _LIKELY_CHOICES = {
     'classes.labels': 'names by id, or preset: ade20k, cityscapes, coco_stuff, pascal_voc',
 }
 
+_LIKELY_GRAY_CHOICES = {
+    **_LIKELY_CHOICES,
+    'input.scale': '1/255 (0 to 1); 1/127.5 with mean and std 1 (-1 to 1); with input.depth: 16, '
+                   '1/65535 and 1/32767.5',
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation inspect``."""
@@ -108,7 +114,7 @@ def execute(args: argparse.Namespace) -> int:
     print(_describe_preflight(spec))
     configs = likely_configs(spec)
     _check_choice(args.choose, len(configs))
-    picture = _draw(args, network, config, configs, options) if args.on else ''
+    picture = _draw(args, network, config, configs, options, spec.gray_bits) if args.on else ''
     if args.write_config:
         chosen = configs[args.choose - 1] if args.choose else None
         if chosen:
@@ -152,7 +158,7 @@ def _resolved(network: Network, config: ModelConfig) -> tuple[ModelSpec, ModelCo
 def _takes(network: Network, spec: ModelSpec) -> bool:
     """Whether the network runs at its size, as far as that can be tried here."""
     try:
-        fault = by_running(network, spec.input_layout)
+        fault = by_running(network, spec.input_layout, len(spec.mean))
     except Exception:  # without ONNX Runtime, or with operators of another runtime
         return True
     return spec.size is None or not fault(spec.size)
@@ -165,7 +171,7 @@ def _describe_sizes(network: Network, spec: ModelSpec) -> str:
         ConfigError: it does not take the size that it is to get.
     """
     size = spec.size or _ODD_SIZE
-    if not (right := said_fault(network, spec.input_layout, size)):
+    if not (right := said_fault(network, spec.input_layout, len(spec.mean), size)):
         return ''
     if spec.size is not None:
         raise ConfigError(f'{network.source}: {wrong_size(size, right)}')
@@ -201,14 +207,14 @@ def _check_choice(number: int, count: int) -> None:
 
 
 def _draw(args: argparse.Namespace, network: Network, config: ModelConfig,
-          configs: list[LikelyConfig], options: RunOptions) -> str:
+          configs: list[LikelyConfig], options: RunOptions, gray_bits: int) -> str:
     """Draw the likely configs on a photo, print what they are, and return the picture's path."""
     path = args.picture or default_picture(Path(args.model or demo_model()), args.on)
     check_new(path)
     from trt_segmentation.image_source import is_image, read_image  # brings OpenCV
     if not is_image(args.on):
         raise ImageError(f'{args.on}: is no image that OpenCV can read; --on takes a photo')
-    image = read_image(args.on)
+    image = read_image(args.on, gray_bits)
     trials = try_out(network, config, configs, image, options)
     write_new_image(path, picture_of(image, args.on.name, trials))
     place = 'a model config' if config.input == InputConfig() else \
@@ -231,7 +237,7 @@ def _write_config(path: Path, spec: ModelSpec, chosen: LikelyConfig | None) -> N
     lines = [f'# How {name} is fed, and what its output means.']
     lines += [f'# Chosen among the likely inputs: {chosen.name}.'] if chosen else []
     lines += [f'# Assumed, neither graph nor config say it: {fact.key}; '
-              f'{_LIKELY_CHOICES.get(fact.key, "")}'.rstrip('; ') for fact in spec.assumed]
+              f'{_likely_choice(spec, fact.key)}'.rstrip('; ') for fact in spec.assumed]
     config = complete_config(spec)
     text = '\n'.join(lines) + '\n' + config.to_text()
     if ModelConfig.from_text(text, str(path)) != config:
@@ -290,8 +296,12 @@ def _describe_spec(spec: ModelSpec) -> str:
     if spec.assumed:
         lines += ['', 'assumed: neither graph nor config say these; if one is wrong, the '
                       'mask is. Say them in a model config:']
-        lines += [f'  {fact.key:18}{_LIKELY_CHOICES.get(fact.key, "")}' for fact in spec.assumed]
+        lines += [f'  {fact.key:18}{_likely_choice(spec, fact.key)}' for fact in spec.assumed]
     return '\n'.join(lines)
+
+
+def _likely_choice(spec: ModelSpec, key: str) -> str:
+    return (_LIKELY_GRAY_CHOICES if spec.gray_bits else _LIKELY_CHOICES).get(key, '')
 
 
 def _describe_preflight(spec: ModelSpec) -> str:

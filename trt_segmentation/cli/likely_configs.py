@@ -3,7 +3,7 @@
 """The likely ways to feed a network whose file does not say how, tried on a photo."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from trt_segmentation.backends import open_network
 from trt_segmentation.graph.image_input import IMAGENET_MEAN, IMAGENET_STD
 from trt_segmentation.graph.network import FLOAT_TYPES, Network
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
+from trt_segmentation.images.gray import as_bgr
 from trt_segmentation.model_config import COLOR_ORDERS, InputConfig, ModelConfig
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
@@ -24,6 +25,15 @@ _NORMALISATIONS: Mapping[str, InputConfig] = {
     '0 to 255': InputConfig(scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3),
 }
 """What networks are usually fed, the most frequent first. ``resolve`` assumes the first."""
+
+_GRAY_NORMALISATIONS: Mapping[str, InputConfig] = {
+    '0 to 1': InputConfig(scale=1 / 255, mean=(0.0,), std=(1.0,)),
+    '-1 to 1': InputConfig(scale=1 / 127.5, mean=(1.0,), std=(1.0,)),
+    "the mean of ImageNet's": InputConfig(scale=1 / 255, mean=(0.449,), std=(0.226,)),
+    '0 to 255': InputConfig(scale=1.0, mean=(0.0,), std=(1.0,)),
+}
+"""The same of one channel. ImageNet's mean and std are averaged over the colours where a network
+that was trained on it gets gray images."""
 
 _MOST_CLASSES = 3
 """Classes whose shares are shown."""
@@ -101,11 +111,20 @@ def likely_configs(spec: ModelSpec) -> list[LikelyConfig]:
     assumed = {fact.key for fact in spec.assumed}
     colors = COLOR_ORDERS if 'input.color' in assumed else ('',)
     is_float = spec.network.inputs[0].dtype in FLOAT_TYPES
-    normalisations = _NORMALISATIONS if 'input.scale' in assumed and is_float else \
+    normalisations = _normalisations(spec) if 'input.scale' in assumed and is_float else \
         {'': InputConfig()}
     return [LikelyConfig(', '.join(filter(None, (color, name))) or 'as it is',
                          InputConfig(color or None, kept.scale, kept.mean, kept.std))
             for color in colors for name, kept in normalisations.items()]
+
+
+def _normalisations(spec: ModelSpec) -> Mapping[str, InputConfig]:
+    if not spec.gray_bits:
+        return _NORMALISATIONS
+    if spec.depth == 8:
+        return _GRAY_NORMALISATIONS
+    return {name.replace('255', '65535'): replace(fed, scale=(fed.scale or 1.0) / 257)
+            if name != '0 to 255' else fed for name, fed in _GRAY_NORMALISATIONS.items()}
 
 
 def try_out(network: Network, config: ModelConfig, configs: Sequence[LikelyConfig],
@@ -116,7 +135,7 @@ def try_out(network: Network, config: ModelConfig, configs: Sequence[LikelyConfi
         network: without what the configs say.
         config: what holds for all of them.
         configs: to be tried.
-        image: uint8 [H, W, 3], BGR.
+        image: uint8 [H, W, 3], BGR, or as of ``open_images``.
         options: where and how it runs.
     """
     from tqdm import tqdm
@@ -149,7 +168,7 @@ def same_masks(trials: Sequence[Trial]) -> dict[int, list[int]]:
 def picture_of(image: np.ndarray, name: str, trials: Sequence[Trial]) -> np.ndarray:
     """Return the photo and each different mask over it, with numbers, as BGR."""
     from trt_segmentation.render import Cell, sheet  # brings OpenCV
-    cells = [Cell(image, (f'photo {name}',))]
+    cells = [Cell(as_bgr(image), (f'photo {name}',))]
     for first, numbers in same_masks(trials).items():
         trial = trials[first - 1]
         same = f'the same mask: {", ".join(map(str, numbers[1:]))}' if numbers[1:] else ''

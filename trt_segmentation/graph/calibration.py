@@ -20,6 +20,7 @@ from trt_segmentation.errors import BackendError, ConfigError, ModelError
 from trt_segmentation.graph.onnxruntime_api import import_onnxruntime, open_session
 from trt_segmentation.graph.prepare import prepare_head
 from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.images.gray import as_bands
 from trt_segmentation.options import CALIBRATION_METHODS, CalibrationOptions
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -156,8 +157,9 @@ def network_digest(spec: ModelSpec) -> str:
 
 def fed_text(spec: ModelSpec) -> str:
     """Return in words how the network's input is computed from pixels."""
+    depth = f', depth {spec.depth}' if spec.depth != 8 else ''
     return (f'color {spec.color}, scale {spec.scale!r}, mean {list(spec.mean)}, '
-            f'std {list(spec.std)}, resize {spec.resize}')
+            f'std {list(spec.std)}, resize {spec.resize}{depth}')
 
 
 def calibration_digest(options: CalibrationOptions) -> str:
@@ -222,14 +224,16 @@ def open_runtime(model: onnx.ModelProto, source: str) -> Any:
 
 
 def image_feed(spec: ModelSpec, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what a head or a prepared graph is fed for a uint8 BGR [H, W, 3] image."""
+    """Return what a head or a prepared graph is fed for a uint8 BGR [H, W, 3] image, or for what
+    ``images.gray.as_bands`` takes."""
+    fed = as_bands(np.ascontiguousarray(image))
     channels = np.array(spec.channels('bgr'), np.int32)
-    return {'image': np.ascontiguousarray(image)[None], 'channels': channels}
+    return {'image': fed[None], 'channels': channels}
 
 
 def network_inputs(spec: ModelSpec, images: Iterable[np.ndarray],
                    ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield what a network is fed for each uint8 BGR [H, W, 3] image."""
+    """Yield what a network is fed for each image, see ``image_feed``."""
     name, head = spec.network.inputs[0].name, None
     for image in images:
         head = head or open_runtime(prepare_head(spec), spec.network.source)

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The input of a network: an image, and how it is fed."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -9,11 +11,15 @@ from onnx import TensorProto, helper, numpy_helper
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.facts import Ledger
 from trt_segmentation.graph.head import INTEGER_TYPES
-from trt_segmentation.graph.input_layout import layout_of_convolution
-from trt_segmentation.graph.input_range import PIXELS, Normalisation, read_range
+from trt_segmentation.graph.input_layout import (
+    CHANNEL_COUNTS,
+    image_shape,
+    layout_of_convolution,
+)
+from trt_segmentation.graph.input_range import read_scale
 from trt_segmentation.graph.input_sizes import by_inference, multiple_of, said_multiple
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, Shape, TensorInfo, fix_input_shape
-from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 
 CHANNEL_AXES = {'nchw': 1, 'nhwc': 3}
 
@@ -24,18 +30,21 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def resolve_input(network: Network, config: ModelConfig, ledger: Ledger,
-                  ) -> tuple[str, tuple[int, int] | None, str]:
-    """Return layout, height and width (None where any will do), and resize of the input."""
+                  ) -> tuple[str, int, tuple[int, int] | None, str]:
+    """Return layout, channels (3 or 1), height and width (None where any will do), and resize of
+    the input."""
     info = _only_input(network)
     shape = info.shape
     if shape is None or len(shape) != 4:
         raise ModelError(f'{network.source}: input {info} is no batch of images; '
-                         'a network from [1, 3, height, width] or [1, height, width, 3] is needed')
+                         'a network from [1, 3, height, width] or [1, height, width, 3], or with '
+                         'one channel instead of three, is needed')
     if shape[0] not in (None, 1):
         raise ModelError(f'{network.source}: input {info} takes batches of {shape[0]}; '
                          'export it with a batch of 1 or a dynamic one')
     layout = ledger.told('input.layout', _told_layout(network, info, shape, config),
                          lambda: _input_layout(network, info, shape), 'graph')
+    channels = shape[CHANNEL_AXES[layout]] or _open_channels(network, info, layout, config)
     known = shape[2:] if layout == 'nchw' else shape[1:3]
     size = _resolve_size(network, (known[0], known[1]), config, ledger)
     resize = ledger.told('input.resize', config.input.resize, lambda: 'stretch', 'default')
@@ -48,27 +57,27 @@ def resolve_input(network: Network, config: ModelConfig, ledger: Ledger,
             raise ConfigError(f'{network.source}: input.resize is none, which feeds each image at '
                               f'its own size, but input.size says {height}x{width}; leave one of '
                               'them out')
-        return layout, None, resize
+        return layout, channels, None, resize
     if size is None:
         raise OpenSizeError(f'{network.source}: input {info} leaves its size open and input.size '
                             'is not told; give input.size: [height, width], or resize: none to '
                             "feed each image at the camera's own size")
     if None in known:
-        _check_size(network, layout, size)
-    return layout, size, resize
+        _check_size(network, layout, channels, size)
+    return layout, channels, size, resize
 
 
 class OpenSizeError(ConfigError):
     """A network takes any size, and nobody has said which."""
 
 
-def _check_size(network: Network, layout: str, size: tuple[int, int]) -> None:
+def _check_size(network: Network, layout: str, channels: int, size: tuple[int, int]) -> None:
     """Make sure that a network of open size takes that one, as far as its shapes tell.
 
     Raises:
         ConfigError: it does not; the message says what a size has to be a multiple of.
     """
-    fault = by_inference(network, layout)
+    fault = by_inference(network, layout, channels)
     if not (why := fault(size)) or (multiple := multiple_of(fault, size)) is None:
         return  # what is wrong at any size is not the size
     raise ConfigError(f'{network.source}: input.size says {size[0]}x{size[1]}, which does not fit '
@@ -90,31 +99,39 @@ def _only_input(network: Network) -> TensorInfo:
 def _told_layout(network: Network, info: TensorInfo, shape: Shape, config: ModelConfig,
                  ) -> str | None:
     told = config.input.layout
-    if told is not None and shape[CHANNEL_AXES[told]] not in (None, 3):
+    if told is not None and shape[CHANNEL_AXES[told]] not in (None, *CHANNEL_COUNTS):
         raise ConfigError(f'{network.source}: input.layout says {told}, but input {info} has '
-                          f'{shape[CHANNEL_AXES[told]]} channels there, not 3')
+                          f'{shape[CHANNEL_AXES[told]]} channels there, not 3 or 1')
     return told
 
 
+def _open_channels(network: Network, info: TensorInfo, layout: str, config: ModelConfig) -> int:
+    """How many channels an input has whose shape leaves them open."""
+    found, count = layout_of_convolution(network.model, info.name)
+    return count if found == layout else 1 if config.input.color == 'gray' else 3
+
+
 def _input_layout(network: Network, info: TensorInfo, shape: Shape) -> str:
-    first, last = shape[1] == 3, shape[3] == 3
-    layout = layout_of_convolution(network.model, info.name) if first == last else None
-    if layout is not None and shape[CHANNEL_AXES[layout]] in (None, 3):
+    of_color, of_gray = ([layout for layout, axis in CHANNEL_AXES.items() if shape[axis] == count]
+                         for count in CHANNEL_COUNTS)
+    if len(of_color) == 1:
+        return of_color[0]
+    layout, count = layout_of_convolution(network.model, info.name)
+    if layout is not None and shape[CHANNEL_AXES[layout]] in (None, count):
         return layout
-    if first and not last:
-        return 'nchw'
-    if last and not first:
-        return 'nhwc'
-    if first and last:
+    if of_color:
         raise ModelError(f'{network.source}: input {info} has extent 3 at axis 1 and at axis 3, '
                          'so its layout cannot be told; write input.layout: nchw or nhwc into '
                          'the model config, or export it with another size')
+    if len(of_gray) == 1:
+        return of_gray[0]
     if None in (shape[1], shape[3]):
         raise ConfigError(f'{network.source}: input {info} leaves its channels open, and no '
                           'convolution tells where they are; write input.layout: nchw (most '
                           'PyTorch exports) or nhwc (most TensorFlow ones) into the model config')
-    raise ModelError(f'{network.source}: input {info} has not 3 channels at axis 1 or 3; '
-                     'networks that take one colour image are supported')
+    raise ModelError(f'{network.source}: input {info} has neither 3 channels, as of a colour '
+                     'image, nor 1, as of a gray one, at axis 1 or 3; of others (depth, infrared, '
+                     'several images) nothing tells what to feed them')
 
 
 def _resolve_size(network: Network, known: tuple[int | None, int | None], config: ModelConfig,
@@ -131,14 +148,16 @@ def _resolve_size(network: Network, known: tuple[int | None, int | None], config
     return None
 
 
-def with_fixed_input(network: Network, layout: str, size: tuple[int, int] | None) -> Network:
+def with_fixed_input(network: Network, layout: str, channels: int, size: tuple[int, int] | None,
+                     ) -> Network:
     """Return the network with that size of its input filled in."""
     if size is None:
         return network
-    height, width = size
-    shape = (1, 3, height, width) if layout == 'nchw' else (1, height, width, 3)
-    return fix_input_shape(network, shape)
+    return fix_input_shape(network, image_shape(layout, channels, size))
 
+
+Normalisation = tuple[float, tuple[float, ...], tuple[float, ...]]
+"""Scale, mean and std: the value fed is ``(pixel * scale - mean) / std``."""
 
 _PIXEL_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))
 """Lowest and highest value of what quantized networks are trained on: their integer input is the
@@ -148,25 +167,36 @@ _NEAR = 0.02
 """By which part of its range a calibrated range may differ from these."""
 
 
-def _integer_normalisation(network: Network) -> tuple[Normalisation, str]:
+def _usual_normalisation(channels: int, depth: int) -> Normalisation:
+    """What float inputs are usually fed: ImageNet's colours; of gray, 0 to 1, as torchvision's
+    ToTensor makes it, since no mean of gray images is common to many networks."""
+    if channels == 3:
+        return 1 / 255, IMAGENET_MEAN, IMAGENET_STD
+    return 1 / (2 ** depth - 1), (0.0,), (1.0,)
+
+
+def _integer_normalisation(network: Network, channels: int, depth: int,
+                           ) -> tuple[Normalisation, str]:
     """Return scale, mean and std of an integer input, and where they come from."""
     info = network.inputs[0]
     limits = np.iinfo(helper.tensor_dtype_to_np_dtype(info.dtype))
+    byte = 255 / (2 ** depth - 1)
     found = input_quantization(network.model, info.name) if limits.bits <= 16 else None
     if found is None:  # only as int8 is a pixel not the number that it is
         lowest = limits.min if info.dtype == TensorProto.INT8 else 0
         is_usual = info.dtype in (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
-        return (1.0, (float(-lowest),) * 3, (1.0,) * 3), 'default' if is_usual else 'assumed'
+        return ((byte, (float(-lowest),) * channels, (1.0,) * channels),
+                'default' if is_usual else 'assumed')
     step, zero = found
     fed = (limits.min - zero) * step, (limits.max - zero) * step
     for low, high in _PIXEL_RANGES:
         if all(abs(a - b) <= _NEAR * (high - low) for a, b in zip(fed, (low, high), strict=True)):
             whole = (limits.max - limits.min) / 255
-            return (whole, (float(-limits.min),) * 3, (1.0,) * 3), 'graph'
+            return (whole * byte, (float(-limits.min),) * channels, (1.0,) * channels), 'graph'
     # Integers of normalised values: ((pixel / 255 - mean) / std) / step + zero.
-    mean = tuple(mean - zero * step * std
-                 for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True))
-    return (1 / 255, mean, tuple(std * step for std in IMAGENET_STD)), 'assumed'
+    scale, means, stds = _usual_normalisation(channels, depth)
+    mean = tuple(mean - zero * step * std for mean, std in zip(means, stds, strict=True))
+    return (scale, mean, tuple(std * step for std in stds)), 'assumed'
 
 
 def input_quantization(model: onnx.ModelProto, name: str) -> tuple[float, int] | None:
@@ -193,21 +223,47 @@ def input_quantization(model: onnx.ModelProto, name: str) -> tuple[float, int] |
     return values[0], int(values[1])
 
 
-def resolve_normalisation(network: Network, config: ModelConfig, ledger: Ledger,
-                          ) -> tuple[str, float, tuple[float, ...], tuple[float, ...]]:
-    """Return colour order, scale, mean and std."""
+def resolve_color(network: Network, channels: int, config: ModelConfig, ledger: Ledger,
+                  ) -> tuple[str, int]:
+    """Return colour order, or 'gray', and depth.
+
+    Raises:
+        ConfigError: the network has another number of channels than what is told of them.
+    """
+    told, source, info = config.input, network.source, network.inputs[0]
+    if channels == 1 and told.color in COLOR_ORDERS:
+        raise ConfigError(f'{source}: input.color says {told.color}, but input {info} has 1 '
+                          'channel; write input.color: gray')
+    if channels == 3 and (told.color == 'gray' or told.depth is not None):
+        key = 'color says gray' if told.color == 'gray' else f'depth says {told.depth}'
+        raise ConfigError(f'{source}: input.{key}, but input {info} has 3 channels; write '
+                          'input.color: rgb or bgr without a depth, which feeds a gray image to '
+                          'all three')
+    color = ledger.told('input.color', told.color, *(
+        (lambda: 'gray', 'graph') if channels == 1 else (lambda: 'rgb', 'assumed')))
+    if fault := replace(told, color=color).fault():
+        raise ConfigError(f'{source}: {fault}')
+    if color != 'gray':
+        return color, 8
+    return color, ledger.told('input.depth', told.depth, lambda: 8, 'default')
+
+
+def resolve_normalisation(network: Network, channels: int, depth: int, config: ModelConfig,
+                          ledger: Ledger,
+                          ) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
+    """Return scale, mean and std."""
     told = config.input
-    color = ledger.told('input.color', told.color, lambda: 'rgb', 'assumed')
+    nothing = 1.0, (0.0,) * channels, (1.0,) * channels
     untold = told.scale is None and told.mean is None and told.std is None
     if network.inputs[0].dtype in INTEGER_TYPES:
-        defaults, origin = (PIXELS, 'default') if not untold else _integer_normalisation(network)
-    elif untold and (found := read_range(network.model, network.inputs[0].name)):
-        defaults, origin = found, 'graph'
+        defaults, origin = (nothing, 'default') if not untold else \
+            _integer_normalisation(network, channels, depth)
+    elif untold and (factor := read_scale(network.model, network.inputs[0].name)):
+        defaults, origin = (factor * 255 / (2 ** depth - 1), *nothing[1:]), 'graph'
     elif untold:
-        defaults, origin = (1 / 255, IMAGENET_MEAN, IMAGENET_STD), 'assumed'
+        defaults, origin = _usual_normalisation(channels, depth), 'assumed'
     else:  # whoever tells one of the three means the others to do nothing
-        defaults, origin = PIXELS, 'default'
-    return (color,
-            ledger.told('input.scale', told.scale, lambda: defaults[0], origin),
+        defaults, origin = nothing, 'default'
+    return (ledger.told('input.scale', told.scale, lambda: defaults[0], origin),
             ledger.told('input.mean', told.mean, lambda: defaults[1], origin),
             ledger.told('input.std', told.std, lambda: defaults[2], origin))

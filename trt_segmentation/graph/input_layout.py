@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a network's input has its channels, read off the first convolution."""
+"""Where a network's input has its channels, and how many, read off the first convolution."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,8 @@ from onnx import NodeProto, helper
 
 from trt_segmentation.graph.expanding import expanded_nodes
 
-_COLOURS = 3
+CHANNEL_COUNTS = (3, 1)
+"""Of a colour image and of a gray one, the likelier first."""
 
 _KEEP_AXES = {'Identity', 'Cast', 'Mul', 'Div', 'Add', 'Sub', 'Neg', 'QuantizeLinear', 'Pow',
               'DequantizeLinear', 'Pad', 'Resize', 'Clip', 'Dropout', 'BatchNormalization',
@@ -24,9 +25,15 @@ _MOST = 200
 """Values that are looked at."""
 
 
-def layout_of_convolution(model: onnx.ModelProto, name: str) -> str | None:
-    """Return 'nchw' or 'nhwc', whichever gives the first convolution three channels; None where
-    no convolution of three channels is near.
+def image_shape(layout: str, channels: int, size: tuple[int | None, int | None],
+                ) -> tuple[int | None, ...]:
+    """Return the shape of an input of one image."""
+    return (1, channels, *size) if layout == 'nchw' else (1, *size, channels)
+
+
+def layout_of_convolution(model: onnx.ModelProto, name: str) -> tuple[str | None, int]:
+    """Return 'nchw' or 'nhwc', whichever gives the first convolution as many channels as it
+    takes, and these, 3 or 1; None and 0 where no such convolution is near.
 
     Args:
         model: the network.
@@ -42,16 +49,17 @@ def layout_of_convolution(model: onnx.ModelProto, name: str) -> str | None:
     waiting = deque([(name, axes)])  # values, and which axes of the input they have
     for _ in range(_MOST):
         if not waiting:
-            return None
+            return None, 0
         value, order = waiting.popleft()
         for node in readers.get(value, ()):
             if node.op_type in _WEIGHTS:
-                if value != node.input[0] or _channels_of(node, extents) != _COLOURS:
-                    return None
-                return {1: 'nchw', 3: 'nhwc'}.get(order[1])
+                count, layout = _channels_of(node, extents), {1: 'nchw', 3: 'nhwc'}.get(order[1])
+                if value != node.input[0] or layout is None or count not in CHANNEL_COUNTS:
+                    return None, 0
+                return layout, count
             if behind := _order_behind(node, order, extents):
                 waiting.extend((output, behind) for output in node.output)
-    return None
+    return None, 0
 
 
 def _order_behind(node: NodeProto, order: tuple[int, ...],

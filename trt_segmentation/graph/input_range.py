@@ -17,11 +17,8 @@ from onnx import NodeProto, helper, numpy_helper
 
 from trt_segmentation.graph.expanding import expanded_nodes
 
-Normalisation = tuple[float, tuple[float, ...], tuple[float, ...]]
-"""Scale, mean and std: the value fed is ``(pixel * scale - mean) / std``."""
-
-PIXELS: Normalisation = (1.0, (0.0,) * 3, (1.0,) * 3)
-_UNIT: Normalisation = (1 / 255, (0.0,) * 3, (1.0,) * 3)
+_PIXELS, _UNIT = 1.0, 1 / 255
+"""Factors of the pixel, for networks of 0..255 and of 0..1."""
 
 _PASSED = ('Cast', 'Identity', 'Transpose', 'Dropout', 'Pad', 'Resize')
 _FARTHEST = 16
@@ -45,8 +42,9 @@ class _Affine:
         return 1 / self.factor
 
 
-def read_range(model: onnx.ModelProto, name: str) -> Normalisation | None:
-    """Return how pixels are to be fed to a network that normalises them itself; None for others.
+def read_scale(model: onnx.ModelProto, name: str) -> float | None:
+    """Return the factor of the 0..255 pixel for a network that normalises it itself; None for
+    others.
 
     Args:
         model: the network.
@@ -71,20 +69,20 @@ def read_range(model: onnx.ModelProto, name: str) -> Normalisation | None:
     return None if found == _Affine() else _of_steps(found)
 
 
-def _of_steps(found: _Affine) -> Normalisation | None:
+def _of_steps(found: _Affine) -> float | None:
     if found.factor <= 0:
         return None
     if abs(found.added) < 0.01 and found.factor * 1.001 >= 1 / 256 and found.factor < 1 / 100:
-        return PIXELS  # to 0..1 or 0..2.5
+        return _PIXELS  # to 0..1 or 0..2.5
     if found.factor == 1 and 80 <= found.mean <= 160:
-        return PIXELS  # the mean alone, as in Caffe
+        return _PIXELS  # the mean alone, as in Caffe
     return _of_statistics(found.mean, found.deviation)
 
 
-def _of_statistics(mean: float, deviation: float) -> Normalisation | None:
+def _of_statistics(mean: float, deviation: float) -> float | None:
     """What has a mean and a deviation like those of pixels, or of pixels / 255."""
     if 60 <= mean <= 190 and 30 <= deviation <= 150:
-        return PIXELS
+        return _PIXELS
     return _UNIT if 0.25 <= mean <= 0.75 and 0.12 <= deviation <= 0.6 else None
 
 

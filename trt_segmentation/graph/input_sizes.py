@@ -9,7 +9,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from trt_segmentation.graph.batch import inference_fault
-from trt_segmentation.graph.network import Network
+from trt_segmentation.graph.input_layout import image_shape
+from trt_segmentation.graph.network import Network, Shape
 from trt_segmentation.graph.onnxruntime_api import import_onnxruntime, open_session
 
 Size = tuple[int, int]
@@ -38,17 +39,18 @@ def multiple_of(fault: Fault, size: Size) -> int | None:
     return None
 
 
-def said_fault(network: Network, layout: str, size: Size) -> str:
+def said_fault(network: Network, layout: str, channels: int, size: Size) -> str:
     """Return what sizes a network takes instead of this one, found by running it; '' where the
     size is not what is wrong, or nothing is.
 
     Args:
         network: with one input.
         layout: of the input, 'nchw' or 'nhwc'.
+        channels: of the input.
         size: height and width that it was or would be fed.
     """
     try:
-        fault = by_running(network, layout)
+        fault = by_running(network, layout, channels)
     except Exception:  # ONNX Runtime is not here, or does not take the network at any size
         return ''
     if not fault(size):
@@ -77,15 +79,15 @@ def said_multiple(multiple: int, size: Size) -> str:
             f'[{height}, {width}]')
 
 
-def by_inference(network: Network, layout: str) -> Fault:
+def by_inference(network: Network, layout: str, channels: int) -> Fault:
     """Return what finds the fault of a size in the shapes alone, without running."""
     def fault(size: Size) -> str:
-        return inference_fault(_with_size(network, layout, size))
+        return inference_fault(_with_shape(network, image_shape(layout, channels, size)))
 
     return fault
 
 
-def by_running(network: Network, layout: str) -> Fault:
+def by_running(network: Network, layout: str, channels: int) -> Fault:
     """Return what finds the fault of a size by running the network on ONNX Runtime.
 
     Raises:
@@ -93,7 +95,8 @@ def by_running(network: Network, layout: str) -> Fault:
     """
     options = import_onnxruntime().SessionOptions()
     options.log_severity_level = 4
-    session = open_session(_with_size(network, layout, None).SerializeToString(), options)
+    model = _with_shape(network, image_shape(layout, channels, (None, None)))
+    session = open_session(model.SerializeToString(), options)
     info = network.inputs[0]
     dtype = np.dtype(np.float32 if info.dtype == TensorProto.BFLOAT16
                      else helper.tensor_dtype_to_np_dtype(info.dtype))
@@ -101,9 +104,9 @@ def by_running(network: Network, layout: str) -> Fault:
     quiet.log_severity_level = 4
 
     def fault(size: Size) -> str:
-        shape = (1, 3, *size) if layout == 'nchw' else (1, *size, 3)
+        fed = np.zeros([extent or 1 for extent in image_shape(layout, channels, size)], dtype)
         try:
-            session.run(None, {info.name: np.zeros(shape, dtype)}, quiet)
+            session.run(None, {info.name: fed}, quiet)
         except Exception as error:  # each status of the runtime has its own type
             return ' '.join(str(error).split())
         return ''
@@ -111,12 +114,10 @@ def by_running(network: Network, layout: str) -> Fault:
     return fault
 
 
-def _with_size(network: Network, layout: str, size: Size | None) -> onnx.ModelProto:
-    """The network with that size of its input, or any; what follows from it is left out."""
+def _with_shape(network: Network, shape: Shape) -> onnx.ModelProto:
+    """The network with that shape of its input; what follows from it is left out."""
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
-    extents = (None, None) if size is None else size
-    shape = (1, 3, *extents) if layout == 'nchw' else (1, *extents, 3)
     for value in model.graph.input:
         if value.name == network.inputs[0].name:
             value.CopyFrom(helper.make_tensor_value_info(

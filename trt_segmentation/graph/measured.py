@@ -169,7 +169,7 @@ class Probe:
 def fed_image(feeding: Feeding, dtype: int) -> np.ndarray:
     """Return the test image as a network's input."""
     height, width = feeding.size or OPEN_SIZE
-    image = sample_image(height, width).astype(np.float32)
+    image = sample_image(height, width)[..., :len(feeding.mean)].astype(np.float32)
     fed = (image * feeding.scale - np.asarray(feeding.mean, np.float32)) \
         / np.asarray(feeding.std, np.float32)
     if feeding.layout == 'nchw':

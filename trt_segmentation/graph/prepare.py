@@ -14,9 +14,10 @@ The prepared graph's tensors:
 ``overlay``      uint8 [N, H, W, 3]           image and colours blended
 ===============  ===========================  ==========================================
 
-N is the spec's ``batch``, 1 for one camera. Where the spec has a ``mask_size``, that is H and W of
-mask and confidence. Where its encoding is mono16, the mask is [N, H, W, 2], each id's lower and
-higher byte, and the palette [65536, 3].
+N is the spec's ``batch``, 1 for one camera. For a network of one channel, ``image`` is uint8
+[N, H, W, bands], 1, 2 or 3 of them (see ``images.gray``), chosen for each run. Where the
+spec has a ``mask_size``, that is H and W of mask and confidence. Where its encoding is mono16, the
+mask is [N, H, W, 2], each id's lower and higher byte, and the palette [65536, 3].
 """
 
 from collections.abc import Iterable
@@ -30,7 +31,13 @@ from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.batch import batched
 from trt_segmentation.graph.builder import GraphBuilder
 from trt_segmentation.graph.coding import Coding, coding_of
-from trt_segmentation.graph.head import Window, add_head, add_letterbox_window
+from trt_segmentation.graph.head import (
+    Gray,
+    Window,
+    add_head,
+    add_is_wide,
+    add_letterbox_window,
+)
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.graph.tail import (
     Decision,
@@ -199,10 +206,11 @@ def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation
     window = None
     if spec.resize == 'letterbox' and spec.size is not None:
         window = add_letterbox_window(head, sized, spec.size)
+    gray = Gray(head.size(sized, 3), spec.depth) if spec.gray_bits else None
     add_head(head, source, 'channels', NETWORK_PREFIX + spec.network.inputs[0].name,
              size=spec.size, window=window, scale=spec.scale, mean=spec.mean, std=spec.std,
              border=spec.border, layout=spec.input_layout, dtype=spec.network.inputs[0].dtype,
-             batch=spec.batch)
+             batch=spec.batch, gray=gray)
     tail = GraphBuilder('tail/', spec.network.opset, for_cpu)
     _add_tail(tail, spec, outputs, source, sized, window, mask_interpolation)
     return head, tail
@@ -234,7 +242,20 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], sou
         if of_mask != of_image:
             decision, nearest = grow(tail, spec, scores, of_image, window)
         painter = Painter(tail, nearest, coding)
-        painter.paint_overlay(decision, 'image', source, 'palette', 'alpha', 'overlay')
+        image = 'image'
+        if spec.gray_bits:
+            image = source = _add_visible_bands(tail, sized)
+        painter.paint_overlay(decision, image, source, 'palette', 'alpha', 'overlay')
+
+
+def _add_visible_bands(tail: GraphBuilder, image: str) -> str:
+    """Return of [N, H, W, bands] what people see: all three, or the last one, for all three."""
+    bands = tail.size(image, 3)
+    seen = tail('Slice', image, add_is_wide(tail, bands), bands, tail.ints(3))
+    if not tail.for_cpu:
+        return seen  # [N, H, W, 1], where there is one
+    # ONNX Runtime takes three times as long to add one channel to three.
+    return tail.columns(tail('Concat', seen, seen, seen, axis=3), 0, 3)
 
 
 def _extents(tail: GraphBuilder, size: tuple[int, int] | None) -> tuple[str, str] | None:
@@ -337,7 +358,8 @@ def _seam_value(spec: ModelSpec) -> onnx.ValueInfoProto:
 
 def _inputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
     described: dict[str, tuple[int, list]] = {
-        'image': (TensorProto.UINT8, [spec.batch, 'height', 'width', 3]),
+        'image': (TensorProto.UINT8, [spec.batch, 'height', 'width',
+                                      'bands' if spec.gray_bits else 3]),
         'channels': (TensorProto.INT32, [3]),
         'palette': (TensorProto.UINT8, [spec.encoding.unlabelled + 1, 3]),
         'alpha': (TensorProto.FLOAT, [])}

@@ -17,6 +17,7 @@ from trt_segmentation.graph.class_output import (
 )
 from trt_segmentation.graph.facts import Fact, Ledger
 from trt_segmentation.graph.image_input import (
+    resolve_color,
     resolve_input,
     resolve_normalisation,
     with_fixed_input,
@@ -47,7 +48,7 @@ class ModelSpec:
 
     Attributes:
         network: the network, with its input shape fixed where ``size`` is.
-        color: 'rgb' or 'bgr'.
+        color: 'rgb' or 'bgr'; 'gray' of a network of one channel.
         scale, mean, std: the value fed is ``(pixel * scale - mean) / std``.
         resize: 'stretch', 'letterbox' or 'none'.
         size: height and width of the network's input; None where ``resize`` is 'none'.
@@ -68,6 +69,7 @@ class ModelSpec:
         batch: images that head and tail take at once. ``network`` is that of one image;
             ``graph.batch.batched`` makes it take so many.
         output_name: the network's own output that ``scores`` is, or is made from.
+        depth: of gray, how many bits of a pixel are fed, 8 or 16; see ``InputConfig``.
     """
 
     network: Network
@@ -93,10 +95,18 @@ class ModelSpec:
     align_corners: bool = False
     batch: int = 1
     output_name: str = ''
+    depth: int = 8
+
+    @property
+    def gray_bits(self) -> int:
+        """How many bits of a pixel a network of one channel is fed; 0 for one of three."""
+        return self.depth if self.color == 'gray' else 0
 
     def channels(self, color: str) -> tuple[int, int, int]:
-        """Return which channel of an 'rgb' or 'bgr' image is the network's channel 0, 1, 2."""
-        first, second, third = (color.index(name) for name in self.color)
+        """Return which channel of an 'rgb' or 'bgr' image is the network's channel 0, 1, 2; for
+        one of gray, which is red, green and blue."""
+        order = 'rgb' if self.color == 'gray' else self.color
+        first, second, third = (color.index(name) for name in order)
         return first, second, third
 
     def palette_table(self, color: str) -> np.ndarray:
@@ -130,13 +140,14 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *, measure: b
     told = config.over(embedded_config(network))
     config = told.over(exporter_config(network, told))
     ledger = Ledger(from_metadata=config.told() - told.told())
-    layout, size, resize = resolve_input(network, config, ledger)
-    network = with_usual_types(with_fixed_input(network, layout, size))
-    color, scale, mean, std = resolve_normalisation(network, config, ledger)
+    layout, channels, size, resize = resolve_input(network, config, ledger)
+    network = with_usual_types(with_fixed_input(network, layout, channels, size))
+    color, depth = resolve_color(network, channels, config, ledger)
+    scale, mean, std = resolve_normalisation(network, channels, depth, config, ledger)
     border = None
     if resize == 'letterbox' and config.input.border is not None:
         border = ledger.told('input.border', config.input.border, lambda: 0.0, 'default')
-    feeding = Feeding(layout, size, scale, mean, std)
+    feeding = Feeding(layout, size, scale * (257 if depth == 16 else 1), mean, std)
     probe = Probe(network, feeding) if measure and network.model.graph.node else None
     pair = choose_pair(network, layout, _class_count(network, config), config, probe)
     if pair is not None:
@@ -154,7 +165,7 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *, measure: b
     spec = ModelSpec(network, color, scale, mean, std, resize, size, layout, scores, kind,
                      threshold, labels, palette, unlabelled, tuple(ledger.facts),
                      pair=pair, border=border, align_corners=align_corners, batch=batch,
-                     output_name=_name_of(ledger, scores))
+                     output_name=_name_of(ledger, scores), depth=depth)
     return spec if config.classes.merge is None else _with_merge(spec, config)
 
 
@@ -272,7 +283,7 @@ def complete_config(spec: ModelSpec) -> ModelConfig:
                               class_name=spec.pair.classes.name, grow_masks=spec.pair.grow)
     return ModelConfig(
         InputConfig(spec.color, spec.scale, spec.mean, spec.std, spec.resize, spec.size,
-                    spec.border, spec.input_layout),
+                    spec.border, spec.input_layout, spec.gray_bits or None),
         output,
         ClassesConfig(own.labels or None, own.palette.colors, spec.unlabelled, told))
 

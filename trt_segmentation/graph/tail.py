@@ -260,7 +260,8 @@ def add_nearest_index(op: GraphBuilder, class_map: str, extents: tuple[str, str]
 
     Pixel i of H covers the map's cell ``floor((i + 1/2) * h / H)``: half-pixel centres as in the
     head's resize (OpenCV's ``INTER_NEAREST_EXACT``; its ``INTER_NEAREST`` is off by up to half
-    a cell).
+    a cell). No value on the way reaches 2**31 for images of up to 16384 pixels a side and
+    networks of up to 4096.
 
     Args:
         class_map: [N, h, w].
@@ -274,16 +275,18 @@ def add_nearest_index(op: GraphBuilder, class_map: str, extents: tuple[str, str]
         centre = op('Add', op('Mul', op.upto(pixels), op.ints(2)), op.ints(1))
         if size is None or window is None:
             numerator = op('Mul', centre, op.size(class_map, axis + 1))
-            denominator = op('Mul', pixels, op.ints(2))
-        else:
-            offset = op('Mul', op('Mul', start, pixels), op.ints(2))
-            numerator = op('Add', op('Mul', centre, extent), offset)
-            # In lowest terms where they are known: TensorRT computes in 32 bits.
-            cells, of = (op.size(class_map, axis + 1), size[axis]) if scale is None else \
-                (op.ints(scale[axis].numerator), scale[axis].denominator)
-            numerator = op('Mul', numerator, cells)
-            denominator = op('Mul', pixels, op.ints(2 * of))
-        return op.cast(op('Div', numerator, denominator), TensorProto.INT32)
+            return op.cast(op('Div', numerator, op('Mul', pixels, op.ints(2))),
+                           TensorProto.INT32)
+        halves = op('Mul', pixels, op.ints(2))
+        place = op('Add', op('Mul', centre, extent), op('Mul', start, halves))
+        cells, of = (op.size(class_map, axis + 1), size[axis]) if scale is None else \
+            (op.ints(scale[axis].numerator), scale[axis].denominator)
+        # place * cells / (halves * of) passes 2**31, and TensorRT computes in 32 bits. Divided
+        # in two steps it does not: floor(x / of) is floor(floor(x) / of).
+        whole = op('Div', place, halves)
+        rest = op('Sub', place, op('Mul', whole, halves))
+        scaled = op('Add', op('Mul', whole, cells), op('Div', op('Mul', rest, cells), halves))
+        return op.cast(op('Div', scaled, op.ints(of)), TensorProto.INT32)
 
     if window is None:
         return NearestIndex(along(0, '', ''), along(1, '', ''))
@@ -341,8 +344,9 @@ class Painter:
 
         Args:
             decision: of the image's size, or to be grown to it.
-            image: uint8 [N, H, W, 3].
-            source: the same as float32.
+            image: uint8 [N, H, W, 3], or [N, H, W, 1] of a gray one.
+            source: the same as float32; where the graph is for TensorRT, only this is read, else
+                only the other.
             palette: uint8 [ids of the mask, 3], channels in the image's order.
             alpha: float32 scalar, 0 (image) .. 1 (colour).
         """

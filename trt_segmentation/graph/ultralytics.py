@@ -8,6 +8,7 @@ on 114). Nothing of it is imported here.
 """
 
 import ast
+from dataclasses import replace
 
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.network import Network
@@ -39,10 +40,12 @@ def exporter_config(network: Network, told: ModelConfig) -> ModelConfig:
         raise ModelError(f"{network.source}: is an Ultralytics network for the task '{task}'"
                          f'{gives} and no class for each pixel; export one for segment '
                          "(such as yolo11n-seg.pt) or semantic (such as yolo26n-sem.pt)")
-    fed = InputConfig(color='rgb', resize='letterbox', border=_BORDER, size=_size(network, told))
+    channels = _channels(network)
+    fed = InputConfig('gray' if channels == 1 else 'rgb', resize='letterbox', border=_BORDER,
+                      size=_size(network, told))
     if told.input.scale is told.input.mean is told.input.std is None:  # they belong together
-        fed = InputConfig(fed.color, 1 / 255, (0.0,) * 3, (1.0,) * 3, fed.resize, fed.size,
-                          fed.border)
+        highest = 2 ** (told.input.depth or 8) - 1
+        fed = replace(fed, scale=1 / highest, mean=(0.0,) * channels, std=(1.0,) * channels)
     return ModelConfig(fed, classes=ClassesConfig(labels=_labels(network)))
 
 
@@ -54,6 +57,12 @@ def exported_class_count(network: Network) -> int | None:
 def _is_ultralytics(network: Network) -> bool:
     metadata = network.metadata
     return metadata.get('author') == _AUTHOR and {'task', 'names', 'imgsz'} <= metadata.keys()
+
+
+def _channels(network: Network) -> int:
+    """1 for a network that was trained on gray images, else 3."""
+    shape = network.inputs[0].shape if network.inputs else None
+    return 1 if shape is not None and len(shape) == 4 and shape[1] == 1 else 3
 
 
 def _size(network: Network, told: ModelConfig) -> tuple[int, int] | None:

@@ -23,7 +23,7 @@ class Frame:
     """An image that was received.
 
     Attributes:
-        image: uint8 [H, W, 3]; good until the camera's next one is read.
+        image: of ``ImageDecoder.read``; good until the camera's next one is read.
         color: 'bgr' or 'rgb', order of its channels.
         header: of its message.
     """
@@ -39,7 +39,8 @@ class Frame:
 
     def __str__(self) -> str:
         height, width = self.image.shape[:2]
-        return f'{width}x{height} {self.color}'
+        bits = 8 * self.image.itemsize
+        return f'{width}x{height} {self.color if self.image.ndim == 3 else f"mono{bits}"}'
 
 
 class Camera:
@@ -95,18 +96,19 @@ class Camera:
             durability=wanted.qos_durability, depth=wanted.qos_depth,
             on_event=lambda sentence: on_event(self, sentence))
 
-    def read(self, msg: Any) -> Frame:
+    def read(self, msg: Any, gray_bits: int) -> Frame:
         """Return a message's image.
 
         Args:
             msg: what ``ImageInput`` calls with.
+            gray_bits: of the ``ModelSpec`` of the network that it is for.
 
         Raises:
             ImageError: it cannot be read.
         """
         if isinstance(msg, np.ndarray):
             msg = self._parse(msg)
-        image, color = self._reader.read(msg)
+        image, color = self._reader.read(msg, gray_bits)
         return Frame(image, color, msg.header)
 
     def drop(self, reason: str, why: str = '') -> None:

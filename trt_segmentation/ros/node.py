@@ -225,7 +225,8 @@ class SegmentationNode(GuardedLifecycleNode):
             return
         if self._synchroniser.overtake(camera.index):
             camera.drop(UNSYNCHRONISED)  # before its memory is read into
-        frame = self._attempt((camera,), lambda: camera.read(msg))
+        gray_bits = self._segmenter.spec.gray_bits
+        frame = self._attempt((camera,), lambda: camera.read(msg, gray_bits))
         if frame is None:
             return
         given_up, frames = self._synchroniser.add(camera.index, frame.stamp, frame,
@@ -252,7 +253,7 @@ class SegmentationNode(GuardedLifecycleNode):
 
     def _segment(self, frames: list[Frame], outputs: tuple[str, ...]) -> bool:
         images, color = [frame.image for frame in frames], frames[0].color
-        if len({(image.shape, frame.color)
+        if len({(image.shape, image.dtype, frame.color)
                 for image, frame in zip(images, frames, strict=True)}) > 1:
             found = ', '.join(f'{camera.name} {frame}' for camera, frame
                               in zip(self._cameras, frames, strict=True))

@@ -79,6 +79,19 @@ def test_every_kind_of_network_builds(networks, kind, resize):
     assert len(build(prepared(spec)).plan) > 10_000
 
 
+@pytest.mark.parametrize(('resize', 'depth', 'interpolation'), [
+    ('stretch', 8, 'nearest'), ('letterbox', 16, 'bilinear'), ('none', 16, 'nearest')])
+def test_networks_of_one_channel_build(networks, resize, depth, interpolation):
+    size = (None, None) if resize == 'none' else (32, 48)
+    layout = 'nchw' if depth == 8 else 'nhwc'
+    spec = networks.spec_of(networks.pointwise([[1], [-1]], size, layout=layout),
+                            input={'resize': resize, 'depth': depth})
+    image = tuple((*shape[:3], bands) for shape, bands in zip(SIZES['image'], (1, 1, 3),
+                                                              strict=True))
+    plan = build(prepared(spec, mask_interpolation=interpolation), profiles={'image': image})
+    assert len(plan.plan) > 10_000
+
+
 @pytest.mark.parametrize('grow', [False, True])
 @pytest.mark.parametrize('shape', [(1, 4 + 3 + 8, 600), (1, 300, 6 + 8)])
 def test_instances_build(networks, shape, grow):

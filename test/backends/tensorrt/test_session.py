@@ -14,6 +14,7 @@ from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.network import describe_network, read_network
 from trt_segmentation.graph.prepare import available_outputs, prepare
 from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.images.gray import as_bands
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.segmenter import Segmenter, demo_model
 
@@ -26,7 +27,9 @@ def load(gpu, tensorrt):
     opened = []
 
     def load(spec, **how):
-        profile = {'image': tuple((spec.batch, *size[1:]) for size in PROFILE['image'])}
+        bands = (1, 1, 3) if spec.gray_bits else (3, 3, 3)
+        profile = {'image': tuple((spec.batch, *size[1:3], count) for size, count
+                                  in zip(PROFILE['image'], bands, strict=True))}
         plan = tensorrt.plan(prepare(spec, **how).model, profile)
         opened.append(TensorRtSession(gpu.device, [Stage.load(plan, gpu.device)], INFO,
                                       batch=spec.batch))
@@ -61,7 +64,7 @@ def buffers(size, outputs=('mask',)):
 def run(session, image, outputs=('mask',), out=None):
     size = image.shape[:2]
     out = buffers(size, outputs) if out is None else out
-    session.resize(*size, outputs)
+    session.resize(*size, outputs, image.shape[2])
     session.infer([image], [out])
     return out
 
@@ -88,6 +91,30 @@ def test_every_kind_of_network_gives_what_it_gives_on_the_cpu(networks, load, ki
     for _ in range(3):  # the first copies, the second locks, the third is as all that follow
         found = run(session, image, outputs)
     assert_same(found, on_cpu(spec, image, outputs))
+
+
+@pytest.mark.parametrize('resize', ['stretch', 'letterbox'])
+@pytest.mark.parametrize('depth', [8, 16])
+def test_one_channel_gives_what_it_gives_on_the_cpu(networks, load, gpu, resize, depth):
+    model = networks.pointwise([[1], [-1]], (32, 48), stride=2)
+    spec = networks.spec_of(model, input={'resize': resize, 'depth': depth, 'mean': [0.4]})
+    outputs, session = available_outputs(spec), load(spec)
+    for bands in (1, 3, 2, 1):
+        image = np.ascontiguousarray(networks.random_image(60, 75)[..., :bands])
+        for _ in range(3):
+            found = run(session, image, outputs)
+        assert_same(found, on_cpu(spec, image, outputs))
+    assert (gpu.counts['engines'], gpu.counts['contexts']) == (1, 1)
+
+
+def test_a_gray_frame_is_page_locked_where_it_is(networks, load, gpu):
+    spec = networks.spec_of(networks.pointwise([[1], [-1]], (32, 48)))
+    session, gray = load(spec), np.zeros((60, 75), np.uint8)
+    out = {'mask': np.empty((60, 75), np.uint8)}
+    for _ in range(4):  # each frame is another view of the same memory
+        run(session, as_bands(gray), out=out)
+    assert gpu.locked[gray.ctypes.data] == gray.nbytes
+    assert gpu.counts['locked'] == 2
 
 
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])

@@ -68,7 +68,7 @@ def _fed_shape(engine: Any, name: str, config: ModelConfig) -> Shape:
     wanted = list(tuned)
     if len(shape) == 4:
         wanted[0] = 1
-        height_axis = 1 if shape[3] == 3 else 2
+        height_axis = 1 if shape[3] in (1, 3) else 2
         if config.input.size is not None:
             wanted[height_axis:height_axis + 2] = config.input.size
     return tuple(told if told != -1 else want

@@ -67,7 +67,7 @@ class HostedSession(Controls):
             self.close()
             raise
 
-    def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
+    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3) -> None:
         if self._closed:
             raise BackendError(f'{self._spec.network.source}: the session is closed; open the '
                                'engine again')

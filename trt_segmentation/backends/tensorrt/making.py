@@ -138,10 +138,14 @@ def _camera_profile(model: onnx.ModelProto, options: BuildOptions) -> dict[str, 
     """Smallest, tuned-for and largest shape of the camera's image, where a graph has that input;
     an input of a network alone may have the same name, but no height that is open."""
     sizes = (options.min_size, options.opt_size, options.max_size)
-    return {value.name: tuple((value.type.tensor_type.shape.dim[0].dim_value, *size, 3)
-                              for size in sizes)
-            for value in model.graph.input
-            if value.name == 'image' and value.type.tensor_type.shape.dim[1].dim_param}
+    found = {}
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name == 'image' and dims[1].dim_param:
+            bands = (1, 1, 3) if dims[3].dim_param else (3, 3, 3)
+            found[value.name] = tuple((dims[0].dim_value, *size, count)
+                                      for size, count in zip(sizes, bands, strict=True))
+    return found
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,7 @@ def with_precision(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, t
 
 
 def _to_fp16(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
-    converted = to_fp16(spec, sample_images(options))
+    converted = to_fp16(spec, sample_images(options, spec.gray_bits))
     return converted.spec, converted.kept
 
 
@@ -214,7 +218,8 @@ def _to_int8(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[s
     if is_quantized(spec.network):
         return spec, ()
     told = options.calibration
-    images = open_images(told.images, told.topic, told.count) if told.images else ()
+    images = open_images(told.images, told.topic, told.count, gray_bits=spec.gray_bits) \
+        if told.images else ()
     return to_int8(spec, (image for _, image in images), told), ()
 
 
@@ -256,15 +261,21 @@ _CONVERSION_FACTS: dict[str, Callable[[ModelSpec, BuildOptions], dict[str, Any]]
 """What each of ``_CONVERSIONS`` looks at besides the network."""
 
 
-def sample_images(options: BuildOptions) -> list[np.ndarray]:
-    """Return a few uint8 BGR images to try a network on: the user's, else rendered roads.
+def sample_images(options: BuildOptions, gray_bits: int = 0) -> list[np.ndarray]:
+    """Return a few images to try a network on: the user's, see ``open_images``, else rendered
+    roads.
 
     They are of sizes that the engine takes.
+
+    Args:
+        options: how it is built.
+        gray_bits: of the network's ``ModelSpec``.
     """
     from trt_segmentation.demo.scenes import render
     told = options.calibration
     if told.images:
-        images = [image for _, image in open_images(told.images, told.topic, _SAMPLE_COUNT)]
+        images = [image for _, image in open_images(told.images, told.topic, _SAMPLE_COUNT,
+                                                    gray_bits=gray_bits)]
     else:
         images = [render(seed, *_SAMPLE_SIZE).image for seed in range(1, _SAMPLE_COUNT + 1)]
     return [_fitting(image, options) for image in images]

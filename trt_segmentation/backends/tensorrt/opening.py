@@ -134,7 +134,8 @@ class EngineLoader:
         session = self._open_single(engine)
         try:
             agreement = agreement_with_fp32(session, request.spec, request.mask_interpolation,
-                                            sample_images(request.options))
+                                            sample_images(request.options,
+                                                          request.spec.gray_bits))
         finally:
             session.close()
         warn_if_low(agreement, request.options.precision, request.spec.network.source)

@@ -194,7 +194,7 @@ class TensorRtSession(Controls):
         self._device = device
         self._stages = stages
         self.info = info
-        self._size: tuple[int, int] | None = None
+        self._shape: tuple[int, int, int] | None = None
         self._outputs: tuple[str, ...] = ()
         self._batch = batch
         self._shapes: dict[str, Shape] = {}
@@ -215,16 +215,17 @@ class TensorRtSession(Controls):
             self.close()
             raise
 
-    def resize(self, height: int, width: int, outputs: tuple[str, ...]) -> None:
-        if (height, width) == self._size and outputs == self._outputs:
+    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3) -> None:
+        shape = height, width, bands
+        if shape == self._shape and outputs == self._outputs:
             return
         self._check_outputs(outputs)
-        if (height, width) != self._size:
+        if shape != self._shape:
             self._check_size(height, width)
             with self._device.current(), self._discarding_on_failure():
                 self._free_size()
-                self._prepare_size(height, width)
-            self._size = height, width
+                self._prepare_size(shape)
+            self._shape = shape
         self._outputs = outputs
 
     def infer(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
@@ -259,7 +260,7 @@ class TensorRtSession(Controls):
         no two for the same shapes, so the session's own are discarded, and recreated after that.
 
         Args:
-            images: of the size given to ``resize``.
+            images: as given to ``resize``.
             outs: not written.
             count: how often.
 
@@ -280,8 +281,8 @@ class TensorRtSession(Controls):
                 self._enqueue()
                 self._stream.synchronize()
             self._drop_contexts()
-        height, width = images[0].shape[:2]
-        self.resize(height, width, self._outputs)
+        height, width, bands = images[0].shape
+        self.resize(height, width, self._outputs, bands)
         return times[1:]  # the first one warms up
 
     def gpu_memory(self) -> tuple[int, int]:
@@ -345,8 +346,8 @@ class TensorRtSession(Controls):
                 f'{smallest[2]}x{smallest[1]} to {largest[2]}x{largest[1]}; build it with other '
                 'min_size and max_size', settings=('min_size', 'max_size'))
 
-    def _prepare_size(self, height: int, width: int) -> None:
-        self._shapes = {'image': (self._batch, height, width, 3)}
+    def _prepare_size(self, shape: tuple[int, int, int]) -> None:
+        self._shapes = {'image': (self._batch, *shape)}
         self._shapes.update((name, value.shape) for name, value in self._controls.items())
         for stage in self._stages:
             self._shapes.update(stage.set_shapes(self._shapes))
@@ -366,7 +367,7 @@ class TensorRtSession(Controls):
 
     def _free_size(self) -> None:
         """Free what belongs to one size: graph, page locks and tensors, but not the contexts."""
-        self._size = None
+        self._shape = None
         graph, self._graph = self._graph, None
         locks, self._locks, self._last = self._locks, {}, {}
         tensors = [self._memory.pop(name) for name in self._memory.keys() - self._controls.keys()]
@@ -378,7 +379,7 @@ class TensorRtSession(Controls):
 
     def _drop_contexts(self) -> None:
         """Free the contexts, and the graph that refers to them; ``resize`` creates new ones."""
-        self._size = None
+        self._shape = None
         graph, self._graph = self._graph, None
         close_all([*self._waiting(), *([graph.close] if graph is not None else ()),
                    *(stage.drop_context for stage in self._stages)])
@@ -394,7 +395,7 @@ class TensorRtSession(Controls):
         Raises:
             BackendError: ``resize`` has to be called first.
         """
-        if self._size is None:
+        if self._shape is None:
             raise BackendError('the session is not ready for an image; call resize first')
         with self._device.current(), self._discarding_on_failure():
             self._copy_controls()

@@ -12,6 +12,7 @@ from trt_segmentation.backends.base import Session, output_shape
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.graph.separation import check_separation
+from trt_segmentation.images.gray import as_bands
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +34,9 @@ def agreement_with_fp32(session: Session, spec: ModelSpec, mask_interpolation: s
         session: what is looked at; it may take several images at once.
         spec: the network as it was exported.
         mask_interpolation: see ``graph.prepare.prepare``.
-        images: uint8 BGR [H, W, 3]. Where the session takes several, it gets those of one size
-            together, some of them twice if there are too few.
+        images: uint8 BGR [H, W, 3], or what ``images.gray.as_bands`` takes. Where the session
+            takes several, it gets those of one size together, some of them twice if there are too
+            few.
 
     Returns:
         0..1; None where ONNX Runtime is not installed.
@@ -89,10 +91,11 @@ def _batches(images: Sequence[np.ndarray], count: int) -> Iterator[list[int]]:
 
 
 def _masks(session: Session, spec: ModelSpec, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    height, width = images[0].shape[:2]
+    fed = [as_bands(np.ascontiguousarray(image)) for image in images]
+    height, width, bands = fed[0].shape
     shape = output_shape('mask', (height, width), spec.mask_size)
     masks = [np.empty(shape, spec.encoding.dtype) for _ in images]
     session.set_channels(spec.channels('bgr'))
-    session.resize(height, width, ('mask',))
-    session.infer(images, [{'mask': mask} for mask in masks])
+    session.resize(height, width, ('mask',), bands)
+    session.infer(fed, [{'mask': mask} for mask in masks])
     return masks
