@@ -140,7 +140,10 @@ def test_a_local_function_is_looked_into(networks, mask_of):
     ([helper.make_node('FusedConv', ['pixels', 'w'], ['y'], domain='com.microsoft',
                        activation='Sigmoid')], 'sigmoid'),
     ([helper.make_node('FusedConv', ['pixels', 'w'], ['y'], domain='com.microsoft',
-                       activation='LeakyRelu')], 'logits')])
+                       activation='LeakyRelu')], 'logits'),
+    ([node('QuantizeLinear', 's', 'scale', 'zero', output='q'),
+      helper.make_node('QLinearLeakyRelu', ['q', 'scale', 'zero', 'scale', 'zero'], ['y'],
+                       domain='com.microsoft')], 'logits')])
 def test_fused_operators_of_onnx_runtime_are_known(networks, nodes, kind):
     model = network(networks, nodes, IDS, weights=ONE,
                     opsets=[helper.make_opsetid('com.microsoft', 1)])
@@ -481,6 +484,7 @@ def declared(networks, outputs, size=SIZE):
     ([('image_embeds', [1, 512])], SIZE, 'it is an embedding'),
     ([('last_hidden_state', [1, 197, 768])], (224, 224), 'it is an embedding'),
     ([('output0', [1, 84, 8400])], (640, 640), 'boxes, as a detection network'),
+    ([('output0', [1, 84, 6400])], (640, 640), 'boxes, as a detection network'),
     ([('y', [1, 201, 18, 4])], (288, 800), 'lane anchors'),
     ([('a', [1, 255, 80, 80]), ('b', [1, 255, 40, 40]), ('c', [1, 255, 20, 20])], (640, 640),
      'heads of a detection network')])

@@ -183,7 +183,8 @@ def test_what_remains_ambiguous_is_assumed_with_a_warning(networks, halves, capl
     (lambda op: op('TopK', p(op, 3), CHANNELS, axis=1, outs=2)[0], ONE, FLOAT, 'a confidence'),
     (lambda op: op('Gather', np.uint8([[9, 80, 3], [128, 64, 128]]), best(op, keepdims=0)),
      [1, *SIZE, 3], UINT8, 'a picture, classes that were coloured'),
-    (lambda op: op('Relu', op.conv()), ONE, FLOAT, 'a depth or a distance')])
+    (lambda op: op('Relu', op.conv()), ONE, FLOAT, 'a depth or a distance'),
+    (lambda op: op('Mul', *[op.conv()] * 2), ONE, FLOAT, 'a depth or a distance')])
 def test_what_holds_no_classes_is_refused(networks, halves, build, shape, dtype, says):
     with pytest.raises((ConfigError, ModelError), match=says):
         halves.segment(networks, halves.network(build, (shape, dtype)))

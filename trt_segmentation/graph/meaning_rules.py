@@ -209,7 +209,8 @@ def _quantized_sum(step: Step) -> Meaning:
 
 @_rule('QLinearLeakyRelu')
 def _quantized_leaky(step: Step) -> Meaning:
-    return _quantized(step, step.made('logits'), 3)
+    found = _dequantized(step, step.read(), 1)
+    return _quantized(step, found, 3) if found.kind == 'logits' else UNDECIDED
 
 
 @_rule('QLinearConcat')
@@ -314,8 +315,9 @@ def _product(step: Step) -> Meaning:
     # A factor of its own for each channel, a gate, or the scale of a dynamic quantization.
     if divides:
         return UNDECIDED
-    found = step.read(0), step.read(1)
-    return next((each for each in found if each.kind == 'logits'), UNDECIDED)
+    found = next((each for each in (step.read(0), step.read(1)) if each.kind == 'logits'),
+                 UNDECIDED)
+    return replace(found, made_by=step.node.op_type) if found.kind else found
 
 
 def _times(found: Meaning, factor: float) -> Meaning:

@@ -119,7 +119,8 @@ def _flat(cells: int | None, channels: int | None, axis: int, fed: tuple[int | N
     """Rows of all pixels, [h * w, classes] or [classes, h * w]."""
     if cells is None or channels is None or None in fed or channels > _MOST_FLAT:
         return
-    for stride in range(1, _LARGEST_FLAT_STRIDE + 1):
+    # Behind the classes, fewer cells than pixels are as likely the anchors of a detection network.
+    for stride in range(1, (_LARGEST_FLAT_STRIDE if axis == 3 else 1) + 1):
         height, width = (extent // stride for extent in fed if extent is not None)
         is_whole = not any(extent % stride for extent in fed if extent is not None)
         if is_whole and height * width == cells > channels:
