@@ -27,7 +27,7 @@ from trt_segmentation.cli.options import (
     whole,
 )
 from trt_segmentation.demo.scenes import render
-from trt_segmentation.graph.prepare import OUTPUTS
+from trt_segmentation.graph.output_names import OUTPUTS
 from trt_segmentation.images.writing import write_file
 from trt_segmentation.requirements import require
 from trt_segmentation.segmenter import Segmenter

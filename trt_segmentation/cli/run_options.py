@@ -13,7 +13,7 @@ from trt_segmentation import __version__
 from trt_segmentation.cli.options import opacity, open_segmenter
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.network import network_files
-from trt_segmentation.graph.prepare import OUTPUTS
+from trt_segmentation.graph.output_names import OUTPUTS
 from trt_segmentation.options import cpu_count
 from trt_segmentation.segmenter import Segmenter, demo_model
 

@@ -29,10 +29,10 @@ from trt_segmentation.graph.other_outputs import (
     seems_no_map,
 )
 from trt_segmentation.graph.output_form import (
-    SCORES,
     Decoding,
     Form,
     find_form,
+    plain_name,
     with_plain_output,
 )
 from trt_segmentation.graph.queries import (
@@ -114,9 +114,9 @@ def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelC
     pair = replace(pair, grow=ledger.told('output.grow_masks', told.grow_masks, lambda: False,
                                           origin))
     if isinstance(pair, Queries):
-        network, output = with_scores(network, pair, input_layout, batch)
+        network, output = with_scores(network, pair, input_layout, batch, ledger.task)
     else:
-        network, output = with_instance_scores(network, pair, input_layout, batch)
+        network, output = with_instance_scores(network, pair, input_layout, batch, ledger.task)
     count = (output.shape or ())[1] or 0
     scores = Scores(output.name, count, CHANNEL_AXIS['nchw'], output.dtype)
     return network, pair, scores, 'probabilities' if isinstance(pair, Queries) else 'sigmoid'
@@ -191,12 +191,12 @@ def read_output(network: Network, input_layout: str, config: ModelConfig, ledger
         that output's layout; and what it means.
     """
     output = choose_output(network, input_layout, config, ledger)
-    output = combined_already(network, SCORES) or output
+    output = combined_already(network, plain_name(ledger.task)) or output
     meaning = read_meaning(network.model, output.name)
     form = _resolve_form(network, output, input_layout, config, ledger, meaning)
     found = _Found(network, output, form, _decided(meaning, output, form))
     kind, decoding = _resolve_kind(found, config.output.kind, ledger, probe)
-    network, scores = with_plain_output(network, output, form, kind, decoding)
+    network, scores = with_plain_output(network, output, form, kind, decoding, ledger.task)
     return network, scores, kind
 
 

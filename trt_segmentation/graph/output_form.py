@@ -10,12 +10,18 @@ from onnx import TensorProto, helper
 
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.builder import GraphBuilder
-from trt_segmentation.graph.combining import with_output
+from trt_segmentation.graph.combining import own_prefix, with_output
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, Shape, TensorInfo
 from trt_segmentation.graph.tail import Scores
 
-SCORES = 'output/scores'
-"""Name of the output that is added where the network's own is not of a form that a tail reads."""
+_PREFIX = 'output/'
+
+
+def plain_name(task: str) -> str:
+    """Return the name of the output that is added where the network's own is not of a form that
+    a tail reads."""
+    return f'{own_prefix(_PREFIX, task)}scores'
+
 
 ID_TYPES = (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
 """What a tail reads class ids from."""
@@ -131,7 +137,7 @@ class Decoding:
 
 
 def with_plain_output(network: Network, output: TensorInfo, form: Form, kind: str,
-                      decoding: Decoding) -> tuple[Network, Scores]:
+                      decoding: Decoding, task: str = '') -> tuple[Network, Scores]:
     """Return the network with scores or ids that a tail reads, and how these are laid out.
 
     Args:
@@ -140,6 +146,7 @@ def with_plain_output(network: Network, output: TensorInfo, form: Form, kind: st
         form: of ``output``.
         kind: what its values mean.
         decoding: how they become that.
+        task: whose output it is; '' where the network has one task.
 
     Raises:
         ModelError: only the outputs of the network are known, not what is in it.
@@ -152,7 +159,7 @@ def with_plain_output(network: Network, output: TensorInfo, form: Form, kind: st
     if not network.model.graph.node:
         raise ModelError(f'{network.source}: its output {output} has to be rearranged inside the '
                          'network; open its .onnx file, so that an engine is built of both')
-    op = GraphBuilder('output/', network.opset)
+    op = GraphBuilder(own_prefix(_PREFIX, task), network.opset)
     x, dtype = output.name, output.dtype
     if decoding.is_needed or (kind != 'ids' and not is_float):
         x, dtype = op.cast(x, TensorProto.FLOAT), TensorProto.FLOAT
@@ -178,12 +185,12 @@ def with_plain_output(network: Network, output: TensorInfo, form: Form, kind: st
             x = op.unsqueeze(x, argument[0])
         else:
             x = op('Reshape', x, op.ints(*argument))
-    op('Identity', x, output=SCORES)
+    op('Identity', x, output=plain_name(task))
     network, added = with_output(network, op, helper.make_tensor_value_info(
-        SCORES, dtype, form.shape))
+        plain_name(task), dtype, form.shape))
     shape = added.shape or ()
     found = shape[form.axis] if form.axis is not None and len(shape) > form.axis else 1
-    return network, Scores(SCORES, found or channels, form.axis, dtype)
+    return network, Scores(added.name, found or channels, form.axis, dtype)
 
 
 def as_scores(form: Form, channels: int) -> Form:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trt_segmentation.errors import ImageError, printable
-from trt_segmentation.graph.prepare import OUTPUTS
+from trt_segmentation.graph.output_names import OUTPUTS
 from trt_segmentation.image_header import IMAGE_SUFFIXES
 from trt_segmentation.image_source import is_image, refuse_address
 
