@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network and what its owner says about it, checked against each other and made complete."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -289,8 +290,13 @@ def embedded_config(network: Network) -> ModelConfig:
     Raises:
         ConfigError: it is there and not understood.
     """
-    text = network.metadata.get(METADATA_KEY, '')
-    return ModelConfig.from_text(text, f"{network.source}, metadata '{METADATA_KEY}'")
+    return config_in(network.metadata, network.source)
+
+
+def config_in(metadata: Mapping[str, str], source: str) -> ModelConfig:
+    """Return the config in the metadata of the model ``source``; see ``embedded_config``."""
+    return ModelConfig.from_text(metadata.get(METADATA_KEY, ''),
+                                 f"{source}, metadata '{METADATA_KEY}'")
 
 
 def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelConfig,
