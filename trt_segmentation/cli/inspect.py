@@ -53,7 +53,7 @@ _LIKELY_CHOICES = {
                    '(TensorFlow, MobileNet); 1 without (OpenVINO)',
     'input.mean': 'see input.scale',
     'input.std': 'see input.scale',
-    'output.name': 'the first of several outputs that are alike',
+    'output.name': 'the first of several outputs that are alike; all of them: outputs',
     'output.grow_masks': 'true (Mask2Former), false (MaskFormer)',
     'classes.labels': 'names by id, or preset: ade20k, cityscapes, coco_stuff, pascal_voc',
 }
@@ -107,7 +107,7 @@ def execute(args: argparse.Namespace) -> int:
     print(_describe_preflight(spec))
     configs = likely_configs(spec)
     _check_choice(args.choose, len(configs))
-    picture = _draw(args, network, config, configs, options) if args.on else ''
+    picture = _draw(args, spec, network, config, configs, options) if args.on else ''
     if args.write_config:
         chosen = configs[args.choose - 1] if args.choose else None
         if chosen:
@@ -121,7 +121,9 @@ def execute(args: argparse.Namespace) -> int:
     print('\n' + next_steps(Inspected(
         args.model, str(args.write_config or args.config),
         ('--mask-encoding', args.mask_encoding) if args.mask_encoding != 'mono8' else (),
-        bool(spec.assumed) and not args.write_config, len(configs), str(args.on or ''), picture)))
+        bool(spec.assumed) and not args.write_config,
+        len(configs) if len(spec.tasks) == 1 else 1,  # several masks are not drawn
+        str(args.on or ''), picture, spec.tasks[0].name)))
     return 0
 
 
@@ -205,9 +207,10 @@ def _check_choice(number: int, count: int) -> None:
         raise ConfigError(f'--choose is {number}; this network has {some}')
 
 
-def _draw(args: argparse.Namespace, network: Network, config: ModelConfig,
+def _draw(args: argparse.Namespace, spec: ModelSpec, network: Network, config: ModelConfig,
           configs: list[LikelyConfig], options: RunOptions) -> str:
     """Draw the likely configs on a photo, print what they are, and return the picture's path."""
+    spec.check_single()
     path = args.picture or default_picture(Path(args.model or demo_model()), args.on)
     check_new(path)
     from trt_segmentation.image_source import is_image, read_image  # brings OpenCV
@@ -236,7 +239,7 @@ def _write_config(path: Path, spec: ModelSpec, chosen: LikelyConfig | None) -> N
     lines = [f'# How {name} is fed, and what its output means.']
     lines += [f'# Chosen among the likely inputs: {chosen.name}.'] if chosen else []
     lines += [f'# Assumed, neither graph nor config say it: {fact.key}; '
-              f'{_LIKELY_CHOICES.get(fact.key, "")}'.rstrip('; ') for fact in spec.assumed]
+              f'{_choices(fact.key)}'.rstrip('; ') for fact in spec.assumed]
     config = complete_config(spec)
     text = '\n'.join(lines) + '\n' + config.to_text()
     if ModelConfig.from_text(text, str(path)) != config:
@@ -281,6 +284,13 @@ def _options_text(options: Mapping[str, Any]) -> str:
     return ', '.join([options['precision'], *told])
 
 
+def _choices(key: str) -> str:
+    """What people choose from for a key, which may be one of a task."""
+    name = key.rpartition('.')[2]
+    keys = [f'output.{name}', f'classes.{name}'] if key.startswith('outputs.') else [key]
+    return next((_LIKELY_CHOICES[each] for each in keys if each in _LIKELY_CHOICES), '')
+
+
 def _describe_graph(network: Network) -> str:
     lines = [network.source, f'  opset {network.opset}, {len(network.model.graph.node)} nodes']
     lines += [f'  input   {info}' for info in network.inputs]
@@ -295,7 +305,8 @@ def _describe_spec(spec: ModelSpec) -> str:
     if spec.assumed:
         lines += ['', 'assumed: neither graph nor config say these; if one is wrong, the '
                       'mask is. Say them in a model config:']
-        lines += [f'  {fact.key:18}{_LIKELY_CHOICES.get(fact.key, "")}' for fact in spec.assumed]
+        width = max(18, 2 + max(len(fact.key) for fact in spec.assumed))
+        lines += [f'  {fact.key:{width}}{_choices(fact.key)}' for fact in spec.assumed]
     return '\n'.join(lines)
 
 

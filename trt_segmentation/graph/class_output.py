@@ -157,7 +157,7 @@ def _undecided(network: Network, maps: list[TensorInfo]) -> ConfigError:
     found = ', '.join(str(info) for info in network.outputs)
     fix = 'scores [1, classes, height, width] or ids [1, height, width] are needed'
     if maps:
-        fix = 'name one as output.name'
+        fix = 'name one as output.name, or each that is to become a mask in outputs'
     if heads := said_heads(maps):
         fix += f'; {heads}'
     elif len(network.outputs) == 1 or not maps:

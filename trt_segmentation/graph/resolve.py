@@ -121,12 +121,16 @@ class ModelSpec:
         Raises:
             ConfigError: it has several.
         """
+        self.check_single()
+        return self.tasks[0]
+
+    def check_single(self) -> None:
+        """Raise ConfigError where there are several tasks."""
         if len(self.tasks) > 1:
             names = ', '.join(task.name for task in self.tasks)
             raise ConfigError(f'{self.network.source}: gives several masks ({names}), and one is '
                               'needed here; choose it with a model config of output: '
                               f'{{name: {self.tasks[0].output_name}}}')
-        return self.tasks[0]
 
     scores = property(lambda self: self.task.scores)
     kind = property(lambda self: self.task.kind)

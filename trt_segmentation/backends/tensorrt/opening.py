@@ -323,5 +323,5 @@ def _over_compiled(path: Path, config: ModelConfig, facts: Mapping[str, Any]) ->
 
 def _compiled_in(config: ModelConfig) -> tuple[Any, ...]:
     """What a config says that an engine cannot change: everything but names and colours."""
-    return config.input, [(each.task, each.output, each.classes.unlabelled, each.classes.merge)
-                          for each in config.tasks]
+    return config.input, {each.task: (each.output, each.classes.unlabelled, each.classes.merge)
+                          for each in config.tasks}
