@@ -391,9 +391,9 @@ def _inputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
     described: dict[str, tuple[int, list]] = {
         'image': (TensorProto.UINT8, [spec.batch, 'height', 'width', 3]),
         'channels': (TensorProto.INT32, [3]),
-        'alpha': (TensorProto.FLOAT, []),
         **{joined(task.name, 'palette'): (TensorProto.UINT8, [spec.encoding.unlabelled + 1, 3])
-           for task in spec.tasks}}
+           for task in spec.tasks},
+        'alpha': (TensorProto.FLOAT, [])}
     return [helper.make_tensor_value_info(name, *each) for name, each in described.items()]
 
 

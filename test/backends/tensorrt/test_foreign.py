@@ -120,7 +120,7 @@ def test_several_tasks_of_one_engine(networks, any_tensorrt, gpu, tmp_path):
     config = networks.config_of(input={'color': 'bgr'}, outputs=[{'name': 'road'},
                                                                  {'name': 'lanes'}])
     segmenter = open_plan(tmp_path, any_tensorrt.plan(model), config)
-    cpu, image = open_onnx(tmp_path, model, config), networks.random_image(30, 40)
+    cpu, image = open_onnx(tmp_path, model, config), networks.random_image(70, 80)
     for outputs in (('lanes/mask', 'road/overlay'), cpu.available_outputs):
         found = segmenter.infer(image, outputs=outputs).arrays
         for name, array in cpu.infer(image, outputs=outputs).arrays.items():
