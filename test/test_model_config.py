@@ -3,11 +3,11 @@
 """The model config: what can be written, what is refused and in which words."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trt_segmentation.errors import ConfigError
@@ -20,6 +20,7 @@ from trt_segmentation.model_config import (
     InputConfig,
     ModelConfig,
     OutputConfig,
+    TaskConfig,
 )
 from trt_segmentation.palette import Palette, preset_labels, preset_names
 
@@ -116,10 +117,21 @@ def classes_configs(draw):
 
 
 CONFIGS = st.builds(ModelConfig, INPUTS, OUTPUTS, classes_configs())
+TASK_NAMES = st.from_regex('[A-Za-z][A-Za-z0-9_]*', fullmatch=True)
+TASKS = st.builds(TaskConfig, TASK_NAMES.filter(lambda name: name != 'network'),
+                  st.builds(replace, OUTPUTS, name=st.text()), classes_configs())
+OF_TASKS = st.builds(ModelConfig, INPUTS, outputs=st.lists(
+    TASKS, min_size=1, max_size=3, unique_by=lambda task: task.task).map(tuple))
 
 
 @given(config=CONFIGS)
 def test_what_is_written_reads_the_same(config):
+    assert read(config.to_text()) == config
+
+
+@settings(max_examples=20)
+@given(config=OF_TASKS)
+def test_what_is_written_of_tasks_reads_the_same(config):
     assert read(config.to_text()) == config
 
 
@@ -134,11 +146,44 @@ def test_what_is_not_told_is_not_written():
 @given(mine=CONFIGS, theirs=CONFIGS)
 def test_over_takes_what_is_open_from_the_other(mine, theirs):
     merged = mine.over(theirs)
-    for section in fields(ModelConfig):
-        parts = [getattr(config, section.name) for config in (merged, mine, theirs)]
+    for section in ('input', 'output', 'classes'):
+        parts = [getattr(config, section) for config in (merged, mine, theirs)]
         for key in fields(parts[0]):
             result, own, other = (getattr(part, key.name) for part in parts)
             assert result == (other if own is None else own)
+
+
+@settings(max_examples=20)
+@given(mine=OF_TASKS, theirs=OF_TASKS | CONFIGS)
+def test_over_keeps_the_tasks_of_the_first(mine, theirs):
+    merged = mine.over(theirs)
+    assert [task.task for task in merged.tasks] == [task.task for task in mine.tasks]
+    assert ModelConfig().over(mine) == mine
+    assert mine.over(mine) == mine
+    assert merged.told() >= mine.told()
+    for result, own in zip(merged.tasks, mine.tasks, strict=True):
+        assert result.over(own) == result == own.over(result)
+
+
+def test_a_task_takes_what_the_other_config_says_of_it():
+    theirs = read('outputs: [{name: a, kind: sigmoid, labels: [x, y]}, {name: b, task: c}]')
+    merged = read('outputs: [{name: d, task: c}, {name: a, task: other, labels: [u, v]}]') \
+        .over(theirs)
+    assert merged == read('outputs: [{name: d, task: c}, '
+                          '{name: a, task: other, kind: sigmoid, labels: [u, v]}]')
+    one = read('output: {name: a, threshold: 0.25}').over(theirs)
+    assert one == read('{output: {name: a, threshold: 0.25, kind: sigmoid}, '
+                       'classes: {labels: [x, y]}}')
+
+
+def test_the_task_is_named_as_the_output_unless_it_is_told():
+    config = read('outputs: [{name: drivable, preset: cityscapes}, {name: output/1, task: lanes, '
+                  'threshold: 0.2, colors: [[1, 2, 3]]}]')
+    assert [(task.task, task.output.name) for task in config.tasks] == [
+        ('drivable', 'drivable'), ('lanes', 'output/1')]
+    assert config.tasks[0].classes.labels == preset_labels('cityscapes')
+    assert config.tasks[1].classes.colors == ((1, 2, 3),)
+    assert config.told() >= {'outputs.lanes.threshold', 'outputs.drivable.labels'}
 
 
 def test_over_keeps_falsy_values():
@@ -208,6 +253,21 @@ REFUSED = [  # text, key and value that the message names
     ('classes: {names: [a]}', 'classes', 'names'),
     ('inputs: {color: rgb}', 'the config', 'inputs'),
     ('{1: 2}', 'the config', '1'),
+    ('outputs: {name: a}', 'outputs', "{'name': 'a'}"),
+    ('outputs: []', 'outputs', '[]'),
+    ('outputs: [a]', 'outputs[0]', "'a'"),
+    ('outputs: [{name: a}, {kind: ids}]', 'outputs[1]', 'no name'),
+    ('outputs: [{name: a}, {name: a}]', 'outputs', 'task a twice'),
+    ('outputs: [{name: a}, {name: b, task: a}]', 'outputs', 'task a twice'),
+    ('outputs: [{name: out/1}]', 'outputs[0]', "'out/1'"),
+    ('outputs: [{name: 650}]', 'outputs[0]', '650'),
+    ('outputs: [{name: a, task: 1st}]', 'outputs[0]', "'1st'"),
+    ('outputs: [{name: a, task: network}]', 'outputs[0]', "'network'"),
+    ('outputs: [{name: a, size: [1, 2]}]', 'outputs[0]', 'size'),
+    ('outputs: [{name: a, threshold: 2}]', 'task a', '2'),
+    ('outputs: [{name: a, labels: [x, y], colors: [[1, 2, 3]]}]', 'task a', '2 entries'),
+    ('{output: {name: a}, outputs: [{name: a}]}', 'outputs', 'output'),
+    ('{classes: {preset: ade20k}, outputs: [{name: a}]}', 'outputs', 'classes'),
     ('input: {color: rgb', 'no valid YAML', 'line'),
     ('a: b: c', 'no valid YAML', 'line'),
 ]
@@ -227,7 +287,7 @@ def test_refusals_name_file_key_and_value(text, key, value):
 @pytest.mark.parametrize(('text', 'choices'), [
     ('input: {color: x}', COLOR_ORDERS), ('input: {resize: x}', RESIZES),
     ('output: {kind: x}', KINDS), ('output: {layout: x}', LAYOUTS),
-    ('classes: {preset: x}', preset_names()), ('x: 1', ('input', 'output', 'classes')),
+    ('classes: {preset: x}', preset_names()), ('x: 1', ('input', 'output', 'classes', 'outputs')),
     ('input: {x: 1}', [f.name for f in fields(InputConfig)]),
     ('output: {x: 1}', [f.name for f in fields(OutputConfig)]),
     ('classes: {x: 1}', ('labels', 'colors', 'unlabelled', 'merge', 'preset'))])

@@ -7,16 +7,18 @@ file's metadata. Every key is optional; ``graph/resolve.py`` reads the rest off 
 """
 
 import math
+import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from trt_segmentation.class_merge import MergedClass, plain_merge, read_merge
-from trt_segmentation.errors import ConfigError
+from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.mask_encoding import MONO8, MONO16
 from trt_segmentation.palette import Colour, Palette, preset_labels, preset_names
 
@@ -140,12 +142,56 @@ class ClassesConfig:
 
 
 @dataclass(frozen=True)
+class TaskConfig:
+    """One of a network's masks, where it gives several.
+
+    Attributes:
+        task: name of its topics and files, ``~/<task>/mask``; '' for the only mask of a network,
+            which is ``~/mask``.
+        output, classes: as of a network that gives this mask alone.
+    """
+
+    task: str
+    output: OutputConfig
+    classes: ClassesConfig
+
+    def over(self, other: 'TaskConfig') -> 'TaskConfig':
+        """Return this task, with what it leaves open taken from ``other``."""
+        return replace(self, output=_over(self.output, other.output),
+                       classes=_over(self.classes, other.classes))
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    """All that can be said about a network; see the three sections."""
+    """All that can be said about a network; see the sections.
+
+    Attributes:
+        input: how it is fed.
+        output, classes: of a network of one mask.
+        outputs: of one that gives several masks, each of them; then ``output`` and ``classes``
+            say nothing.
+    """
 
     input: InputConfig = field(default_factory=InputConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     classes: ClassesConfig = field(default_factory=ClassesConfig)
+    outputs: tuple[TaskConfig, ...] = ()
+
+    @classmethod
+    def of_tasks(cls, fed: InputConfig, tasks: tuple[TaskConfig, ...]) -> 'ModelConfig':
+        """Return the config whose ``tasks`` these are."""
+        if tasks[0].task:
+            return cls(fed, outputs=tasks)
+        return cls(fed, tasks[0].output, tasks[0].classes)
+
+    @property
+    def tasks(self) -> tuple[TaskConfig, ...]:
+        """Its masks: ``outputs``, or the one of ``output`` and ``classes``, which has no name."""
+        return self.outputs or (TaskConfig('', self.output, self.classes),)
+
+    def of_task(self, task: TaskConfig) -> 'ModelConfig':
+        """Return the config of the same network as one that gives a single mask."""
+        return ModelConfig(self.input, task.output, task.classes)
 
     @classmethod
     def from_file(cls, path: str | Path) -> 'ModelConfig':
@@ -181,26 +227,39 @@ class ModelConfig:
 
     def told(self) -> frozenset[str]:
         """Return the keys that are told, such as 'input.color'."""
-        return frozenset(f'{section}.{key}' for section, entries in asdict(self).items()
-                         for key, value in entries.items() if value is not None)
+        sections = {'input': _told(self.input), 'output': _told(self.output),
+                    'classes': _told(self.classes),
+                    **{f'outputs.{each.task}': _told(each.output, each.classes)
+                       for each in self.outputs}}
+        return frozenset(f'{section}.{key}' for section, told in sections.items() for key in told)
 
     def over(self, other: 'ModelConfig') -> 'ModelConfig':
-        """Return this config, with what it leaves open taken from ``other``."""
-        def merged(mine: Any, theirs: Any) -> Any:
-            told = {f.name: value for f in fields(mine)
-                    if (value := getattr(mine, f.name)) is not None}
-            return replace(theirs, **told)
+        """Return this config, with what it leaves open taken from ``other``.
 
-        return ModelConfig(merged(self.input, other.input), merged(self.output, other.output),
-                           merged(self.classes, other.classes))
+        Which masks there are, one config tells: this one, if it tells anything of them. What the
+        other one says of the same task, or of the same output of the network, is taken over.
+
+        Raises:
+            ConfigError: this one speaks of one mask without a name, the other one of several.
+        """
+        is_silent = not (self.outputs or _told(self.output) or _told(self.classes))
+        tasks = other.tasks if is_silent else tuple(
+            task.over(found) if (found := _counterpart(task, other)) else task
+            for task in self.tasks)
+        if other.outputs and not (is_silent or self.outputs or self.output.name):
+            names = ', '.join(str(each.output.name) for each in other.outputs)
+            raise ConfigError(f'tells of output or classes without output.name, but the network '
+                              f'gives several masks, of its outputs {names}; name one of them as '
+                              'output.name, or write outputs')
+        return ModelConfig.of_tasks(_over(self.input, other.input), tasks)
 
     def to_text(self) -> str:
         """Return the config as YAML, without what is not told."""
-        tree = {section: {key: _plain(value) for key, value in entries.items()
-                          if value is not None}
-                for section, entries in asdict(self).items()}
-        if self.classes.merge is not None:
-            tree['classes']['merge'] = plain_merge(self.classes.merge)
+        tree: dict[str, Any] = {
+            'input': _told(self.input), 'output': _told(self.output),
+            'classes': _told(self.classes),
+            'outputs': [{'task': each.task, **_told(each.output, each.classes)}
+                        for each in self.outputs]}
         return yaml.safe_dump({k: v for k, v in tree.items() if v}, sort_keys=False,
                               default_flow_style=None, width=99)
 
@@ -216,18 +275,94 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _over(mine: Any, theirs: Any) -> Any:
+    """Return a section, with what it leaves open taken from another one."""
+    told = {f.name: value for f in fields(mine)
+            if (value := getattr(mine, f.name)) is not None}
+    return replace(theirs, **told)
+
+
+def _counterpart(task: TaskConfig, other: ModelConfig) -> TaskConfig | None:
+    """Return what another config says of the same task, or of the same output."""
+    if task.task == other.tasks[0].task == '':
+        return other.tasks[0]
+    is_same = [each for each in other.tasks if each.task == task.task] or \
+        [each for each in other.tasks
+         if task.output.name is not None and each.output.name == task.output.name]
+    return is_same[0] if len(is_same) == 1 else None
+
+
+@contextmanager
+def naming(task: str) -> Iterator[None]:
+    """Name the task in errors of what is done for it; '' is that of a network of one mask."""
+    try:
+        yield
+    except (ConfigError, ModelError) as error:
+        if not task:
+            raise
+        raise type(error)(f'outputs, task {task}: {error}', error.settings) from error
+
+
+def _told(*sections: Any) -> dict[str, Any]:
+    """What sections say, by key, as YAML takes it."""
+    told = {f.name: value for section in sections for f in fields(section)
+            if (value := getattr(section, f.name)) is not None}
+    return {key: plain_merge(value) if key == 'merge' else _plain(value)
+            for key, value in told.items()}
+
+
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _read_config(tree: Any) -> ModelConfig:
-    sections = _checked_keys('the config', tree, ('input', 'output', 'classes'))
-    config = ModelConfig(_read_input(sections.get('input')),
-                         _read_output(sections.get('output')),
-                         _read_classes(sections.get('classes')))
-    if fault := config.input.fault() or config.classes.fault():
+    sections = _checked_keys('the config', tree, ('input', 'output', 'classes', 'outputs'))
+    fed, several = _read_input(sections.get('input')), sections.get('outputs')
+    if fault := fed.fault():
         raise ConfigError(fault)
-    return config
+    if several is None:
+        return ModelConfig(fed, _read_output(sections.get('output')),
+                           _read_classes(sections.get('classes')))
+    if others := [key for key in ('output', 'classes') if sections.get(key) is not None]:
+        raise ConfigError(f'has outputs and {" and ".join(others)}; outputs says of each mask '
+                          f'what output and classes say of one: leave {" and ".join(others)} '
+                          'out, or outputs')
+    return ModelConfig(fed, outputs=_read_tasks(several))
+
+
+_TASK_NAME = re.compile('[A-Za-z][A-Za-z0-9_]*')
+_TASK_KEYS = {'output': tuple(f.name for f in fields(OutputConfig)),
+              'classes': (*(f.name for f in fields(ClassesConfig)), 'preset')}
+"""What an entry of ``outputs`` has of the sections, beside ``task``."""
+
+
+def _read_tasks(value: Any) -> tuple[TaskConfig, ...]:
+    if not isinstance(value, list) or not value:
+        raise ConfigError(f'outputs is {value!r}; it is a list with an entry for each mask, such '
+                          'as [{name: drivable}, {name: lanes}]')
+    tasks = tuple(_read_task(f'outputs[{index}]', entry) for index, entry in enumerate(value))
+    counts = Counter(each.task for each in tasks)
+    if repeated := [task for task, count in counts.items() if count > 1]:
+        raise ConfigError(f'outputs has the task {", ".join(repeated)} twice; each needs a name '
+                          'of its own, given by the key task')
+    return tasks
+
+
+def _read_task(where: str, tree: Any) -> TaskConfig:
+    known = ('task', *_TASK_KEYS['output'], *_TASK_KEYS['classes'])
+    entry = _checked_keys(where, tree, known)
+    task = entry.get('task', entry.get('name'))
+    if entry.get('name') is None:
+        raise ConfigError(f'{where} has no name; it names the output of the network that the mask '
+                          'comes from')
+    if not isinstance(task, str) or not _TASK_NAME.fullmatch(task) or task == 'network':
+        raise ConfigError(
+            f'{where} is called {task!r}, which is no name of a topic; give it one by the key '
+            "task: letters, digits and underscores, a letter first, and not 'network'")
+    told = {section: {key: entry[key] for key in keys if key in entry}
+            for section, keys in _TASK_KEYS.items()}
+    with naming(task):
+        return TaskConfig(task, _read_output(told['output']), _read_classes(told['classes']))
 
 
 def _read_input(tree: Any) -> InputConfig:
@@ -298,7 +433,10 @@ def _read_classes(tree: Any) -> ClassesConfig:
     if unlabelled is not None and not (_is_int(unlabelled) and 0 <= unlabelled <= MOST_CLASSES):
         raise ConfigError(f'classes.unlabelled is {unlabelled!r}; it is an id, 0 to '
                           f'{MOST_CLASSES}')
-    return ClassesConfig(labels, colors, unlabelled, read_merge(keys.get('merge')))
+    classes = ClassesConfig(labels, colors, unlabelled, read_merge(keys.get('merge')))
+    if fault := classes.fault():
+        raise ConfigError(fault)
+    return classes
 
 
 def _read_labels(value: Any) -> tuple[str, ...] | None:

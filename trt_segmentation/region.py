@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trt_segmentation.errors import ImageError
+from trt_segmentation.graph.output_names import kind_of
 from trt_segmentation.images.gray import as_brightness
 from trt_segmentation.segmenter import Segmenter
 
@@ -48,7 +49,8 @@ class Region:
         outside = {'mask': segmenter.spec.encoding.unlabelled, 'confidence': 0}
         for image, out, segmentation in zip(images, outs, found, strict=True):
             for name in outputs:
-                out[name][...] = as_brightness(image) if name == 'overlay' else outside[name]
+                kind = kind_of(name)
+                out[name][...] = as_brightness(image) if kind == 'overlay' else outside[kind]
                 out[name][inside] = segmentation.arrays[name]
 
     def _crops_of(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:

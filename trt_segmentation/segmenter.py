@@ -15,11 +15,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from trt_segmentation.backends import open_engine, open_network
-from trt_segmentation.backends.base import BackendInfo, Session, output_shape
+from trt_segmentation.backends.base import BackendInfo, Session, output_dtype, output_shape
 from trt_segmentation.errors import BackendError, ConfigError, ImageError
 from trt_segmentation.graph.measured import measuring_of
 from trt_segmentation.graph.network import read_network
-from trt_segmentation.graph.prepare import available_outputs, check_outputs
+from trt_segmentation.graph.output_names import split
+from trt_segmentation.graph.prepare import available_outputs, check_outputs, named_outputs
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.image_remedy import image_remedy
 from trt_segmentation.images.gray import GRAY_SHAPES, as_bands, can_be_gray, is_color
@@ -39,7 +40,8 @@ class Segmentation:
     """What one image became.
 
     Attributes:
-        arrays: by output, those that were asked for.
+        arrays: by output, those that were asked for; 'lanes/mask' where the network has several
+            tasks.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -59,11 +61,28 @@ class Segmentation:
         """uint8 [H, W, 3], the image with its classes' colours, in its channel order."""
         return self._asked_for('overlay')
 
+    def task(self, name: str) -> 'Segmentation':
+        """Return what one task of the network gave, where it has several.
+
+        Raises:
+            ImageError: nothing of such a task was asked for.
+        """
+        arrays = {split(output)[1]: array for output, array in self.arrays.items()
+                  if split(output)[0] == name}
+        if not arrays:
+            tasks = dict.fromkeys(split(output)[0] or 'one without a name'
+                                  for output in self.arrays)
+            raise ImageError(f"there is nothing of a task '{name}', only of {', '.join(tasks)}")
+        return Segmentation(arrays)
+
     def copy(self) -> 'Segmentation':
         """Return one that the next ``infer`` leaves alone."""
         return Segmentation({name: array.copy() for name, array in self.arrays.items()})
 
     def _asked_for(self, name: str) -> np.ndarray:
+        if tasks := [split(output)[0] for output in self.arrays if split(output)[0]]:
+            raise ImageError(f'there is a {name} of each task, {", ".join(dict.fromkeys(tasks))}: '
+                             f"segmentation.task('{tasks[0]}').{name}")
         if name not in self.arrays:
             raise ImageError(f"{name} was not asked for; infer(image, outputs=('{name}',)) does")
         return self.arrays[name]
@@ -171,7 +190,7 @@ class Segmenter:
     def output_dtype(self, name: str) -> np.dtype:
         """Return the type of an output: uint8, or the mask's own."""
         self._check_open()
-        return np.dtype(self.spec.encoding.dtype if name == 'mask' else np.uint8)
+        return output_dtype(name, self.spec.encoding)
 
     @property
     def overlay_alpha(self) -> float:
@@ -204,7 +223,8 @@ class Segmenter:
                 see ``InputConfig.depth``. C-contiguous, or it is copied.
             color: 'bgr' (OpenCV's) or 'rgb', order of its channels.
             outputs: one of ``available_outputs``, or several: 'mask', ('mask', 'overlay').
-                Nothing else is computed.
+                Nothing else is computed. Where the network has several tasks, 'mask' means that
+                of each, and 'lanes/mask' that of one.
             out: C-contiguous arrays of ``output_shape`` and ``output_dtype`` to write the
                 outputs into. Without it they land in arrays that belong to the segmenter and
                 the calling thread, and that this thread's next call overwrites;
@@ -241,7 +261,7 @@ class Segmenter:
             BackendError, ModelError: as of ``infer``.
         """
         with self._in_turn():
-            return self._infer(images, color, _names(outputs), outs)
+            return self._infer(images, color, self._named(outputs), outs)
 
     def predict(self, source: str | Path, *, outputs: str | Sequence[str] = 'mask',
                 topic: str = '', count: int = 0,
@@ -273,11 +293,12 @@ class Segmenter:
         """
         self._check_open()
         self._check_count(1)
-        check_outputs(self.spec, _names(outputs))
+        names = self._named(outputs)
+        check_outputs(self.spec, names)
         from trt_segmentation.image_source import open_images, source_files  # brings OpenCV
         source_files(source)
         images = open_images(source, topic, count, on_error, self.spec.gray_bits)
-        return self._predictions(images, _names(outputs))
+        return self._predictions(images, names)
 
     def _predictions(self, images: Iterator[tuple[str, np.ndarray]], outputs: tuple[str, ...],
                      ) -> Iterator[Prediction]:
@@ -317,7 +338,7 @@ class Segmenter:
         if measure is None:
             return {}
         with self._in_turn():
-            images, outs = self._repeated(image, _names(outputs))
+            images, outs = self._repeated(image, self._named(outputs))
             times = [asdict(measure(images, outs)) for _ in range(count)]
         return {part: float(np.median([each[part] for each in times])) for part in times[0]}
 
@@ -338,7 +359,7 @@ class Segmenter:
         if profile is None:
             return []
         with self._in_turn():
-            images, outs = self._repeated(image, _names(outputs))
+            images, outs = self._repeated(image, self._named(outputs))
             return profile(images, outs, count)
 
     def gpu_memory(self) -> tuple[int, int] | None:
@@ -402,6 +423,10 @@ class Segmenter:
             raise BackendError(f'{self.spec.network.source}: the segmenter is closed; open '
                                'another one')
 
+    def _named(self, outputs: str | Sequence[str]) -> tuple[str, ...]:
+        return named_outputs(self.spec,
+                             (outputs,) if isinstance(outputs, str) else tuple(outputs))
+
     def _own_arrays(self, size: tuple[int, int], outputs: tuple[str, ...],
                     ) -> list[dict[str, np.ndarray]]:
         """Return the calling thread's arrays; new ones where size or outputs are others."""
@@ -448,7 +473,8 @@ class Segmenter:
     def _set_color(self, color: str) -> None:
         self._color = ''  # a failure leaves some of it set
         self._session.set_channels(self.spec.channels(color))
-        self._session.set_palette(self.spec.palette_table(color))
+        for task in self.spec.tasks:
+            self._session.set_palette(self.spec.palette_table(color, task), task.name)
         self._color = color
 
 
@@ -463,10 +489,6 @@ class _OwnArrays(threading.local):
     def __init__(self) -> None:
         self.made_for: tuple[tuple[int, ...], tuple[str, ...]] | None = None
         self.arrays: list[dict[str, np.ndarray]] = []
-
-
-def _names(outputs: str | Sequence[str]) -> tuple[str, ...]:
-    return (outputs,) if isinstance(outputs, str) else tuple(outputs)
 
 
 def _check_image(image: Any, color: str, gray: bool) -> None:

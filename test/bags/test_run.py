@@ -11,11 +11,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import psutil
 import pytest
 
 from trt_segmentation.bags.reading import ImageTopic
 from trt_segmentation.bags.salvage import salvage
+from trt_segmentation.bags.writing import OutputBag
 from trt_segmentation.cli.main import main
 from trt_segmentation.image_source import open_images
 from trt_segmentation.offline.overlap import LaneCount
@@ -80,6 +82,56 @@ def test_label_info_comes_first_and_is_latched(short_drive, tmp_path, name):
         offered = {c.topic: c.ext.offered_qos_profiles[0].durability for c in reader.connections}
     assert offered == {'/segmentation/label_info': QosDurability.TRANSIENT_LOCAL,
                        '/segmentation/mask': QosDurability.VOLATILE}
+
+
+@pytest.fixture
+def two_heads(networks, tmp_path):
+    """The path of a network with the outputs drivable and lanes, whose file says so."""
+    text = networks.config_of(
+        input={'color': 'bgr', 'scale': 1.0},
+        outputs=[{'name': 'drivable', 'labels': ['other', 'road'], 'threshold': 0.25},
+                 {'name': 'lanes', 'labels': ['none', 'left', 'right']}]).to_text()
+    heads = {'drivable': np.eye(3)[:2], 'lanes': np.eye(3)}
+    onnx.save(networks.heads(heads, (24, 32), metadata=text), tmp_path / 'net.onnx')
+    return tmp_path / 'net.onnx'
+
+
+def test_each_task_has_topics_of_its_own(short_drive, two_heads, tmp_path):
+    out = tmp_path / 'out.mcap'
+    assert run(short_drive, out, '--model', str(two_heads), '--outputs', 'mask',
+               'lanes/overlay') == 0
+    written, segmenter = read(out), Segmenter.open(two_heads)
+    labels = {topic: message for topic, _, message in written[:2]}
+    assert [entry.class_name for entry in labels['/segmentation/lanes/label_info'].class_map] == [
+        'none', 'left', 'right']
+    assert labels['/segmentation/drivable/label_info'].threshold == 0.25
+    assert len(written) == 2 + 3 * 60
+    expected = segmenter.infer(read(short_drive)[0][2].data.reshape(90, 160, 3),
+                               outputs=('mask', 'lanes/overlay')).arrays
+    for topic, _, message in written[2:5]:
+        name = topic.removeprefix('/segmentation/')
+        np.testing.assert_array_equal(message.data.reshape(expected[name].shape), expected[name])
+        del expected[name]
+    assert not expected
+
+
+def test_of_several_tasks_resumed_it_writes_the_same_bytes(short_drive, two_heads, tmp_path,
+                                                           monkeypatch):
+    options = ['--model', str(two_heads), '--backend', 'onnxruntime']
+    (tmp_path / 'whole').mkdir()
+    assert run(short_drive, tmp_path / 'whole' / 'out.mcap', *options) == 0
+    right, count = OutputBag.write_images, iter(range(40))
+    with monkeypatch.context() as patch:
+        def write_some(*arguments):
+            if next(count, None) is None:
+                raise OSError(28, 'No space left on device')
+            right(*arguments)
+
+        patch.setattr(OutputBag, 'write_images', write_some)
+        assert run(short_drive, tmp_path / 'out.mcap', *options) == 1
+    assert run(short_drive, tmp_path / 'out.mcap', *options, '--workers', '2') == 0
+    assert (tmp_path / 'out.mcap').read_bytes() == \
+        (tmp_path / 'whole' / 'out.mcap').read_bytes()
 
 
 def test_other_readers_read_it(short_drive, tmp_path):

@@ -202,6 +202,27 @@ def test_the_chosen_one_is_written(here, number):
     assert spec_of(here / "my 'net'.onnx", (here / 'net.yaml').read_text()).assumed == ()
 
 
+def test_of_several_masks_all_is_told(networks, here, capsys):
+    onnx.save(networks.heads({'road': np.eye(3)[:2], 'lanes': np.eye(3)}, (32, 48)), 'net.onnx')
+    assert main(['inspect', 'net.onnx']) == 1
+    assert 'or each that is to become a mask in outputs' in capsys.readouterr().err
+    (here / 'net.yaml').write_text('outputs: [{name: road}, {name: lanes, task: lines}]')
+    assert main(['inspect', 'net.onnx', '--config', 'net.yaml', '--write-config', 'all.yaml']) == 0
+    told = capsys.readouterr().out
+    assert 'can give: road/mask, road/confidence, road/overlay, lines/mask' in told
+    assert any(line.split()[:2] == ['outputs.lines.labels', 'names'] for line in
+               told.splitlines())
+    run, look, _ = steps(told)
+    assert look.startswith('look at net_out/PHOTO_road_overlay.png')
+    paste(run)
+    assert (here / 'net_out' / 'PHOTO_road_overlay.png').is_file()
+    spec = spec_of('net.onnx', (here / 'all.yaml').read_text())
+    assert ([task.name for task in spec.tasks], spec.assumed) == (['road', 'lines'], ())
+    capsys.readouterr()
+    assert main(['inspect', 'net.onnx', '--config', 'all.yaml', '--on', 'PHOTO.jpg']) == 1
+    assert 'choose it with a model config of output: {name: road}' in capsys.readouterr().err
+
+
 def test_whatever_the_network_is_called_the_config_reads_back(here):
     (here / "my 'net'.onnx").rename('two\nlines: {.onnx')
     assert main(['inspect', 'two\nlines: {.onnx', '--write-config', 'net.yaml']) == 0

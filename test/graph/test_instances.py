@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from trt_segmentation.errors import ConfigError, ModelError
-from trt_segmentation.graph.instances import CANDIDATES, MOST, OVERLAP, SCORES
+from trt_segmentation.graph.instances import CANDIDATES, MOST, OVERLAP
 from trt_segmentation.graph.network import TensorInfo, describe_network, outline_network
 from trt_segmentation.graph.prepare import prepare
 from trt_segmentation.graph.resolve import complete_config, resolve
 from trt_segmentation.model_config import ModelConfig
 
 SIZE, CELLS = (32, 48), (8, 12)
+SCORES = 'network/instances/scores'
 CLASSES, MASKS = 3, 4
 LABELS = {'labels': ['car', 'bus', 'person']}
 
@@ -79,8 +80,8 @@ def painted(networks, rows, prototypes, classes=CLASSES, size=CELLS, most=MOST):
 
 
 def found_scores(networks, spec):
-    run = networks.Runner(prepare(spec), [f'network/{SCORES}'])(networks.random_image(*SIZE))
-    return run.pop(f'network/{SCORES}'), run
+    run = networks.Runner(prepare(spec), [SCORES])(networks.random_image(*SIZE))
+    return run.pop(SCORES), run
 
 
 @settings(max_examples=25, deadline=None)

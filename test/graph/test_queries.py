@@ -11,11 +11,11 @@ from onnx import TensorProto, helper
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.network import TensorInfo, describe_network, outline_network
 from trt_segmentation.graph.prepare import prepare
-from trt_segmentation.graph.queries import SCORES
 from trt_segmentation.graph.resolve import complete_config, resolve
 from trt_segmentation.model_config import ModelConfig, OutputConfig
 
 SIZE = (8, 12)
+SCORES = 'network/queries/scores'
 MASKS = np.random.default_rng(0).normal(0, 3, (1, 6, 4, 6)).astype(np.float32)
 CLASSES = np.random.default_rng(1).normal(0, 3, (1, 6, 4)).astype(np.float32)
 
@@ -45,9 +45,9 @@ def combined(networks, masks=MASKS, classes=CLASSES):
 def test_scores_are_sums_over_all_queries(networks, opset):
     spec = networks.spec_of(network(networks, opset=opset))
     image = networks.random_image(*SIZE)
-    found = networks.Runner(prepare(spec), [f'network/{SCORES}'])(image)
+    found = networks.Runner(prepare(spec), [SCORES])(image)
     expected = combined(networks)
-    np.testing.assert_allclose(found[f'network/{SCORES}'], expected, rtol=1e-5)
+    np.testing.assert_allclose(found[SCORES], expected, rtol=1e-5)
     np.testing.assert_array_equal(found['mask'], networks.grown(expected.argmax(0), SIZE))
     np.testing.assert_array_equal(
         found['confidence'],
@@ -58,8 +58,8 @@ def test_masks_grow_before_they_are_combined_where_that_is_told(networks):
     spec = networks.spec_of(network(networks), output={'kind': 'queries', 'grow_masks': True})
     large = np.moveaxis(networks.resized(np.moveaxis(MASKS[0], 0, 2), SIZE), 2, 0)[None]
     expected = combined(networks, large)
-    found = networks.Runner(prepare(spec), [f'network/{SCORES}'])(networks.random_image(*SIZE))
-    np.testing.assert_allclose(found[f'network/{SCORES}'], expected, rtol=1e-4)
+    found = networks.Runner(prepare(spec), [SCORES])(networks.random_image(*SIZE))
+    np.testing.assert_allclose(found[SCORES], expected, rtol=1e-4)
     assert (found['mask'] != networks.grown(combined(networks).argmax(0), SIZE)).any()
 
 

@@ -34,7 +34,7 @@ TOPIC = '/camera/image_raw'
 INFO = BackendInfo('tensorrt', '10.9.0', 'NVIDIA Orin', 'fp16', 'fp16 in 41 of 52 layers',
                    '0123456789abcdef' * 4)
 ACTIVE = NodeState(active=True, topic=TOPIC, publishers=1,
-                   running=Running('net.onnx', INFO, 'fp16', ('#804080', '#000aff')))
+                   running=Running('net.onnx', INFO, 'fp16', {'': ('#804080', '#000aff')}))
 EVENT = 'the publisher offers best_effort, reliable is asked for; set reliability'
 
 

@@ -96,6 +96,45 @@ def pointwise(weights, size, *, layout='nchw', dtype=TensorProto.FLOAT, stride=1
                       [tensor(scores, shape)], {'weights': kernel}, **options)
 
 
+def heads(weights, size, **options):
+    """Return a network with an output of 1x1 scores for each name.
+
+    Args:
+        weights: float32 [classes, 3] by the output's name.
+        size: height and width of its input.
+        options: of ``onnx_model``.
+    """
+    kernels = {f'{name}/weights': np.asarray(each, np.float32)[:, :, None, None]
+               for name, each in weights.items()}
+    return onnx_model(
+        [helper.make_node('Conv', ['pixels', f'{name}/weights'], [name]) for name in weights],
+        [tensor('pixels', image_shape(size))],
+        [tensor(name, [1, len(each), *size]) for name, each in weights.items()], kernels,
+        **options)
+
+
+def joined(models):
+    """Return one network that gives what several give, of one input, as 'name/scores'.
+
+    Args:
+        models: by name, with an input ``pixels`` of one size.
+    """
+    parts = []
+    for name, model in models.items():
+        part = onnx.compose.add_prefix(model, f'{name}/')
+        for node in part.graph.node:
+            node.input[:] = ['pixels' if each == f'{name}/pixels' else each
+                             for each in node.input]
+        parts.append(part.graph)
+    first = next(iter(models.values()))
+    graph = helper.make_graph(
+        [node for part in parts for node in part.node], 'network', [first.graph.input[0]],
+        [value for part in parts for value in part.output],
+        [weight for part in parts for weight in part.initializer])
+    return helper.make_model(graph, opset_imports=first.opset_import,
+                             ir_version=first.ir_version)
+
+
 def ending(size, nodes, weights=()):
     """Return a network of three classes that ends in these nodes, from ``sums`` to ``scores``."""
     model = pointwise(np.eye(3), size, names=('pixels', 'sums'))
@@ -219,7 +258,8 @@ class Runner:
     def __call__(self, image, *, alpha=0.5, channels=None, palette=None):
         told = {'image': as_bands(np.ascontiguousarray(image))[None],
                 'channels': self._spec.channels('bgr'),
-                'palette': self._spec.palette_table('bgr'),
+                **{f'{task.name}/palette'.lstrip('/'): self._spec.palette_table('bgr', task)
+                   for task in self._spec.tasks},
                 'alpha': np.array(alpha, np.float32)}
         if channels is not None:
             told['channels'] = channels

@@ -35,10 +35,10 @@ class Topics:
 class Feed:
     """A source of a node whose messages a test makes up."""
 
-    def __init__(self):
+    def __init__(self, task=''):
         from trt_segmentation.ros.viewer import NodeSource
         self.topics = Topics()
-        self.source = NodeSource(self.topics, Immediately(), '/front/segmentation')
+        self.source = NodeSource(self.topics, Immediately(), '/front/segmentation', task)
         self.news = 0
         self.start()
 
@@ -102,6 +102,18 @@ def test_shares_are_those_of_the_picture_that_was_taken(feed):
     assert feed.source.view().mask[0] == 1, 'the newer picture is not shown yet'
     assert feed.taken() == (2, 2, True)
     assert feed.news == 2
+
+
+def test_of_several_tasks_one_is_shown():
+    feed = Feed('lanes')
+    assert {name for name in feed.topics.callbacks if name != '/diagnostics'} >= {
+        '/front/segmentation/lanes/mask', '/front/segmentation/lanes/overlay'}
+    assert '/front/segmentation/mask' not in feed.topics.callbacks
+    feed.image('lanes/mask', 1, np.full((2, 3), 1, np.uint8), 'mono8')
+    feed.image('lanes/overlay', 1, np.full((2, 3, 3), 1, np.uint8), 'bgr8')
+    assert feed.taken() == (1, 1, True)
+    view = feed.source.view()
+    assert (view.topic, view.task) == ('/front/segmentation/lanes/overlay', 'lanes')
 
 
 def test_a_mask_that_comes_after_its_picture_is_taken_then(feed):

@@ -33,7 +33,7 @@ def test_who_can_look_follows_from_the_host(host, local, everywhere):
 
 
 def test_options_pass_to_another_process():
-    options = ViewOptions('/front/segmentation', '::1', 0, 2.5, 640)
+    options = ViewOptions('/front/segmentation', '::1', 0, 2.5, 640, 'lanes')
     assert parse(*options.arguments()) == options
 
 

@@ -10,7 +10,7 @@ import pytest
 from trt_segmentation.web.pace import SOONEST, UNKNOWN, Pace
 from trt_segmentation.web.pairing import Pairing
 from trt_segmentation.web.source import Status, View
-from trt_segmentation.web.state import COLORS_KEY, state_of
+from trt_segmentation.web.state import COLORS_KEY, colors_key, state_of
 
 
 def state(**known):
@@ -32,6 +32,13 @@ def test_shares_are_those_of_the_masks_pixels_the_largest_first(dtype, nothing):
     assert [(shown['name'], shown['share']) for shown in told['classes']] == [
         ('car', 0.5), ('road', 0.2)]
     assert told['unlabelled'] == 0.3
+
+
+def test_colours_are_those_of_the_task_that_is_shown():
+    values = {colors_key('lanes'): '#000000 #0914fa', colors_key('drivable'): '#ffffff #eeeeee'}
+    told = state(mask=np.ones(4, np.uint8), status=Status(0, 'segmenting', values), task='lanes')
+    assert [shown['color'] for shown in told['classes']] == ['#0914fa']
+    assert told['status']['values'] == {}
 
 
 def test_in_a_16_bit_mask_255_is_a_class():

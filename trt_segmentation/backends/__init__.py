@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from trt_segmentation.backends.base import Session
 from trt_segmentation.errors import BackendError, MissingBackendError
-from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.graph.network import network_metadata
+from trt_segmentation.graph.resolve import ModelSpec, config_in
 from trt_segmentation.model_config import ModelConfig
-from trt_segmentation.options import BACKENDS, PRECISIONS, RunOptions
+from trt_segmentation.options import BACKENDS, ENGINE_SUFFIXES, PRECISIONS, RunOptions
 
 if TYPE_CHECKING:
     from trt_segmentation.backends.tensorrt.opening import EngineLoader
@@ -55,6 +56,21 @@ def open_engine(path: Path, config: ModelConfig, options: RunOptions,
                            "network's .onnx file, or set backend to tensorrt",
                            settings=['backend'])
     return engine_loader(options.device, options.engine_cache).open_engine(path, config, options)
+
+
+def stored_config(path: Path) -> ModelConfig:
+    """Return the config that a network's or an engine's own file holds, without opening it; an
+    empty one of a file that cannot be read, which opening it reports.
+
+    Raises:
+        ConfigError: it is there and not understood.
+        ModelError: the engine's sidecar does not belong to it.
+    """
+    if path.suffix not in ENGINE_SUFFIXES:
+        return config_in(network_metadata(path), str(path))
+    from trt_segmentation.backends.tensorrt.cache import read_engine
+    facts = read_engine(path).facts if path.is_file() else {}
+    return ModelConfig.from_text(facts.get('config', ''), f'{path}.json')
 
 
 def engine_loader(device: int = 0, cache: str = '') -> 'EngineLoader':

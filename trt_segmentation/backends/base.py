@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from trt_segmentation.graph.output_names import joined, kind_of
 from trt_segmentation.mask_encoding import MONO8, MaskEncoding
 
 
@@ -16,11 +17,16 @@ def output_shape(name: str, size: tuple[int, int], mask_size: tuple[int, int] | 
     """Return the shape of an output.
 
     Args:
-        name: mask, confidence or overlay.
+        name: of one of ``graph.prepare.available_outputs``.
         size: height and width of the source.
         mask_size: of the ``ModelSpec``.
     """
-    return (*size, 3) if name == 'overlay' else mask_size or size
+    return (*size, 3) if kind_of(name) == 'overlay' else mask_size or size
+
+
+def output_dtype(name: str, encoding: MaskEncoding) -> np.dtype:
+    """Return the type of an output: uint8, or the mask's own."""
+    return np.dtype(encoding.dtype if kind_of(name) == 'mask' else np.uint8)
 
 
 def graph_shape(array: np.ndarray, batch: int = 1) -> tuple[int, ...]:
@@ -39,20 +45,22 @@ class Controls:
     """The small inputs of a prepared graph: the part of a ``Session`` that sets them.
 
     Args:
-        encoding: of the mask.
+        encoding: of the masks.
+        tasks: names of the network's tasks; '' is that of a network of one.
     """
 
-    def __init__(self, encoding: MaskEncoding = MONO8) -> None:
+    def __init__(self, encoding: MaskEncoding = MONO8, tasks: Sequence[str] = ('',)) -> None:
         self._controls: dict[str, np.ndarray] = {
             'channels': np.arange(3, dtype=np.int32),
-            'palette': np.zeros((encoding.unlabelled + 1, 3), np.uint8),
-            'alpha': np.array(0.5, np.float32)}
+            'alpha': np.array(0.5, np.float32),
+            **{joined(task, 'palette'): np.zeros((encoding.unlabelled + 1, 3), np.uint8)
+               for task in tasks}}
 
     def set_channels(self, channels: tuple[int, int, int]) -> None:
         self._set_control('channels', channels)
 
-    def set_palette(self, table: np.ndarray) -> None:
-        self._set_control('palette', table)
+    def set_palette(self, table: np.ndarray, task: str = '') -> None:
+        self._set_control(joined(task, 'palette'), table)
 
     def set_alpha(self, alpha: float) -> None:
         self._set_control('alpha', alpha)
@@ -104,7 +112,7 @@ class Session(Protocol):
 
         Args:
             height, width: of the source image, pixels.
-            outputs: what ``infer`` will be asked for, some of ``graph.prepare.OUTPUTS``.
+            outputs: what ``infer`` will be asked for, some of ``available_outputs``.
             bands: bytes a pixel; a network of one channel takes 1 and 2, too, see ``images.gray``.
 
         Raises:
@@ -130,8 +138,9 @@ class Session(Protocol):
     def set_channels(self, channels: tuple[int, int, int]) -> None:
         """Say which channel of the source is the network's channel 0, 1 and 2."""
 
-    def set_palette(self, table: np.ndarray) -> None:
-        """Set the class colours: uint8 [ids of the mask, 3], channels in the source's order."""
+    def set_palette(self, table: np.ndarray, task: str = '') -> None:
+        """Set a task's class colours: uint8 [ids of the mask, 3], channels in the source's
+        order."""
 
     def set_alpha(self, alpha: float) -> None:
         """Set the overlay's opacity: 0 (only the image) to 1 (only the colours)."""

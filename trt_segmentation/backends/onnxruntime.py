@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from trt_segmentation.backends.base import BackendInfo, Controls, graph_shape, output_shape
+from trt_segmentation.backends.base import (
+    BackendInfo,
+    Controls,
+    graph_shape,
+    output_dtype,
+    output_shape,
+)
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.graph.input_sizes import said_fault, wrong_size
 from trt_segmentation.graph.network import dtype_name, rare_types
@@ -22,7 +28,12 @@ from trt_segmentation.graph.onnxruntime_api import (
     open_session,
     return_free_memory,
 )
-from trt_segmentation.graph.prepare import prepare_network, prepare_outputs, scores_name
+from trt_segmentation.graph.prepare import (
+    named_outputs,
+    prepare_network,
+    prepare_outputs,
+    scores_names,
+)
 from trt_segmentation.graph.resolve import ModelSpec
 
 try:
@@ -55,15 +66,15 @@ class OnnxRuntimeSession(Controls):
 
     def __init__(self, spec: ModelSpec, num_threads: int = 0, *,
                  mask_interpolation: str = 'nearest', for_cpu: bool = True) -> None:
-        super().__init__(spec.encoding)
+        super().__init__(spec.encoding, [task.name for task in spec.tasks])
         self._spec = spec
         self._num_threads = num_threads
         self._how: dict[str, Any] = {'mask_interpolation': mask_interpolation,
                                      'for_cpu': for_cpu}
-        self._scores = scores_name(spec)
+        self._scores = scores_names(spec)
         self._batch = spec.batch
         self._shape: tuple[int, int, int] | None = None
-        self._outputs: tuple[str, ...] = ('mask',)
+        self._outputs = named_outputs(spec, ('mask',))
         self._readers: list[Any] = []
         self._joined = False
         self._network = self._open_network()
@@ -89,7 +100,8 @@ class OnnxRuntimeSession(Controls):
         self._image_shape = (self._batch, height, width, bands)
         self._fed, self._drawn = self._bound(self._network), self._bound(self._tail)
         self._readers = [self._fed, self._drawn][:1 + _reads(self._tail, 'image')]
-        self._fed.bind_output(self._scores, 'cpu')
+        for name in self._scores:
+            self._fed.bind_output(name, 'cpu')
         if self._batch > 1:
             self._stage((height, width))
         self._shape = height, width, bands
@@ -123,8 +135,7 @@ class OnnxRuntimeSession(Controls):
         spec = self._spec
         self._staged_images = np.empty(self._image_shape, np.uint8)
         shapes = {name: output_shape(name, size, spec.mask_size) for name in self._outputs}
-        whole = {name: np.empty((self._batch, *shape),
-                                spec.encoding.dtype if name == 'mask' else np.uint8)
+        whole = {name: np.empty((self._batch, *shape), output_dtype(name, spec.encoding))
                  for name, shape in shapes.items()}
         self._staged = [{name: array[index] for name, array in whole.items()}
                         for index in range(self._batch)]
@@ -171,9 +182,11 @@ class OnnxRuntimeSession(Controls):
 
     def _join(self) -> None:
         """Keep the scores where the network has put them, and let the tail read them there."""
-        scores = self._fed.get_outputs()[0]
-        self._fed.bind_ortvalue_output(self._scores, scores)
-        self._drawn.bind_ortvalue_input(self._scores, scores)
+        read = {value.name for value in self._tail.get_inputs()}
+        for name, scores in zip(self._scores, self._fed.get_outputs(), strict=True):
+            self._fed.bind_ortvalue_output(name, scores)
+            if name in read:
+                self._drawn.bind_ortvalue_input(name, scores)
         self._joined = True
 
     def layer_times(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
@@ -192,7 +205,7 @@ class OnnxRuntimeSession(Controls):
             parts = [self._open_network(str(Path(folder) / 'network')),
                      self._open_tail(tuple(outs[0]), str(Path(folder) / 'tail'))]
             for _ in range(count + 1):
-                fed[self._scores] = _run_on(parts[0], fed)[0]
+                fed.update(zip(self._scores, _run_on(parts[0], fed), strict=True))
                 _run_on(parts[1], fed)
             of_network, of_tail = (_times_of_nodes(_end_profiling(part)) for part in parts)
         return_free_memory()
@@ -208,7 +221,7 @@ class OnnxRuntimeSession(Controls):
         if self._network is None:
             raise BackendError(f'{self._spec.network.source}: the session is closed')
         twin = copy.copy(self)
-        Controls.__init__(twin, self._spec.encoding)
+        Controls.__init__(twin, self._spec.encoding, [task.name for task in self._spec.tasks])
         twin._forget_binding()
         return twin
 

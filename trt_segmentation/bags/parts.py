@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from trt_segmentation.bags.reading import DamagedBagError, ImageTopic
-from trt_segmentation.bags.writing import Header, OutputBag
+from trt_segmentation.bags.writing import Classes, Header, OutputBag, tasks_of
 from trt_segmentation.errors import ImageError
+from trt_segmentation.graph.prepare import check_outputs
 from trt_segmentation.image_decoding import ImageDecoder, swap_red_and_blue
 from trt_segmentation.offline import held
 from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
@@ -78,7 +79,7 @@ class Report:
         dropped: a sentence for each that could not be.
         damage: a sentence where the bag could not be read on; ''.
         runs_on: what the network ran on.
-        labels, threshold: of the network.
+        classes: of the tasks that outputs are of.
         header: of the first mask; None without one.
     """
 
@@ -87,15 +88,16 @@ class Report:
     dropped: list[str] = field(default_factory=list)
     damage: str = ''
     runs_on: str = ''
-    labels: tuple[str, ...] = ()
-    threshold: float = 0.0
+    classes: tuple[Classes, ...] = ()
     header: Header | None = None
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> 'Report':
         """Return the report that ``values`` has made JSON of."""
         report = cls(**values)
-        report.labels = tuple(report.labels)
+        report.classes = tuple(
+            Classes(each['task'], tuple(each['labels']), each['threshold'])
+            for each in values['classes'])
         report.header = Header(**report.header) if report.header else None  # type: ignore
         return report
 
@@ -153,13 +155,16 @@ def segment_parts(work: Work, parts: Sequence[Part], write: Write) -> Iterator[R
         SegmentationError: the network cannot be opened or run.
     """
     segmenter = held.segmenter(work.folder, work.open_segmenter)
+    check_outputs(segmenter.spec, work.outputs)
+    classes = tuple(Classes(task.name, task.labels, task.threshold)
+                    for task in segmenter.spec.tasks if task.name in tasks_of(work.outputs))
     lanes = Lanes(segmenter, work.outputs, work.lanes)
     waiting = deque[Future[Report | None]]()
     try:
         frames_read = _read(work, parts, segmenter.spec.gray_bits)
         with closing(read_ahead(frames_read, _AHEAD)) as frames:
             for frame in frames:
-                waiting.append(_begun(frame, segmenter, lanes, write))
+                waiting.append(_begun(frame, segmenter, classes, lanes, write))
                 while len(waiting) > work.lanes.lanes:
                     yield from _finished(waiting.popleft())
         for done in waiting:
@@ -215,12 +220,11 @@ def _read(work: Work, parts: Sequence[Part], gray_bits: int) -> Generator[_Frame
             yield _Frame(report)
 
 
-def _begun(frame: _Frame, segmenter: Segmenter, lanes: Lanes, write: Write,
-           ) -> 'Future[Report | None]':
+def _begun(frame: _Frame, segmenter: Segmenter, classes: tuple[Classes, ...], lanes: Lanes,
+           write: Write) -> 'Future[Report | None]':
     """Begin with a frame; at the end of a part, its report comes after all that went before."""
-    report, spec = frame.report, segmenter.spec
-    report.runs_on, report.labels, report.threshold = \
-        str(segmenter.info), spec.labels, spec.threshold
+    report = frame.report
+    report.runs_on, report.classes = str(segmenter.info), classes
     if frame.error is not None:
         return lanes.run_in_order(_drop, frame, frame.error)
     if frame.pixels is None:

@@ -26,7 +26,7 @@ from trt_segmentation.bags.parts import (
 )
 from trt_segmentation.bags.reading import DamagedBagError, ImageTopic
 from trt_segmentation.bags.salvage import DamageError, read_mcap, salvage
-from trt_segmentation.bags.writing import Header, OutputBag
+from trt_segmentation.bags.writing import Header, OutputBag, tasks_of
 from trt_segmentation.errors import ConfigError, ImageError, OutputError
 from trt_segmentation.image_source import source_files
 from trt_segmentation.offline.unfinished import UnfinishedRun, begun_run
@@ -268,7 +268,8 @@ class _Growing:
 
     def _label(self, received: int, header: Header, report: Report) -> None:
         if not self._is_labelled:
-            self._bag.write_labels(received, header, report.labels, report.threshold)
+            for classes in report.classes:
+                self._bag.write_labels(received, header, classes)
         self._is_labelled = True
 
     def _copy(self, file: Path) -> None:
@@ -276,18 +277,18 @@ class _Growing:
         noted = {entry['part']['index']: Report.of(entry['part'])
                  for entry in self._run.entries if 'part' in entry}
         there = sum(1 for _ in _messages(file))
-        wanted = 0
+        wanted, labels = 0, len(tasks_of(self._work.outputs))
         for part in self._parts:
             if part.index not in noted:
                 break
             messages = noted[part.index].frames * len(self._work.outputs)
-            if wanted + messages + bool(wanted + messages) > there:  # labels are one
+            if wanted + messages and wanted + messages + labels > there:
                 break
             wanted += messages
             self.reports.append(noted[part.index])
         self._is_labelled = wanted > 0
         for count, (topic, received, data) in enumerate(_messages(file)):
-            if not wanted or count > wanted:
+            if not wanted or count >= wanted + labels:
                 return
             self._bag.write_serialized(topic, received, data)
 

@@ -11,11 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-TOPICS = {'mask': '/segmentation/mask', 'overlay': '/segmentation/overlay',
-          'confidence': '/segmentation/confidence'}
-"""By output: where a node of the default name publishes it."""
-
-LABEL_TOPIC = '/segmentation/label_info'
+from trt_segmentation.graph.output_names import joined, split
 
 STORAGES = {'.mcap': 'MCAP', '.db3': 'SQLITE3'}
 """rosbags' name of the storage, by the suffix of its file."""
@@ -44,6 +40,35 @@ class Header:
     frame_id: str
 
 
+@dataclass(frozen=True)
+class Classes:
+    """Which id in a mask is which class.
+
+    Attributes:
+        task: of the network; '' where it has one.
+        labels: by id.
+        threshold: probability from which on a class counts.
+    """
+
+    task: str
+    labels: tuple[str, ...]
+    threshold: float
+
+
+def topic_of(name: str) -> str:
+    """Return where a node of the default name publishes an output."""
+    return f'/segmentation/{name}'
+
+
+def tasks_of(outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the tasks that outputs are of, each once."""
+    return tuple(dict.fromkeys(split(name)[0] for name in outputs))
+
+
+def _label_topic(task: str) -> str:
+    return topic_of(joined(task, 'label_info'))
+
+
 class OutputBag:
     """A rosbag2 that is being written.
 
@@ -52,7 +77,7 @@ class OutputBag:
     Args:
         folder: where it is made; must not be there yet.
         suffix: one of ``STORAGES``.
-        outputs: some of ``TOPICS``.
+        outputs: of ``Segmenter.available_outputs``.
 
     Attributes:
         file: the storage's file in the folder; complete by itself after ``close``.
@@ -67,9 +92,10 @@ class OutputBag:
                               storage_plugin=StoragePlugin[STORAGES[suffix]])
         self._writer.open()
         images, latched = _qos(depth=5), _qos(depth=1, latched=True)
-        self._connections = {LABEL_TOPIC: self._add(LABEL_TOPIC, _LABEL_INFO, latched)}
-        self._connections |= {TOPICS[name]: self._add(TOPICS[name], _IMAGE, images)
-                              for name in outputs}
+        self._connections = {topic: self._add(topic, _LABEL_INFO, latched)
+                             for topic in map(_label_topic, tasks_of(outputs))}
+        self._connections |= {topic: self._add(topic, _IMAGE, images)
+                              for topic in map(topic_of, outputs)}
 
     def write_images(self, received: int, header: Header, arrays: Mapping[str, np.ndarray],
                      *_: object) -> None:
@@ -81,7 +107,7 @@ class OutputBag:
         """Write an output as a sensor_msgs/Image.
 
         Args:
-            output: one of ``TOPICS``.
+            output: one of those that the bag was made for.
             received: when the bag shall say that it was recorded, nanoseconds.
             header: the camera image's.
             pixels: uint8 or uint16 [H, W], or uint8 BGR [H, W, 3].
@@ -93,21 +119,20 @@ class OutputBag:
             is_bigendian=int(sys.byteorder == 'big'), step=pixels.strides[0],
             data=pixels.reshape(-1).view(np.uint8))
         data = self._store.serialize_cdr(message, _IMAGE)
-        self.write_serialized(TOPICS[output], received, data)
+        self.write_serialized(topic_of(output), received, data)
 
     def write_serialized(self, topic: str, received: int, data: bytes | memoryview) -> None:
         """Write a message that another ``OutputBag`` has serialized."""
         self._writer.write(self._connections[topic], received, data)
 
-    def write_labels(self, received: int, header: Header, labels: tuple[str, ...],
-                     threshold: float) -> None:
-        """Write which id in the mask is which class, as a vision_msgs/LabelInfo."""
+    def write_labels(self, received: int, header: Header, classes: Classes) -> None:
+        """Write which id in a mask is which class, as a vision_msgs/LabelInfo."""
         vision_class = self._types['vision_msgs/msg/VisionClass']
         message = self._types[_LABEL_INFO](
-            header=self._header(header), threshold=threshold,
+            header=self._header(header), threshold=classes.threshold,
             class_map=[vision_class(class_id=index, class_name=label)
-                       for index, label in enumerate(labels)])
-        self.write_serialized(LABEL_TOPIC, received,
+                       for index, label in enumerate(classes.labels)])
+        self.write_serialized(_label_topic(classes.task), received,
                               self._store.serialize_cdr(message, _LABEL_INFO))
 
     def close(self) -> None:

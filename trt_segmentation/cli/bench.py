@@ -27,7 +27,8 @@ from trt_segmentation.cli.options import (
     whole,
 )
 from trt_segmentation.demo.scenes import render
-from trt_segmentation.graph.prepare import OUTPUTS
+from trt_segmentation.graph.output_names import OUTPUTS, kind_of
+from trt_segmentation.graph.prepare import named_outputs
 from trt_segmentation.images.writing import write_file
 from trt_segmentation.requirements import require
 from trt_segmentation.segmenter import Segmenter
@@ -75,6 +76,8 @@ def execute(args: argparse.Namespace) -> int:
     """Measure, print and write the report."""
     require(*['rclpy'] * args.ros, *['matplotlib'] * bool(args.plot))
     segmenter = open_segmenter(args)
+    if args.ros or args.against:
+        segmenter.spec.check_single()
     report = _measure_alone(segmenter, args)
     segmenter.close()
     if args.ros:
@@ -89,20 +92,21 @@ def execute(args: argparse.Namespace) -> int:
 
 def _measure_alone(segmenter: Segmenter, args: argparse.Namespace) -> dict[str, Any]:
     image = render(0, *args.size).image
-    own = _own_step(segmenter, image, args.outputs)
+    outputs = named_outputs(segmenter.spec, args.outputs)
+    own = _own_step(segmenter, image, outputs)
     steps: dict[str, Callable[[], np.ndarray]] = {'ours': own}
     if args.against:
         network = plain_network(segmenter.spec, segmenter.info.backend, run_options(args))
         usual = UsualPipeline(segmenter.spec, network, 'overlay' in args.outputs)
         steps[args.against] = lambda: usual.run(image)
     measured = measure(steps, args.frames)
-    gpu_ms = segmenter.gpu_times(image, args.outputs, args.frames)
+    gpu_ms = segmenter.gpu_times(image, outputs, args.frames)
     report: dict[str, Any] = {
         'model': segmenter.spec.network.source, 'runs_on': str(segmenter.info),
-        'host': host_facts(), 'source_size': list(args.size), 'outputs': list(args.outputs),
+        'host': host_facts(), 'source_size': list(args.size), 'outputs': list(outputs),
         'frames': args.frames, 'memory_growth_mb': round(measured.growth_mb, 2),
         'wall_ms': {name: percentiles(series) for name, series in measured.seconds.items()},
-        'split_ms': split_ms(segmenter, image, args.outputs, min(PROFILED, args.frames)),
+        'split_ms': split_ms(segmenter, image, outputs, min(PROFILED, args.frames)),
     }
     wall = {name: at['p50'] for name, at in report['wall_ms'].items()}
     if gpu_ms:
@@ -119,7 +123,8 @@ def _own_step(segmenter: Segmenter, image: np.ndarray, outputs: tuple[str, ...],
     size = image.shape[:2]
     out = {name: np.empty(segmenter.output_shape(name, size), segmenter.output_dtype(name))
            for name in outputs}
-    return lambda: segmenter.infer(image, outputs=outputs, out=out).mask
+    mask = next(name for name in outputs if kind_of(name) == 'mask')
+    return lambda: segmenter.infer(image, outputs=outputs, out=out).arrays[mask]
 
 
 def _measure_over_dds(args: argparse.Namespace) -> dict[str, Any]:

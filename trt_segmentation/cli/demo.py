@@ -64,6 +64,7 @@ def execute(args: argparse.Namespace) -> int:
     require('rclpy')
     segmenter = open_segmenter(args)  # what is wrong with the model is said here, in one line
     spec = segmenter.spec
+    spec.check_single()
     segmenter.close()
     make_folder(args.output)
     with tempfile.TemporaryDirectory(prefix='trt_segmentation_demo_') as folder:

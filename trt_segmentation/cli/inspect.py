@@ -59,7 +59,7 @@ _LIKELY_CHOICES = {
     'input.mean': 'see input.scale',
     'input.std': 'see input.scale',
     'output.layout': 'nchw (the classes before height and width) or nhwc (behind them)',
-    'output.name': 'the first of several outputs that are alike',
+    'output.name': 'the first of several outputs that are alike; all of them: outputs',
     'output.grow_masks': 'true (Mask2Former), false (MaskFormer)',
     'classes.labels': 'names by id, or preset: ade20k, cityscapes, coco_stuff, pascal_voc',
 }
@@ -122,7 +122,7 @@ def execute(args: argparse.Namespace) -> int:
     print(_describe_preflight(spec))
     configs = likely_configs(spec)
     _check_choice(args.choose, len(configs))
-    picture = _draw(args, network, config, configs, options, spec.gray_bits) if args.on else ''
+    picture = _draw(args, spec, network, config, configs, options) if args.on else ''
     if args.write_config:
         chosen = configs[args.choose - 1] if args.choose else None
         if chosen:
@@ -138,7 +138,9 @@ def execute(args: argparse.Namespace) -> int:
         args.model, str(args.write_config or args.config),
         (*(('--mask-encoding', args.mask_encoding) if args.mask_encoding != 'mono8' else ()),
          *(() if args.measure else ('--no-measure',))),
-        bool(spec.assumed) and not args.write_config, len(configs), str(args.on or ''), picture)))
+        bool(spec.assumed) and not args.write_config,
+        len(configs) if len(spec.tasks) == 1 else 1,  # several masks are not drawn
+        str(args.on or ''), picture, spec.tasks[0].name)))
     return 0
 
 
@@ -222,15 +224,16 @@ def _check_choice(number: int, count: int) -> None:
         raise ConfigError(f'--choose is {number}; this network has {some}')
 
 
-def _draw(args: argparse.Namespace, network: Network, config: ModelConfig,
-          configs: list[LikelyConfig], options: RunOptions, gray_bits: int) -> str:
+def _draw(args: argparse.Namespace, spec: ModelSpec, network: Network, config: ModelConfig,
+          configs: list[LikelyConfig], options: RunOptions) -> str:
     """Draw the likely configs on a photo, print what they are, and return the picture's path."""
+    spec.check_single()
     path = args.picture or default_picture(Path(args.model or demo_model()), args.on)
     check_new(path)
     from trt_segmentation.image_source import is_image, read_image  # brings OpenCV
     if not is_image(args.on):
         raise ImageError(f'{args.on}: is no image that OpenCV can read; --on takes a photo')
-    image = read_image(args.on, gray_bits)
+    image = read_image(args.on, spec.gray_bits)
     trials = try_out(network, config, configs, image, options)
     write_new_image(path, picture_of(image, args.on.name, trials))
     place = 'a model config' if config.input == InputConfig() else \
@@ -253,7 +256,7 @@ def _write_config(path: Path, spec: ModelSpec, chosen: LikelyConfig | None) -> N
     lines = [f'# How {name} is fed, and what its output means.']
     lines += [f'# Chosen among the likely inputs: {chosen.name}.'] if chosen else []
     lines += [f'# Assumed, neither graph nor config say it: {fact.key}; '
-              f'{_likely_choice(spec, fact.key)}'.rstrip('; ') for fact in spec.assumed]
+              f'{_choices(spec, fact.key)}'.rstrip('; ') for fact in spec.assumed]
     config = complete_config(spec)
     text = '\n'.join(lines) + '\n' + config.to_text()
     if ModelConfig.from_text(text, str(path)) != config:
@@ -298,6 +301,14 @@ def _options_text(options: Mapping[str, Any]) -> str:
     return ', '.join([options['precision'], *told])
 
 
+def _choices(spec: ModelSpec, key: str) -> str:
+    """What people choose from for a key, which may be one of a task."""
+    name = key.rpartition('.')[2]
+    keys = [f'output.{name}', f'classes.{name}'] if key.startswith('outputs.') else [key]
+    choices = _LIKELY_GRAY_CHOICES if spec.gray_bits else _LIKELY_CHOICES
+    return next((choices[each] for each in keys if each in choices), '')
+
+
 def _describe_graph(network: Network) -> str:
     lines = [network.source, f'  opset {network.opset}, {len(network.model.graph.node)} nodes']
     lines += [f'  input   {info}' for info in network.inputs]
@@ -312,12 +323,9 @@ def _describe_spec(spec: ModelSpec) -> str:
     if spec.assumed:
         lines += ['', 'assumed: neither graph nor config say these; if one is wrong, the '
                       'mask is. Say them in a model config:']
-        lines += [f'  {fact.key:18}{_likely_choice(spec, fact.key)}' for fact in spec.assumed]
+        width = max(18, 2 + max(len(fact.key) for fact in spec.assumed))
+        lines += [f'  {fact.key:{width}}{_choices(spec, fact.key)}' for fact in spec.assumed]
     return '\n'.join(lines)
-
-
-def _likely_choice(spec: ModelSpec, key: str) -> str:
-    return (_LIKELY_GRAY_CHOICES if spec.gray_bits else _LIKELY_CHOICES).get(key, '')
 
 
 def _describe_preflight(spec: ModelSpec) -> str:

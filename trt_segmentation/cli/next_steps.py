@@ -23,6 +23,7 @@ class Inspected:
         configs: number of likely ways to feed the network.
         photo: path of the photo that they were drawn on; '' for none.
         picture: path of that picture.
+        task: the first one of the network; '' where it has one.
     """
 
     model: str
@@ -32,6 +33,7 @@ class Inspected:
     configs: int = 1
     photo: str = ''
     picture: str = ''
+    task: str = ''
 
 
 def next_steps(inspected: Inspected) -> str:
@@ -77,8 +79,9 @@ def _run(inspected: Inspected, config: str) -> tuple[str, str]:
     model = ['--model', _path(inspected.model)] if inspected.model else []
     told = ['--config', _path(config)] if config else []
     output, photo = f'{_stem(inspected.model)}_out', _photo(inspected)
+    names = [Path(photo).stem, *([inspected.task] if inspected.task else []), 'overlay.png']
     return (_command('run', photo, *model, *told, *inspected.options, '--output', _path(output)),
-            f'{output}/{Path(photo).stem}_overlay.png')
+            f'{output}/{"_".join(names)}')
 
 
 def _photo(inspected: Inspected) -> str:

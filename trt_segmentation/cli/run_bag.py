@@ -11,7 +11,14 @@ from tqdm import tqdm
 from trt_segmentation.bags.parts import Work
 from trt_segmentation.bags.reading import is_bag
 from trt_segmentation.bags.replay import replay
-from trt_segmentation.cli.run_options import lanes_of, opener, outputs_of, settings, workers_of
+from trt_segmentation.cli.run_options import (
+    lanes_of,
+    opener,
+    outputs_of,
+    settings,
+    tasks_of,
+    workers_of,
+)
 from trt_segmentation.errors import ImageError
 
 _SHOWN = 20
@@ -27,7 +34,8 @@ def execute(args: argparse.Namespace) -> int:
                          'a .mcap, .db3 or .bag file')
     bag, output = args.inputs[0].resolve(), args.output.resolve()
     lanes = lanes_of(args, workers)
-    work = Work(bag, args.topic, Path(), outputs_of(args), lanes, opener(args, workers, lanes))
+    work = Work(bag, args.topic, Path(), outputs_of(args, tasks_of(args)), lanes,
+                opener(args, workers, lanes))
     with tqdm(unit='frame', disable=None) as bar:
         def show(count: int, total: int) -> None:
             bar.total = total

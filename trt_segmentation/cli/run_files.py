@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trt_segmentation.bags.reading import is_bag
-from trt_segmentation.cli.run_options import lanes_of, opener, outputs_of, settings, workers_of
+from trt_segmentation.cli.run_options import (
+    lanes_of,
+    opener,
+    outputs_of,
+    settings,
+    tasks_of,
+    workers_of,
+)
 from trt_segmentation.errors import (
     BackendError,
     ConfigError,
@@ -44,11 +51,12 @@ def execute(args: argparse.Namespace) -> int:
     """Segment every input; return 1 if one failed, after all others are done."""
     workers = workers_of(args)
     _check(args)
-    found = find_items(args.inputs, args.output, is_bag)
+    network_tasks = tasks_of(args)
+    found = find_items(args.inputs, args.output, is_bag, network_tasks)
     items = [_absolute(item) for item in found.items] if workers.cluster else found.items
     is_one_image = workers.is_here and len(items) == 1 and not items[0].is_video
     lanes = LaneCount() if is_one_image else lanes_of(args, workers)
-    work = Work(outputs_of(args), args.output.resolve() / _UNFINISHED, lanes,
+    work = Work(outputs_of(args, network_tasks), args.output.resolve() / _UNFINISHED, lanes,
                 opener(args, workers, lanes))
     summary = _Summary(args.output, len(items) + len(found.refused))
     for sentence in found.refused:

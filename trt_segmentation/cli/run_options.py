@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trt_segmentation import __version__
+from trt_segmentation.backends import stored_config
 from trt_segmentation.cli.options import opacity, open_segmenter
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.network import network_files
-from trt_segmentation.graph.prepare import OUTPUTS
+from trt_segmentation.graph.output_names import OUTPUTS, joined, kind_of, split
+from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import cpu_count
 from trt_segmentation.segmenter import Segmenter, demo_model
 
@@ -35,9 +37,11 @@ _NO_SETTINGS = ('inputs', 'output', 'topic', 'outputs', 'workers', 'devices', 'c
 
 def add_work_options(parser: argparse.ArgumentParser) -> None:
     """Add what is written, and by how many processes."""
-    parser.add_argument('--outputs', nargs='+', choices=OUTPUTS, default=['mask', 'overlay'],
-                        help='what is written (default mask overlay); a rosbag2 has its label '
-                             'info, too')
+    parser.add_argument('--outputs', nargs='+', type=_output, default=['mask', 'overlay'],
+                        metavar='NAME',
+                        help=f'what is written, of {", ".join(OUTPUTS)} (default mask overlay), '
+                             'of each task of the network, or of one: lanes/mask; a rosbag2 has '
+                             'its label info, too')
     parser.add_argument('--alpha', type=opacity, default=0.5, metavar='0..1',
                         help="opacity of the overlay's colours (default 0.5)")
     parser.add_argument('--topic', default='', metavar='TOPIC',
@@ -68,9 +72,27 @@ def workers_of(args: argparse.Namespace) -> 'Workers':
     return Workers(args.workers or max(len(args.devices), 1), args.devices, args.cluster)
 
 
-def outputs_of(args: argparse.Namespace) -> tuple[str, ...]:
-    """Return what is written, each once."""
-    return tuple(dict.fromkeys(args.outputs))
+def outputs_of(args: argparse.Namespace, tasks: Sequence[str]) -> tuple[str, ...]:
+    """Return what is written, each once.
+
+    Args:
+        tasks: of the network.
+    """
+    return tuple(dict.fromkeys(
+        full for name in args.outputs
+        for full in ([name] if split(name)[0] else [joined(task, name) for task in tasks])))
+
+
+def tasks_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the tasks of the network, which other processes open: '' is that of one of one.
+
+    Raises:
+        ConfigError: the config, or that in the network's file, is not understood.
+    """
+    config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
+    if not config.outputs:
+        config = config.over(stored_config(Path(args.model) if args.model else demo_model()))
+    return tuple(task.task for task in config.tasks)
 
 
 def lanes_of(args: argparse.Namespace, workers: 'Workers') -> 'LaneCount':
@@ -122,6 +144,13 @@ def _digest(paths: Sequence[Path]) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _output(text: str) -> str:
+    if kind_of(text) not in OUTPUTS:
+        raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(OUTPUTS)}, nor one of a "
+                                         'task, such as lanes/mask')
+    return text
 
 
 def _indices(text: str) -> tuple[int, ...]:

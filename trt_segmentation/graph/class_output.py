@@ -27,7 +27,12 @@ from trt_segmentation.graph.other_outputs import (
     said_heads,
     seems,
 )
-from trt_segmentation.graph.output_form import SCORES, Output, find_forms, with_plain_output
+from trt_segmentation.graph.output_form import (
+    Output,
+    find_forms,
+    plain_name,
+    with_plain_output,
+)
 from trt_segmentation.graph.output_kind import Found, resolve_kind
 from trt_segmentation.graph.output_layout import CHANNEL_AXIS, Told, resolve_form
 from trt_segmentation.graph.pair_check import pair_fault
@@ -116,9 +121,9 @@ def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelC
     pair = replace(pair, grow=ledger.told('output.grow_masks', told.grow_masks, lambda: False,
                                           origin))
     if isinstance(pair, Queries):
-        network, output = with_scores(network, pair, input_layout, batch)
+        network, output = with_scores(network, pair, input_layout, batch, ledger.task)
     else:
-        network, output = with_instance_scores(network, pair, input_layout, batch)
+        network, output = with_instance_scores(network, pair, input_layout, batch, ledger.task)
     count = (output.shape or ())[1] or 0
     scores = Scores(output.name, count, CHANNEL_AXIS['nchw'], output.dtype)
     return network, pair, scores, 'probabilities' if isinstance(pair, Queries) else 'sigmoid'
@@ -165,7 +170,7 @@ def _undecided(network: Network, maps: list[TensorInfo]) -> ConfigError:
     found = ', '.join(str(info) for info in network.outputs)
     fix = 'scores [1, classes, height, width] or ids [1, height, width] are needed'
     if maps:
-        fix = 'name one as output.name'
+        fix = 'name one as output.name, or each that is to become a mask in outputs'
     if heads := said_heads(maps):
         fix += f'; {heads}'
     elif len(network.outputs) == 1 or not maps:
@@ -199,11 +204,11 @@ def read_output(network: Network, input_layout: str, config: ModelConfig, ledger
         that output's layout; and what it means.
     """
     output = choose_output(network, input_layout, config, ledger)
-    output = combined_already(network, SCORES) or output
+    output = combined_already(network, plain_name(ledger.task)) or output
     meaning = read_meaning(network.model, output.name)
     form = resolve_form(Told(network, output, input_layout, config), meaning, ledger, probe)
     kind, decoding = resolve_kind(Found(network, output, form, meaning), config.output.kind,
                                   ledger, probe)
     network, scores = with_plain_output(network, Output(output, form, kind, decoding),
-                                        input_layout)
+                                        input_layout, ledger.task)
     return network, scores, kind

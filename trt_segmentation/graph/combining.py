@@ -21,6 +21,11 @@ def combined_already(network: Network, name: str) -> TensorInfo | None:
     return next((info for info in network.outputs if info.name == name), None)
 
 
+def own_prefix(prefix: str, task: str) -> str:
+    """Return what is before the names that are added for a task, each of which has its own."""
+    return f'{prefix}{task}/' if task else prefix
+
+
 def check_open(network: Network, outputs: str) -> None:
     """Make sure that more can be put into a network.
 

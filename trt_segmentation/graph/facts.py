@@ -31,15 +31,23 @@ class Ledger:
 
     Args:
         from_metadata: keys of the config that the file's exporter told, not the user.
+        task: whose decisions these are: keys 'output.kind' and 'classes.labels' are written as
+            'outputs.<task>.kind' and 'outputs.<task>.labels'; '' leaves them as they are.
     """
 
-    def __init__(self, from_metadata: Collection[str] = ()) -> None:
-        self._from_metadata = from_metadata
+    def __init__(self, from_metadata: Collection[str] = (), task: str = '') -> None:
+        self.from_metadata = from_metadata
+        self.task = task
         self.facts: list[Fact] = []
+
+    def key(self, key: str) -> str:
+        """Return a key as it is written."""
+        section, _, name = key.partition('.')
+        return f'outputs.{self.task}.{name}' if self.task and section != 'input' else key
 
     def note(self, key: str, value: T, origin: str) -> T:
         """Write a decision down and return it."""
-        self.facts.append(Fact(key, value, origin))
+        self.facts.append(Fact(self.key(key), value, origin))
         return value
 
     def told(self, key: str, value: T | None, otherwise: Callable[[], T], origin: str) -> T:
@@ -50,4 +58,4 @@ class Ledger:
 
     def teller(self, key: str) -> str:
         """Return who tells what the config has under a key: 'config' or 'metadata'."""
-        return 'metadata' if key in self._from_metadata else 'config'
+        return 'metadata' if self.key(key) in self.from_metadata else 'config'

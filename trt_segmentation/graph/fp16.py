@@ -16,7 +16,7 @@ from trt_segmentation.graph.instances import PREFIX as INSTANCES_PREFIX
 from trt_segmentation.graph.network import describe_network
 from trt_segmentation.graph.onnxruntime_api import import_onnxruntime
 from trt_segmentation.graph.ordering import bodies, names_captured, names_read, sort_nodes
-from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare
+from trt_segmentation.graph.prepare import NETWORK_PREFIX, named_outputs, prepare
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.graph.rewriting import (
     FLOAT,
@@ -295,26 +295,30 @@ def fp16_emulated(model: onnx.ModelProto, types: Mapping[str, str], kept: set[st
 
 def _compare(spec: ModelSpec, others: Sequence[ModelSpec], images: Sequence[np.ndarray],
              ) -> tuple[bool, float]:
-    """Whether the others' scores stay finite, and their least share of equal mask pixels."""
+    """Whether the others' scores stay finite, and the least share of equal pixels of a mask."""
     expected = list(_results(spec, images))
     finite, agreements = True, []
     for other in others:
         same = []
-        for (mask, known), (other_mask, found) in zip(expected, _results(other, images),
-                                                      strict=True):
+        for (masks, known), (other_masks, found) in zip(expected, _results(other, images),
+                                                        strict=True):
             finite &= bool((found | ~known).all())
-            same.append(mask == other_mask)
-        agreements.append(sum(map(np.sum, same)) / sum(part.size for part in same))
+            same.append([mask == other_mask
+                         for mask, other_mask in zip(masks, other_masks, strict=True)])
+        agreements += [sum(map(np.sum, of_task)) / sum(part.size for part in of_task)
+                       for of_task in zip(*same, strict=True)]
     return finite, float(min(agreements))
 
 
 def _results(spec: ModelSpec, images: Sequence[np.ndarray],
-             ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Mask of each image, and where its scores are finite."""
-    model = prepare(spec, ('mask',)).model
-    scores = NETWORK_PREFIX + spec.scores.name
-    model.graph.output.append(onnx.ValueInfoProto(name=scores))
+             ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+    """The masks of each image, and where their scores are finite."""
+    masks = named_outputs(spec, ('mask',))
+    model = prepare(spec, masks).model
+    scores = dict.fromkeys(NETWORK_PREFIX + task.scores.name for task in spec.tasks)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in scores)
     runtime = open_runtime(model, spec.network.source)
     for image in images:
-        mask, values = runtime.run(['mask', scores], image_feed(spec, image))
-        yield mask, np.isfinite(values)
+        found = runtime.run([*masks, *scores], image_feed(spec, image))
+        values = np.concatenate([each.ravel() for each in found[len(masks):]])
+        yield found[:len(masks)], np.isfinite(values)

@@ -36,6 +36,7 @@ from trt_segmentation.graph.combining import (
     combined_already,
     input_size,
     map_size,
+    own_prefix,
     rank,
     with_output,
 )
@@ -46,7 +47,6 @@ PREFIX = 'instances/'
 half precision, a box's area is infinite from 256x256 pixels on, and from 512 on a corner is a
 multiple of half a pixel."""
 
-SCORES = f'{PREFIX}scores'
 """Name of the output that the combination adds: float32 [N, classes, h, w], the score of the
 instance that a pixel belongs to in the plane of its class, 0 in the others and where there is
 none."""
@@ -161,23 +161,24 @@ def said_open(network: Network) -> str:
 
 
 def with_instance_scores(network: Network, instances: Instances, input_layout: str,
-                         batch: int = 1) -> tuple[Network, TensorInfo]:
-    """Return the network with its instances painted, and the output ``SCORES`` that this adds.
+                         batch: int = 1, task: str = '') -> tuple[Network, TensorInfo]:
+    """Return the network with its instances painted, and the output of scores that this adds.
 
     Args:
         network: with one input.
         instances: two of its outputs.
         input_layout: 'nchw' or 'nhwc'.
         batch: number of images that the network will be given at once.
+        task: whose instances these are; '' where the network has one task.
 
     Raises:
         ModelError: only the outputs of the network are known, not what is in it.
     """
-    if found := combined_already(network, SCORES):
+    op = GraphBuilder(own_prefix(PREFIX, task), network.opset)
+    if found := combined_already(network, f'{op.prefix}scores'):
         return network, found
     check_open(network, f'{instances.classes} and {instances.masks} are instances and their '
                         'prototypes')
-    op = GraphBuilder(PREFIX, network.opset)
     image, masks, size = network.inputs[0], instances.masks, map_size(instances.masks)
     if instances.grow:
         size = input_size(network, input_layout)
@@ -186,7 +187,7 @@ def with_instance_scores(network: Network, instances: Instances, input_layout: s
     _add_scores(op, instances, masks, image, HEIGHT_AXIS[input_layout],
                 _add_best(op, instances, batch))
     return with_output(network, op, helper.make_tensor_value_info(
-        SCORES, TensorProto.FLOAT, [1, instances.count, *size]))
+        f'{op.prefix}scores', TensorProto.FLOAT, [1, instances.count, *size]))
 
 
 @dataclass(frozen=True)
@@ -357,7 +358,7 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
     planes = op.constant(np.arange(instances.count, dtype=np.float32).reshape(1, -1, 1, 1))
     own = op('Equal', painted(op.columns(best.rows, _FINAL - 1, _FINAL)), planes)
     op('Mul', op.cast(own, TensorProto.FLOAT), painted(op.unsqueeze(best.scores, 2)),
-       output=SCORES)
+       output=f'{op.prefix}scores')
 
 
 def _add_axis(op: GraphBuilder, masks: tuple[TensorInfo, int], image: tuple[TensorInfo, int],

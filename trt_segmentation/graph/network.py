@@ -160,6 +160,16 @@ def _check(model: onnx.ModelProto, path: Path) -> None:
         tensor.ClearField('shape')
 
 
+def network_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata_props of an ONNX file, without its weights where these are in other
+    files; nothing of what is no ONNX file."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # protobuf and the system each raise their own
+        return {}
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
 def _in_order(model: onnx.ModelProto) -> bool:
     """Put nodes in order where they are not, as in fp16 exports of Ultralytics, which runtimes
     take; return whether they were."""

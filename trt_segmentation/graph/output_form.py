@@ -10,12 +10,18 @@ from onnx import TensorProto, helper
 
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.builder import GraphBuilder
-from trt_segmentation.graph.combining import HEIGHT_AXIS, with_output
+from trt_segmentation.graph.combining import HEIGHT_AXIS, own_prefix, with_output
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, Shape, TensorInfo
 from trt_segmentation.graph.tail import Scores
 
-SCORES = 'output/scores'
-"""Name of the output that is added where the network's own is not of a form that a tail reads."""
+_PREFIX = 'output/'
+
+
+def plain_name(task: str) -> str:
+    """Return the name of the output that is added where the network's own is not of a form that
+    a tail reads."""
+    return f'{own_prefix(_PREFIX, task)}scores'
+
 
 ID_TYPES = (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
 """What a tail reads class ids from."""
@@ -173,7 +179,7 @@ class Output:
     decoding: Decoding
 
 
-def with_plain_output(network: Network, found: Output, input_layout: str,
+def with_plain_output(network: Network, found: Output, input_layout: str, task: str = '',
                       ) -> tuple[Network, Scores]:
     """Return the network with scores or ids that a tail reads, and how these are laid out.
 
@@ -181,6 +187,7 @@ def with_plain_output(network: Network, found: Output, input_layout: str,
         network: left as it is where its own output will do.
         found: one of its outputs.
         input_layout: 'nchw' or 'nhwc'.
+        task: whose output it is; '' where the network has one task.
 
     Raises:
         ModelError: only the outputs of the network are known, not what is in it.
@@ -193,17 +200,17 @@ def with_plain_output(network: Network, found: Output, input_layout: str,
     if not network.model.graph.node:
         raise ModelError(f'{network.source}: its output {output} has to be rearranged inside the '
                          'network; open its .onnx file, so that an engine is built of both')
-    op = GraphBuilder('output/', network.opset)
+    op = GraphBuilder(own_prefix(_PREFIX, task), network.opset)
     x, dtype = _add_values(op, found)
     image = network.inputs[0].name, HEIGHT_AXIS[input_layout]
     for step, argument in form.steps:
         x = _add_step(op, x, step, argument, form, image)
-    op('Identity', x, output=SCORES)
+    op('Identity', x, output=plain_name(task))
     network, added = with_output(network, op, helper.make_tensor_value_info(
-        SCORES, dtype, form.shape))
+        plain_name(task), dtype, form.shape))
     shape = added.shape or ()
     extent = shape[form.axis] if form.axis is not None and len(shape) > form.axis else 1
-    return network, Scores(SCORES, extent or channels, form.axis, dtype)
+    return network, Scores(added.name, extent or channels, form.axis, dtype)
 
 
 def _add_values(op: GraphBuilder, found: Output) -> tuple[str, int]:

@@ -14,13 +14,16 @@ The prepared graph's tensors:
 ``overlay``      uint8 [N, H, W, 3]           image and colours blended
 ===============  ===========================  ==========================================
 
+Of a network with several tasks, each has a palette and outputs of its own, ``lanes/palette`` and
+``lanes/mask``; see ``graph.output_names``.
+
 N is the spec's ``batch``, 1 for one camera. For a network of one channel, ``image`` is uint8
 [N, H, W, bands], 1, 2 or 3 of them (see ``images.gray``), chosen for each run. Where the
 spec has a ``mask_size``, that is H and W of mask and confidence. Where its encoding is mono16, the
 mask is [N, H, W, 2], each id's lower and higher byte, and the palette [65536, 3].
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -31,6 +34,7 @@ from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.batch import batched
 from trt_segmentation.graph.builder import GraphBuilder
 from trt_segmentation.graph.coding import Coding, coding_of
+from trt_segmentation.graph.combining import own_prefix
 from trt_segmentation.graph.head import (
     Gray,
     Window,
@@ -38,7 +42,8 @@ from trt_segmentation.graph.head import (
     add_is_wide,
     add_letterbox_window,
 )
-from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.graph.output_names import OUTPUTS, joined, kind_of
+from trt_segmentation.graph.resolve import ModelSpec, TaskSpec
 from trt_segmentation.graph.tail import (
     Decision,
     NearestIndex,
@@ -76,7 +81,21 @@ class PreparedGraph:
 
 def available_outputs(spec: ModelSpec) -> tuple[str, ...]:
     """Return the outputs that a network can give: class ids carry no confidence."""
-    return tuple(name for name in OUTPUTS if name != 'confidence' or spec.kind != 'ids')
+    return tuple(joined(task.name, name) for task in spec.tasks for name in OUTPUTS
+                 if name != 'confidence' or task.kind != 'ids')
+
+
+def named_outputs(spec: ModelSpec, outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what outputs are meant: 'mask' means that of every task.
+
+    Args:
+        spec: the network.
+        outputs: of ``available_outputs``, or without a task. Others are returned as they are.
+    """
+    available = available_outputs(spec)
+    return tuple(dict.fromkeys(
+        meant for name in outputs
+        for meant in [each for each in available if name in (each, kind_of(each))] or [name]))
 
 
 def check_outputs(spec: ModelSpec, outputs: tuple[str, ...]) -> None:
@@ -87,8 +106,9 @@ def check_outputs(spec: ModelSpec, outputs: tuple[str, ...]) -> None:
     """
     possible = available_outputs(spec)
     if impossible := [name for name in outputs if name not in possible]:
+        kinds = ' and '.join(dict.fromkeys(task.kind for task in spec.tasks))
         raise ModelError(f'{spec.network.source}: cannot give {", ".join(impossible)}; a network '
-                         f'whose output is {spec.kind} gives {", ".join(possible)}')
+                         f'whose output is {kinds} gives {", ".join(possible)}')
     if not outputs:
         raise ModelError(f'{spec.network.source}: no output was asked for; it gives '
                          f'{", ".join(possible)}')
@@ -127,7 +147,7 @@ def prepare_head(spec: ModelSpec) -> onnx.ModelProto:
     Its output is called ``NETWORK_PREFIX`` and the name of the network's input.
     """
     info = spec.network.inputs[0]
-    head, _ = _head_and_tail(spec, ('mask',), 'nearest', False)
+    head, _ = _head_and_tail(spec, (), 'nearest', False)
     fed = helper.make_tensor_value_info(NETWORK_PREFIX + info.name, info.dtype, info.shape)
     return _assemble(_blank(spec), head.nodes, head.constants, [fed], _inputs(spec))
 
@@ -150,34 +170,32 @@ def prepare_tail(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
     head, tail = _head_and_tail(spec, outputs, mask_interpolation, False)
     return _assemble(_blank(spec), _needed_nodes([*head.nodes, *tail.nodes], outputs),
                      [*head.constants, *tail.constants], _outputs(spec, outputs),
-                     [*_inputs(spec), _scores_value(spec)])
+                     [*_inputs(spec), *_score_values(spec)])
 
 
-def scores_name(spec: ModelSpec) -> str:
-    """Return the tensor at which ``prepare_network`` ends and ``prepare_outputs`` begins: scores
+def scores_names(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the tensors at which ``prepare_network`` ends and ``prepare_outputs`` begins: scores
     as float32, or class ids in the network's type."""
-    if spec.kind == 'ids' or spec.scores.dtype == TensorProto.FLOAT:
-        return NETWORK_PREFIX + spec.scores.name
-    return _FLOAT_SCORES
+    return tuple(value.name for value in _seam_values(spec))
 
 
 def prepare_network(spec: ModelSpec) -> onnx.ModelProto:
-    """Build head and network without a tail: ``image`` and ``channels`` to ``scores_name``.
+    """Build head and network without a tail: ``image`` and ``channels`` to ``scores_names``.
 
     Together with ``prepare_outputs`` it does what ``prepare`` does, in two graphs: the first one
     has the weights, and is the same whatever is asked for.
     """
-    head, tail = _head_and_tail(spec, ('mask',), 'nearest', True)
-    network = _prefixed(batched(spec.network.model, spec.batch))
-    ends = [node for node in tail.nodes if scores_name(spec) in node.output]
+    head, tail = _head_and_tail(spec, available_outputs(spec), 'nearest', True)
+    network, seams = _prefixed(batched(spec.network.model, spec.batch)), scores_names(spec)
+    ends = [node for node in tail.nodes if node.output[0] in seams]
     return _assemble(network, [*head.nodes, *network.graph.node, *ends], head.constants,
-                     [_seam_value(spec)], _inputs(spec))
+                     _seam_values(spec), _inputs(spec))
 
 
 def prepare_outputs(spec: ModelSpec, outputs: tuple[str, ...], *,
                     mask_interpolation: str = 'nearest', for_cpu: bool = False,
                     ) -> onnx.ModelProto:
-    """Build the tail of some outputs: from ``scores_name`` and ``image`` to these.
+    """Build the tail of some outputs: from ``scores_names`` and ``image`` to these.
 
     Args:
         spec: its network may be an outline.
@@ -188,15 +206,24 @@ def prepare_outputs(spec: ModelSpec, outputs: tuple[str, ...], *,
     """
     check_outputs(spec, outputs)
     head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu)
-    seam = scores_name(spec)
-    nodes = [node for node in (*head.nodes, *tail.nodes) if seam not in node.output]
+    seams = scores_names(spec)
+    nodes = [node for node in (*head.nodes, *tail.nodes) if node.output[0] not in seams]
     return _assemble(_blank(spec), _needed_nodes(nodes, outputs),
                      [*head.constants, *tail.constants], _outputs(spec, outputs),
-                     [*_inputs(spec), _seam_value(spec)])
+                     [*_inputs(spec), *_seam_values(spec)])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Nodes, and the constants that they use."""
+
+    nodes: list[onnx.NodeProto]
+    constants: list[onnx.TensorProto]
 
 
 def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation: str,
-                   for_cpu: bool) -> tuple[GraphBuilder, GraphBuilder]:
+                   for_cpu: bool) -> tuple[GraphBuilder, _Part]:
+    """Return the head, and the tails of the tasks of which something is wanted."""
     if mask_interpolation not in MASK_INTERPOLATIONS:
         raise ConfigError(f"mask_interpolation is '{mask_interpolation}'; it is one of "
                           f'{", ".join(MASK_INTERPOLATIONS)}')
@@ -211,41 +238,57 @@ def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation
              size=spec.size, window=window, scale=spec.scale, mean=spec.mean, std=spec.std,
              border=spec.border, layout=spec.input_layout, dtype=spec.network.inputs[0].dtype,
              batch=spec.batch, gray=gray)
-    tail = GraphBuilder('tail/', spec.network.opset, for_cpu)
-    _add_tail(tail, spec, outputs, source, sized, window, mask_interpolation)
-    return head, tail
+    tails = []
+    for task in spec.tasks:
+        names = {name: joined(task.name, name) for name in OUTPUTS}
+        tail = GraphBuilder(_tail_prefix(task), spec.network.opset, for_cpu)
+        if wanted := {name: full for name, full in names.items() if full in outputs}:
+            _add_tail(tail, spec, task, wanted, source, sized, window, mask_interpolation)
+        tails.append(tail)
+    return head, _Part([node for tail in tails for node in tail.nodes],
+                       [constant for tail in tails for constant in tail.constants])
 
 
-def _add_tail(tail: GraphBuilder, spec: ModelSpec, outputs: tuple[str, ...], source: str,
-              sized: str, window: Window | None, mask_interpolation: str) -> None:
-    scores = replace(spec.scores, name=NETWORK_PREFIX + spec.scores.name)
-    if spec.kind != 'ids' and not (tail.for_cpu and scores.dtype == TensorProto.FLOAT):
+def _tail_prefix(task: TaskSpec) -> str:
+    return own_prefix('tail/', task.name)
+
+
+def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapping[str, str],
+              source: str, sized: str, window: Window | None, mask_interpolation: str) -> None:
+    """Add a task's outputs.
+
+    Args:
+        outputs: what each of ``OUTPUTS`` that is wanted is called.
+    """
+    scores = replace(task.scores, name=NETWORK_PREFIX + task.scores.name)
+    if task.kind != 'ids' and not (tail.for_cpu and scores.dtype == TensorProto.FLOAT):
         scores = replace(scores, name=tail('Cast', scores.name, to=TensorProto.FLOAT,
-                                           output=_FLOAT_SCORES))
+                                           output=_float_scores(task)))
     of_image = tail.size(sized, 1), tail.size(sized, 2)
     of_mask = _extents(tail, spec.mask_size) or of_image
-    grow = _grow_scores if mask_interpolation == 'bilinear' and spec.kind != 'ids' else \
+    grow = _grow_scores if mask_interpolation == 'bilinear' and task.kind != 'ids' else \
         _grow_decision
-    if grow is _grow_scores or spec.align_corners:
+    if grow is _grow_scores or task.align_corners:
         scores = add_finite_scores(tail, scores)
-    if spec.align_corners or (grow is _grow_scores and window is not None):
+    if task.align_corners or (grow is _grow_scores and window is not None):
         scores = add_grown_scores(tail, scores, _extents(tail, spec.size) or of_image,
-                                  align_corners=spec.align_corners, batch=spec.batch)
-    decision, nearest = grow(tail, spec, scores, of_mask, window)
-    coding = _coding(spec)
+                                  align_corners=task.align_corners, batch=spec.batch)
+    decision, nearest = grow(tail, spec, task, scores, of_mask, window)
+    coding = _coding(spec, task)
     painter = Painter(tail, nearest, coding)
     if 'mask' in outputs:
-        painter.paint_classes(decision, 'mask')
+        painter.paint_classes(decision, outputs['mask'])
     if 'confidence' in outputs:
-        painter.paint_confidence(decision, 'confidence')
+        painter.paint_confidence(decision, outputs['confidence'])
     if 'overlay' in outputs:
         if of_mask != of_image:
-            decision, nearest = grow(tail, spec, scores, of_image, window)
+            decision, nearest = grow(tail, spec, task, scores, of_image, window)
         painter = Painter(tail, nearest, coding)
         image = 'image'
         if spec.gray_bits:
             image = source = _add_visible_bands(tail, sized)
-        painter.paint_overlay(decision, image, source, 'palette', 'alpha', 'overlay')
+        painter.paint_overlay(decision, image, source, joined(task.name, 'palette'), 'alpha',
+                              outputs['overlay'])
 
 
 def _add_visible_bands(tail: GraphBuilder, image: str) -> str:
@@ -262,47 +305,49 @@ def _extents(tail: GraphBuilder, size: tuple[int, int] | None) -> tuple[str, str
     return None if size is None else (tail.ints(size[0]), tail.ints(size[1]))
 
 
-def _coding(spec: ModelSpec) -> Coding:
-    channels = None if spec.kind == 'ids' else max(spec.scores.channels, 2)
-    return coding_of(spec.encoding, spec.merge, channels)
+def _coding(spec: ModelSpec, task: TaskSpec) -> Coding:
+    channels = None if task.kind == 'ids' else max(task.scores.channels, 2)
+    return coding_of(spec.encoding, task.merge, channels)
 
 
-def _rule(spec: ModelSpec) -> Rule:
-    return Rule(spec.kind, spec.threshold, spec.unlabelled, _coding(spec).nothing)
+def _rule(spec: ModelSpec, task: TaskSpec) -> Rule:
+    return Rule(task.kind, task.threshold, task.unlabelled, _coding(spec, task).nothing)
 
 
-def _grow_scores(tail: GraphBuilder, spec: ModelSpec, scores: Scores, extents: tuple[str, str],
-                 window: Window | None) -> tuple[Decision, NearestIndex | None]:
+def _grow_scores(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, scores: Scores,
+                 extents: tuple[str, str], window: Window | None,
+                 ) -> tuple[Decision, NearestIndex | None]:
     if window is not None:  # they are at the size of the network's input
         scores = add_cropped_scores(tail, scores, window)
     scores = add_grown_scores(tail, scores, extents, batch=spec.batch)
-    return add_decision(tail, scores, _rule(spec)), None
+    return add_decision(tail, scores, _rule(spec, task)), None
 
 
-def _grow_decision(tail: GraphBuilder, spec: ModelSpec, scores: Scores, extents: tuple[str, str],
-                   window: Window | None) -> tuple[Decision, NearestIndex | None]:
-    decision = add_decision(tail, scores, _rule(spec))
+def _grow_decision(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, scores: Scores,
+                   extents: tuple[str, str], window: Window | None,
+                   ) -> tuple[Decision, NearestIndex | None]:
+    decision = add_decision(tail, scores, _rule(spec, task))
     return decision, add_nearest_index(tail, decision.classes, extents, window, spec.size,
-                                       _letterbox_scale(spec))
+                                       _letterbox_scale(spec, task))
 
 
 _OLDEST_IR = 7
 """Older versions of the ONNX format list every weight among the graph's inputs."""
 
-OUTPUTS = 'mask', 'confidence', 'overlay'
 
-_FLOAT_SCORES = 'tail/scores'
-"""Scores of a network in another type as float32. The cast belongs to the network's graph where
-there are two: between it and the network's last node, ONNX Runtime rounds nothing."""
+def _float_scores(task: TaskSpec) -> str:
+    """Scores of a network in another type as float32. The cast belongs to the network's graph
+    where there are two: between it and the network's last node, ONNX Runtime rounds nothing."""
+    return f'{_tail_prefix(task)}scores'
 
 
-def _letterbox_scale(spec: ModelSpec) -> tuple[Fraction, Fraction] | None:
+def _letterbox_scale(spec: ModelSpec, task: TaskSpec) -> tuple[Fraction, Fraction] | None:
     """Height and width of the output over the network input's, in lowest terms."""
     if spec.resize != 'letterbox' or spec.size is None:
         return None
-    if spec.align_corners:
+    if task.align_corners:
         return Fraction(1), Fraction(1)
-    scores = spec.scores
+    scores = task.scores
     shape = next(info.shape for info in spec.network.outputs if info.name == scores.name)
     height, width = shape[scores.height_axis:scores.height_axis + 2] if shape else (None, None)
     if height is None or width is None:
@@ -343,17 +388,24 @@ def _needed_nodes(nodes: list[onnx.NodeProto], outputs: tuple[str, ...]) -> list
     return kept[::-1]
 
 
-def _scores_value(spec: ModelSpec) -> onnx.ValueInfoProto:
-    info = next(info for info in spec.network.outputs if info.name == spec.scores.name)
-    return helper.make_tensor_value_info(NETWORK_PREFIX + info.name, info.dtype, info.shape)
+def _score_values(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
+    """The network's outputs that the tails read."""
+    read = {task.scores.name for task in spec.tasks}
+    return [helper.make_tensor_value_info(NETWORK_PREFIX + info.name, info.dtype, info.shape)
+            for info in spec.network.outputs if info.name in read]
 
 
-def _seam_value(spec: ModelSpec) -> onnx.ValueInfoProto:
-    """The tensor between network and tail, whose extents the network decides when it runs."""
-    value = _scores_value(spec)
-    dtype = value.type.tensor_type.elem_type if spec.kind == 'ids' else TensorProto.FLOAT
-    rank = len(value.type.tensor_type.shape.dim)
-    return helper.make_tensor_value_info(scores_name(spec), dtype, [None] * rank)
+def _seam_values(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
+    """The tensors between network and tails, whose extents the network decides when it runs."""
+    ranks = {info.name: len(info.shape or ()) for info in spec.network.outputs}
+    seams = {}  # two tasks may read one of them
+    for task in spec.tasks:
+        scores = task.scores
+        is_cast = task.kind != 'ids' and scores.dtype != TensorProto.FLOAT
+        name = _float_scores(task) if is_cast else NETWORK_PREFIX + scores.name
+        seams[name] = helper.make_tensor_value_info(
+            name, TensorProto.FLOAT if is_cast else scores.dtype, [None] * ranks[scores.name])
+    return list(seams.values())
 
 
 def _inputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
@@ -361,7 +413,8 @@ def _inputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
         'image': (TensorProto.UINT8, [spec.batch, 'height', 'width',
                                       'bands' if spec.gray_bits else 3]),
         'channels': (TensorProto.INT32, [3]),
-        'palette': (TensorProto.UINT8, [spec.encoding.unlabelled + 1, 3]),
+        **{joined(task.name, 'palette'): (TensorProto.UINT8, [spec.encoding.unlabelled + 1, 3])
+           for task in spec.tasks},
         'alpha': (TensorProto.FLOAT, [])}
     return [helper.make_tensor_value_info(name, *each) for name, each in described.items()]
 
@@ -371,7 +424,7 @@ def _outputs(spec: ModelSpec, names: tuple[str, ...]) -> list[onnx.ValueInfoProt
     of_mask = of_image if spec.mask_size is None else [spec.batch, *spec.mask_size]
     planes = [spec.encoding.planes] if spec.encoding.planes > 1 else []
     shapes = {'mask': [*of_mask, *planes], 'confidence': of_mask, 'overlay': [*of_image, 3]}
-    return [helper.make_tensor_value_info(name, TensorProto.UINT8, shapes[name])
+    return [helper.make_tensor_value_info(name, TensorProto.UINT8, shapes[kind_of(name)])
             for name in names]
 
 

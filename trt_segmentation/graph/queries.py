@@ -23,6 +23,7 @@ from trt_segmentation.graph.combining import (
     combined_already,
     input_size,
     map_size,
+    own_prefix,
     rank,
     with_output,
 )
@@ -30,7 +31,7 @@ from trt_segmentation.graph.meaning_reader import read_meaning
 from trt_segmentation.graph.network import Network, TensorInfo
 from trt_segmentation.graph.other_outputs import BOX_VALUES, CLASSES, is_boxes, is_named
 
-SCORES = 'queries/scores'
+PREFIX = 'queries/'
 """Name of the output that the combination adds: [1, classes, h, w], 0 and up."""
 
 _AS_IT_IS = 0
@@ -117,29 +118,30 @@ def said_pairs(pairs: tuple[Queries, ...]) -> str:
 
 
 def with_scores(network: Network, queries: Queries, input_layout: str, batch: int = 1,
-                ) -> tuple[Network, TensorInfo]:
-    """Return the network with its queries combined, and the output ``SCORES`` that this adds.
+                task: str = '') -> tuple[Network, TensorInfo]:
+    """Return the network with its queries combined, and the output of scores that this adds.
 
     Args:
         network: with one input.
         queries: two of its outputs.
         input_layout: 'nchw' or 'nhwc'.
         batch: number of images that the network will be given at once.
+        task: whose queries these are; '' where the network has one task.
 
     Raises:
         ModelError: only the outputs of the network are known, not what is in it.
     """
-    if found := combined_already(network, SCORES):
+    op = GraphBuilder(own_prefix(PREFIX, task), network.opset)
+    if found := combined_already(network, f'{op.prefix}scores'):
         return network, found
     check_open(network, f'{queries.masks} and {queries.classes} are queries')
-    op = GraphBuilder('queries/', network.opset)
     masks, size = queries.masks.name, map_size(queries.masks)
     if queries.grow:
         size = input_size(network, input_layout)
         masks = add_grown(op, queries.masks, network.inputs[0], input_layout, batch)
     _add_scores(op, queries, masks, size, batch)
     return with_output(network, op, helper.make_tensor_value_info(
-        SCORES, queries.masks.dtype, [1, _class_count(queries), *size]))
+        f'{op.prefix}scores', queries.masks.dtype, [1, _class_count(queries), *size]))
 
 
 def _add_scores(op: GraphBuilder, queries: Queries, masks: str, size: Size, batch: int) -> None:
@@ -151,7 +153,7 @@ def _add_scores(op: GraphBuilder, queries: Queries, masks: str, size: Size, batc
     images = 1 if batch == 1 else _AS_IT_IS
     extents = add_extents(op, TensorInfo(masks, queries.masks.dtype, (1, None, *size)), 2)
     shape = op('Concat', op.ints(images, _class_count(queries)), extents, axis=0)
-    op('Reshape', scores, shape, output=SCORES)
+    op('Reshape', scores, shape, output=f'{op.prefix}scores')
 
 
 def _class_count(queries: Queries) -> int:

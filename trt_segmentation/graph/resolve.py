@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network and what its owner says about it, checked against each other and made complete."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,14 +38,50 @@ from trt_segmentation.model_config import (
     InputConfig,
     ModelConfig,
     OutputConfig,
+    TaskConfig,
+    naming,
 )
 from trt_segmentation.options import RunOptions
 from trt_segmentation.palette import Palette
 
 
 @dataclass(frozen=True)
+class TaskSpec:
+    """Everything that a tail needs to know about one mask that a network gives.
+
+    Attributes:
+        name: of its topics and files; '' where the network gives one mask.
+        scores: the output that is used.
+        kind: one of ``model_config.KINDS``.
+        threshold: 0..1.
+        labels: names of the mask's classes by id; empty where nobody told them.
+        palette: colours of the mask's classes.
+        unlabelled: the network's id for "no class".
+        merge: how the network's classes become those of the mask; None where they are the same.
+        pair: what ``scores`` is combined from; None where the network gives scores itself.
+        align_corners: how the scores lie on the network's input; see ``OutputConfig``.
+        output_name: the network's own output that ``scores`` is, or is made from.
+    """
+
+    name: str
+    scores: Scores
+    kind: str
+    threshold: float
+    labels: tuple[str, ...]
+    palette: Palette
+    unlabelled: int
+    merge: ClassMerge | None = None
+    pair: Pair | None = None
+    align_corners: bool = False
+    output_name: str = ''
+
+
+@dataclass(frozen=True)
 class ModelSpec:
-    """Everything that head and tail need to know about a network.
+    """Everything that head and tails need to know about a network.
+
+    What it has of ``TaskSpec`` is that of its only task. Where it has several, these attributes
+    raise ConfigError, which names the tasks.
 
     Attributes:
         network: the network, with its input shape fixed where ``size`` is.
@@ -53,22 +90,13 @@ class ModelSpec:
         resize: 'stretch', 'letterbox' or 'none'.
         size: height and width of the network's input; None where ``resize`` is 'none'.
         input_layout: 'nchw' or 'nhwc'.
-        scores: the output that is used.
-        kind: one of ``model_config.KINDS``.
-        threshold: 0..1.
-        labels: names of the mask's classes by id; empty where nobody told them.
-        palette: colours of the mask's classes.
-        unlabelled: the network's id for "no class".
+        tasks: the masks that it gives, at least one.
         facts: all of that, with where it comes from.
-        merge: how the network's classes become those of the mask; None where they are the same.
-        mask_size: height and width of mask and confidence; None for those of the image.
-        encoding: of the mask.
-        pair: what ``scores`` is combined from; None where the network gives scores itself.
+        mask_size: height and width of masks and confidences; None for those of the image.
+        encoding: of the masks.
         border: of 'letterbox', the pixel value around the image, 0..255; None for ``mean``.
-        align_corners: how the scores lie on the network's input; see ``OutputConfig``.
-        batch: images that head and tail take at once. ``network`` is that of one image;
+        batch: images that head and tails take at once. ``network`` is that of one image;
             ``graph.batch.batched`` makes it take so many.
-        output_name: the network's own output that ``scores`` is, or is made from.
         depth: of gray, how many bits of a pixel are fed, 8 or 16; see ``InputConfig``.
     """
 
@@ -80,27 +108,47 @@ class ModelSpec:
     resize: str
     size: tuple[int, int] | None
     input_layout: str
-    scores: Scores
-    kind: str
-    threshold: float
-    labels: tuple[str, ...]
-    palette: Palette
-    unlabelled: int
+    tasks: tuple[TaskSpec, ...]
     facts: tuple[Fact, ...]
-    merge: ClassMerge | None = None
     mask_size: tuple[int, int] | None = None
     encoding: MaskEncoding = MONO8
-    pair: Pair | None = None
     border: float | None = None
-    align_corners: bool = False
     batch: int = 1
-    output_name: str = ''
     depth: int = 8
 
     @property
     def gray_bits(self) -> int:
         """How many bits of a pixel a network of one channel is fed; 0 for one of three."""
         return self.depth if self.color == 'gray' else 0
+
+    @property
+    def task(self) -> TaskSpec:
+        """Its only task.
+
+        Raises:
+            ConfigError: it has several.
+        """
+        self.check_single()
+        return self.tasks[0]
+
+    def check_single(self) -> None:
+        """Raise ConfigError where there are several tasks."""
+        if len(self.tasks) > 1:
+            names = ', '.join(task.name for task in self.tasks)
+            raise ConfigError(f'{self.network.source}: gives several masks ({names}), and one is '
+                              'needed here; choose it with a model config of output: '
+                              f'{{name: {self.tasks[0].output_name}}}')
+
+    scores = property(lambda self: self.task.scores)
+    kind = property(lambda self: self.task.kind)
+    threshold = property(lambda self: self.task.threshold)
+    labels = property(lambda self: self.task.labels)
+    palette = property(lambda self: self.task.palette)
+    unlabelled = property(lambda self: self.task.unlabelled)
+    merge = property(lambda self: self.task.merge)
+    pair = property(lambda self: self.task.pair)
+    align_corners = property(lambda self: self.task.align_corners)
+    output_name = property(lambda self: self.task.output_name)
 
     def channels(self, color: str) -> tuple[int, int, int]:
         """Return which channel of an 'rgb' or 'bgr' image is the network's channel 0, 1, 2; for
@@ -109,10 +157,10 @@ class ModelSpec:
         first, second, third = (color.index(name) for name in order)
         return first, second, third
 
-    def palette_table(self, color: str) -> np.ndarray:
-        """Return the colours of all values of the mask for an 'rgb' or 'bgr' image: uint8
-        [256 or 65536, 3]."""
-        return self.palette.table(color, self.encoding.unlabelled + 1)
+    def palette_table(self, color: str, task: TaskSpec | None = None) -> np.ndarray:
+        """Return the colours of all values of a task's mask, or the only one's, for an 'rgb' or
+        'bgr' image: uint8 [256 or 65536, 3]."""
+        return (task or self.task).palette.table(color, self.encoding.unlabelled + 1)
 
     @property
     def assumed(self) -> tuple[Fact, ...]:
@@ -150,6 +198,30 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
     feeding = Feeding(layout, size, scale * (257 if depth == 16 else 1), mean, std, color)
     can_run = network.model.graph.node or (measuring and measuring.run)
     probe = Probe(network, feeding, measuring) if measuring and can_run else None
+    tasks: list[TaskSpec] = []
+    for task in config.tasks:
+        own = Ledger(ledger.from_metadata, task.task)
+        with naming(task.task):
+            network, resolved = _resolve_task(network, layout, config.of_task(task), own, probe,
+                                              batch)
+        tasks.append(resolved)
+        ledger.facts += own.facts
+    return ModelSpec(network, color, scale, mean, std, resize, size, layout, tuple(tasks),
+                     tuple(ledger.facts), border=border, batch=batch, depth=depth)
+
+
+def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Ledger,
+                  probe: Probe | None, batch: int) -> tuple[Network, TaskSpec]:
+    """Return one of the network's masks, and the network, which has more outputs where that takes
+    some.
+
+    Args:
+        network: its input is known.
+        layout: of the input.
+        config: that of the mask.
+        ledger: gets what is found, and knows the name of the task.
+        probe, batch: as of ``read_output`` and ``resolve``.
+    """
     pair = choose_pair(network, layout, _class_count(network, config), config, probe)
     if pair is not None:
         check_batch(network, (pair.masks.name, pair.classes.name), batch)
@@ -163,16 +235,14 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
     unlabelled = ledger.told(
         'classes.unlabelled', config.classes.unlabelled,
         lambda: UNLABELLED if len(labels) <= UNLABELLED else MOST_CLASSES, 'default')
-    spec = ModelSpec(network, color, scale, mean, std, resize, size, layout, scores, kind,
-                     threshold, labels, palette, unlabelled, tuple(ledger.facts),
-                     pair=pair, border=border, align_corners=align_corners, batch=batch,
-                     output_name=_name_of(ledger, scores), depth=depth)
-    return spec if config.classes.merge is None else _with_merge(spec, config)
+    task = TaskSpec(ledger.task, scores, kind, threshold, labels, palette, unlabelled, pair=pair,
+                    align_corners=align_corners, output_name=_name_of(ledger, scores))
+    return network, _with_merge(task, config, ledger, network.source)
 
 
 def _name_of(ledger: Ledger, scores: Scores) -> str:
-    return next((str(fact.value) for fact in ledger.facts if fact.key == 'output.name'),
-                scores.name)
+    key = ledger.key('output.name')
+    return next((str(fact.value) for fact in ledger.facts if fact.key == key), scores.name)
 
 
 def _class_count(network: Network, config: ModelConfig) -> int | None:
@@ -201,16 +271,16 @@ def _resolve_threshold(network: Network, pair: Pair | None, config: ModelConfig,
                        lambda: THRESHOLD if is_instances else 0.5, 'default')
 
 
-def _with_merge(spec: ModelSpec, config: ModelConfig) -> ModelSpec:
-    told = config.classes.merge or ()
+def _with_merge(task: TaskSpec, config: ModelConfig, ledger: Ledger, source: str) -> TaskSpec:
+    if config.classes.merge is None:
+        return task
     try:
-        merge = resolve_merge(told, spec.labels, spec.palette, len(spec.labels) or MOST_CLASSES,
-                              spec.unlabelled)
+        merge = resolve_merge(config.classes.merge, task.labels, task.palette,
+                              len(task.labels) or MOST_CLASSES, task.unlabelled)
     except ConfigError as error:
-        raise ConfigError(f'{spec.network.source}: {error}') from None
-    fact = Fact('classes.merge', merge.merged_labels, 'config')
-    return replace(spec, labels=merge.merged_labels, palette=merge.merged_palette, merge=merge,
-                   facts=(*spec.facts, fact))
+        raise ConfigError(f'{source}: {error}') from None
+    ledger.note('classes.merge', merge.merged_labels, 'config')
+    return replace(task, labels=merge.merged_labels, palette=merge.merged_palette, merge=merge)
 
 
 def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
@@ -219,7 +289,8 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
     Raises:
         ConfigError: the network has more classes than such a mask can hold.
     """
-    encoding, count = mask_encoding(options.mask_encoding), len(spec.labels)
+    encoding = mask_encoding(options.mask_encoding)
+    count = max(len(task.labels) for task in spec.tasks)
     if count > encoding.unlabelled:
         raise ConfigError(
             f'{spec.network.source}: has {count} classes, but a {encoding.name} mask holds at '
@@ -234,8 +305,13 @@ def embedded_config(network: Network) -> ModelConfig:
     Raises:
         ConfigError: it is there and not understood.
     """
-    text = network.metadata.get(METADATA_KEY, '')
-    return ModelConfig.from_text(text, f"{network.source}, metadata '{METADATA_KEY}'")
+    return config_in(network.metadata, network.source)
+
+
+def config_in(metadata: Mapping[str, str], source: str) -> ModelConfig:
+    """Return the config in the metadata of the model ``source``; see ``embedded_config``."""
+    return ModelConfig.from_text(metadata.get(METADATA_KEY, ''),
+                                 f"{source}, metadata '{METADATA_KEY}'")
 
 
 def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelConfig,
@@ -274,19 +350,23 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
 
 def complete_config(spec: ModelSpec) -> ModelConfig:
     """Return the config that says everything a spec says, nothing left to the graph."""
-    layout = next((str(fact.value) for fact in spec.facts if fact.key == 'output.layout'), None)
-    own = spec if spec.merge is None else spec.merge
-    told = None if spec.merge is None else spec.merge.told
-    output = OutputConfig(spec.output_name, spec.kind, layout, spec.threshold,
-                          align_corners=spec.align_corners or None)
-    if spec.pair is not None:
-        output = OutputConfig(spec.pair.masks.name, spec.pair.kind, threshold=spec.threshold,
-                              class_name=spec.pair.classes.name, grow_masks=spec.pair.grow)
-    return ModelConfig(
-        InputConfig(spec.color, spec.scale, spec.mean, spec.std, spec.resize, spec.size,
-                    spec.border, spec.input_layout, spec.gray_bits or None),
-        output,
-        ClassesConfig(own.labels or None, own.palette.colors, spec.unlabelled, told))
+    fed = InputConfig(spec.color, spec.scale, spec.mean, spec.std, spec.resize, spec.size,
+                      spec.border, spec.input_layout, spec.gray_bits or None)
+    found = {fact.key: fact.value for fact in spec.facts}
+    return ModelConfig.of_tasks(fed, tuple(_complete_task(task, found) for task in spec.tasks))
+
+
+def _complete_task(task: TaskSpec, found: Mapping[str, object]) -> TaskConfig:
+    layout = found.get(Ledger(task=task.name).key('output.layout'))
+    own = task if task.merge is None else task.merge
+    told = None if task.merge is None else task.merge.told
+    output = OutputConfig(task.output_name, task.kind, str(layout) if layout else None,
+                          task.threshold, align_corners=task.align_corners or None)
+    if task.pair is not None:
+        output = OutputConfig(task.pair.masks.name, task.pair.kind, threshold=task.threshold,
+                              class_name=task.pair.classes.name, grow_masks=task.pair.grow)
+    return TaskConfig(task.name, output, ClassesConfig(own.labels or None, own.palette.colors,
+                                                       task.unlabelled, told))
 
 
 def format_facts(spec: ModelSpec) -> str:

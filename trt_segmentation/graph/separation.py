@@ -61,7 +61,8 @@ def check_separation(spec: ModelSpec) -> None:
 def _run(session: Any, spec: ModelSpec, feed: dict[str, np.ndarray], fault: str, way_out: str,
          ) -> list[np.ndarray]:
     """Return what the tail would be given."""
-    names = [spec.pair.masks.name, spec.pair.classes.name] if spec.pair else [spec.scores.name]
+    names = list(dict.fromkeys(name for task in spec.tasks for name in (
+        (task.pair.masks.name, task.pair.classes.name) if task.pair else (task.scores.name,))))
     try:
         return list(session.run(names, feed))
     except Exception as error:  # the binding raises its own types, one for each status code

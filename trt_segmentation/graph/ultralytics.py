@@ -35,7 +35,7 @@ def exporter_config(network: Network, told: ModelConfig) -> ModelConfig:
     if not _is_ultralytics(network):
         return ModelConfig()
     task = network.metadata['task']
-    if task not in _TASKS and told.output.kind is None:
+    if task not in _TASKS and all(each.output.kind is None for each in told.tasks):
         gives = f', which gives {_GIVES[task]}' if task in _GIVES else ''
         raise ModelError(f"{network.source}: is an Ultralytics network for the task '{task}'"
                          f'{gives} and no class for each pixel; export one for segment '

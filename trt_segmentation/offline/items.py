@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trt_segmentation.errors import ImageError, printable
-from trt_segmentation.graph.prepare import OUTPUTS
+from trt_segmentation.graph.output_names import OUTPUTS, joined, kind_of
 from trt_segmentation.image_header import IMAGE_SUFFIXES
 from trt_segmentation.image_source import is_image, refuse_address
 
@@ -36,8 +36,8 @@ class Item:
     def target(self, output: str) -> Path:
         """Return where an output goes: a PNG; of a video a folder of them, and of its overlays
         an MP4."""
-        suffix = '.png' if not self.is_video else '.mp4' if output == 'overlay' else ''
-        return self.results.with_name(f'{self.results.name}_{output}{suffix}')
+        suffix = '.png' if not self.is_video else '.mp4' if kind_of(output) == 'overlay' else ''
+        return self.results.with_name(f'{self.results.name}_{output.replace("/", "_")}{suffix}')
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Found:
 
 
 def find_items(inputs: Sequence[Path], output: Path,
-               is_left_out: Callable[[Path], bool] = lambda folder: False) -> Found:
+               is_left_out: Callable[[Path], bool] = lambda folder: False,
+               tasks: Sequence[str] = ('',)) -> Found:
     """Find the images and videos of a run.
 
     Args:
@@ -66,7 +67,9 @@ def find_items(inputs: Sequence[Path], output: Path,
             results of different inputs would have one name, those lie in the folders that they
             have below the deepest folder that holds all inputs.
         is_left_out: whether a folder is not searched.
+        tasks: of the network; '' is that of a network of one.
     """
+    names = [joined(task, name) for task in tasks for name in OUTPUTS]
     items: list[Item] = []
     refused: list[str] = []
     passed_over = 0
@@ -74,7 +77,7 @@ def find_items(inputs: Sequence[Path], output: Path,
         try:
             refuse_address(given)
             if given.is_dir():
-                found, others = _in_folder(given, output, is_left_out)
+                found, others = _in_folder(given, output, is_left_out, names)
                 items += found
                 passed_over += others
             else:
@@ -82,17 +85,26 @@ def find_items(inputs: Sequence[Path], output: Path,
         except ImageError as error:
             refused.append(str(error))
     items = list({os.path.abspath(item.path): item for item in reversed(items)}.values())[::-1]
-    claimed = Counter(item.target('mask') for item in items)
+    claimed = Counter(target for item in items for target in _targets(item, names))
     common = _common_folder(inputs)
-    items = [item if claimed[item.target('mask')] == 1 else
+    items = [item if all(claimed[target] == 1 for target in _targets(item, names)) else
              _item(item.path, common, output, item.is_video) for item in items]
     owners: dict[Path, Item] = {}
+    kept: list[Item] = []
     for item in items:
-        owner = owners.setdefault(item.target('mask'), item)
-        if owner is not item:
+        targets = _targets(item, names)
+        if owner := next((owners[target] for target in targets if target in owners), None):
             refused.append(printable(f'{item.path}: its results would replace those of '
                                      f'{owner.path}; rename one'))
-    return Found(list(owners.values()), refused, passed_over)
+            continue
+        owners.update(dict.fromkeys(targets, item))
+        kept.append(item)
+    return Found(kept, refused, passed_over)
+
+
+def _targets(item: Item, names: Sequence[str]) -> list[Path]:
+    """Where the outputs of those names would go."""
+    return [item.target(name) for name in names]
 
 
 def _common_folder(inputs: Sequence[Path]) -> Path:
@@ -106,11 +118,11 @@ def _item(path: Path, base: Path, output: Path, is_video: bool) -> Item:
 
 
 def _in_folder(folder: Path, output: Path, is_left_out: Callable[[Path], bool],
-               ) -> tuple[list[Item], int]:
+               names: Sequence[str]) -> tuple[list[Item], int]:
     files = list(_walk(folder, output, is_left_out))
     candidates = [_item(path, folder, output, path.suffix.lower() in VIDEO_SUFFIXES)
                   for path in files if _is_meant(path)]
-    made = {os.path.abspath(item.target(name)) for item in candidates for name in OUTPUTS}
+    made = {os.path.abspath(item.target(name)) for item in candidates for name in names}
     items = [item for item in candidates if made.isdisjoint(_with_folder(item.path))]
     if not items:
         others = f'; its {len(files)} files are others' if files else ''

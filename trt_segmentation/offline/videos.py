@@ -7,9 +7,9 @@ import os
 import shutil
 import uuid
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from trt_segmentation.errors import ImageError, OutputError
+from trt_segmentation.graph.output_names import kind_of, split, with_kind
 from trt_segmentation.image_source import open_video
 from trt_segmentation.images.writing import check_utf8, make_folder, write_file, write_image
 from trt_segmentation.offline.items import FRAME_NAME, Item
@@ -54,17 +55,19 @@ def segment_video(work: 'Work', segmenter: Segmenter, item: Item) -> tuple[str, 
         ImageError: it cannot be decoded, or its overlays cannot be encoded.
         OutputError: a result cannot be written.
     """
-    images = tuple(name for name in work.outputs if name != 'overlay')
+    images = tuple(name for name in work.outputs if kind_of(name) != 'overlay')
     for name in images:
         make_folder(item.target(name))
-    there = _frames_there(item, images, work.scratch)
+    films = tuple(name for name in work.outputs if kind_of(name) == 'overlay')
+    there = _frames_there(item, images, films, work.scratch)
     with open_video(item.path) as video:
-        overlays = _Overlays(item, work.scratch, video.get(cv2.CAP_PROP_FPS) or _RATE) \
-            if 'overlay' in work.outputs else None
-        with overlays or nullcontext():
+        rate = video.get(cv2.CAP_PROP_FPS) or _RATE
+        with ExitStack() as stack:
+            overlays = [stack.enter_context(_Overlays(item, name, work.scratch, rate))
+                        for name in films]
             count = _segment(work, segmenter, item, video, there, overlays)
-            if overlays is not None:
-                overlays.finish(count)
+            for film in overlays:
+                film.finish(count)
         expected = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     if count < expected:
         return (f'{item.path}: {count} of the {expected} frames that its header states could be '
@@ -73,24 +76,24 @@ def segment_video(work: 'Work', segmenter: Segmenter, item: Item) -> tuple[str, 
 
 
 def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCapture, there: int,
-             overlays: '_Overlays | None') -> int:
+             overlays: Sequence['_Overlays']) -> int:
     """Segment what is not there; return the number of frames."""
     count, waiting = 0, deque[Future[None]]()
     lanes = Lanes(segmenter, work.outputs, work.lanes)
-    skipped = there if overlays is None else 0
+    skipped = 0 if overlays else there
     try:
         with closing(read_ahead(_frames(video, skipped), _AHEAD)) as frames:
             for count, frame in enumerate(frames, 1):
                 if frame is None:
                     continue
                 if count <= there:
-                    assert overlays is not None
-                    overlay = _painted(segmenter, item, count - 1, frame)
-                    waiting.append(lanes.run_in_order(overlays.write, overlay))
+                    for film in overlays:
+                        overlay = _painted(segmenter, item, film.name, count - 1, frame)
+                        waiting.append(lanes.run_in_order(film.write, overlay))
                 else:
                     waiting.append(lanes.segment(
                         frame, 'bgr', partial(_write, item, work.scratch, count - 1),
-                        None if overlays is None else overlays.write_result))
+                        partial(_write_overlays, overlays) if overlays else None))
                 while len(waiting) > work.lanes.lanes:
                     waiting.popleft().result()
         for written in waiting:
@@ -102,7 +105,8 @@ def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCap
     return count
 
 
-def _frames_there(item: Item, images: tuple[str, ...], scratch: Path) -> int:
+def _frames_there(item: Item, images: tuple[str, ...], films: tuple[str, ...], scratch: Path,
+                  ) -> int:
     """How many frames this run, or the one that it goes on from, has written whole, from the
     first one on; frames of others are removed."""
     try:
@@ -117,7 +121,8 @@ def _frames_there(item: Item, images: tuple[str, ...], scratch: Path) -> int:
             for path in item.target(output).glob('[0-9]' * 6 + '.png'):
                 path.unlink()
         write_file(note, begun.encode())
-    if 'mask' not in images:  # which overlays are painted from
+    masks = [with_kind(name, 'mask') for name in films or images]
+    if not set(masks) <= set(images):  # which overlays are painted from
         return 0
     count = 0
     while all((item.target(each) / FRAME_NAME.format(count)).is_file() for each in images):
@@ -137,26 +142,38 @@ def _frames(video: cv2.VideoCapture, skipped: int) -> Generator['np.ndarray | No
 
 def _write(item: Item, scratch: Path, index: int, result: Segmentation) -> None:
     for name, array in result.arrays.items():
-        if name != 'overlay':
+        if kind_of(name) != 'overlay':
             write_image(item.target(name) / FRAME_NAME.format(index), array, scratch)
 
 
-def _painted(segmenter: Segmenter, item: Item, index: int, frame: np.ndarray) -> np.ndarray:
-    """The overlay of a frame whose mask is there."""
-    path = item.target('mask') / FRAME_NAME.format(index)
+def _write_overlays(overlays: Sequence['_Overlays'], result: Segmentation) -> None:
+    for film in overlays:
+        film.write(result.arrays[film.name])
+
+
+def _painted(segmenter: Segmenter, item: Item, name: str, index: int, frame: np.ndarray,
+             ) -> np.ndarray:
+    """The overlay of that name of a frame whose mask is there."""
+    path = item.target(with_kind(name, 'mask')) / FRAME_NAME.format(index)
     mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     assert mask is not None, path
-    return blended(frame, mask, segmenter.spec.palette, segmenter.overlay_alpha)
+    palette = next(task.palette for task in segmenter.spec.tasks if task.name == split(name)[0])
+    return blended(frame, mask, palette, segmenter.overlay_alpha)
 
 
 class _Overlays:
-    """An MP4 that is being encoded; nothing is left of one that is not finished."""
+    """An MP4 that is being encoded; nothing is left of one that is not finished.
 
-    def __init__(self, item: Item, scratch: Path, rate: float) -> None:
-        self._target = item.target('overlay')
+    Attributes:
+        name: of the output that it is made of.
+    """
+
+    def __init__(self, item: Item, name: str, scratch: Path, rate: float) -> None:
+        self.name = name
+        self._target = item.target(name)
         make_folder(self._target.parent)
         self._path = scratch / f'.{uuid.uuid4().hex}.mp4'
-        self._name = check_utf8(self._path)
+        self._file = check_utf8(self._path)
         self._rate = rate
         self._writer: cv2.VideoWriter | None = None
 
@@ -164,13 +181,9 @@ class _Overlays:
         """Add a frame: uint8 BGR [H, W, 3], all of one size."""
         if self._writer is None:
             height, width = overlay.shape[:2]
-            self._writer = cv2.VideoWriter(self._name, cv2.VideoWriter.fourcc(*'mp4v'),
+            self._writer = cv2.VideoWriter(self._file, cv2.VideoWriter.fourcc(*'mp4v'),
                                            self._rate, (width, height))
         self._writer.write(overlay)
-
-    def write_result(self, result: Segmentation) -> None:
-        """Add the overlay of a frame."""
-        self.write(result.overlay)
 
     def finish(self, frames: int) -> None:
         """Put the file in its place, if all of its frames can be read.
@@ -180,7 +193,7 @@ class _Overlays:
             OutputError: the disk is full.
         """
         self._release()
-        video = cv2.VideoCapture(self._name)
+        video = cv2.VideoCapture(self._file)
         found = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
         video.release()
         if found != frames:

@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from trt_segmentation.ros.health import Level, NodeState, Thresholds, assess
 from trt_segmentation.ros.meters import MAX_AGE, Figures, FrameCounts, Monitor
-from trt_segmentation.web.state import COLORS_KEY
+from trt_segmentation.web.state import colors_key
 
 _KEY_DIGITS = 16
 """As many as the files in the cache are named by."""
@@ -89,7 +89,8 @@ def _values_of_running(state: NodeState) -> dict[str, str]:
                   'backend version': info.version, 'device': info.device,
                   'precision': info.precision, 'layers': info.layers,
                   'engine key': info.engine_key[:_KEY_DIGITS],
-                  COLORS_KEY: ' '.join(state.running.colors)}
+                  **{colors_key(task): ' '.join(colors)
+                     for task, colors in state.running.colors.items()}}
     if state.gpu_memory is not None:
         used, free = state.gpu_memory
         values['GPU memory used, MB'] = f'{used / 1e6:.0f}'

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether what the node measures is well, and if not, why."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from trt_segmentation.backends.base import BackendInfo
@@ -48,13 +48,13 @@ class Running:
         model: path of the network or engine.
         info: what the backend says of it.
         wanted_precision: what was asked for; '' where a prebuilt engine has decided it.
-        colors: of the mask's classes, ``#rrggbb``.
+        colors: of the classes by task, ``#rrggbb``; '' is that of a network of one.
     """
 
     model: str
     info: BackendInfo
     wanted_precision: str
-    colors: tuple[str, ...] = ()
+    colors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from std_msgs.msg import Float64
 from std_srvs.srv import SetBool, Trigger
 
 from trt_segmentation.errors import BackendError, ConfigError, ImageError, SegmentationError
+from trt_segmentation.graph.output_names import kind_of
 from trt_segmentation.image_decoding import swap_red_and_blue
 from trt_segmentation.images.allocator import keep_large_blocks
 from trt_segmentation.region import Region
@@ -148,7 +149,7 @@ class SegmentationNode(GuardedLifecycleNode):
                 self._segmenter, self._region = segmenter, settings.region
                 for camera in self._cameras:
                     camera.offer(segmenter, settings.confidence)
-                self._labels = Labels(self)
+                self._labels = Labels(self, segmenter.spec)
                 self._log_start()
             except SegmentationError:
                 self.release()
@@ -185,8 +186,9 @@ class SegmentationNode(GuardedLifecycleNode):
     def _log_start(self) -> None:
         spec, info = self._segmenter.spec, self._segmenter.info
         size = '{1}x{0}'.format(*spec.size) if spec.size else "the camera's size"
-        self.get_logger().info(
-            f'{spec.network.source}: {len(spec.labels)} classes at {size}, {info}')
+        classes = ', '.join(f'{task.name}{": " if task.name else ""}{len(task.labels)} classes'
+                            for task in spec.tasks)
+        self.get_logger().info(f'{spec.network.source}: {classes} at {size}, {info}')
         if fault := precision_fault(self._running(self._segmenter)):
             self.get_logger().warning(fault)
         if spec.assumed:
@@ -265,9 +267,11 @@ class SegmentationNode(GuardedLifecycleNode):
         else:
             self._region.infer_batch(self._segmenter, images, color=color, outputs=outputs,
                                      outs=outs)
-        if color == 'rgb' and 'overlay' in outputs:
-            for out in outs:
-                swap_red_and_blue(out['overlay'])
+        if color == 'rgb':
+            for name in outputs:
+                if kind_of(name) == 'overlay':
+                    for out in outs:
+                        swap_red_and_blue(out[name])
         return True
 
     def _publish(self, frames: list[Frame], wanted: list[tuple[str, ...]], arrived: float,
@@ -433,8 +437,8 @@ class SegmentationNode(GuardedLifecycleNode):
 
     def _running(self, segmenter: Segmenter) -> Running:
         spec = segmenter.spec
-        return Running(spec.network.source, segmenter.info,
-                       self._settings.wanted_precision, spec.palette.hexadecimal)
+        return Running(spec.network.source, segmenter.info, self._settings.wanted_precision,
+                       {task.name: task.palette.hexadecimal for task in spec.tasks})
 
     def _state(self) -> NodeState:
         running = memory = None

@@ -12,6 +12,7 @@ import numpy as np
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from trt_segmentation.graph.output_names import joined, kind_of
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.mask_encoding import MONO8
 from trt_segmentation.ros import label_info
@@ -56,9 +57,12 @@ class Outputs:
         self._segmenter = segmenter
         self._images = {
             name: node.create_lifecycle_publisher(Image, f'~/{prefix}{name}', OUTPUT_QOS)
-            for name in segmenter.available_outputs if name != 'confidence' or confidence}
-        self._compressed = node.create_lifecycle_publisher(
-            CompressedImage, f'~/{prefix}mask/compressed', OUTPUT_QOS)
+            for name in segmenter.available_outputs
+            if kind_of(name) != 'confidence' or confidence}
+        self._compressed = {
+            name: node.create_lifecycle_publisher(CompressedImage, f'~/{prefix}{name}/compressed',
+                                                  OUTPUT_QOS)
+            for name in self._images if kind_of(name) == 'mask'}
         self._outgoing: dict[str, OutgoingImage] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='publish')
         self._unpublished: Future[None] | None = None
@@ -83,9 +87,8 @@ class Outputs:
 
     def wanted(self) -> tuple[str, ...]:
         """Return the outputs that somebody listens to."""
-        compressed = self._compressed.get_subscription_count() > 0
         return tuple(name for name, publisher in self._images.items()
-                     if publisher.get_subscription_count() > 0 or (name == 'mask' and compressed))
+                     if publisher.get_subscription_count() > 0 or self._is_compressed(name))
 
     def arrays(self, size: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, np.ndarray]:
         """Return the memory of the outgoing messages, for an image of ``size`` (height, width);
@@ -99,13 +102,15 @@ class Outputs:
         return {name: self._outgoing[name].pixels for name in names}
 
     def publish(self, header: Any, names: tuple[str, ...]) -> None:
-        """Publish what was written into ``arrays``: the mask at once, the rest before
+        """Publish what was written into ``arrays``: masks at once, the rest before
         ``finish``."""
-        if 'mask' in names:
-            self._publish_image('mask', header)
-        works = [partial(self._publish_image, name, header) for name in names if name != 'mask']
-        if 'mask' in names and self._compressed.get_subscription_count() > 0:
-            works.append(partial(self._publish_compressed, header))
+        masks = [name for name in names if name in self._compressed]
+        for name in masks:
+            self._publish_image(name, header)
+        works = [partial(self._publish_image, name, header) for name in names
+                 if name not in masks]
+        works += [partial(self._publish_compressed, name, header) for name in masks
+                  if self._is_compressed(name)]
         if self._camera_publisher is not None and self._camera_info is not None:
             works.append(partial(self._publish_camera_info, header, self._camera_info))
         if works:
@@ -120,7 +125,8 @@ class Outputs:
     def close(self) -> None:
         """Take the topics away."""
         self._thread.shutdown()
-        for publisher in (*self._images.values(), self._compressed, self._camera_publisher):
+        for publisher in (*self._images.values(), *self._compressed.values(),
+                          self._camera_publisher):
             if publisher is not None:
                 _destroy(self._node, publisher)
         if self._camera_subscription is not None:
@@ -130,7 +136,12 @@ class Outputs:
 
     def _encoding(self, name: str) -> str:
         return {'mask': self._segmenter.spec.encoding.name, 'confidence': 'mono8',
-                'overlay': 'bgr8'}[name]
+                'overlay': 'bgr8'}[kind_of(name)]
+
+    def _is_compressed(self, name: str) -> bool:
+        """Whether somebody listens to the PNGs of an output."""
+        publisher = self._compressed.get(name)
+        return publisher is not None and publisher.get_subscription_count() > 0
 
     def _attempt(self, works: Sequence[Callable[[], None]]) -> None:
         """Do each; what fails is said, and the others are done all the same."""
@@ -145,12 +156,12 @@ class Outputs:
     def _publish_image(self, name: str, header: Any) -> None:
         self._outgoing[name].publish(header, self._images[name])
 
-    def _publish_compressed(self, header: Any) -> None:
-        _, png = cv2.imencode('.png', self._outgoing['mask'].pixels, _PNG_OPTIONS)
-        encoding = COMPRESSED_FORMAT.format(self._encoding('mask'))
+    def _publish_compressed(self, name: str, header: Any) -> None:
+        _, png = cv2.imencode('.png', self._outgoing[name].pixels, _PNG_OPTIONS)
+        encoding = COMPRESSED_FORMAT.format(self._encoding(name))
         msg = CompressedImage(header=header, format=encoding)
         msg.data.frombytes(png.tobytes())
-        self._compressed.publish(msg)
+        self._compressed[name].publish(msg)
 
     def _publish_camera_info(self, header: Any, camera_info: CameraInfo) -> None:
         info = scaled_camera_info(camera_info, self._segmenter.spec.mask_size)
@@ -163,31 +174,39 @@ class Outputs:
 
 
 class Labels:
-    """The topic ~/label_info, where vision_msgs is installed.
+    """The topics ~/label_info, one for each task, where vision_msgs is installed.
 
     Args:
         node: a LifecycleNode.
+        spec: of the network whose tasks these are.
     """
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Any, spec: ModelSpec) -> None:
         self._node = node
-        self._publisher = None
+        self._publishers: dict[str, Any] = {}
         if label_info.LabelInfo is None:
             node.get_logger().warning(label_info.MISSING)
         else:
-            self._publisher = node.create_lifecycle_publisher(label_info.LabelInfo,
-                                                              '~/label_info', LATCHED_QOS)
+            self._publishers = {task.name: node.create_lifecycle_publisher(
+                label_info.LabelInfo, f'~/{joined(task.name, "label_info")}', LATCHED_QOS)
+                for task in spec.tasks}
 
     def publish(self, spec: ModelSpec) -> None:
-        """Publish the names of the classes, for everyone who comes from now on."""
-        if self._publisher is not None:
-            self._publisher.publish(label_info.label_info_message(
-                self._node.get_clock().now().to_msg(), spec.labels, spec.threshold))
+        """Publish the names of the classes, for everyone who comes from now on.
+
+        Args:
+            spec: of a network with the same tasks.
+        """
+        stamp = self._node.get_clock().now().to_msg()
+        for task in spec.tasks:
+            if task.name in self._publishers:
+                self._publishers[task.name].publish(label_info.label_info_message(
+                    stamp, task.labels, task.threshold))
 
     def close(self) -> None:
-        """Take the topic away."""
-        if self._publisher is not None:
-            _destroy(self._node, self._publisher)
+        """Take the topics away."""
+        for publisher in self._publishers.values():
+            _destroy(self._node, publisher)
 
 
 def _destroy(node: Any, publisher: Any) -> None:

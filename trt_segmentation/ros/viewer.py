@@ -28,6 +28,7 @@ from rclpy.validate_full_topic_name import validate_full_topic_name
 from sensor_msgs.msg import Image
 
 from trt_segmentation.errors import SegmentationError
+from trt_segmentation.graph.output_names import joined
 from trt_segmentation.images.allocator import keep_large_blocks
 from trt_segmentation.mask_encoding import mask_encoding
 from trt_segmentation.ros.image_msgs import ImageReader
@@ -60,18 +61,27 @@ class NodeSource:
         node: of this process.
         executor: that spins it; subscriptions come and go in its thread.
         name: full name of the node that is looked at.
+        task: see ``ViewOptions``.
 
     Raises:
-        ViewError: that can be no node's name.
+        ViewError: that can be no node's name, or no task's.
     """
 
-    def __init__(self, node: Node, executor: SingleThreadedExecutor, name: str) -> None:
-        self._node, self._executor, self._name = node, executor, name
+    def __init__(self, node: Node, executor: SingleThreadedExecutor, name: str, task: str = '',
+                 ) -> None:
+        self._node, self._executor, self._name, self._task = node, executor, name, task
+        self._topics = {output: f'{name}/{joined(task, output)}'
+                        for output in ('overlay', 'mask', 'label_info')}
         try:
             validate_full_topic_name(f'{name}/overlay')
         except InvalidTopicNameException as error:
             raise ViewError(f"--node is '{name}', which is no full name of a node, for example "
                             '/front/segmentation') from error
+        try:
+            validate_full_topic_name(self._topics['overlay'])
+        except InvalidTopicNameException as error:
+            raise ViewError(f"--task is '{task}', which is no name of a task, for example "
+                            'lanes') from error
         self._reader = ImageReader()
         self._subscriptions: list[Any] = []
         self._lock = threading.Lock()
@@ -110,20 +120,20 @@ class NodeSource:
             mask, is_of_picture = self._pairing.mask, self._pairing.is_of_picture
             age, limit = self._picture_pace.age(now), self._picture_pace.limit
             labels, status, others = dict(self._labels), self._status(now), sorted(self._statuses)
-        return View(self._name, f'{self._name}/overlay', age, limit,
+        return View(self._name, self._topics['overlay'], age, limit,
                     None if mask is None else _ids(mask), is_of_picture, labels, status,
-                    tuple(others))
+                    tuple(others), self._task)
 
     def _subscribe(self, on_picture: Callable[[], object]) -> None:
         subscribe = self._node.create_subscription
         self._subscriptions = [
-            subscribe(Image, f'{self._name}/overlay', partial(self._keep_overlay, on_picture),
+            subscribe(Image, self._topics['overlay'], partial(self._keep_overlay, on_picture),
                       _IMAGE_QOS, raw=True),
-            subscribe(Image, f'{self._name}/mask', self._keep_mask, _MASK_QOS, raw=True),
+            subscribe(Image, self._topics['mask'], self._keep_mask, _MASK_QOS, raw=True),
             subscribe(DiagnosticArray, '/diagnostics', self._keep_statuses, 10)]
         if LabelInfo is not None:
             self._subscriptions.append(subscribe(
-                LabelInfo, f'{self._name}/label_info', self._keep_labels, LATCHED_QOS))
+                LabelInfo, self._topics['label_info'], self._keep_labels, LATCHED_QOS))
 
     def _unsubscribe(self) -> None:
         for subscription in self._subscriptions:
@@ -184,7 +194,8 @@ def main(argv: list[str] | None = None) -> int:
     thread = threading.Thread(target=_spin, args=(executor,), name='spin')
     thread.start()
     try:
-        asyncio.run(_serve(NodeSource(node, executor, options.node), options))
+        asyncio.run(_serve(NodeSource(node, executor, options.node, options.task),
+                           options))
     except SegmentationError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

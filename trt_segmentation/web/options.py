@@ -27,6 +27,7 @@ class ViewOptions:
         port: 0 takes one that is free.
         fps: pictures a second at most.
         width: pixels that a picture is scaled down to where it is wider.
+        task: of the network, whose mask is shown; '' where it has one.
     """
 
     node: str = '/segmentation'
@@ -34,6 +35,7 @@ class ViewOptions:
     port: int = 8080
     fps: float = 10.0
     width: int = 960
+    task: str = ''
 
     @property
     def is_local(self) -> bool:
@@ -57,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = ViewOptions()
     parser.add_argument('--node', default=default.node, metavar='NAME', type=_full_name,
                         help=f'with its namespace (default {default.node})')
+    parser.add_argument('--task', default=default.task, metavar='NAME',
+                        help='which mask is shown of a network that gives several: lanes for '
+                             '~/lanes/mask')
     parser.add_argument('--host', default=default.host,
                         help=f'where to listen (default {default.host}: for this machine only)')
     parser.add_argument('--port', default=default.port, metavar='N', type=_number(int, 0, 65535),
@@ -71,7 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parsed(args: argparse.Namespace) -> ViewOptions:
     """Return what ``add_arguments`` has parsed."""
-    return ViewOptions(args.node, args.host, args.port, args.fps, args.width)
+    return ViewOptions(args.node, args.host, args.port, args.fps, args.width,
+                       args.task)
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -46,6 +46,7 @@ class View:
         labels: names by id.
         status: None before the first.
         others: full names of the segmentation nodes that talk on /diagnostics.
+        task: of the network, whose mask this is; '' where it has one.
     """
 
     node: str
@@ -57,6 +58,7 @@ class View:
     labels: Mapping[int, str] = field(default_factory=dict)
     status: Status | None = None
     others: tuple[str, ...] = ()
+    task: str = ''
 
 
 class Source(Protocol):

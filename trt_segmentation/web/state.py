@@ -16,6 +16,12 @@ LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
 COLORS_KEY = 'class colors'
 """Of the value on /diagnostics that holds ``#rrggbb`` for each class id, with blanks between."""
 
+
+def colors_key(task: str) -> str:
+    """Return ``COLORS_KEY`` of one task of a network that has several; '' is that of one."""
+    return f'{COLORS_KEY}, {task}' if task else COLORS_KEY
+
+
 _FIGURES = {'input': 'input rate, Hz', 'output': 'output rate, Hz', 'p50': 'latency p50, ms',
             'p95': 'latency p95, ms'}
 _RUNNING = ('backend', 'precision', 'device')
@@ -35,7 +41,7 @@ def state_of(view: View) -> dict[str, Any]:
             the last sign of life, if it is), running, figures (Hz, ms and frames) and all values;
             or None.
     """
-    colors = view.status.values.get(COLORS_KEY, '').split() if view.status else []
+    colors = view.status.values.get(colors_key(view.task), '').split() if view.status else []
     counts = _counts(view.mask)
     shares = {int(index): float(counts[index] / counts.sum()) for index in np.flatnonzero(counts)}
     unlabelled = shares.pop(len(counts) - 1, 0.0)
@@ -75,7 +81,8 @@ def _node_is_silent(status: Status, view: View) -> bool:
 
 
 def _status(status: Status, view: View) -> dict[str, Any]:
-    values = {key: value for key, value in status.values.items() if key != COLORS_KEY}
+    values = {key: value for key, value in status.values.items()
+              if not key.startswith(COLORS_KEY)}
     silent, overdue = _node_is_silent(status, view), status.age > status.limit
     message, silent_for = status.message, None
     if silent or (overdue and view.picture_age is None):

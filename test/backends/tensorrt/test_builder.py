@@ -92,6 +92,12 @@ def test_networks_of_one_channel_build(networks, resize, depth, interpolation):
     assert len(plan.plan) > 10_000
 
 
+def test_several_tasks_build(networks):
+    spec = networks.spec_of(networks.heads({'road': WEIGHTS[:2], 'lanes': WEIGHTS}, (32, 48)),
+                            outputs=[{'name': 'road'}, {'name': 'lanes'}])
+    assert len(build(prepared(spec)).plan) > 10_000
+
+
 @pytest.mark.parametrize('grow', [False, True])
 @pytest.mark.parametrize('shape', [(1, 4 + 3 + 8, 600), (1, 300, 6 + 8)])
 def test_instances_build(networks, shape, grow):

@@ -116,6 +116,21 @@ def test_a_size_outside_its_profile_is_refused_in_tensorrts_words(networks, tens
         open_plan(tmp_path, tensorrt.plan(model, profile), config_of(networks, {'size': [99, 9]}))
 
 
+def test_several_tasks_of_one_engine(networks, any_tensorrt, gpu, tmp_path):
+    model = networks.heads({'road': WEIGHTS[:2], 'lanes': WEIGHTS}, SIZE)
+    config = networks.config_of(input={'color': 'bgr'}, outputs=[{'name': 'road'},
+                                                                 {'name': 'lanes'}])
+    segmenter = open_plan(tmp_path, any_tensorrt.plan(model), config)
+    cpu, image = open_onnx(tmp_path, model, config), networks.random_image(70, 80)
+    for outputs in (('lanes/mask', 'road/overlay'), cpu.available_outputs):
+        found = segmenter.infer(image, outputs=outputs).arrays
+        for name, array in cpu.infer(image, outputs=outputs).arrays.items():
+            of_ties = 1 if name.endswith('overlay') else 0
+            np.testing.assert_allclose(found[name].astype(int), array, 0, of_ties, err_msg=name)
+    segmenter.close()
+    gpu.assert_all_is_freed()
+
+
 def test_head_and_tail_are_built_once_and_in_fp32(networks, tensorrt, tmp_path):
     plan = tensorrt.plan(networks.pointwise(WEIGHTS, SIZE))
     for _ in range(2):

@@ -153,6 +153,37 @@ def test_an_engine_file_needs_no_network(open_path, make_engine, model, image, t
     assert (segmenter.spec.labels, segmenter.spec.assumed) == (tuple(wanted), ())
 
 
+OF_TASKS = {'input': TOLD['input'], 'outputs': [
+    {'name': 'warm', 'labels': ['blue', 'green']},
+    {'name': 'all', 'task': 'colors', 'labels': ['blue', 'green', 'red']}]}
+
+
+@pytest.mark.parametrize(('precision', 'version'), [('fp32', '10.3.0'), ('fp16', '10.9.0')])
+def test_an_engine_of_several_tasks(networks, open_path, make_engine, tensorrt, image, precision,
+                                    version):
+    network = networks.heads({'warm': WEIGHTS[:2], 'all': WEIGHTS}, SIZE)
+    path = make_engine(network, OF_TASKS, precision=precision)
+    assert read_engine(path).facts['agreement_with_fp32'] > 0.99
+    tensorrt.module.__version__ = version  # of the other one, it is built anew
+    segmenter = open_path(path, {'outputs': [{'name': 'all', 'task': 'colors',
+                                              'labels': ['b', 'g', 'r']},
+                                             {'name': 'warm'}]})
+    assert {task.name: task.labels for task in segmenter.spec.tasks} == {
+        'warm': ('blue', 'green'), 'colors': ('b', 'g', 'r')}
+    found = segmenter.infer(image)
+    np.testing.assert_array_equal(found.task('colors').mask, image.argmax(axis=2))
+    np.testing.assert_array_equal(found.task('warm').mask, image[..., :2].argmax(axis=2))
+
+
+@pytest.mark.parametrize('told', [
+    {'outputs': OF_TASKS['outputs'][:1]}, {'output': {'name': 'all'}},
+    {'outputs': [OF_TASKS['outputs'][0], {**OF_TASKS['outputs'][1], 'threshold': 0.9}]}])
+def test_other_tasks_than_the_engines_are_refused(networks, open_path, make_engine, told):
+    path = make_engine(networks.heads({'warm': WEIGHTS[:2], 'all': WEIGHTS}, SIZE), OF_TASKS)
+    with pytest.raises(ConfigError, match=r'net\.engine: the config says something else'):
+        open_path(path, told)
+
+
 @pytest.mark.parametrize('shape', [(1, 8, 12), (1, 1, 8, 12)])
 def test_an_engine_of_ids_takes_labels_of_any_count(networks, open_path, make_engine, shape):
     ids = networks.fixed(np.ones(shape, np.int64))

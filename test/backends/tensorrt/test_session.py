@@ -10,7 +10,7 @@ import pytest
 from trt_segmentation.backends.base import BackendInfo, output_shape
 from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
 from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
-from trt_segmentation.errors import BackendError
+from trt_segmentation.errors import BackendError, ModelError
 from trt_segmentation.graph.network import describe_network, read_network
 from trt_segmentation.graph.prepare import available_outputs, prepare
 from trt_segmentation.graph.resolve import resolve
@@ -32,7 +32,7 @@ def load(gpu, tensorrt):
                                   in zip(PROFILE['image'], bands, strict=True))}
         plan = tensorrt.plan(prepare(spec, **how).model, profile)
         opened.append(TensorRtSession(gpu.device, [Stage.load(plan, gpu.device)], INFO,
-                                      batch=spec.batch))
+                                      batch=spec.batch, tasks=[task.name for task in spec.tasks]))
         return opened[-1]
 
     yield load
@@ -147,6 +147,23 @@ def test_only_what_is_asked_for_is_copied(networks, session, gpu, outputs):
     run(session, image, outputs, out)
     assert gpu.counts['copied out'] == len(outputs)
     assert {name for name, array in out.items() if (array != 77).any()} == set(outputs)
+
+
+def test_tasks_have_outputs_and_palettes_of_their_own(networks, load, gpu):
+    heads = {'road': WEIGHTS[:2], 'lanes': WEIGHTS}
+    spec = networks.spec_of(networks.heads(heads, (32, 48)), input={'color': 'bgr'},
+                            outputs=[{'name': name} for name in heads])
+    session, cpu = load(spec), OnnxRuntimeSession(spec, num_threads=1, for_cpu=False)
+    for seed, task in enumerate(heads):
+        for each in (session, cpu):
+            each.set_palette(networks.random_image(256, 1, seed)[:, 0], task)
+    image, every = networks.random_image(20, 30), available_outputs(spec)
+    for outputs in (('lanes/mask',), ('road/mask', 'lanes/overlay'), every):
+        before = gpu.counts['copied out']
+        assert_same(run(session, image, outputs), run(cpu, image, outputs))
+        assert gpu.counts['copied out'] - before == len(outputs)
+    with pytest.raises(ModelError, match=r'cannot give mask; it gives road/mask, .*lanes/overlay'):
+        session.resize(20, 30, ('mask',))
 
 
 def test_controls_take_effect_on_the_next_frame(networks, session, spec):

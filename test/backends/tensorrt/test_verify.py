@@ -43,6 +43,19 @@ def test_agreement_is_the_share_of_equal_pixels(networks, spec):
     assert 0 < found < 0.9
 
 
+def test_agreement_is_that_of_the_task_with_the_least(networks):
+    def of(lanes):
+        model = networks.heads({'road': WEIGHTS[:2], 'lanes': lanes}, (32, 48))
+        return networks.spec_of(model, outputs=[{'name': 'road'}, {'name': 'lanes'}])
+
+    spec, other, image = of(WEIGHTS), of(WEIGHTS[[0, 2, 1]]), networks.random_image(32, 48)
+    first, second = (networks.Runner(prepare(each))(image)['lanes/mask']
+                     for each in (spec, other))
+    found = agreement_with_fp32(session_of(other), spec, 'nearest', [image])
+    assert found == pytest.approx((first == second).mean())
+    assert 0 < found < 0.9
+
+
 @pytest.mark.parametrize('count', [1, 2, 3, 5])
 def test_a_session_of_several_images_gets_all_of_them(networks, spec, count):
     together = replace(spec, batch=3)

@@ -15,7 +15,12 @@ from trt_segmentation.backends.tensorrt.cuda import Device, close_all
 from trt_segmentation.backends.tensorrt.session import Stage
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.network import TensorInfo
-from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare_head, prepare_tail
+from trt_segmentation.graph.prepare import (
+    NETWORK_PREFIX,
+    named_outputs,
+    prepare_head,
+    prepare_tail,
+)
 from trt_segmentation.graph.resolve import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -40,18 +45,19 @@ class HostedSession(Controls):
 
     def __init__(self, device: Device, stage: Stage, spec: ModelSpec, mask_interpolation: str,
                  info: BackendInfo) -> None:
-        super().__init__(spec.encoding)
+        super().__init__(spec.encoding, [task.name for task in spec.tasks])
         self.info = info
         self._spec = spec
         self._mask_interpolation = mask_interpolation
         self._device = device
         self._stage = stage
-        self._outputs: tuple[str, ...] = ('mask',)
+        self._outputs = named_outputs(spec, ('mask',))
         self._fed = NETWORK_PREFIX + spec.network.inputs[0].name
+        read = {task.scores.name for task in spec.tasks}
         self._results = {
             NETWORK_PREFIX + output.name: np.empty(_fixed_shape(output),
                                                    helper.tensor_dtype_to_np_dtype(output.dtype))
-            for output in spec.network.outputs if output.name == spec.scores.name}
+            for output in spec.network.outputs if output.name in read}
         self._fed_shape = _fixed_shape(spec.network.inputs[0])
         self._memory: dict[str, Any] = {}
         self._sizes: dict[str, int] = {}

@@ -299,6 +299,7 @@ def _description(request: NetworkRequest) -> dict[str, Any]:
         'mask_size': request.spec.mask_size,
         'mask_encoding': request.spec.encoding.name,
         'batch': request.spec.batch,
+        'tasks': [task.name for task in request.spec.tasks],
     }
 
 

@@ -55,6 +55,7 @@ from trt_segmentation.errors import BackendError, ConfigError, ModelError
 from trt_segmentation.graph.batch import batched
 from trt_segmentation.graph.measured import measuring_of
 from trt_segmentation.graph.network import outline_network, read_network
+from trt_segmentation.graph.output_names import kind_of
 from trt_segmentation.graph.prepare import prepare_head, prepare_tail
 from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.mask_encoding import MONO8, MaskEncoding, mask_encoding
@@ -227,7 +228,7 @@ class EngineLoader:
 
     def _open_loaded(self, path: Path, stage: Stage, config: ModelConfig, options: RunOptions,
                      plan: bytes) -> tuple[Session, ModelSpec]:
-        if {'image', 'mask'} <= {name for name, _, _ in stage.tensors()}:
+        if {'image', 'mask'} <= {kind_of(name) for name, _, _ in stage.tensors()}:
             raise ModelError(f'{path}: {path.name}.json is missing, which says what its classes '
                              'are; trt-segmentation build wrote it beside the engine')
         measuring = measuring_of(options)
@@ -246,7 +247,8 @@ class EngineLoader:
                  'tail': prepare_tail(spec, mask_interpolation=interpolation)}
         plans = [self._fetch_part(name, model, spec, exact).plan for name, model in parts.items()]
         head, tail = self._load_all(plans)
-        return TensorRtSession(self._device, [head, stage, tail], info, spec.encoding), spec
+        return TensorRtSession(self._device, [head, stage, tail], info, spec.encoding,
+                               tasks=[task.name for task in spec.tasks]), spec
 
     def _load_all(self, plans: Sequence[bytes]) -> list[Stage]:
         stages: list[Stage] = []
@@ -280,7 +282,8 @@ class EngineLoader:
         """Open an engine with everything in it."""
         info = self._info(from_json(engine.facts.get('layers', ())), engine.facts.get('key', ''))
         return TensorRtSession(self._device, [Stage.load(engine.plan, self._device)], info,
-                               _encoding(engine.facts), _batch(engine.facts))
+                               _encoding(engine.facts), _batch(engine.facts),
+                               _tasks(engine.facts))
 
     def _info(self, layers: tuple[Layer, ...], key: str = '') -> BackendInfo:
         return BackendInfo('tensorrt', self.machine.tensorrt.split()[1], self.machine.gpu,
@@ -300,6 +303,10 @@ def _batch(facts: Mapping[str, Any]) -> int:
     return facts.get('batch', 1)  # as above
 
 
+def _tasks(facts: Mapping[str, Any]) -> Sequence[str]:
+    return facts.get('tasks', ('',))  # as above
+
+
 def _inspected(stage: Stage) -> tuple[Layer, ...]:
     json_format = find_tensorrt().LayerInformationFormat.JSON
     return parse_layers(stage.engine.create_engine_inspector().get_engine_information(json_format))
@@ -308,14 +315,19 @@ def _inspected(stage: Stage) -> tuple[Layer, ...]:
 def _over_compiled(path: Path, config: ModelConfig, facts: Mapping[str, Any]) -> ModelConfig:
     """Return what was compiled into an engine, under the names and colours that are told."""
     compiled = ModelConfig.from_text(facts['config'], f'{path}.json')
-    told = config.classes.labels
-    if told is not None and len(told) != len(compiled.classes.colors or ()):
-        compiled = replace(compiled, classes=replace(compiled.classes, colors=None))
+    told = {each.task: each.classes for each in config.tasks}
     merged = config.over(compiled)
-    fixed = replace(merged, classes=replace(compiled.classes, labels=merged.classes.labels,
-                                            colors=merged.classes.colors))
-    if fixed != merged or (merged.input, merged.output) != (compiled.input, compiled.output):
+    if _compiled_in(merged) != _compiled_in(compiled):
         raise ConfigError(f'{path}: the config says something else about input, output, '
                           'unlabelled or merge than what is compiled into the engine '
                           f'({path.name}.json shows it); build the engine with that config')
-    return merged
+    return ModelConfig.of_tasks(merged.input, tuple(
+        replace(each, classes=replace(each.classes, colors=None))
+        if each.classes.fault() and told[each.task].colors is None else each
+        for each in merged.tasks))
+
+
+def _compiled_in(config: ModelConfig) -> tuple[Any, ...]:
+    """What a config says that an engine cannot change: everything but names and colours."""
+    return config.input, {each.task: (each.output, each.classes.unlabelled, each.classes.merge)
+                          for each in config.tasks}

@@ -15,7 +15,7 @@ from trt_segmentation.backends.base import BackendInfo, Controls
 from trt_segmentation.backends.tensorrt.api import find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import Device, Graph, PageLock, close_all
 from trt_segmentation.errors import BackendError, ModelError
-from trt_segmentation.graph.prepare import OUTPUTS
+from trt_segmentation.graph.output_names import OUTPUTS, joined
 from trt_segmentation.mask_encoding import MONO8, MaskEncoding
 
 logger = logging.getLogger(__name__)
@@ -184,13 +184,16 @@ class TensorRtSession(Controls):
         stages: engines in the order in which they run. The first reads ``image``; together they
             give the outputs; see ``graph.prepare`` for the tensors.
         info: what really runs.
-        encoding: of the mask.
+        encoding: of the masks.
         batch: images that the stages take at once.
+        tasks: names of the network's tasks; '' is that of a network of one.
     """
 
     def __init__(self, device: Device, stages: list[Stage], info: BackendInfo,
-                 encoding: MaskEncoding = MONO8, batch: int = 1) -> None:
-        super().__init__(encoding)
+                 encoding: MaskEncoding = MONO8, batch: int = 1,
+                 tasks: Sequence[str] = ('',)) -> None:
+        super().__init__(encoding, tasks)
+        self._known = tuple(joined(task, name) for task in tasks for name in OUTPUTS)
         self._device = device
         self._stages = stages
         self.info = info
@@ -333,7 +336,7 @@ class TensorRtSession(Controls):
             raise BackendError('the session is closed; open the network again')
         there = {shared for stage in self._stages for _, shared, is_input in stage.tensors()
                  if not is_input}
-        available = [name for name in OUTPUTS if name in there]
+        available = [name for name in self._known if name in there]
         if unknown := [name for name in outputs if name not in available]:
             raise ModelError(f'the engine cannot give {", ".join(unknown)}; it gives '
                              f'{", ".join(available)}')
@@ -355,7 +358,7 @@ class TensorRtSession(Controls):
                 if name not in self._memory:
                     self._allocate(name, size)
             stage.bind(self._memory)
-        self._places = {name: self._places_of(name) for name in ('image', *OUTPUTS)
+        self._places = {name: self._places_of(name) for name in ('image', *self._known)
                         if name in self._memory}
         self._copy_controls()
         self._enqueue()  # the first run after a change of shapes allocates; no graph records that
