@@ -248,9 +248,9 @@ class ModelConfig:
             for task in self.tasks)
         if other.outputs and not (is_silent or self.outputs or self.output.name):
             names = ', '.join(str(each.output.name) for each in other.outputs)
-            raise ConfigError(f'tells of output or classes without output.name, but the network '
-                              f'gives several masks, of its outputs {names}; name one of them as '
-                              'output.name, or write outputs')
+            raise ConfigError('the config tells of output or classes without output.name, but the '
+                              "network's own config says that it gives several masks, of "
+                              f'{names}; name one of them as output.name, or write outputs')
         return ModelConfig.of_tasks(_over(self.input, other.input), tasks)
 
     def to_text(self) -> str:

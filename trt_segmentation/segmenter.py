@@ -39,6 +39,9 @@ def demo_model() -> Path:
 class Segmentation:
     """What one image became.
 
+    ``mask``, ``confidence`` and ``overlay`` raise ImageError where they were not asked for, and
+    where there is one of each task of the network; see ``task``.
+
     Attributes:
         arrays: by output, those that were asked for; 'lanes/mask' where the network has several
             tasks.

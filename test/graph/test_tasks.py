@@ -3,6 +3,7 @@
 """Several masks of one network: each is what the network gives of that output alone."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -165,6 +166,29 @@ def test_instances_and_scores_of_one_network(networks, tmp_path, open_model):
     for task in ('things', 'more'):
         np.testing.assert_array_equal(result.task(task).mask, expected)
     assert segmenter.spec.tasks[0].pair.kind == 'instances'
+
+
+def test_the_config_of_yolop_decides_as_its_own_code_does(networks, tmp_path):
+    """Of each head's two sigmoids the larger one, whether or not it is above a half."""
+    weights = {name: np.random.default_rng(seed).normal(-1, 1, (2, 3)).astype(np.float32)
+               for seed, name in enumerate(('drive_area_seg', 'lane_line_seg'))}
+    model = networks.heads(weights, SIZE)
+    for node in list(model.graph.node):
+        name, node.output[0] = node.output[0], f'{node.output[0]}/logits'
+        model.graph.node.append(onnx.helper.make_node('Sigmoid', [node.output[0]], [name]))
+    model.graph.node.append(onnx.helper.make_node('Flatten', ['pixels'], ['det_out']))
+    model.graph.output.insert(0, networks.tensor('det_out', [1, 3 * SIZE[0] * SIZE[1]]))
+    onnx.save(model, tmp_path / 'yolop.onnx')
+    config = Path(__file__).parents[2] / 'config' / 'models' / 'yolop.yaml'
+    segmenter = Segmenter.open(tmp_path / 'yolop.onnx', config=config)
+    image = networks.random_image(*SIZE)
+    rgb = image[..., ::-1] / np.float32(255)
+    fed = (rgb - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+    found = segmenter.infer(image)
+    for task, name in (('drivable', 'drive_area_seg'), ('lanes', 'lane_line_seg')):
+        scores = fed @ weights[name].T
+        assert (scores.max(axis=2) < 0).any()
+        assert (found.task(task).mask == scores.argmax(axis=2)).mean() > 0.999
 
 
 # One inference -----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from trt_segmentation.backends import stored_config
 from trt_segmentation.backends.onnxruntime import OnnxGraph
 from trt_segmentation.backends.tensorrt.cache import (
     Engine,
@@ -164,6 +165,7 @@ def test_an_engine_of_several_tasks(networks, open_path, make_engine, tensorrt, 
     network = networks.heads({'warm': WEIGHTS[:2], 'all': WEIGHTS}, SIZE)
     path = make_engine(network, OF_TASKS, precision=precision)
     assert read_engine(path).facts['agreement_with_fp32'] > 0.99
+    assert [each.task for each in stored_config(path).tasks] == ['warm', 'colors']
     tensorrt.module.__version__ = version  # of the other one, it is built anew
     segmenter = open_path(path, {'outputs': [{'name': 'all', 'task': 'colors',
                                               'labels': ['b', 'g', 'r']},
