@@ -11,8 +11,9 @@ from onnx import TensorProto, helper
 
 from trt_segmentation.backends.tensorrt import making
 from trt_segmentation.backends.tensorrt.builder import Plan
+from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
-from trt_segmentation.options import RunOptions
+from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
@@ -194,8 +195,18 @@ def test_head_and_tail_that_do_not_load_are_named(networks, tensorrt, tmp_path, 
     plan, older = tensorrt.plan(networks.pointwise(WEIGHTS, SIZE)), tensorrt.plan(b'', version='9')
     monkeypatch.setattr(making, 'build_in_child', lambda *_, **__: Plan(older, b'', (), 0.1))
     with pytest.raises(BackendError, match=r'net\.engine: its head and tail, built for this '
-                                           r'machine, .*, cannot be loaded: TensorRT .*got 9,'):
+                                           r'machine, .*, cannot be loaded: TensorRT .*got 9,.*'
+                                           r'or empty .*engines, so that'):
         open_plan(tmp_path, plan, networks.config_of())
+
+
+def test_a_network_alone_that_does_not_load_is_named(networks, tensorrt, monkeypatch):
+    older = tensorrt.plan(b'', version='9')
+    monkeypatch.setattr(making, 'build_in_child', lambda *_, **__: Plan(older, b'', (), 0.1))
+    spec = networks.spec_of(networks.pointwise(WEIGHTS, SIZE))
+    with pytest.raises(BackendError, match=r'net\.onnx: the network alone, built for this '
+                                           r'machine, .*, cannot be loaded: TensorRT .*got 9,'):
+        EngineLoader().open_plain(spec, BuildOptions())
 
 
 def test_several_images_at_once_are_refused(networks, any_tensorrt, tmp_path):

@@ -112,8 +112,9 @@ class EngineLoader:
 
     def open_plain(self, spec: ModelSpec, options: BuildOptions) -> PlainNetwork:
         """Open the network alone, without head and tail; to compare speeds with."""
-        return PlainNetwork(self._device, Stage.load(self.fetch_plain(spec, options).plan,
-                                                     self._device))
+        plan = self.fetch_plain(spec, options).plan
+        (stage,) = self._load_all([plan], f'{spec.network.source}: the network alone')
+        return PlainNetwork(self._device, stage)
 
     def fetch_plain(self, spec: ModelSpec, options: BuildOptions) -> Engine:
         """Return an engine of the network alone, without head and tail."""
@@ -254,19 +255,21 @@ class EngineLoader:
         parts = {'head': prepare_head(spec),
                  'tail': prepare_tail(spec, mask_interpolation=interpolation)}
         plans = [self._fetch_part(name, model, spec, exact).plan for name, model in parts.items()]
-        try:
-            head, tail = self._load_all(plans)
-        except BackendError as error:
-            raise BackendError(f'{path}: its head and tail, built for this machine, '
-                               f'{self.machine}, cannot be loaded: {_sentence(error)} Close what '
-                               'else uses the GPU') from error
+        head, tail = self._load_all(plans, f'{path}: its head and tail')
         return TensorRtSession(self._device, [head, stage, tail], info, spec.encoding), spec
 
-    def _load_all(self, plans: Sequence[bytes]) -> list[Stage]:
+    def _load_all(self, plans: Sequence[bytes], what: str) -> list[Stage]:
+        """Load plans that were built here, and are called ``what`` in the error."""
         stages: list[Stage] = []
         try:
             for plan in plans:
                 stages.append(Stage.load(plan, self._device))
+        except BackendError as error:
+            self._close(stages)
+            raise BackendError(f'{what}, built for this machine, {self.machine}, cannot be '
+                               f'loaded: {_sentence(error)} Close what else uses the GPU, or '
+                               f'empty {self._cache.folder}, so that it is built again'
+                               ) from error
         except BaseException:
             self._close(stages)
             raise
