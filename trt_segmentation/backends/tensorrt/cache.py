@@ -86,14 +86,16 @@ class EngineCache:
     Args:
         folder: made when it is first needed. Where that fails, or nothing can be written,
             engines are used from memory, and a warning says so once.
-
-    Attributes:
-        folder: as given.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self._folder = folder
         self._warned = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder, which need not be there yet."""
+        return self._folder
 
     def fetch(self, name: str, key_facts: Mapping[str, Any],
               make: Callable[[], Engine]) -> Engine:
@@ -126,7 +128,7 @@ class EngineCache:
             name: as of ``fetch``.
             key: ``key_of`` its facts.
         """
-        return self.folder / f'{_file_name(name)}-{key[:_KEY_DIGITS]}.engine'
+        return self._folder / f'{_file_name(name)}-{key[:_KEY_DIGITS]}.engine'
 
     def read_timing_cache(self, name: str) -> bytes:
         """Return what was written under that name; empty where that is nothing."""
@@ -146,7 +148,7 @@ class EngineCache:
             self._try_to_write(lambda: _write_file(self._timing_path(name), data))
 
     def _timing_path(self, name: str) -> Path:
-        return self.folder / f'{_file_name(name)}.timings'
+        return self._folder / f'{_file_name(name)}.timings'
 
     def _read(self, path: Path, key_facts: Mapping[str, Any], level: int) -> Engine | None:
         """The engine, if it is whole and the right one; ``level`` is that of the complaint."""
@@ -183,7 +185,7 @@ class EngineCache:
 
     def _make_folder(self) -> None:
         # Plans may hold code: nobody else shall put them here. Who shares a folder makes it.
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
@@ -206,7 +208,7 @@ class EngineCache:
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             logger.warning('engines cannot be kept in %s (%s); they are built anew each time '
-                           'unless %s names another folder', self.folder, error, FOLDER_VARIABLE)
+                           'unless %s names another folder', self._folder, error, FOLDER_VARIABLE)
         self._warned = True
 
 
