@@ -18,6 +18,8 @@ ROS_PINS := $(if $(ROS_EXTRA),requirements/ros-$(DISTRO).txt)
 INSTALL = $(BIN)/python -m pip install --quiet \
           $(addprefix --constraint ,$(ROS_PINS) $(CONSTRAINTS)) --editable '.[$(EXTRAS)]'
 MESSAGES := $(if $(ROS_EXTRA),bash test/ros/messages/install.sh $(VENV))
+BINDINGS_PINS := test/backends/tensorrt/bindings.txt
+BINDINGS := bash test/backends/tensorrt/install_bindings.sh $(VENV)
 DEMO_OPTIONS := $(if $(IMAGE),--image '$(IMAGE)') $(if $(MODEL),--model '$(MODEL)') \
                 $(if $(CONFIG),--config '$(CONFIG)') $(if $(OUTPUT),--output '$(OUTPUT)')
 
@@ -58,15 +60,17 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml setup.py $(ROS_PINS)
 	touch $@
 
 $(VENV)/.test: EXTRAS := cpu,test$(ROS_EXTRA)
-$(VENV)/.test: $(BIN)/python pyproject.toml setup.py $(ROS_PINS)
+$(VENV)/.test: $(BIN)/python pyproject.toml setup.py $(ROS_PINS) $(BINDINGS_PINS)
 	@echo 'installing what demo and tests need into $(VENV)'
 	$(INSTALL)
 	$(MESSAGES)
+	$(BINDINGS)
 	touch $(VENV)/.demo $@
 
 $(VENV)/.dev: EXTRAS := cpu,test,dev$(ROS_EXTRA)
-$(VENV)/.dev: $(BIN)/python pyproject.toml setup.py $(ROS_PINS)
+$(VENV)/.dev: $(BIN)/python pyproject.toml setup.py $(ROS_PINS) $(BINDINGS_PINS)
 	@echo 'installing what demo, tests, lint and colcon need into $(VENV)'
 	$(INSTALL)
 	$(MESSAGES)
+	$(BINDINGS)
 	touch $(VENV)/.demo $(VENV)/.test $@

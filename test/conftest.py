@@ -178,6 +178,12 @@ def image_bytes():
     return _support('image_bytes')
 
 
+@pytest.fixture(scope='session')
+def tensorrt_names():
+    """The module support/tensorrt_names.py: what a package takes from TensorRT."""
+    return _support('tensorrt_names')
+
+
 @pytest.fixture
 def gpu(monkeypatch):
     """A GPU that is not there; see support/gpu_stand_in.py."""

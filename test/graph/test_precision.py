@@ -4,6 +4,7 @@
 
 import logging
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -166,6 +167,30 @@ def test_without_the_kept_nodes_it_would_overflow(networks, between, images):
     careless.topological_sort()
     spec = replace(spec, network=describe_network(careless.model, 'careless'))
     assert not np.isfinite(scores_in_real_fp16(spec, images[0])).all()
+
+
+def test_weights_beyond_fp16_are_named(between, images, caplog):
+    nodes = [node('Mul', ['x', 'up'], ['a'], 'too large'), node('Mul', ['a', 'down'], ['b']),
+             node('Min', ['b', 'fits'], ['c']), node('Min', ['c', 'never'], ['y'], 'infinite')]
+    weights = {'fits': np.float32(65504), 'up': np.float32(-1e6), 'down': np.float32(1e-6),
+               'never': np.float32(np.inf)}
+    result = to_fp16(between(*nodes, weights=weights), images)
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert "exceed: 'up' (1e+06), 'never' (inf); infinite ones stay infinite" in warning
+    assert 'too large' in result.kept
+    assert 'infinite' not in result.kept
+    (never,) = (weight for weight in result.spec.network.model.graph.initializer
+                if weight.name == 'never')
+    assert numpy_helper.to_array(never) == np.float16(np.inf)
+
+
+def test_of_many_weights_beyond_fp16_some_are_named(between, images, caplog):
+    chain = ['x', *'abcdef', 'y']
+    nodes = [node('Min', [first, f'high {index}'], [second])
+             for index, (first, second) in enumerate(pairwise(chain))]
+    weights = {f'high {index}': np.float32(1e9) for index in range(7)}
+    to_fp16(between(*nodes, weights=weights), images)
+    assert "'high 4' (1e+09) and 2 others" in caplog.text
 
 
 def test_scores_beyond_fp16_reach_the_output(networks, images):

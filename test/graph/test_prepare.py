@@ -3,6 +3,8 @@
 """Head, network and tail together, whatever the network's opset, age, names and control flow."""
 
 from collections import Counter
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import onnx
@@ -10,7 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from trt_segmentation.errors import ModelError, SegmentationError
-from trt_segmentation.graph.prepare import available_outputs, prepare
+from trt_segmentation.graph.fp16 import LARGEST_FP16
+from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS, available_outputs, prepare
+from trt_segmentation.mask_encoding import MONO8, MONO16
 
 WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [.375, .375, .375]], np.float32)
 OPSETS = [11, 12, 13, 17, 18, 20, 'newest']
@@ -302,3 +306,32 @@ def test_preparing_leaves_the_network_as_it_was(networks, plain_spec):
     prepare(spec)
     prepare(spec, ('mask',), mask_interpolation='bilinear', for_cpu=True)
     assert spec.network.model.SerializeToString() == before
+
+
+OURS = 'head/', 'tail/', 'network/instances/', 'network/queries/'
+VARIANTS = {
+    'stretch': {}, 'letterbox': {'input': {'resize': 'letterbox'}},
+    'border': {'input': {'resize': 'letterbox', 'border': 114}},
+    'bytes': {'input': {'scale': 1.0, 'mean': [123.7, 116.3, 103.5], 'std': [58.4, 57.1, 57.4]}},
+    'merge': {'classes': {'merge': {'one': [0], 'rest': 'rest'}}},
+    'unlabelled': {'classes': {'unlabelled': 0}},
+    'corners': {'output': {'align_corners': True}}}
+
+
+@pytest.mark.parametrize('interpolation', MASK_INTERPOLATIONS)
+@pytest.mark.parametrize('encoding', [MONO8, MONO16], ids=lambda encoding: encoding.name)
+def test_fp16_holds_every_constant_of_ours(networks, interpolation, encoding):
+    """Others make TensorRT 8.6 warn, whatever precision the layers are pinned to."""
+    makers = {**networks.KINDS, **networks.SEEING}
+    seen = 0
+    for kind, sections in product(makers, VARIANTS.values()):
+        if 'output' in sections and ('ids' in kind or kind in ('queries', 'instances')):
+            continue
+        spec = replace(networks.spec_of(makers[kind](), **sections), encoding=encoding)
+        graph = prepare(spec, mask_interpolation=interpolation).model.graph
+        for tensor in graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if tensor.name.startswith(OURS) and values.dtype.kind == 'f':
+                assert np.abs(values).max(initial=0) <= LARGEST_FP16, (kind, sections, tensor.name)
+                seen += 1
+    assert seen > 500

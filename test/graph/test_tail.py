@@ -5,7 +5,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS, prepare
@@ -204,6 +204,43 @@ def test_all_minus_infinity_is_no_class(decide, kind):
     result = decide(scores, output={'kind': kind})
     assert result['mask'].tolist() == [[255, 1]]
     assert result['confidence'][0, 0] == 0
+
+
+BELOW, ABOVE = (np.nextafter(np.float32(-1e30), np.float32(end)) for end in (-np.inf, 0))
+EXTREME = np.array([np.nan, np.inf, -np.inf, 1e38, -1e38, -1e30, BELOW, ABOVE, 65504, -65504, 7e4,
+                    -7e4, 1e-45, -1e-45, 0, 1, -1, 0.5], np.float32)
+KINDS = st.sampled_from(['logits', 'probabilities', 'sigmoid'])
+
+
+def extreme_scores(seed):
+    """Return scores [1, 3, 10, 8]; in the upper half, most pixels have a class."""
+    rng = np.random.default_rng(seed)
+    usual = rng.permutation(EXTREME[5:])
+    return np.concatenate([rng.choice(usual, (1, 3, 5, 8)), rng.choice(EXTREME, (1, 3, 5, 8))],
+                          axis=2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, kind=KINDS)
+def test_any_score_is_compared_as_it_is(networks, decide, seed, kind):
+    scores = extreme_scores(seed)
+    mask = decide(scores, output={'kind': kind, 'threshold': 0.5})['mask']
+    highest = np.fmax.reduce(scores[0], initial=-np.inf)
+    nothing = np.isnan(scores[0]).any(axis=0) | np.isinf(highest) | (highest < np.float32(-1e30))
+    if kind == 'sigmoid':
+        nothing |= highest < 0.5
+    np.testing.assert_array_equal(mask, np.where(nothing, 255, scores[0].argmax(axis=0)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, kind=KINDS, source=SIZES, align_corners=st.booleans())
+def test_extreme_scores_grow_alike_on_cpu_and_gpu(networks, seed, kind, source, align_corners):
+    spec = networks.spec_of(networks.fixed(extreme_scores(seed), size=(20, 24)),
+                            output={'kind': kind, 'align_corners': align_corners})
+    masks = [networks.Runner(prepare(spec, ('mask',), mask_interpolation='bilinear',
+                                     for_cpu=for_cpu))(networks.random_image(*source))['mask']
+             for for_cpu in (False, True)]
+    np.testing.assert_array_equal(*masks)
 
 
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])

@@ -57,19 +57,19 @@ class TensorRt:
         monkeypatch.setattr(opening, 'find_device', lambda index: gpu.device)
         monkeypatch.setattr(making, 'build_in_child', self._build)
 
-    def plan(self, model, profiles=None, version=None, formats=None):
+    def plan(self, model, profiles=None, version=None, formats=None, gpu=None):
         """Return a plan for this TensorRT and GPU.
 
         Args:
             model: an ONNX model, serialized or not.
             profiles: smallest, tuned-for and largest shape by input.
-            version: of another TensorRT.
+            version, gpu: of another machine.
             formats: memory formats that are not LINEAR, by tensor.
         """
         data = model if isinstance(model, bytes) else model.SerializeToString()
-        header = {'version': version or self.module.__version__, 'gpu': self._gpu.device.name,
-                  'profiles': profiles or {}, 'formats': formats or {},
-                  'digest': hashlib.sha256(data).hexdigest()}
+        header = {'version': version or self.module.__version__,
+                  'gpu': gpu or self._gpu.device.name, 'profiles': profiles or {},
+                  'formats': formats or {}, 'digest': hashlib.sha256(data).hexdigest()}
         return json.dumps(header).encode() + b'\n' + data
 
     def _build(self, model, profiles, options, **more):
@@ -102,17 +102,27 @@ class Runtime:
         text, _, data = plan.partition(b'\n')
         try:
             header = json.loads(text)
-            fault = '' if header['digest'] == hashlib.sha256(data).hexdigest() else \
-                'the engine is cut short'
-            wanted, here = header['version'], self._module.__version__
-            if not fault and (wanted, header['gpu']) != (here, self._gpu.device.name):
-                fault = f'the engine is of version {wanted}, expected {here}'
+            fault = self._fault(header, data)
         except (ValueError, KeyError):
             fault = 'magic tag does not match'
         if fault:
             return _say(self._logger, f'IRuntime::deserializeCudaEngine: {fault}', None)
         self._gpu.counts['engines'] += 1
         return Engine(self._gpu, self._logger, header, data)
+
+    def _fault(self, header, data):
+        """Return why a plan is not loaded, as TensorRT words it; '' where it is."""
+        if header['digest'] != hashlib.sha256(data).hexdigest():
+            return 'Serialization assertion plan.header.size == blobSize failed.'
+        wanted, here = header['version'], self._module.__version__
+        if wanted != here:
+            return ('The engine plan file is not compatible with this version of TensorRT, '
+                    f'expecting library version {here} got {wanted}, please rebuild.')
+        wanted, here = header['gpu'], self._gpu.device.name
+        if wanted != here:
+            return ('The engine plan file is generated on an incompatible device, expecting '
+                    f'{here} got {wanted}, please rebuild.')
+        return ''
 
 
 def _say(logger, text, result):

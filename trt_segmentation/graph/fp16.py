@@ -36,6 +36,7 @@ MIN_AGREEMENT = 0.99
 """Share of mask pixels that fp16 must leave as they are."""
 
 _ROUNDS = 5
+_NAMED = 5
 
 _EXTENT_OPS = {'Shape', 'Size'}
 
@@ -80,6 +81,7 @@ def to_fp16(spec: ModelSpec, images: Sequence[np.ndarray]) -> Fp16:
         return Fp16(spec, (), 1.0)
     if not images:
         raise ConfigError(f'{spec.network.source}: fp16 is checked on images; give at least one')
+    _name_large_weights(model.graph, spec.network.source)
     peaks = _peaks(spec, model, types, images)
     always = _extent_nodes(model.graph) | {
         node.name for node in model.graph.node
@@ -118,6 +120,23 @@ def _computes_in_fp16(model: onnx.ModelProto, types: Mapping[str, str]) -> bool:
     weighted = [types.get(node.output[0]) for node in model.graph.node
                 if node.op_type in WEIGHTED_OPS]
     return FLOAT16 in (weighted or types.values()) and FLOAT not in weighted
+
+
+def _name_large_weights(graph: onnx.GraphProto, source: str) -> None:
+    """Warn of weights that fp16 does not hold. TensorRT 8.6 does, too, but does not name them."""
+    found = []
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            array = numpy_helper.to_array(tensor)
+            largest = np.inf if np.isinf(array).any() else _largest(array)
+            if largest > LARGEST_FP16:
+                found.append(f"'{tensor.name}' ({largest:.3g})")
+    if found:
+        more = f' and {len(found) - _NAMED} others' if len(found) > _NAMED else ''
+        logging.getLogger(__name__).warning(
+            '%s: fp16 ends at %g, which these weights exceed: %s%s; infinite ones stay infinite, '
+            'and nodes that read finite ones stay in fp32', source, LARGEST_FP16,
+            ', '.join(found[:_NAMED]), more)
 
 
 def _peaks(spec: ModelSpec, model: onnx.ModelProto, types: Mapping[str, str],

@@ -26,6 +26,14 @@ _EXCLUDED_SCORE = np.float32(-1e38)
 _LOWEST_SCORE = np.float32(-1e30)
 """Where even the highest score of a pixel is below, every class is excluded there."""
 
+# TensorRT 8.6 tries every float constant in fp16, whatever the layers are pinned to, and warns of
+# those that fp16 does not hold. There, large numbers are brought into its range, or made of
+# smaller ones, while the engine runs: by powers of two, which is exact.
+
+_TWO_TO_14 = np.float32(2 ** 14)
+_REDUCTIONS = 6
+"""So often divided by 2**14, the lowest score is in fp16's range."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -190,8 +198,11 @@ def _decide_best(op: GraphBuilder, scores: Scores, best: _Best, confidence: str)
     """Class of the highest score; none where the highest is infinite or one is NaN."""
     # A sum carries every NaN, which a maximum need not.
     broken = op('IsNaN', _add_sum(op, scores, best))
-    infinite = op('Equal', best.highest, op.constant(np.float32(math.inf)))
-    excluded = op('Less', best.highest, op.constant(_LOWEST_SCORE))
+    highest, lowest = best.highest, _LOWEST_SCORE
+    infinite = op('IsInf', highest)
+    for _ in range(0 if op.for_cpu else _REDUCTIONS):
+        highest, lowest = op('Div', highest, op.constant(_TWO_TO_14)), lowest / _TWO_TO_14
+    excluded = op('Less', highest, op.constant(lowest))
     nothing = op('Or', broken, op('Or', infinite, excluded))
     classes, nothing = (op.squeeze(x, scores.channel_axis) for x in (best.classes, nothing))
     return _without_class(op, Decision(classes, confidence=confidence), nothing)
@@ -212,8 +223,22 @@ def add_finite_scores(op: GraphBuilder, scores: Scores) -> Scores:
 
     Minus infinity rules a class out; times an interpolation weight of 0 it would be NaN.
     """
-    excluded = op('Equal', scores.name, op.constant(np.float32(-math.inf)))
-    return replace(scores, name=op('Where', excluded, op.constant(_EXCLUDED_SCORE), scores.name))
+    if op.for_cpu:
+        excluded = op('Equal', scores.name, op.constant(np.float32(-math.inf)))
+        finite = op.constant(_EXCLUDED_SCORE)
+    else:
+        excluded = op('IsInf', scores.name)
+        finite = op('Max', scores.name, _add_excluded_score(op, excluded))  # inf stays inf
+    return replace(scores, name=op('Where', excluded, finite, scores.name))
+
+
+def _add_excluded_score(op: GraphBuilder, where: str) -> str:
+    """Return ``_EXCLUDED_SCORE`` where a bool tensor is true, else 0."""
+    score = op('Mul', op.cast(where, TensorProto.FLOAT), op.constant(_TWO_TO_14))
+    for _ in range(3):
+        score = op('Mul', score, score)
+    score = op('Mul', score, op.constant(_TWO_TO_14))
+    return op('Mul', score, op.constant(_EXCLUDED_SCORE / np.float32(2 ** 126)))
 
 
 def add_grown_scores(op: GraphBuilder, scores: Scores, extents: tuple[str, str], *,

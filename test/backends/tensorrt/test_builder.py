@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from trt_segmentation.backends.tensorrt import parsing
+from trt_segmentation.backends.tensorrt import opening, parsing
 from trt_segmentation.backends.tensorrt.api import Capabilities, find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.builder import (
     apply_options,
@@ -96,6 +96,20 @@ def test_several_tasks_build(networks):
     spec = networks.spec_of(networks.heads({'road': WEIGHTS[:2], 'lanes': WEIGHTS}, (32, 48)),
                             outputs=[{'name': 'road'}, {'name': 'lanes'}])
     assert len(build(prepared(spec)).plan) > 10_000
+
+
+def test_a_plan_that_was_cut_short_is_refused_in_tensorrts_words(model, gpu, monkeypatch,
+                                                                 tmp_path):
+    monkeypatch.setattr(opening, 'find_device', lambda index: gpu.device)
+    loader, path, plan = opening.EngineLoader(), tmp_path / 'net.engine', build(model).plan
+    for end in (0, 20, 64, len(plan) // 2, -1):
+        path.write_bytes(plan[:end])
+        with pytest.raises(ModelError, match=(
+                r'net\.engine: TensorRT cannot load the engine: .*Error Code \d.*\. What it was '
+                rf'built for is unknown .*this machine is {trt.__name__} {trt.__version__} on '
+                r'Stand-in GPU .*\. Build it here from its \.onnx file, or copy it again')):
+            loader.describe(path)
+    assert gpu.depth() == 0
 
 
 @pytest.mark.parametrize('grow', [False, True])

@@ -259,7 +259,8 @@ def test_a_damaged_engine_file_is_refused(tmp_path, name):
     write_engine(path, ENGINE)
     damage, reason = DAMAGES[name]
     damage(path)
-    with pytest.raises(ModelError, match=rf'road\.engine: .*{reason}.*; build it again'):
+    with pytest.raises(ModelError, match=rf'road\.engine: .*{reason}.*; copy both files again, or '
+                                         'build it'):
         read_engine(path)
 
 

@@ -9,8 +9,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from trt_segmentation.backends.tensorrt import making
+from trt_segmentation.backends.tensorrt.builder import Plan
+from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
-from trt_segmentation.options import RunOptions
+from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
@@ -178,17 +181,48 @@ def test_another_type_is_refused_by_name(networks, tensorrt, tmp_path):
         open_plan(tmp_path, tensorrt.plan(model), networks.config_of())
 
 
-def test_a_plan_of_another_tensorrt_is_refused_with_both(networks, tensorrt, tmp_path):
-    plan = tensorrt.plan(networks.pointwise(WEIGHTS, SIZE), version='8.6.1')
-    with pytest.raises(ModelError, match=r'this machine, which is tensorrt 10\.3\.0 on Stand-in '
-                                         r'GPU .*: .* version 8\.6\.1, .*\. Build it here'):
+UNKNOWN = (r'What it was built for is unknown without net\.engine\.json; this machine is '
+           r'tensorrt 10\.3\.0 on Stand-in GPU \(.*\)\. Build it here from its \.onnx file, or '
+           'copy it again')
+
+
+@pytest.mark.parametrize(('other', 'words'), [
+    ({'version': '8.6.1'}, r'expecting library version 10\.3\.0 got 8\.6\.1, please rebuild\.'),
+    ({'version': '11.4.0'}, r'expecting library version 10\.3\.0 got 11\.4\.0, please rebuild\.'),
+    ({'gpu': 'Orin'}, r'incompatible device, expecting Stand-in GPU got Orin, please rebuild\.')])
+def test_a_plan_of_another_machine_is_refused_with_both(networks, tensorrt, tmp_path, other,
+                                                        words):
+    plan = tensorrt.plan(networks.pointwise(WEIGHTS, SIZE), **other)
+    said = rf'net\.engine: TensorRT cannot load .*{words} {UNKNOWN}'
+    with pytest.raises(ModelError, match=said):
         open_plan(tmp_path, plan, networks.config_of())
 
 
-@pytest.mark.parametrize('plan', [b'', b'no engine at all'])
-def test_what_is_no_plan_is_refused(networks, tensorrt, tmp_path, plan):
-    with pytest.raises(ModelError, match=r'net.engine: does not fit .* magic tag'):
+@pytest.mark.parametrize(('part', 'words'), [(slice(-9), 'plan.header.size == blobSize failed'),
+                                             (slice(20), 'magic tag'), (slice(0), 'magic tag')])
+def test_a_part_of_a_plan_is_refused(networks, tensorrt, tmp_path, part, words):
+    plan = tensorrt.plan(networks.pointwise(WEIGHTS, SIZE))[part]
+    said = rf'net\.engine: TensorRT cannot load .*{words}.*\. {UNKNOWN} if {len(plan)} bytes are'
+    with pytest.raises(ModelError, match=said):
         open_plan(tmp_path, plan, networks.config_of())
+
+
+def test_head_and_tail_that_do_not_load_are_named(networks, tensorrt, tmp_path, monkeypatch):
+    plan, older = tensorrt.plan(networks.pointwise(WEIGHTS, SIZE)), tensorrt.plan(b'', version='9')
+    monkeypatch.setattr(making, 'build_in_child', lambda *_, **__: Plan(older, b'', (), 0.1))
+    with pytest.raises(BackendError, match=r'net\.engine: its head and tail, built for this '
+                                           r'machine, .*, cannot be loaded: TensorRT .*got 9,.*'
+                                           r'or empty .*engines, so that'):
+        open_plan(tmp_path, plan, networks.config_of())
+
+
+def test_a_network_alone_that_does_not_load_is_named(networks, tensorrt, monkeypatch):
+    older = tensorrt.plan(b'', version='9')
+    monkeypatch.setattr(making, 'build_in_child', lambda *_, **__: Plan(older, b'', (), 0.1))
+    spec = networks.spec_of(networks.pointwise(WEIGHTS, SIZE))
+    with pytest.raises(BackendError, match=r'net\.onnx: the network alone, built for this '
+                                           r'machine, .*, cannot be loaded: TensorRT .*got 9,'):
+        EngineLoader().open_plain(spec, BuildOptions())
 
 
 def test_several_images_at_once_are_refused(networks, any_tensorrt, tmp_path):

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a network or an engine file to a session: what is built when, and what is refused."""
 
+import hashlib
 import json
 import logging
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ from onnx import helper, numpy_helper
 
 from trt_segmentation.backends import stored_config
 from trt_segmentation.backends.onnxruntime import OnnxGraph
+from trt_segmentation.backends.tensorrt import making
 from trt_segmentation.backends.tensorrt.cache import (
     Engine,
     read_engine,
@@ -22,7 +25,7 @@ from trt_segmentation.backends.tensorrt.cache import (
     write_engine,
 )
 from trt_segmentation.backends.tensorrt.opening import EngineLoader
-from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError, ModelError
 from trt_segmentation.graph import measured
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import resolve
@@ -341,20 +344,71 @@ def test_an_engine_of_another_machine_is_built_anew(open_path, make_engine, tens
     np.testing.assert_array_equal(segmenter.infer(image).mask, image.argmax(axis=2))
     (warning,) = (record.getMessage() for record in caplog.records
                   if record.levelno == logging.WARNING)
-    assert 'was built for tensorrt 10.3.0 on Stand-in GPU' in warning
+    assert 'It was built for tensorrt 10.3.0 on Stand-in GPU' in warning
     assert 'this machine is tensorrt 10.' in warning
+    assert 'please rebuild. It was built' in warning  # TensorRT's own words
+    assert f'It is built again from {path.with_suffix(".onnx")}' in warning
     assert ('10.9.0' if other == 'version' else 'Other GPU') in warning
     assert segmenter.info.precision == 'fp16'  # as the file was, whatever the default is
 
 
-def test_an_engine_of_another_machine_without_its_network_is_refused(open_path, make_engine,
-                                                                     tensorrt, model):
+OLDER, NEWER, OTHER_GPU = {'version': '8.6.1'}, {'version': '11.4.0'}, {'gpu': 'Orin'}
+MOVED = [(OLDER, r'expecting library version 8\.6\.1 got 10\.3\.0', r'tensorrt 8\.6\.1 on S'),
+         (NEWER, r'expecting library version 11\.4\.0 got 10\.3\.0', r'tensorrt 11\.4\.0 on S'),
+         (OTHER_GPU, r'expecting Orin got Stand-in GPU', r'tensorrt 10\.3\.0 on Orin')]
+"""Where an engine is brought to, what TensorRT says there, and what that machine is called."""
+
+
+@pytest.fixture(params=MOVED, ids=['older', 'newer', 'other gpu'])
+def moved(request, make_engine, tensorrt, gpu):
+    """An engine file on another machine than its own, and the beginning of what is said of it."""
     path = make_engine()
+    where, words, here = request.param
+    tensorrt.module.__version__ = where.get('version', tensorrt.module.__version__)
+    gpu.device.name = where.get('gpu', gpu.device.name)
+    return path, (rf'net\.engine: TensorRT cannot load the engine: .*{words}, please rebuild\. It '
+                  r'was built for tensorrt 10\.3\.0 on Stand-in GPU \(.*\); this machine is '
+                  rf'{here}.*\)\. ')
+
+
+def test_an_engine_of_another_machine_without_its_network_is_refused(open_path, moved, model):
+    path, said = moved
     model.unlink()
-    tensorrt.module.__version__ = '10.9.0'
-    with pytest.raises(ModelError, match=r'was built for tensorrt 10\.3\.0 .*, this machine is '
-                                         r'tensorrt 10\.9\.0 .*net\.onnx is not here; build it'):
+    with pytest.raises(ModelError, match=rf'{said}Its network .*net\.onnx is not here; build it '
+                                         r'here from the \.onnx file$'):
         open_path(path)
+
+
+def test_an_engine_whose_network_is_no_longer_one_is_refused(open_path, moved, model):
+    path, said = moved
+    model.write_bytes(b'no network')
+    with pytest.raises(ModelError, match=rf'{said}It cannot be built again here: .*net\.onnx'):
+        open_path(path)
+
+
+@pytest.mark.parametrize('error', [
+    BackendError('TensorRT cannot build it'), MissingBackendError('it can only run engines')])
+def test_an_engine_that_cannot_be_built_again_is_refused_with_both_reasons(
+        open_path, moved, monkeypatch, error):
+    path, said = moved
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(making, 'build_in_child', fail)
+    with pytest.raises(ModelError, match=f'{said}It cannot be built again here: {error}$'):
+        open_path(path)
+
+
+def test_a_setting_that_building_again_needs_is_named(open_path, make_engine, tensorrt):
+    path = make_engine()
+    engine = read_engine(path)
+    as_int8 = {**engine.facts, 'options': {**engine.facts['options'], 'precision': 'int8'}}
+    write_engine(path, replace(engine, facts=as_int8))
+    tensorrt.module.__version__ = '10.9.0'
+    with pytest.raises(ModelError, match=r'cannot be built again here: .*int8') as caught:
+        open_path(path)
+    assert 'IMAGES' in caught.value.worded(lambda name: 'IMAGES')
 
 
 def test_an_engine_without_its_sidecar_is_refused_with_the_fix(open_path, make_engine):
@@ -367,14 +421,48 @@ def test_an_engine_without_its_sidecar_is_refused_with_the_fix(open_path, make_e
 def test_a_truncated_engine_is_refused(open_path, make_engine):
     path = make_engine()
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ModelError, match=r'net\.engine: it has \d+ bytes and should have'):
+    with pytest.raises(ModelError, match=r'net\.engine: it has \d+ bytes and should have \d+; '
+                                         r'copy both files again, or build it again'):
         open_path(path)
+
+
+HERE = r'was built for this machine, tensorrt 10\.3\.0 on Stand-in GPU \(.*\)\. Close what else'
 
 
 def test_a_plan_that_does_not_load_where_it_was_built_is_refused(open_path, make_engine):
     path = make_engine()
     write_engine(path, Engine(b'no plan', read_engine(path).facts))
-    with pytest.raises(ModelError, match=r'net\.engine: TensorRT cannot load .*: .*magic tag'):
+    with pytest.raises(ModelError, match=rf'net\.engine: TensorRT cannot load .*: .*magic tag.*\. '
+                                         rf'It {HERE} uses the GPU, or build it again from'):
+        open_path(path)
+
+
+def test_a_plan_of_the_cache_that_does_not_load_is_named(open_path, model, tensorrt, tmp_path):
+    open_path(model).close()
+    (kept,) = (tmp_path / 'engines').glob('net*.engine')
+    sidecar = json.loads(sidecar_of(kept).read_text())
+    plan = tensorrt.plan(b'', version='10.2.0')
+    sidecar['plan'] = {'size': len(plan), 'sha256': hashlib.sha256(plan).hexdigest()}
+    kept.write_bytes(plan)
+    sidecar_of(kept).write_text(json.dumps(sidecar))
+    with pytest.raises(BackendError, match=rf'net\.onnx: TensorRT cannot load .*got 10\.2\.0.*\. '
+                                           rf'Its engine {HERE} uses the GPU, or remove {kept}'):
+        open_path(model)
+    kept.unlink()
+    open_path(model).close()
+
+
+def test_a_runtime_that_does_not_start_is_an_error_in_tensorrts_words(open_path, make_engine,
+                                                                      tensorrt):
+    path = make_engine()
+
+    def start(logger):
+        logger.log(SimpleNamespace(name='ERROR'), 'CUDA initialization failure with error: 35')
+        raise TypeError('pybind11::init(): factory function returned nullptr')
+
+    tensorrt.module.Runtime = start
+    with pytest.raises(ModelError, match=r'net\.engine: TensorRT cannot start its runtime: CUDA '
+                                         r'initialization failure with error: 35\. It was built'):
         open_path(path)
 
 

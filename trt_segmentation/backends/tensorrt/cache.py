@@ -65,8 +65,9 @@ def read_engine(path: Path) -> Engine:
     try:
         return Engine(plan, _read_sidecar(path, plan)['facts'])
     except (OSError, ValueError) as error:
-        raise ModelError(f'{path}: {error}; build it again, or remove {sidecar_of(path)} to use '
-                         'it without what was known of it') from error
+        raise ModelError(f'{path}: {error}; copy both files again, or build it again from its '
+                         f'.onnx file, or remove {sidecar_of(path)} if another engine was put '
+                         'there on purpose') from error
 
 
 class EngineCache:
@@ -80,6 +81,11 @@ class EngineCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._warned = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder, which need not be there yet."""
+        return self._folder
 
     def fetch(self, name: str, key_facts: Mapping[str, Any],
               make: Callable[[], Engine]) -> Engine:
@@ -95,7 +101,7 @@ class EngineCache:
         Raises:
             Whatever ``make`` raises.
         """
-        path = self._folder / f'{_file_name(name)}-{key_of(key_facts)[:_KEY_DIGITS]}.engine'
+        path = self.path_of(name, key_of(key_facts))
         if (engine := self._read(path, key_facts, logging.DEBUG)) is not None:
             return engine
         with self._locked(path):
@@ -104,6 +110,15 @@ class EngineCache:
             engine = make()
             self._keep(path, engine, key_facts)
             return engine
+
+    def path_of(self, name: str, key: str) -> Path:
+        """Return where ``fetch`` keeps an engine.
+
+        Args:
+            name: as of ``fetch``.
+            key: ``key_of`` its facts.
+        """
+        return self._folder / f'{_file_name(name)}-{key[:_KEY_DIGITS]}.engine'
 
     def read_timing_cache(self, name: str) -> bytes:
         """Return what was written under that name; empty where that is nothing."""

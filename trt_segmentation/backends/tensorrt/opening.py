@@ -51,7 +51,7 @@ from trt_segmentation.backends.tensorrt.verify import (
     warn_if_low,
 )
 from trt_segmentation.cache_folder import cache_folder
-from trt_segmentation.errors import BackendError, ConfigError, ModelError
+from trt_segmentation.errors import BackendError, ConfigError, ModelError, SegmentationError
 from trt_segmentation.graph.batch import batched
 from trt_segmentation.graph.measured import measuring_of
 from trt_segmentation.graph.network import outline_network, read_network
@@ -94,19 +94,30 @@ class EngineLoader:
             ConfigError: int8 without calibration data, or options that contradict each other.
             BackendError: TensorRT does not take the network.
         """
-        return self._open_single(self.fetch(spec, options, mask_interpolation))
+        request = NetworkRequest(spec, options, mask_interpolation, self.machine)
+        engine = self._fetch(request)
+        try:
+            return self._open_single(engine)
+        except BackendError as error:
+            path = self._cache.path_of(request.name, engine.facts['key'])
+            raise BackendError(f'{spec.network.source}: {_sentence(error)} Its engine was built '
+                               f'for this machine, {self.machine}. Close what else uses the GPU, '
+                               f'or remove {path} to have it built again') from error
 
     def fetch(self, spec: ModelSpec, options: BuildOptions, mask_interpolation: str) -> Engine:
         """Return the engine of a network; see ``open_network``."""
-        request = NetworkRequest(spec, options, mask_interpolation, self.machine)
+        return self._fetch(NetworkRequest(spec, options, mask_interpolation, self.machine))
+
+    def _fetch(self, request: NetworkRequest) -> Engine:
         key_facts = request.key_facts()
         engine = self._cache.fetch(request.name, key_facts, lambda: self._make(request))
         return replace(engine, facts={**engine.facts, 'key': key_of(key_facts)})
 
     def open_plain(self, spec: ModelSpec, options: BuildOptions) -> PlainNetwork:
         """Open the network alone, without head and tail; to compare speeds with."""
-        return PlainNetwork(self._device, Stage.load(self.fetch_plain(spec, options).plan,
-                                                     self._device))
+        plan = self.fetch_plain(spec, options).plan
+        (stage,) = self._load_all([plan], f'{spec.network.source}: the network alone')
+        return PlainNetwork(self._device, stage)
 
     def fetch_plain(self, spec: ModelSpec, options: BuildOptions) -> Engine:
         """Return an engine of the network alone, without head and tail."""
@@ -198,20 +209,25 @@ class EngineLoader:
         source = Path(facts['network']['source'])
         built_for = Machine(**facts['machine'])
         if built_for == self.machine:
-            raise ModelError(f'{path}: {error}') from error
+            raise ModelError(f'{path}: {_sentence(error)} It was built for this machine, '
+                             f'{self.machine}. Close what else uses the GPU, or build it again '
+                             f'from {source}') from error
+        reason = (f'{path}: {_sentence(error)} It was built for {built_for}; this machine is '
+                  f'{self.machine}.')
         if not source.is_file():
-            raise ModelError(f'{path}: was built for {built_for}, this machine is {self.machine}, '
-                             f'and its network {source} is not here; build it here from the '
-                             f'.onnx file ({error})') from error
-        logger.warning('%s: was built for %s, this machine is %s; it is built anew from %s',
-                       path, built_for, self.machine, source)
-        # The config is that of the engine, in which everything was found already.
-        spec = replace(resolve(read_network(source), config, _batch(facts)),
-                       mask_size=_mask_size(facts), encoding=_encoding(facts))
-        built_with = build_options(facts['options'])
-        if options.calibration != BuildOptions().calibration:
-            built_with = replace(built_with, calibration=options.calibration)
-        return self.open_network(spec, built_with, facts['mask_interpolation']), spec
+            raise ModelError(f'{reason} Its network {source} is not here; build it here from the '
+                             '.onnx file') from error
+        logger.warning('%s It is built again from %s', reason, source)
+        try:
+            # The config is that of the engine, in which everything was found already.
+            spec = replace(resolve(read_network(source), config, _batch(facts)),
+                           mask_size=_mask_size(facts), encoding=_encoding(facts))
+            built_with = build_options(facts['options'])
+            if options.calibration != BuildOptions().calibration:
+                built_with = replace(built_with, calibration=options.calibration)
+            return self.open_network(spec, built_with, facts['mask_interpolation']), spec
+        except SegmentationError as failure:
+            raise ModelError(f'{reason} It cannot be built again here: {failure}') from failure
 
     def _open_foreign(self, path: Path, plan: bytes, config: ModelConfig, options: RunOptions,
                       ) -> tuple[Session, ModelSpec]:
@@ -246,15 +262,22 @@ class EngineLoader:
         parts = {'head': prepare_head(spec),
                  'tail': prepare_tail(spec, mask_interpolation=interpolation)}
         plans = [self._fetch_part(name, model, spec, exact).plan for name, model in parts.items()]
-        head, tail = self._load_all(plans)
+        head, tail = self._load_all(plans, f'{path}: its head and tail')
         return TensorRtSession(self._device, [head, stage, tail], info, spec.encoding,
                                tasks=[task.name for task in spec.tasks]), spec
 
-    def _load_all(self, plans: Sequence[bytes]) -> list[Stage]:
+    def _load_all(self, plans: Sequence[bytes], what: str) -> list[Stage]:
+        """Load plans that were built here, and are called ``what`` in the error."""
         stages: list[Stage] = []
         try:
             for plan in plans:
                 stages.append(Stage.load(plan, self._device))
+        except BackendError as error:
+            self._close(stages)
+            raise BackendError(f'{what}, built for this machine, {self.machine}, cannot be '
+                               f'loaded: {_sentence(error)} Close what else uses the GPU, or '
+                               f'empty {self._cache.folder}, so that it is built again'
+                               ) from error
         except BaseException:
             self._close(stages)
             raise
@@ -268,8 +291,10 @@ class EngineLoader:
         try:
             return Stage.load(plan, self._device)
         except BackendError as error:
-            raise ModelError(f'{path}: does not fit this machine, which is {self.machine}: '
-                             f'{error}. Build it here from its .onnx file') from error
+            raise ModelError(f'{path}: {_sentence(error)} What it was built for is unknown '
+                             f'without {path.name}.json; this machine is {self.machine}. Build it '
+                             f'here from its .onnx file, or copy it again if {len(plan)} bytes '
+                             'are not all of it') from error
 
     def _fetch_part(self, name: str, model: onnx.ModelProto, spec: ModelSpec,
                     options: BuildOptions, kept: tuple[str, ...] = ()) -> Engine:
@@ -288,6 +313,11 @@ class EngineLoader:
     def _info(self, layers: tuple[Layer, ...], key: str = '') -> BackendInfo:
         return BackendInfo('tensorrt', self.machine.tensorrt.split()[1], self.machine.gpu,
                            precision_run(layers) or 'unknown precision', summary(layers), key)
+
+
+def _sentence(error: Exception) -> str:
+    """Return an error, which may end in TensorRT's own words, with a full stop."""
+    return f'{str(error).rstrip(". ")}.'
 
 
 def _mask_size(facts: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -55,7 +55,8 @@ class Stage:
         """
         log = find_log()
         with device.current():
-            runtime = find_tensorrt().Runtime(log.logger)
+            runtime = log.call('TensorRT cannot start its runtime', find_tensorrt().Runtime,
+                               log.logger)
             if hasattr(runtime, 'engine_host_code_allowed'):
                 # Version-compatible plans hold code, too. Plans are ours or the operator's.
                 runtime.engine_host_code_allowed = True
