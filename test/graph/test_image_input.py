@@ -71,6 +71,17 @@ def test_the_range_is_read_off_a_network_that_normalizes_itself(networks, halves
     assert halves.segment(networks, model, input={'scale': 2})[0].scale == 2
 
 
+@pytest.mark.parametrize(('told', 'warns'), [
+    ({'scale': 1 / 255, 'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225]}, True),
+    ({'scale': 1.0}, False)])
+def test_a_network_that_is_told_to_be_normalised_twice_is_warned_of(networks, halves, caplog,
+                                                                    told, warns):
+    model = halves.network(lambda op: op.conv(2, normalized(op)), SCORES)
+    halves.segment(networks, model, input=told)
+    assert ('feed -2.12 to 2.64, but the network normalises its image itself and takes 0 to 255'
+            in caplog.text) == warns
+
+
 def test_pixels_over_255_are_fed_as_pixels(networks, halves):
     model = halves.network(lambda op: op('Sub', op.conv(1, op('Div', 'x', f32(255))), f32(1.5)),
                            ([1, 1, *SIZE], FLOAT))

@@ -199,7 +199,7 @@ def test_without_a_measurement_it_is_assumed(networks, mask_of):
 
 
 @pytest.mark.parametrize(('told', 'nodes', 'says'), [
-    ('ids', EXP, 'class ids are whole numbers'),
+    ('ids', EXP, 'class ids are whole numbers'), ('logits', EXP, 'logits have both signs'),
     ('sigmoid', [node('Softplus', 's', output='y')], 'probabilities are within 0 and 1')])
 def test_what_contradicts_the_measurement_is_refused(networks, mask_of, told, nodes, says):
     with pytest.raises(ConfigError, match=f'output.kind says {told}, but .* measured: .*{says}'):

@@ -198,6 +198,16 @@ def test_a_class_that_a_threshold_is_written_as_stays_that_class(networks, halve
     assert (spec.kind, mask[0, 0], mask[0, -1]) == ('ids', 0, 15)
 
 
+def test_a_long_way_back_ends(networks, halves):
+    def build(op):
+        x = 'x'
+        for _ in range(300):
+            x = op('Clip', op('Conv', x, np.eye(3, dtype=f32)[:, :, None, None]), f32(-2), f32(2))
+        return op.conv(2, x)
+
+    halves.check(halves.segment(networks, halves.network(build, (TWO, FLOAT)))[1])
+
+
 def test_sums_of_bytes_are_sums_of_one_whatever_the_number_of_classes():
     scores = np.random.default_rng(0).dirichlet(np.ones(40), (1, 4, 5)).transpose(0, 3, 1, 2)
     rounded = np.floor(scores * 255 + 0.5) / 255
@@ -228,6 +238,8 @@ ENDS = {
     'pooled': (lambda op: op.pooled(2, p(op)), [1, 1, 4, 6]),
     'concatenated': (lambda op: op('Softmax', op('Concat', op('Neg', op.conv()), op.conv(),
                                                  axis=1), axis=1), TWO),
+    'mixed': (lambda op: op('Conv', op('Concat', p(op), p(op), axis=1), f32([[[[0.5]], [[0.5]]]])),
+              ONE),
     'ids': (lambda op: op('Cast', best(op), to=FLOAT), ONE)}
 
 

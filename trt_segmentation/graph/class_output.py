@@ -19,11 +19,9 @@ from trt_segmentation.graph.meaning_reader import read_meaning
 from trt_segmentation.graph.measured import Probe
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, TensorInfo
 from trt_segmentation.graph.other_outputs import (
-    NO_MAPS,
-    PICTURES,
     boxes_beside,
     boxes_of_masks,
-    is_named,
+    is_something_else,
     said_heads,
     seems,
 )
@@ -150,7 +148,7 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
             'MaskFormer are understood')
     maps = maps or [info for info in network.outputs if info.shape and (
         None in info.shape[1:] or find_forms(info.shape, fed))]
-    maps = [info for info in maps if not is_named(info, (*NO_MAPS, *PICTURES))] or maps
+    maps = [info for info in maps if not is_something_else(info)] or maps
     main = [info for info in maps if info.name in _MAIN_OUTPUTS]
     chosen = main if len(main) == 1 else maps
     if len(chosen) == 1 and (beside := boxes_beside(chosen[0], network.outputs)):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The input of a network: an image, and how it is fed."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,8 @@ from trt_segmentation.graph.input_range import read_scale
 from trt_segmentation.graph.input_sizes import by_inference, multiple_of, said_multiple
 from trt_segmentation.graph.network import FLOAT_TYPES, Network, Shape, TensorInfo, fix_input_shape
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
+
+logger = logging.getLogger(__name__)
 
 CHANNEL_AXES = {'nchw': 1, 'nhwc': 3}
 
@@ -264,6 +267,26 @@ def resolve_normalisation(network: Network, channels: int, depth: int, config: M
         defaults, origin = _usual_normalisation(channels, depth), 'assumed'
     else:  # whoever tells one of the three means the others to do nothing
         defaults, origin = nothing, 'default'
-    return (ledger.told('input.scale', told.scale, lambda: defaults[0], origin),
-            ledger.told('input.mean', told.mean, lambda: defaults[1], origin),
-            ledger.told('input.std', told.std, lambda: defaults[2], origin))
+    found = (ledger.told('input.scale', told.scale, lambda: defaults[0], origin),
+             ledger.told('input.mean', told.mean, lambda: defaults[1], origin),
+             ledger.told('input.std', told.std, lambda: defaults[2], origin))
+    if not untold and network.inputs[0].dtype in FLOAT_TYPES:
+        _check_range(network, depth, *found)
+    return found
+
+
+_OTHER_RANGE = 20
+"""How many times as wide a range is another one: 0 to 255 is, of about -2 to 2."""
+
+
+def _check_range(network: Network, depth: int, scale: float, mean: tuple[float, ...],
+                 std: tuple[float, ...]) -> None:
+    """Warn of a network that normalises its image itself and is told to be fed another range."""
+    factor = read_scale(network.model, network.inputs[0].name)
+    white, channels = scale * (2 ** depth - 1), list(zip(mean, std, strict=True))
+    lowest, highest = min(-m / s for m, s in channels), max((white - m) / s for m, s in channels)
+    takes = (factor or 0.0) * 255
+    if takes and not takes / _OTHER_RANGE < highest - lowest < takes * _OTHER_RANGE:
+        logger.warning('%s: input.scale, mean and std feed %.3g to %.3g, but the network '
+                       'normalises its image itself and takes 0 to %.3g; leave the three out',
+                       network.source, lowest, highest, takes)

@@ -105,15 +105,7 @@ class Step:
         """Return an input that is a constant; None where it is not one, or is left out."""
         if place >= len(self.node.input) or not self.node.input[place]:
             return None
-        scope: Scope | None = self.scope
-        name = self.node.input[place]
-        while scope is not None:
-            if name in scope.constants:
-                return np.asarray(numpy_helper.to_array(scope.constants[name]))
-            if (node := scope.makers.get(name)) is not None:
-                return _value_of(node)
-            name, scope = scope.arguments.get(name, name), scope.outer
-        return None
+        return _constant_of(self.scope, self.node.input[place])
 
     def number(self, place: int, otherwise: float | None = None) -> float | None:
         """Return an input that is one constant number."""
@@ -135,7 +127,24 @@ class Step:
                        **known)
 
 
-def _value_of(node: NodeProto) -> np.ndarray | None:
+def _constant_of(scope: Scope | None, name: str) -> np.ndarray | None:
+    while scope is not None:
+        if name in scope.constants:
+            return np.asarray(numpy_helper.to_array(scope.constants[name]))
+        if (node := scope.makers.get(name)) is not None:
+            return _value_of(scope, node)
+        name, scope = scope.arguments.get(name, name), scope.outer
+    return None
+
+
+def _value_of(scope: Scope, node: NodeProto) -> np.ndarray | None:
+    """What a node gives whose inputs are constants, as far as weights are stored so."""
+    if node.op_type in ('Identity', 'DequantizeLinear'):
+        given = [_constant_of(scope, name) for name in node.input if name]
+        known = [each for each in given if each is not None]
+        if len(known) < len(given):
+            return None
+        return known[0] if node.op_type == 'Identity' else _dequantized(node, *known)
     if node.op_type != 'Constant':
         return None
     for attribute in node.attribute:
@@ -144,3 +153,18 @@ def _value_of(node: NodeProto) -> np.ndarray | None:
         if attribute.name in ('value_float', 'value_int', 'value_floats', 'value_ints'):
             return np.asarray(helper.get_attribute_value(attribute))
     return None
+
+
+def _dequantized(node: NodeProto, values: np.ndarray, scale: np.ndarray,
+                 zero: np.ndarray | None = None) -> np.ndarray | None:
+    """What a DequantizeLinear gives; None where scales are of blocks."""
+    axis = next((each.i for each in node.attribute if each.name == 'axis'), 1)
+    shape = [1] * values.ndim
+    if scale.size > 1:
+        if scale.ndim != 1 or not values.ndim or values.shape[axis] != scale.size:
+            return None
+        shape[axis] = scale.size
+    moved = values.astype(np.float32)
+    if zero is not None:
+        moved = moved - zero.astype(np.float32).reshape(shape)
+    return np.asarray(moved * scale.astype(np.float32).reshape(shape))

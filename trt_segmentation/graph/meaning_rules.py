@@ -3,7 +3,7 @@
 """What an operator makes of the meaning of its inputs, a rule for each kind of operator."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -161,10 +161,14 @@ def _product_of_matrices(step: Step) -> Meaning:
     return replace(_activated(step), axis=-1 if is_right else None)
 
 
+_SHARES = 'sigmoid', 'probabilities'
+
+
 @_rule('Conv ConvTranspose ConvInteger FusedConv NhwcConv NhwcFusedConv')
 def _convolution(step: Step) -> Meaning:
-    found, weights = step.read(), step.constant(1)
-    if found.kind in ('sigmoid', 'probabilities') and not step.attribute('activation'):
+    found = step.read()
+    if found.kind in _SHARES and not step.attribute('activation'):
+        weights = step.constant(1)
         if _is_smoothing(step, weights):
             return found
         if weights is not None and weights.shape[0] == 1:
@@ -196,8 +200,13 @@ def _activated(step: Step) -> Meaning:
 
 @_rule('QLinearConv QLinearMatMul')
 def _quantized_linear(step: Step) -> Meaning:
-    axis = 1 if step.node.op_type == 'QLinearConv' else -1
-    return _quantized(step, step.made('logits', axis=axis), 6)
+    if step.node.op_type != 'QLinearConv':
+        return _quantized(step, step.made('logits', axis=-1), 6)
+    if step.read().kind in _SHARES:  # see _convolution
+        weights = step.constant(3)
+        if weights is not None and weights.shape[0] == 1:
+            return UNDECIDED
+    return _quantized(step, step.made('logits', axis=1), 6)
 
 
 @_rule('QLinearAdd QLinearMul')
@@ -215,9 +224,9 @@ def _quantized_leaky(step: Step) -> Meaning:
 
 @_rule('QLinearConcat')
 def _quantized_concat(step: Step) -> Meaning:
-    kinds = {step.read(place).kind for place in range(2, len(step.node.input), 3)}
-    kind = kinds.pop() if len(kinds) == 1 else ''
-    return _quantized(step, step.made(kind), 0) if kind == 'logits' else UNDECIDED
+    found = [_dequantized(step, step.read(place), place + 1)
+             for place in range(2, len(step.node.input), 3)]
+    return _quantized(step, _joined(found), 0)
 
 
 @_rule('Tanh Erf Softsign')
@@ -294,8 +303,7 @@ def _is_of_all_classes(found: Meaning) -> bool:
 @_rule('Mean')
 def _mean(step: Step) -> Meaning:
     found = [step.read(place) for place in range(len(step.node.input))]
-    same = len({(each.kind, each.scale, each.offset, each.log) for each in found}) == 1
-    return found[0] if same and found[0].kind not in ('', 'ids') else UNDECIDED
+    return found[0] if _are_alike(found) and found[0].kind not in ('', 'ids') else UNDECIDED
 
 
 @_rule('Neg')
@@ -408,13 +416,27 @@ def _with_ids_of(two: Meaning) -> Meaning:
 def _concat(step: Step) -> Meaning:
     found = [step.read(place) for place in range(len(step.node.input))
              if step.constant(place) is None]
-    if not found or len({(each.kind, each.scale, each.offset, each.log) for each in found}) > 1:
+    if len(found) < len(step.node.input) and (not found or found[0].kind != 'logits'):
         return UNDECIDED
+    return _joined(found)
+
+
+def _are_alike(found: Sequence[Meaning]) -> bool:
+    """Whether values mean the same but for where they come from; quantization rounds scales."""
     first = found[0]
-    if first.kind == 'logits':
-        return first
-    if len(found) < len(step.node.input):
+    return all(each.kind == first.kind and each.log == first.log
+               and math.isclose(each.scale, first.scale, rel_tol=1e-4)
+               and math.isclose(each.offset, first.offset, abs_tol=1e-4 * abs(first.scale))
+               for each in found)
+
+
+def _joined(found: Sequence[Meaning]) -> Meaning:
+    """What values mean that are put side by side, be it of other classes or of other pixels."""
+    first = found[0]
+    if not _are_alike(found):
         return UNDECIDED
+    if first.kind in ('', 'logits'):
+        return first
     if first.kind == 'ids':
         same = len({each.largest for each in found}) == 1
         return replace(first, largest=first.largest if same else None, axis=None)

@@ -19,6 +19,9 @@ NO_MAPS = (*BOXES, *_FEATURES)
 PICTURES = ('depth', 'depths', 'disparity', 'disp', 'normal', 'normals', 'flow', 'fgr')
 """Words in the names of outputs that are maps of something else than classes."""
 
+_MAPS = ('seg', 'segm', 'segmentation', 'semantic', 'sem', 'mask', 'masks')
+"""Words in the names of outputs that are maps of classes, whatever else is in it."""
+
 BOX_VALUES = 4
 """Values of a box."""
 
@@ -29,6 +32,11 @@ def is_named(info: TensorInfo, words: tuple[str, ...]) -> bool:
     """Return whether one of these words is in an output's name."""
     parts = re.split(r'[^a-z]+', re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', info.name).lower())
     return bool(set(parts) & set(words))
+
+
+def is_something_else(info: TensorInfo, words: tuple[str, ...] = (*NO_MAPS, *PICTURES)) -> bool:
+    """Return whether an output's name is that of something else than a map of classes."""
+    return is_named(info, words) and not is_named(info, _MAPS)
 
 
 def is_boxes(info: TensorInfo) -> bool:

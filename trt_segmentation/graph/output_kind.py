@@ -258,6 +258,8 @@ def _check_measured(found: Found, told: str, measured: Measurement) -> None:
         fault = 'class ids are whole numbers'
     elif told in ('probabilities', 'sigmoid') and not measured.are_within_0_and_1:
         fault = 'probabilities are within 0 and 1'
+    elif told == 'logits' and found.is_one and measured.are_probabilities:
+        fault = 'logits have both signs'
     if fault:
         raise ConfigError(f'{found.network.source}: output.kind says {told}, but output '
                           f'{found.output} was measured: {measured}; {fault}')

@@ -16,7 +16,7 @@ from trt_segmentation.graph.other_outputs import (
     BOXES,
     NO_MAPS,
     PICTURES,
-    is_named,
+    is_something_else,
     seems,
     seems_no_map,
 )
@@ -98,7 +98,7 @@ def _is_told(told: Told, shape: Shape | None, fed: Size, meaning: Meaning) -> bo
 def _form(told: Told, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger) -> Form:
     """Return the form of an output of this shape."""
     is_chosen = told.config.output.name is not None or told.config.output.kind is not None
-    if is_named(told.output, (*BOXES, *PICTURES)) and not is_chosen:
+    if is_something_else(told.output, (*BOXES, *PICTURES)) and not is_chosen:
         raise ModelError(f'{told.text} is no segmentation by its name; scores or class ids of '
                          'each pixel are needed. If it holds them, write what its values mean as '
                          'output.kind, or name another one as output.name'
@@ -146,7 +146,7 @@ def _warn_of_layout(told: Told, layout: str, ledger: Ledger) -> str:
 
 def _other_forms(output: TensorInfo, shape: Shape, fed: Size, meaning: Meaning) -> list[Form]:
     """Return the forms that an output may have that has not the four axes of most."""
-    forms = [] if is_named(output, NO_MAPS) else find_forms(shape, fed)
+    forms = [] if is_something_else(output, NO_MAPS) else find_forms(shape, fed)
     are_ids = output.dtype not in FLOAT_TYPES and meaning.kind in ('', 'ids')
     if are_ids:
         forms = [form for form in forms if form.channels == 1]
