@@ -530,9 +530,11 @@ def _check_out(out: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...],
 def _log_kind(spec: ModelSpec) -> None:
     """Log what the output means where neither the graph nor a config says it."""
     for fact in spec.facts:
-        if fact.key == 'output.kind' and fact.origin.startswith('measured'):
-            logger.info('%s: output.kind is %s, %s', spec.network.source, fact.value, fact.origin)
-        elif fact.key == 'output.kind' and fact.origin == 'assumed':
-            logger.warning('%s: output.kind is assumed to be %s; neither the model config nor '
+        is_kind = fact.key.endswith('.kind')  # of the only task, or of one of them
+        if is_kind and fact.origin.startswith('measured'):
+            logger.info('%s: %s is %s, %s', spec.network.source, fact.key, fact.value,
+                        fact.origin)
+        elif is_kind and fact.origin == 'assumed':
+            logger.warning('%s: %s is assumed to be %s; neither the model config nor '
                            'the network says it, and no measurement decides it',
-                           spec.network.source, fact.value)
+                           spec.network.source, fact.key, fact.value)

@@ -332,6 +332,19 @@ def test_what_is_wrong_with_a_task_names_it(open_model):
         open_model([TASKS[0], {'name': 'lanes', 'labels': ['a', 'b']}])
 
 
+def test_an_assumed_kind_of_a_task_is_reported(networks, open_model, caplog):
+    path = Path(open_model().spec.network.source)
+    model = networks.heads({'drivable': ROAD, 'lanes': LANES}, SIZE)
+    conv = model.graph.node[1]
+    conv.output[0] = 'lanes/logits'
+    model.graph.node.append(onnx.helper.make_node('Sin', ['lanes/logits'], ['lanes']))
+    onnx.save(model, path)
+    facts = {fact.key: fact for fact in open_model(measure=False).spec.facts}
+    assert facts['outputs.lanes.kind'].origin == 'assumed'
+    assert 'outputs.lanes.kind is assumed to be logits' in caplog.text
+    assert 'drivable.kind' not in caplog.text
+
+
 # Precision ---------------------------------------------------------------------------------
 
 
