@@ -173,6 +173,9 @@ def _integer_normalisation(network: Network) -> tuple[_Normalisation, str]:
 def input_quantization(model: onnx.ModelProto, name: str) -> tuple[float, int] | None:
     """Return scale and zero point of an input that the network dequantizes; None for others."""
     readers = [node for node in model.graph.node if name in node.input]
+    while len(readers) == 1 and readers[0].op_type in ('Transpose', 'Identity'):
+        name = readers[0].output[0]
+        readers = [node for node in model.graph.node if name in node.input]
     kinds = {'DequantizeLinear': 1, 'QLinearConv': 1}
     if not readers or any(node.op_type not in kinds for node in readers):
         return None
@@ -204,7 +207,40 @@ def resolve_normalisation(network: Network, config: ModelConfig, ledger: Ledger,
         defaults, origin = (1 / 255, IMAGENET_MEAN, IMAGENET_STD), 'assumed'
     else:  # whoever tells one of the three means the others to do nothing
         defaults, origin = (1.0, (0.0,) * 3, (1.0,) * 3), 'default'
-    return (color,
-            ledger.told('input.scale', told.scale, lambda: defaults[0], origin),
-            ledger.told('input.mean', told.mean, lambda: defaults[1], origin),
-            ledger.told('input.std', told.std, lambda: defaults[2], origin))
+    scale, mean, std = (ledger.told('input.scale', told.scale, lambda: defaults[0], origin),
+                        ledger.told('input.mean', told.mean, lambda: defaults[1], origin),
+                        ledger.told('input.std', told.std, lambda: defaults[2], origin))
+    if network.inputs[0].dtype in INTEGER_TYPES and not untold:
+        return color, *_as_integers(network, scale, mean, std)
+    return color, scale, mean, std
+
+
+_FEW = 16
+"""So far black and white are apart in an integer input at least; values of training are 1 to 5
+apart."""
+
+
+def _as_integers(network: Network, scale: float, mean: tuple[float, ...], std: tuple[float, ...],
+                 ) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
+    """Return what feeds an integer input, where a config may say how the network was trained.
+
+    Values of training, such as -1 to 1, become integers by the input's own scale and zero point.
+
+    Raises:
+        ConfigError: the input has neither, and the values would be rounded to a few integers.
+    """
+    black = [-m / s for m, s in zip(mean, std, strict=True)]
+    white = [(255 * scale - m) / s for m, s in zip(mean, std, strict=True)]
+    if any(abs(high - low) >= _FEW for low, high in zip(black, white, strict=True)):
+        return scale, mean, std
+    info = network.inputs[0]
+    found = input_quantization(network.model, info.name)
+    if found is None:
+        raise ConfigError(
+            f'{network.source}: input {info} takes integers, but input.scale, mean and std bring '
+            f'black to {black[0]:.3g} and white to {white[0]:.3g}; say what its integers are '
+            '(scale: 1 feeds the pixel, with mean: [128, 128, 128] the pixel minus 128), or leave '
+            'the three out')
+    step, zero = found
+    return (scale, tuple(m - zero * step * s for m, s in zip(mean, std, strict=True)),
+            tuple(s * step for s in std))
