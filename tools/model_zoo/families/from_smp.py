@@ -74,9 +74,9 @@ ENTRIES = (
           Export('dynamo', 18)),
     Entry('Unet softmax external', 'smp', _network('Unet', 'softmax2d'),
           Export(opset=15, external_data=True), in_ci=True),
-    Entry('MAnet', 'smp', _network('MAnet'), in_ci=True),
+    Entry('MAnet', 'smp', _network('MAnet')),
     Entry('PAN', 'smp', _network('PAN'), small=(128, 128), in_ci=True),
-    Entry('Linknet', 'smp', _network('Linknet'), in_ci=True),
-    Entry('smp UPerNet', 'smp', _network('UPerNet'), Export('dynamo', 18), in_ci=True),
-    Entry('smp DPT', 'smp', _network('DPT'), in_ci=True),
+    Entry('Linknet', 'smp', _network('Linknet')),
+    Entry('smp UPerNet', 'smp', _network('UPerNet'), Export('dynamo', 18)),
+    Entry('smp DPT', 'smp', _network('DPT')),
 )
