@@ -415,3 +415,31 @@ def test_facts_are_an_aligned_table(networks, network_of):
     assert len({line.rindex('  ') for line in lines}) == 1
     assert 'input.size          [8, 12]' in '\n'.join(lines)
     assert '150: wall, building, sky, ...' in '\n'.join(lines)
+
+
+HALF = {'scale': 1 / 127.5, 'mean': [1.0, 1.0, 1.0]}
+
+
+@pytest.mark.parametrize('behind', ['', 'Transpose'])
+def test_a_quantized_input_brings_the_values_of_training_to_integers(networks, behind):
+    shape = [1, 4, 6, 3] if behind else [1, 3, 4, 6]
+    turned = [helper.make_node('Transpose', ['x'], ['t'], perm=[0, 3, 1, 2])] if behind else []
+    image = 't' if behind else 'x'
+    nodes = [*turned, helper.make_node('DequantizeLinear', [image, 'step', 'zero'], ['f']),
+             helper.make_node('Conv', ['f', 'w'], ['y'])]
+    weights = {'step': np.float32(0.0072), 'zero': np.int8(-1),
+               'w': np.eye(3, dtype=np.float32)[:2, :, None, None]}
+    spec = networks.spec_of(networks.onnx_model(
+        nodes, [networks.tensor('x', shape, TensorProto.INT8)],
+        [networks.tensor('y', [1, 2, 4, 6])], weights), input=HALF)
+    for pixel in (0, 100, 255):
+        fed = [(pixel * spec.scale - mean) / std
+               for mean, std in zip(spec.mean, spec.std, strict=True)]
+        np.testing.assert_allclose(fed, (pixel / 127.5 - 1) / 0.0072 - 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize('dtype', [TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32])
+def test_values_of_training_are_refused_by_plain_integers(networks, network_of, dtype):
+    with pytest.raises(ConfigError, match=r'takes integers, but input\.scale, mean and std bring '
+                                          r'black to -1 and white to 1; say what its integers'):
+        networks.spec_of(network_of(dtype=dtype), input=HALF)

@@ -24,4 +24,5 @@ def test_a_preset_says_how_a_network_is_fed(path):
 def test_there_is_one_for_every_family():
     names = {path.stem for path in FOLDER.glob('*.yaml')}
     assert {'torchvision', 'segformer', 'mobilevit', 'upernet', 'dpt', 'mask2former',
-            'maskformer', 'smp', 'tao_unet', 'mmsegmentation', 'ultralytics'} <= names
+            'maskformer', 'smp', 'tao_unet', 'mmsegmentation', 'ultralytics', 'eomt', 'oneformer',
+            'beit', 'mobilenet_v2', 'keras', 'paddleseg'} <= names

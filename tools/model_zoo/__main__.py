@@ -5,6 +5,9 @@
     pip install '.[cpu,test,zoo]'
     python tools/model_zoo OUT_DIR [--only NAME ...] [--small] [--images DIR]
 
+TensorFlow, Paddle and Optimum are asked for by their own networks alone: run these with --only,
+where they are installed (families/from_keras.py, from_paddleseg.py, from_optimum.py).
+
 Makes each network with seeded random weights, exports it, runs it with our Segmenter on ONNX
 Runtime, compares the masks with PyTorch's on the pixels that are no near tie, and builds it with
 TensorRT where that is installed. Writes OUT_DIR/results.json after each network.
@@ -17,6 +20,7 @@ takes them from there. The table of docs/models.md, of what was found here and t
 """
 
 import argparse
+import contextlib
 import gc
 import json
 import platform
@@ -40,7 +44,8 @@ from trt_segmentation.graph.onnxruntime_api import disable_telemetry
 
 _PACKAGES = ('torch', 'torchvision', 'transformers', 'segmentation-models-pytorch',
              'mmsegmentation', 'mmcv-lite', 'mmengine', 'mmdeploy', 'ultralytics', 'onnx',
-             'onnxscript', 'onnxruntime', 'tensorrt-rtx-cu13')
+             'onnxscript', 'onnxruntime', 'tensorrt-rtx-cu13', 'optimum-onnx', 'tensorflow-cpu',
+             'keras', 'tf2onnx', 'paddlepaddle', 'paddleseg', 'paddle2onnx')
 
 
 def examine(entry: Entry, folder: Path, small: bool, images: list[np.ndarray]) -> dict[str, Any]:
@@ -66,10 +71,8 @@ def machine() -> str:
     """Return what the results hold for."""
     versions = []
     for name in _PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             versions.append(f'{name} {metadata.version(name)}')
-        except metadata.PackageNotFoundError:
-            versions.append(f'no {name}')
     return (f'{time.strftime("%Y-%m-%d")}, Python {platform.python_version()}, '
             f'{platform.machine()}, {", ".join(versions)}.')
 

@@ -18,8 +18,8 @@ class Export:
     """How a network is written.
 
     Attributes:
-        exporter: 'torchscript', 'dynamo', 'mmdeploy' (which uses the first) or 'ultralytics',
-            the family's own.
+        exporter: 'torchscript', 'dynamo', 'mmdeploy' (which uses the first), or the name of the
+            family's own, which the network's ``write`` calls.
         opset: 11 to 20.
         open_axes: '' (fixed), 'batch' or 'all' (batch, height and width).
         dtype: what weights, input and output are written in.
@@ -53,6 +53,8 @@ class Network:
         growth: how the family brings the answer to the image's size: 'bilinear' scores, or
             'nearest' ids.
         align_corners: whether it does so with the corners' centres on each other.
+        post_process: the family's own function for both: from the output and (height, width) of
+            the image to scores [rows, height, width]. Without it, ``answer`` is interpolated.
     """
 
     module: torch.nn.Module
@@ -61,6 +63,7 @@ class Network:
     ids: tuple[int, ...] = ()
     growth: str = 'nearest'
     align_corners: bool = False
+    post_process: Callable[[Any, tuple[int, int]], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def export(module: torch.nn.Module, size: tuple[int, int], how: Export, path: Pa
         how: see ``Export``.
         path: of the .onnx file.
     """
-    if how.exporter == 'ultralytics':  # which takes float32 and does the rest itself
+    if hasattr(module, 'write'):  # takes float32 and does the rest itself
         module.write(size, how, path)
         return
     if how.dtype != torch.float32:

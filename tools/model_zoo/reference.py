@@ -3,6 +3,7 @@
 """PyTorch's own answer: the mask, and which of its pixels are no near tie."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,18 +38,28 @@ def reference(entry: Entry, network: Network, image: np.ndarray, small: bool) ->
         small: whether the network is the small one.
     """
     fed = as_input([image], entry.size(small), entry.feed)
+    height, width = image.shape[:2]
     with torch.no_grad():
-        scores = network.answer(network.module(fed)).float()
-    if entry.feed.border is not None:  # such families answer at the input's size
-        top, left, height, width = entry.feed.window(image.shape[:2], entry.size(small))
-        scores = scores[..., top:top + height, left:left + width]
-    scores = _grown(network, scores, image.shape[:2])[0]
+        output = network.module(fed)
+        if network.post_process:
+            scores = network.post_process(output, (height, width)).float()
+        else:
+            scores = _answered(entry, network, output, (height, width), small)
     best = scores.topk(2, dim=0)
     span = scores.max() - scores.min()
     clear = best.values[0] - best.values[1] > MARGIN * span
     ids = torch.tensor(network.ids or range(scores.shape[0]))
     mask = ids[best.indices[0]]
     return Reference(mask.numpy().astype(np.uint8), clear.numpy())
+
+
+def _answered(entry: Entry, network: Network, output: Any, size: tuple[int, int],
+              small: bool) -> torch.Tensor:
+    scores = network.answer(output).float()
+    if entry.feed.border is not None:  # such families answer at the input's size
+        top, left, height, width = entry.feed.window(size, entry.size(small))
+        scores = scores[..., top:top + height, left:left + width]
+    return _grown(network, scores, size)[0]
 
 
 def _grown(network: Network, scores: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:

@@ -56,7 +56,7 @@ def _gpu_cells(row: Row, gpu: Row) -> tuple[str, str]:
     key = f'{row["stem"]} fp32'
     found = gpu.get('agree', {}).get(key) or gpu.get('build', {}).get(key)
     if found is None:
-        return 'not run', ''
+        return 'not measured', ''
     if 'error' in found:
         return _one_line(found['error']), ''
     return f'{found["agreement"]:.3%}', f'{found["run_ms"]:.2f}'

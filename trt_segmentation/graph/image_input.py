@@ -270,8 +270,11 @@ def resolve_normalisation(network: Network, channels: int, depth: int, config: M
     found = (ledger.told('input.scale', told.scale, lambda: defaults[0], origin),
              ledger.told('input.mean', told.mean, lambda: defaults[1], origin),
              ledger.told('input.std', told.std, lambda: defaults[2], origin))
-    if not untold and network.inputs[0].dtype in FLOAT_TYPES:
-        _check_range(network, depth, *found)
+    if untold:
+        return found
+    if network.inputs[0].dtype in INTEGER_TYPES:
+        return _as_integers(network, depth, *found)
+    _check_range(network, depth, *found)
     return found
 
 
@@ -290,3 +293,34 @@ def _check_range(network: Network, depth: int, scale: float, mean: tuple[float, 
         logger.warning('%s: input.scale, mean and std feed %.3g to %.3g, but the network '
                        'normalises its image itself and takes 0 to %.3g; leave the three out',
                        network.source, lowest, highest, takes)
+
+
+_FEW = 16
+"""So far black and white are apart in an integer input at least; values of training are 1 to 5
+apart."""
+
+
+def _as_integers(network: Network, depth: int, scale: float, mean: tuple[float, ...],
+                 std: tuple[float, ...]) -> Normalisation:
+    """Return what feeds an integer input, where a config may say how the network was trained.
+
+    Values of training, such as -1 to 1, become integers by the input's own scale and zero point.
+
+    Raises:
+        ConfigError: the input has neither, and the values would be rounded to a few integers.
+    """
+    black = [-m / s for m, s in zip(mean, std, strict=True)]
+    white = [((2 ** depth - 1) * scale - m) / s for m, s in zip(mean, std, strict=True)]
+    if any(abs(high - low) >= _FEW for low, high in zip(black, white, strict=True)):
+        return scale, mean, std
+    info = network.inputs[0]
+    found = input_quantization(network.model, info.name)
+    if found is None:
+        raise ConfigError(
+            f'{network.source}: input {info} takes integers, but input.scale, mean and std bring '
+            f'black to {black[0]:.3g} and white to {white[0]:.3g}; say what its integers are '
+            '(scale: 1 feeds the pixel, with mean: [128, 128, 128] the pixel minus 128), or leave '
+            'the three out')
+    step, zero = found
+    return (scale, tuple(m - zero * step * s for m, s in zip(mean, std, strict=True)),
+            tuple(s * step for s in std))

@@ -30,21 +30,32 @@ def _above_half(output: torch.Tensor) -> torch.Tensor:
     return with_none_row(output, 0.5)
 
 
+def _encoder(name: str, small: bool) -> dict[str, Any]:
+    if name != 'DPT':
+        return {'encoder_name': 'mobilenet_v2' if small else 'resnet34'}
+    # Without its size, each run would resize the position embedding, with antialiasing.
+    return {'encoder_name': f'tu-vit_{"tiny" if small else "small"}_patch16_224',
+            'img_size': (96, 128) if small else (512, 512)}
+
+
 def _network(name: str, activation: str | None = None, classes: int | None = None,
              answer: Callable[[Any], torch.Tensor] = _same) -> Callable[[bool], Network]:
     """A network of smp; without ``classes`` it has as many as are usual."""
     def make(small: bool) -> Network:
         import_segmentation()  # before smp, which imports torchvision
         import segmentation_models_pytorch as smp
+        from segmentation_models_pytorch.base.modules import Activation
         count = classes or (ZOO_CLASSES if small else CLASSES)
-        module = getattr(smp, name)('mobilenet_v2' if small else 'resnet34', encoder_weights=None,
+        module = getattr(smp, name)(**_encoder(name, small), encoder_weights=None,
                                     classes=count, activation=activation)
         head = module.segmentation_head
+        last = [layer for layer in head.modules() if isinstance(layer, torch.nn.Conv2d)][-1]
+        active = next(layer for layer in head.modules() if isinstance(layer, Activation))
 
         def settle(batch: torch.Tensor) -> None:
-            head[2], told = torch.nn.Identity(), head[2]
-            standardise((head[0],), module(batch))
-            head[2] = told
+            active.activation, told = torch.nn.Identity(), active.activation
+            standardise((last,), module(batch))
+            active.activation = told
 
         several = answer is not _same and count > 1
         return Network(module, answer, settle, (NOTHING, *range(count)) if several else ())
@@ -63,4 +74,9 @@ ENTRIES = (
           Export('dynamo', 18)),
     Entry('Unet softmax external', 'smp', _network('Unet', 'softmax2d'),
           Export(opset=15, external_data=True), in_ci=True),
+    Entry('MAnet', 'smp', _network('MAnet')),
+    Entry('PAN', 'smp', _network('PAN'), small=(128, 128), in_ci=True),
+    Entry('Linknet', 'smp', _network('Linknet')),
+    Entry('smp UPerNet', 'smp', _network('UPerNet'), Export('dynamo', 18)),
+    Entry('smp DPT', 'smp', _network('DPT')),
 )

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hugging Face transformers: logits at a part of the size, or queries of masks and classes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 from model_zoo.entry import HALF, PLAIN_BGR, ZOO_CLASSES, Entry, Export, Network
+from model_zoo.import_torchvision import import_segmentation
 from model_zoo.random_weights import SPREAD, standardise
 
 CLASSES = 150
@@ -22,11 +24,26 @@ def _logits(output: Any) -> torch.Tensor:
     return output.logits
 
 
-def _scored(module: torch.nn.Module, last: torch.nn.Module) -> Network:
+def _post_processed(processor: str, **options: Any,
+                    ) -> Callable[[Any, tuple[int, int]], torch.Tensor]:
+    """The scores of an image processor's ``post_process_semantic_segmentation``."""
+    def post_process(output: Any, size: tuple[int, int]) -> torch.Tensor:
+        import_segmentation()  # before the processors, which import torchvision
+        import transformers
+        processing = getattr(transformers, processor)()
+        return processing.post_process_semantic_segmentation(
+            output, target_sizes=[size], return_segmentation_scores=True,
+            **options)[0].segmentation_scores
+
+    return post_process
+
+
+def _scored(module: torch.nn.Module, last: torch.nn.Module, processor: str = '') -> Network:
     def settle(batch: torch.Tensor) -> None:
         standardise((last,), module(batch).logits)
 
-    return Network(module, _logits, settle, growth='bilinear')
+    return Network(module, _logits, settle, growth='bilinear',
+                   post_process=_post_processed(processor) if processor else None)
 
 
 def segformer(small: bool) -> Network:
@@ -34,7 +51,8 @@ def segformer(small: bool) -> Network:
     from transformers import SegformerConfig
     from transformers import SegformerForSemanticSegmentation as Net
     sizes: dict[str, Any] = {'hidden_sizes': [8, 16, 24, 32], 'decoder_hidden_size': 32,
-                             'depths': [1, 1, 1, 1]} if small else {}
+                             'num_attention_heads': [1, 2, 3, 4], 'depths': [1, 1, 1, 1]} \
+        if small else {}
     module = Net(SegformerConfig(num_labels=_count(small), **sizes))
     return _scored(module, module.decode_head.classifier)
 
@@ -73,17 +91,43 @@ def dpt(small: bool) -> Network:
     return _scored(module, module.head.head[4])
 
 
+def beit(small: bool) -> Network:
+    """BEiT with UperNet's head, base where it is full."""
+    from transformers import BeitConfig
+    from transformers import BeitForSemanticSegmentation as Net
+    sizes: dict[str, Any] = {
+        'hidden_size': 32, 'num_hidden_layers': 4, 'num_attention_heads': 2,
+        'intermediate_size': 64, 'out_indices': [1, 2, 3, 4], 'image_size': 96} if small else \
+        {'out_indices': [3, 5, 7, 11], 'image_size': 640}
+    module = Net(BeitConfig(num_labels=_count(small), use_relative_position_bias=True,
+                            use_auxiliary_head=False, attn_implementation='eager', **sizes))
+    return _scored(module, module.decode_head.classifier, 'BeitImageProcessor')
+
+
+def mobilenet_v2(small: bool) -> Network:
+    """MobileNetV2 with DeepLabV3+, as Google's of Pascal VOC."""
+    from transformers import MobileNetV2Config
+    from transformers import MobileNetV2ForSemanticSegmentation as Net
+    module = Net(MobileNetV2Config(num_labels=_count(True) if small else 21, output_stride=8,
+                                   depth_multiplier=0.35 if small else 1.0))
+    return _scored(module, module.segmentation_head.classifier.convolution,
+                   'MobileNetV2ImageProcessor')
+
+
 _DIFFERENT = 50
 """Factor of the queries' embeddings: untrained, all queries would say the same."""
 
 
-def _queried(module: Any, embedder: torch.nn.Module, size: tuple[int, int] | None) -> Network:
+def _queried(module: Any, embedder: torch.nn.Module, size: tuple[int, int] | None,
+             classifier: Any = None, **more: Any) -> Network:
     """A network of queries.
 
     Args:
         module: the network.
         embedder: what makes masks of queries.
         size: what the family brings the masks to before it combines them; None leaves them.
+        classifier: what makes classes of queries; none for ``class_predictor``.
+        more: of ``Network``.
     """
     def answer(output: Any) -> torch.Tensor:
         masks = output.masks_queries_logits
@@ -94,19 +138,22 @@ def _queried(module: Any, embedder: torch.nn.Module, size: tuple[int, int] | Non
 
     def settle(batch: torch.Tensor) -> None:
         output = module(batch)
-        standardise((module.class_predictor,), output.class_queries_logits.movedim(2, 1))
+        standardise((classifier or module.class_predictor,),
+                    output.class_queries_logits.movedim(2, 1))
         last = [layer for layer in embedder.modules() if isinstance(layer, torch.nn.Linear)][-1]
         factor = SPREAD / output.masks_queries_logits.std()
         last.weight.mul_(factor)
         last.bias.mul_(factor)
 
+    return Network(module, answer, settle, growth='bilinear', **more)
+
+
+def _differing(queries: torch.nn.Embedding, decoder: torch.nn.Module) -> None:
     with torch.no_grad():
-        decoder = module.model.transformer_module
-        decoder.queries_embedder.weight.mul_(_DIFFERENT)
+        queries.weight.mul_(_DIFFERENT)
         for layer in decoder.modules():
             if isinstance(layer, torch.nn.Linear):
                 torch.nn.init.xavier_uniform_(layer.weight)
-    return Network(module, answer, settle, growth='bilinear')
 
 
 def mask2former(small: bool) -> Network:
@@ -123,6 +170,7 @@ def mask2former(small: bool) -> Network:
                           image_size=96 if small else 384, **swin)
     module = Net(Mask2FormerConfig(backbone_config=backbone, num_labels=_count(small), **sizes))
     decoder = module.model.transformer_module.decoder
+    _differing(module.model.transformer_module.queries_embedder, module.model.transformer_module)
     return _queried(module, decoder.mask_predictor.mask_embedder,
                     (96, 96) if small else (384, 384))
 
@@ -142,9 +190,73 @@ def maskformer(small: bool) -> Network:
     sizes: dict[str, Any] = {'fpn_feature_size': 32, 'mask_feature_size': 32} if small else {}
     module = Net(MaskFormerConfig(backbone_config=backbone, num_labels=_count(small),
                                   decoder_config=DetrConfig(**detr), **sizes))
+    _differing(module.model.transformer_module.queries_embedder, module.model.transformer_module)
     return _queried(module, module.mask_embedder, None)
 
 
+def eomt(small: bool) -> Network:
+    """EoMT, with a ViT of base size where it is full."""
+    from transformers import EomtConfig
+    from transformers import EomtForUniversalSegmentation as Net
+    size = 96 if small else 512
+    sizes: dict[str, Any] = {
+        'hidden_size': 32, 'num_hidden_layers': 3, 'num_attention_heads': 2, 'num_blocks': 1,
+        'num_queries': 12} if small else {
+        'hidden_size': 768, 'num_hidden_layers': 12, 'num_attention_heads': 12, 'num_blocks': 3,
+        'num_queries': 100}
+    module = Net(EomtConfig(image_size=size, num_labels=_count(small), **sizes))
+    module.attn_mask_probs.zero_()  # where training ends: no masked attention
+    _differing(module.query, module.layers)
+    return _queried(module, module.mask_head, (size, size), post_process=_post_processed(
+        'EomtImageProcessor', size={'shortest_edge': size, 'longest_edge': size}))
+
+
+_SEMANTIC_TASK = (49406, 518, 10549, 533, 29119, 49407)
+"""What OneFormer's processor makes of the task "semantic", but for the zeros behind it."""
+
+
+class Semantic(torch.nn.Module):
+    """A OneFormer that is always asked for semantic segmentation.
+
+    Args:
+        net: the network.
+    """
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+        task = torch.zeros(1, net.config.task_seq_len)
+        task[0, :len(_SEMANTIC_TASK)] = torch.tensor(_SEMANTIC_TASK)
+        self.register_buffer('task', task)
+
+    def forward(self, pixels: torch.Tensor) -> Any:
+        output = self.net(pixels, task_inputs=self.task.expand(len(pixels), -1))
+        if torch.onnx.is_in_onnx_export():
+            return output.class_queries_logits, output.masks_queries_logits
+        return output
+
+
+def oneformer(small: bool) -> Network:
+    """OneFormer on Swin, tiny where it is full."""
+    from transformers import OneFormerConfig, SwinConfig
+    from transformers import OneFormerForUniversalSegmentation as Net
+    sizes: dict[str, Any] = {
+        'hidden_dim': 32, 'conv_dim': 32, 'mask_dim': 32, 'encoder_layers': 1,
+        'encoder_feedforward_dim': 64, 'dim_feedforward': 64, 'decoder_layers': 2,
+        'num_attention_heads': 2, 'num_queries': 12} if small else {}
+    swin: dict[str, Any] = {'embed_dim': 16, 'depths': [1, 1, 1, 1], 'num_heads': [1, 2, 2, 4],
+                            'window_size': 3} if small else {'window_size': 7}
+    backbone = SwinConfig(out_features=['stage1', 'stage2', 'stage3', 'stage4'],
+                          image_size=96 if small else 384, **swin)
+    net = Net(OneFormerConfig(backbone_config=backbone, num_labels=_count(small), **sizes))
+    transformer = net.model.transformer_module
+    _differing(transformer.queries_embedder, transformer)
+    return _queried(Semantic(net), transformer.decoder.mask_embed, None,
+                    transformer.decoder.class_embed,
+                    post_process=_post_processed('OneFormerImageProcessor'))
+
+
+_HALF = 'input: {{scale: 0.00784313725, mean: [1, 1, 1]}}'
 _QUERIES = ('class_queries_logits', 'masks_queries_logits')
 
 ENTRIES = (
@@ -162,9 +274,17 @@ ENTRIES = (
     Entry('UperNet', 'transformers', upernet, Export('dynamo', 18), in_ci=True),
     Entry('DPT', 'transformers', dpt, Export(outputs=('logits',)), small=(96, 96),
           full=(384, 384), feed=HALF, in_ci=True,
-          config='input: {{scale: 0.00784313725, mean: [1, 1, 1]}}'),
+          config=_HALF),
     Entry('Mask2Former', 'transformers', mask2former, Export(outputs=_QUERIES), small=(96, 96),
           full=(384, 384), config='output: {{kind: queries, grow_masks: true}}', in_ci=True),
     Entry('MaskFormer', 'transformers', maskformer, Export(outputs=_QUERIES), small=(96, 96),
           full=(384, 384), in_ci=True),
+    Entry('EoMT', 'transformers', eomt, Export(outputs=(*_QUERIES, 'last_hidden_state')),
+          small=(96, 96), config='output: {{kind: queries, grow_masks: true}}', in_ci=True),
+    Entry('OneFormer', 'transformers', oneformer, Export(outputs=_QUERIES), small=(96, 96),
+          full=(384, 384), in_ci=True),
+    Entry('BEiT', 'transformers', beit, Export('dynamo', 18), small=(96, 96), full=(640, 640),
+          feed=HALF, config=_HALF),
+    Entry('MobileNetV2', 'transformers', mobilenet_v2, Export(outputs=('logits',)),
+          small=(97, 129), full=(513, 513), feed=HALF, config=_HALF, in_ci=True),
 )

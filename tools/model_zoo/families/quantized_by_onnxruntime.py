@@ -1,0 +1,99 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""A U-Net statically quantized by ONNX Runtime: as Q/DQ nodes, or as its own operators.
+
+The reference is the quantized file itself, run by ONNX Runtime as it is: how far its masks are
+those of the float network is a matter of the quantization. The network is shallow, since a random
+deep one makes another class of a rounding error in its input.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from model_zoo.entry import ZOO_CLASSES, Entry, Export, Network
+from model_zoo.exporting import INPUT, export
+from model_zoo.families.like_tao import UNet
+from model_zoo.random_weights import standardise
+
+
+class Quantized(torch.nn.Module):
+    """A network that answers in float until it was written, and as the file from then on.
+
+    Args:
+        net: in float32.
+        form: 'QDQ' or 'QOperator', names of ``onnxruntime.quantization.QuantFormat``.
+        symmetric: whether activations are int8 with a zero point of 0, as TensorRT takes them;
+            else they are what is ONNX Runtime's default, uint8 with any zero point.
+    """
+
+    def __init__(self, net: torch.nn.Module, form: str, symmetric: bool) -> None:
+        super().__init__()
+        self.net = net
+        self.form, self.symmetric = form, symmetric
+        self.calibration = torch.zeros(0)
+        self.session: Any = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.session is None:
+            return self.net(x)
+        return torch.from_numpy(self.session.run(None, {INPUT: x.numpy()})[0])
+
+    def write(self, size: tuple[int, int], how: Export, path: Path) -> None:
+        """Export the float network and quantize that file."""
+        import onnxruntime
+        from onnxruntime import quantization
+        kinds: dict[str, Any] = {
+            'activation_type': quantization.QuantType.QInt8,
+            'extra_options': {'ActivationSymmetric': True, 'QuantizeBias': False},
+        } if self.symmetric else {}
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / 'float.onnx'
+            export(self.net, size, dataclasses.replace(how, exporter='torchscript'), whole)
+            quantization.quantize_static(
+                whole, path, _Reader(self.calibration.numpy()),
+                quant_format=quantization.QuantFormat[self.form], **kinds)
+        self.session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+
+
+class _Reader:
+    """What ``quantize_static`` takes its images from, one by one."""
+
+    def __init__(self, batch: np.ndarray) -> None:
+        self.images: Iterator[np.ndarray] = iter(batch)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return an image as the input of the network; None after the last."""
+        image = next(self.images, None)
+        return None if image is None else {INPUT: image[None]}
+
+
+def _network(form: str, symmetric: bool = False) -> Callable[[bool], Network]:
+    def make(small: bool) -> Network:
+        unet = UNet(8 if small else 32, ZOO_CLASSES)
+        module = Quantized(unet, form, symmetric)
+
+        def settle(batch: torch.Tensor) -> None:
+            standardise((unet.last,), unet(batch))
+            module.calibration = batch
+
+        return Network(module, lambda scores: scores, settle)
+
+    return make
+
+
+def _entry(name: str, make: Callable[[bool], Network], **more: Any) -> Entry:
+    return Entry(name, 'ONNX Runtime', make, Export('quantize_static', 17, outputs=('logits',)),
+                 **more)
+
+
+ENTRIES = (
+    _entry('U-Net QDQ', _network('QDQ'), in_ci=True),
+    _entry('U-Net QDQ symmetric', _network('QDQ', True)),
+    _entry('U-Net QOperator', _network('QOperator'), in_ci=True),
+)
