@@ -3,6 +3,7 @@
 """Real builds. TensorRT for RTX does them without a GPU; it is always strongly typed."""
 
 import logging
+import re
 from types import SimpleNamespace
 
 import cv2
@@ -14,11 +15,15 @@ from onnx import TensorProto, helper
 from trt_segmentation.backends.tensorrt import opening, parsing
 from trt_segmentation.backends.tensorrt.api import Capabilities, find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.builder import (
+    Plan,
+    UnbuildableError,
+    _build,
     apply_options,
     build_plan,
     onnx_name,
     pin_to_float32,
     use_timing_cache,
+    with_or_without_pins,
 )
 from trt_segmentation.backends.tensorrt.making import with_precision
 from trt_segmentation.backends.tensorrt.parsing import (
@@ -293,13 +298,14 @@ OLD = SimpleNamespace(
     __name__='tensorrt', __version__='8.6.0', float32='float32',
     NetworkDefinitionCreationFlag=SimpleNamespace(EXPLICIT_BATCH=0),
     BuilderFlag=SimpleNamespace(FP16='FP16', INT8='INT8', TF32='TF32',
-                                OBEY_PRECISION_CONSTRAINTS='OBEY'),
+                                OBEY_PRECISION_CONSTRAINTS='OBEY',
+                                PREFER_PRECISION_CONSTRAINTS='PREFER'),
     ProfilingVerbosity=SimpleNamespace(DETAILED='DETAILED'))
 """Names of TensorRT 8.6, which needs a GPU for a single look at it."""
 
 
 @pytest.mark.parametrize(('precision', 'expected'), [
-    ('fp32', set()), ('fp16', {'FP16', 'OBEY'}), ('int8', {'INT8', 'FP16', 'OBEY'})])
+    ('fp32', set()), ('fp16', {'FP16', 'OBEY'}), ('int8', {'INT8', 'FP16', 'PREFER'})])
 def test_an_old_tensorrt_gets_explicit_batch_and_precision_flags(precision, expected):
     flags = {'TF32'}
     config = SimpleNamespace(set_flag=flags.add, clear_flag=flags.remove)
@@ -307,6 +313,32 @@ def test_an_old_tensorrt_gets_explicit_batch_and_precision_flags(precision, expe
     apply_options(BuildOptions(precision=precision), OLD, can, None, config)
     assert flags == expected
     assert creation_flags(OLD, can) == 1
+
+
+@pytest.mark.parametrize('unbuildable', [False, True])
+def test_what_cannot_be_built_with_pinned_layers_is_built_without(caplog, unbuildable):
+    def build(pins):
+        if pins and unbuildable:
+            raise UnbuildableError('Could not find any implementation')
+        return Plan(b'with pins' if pins else b'without', b'', (), 1.0)
+
+    plan = with_or_without_pins(build)
+    assert (plan.plan, plan.unpinned) == ((b'without', True) if unbuildable
+                                          else (b'with pins', False))
+    assert ('It is built again without layers pinned to float32' in caplog.text) == unbuildable
+
+
+@pytest.mark.parametrize(('words', 'kind'), [
+    ('Could not find any implementation for node {ForeignNode[tail/Cast_62]}.', UnbuildableError),
+    ('Assertion !n->candidateRequirements.empty() failed.', UnbuildableError),
+    ('Requested amount of GPU memory could not be allocated', BackendError)])
+def test_a_lack_of_memory_is_no_reason_to_build_without_pinned_layers(words, kind):
+    def fail(*args):
+        raise RuntimeError(words)
+
+    with pytest.raises(BackendError, match=re.escape(words)) as caught:
+        _build(SimpleNamespace(build_serialized_network=fail), None, None, find_log(), 'no plan')
+    assert type(caught.value) is kind
 
 
 class FakeLayer(SimpleNamespace):

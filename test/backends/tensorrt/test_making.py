@@ -167,6 +167,12 @@ def test_samples_have_sizes_that_the_engine_takes(options, size):
     assert len({image.tobytes() for image in images}) == 4
 
 
+def test_one_sample_more_has_the_largest_size():
+    options = BuildOptions(max_size=(900, 1200))
+    images = sample_images(options, largest=True)
+    assert [image.shape for image in images] == [(360, 640, 3)] * 4 + [(900, 1200, 3)]
+
+
 def test_a_network_alone_is_no_camera_whatever_its_input_is_called(networks, tensorrt, tmp_path):
     model = networks.pointwise(WEIGHTS, (32, 48), names=('image', 'scores'))
     GraphRequest(model, 'net.onnx', BuildOptions(), MACHINE).make(EngineCache(tmp_path), 0)

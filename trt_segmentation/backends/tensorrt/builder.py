@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trt_segmentation.backends.tensorrt.api import Capabilities, Log, find_log, find_tensorrt
@@ -16,12 +16,18 @@ from trt_segmentation.backends.tensorrt.progress import Progress, log_progress
 from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError
 from trt_segmentation.options import BuildOptions
 
+logger = logging.getLogger(__name__)
+
 Shape = tuple[int, ...]
 Profiles = Mapping[str, tuple[Shape, ...]]
 
 _MIB = 1 << 20
 _PRECISION_FLAGS = {'fp32': (), 'fp16': ('FP16',), 'int8': ('INT8', 'FP16')}
 """What an int8 network leaves unquantized runs in fp16 where that is faster."""
+
+_CONSTRAINTS = {'fp16': 'OBEY_PRECISION_CONSTRAINTS', 'int8': 'PREFER_PRECISION_CONSTRAINTS'}
+"""Builder flag of networks that are not strongly typed: what pinned layers have to run in. To obey
+where there are Q/DQ nodes, TensorRT 8.6 fails to build every second network (docs/tensorrt.md)."""
 
 _OPTIMIZATION_LEVELS = range(-1, 6)
 _DEFAULT_LEVEL = -1
@@ -35,13 +41,19 @@ class Plan:
         plan: what TensorRT loads.
         timing_cache: for the next build; empty where this TensorRT keeps no times.
         layers: what the engine runs; empty where this machine cannot load the plan.
-        seconds: what the build took.
+        seconds: what the build took, an attempt that failed included.
+        unpinned: whether layers that were to be pinned to float32 could not be.
     """
 
     plan: bytes
     timing_cache: bytes
     layers: tuple[Layer, ...]
     seconds: float
+    unpinned: bool = False
+
+
+class UnbuildableError(BackendError):
+    """TensorRT has read a network, and cannot build it as it was asked to."""
 
 
 def build_plan(model: bytes, profiles: Profiles, options: BuildOptions, *,
@@ -75,18 +87,45 @@ def build_plan(model: bytes, profiles: Profiles, options: BuildOptions, *,
                              'TensorRT is installed')
     can = Capabilities.of(trt)
     started = time.monotonic()
-    parsed = read_onnx(trt, log, model, source, name)
-    builder, network = parsed.builder, parsed.network
-    config = builder.create_builder_config()
-    apply_options(options, trt, can, builder, config)
-    config.add_optimization_profile(_profile(builder, network, profiles, source))
-    if not can.strongly_typed and options.precision != 'fp32':
-        pin_to_float32(trt, network, float_layers)
-    times = use_timing_cache(config, log, can, timing_cache)
-    with Progress(trt, can, config, f'building an engine of {source}', on_progress):
-        plan = _build(builder, network, config, log, f'{name} cannot build {source}')
-    kept = bytes(config.get_timing_cache().serialize()) if times is not None else b''
-    return Plan(plan, kept, _inspect(trt, log, plan), time.monotonic() - started)
+
+    def attempt(pins: bool) -> Plan:
+        parsed = read_onnx(trt, log, model, source, name)
+        builder, network = parsed.builder, parsed.network
+        config = builder.create_builder_config()
+        apply_options(options, trt, can, builder, config)
+        config.add_optimization_profile(_profile(builder, network, profiles, source))
+        if not can.strongly_typed and pins:
+            pin_to_float32(trt, network, float_layers)
+        times = use_timing_cache(config, log, can, timing_cache)
+        with Progress(trt, can, config, f'building an engine of {source}', on_progress):
+            plan = _build(builder, network, config, log, f'{name} cannot build {source}')
+        kept = bytes(config.get_timing_cache().serialize()) if times is not None else b''
+        return Plan(plan, kept, _inspect(trt, log, plan), time.monotonic() - started)
+
+    if can.strongly_typed or options.precision == 'fp32':
+        return attempt(False)
+    return with_or_without_pins(attempt)
+
+
+def with_or_without_pins(build: Callable[[bool], Plan]) -> Plan:
+    """Build with layers pinned to float32, or else without; the first failure is logged.
+
+    TensorRT 8.6 has no implementation of some graphs in fp16 whose layers are pinned, such as
+    letterboxed instances.
+
+    Args:
+        build: is told whether to pin layers.
+
+    Raises:
+        UnbuildableError: TensorRT cannot build it either way.
+        SegmentationError: anything else that ``build`` raises.
+    """
+    try:
+        return build(True)
+    except UnbuildableError as error:
+        logger.warning('%s. It is built again without layers pinned to float32; its masks are '
+                       'compared with those of fp32 then', error)
+        return replace(build(False), unpinned=True)
 
 
 def onnx_name(layer: Any) -> str:
@@ -145,7 +184,7 @@ def apply_options(options: BuildOptions, trt: Any, can: Capabilities, builder: A
     if not can.strongly_typed and options.precision != 'fp32':
         for name in _PRECISION_FLAGS[options.precision]:
             config.set_flag(getattr(flags, name))
-        config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
+        config.set_flag(getattr(flags, _CONSTRAINTS[options.precision]))
     if options.workspace:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace * _MIB)
     if options.optimization_level not in _OPTIMIZATION_LEVELS:
@@ -233,7 +272,7 @@ def use_timing_cache(config: Any, log: Log, can: Capabilities, data: bytes) -> A
             times = log.call('timing cache', config.create_timing_cache, content, strict=True)
             log.call('timing cache', config.set_timing_cache, times, False, strict=True)
         except BackendError as error:  # of another version or GPU: begin an empty one
-            logging.getLogger(__name__).debug('%s', error)
+            logger.debug('%s', error)
         else:
             return times
     return None
@@ -244,15 +283,16 @@ _ADVICE = (
                 r'workspace (size|limit)|memory allocation|could not be allocated|'
                 r'could not allocate', re.I),
      'this is a lack of GPU memory: raise the option workspace if you set it, close what else '
-     'uses the GPU, or lower max_size'),
+     'uses the GPU, or lower max_size', BackendError),
     (re.compile(r'could not find any implementation', re.I),
      'TensorRT says so where it lacks GPU memory, too: close what else uses the GPU, or build '
      'fewer engines at a time; if that is not it, another optimization_level or precision '
-     'may have an implementation'),
+     'may have an implementation', UnbuildableError),
     (re.compile(r'libnvinfer_lean'),
      'version_compatible needs the lean runtime, which is not installed: install it, or leave '
-     'the option out'))
-"""What to do about errors of TensorRT that do not say so; the first that fits is said."""
+     'the option out', BackendError))
+"""What to do about errors of TensorRT that do not say so, and their class; the first that fits is
+used."""
 
 _IN_ADVICE = ('max_size', 'optimization_level', 'version_compatible')
 """Settings that it names; the others are words that TensorRT uses, too."""
@@ -262,10 +302,10 @@ def _build(builder: Any, network: Any, config: Any, log: Log, what: str) -> byte
     try:
         return bytes(log.call(what, builder.build_serialized_network, network, config))
     except BackendError as error:
-        for pattern, advice in _ADVICE:
+        for pattern, advice, kind in _ADVICE:
             if pattern.search(str(error)):
-                raise BackendError(f'{error}; {advice}', _IN_ADVICE) from error
-        raise
+                raise kind(f'{error}; {advice}', _IN_ADVICE) from error
+        raise UnbuildableError(str(error)) from error
 
 
 def _inspect(trt: Any, log: Log, plan: bytes) -> tuple[Layer, ...]:
@@ -278,5 +318,5 @@ def _inspect(trt: Any, log: Log, plan: bytes) -> tuple[Layer, ...]:
         return parse_layers(log.call('cannot inspect', inspector.get_engine_information,
                                      trt.LayerInformationFormat.JSON))
     except BackendError as error:
-        logging.getLogger(__name__).debug('the new plan cannot be inspected here: %s', error)
+        logger.debug('the new plan cannot be inspected here: %s', error)
         return ()

@@ -37,7 +37,7 @@ from trt_segmentation.options import BuildOptions, CalibrationOptions
 
 logger = logging.getLogger(__name__)
 
-_RECIPE = 3
+_RECIPE = 4
 """Part of the cache's key: raise it when the same inputs shall give another engine."""
 
 _READ_BY_BUILDS = ('NVIDIA_TF32_OVERRIDE',)
@@ -124,7 +124,8 @@ class GraphRequest:
         return Engine(plan.plan, {
             'options': asdict(self.options), 'machine': asdict(self.machine),
             'tensors': _tensors(self.model), 'profile': profile,
-            'build_seconds': round(plan.seconds, 1), 'layers': as_json(plan.layers)})
+            'build_seconds': round(plan.seconds, 1), 'unpinned': plan.unpinned,
+            'layers': as_json(plan.layers)})
 
     @property
     def _timings(self) -> str:
@@ -261,7 +262,8 @@ _CONVERSION_FACTS: dict[str, Callable[[ModelSpec, BuildOptions], dict[str, Any]]
 """What each of ``_CONVERSIONS`` looks at besides the network."""
 
 
-def sample_images(options: BuildOptions, gray_bits: int = 0) -> list[np.ndarray]:
+def sample_images(options: BuildOptions, gray_bits: int = 0, *, largest: bool = False,
+                  ) -> list[np.ndarray]:
     """Return a few images to try a network on: the user's, see ``open_images``, else rendered
     roads.
 
@@ -270,6 +272,8 @@ def sample_images(options: BuildOptions, gray_bits: int = 0) -> list[np.ndarray]
     Args:
         options: how it is built.
         gray_bits: of the network's ``ModelSpec``.
+        largest: whether one more is of the largest size that the engine takes, at which
+            coordinates in half precision lose the most pixels.
     """
     from trt_segmentation.demo.scenes import render
     told = options.calibration
@@ -278,12 +282,17 @@ def sample_images(options: BuildOptions, gray_bits: int = 0) -> list[np.ndarray]
                                                     gray_bits=gray_bits)]
     else:
         images = [render(seed, *_SAMPLE_SIZE).image for seed in range(1, _SAMPLE_COUNT + 1)]
-    return [_fitting(image, options) for image in images]
+    fitting = [_fitting(image, options) for image in images]
+    return [*fitting, _resized(images[0], *options.max_size)] if largest else fitting
 
 
 def _fitting(image: np.ndarray, options: BuildOptions) -> np.ndarray:
     height, width = (min(max(extent, smallest), largest) for extent, smallest, largest
                      in zip(image.shape[:2], options.min_size, options.max_size, strict=True))
+    return _resized(image, height, width)
+
+
+def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return image if (height, width) == image.shape[:2] else cv2.resize(image, (width, height))
 
 

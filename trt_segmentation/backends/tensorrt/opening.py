@@ -145,11 +145,12 @@ class EngineLoader:
         """Build an engine; compare what it does with its network in fp32, note and log it."""
         try_separation(request.spec)
         engine = request.make(self._cache, self._device.index)
+        images = sample_images(request.options, request.spec.gray_bits,
+                               largest=engine.facts['unpinned'])
         session = self._open_single(engine)
         try:
             agreement = agreement_with_fp32(session, request.spec, request.mask_interpolation,
-                                            sample_images(request.options,
-                                                          request.spec.gray_bits))
+                                            images)
         finally:
             session.close()
         warn_if_low(agreement, request.options.precision, request.spec.network.source)
