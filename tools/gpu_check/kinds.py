@@ -1,0 +1,139 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Small networks of the kinds that the tables have no row for, on TensorRT and on ONNX Runtime::
+
+    python tools/gpu_check/kinds.py OUT.json
+
+Each is built at optimization level 0, and each of its outputs compared on images of several sizes.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+
+from trt_segmentation.backends.tensorrt.opening import EngineLoader
+from trt_segmentation.benchmark.host import gpu_facts
+from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import BuildOptions, RunOptions
+from trt_segmentation.segmenter import Segmenter
+
+sys.path.insert(0, str(Path(__file__).parents[2] / 'test' / 'support'))
+import networks  # what the tests build their networks with
+
+SIZE = (96, 128)
+TACTICS = ('EDGE_MASK_CONVOLUTIONS', 'JIT_CONVOLUTIONS')
+COLOR_SIZES = ((480, 640), (1080, 1920), (2160, 3840))
+RANDOM = np.random.default_rng(0)
+
+
+def smooth(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
+    """Return an image of soft spots; [H, W] for one channel."""
+    spots = RANDOM.integers(0, int(np.iinfo(dtype).max) + 1,
+                            (height // 20 + 2, width // 20 + 2, channels))
+    image = cv2.resize(spots.astype(np.float32), (width, height)).astype(dtype)
+    return np.ascontiguousarray(image)
+
+
+def weights(classes: int) -> list[list[float]]:
+    """Return those of a pointwise network whose classes all win somewhere."""
+    found = RANDOM.normal(size=(classes, 3))
+    return (found - found.mean(1, keepdims=True)).tolist()
+
+
+def open_output(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Leave height and width of a model's output open."""
+    for extent in model.graph.output[0].type.tensor_type.shape.dim[2:]:
+        extent.Clear()
+    return model
+
+
+def kinds() -> dict[str, tuple[onnx.ModelProto, dict[str, Any], str, str]]:
+    """Return by name: model, model config, precision and mask interpolation."""
+    gray, told = [[1.0], [-1.0]], {'scale': 1 / 127.5, 'mean': [1.0], 'std': [1.0]}
+    deep = told | {'scale': 1 / 32767.5, 'resize': 'letterbox', 'depth': 16}
+    tasks = {'outputs': [{'name': 'road'}, {'name': 'lanes'}]}
+    heads = networks.heads({'road': weights(2), 'lanes': weights(3)}, SIZE)
+    around = networks.PASSED_THROUGH | {'mean': [127.5] * 3}
+    return {
+        'gray': (networks.pointwise(gray, SIZE, stride=4), {'input': told}, 'fp32', 'nearest'),
+        'gray, 16 bits, letterbox': (networks.pointwise(gray, SIZE, layout='nhwc'),
+                                     {'input': deep}, 'fp16', 'bilinear'),
+        'gray, open size': (networks.pointwise(gray, (None, None)),
+                            {'input': told | {'resize': 'none'}}, 'fp32', 'nearest'),
+        'two tasks': (heads, tasks, 'fp32', 'nearest'),
+        'two tasks, bilinear': (heads, tasks, 'fp16', 'bilinear'),
+        'letterbox, output of open size': (
+            open_output(networks.pointwise(weights(3), (1024, 1024), stride=8)),
+            {'input': {'resize': 'letterbox'}}, 'fp32', 'nearest'),
+        'engine built elsewhere, measured': (
+            networks.sigmoid_in_parts([[0.01, 0.01, 0.01]], SIZE), {'input': around}, 'fp32',
+            'nearest')}
+
+
+def compare(name: str, model: onnx.ModelProto, told: dict[str, Any], precision: str,
+            interpolation: str) -> dict[str, Any]:
+    """Return for each image the share of equal pixels of masks, and how far other outputs are
+    off at most."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, config = Path(folder) / 'net.onnx', networks.config_of(**told)
+        onnx.save(model, path)
+        build = BuildOptions(precision, optimization_level=0, tactic_sources=TACTICS)
+        opened = engine_alone(path, config, build, folder) if 'elsewhere' in name else path
+        gpu, cpu = (Segmenter.open(file, config=config, options=RunOptions(
+            backend, mask_interpolation=interpolation, engine_cache=folder, build=build))
+            for file, backend in ((opened, 'tensorrt'), (path, 'onnxruntime')))
+        rows = [compare_image(gpu, cpu, image) for image in images_of(cpu)]
+        kept = {fact.key: fact.origin for fact in gpu.spec.facts if fact.key.endswith('kind')}
+        return {'precision': precision, 'interpolation': interpolation, 'kinds': kept,
+                'runs': str(gpu.info), 'images': rows}
+
+
+def engine_alone(path: Path, config: ModelConfig, build: BuildOptions, folder: str) -> Path:
+    """Build the network without head and tail; return its plan, without a sidecar."""
+    plan = EngineLoader(0, folder).fetch_plain(resolve(read_network(path), config), build).plan
+    engine = path.with_suffix('.engine')
+    engine.write_bytes(plan)
+    return engine
+
+
+def images_of(segmenter: Segmenter) -> list[np.ndarray]:
+    """Return images that a network takes."""
+    if not segmenter.spec.gray_bits:
+        return [smooth(*size) for size in COLOR_SIZES]
+    return [smooth(480, 640), smooth(480, 640, 1), smooth(720, 1280, 1, np.uint16),
+            smooth(1080, 1920)]
+
+
+def compare_image(gpu: Segmenter, cpu: Segmenter, image: np.ndarray) -> dict[str, Any]:
+    """Compare all outputs of one image."""
+    outputs = cpu.available_outputs
+    found, wanted = (each.infer(image, outputs=outputs).copy().arrays for each in (gpu, cpu))
+    row: dict[str, Any] = {'image': f'{image.dtype} {list(image.shape)}'}
+    for output in outputs:
+        if output.endswith('mask'):
+            row[output] = round(float((found[output] == wanted[output]).mean()), 6)
+        else:
+            difference = found[output].astype(int) - wanted[output]
+            row[output] = int(np.abs(difference).max())
+    return row
+
+
+def main(path: Path) -> None:
+    """Compare all kinds; each is written as soon as it is done."""
+    results: dict[str, Any] = {'gpu': gpu_facts(), 'kinds': {}}
+    for name, kind in kinds().items():
+        results['kinds'][name] = compare(name, *kind)
+        print(name, json.dumps(results['kinds'][name]), flush=True)
+        path.write_text(json.dumps(results, indent=1), encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main(Path(sys.argv[1]))
