@@ -26,7 +26,7 @@ from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'test' / 'support'))
-import networks  # what the tests build their networks with
+import networks  # type: ignore[import-not-found]  # what the tests build their networks with
 
 SIZE = (96, 128)
 TACTICS = ('EDGE_MASK_CONVOLUTIONS', 'JIT_CONVOLUTIONS')
