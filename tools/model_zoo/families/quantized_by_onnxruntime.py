@@ -20,6 +20,7 @@ from model_zoo.entry import ZOO_CLASSES, Entry, Export, Network
 from model_zoo.exporting import INPUT, export
 from model_zoo.families.like_tao import UNet
 from model_zoo.random_weights import standardise
+from trt_segmentation.graph.onnxruntime_api import import_onnxruntime, open_session
 
 
 class Quantized(torch.nn.Module):
@@ -46,8 +47,7 @@ class Quantized(torch.nn.Module):
 
     def write(self, size: tuple[int, int], how: Export, path: Path) -> None:
         """Export the float network and quantize that file."""
-        import onnxruntime
-        from onnxruntime import quantization
+        quantization = import_onnxruntime('quantization')
         kinds: dict[str, Any] = {
             'activation_type': quantization.QuantType.QInt8,
             'extra_options': {'ActivationSymmetric': True, 'QuantizeBias': False},
@@ -58,7 +58,7 @@ class Quantized(torch.nn.Module):
             quantization.quantize_static(
                 whole, path, _Reader(self.calibration.numpy()),
                 quant_format=quantization.QuantFormat[self.form], **kinds)
-        self.session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+        self.session = open_session(path.read_bytes())
 
 
 class _Reader:
