@@ -237,6 +237,15 @@ def test_other_channels_are_refused(networks, channels):
         networks.spec_of(declared(networks, 1, channels, 8, 12))
 
 
+@pytest.mark.parametrize(('told', 'depth', 'origin'), [
+    ({'scale': 1 / 65535}, 16, 'config'), ({'scale': 1 / 4095, 'depth': 8}, 8, 'config'),
+    ({'scale': 1 / 255}, 8, 'default'), ({'scale': 0.01}, 8, 'default')])
+def test_a_scale_may_say_that_pixels_have_16_bits(networks, told, depth, origin):
+    spec = networks.spec_of(networks.pointwise([[1], [-1]], SIZE), input=told)
+    assert spec.gray_bits == depth
+    assert next(fact.origin for fact in spec.facts if fact.key == 'input.depth') == origin
+
+
 @pytest.mark.parametrize('depth', [8, 16])
 def test_a_complete_config_is_read_back(networks, depth):
     network = describe_network(networks.pointwise(WEIGHTS, SIZE), 'net.onnx')

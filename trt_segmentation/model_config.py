@@ -54,7 +54,8 @@ class InputConfig:
         border: of letterbox, 0..255, pixel value of all three channels around the image; where
             it is not told, the network is fed 0 there, the colour ``mean``.
         depth: of gray, 8 or 16: how many bits of a pixel reach the network. With 8, those of 16
-            bits are fed by their higher 8; with 16, those of 8 bits are fed times 257.
+            bits are fed by their higher 8; with 16, those of 8 bits are fed times 257. Where it
+            is not told, a ``scale`` below 1/1000 means 16.
     """
 
     color: str | None = None

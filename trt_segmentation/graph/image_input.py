@@ -226,6 +226,11 @@ def input_quantization(model: onnx.ModelProto, name: str) -> tuple[float, int] |
     return values[0], int(values[1])
 
 
+_DEEP_SCALE = 1 / 1000
+"""Below this, ``input.scale`` is a factor of pixels of 16 bits, such as 1/65535, or 1/4095 of
+cameras of 12 bits; 255 times it would be next to nothing."""
+
+
 def resolve_color(network: Network, channels: int, config: ModelConfig, ledger: Ledger,
                   ) -> tuple[str, int]:
     """Return colour order, or 'gray', and depth.
@@ -248,7 +253,9 @@ def resolve_color(network: Network, channels: int, config: ModelConfig, ledger: 
         raise ConfigError(f'{source}: {fault}')
     if color != 'gray':
         return color, 8
-    return color, ledger.told('input.depth', told.depth, lambda: 8, 'default')
+    is_deep = told.scale is not None and told.scale < _DEEP_SCALE
+    return color, ledger.told('input.depth', told.depth, lambda: 16 if is_deep else 8,
+                              'config' if is_deep else 'default')
 
 
 def resolve_normalisation(network: Network, channels: int, depth: int, config: ModelConfig,

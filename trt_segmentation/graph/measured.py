@@ -35,8 +35,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar('T')
 
-OPEN_SIZE = (256, 320)
-"""Height and width of the image where the network takes any."""
+OPEN_SIZE = (448, 896)
+"""Height and width of the image where the network takes any: multiples of strides up to 64 and of
+patches of 14 pixels."""
 
 _VERSION = 1
 """Part of what a kept measurement is found by: raise it where ``measurement_of`` or
