@@ -341,8 +341,11 @@ def _float_scores(task: TaskSpec) -> str:
     return f'{_tail_prefix(task)}scores'
 
 
-def _letterbox_scale(spec: ModelSpec, task: TaskSpec) -> tuple[Fraction, Fraction] | None:
-    """Height and width of the output over the network input's, in lowest terms."""
+def _letterbox_scale(spec: ModelSpec, task: TaskSpec | None = None,
+                     ) -> tuple[Fraction, Fraction] | None:
+    """Height and width of a task's output, or the only one's, over the network input's, in lowest
+    terms."""
+    task = task or spec.task
     if spec.resize != 'letterbox' or spec.size is None:
         return None
     if task.align_corners:

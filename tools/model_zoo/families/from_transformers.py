@@ -156,19 +156,29 @@ def _differing(queries: torch.nn.Embedding, decoder: torch.nn.Module) -> None:
                 torch.nn.init.xavier_uniform_(layer.weight)
 
 
+_SMALL: dict[str, Any] = {
+    'hidden_dim': 32, 'encoder_layers': 1, 'encoder_feedforward_dim': 64, 'dim_feedforward': 64,
+    'decoder_layers': 2, 'num_attention_heads': 2, 'num_queries': 12}
+"""Of a small decoder of queries."""
+
+
+def _swin(small: bool) -> Any:
+    """The config of a Swin backbone."""
+    from transformers import SwinConfig
+    sizes: dict[str, Any] = {'embed_dim': 16, 'depths': [1, 1, 1, 1], 'num_heads': [1, 2, 2, 4],
+                             'window_size': 3} if small else {'window_size': 7}
+    return SwinConfig(out_features=['stage1', 'stage2', 'stage3', 'stage4'],
+                      image_size=96 if small else 384, **sizes)
+
+
 def mask2former(small: bool) -> Network:
     """Mask2Former on Swin, tiny where it is full."""
-    from transformers import Mask2FormerConfig, SwinConfig
+    from transformers import Mask2FormerConfig
     from transformers import Mask2FormerForUniversalSegmentation as Net
     sizes: dict[str, Any] = {
-        'feature_size': 32, 'mask_feature_size': 32, 'hidden_dim': 32, 'encoder_layers': 1,
-        'encoder_feedforward_dim': 64, 'dim_feedforward': 64, 'decoder_layers': 2,
-        'num_attention_heads': 2, 'num_queries': 12} if small else {}
-    swin: dict[str, Any] = {'embed_dim': 16, 'depths': [1, 1, 1, 1], 'num_heads': [1, 2, 2, 4],
-                            'window_size': 3} if small else {'window_size': 7}
-    backbone = SwinConfig(out_features=['stage1', 'stage2', 'stage3', 'stage4'],
-                          image_size=96 if small else 384, **swin)
-    module = Net(Mask2FormerConfig(backbone_config=backbone, num_labels=_count(small), **sizes))
+        'feature_size': 32, 'mask_feature_size': 32, **_SMALL} if small else {}
+    module = Net(Mask2FormerConfig(backbone_config=_swin(small), num_labels=_count(small),
+                                   **sizes))
     decoder = module.model.transformer_module.decoder
     _differing(module.model.transformer_module.queries_embedder, module.model.transformer_module)
     return _queried(module, decoder.mask_predictor.mask_embedder,
@@ -238,17 +248,11 @@ class Semantic(torch.nn.Module):
 
 def oneformer(small: bool) -> Network:
     """OneFormer on Swin, tiny where it is full."""
-    from transformers import OneFormerConfig, SwinConfig
+    from transformers import OneFormerConfig
     from transformers import OneFormerForUniversalSegmentation as Net
     sizes: dict[str, Any] = {
-        'hidden_dim': 32, 'conv_dim': 32, 'mask_dim': 32, 'encoder_layers': 1,
-        'encoder_feedforward_dim': 64, 'dim_feedforward': 64, 'decoder_layers': 2,
-        'num_attention_heads': 2, 'num_queries': 12} if small else {}
-    swin: dict[str, Any] = {'embed_dim': 16, 'depths': [1, 1, 1, 1], 'num_heads': [1, 2, 2, 4],
-                            'window_size': 3} if small else {'window_size': 7}
-    backbone = SwinConfig(out_features=['stage1', 'stage2', 'stage3', 'stage4'],
-                          image_size=96 if small else 384, **swin)
-    net = Net(OneFormerConfig(backbone_config=backbone, num_labels=_count(small), **sizes))
+        'conv_dim': 32, 'mask_dim': 32, **_SMALL} if small else {}
+    net = Net(OneFormerConfig(backbone_config=_swin(small), num_labels=_count(small), **sizes))
     transformer = net.model.transformer_module
     _differing(transformer.queries_embedder, transformer)
     return _queried(Semantic(net), transformer.decoder.mask_embed, None,
