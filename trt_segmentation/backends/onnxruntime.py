@@ -171,7 +171,8 @@ class OnnxRuntimeSession(Controls):
     def _size_fault(self, size: tuple[int, int]) -> str:
         """Return what is wrong with the size that a network is fed at; '' if nothing is."""
         spec = self._spec
-        right = said_fault(spec.network, spec.input_layout, len(spec.mean), spec.size or size)
+        right = said_fault(spec.network, spec.input_layout, spec.channel_count,
+                           spec.size or size)
         if not right:
             return ''
         if spec.size is None:

@@ -176,7 +176,7 @@ def _resolved(network: Network, config: ModelConfig, measuring: Measuring | None
 def _takes(network: Network, spec: ModelSpec) -> bool:
     """Whether the network runs at its size, as far as that can be tried here."""
     try:
-        fault = by_running(network, spec.input_layout, len(spec.mean))
+        fault = by_running(network, spec.input_layout, spec.channel_count)
     except Exception:  # without ONNX Runtime, or with operators of another runtime
         return True
     return spec.size is None or not fault(spec.size)
@@ -189,7 +189,7 @@ def _describe_sizes(network: Network, spec: ModelSpec) -> str:
         ConfigError: it does not take the size that it is to get.
     """
     size = spec.size or _ODD_SIZE
-    if not (right := said_fault(network, spec.input_layout, len(spec.mean), size)):
+    if not (right := said_fault(network, spec.input_layout, spec.channel_count, size)):
         return ''
     if spec.size is not None:
         raise ConfigError(f'{network.source}: {wrong_size(size, right)}')

@@ -83,10 +83,14 @@ def _quantize(step: Step) -> Meaning:
 
 
 def _quantized(step: Step, found: Meaning, place: int) -> Meaning:
+    read = _scale_and_zero(step, place)
+    return affine(found, 1 / read[0], read[1]) if read else UNDECIDED
+
+
+def _scale_and_zero(step: Step, place: int) -> tuple[float, float] | None:
+    """The scale at a place and the zero point behind it; None where they are not one number."""
     scale, zero = step.number(place), step.number(place + 1, 0.0)
-    if scale is None or zero is None or scale <= 0:
-        return UNDECIDED
-    return affine(found, 1 / scale, zero)
+    return None if scale is None or zero is None or scale <= 0 else (scale, zero)
 
 
 @_rule('DequantizeLinear')
@@ -95,9 +99,10 @@ def _dequantize(step: Step) -> Meaning:
 
 
 def _dequantized(step: Step, found: Meaning, place: int) -> Meaning:
-    scale, zero = step.number(place), step.number(place + 1, 0.0)
-    if scale is None or zero is None or scale <= 0:
+    read = _scale_and_zero(step, place)
+    if read is None:
         return found if found.kind == 'logits' else UNDECIDED
+    scale, zero = read
     return affine(found, scale, -zero * scale)
 
 

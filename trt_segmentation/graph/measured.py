@@ -54,7 +54,10 @@ _MOST_CLASSES_SEEN = 64
 """Different classes that a test image is taken for at most; a picture or a depth has more."""
 
 _FEW = 0.05
+"""How far values of one sign have to reach, as a part of the other's, to count as both signs."""
+
 _COUNTED = 10000
+"""About how many values are looked at first, to see whether there are many different ones."""
 
 
 @dataclass(frozen=True)

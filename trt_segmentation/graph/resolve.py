@@ -117,6 +117,11 @@ class ModelSpec:
     depth: int = 8
 
     @property
+    def channel_count(self) -> int:
+        """Channels of the network's input: 3, or 1 of gray."""
+        return len(self.mean)
+
+    @property
     def gray_bits(self) -> int:
         """How many bits of a pixel a network of one channel is fed; 0 for one of three."""
         return self.depth if self.color == 'gray' else 0
