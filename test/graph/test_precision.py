@@ -347,6 +347,46 @@ def test_other_products_with_weights_are_quantized(networks, between, images, op
     assert agreement(networks, spec, quantized, images) >= 0.9
 
 
+def test_weights_that_two_convolutions_share_are_quantized(networks, between, images):
+    spec = between(node('Conv', ['x', 'k'], ['a']), node('Relu', ['a'], ['b']),
+                   node('Conv', ['b', 'k'], ['y']),
+                   weights={'k': RNG.normal(0, 1, (4, 4, 1, 1)).astype(np.float32)})
+    assert agreement(networks, spec, to_int8(spec, images, MINMAX), images) >= 0.9
+
+
+def test_pooling_between_convolutions_passes_int8_on(networks, between, images):
+    kernel = RNG.normal(0, 1, (4, 4, 1, 1)).astype(np.float32)
+    pooled = {'kernel_shape': [3, 3], 'pads': [1, 1, 1, 1]}
+    spec = between(node('Conv', ['x', 'k'], ['a'], 'before'),
+                   node('MaxPool', ['a'], ['b'], 'max', **pooled),
+                   node('AveragePool', ['b'], ['c'], 'mean', **pooled),
+                   node('Conv', ['c', 'k'], ['y'], 'after'), weights={'k': kernel})
+    quantized = to_int8(spec, images, MINMAX)
+    read = {each.op_type: made for each, made in readers_and_makers(quantized)}
+    assert read['MaxPool'] == read['AveragePool'] == ['DequantizeLinear']
+    assert agreement(networks, spec, quantized, images) >= 0.9
+
+
+def test_squeeze_and_excitation_stays_in_float(between, images):
+    kernel = RNG.normal(0, 1, (4, 4, 1, 1)).astype(np.float32)
+    spec = between(node('AveragePool', ['x'], ['p'], 'mean', kernel_shape=list(SIZE)),
+                   node('Conv', ['p', 'k'], ['s'], 'squeeze'), node('Sigmoid', ['s'], ['g']),
+                   node('Conv', ['x', 'k'], ['c'], 'wide'), node('Mul', ['c', 'g'], ['y']),
+                   weights={'k': kernel})
+    read = {each.name: made for each, made in readers_and_makers(to_int8(spec, images, MINMAX))}
+    assert read['squeeze'][0] == 'AveragePool'
+    assert read['wide'] == ['DequantizeLinear'] * 2
+
+
+def test_pooling_alone_is_not_worth_int8(networks, images):
+    model = networks.onnx_model(
+        [node('MaxPool', ['pixels'], ['scores'], kernel_shape=[1, 1])],
+        [networks.tensor('pixels', [1, 3, *SIZE])], [networks.tensor('scores', [1, 3, *SIZE])])
+    spec = networks.spec_of(model, input=networks.PASSED_THROUGH)
+    with pytest.raises(ModelError, match='nothing in this network can be quantized'):
+        to_int8(spec, images, MINMAX)
+
+
 @pytest.mark.parametrize('method', ['entropy', 'percentile', 'minmax'])
 def test_activations_that_are_always_zero_do_no_harm(networks, between, images, method):
     spec = between(node('Mul', ['x', 'zero'], ['o']), node('Conv', ['o', 'k'], ['c']),

@@ -38,12 +38,16 @@ from trt_segmentation.options import CalibrationOptions
 _QDQ_OPSET = 13
 """From here on QuantizeLinear knows scales by channel."""
 
+_POOLING_OPS = {'AveragePool', 'MaxPool'}
+_QUANTIZED_OPS = [*sorted(WEIGHTED_OPS), 'Add', *sorted(_POOLING_OPS)]
+
 _QDQ_OPTIONS = {
     'ActivationSymmetric': True, 'WeightSymmetric': True,  # TensorRT takes no zero point but 0
     'QuantizeBias': False, 'QDQDisableWeightAdjustForInt32Bias': True,  # biases stay float
     'AddQDQPairToWeight': True,  # float weights, which every TensorRT takes
+    'ForceQuantizeNoInputCheck': True,  # pooling of what nothing else quantizes, too
     'DedicatedQDQPair': True,  # one pair a reader, so that each can be fused
-    'OpTypesToExcludeOutputQuantization': [*WEIGHTED_OPS, 'Add'],  # fused with what follows
+    'OpTypesToExcludeOutputQuantization': _QUANTIZED_OPS,  # fused with what follows
 }
 """As ONNX Runtime's notes in ``QDQQuantizer`` recommend for TensorRT."""
 
@@ -64,10 +68,11 @@ def to_int8(spec: ModelSpec, images: Iterable[np.ndarray],
     """Quantize a network to int8 with QuantizeLinear and DequantizeLinear nodes.
 
     Quantized are the inputs of what TensorRT has int8 kernels for and gains by: Conv,
-    ConvTranspose, Gemm and MatMul with constant weights (by channel), and one side of an Add that
-    joins two branches, so that it fuses with the convolution on its other side. Left alone are
-    pooling (TensorRT moves quantization through MaxPool, and averages are cheap), products of two
-    activations (its fused attention wants them in float), and everything else.
+    ConvTranspose, Gemm and MatMul with constant weights (by channel), one side of an Add that
+    joins two branches, so that it fuses with the convolution on its other side, and pooling, so
+    that the convolutions around it pass int8 on. Left alone are convolutions of a single pixel
+    (squeeze and excitation: conversions take longer than they), products of two activations
+    (TensorRT's fused attention wants them in float), and everything else.
 
     Args:
         spec: with the network in fp32; one with such nodes already is returned as it is.
@@ -82,9 +87,10 @@ def to_int8(spec: ModelSpec, images: Iterable[np.ndarray],
     if is_quantized(network):
         return spec
     model = tidied(_at_opset(network.model, _QDQ_OPSET, network.source))
+    _unshare_weights(model.graph)
     types = tensor_types(model, network.source)
     nodes = _quantizable_nodes(model, types)
-    if not nodes:
+    if not any(node.op_type in WEIGHTED_OPS for node in nodes):
         raise ModelError(f'{network.source}: nothing in this network can be quantized; int8 needs '
                          'a network in fp32 with Conv, ConvTranspose, MatMul or Gemm')
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -112,14 +118,36 @@ def _at_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelProt
                          f'converted ({one_line(error)}); export it anew') from error
 
 
+def _unshare_weights(graph: onnx.GraphProto) -> None:
+    """Give each node its own weights: ONNX Runtime cannot open a graph that quantizes one tensor
+    for two convolutions ("Attempt to replace the existing tensor")."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    seen: Counter[str] = Counter()
+    for node in graph.node:
+        if node.op_type in WEIGHTED_OPS and len(node.input) > 1 and node.input[1] in weights:
+            name = node.input[1]
+            seen[name] += 1
+            if seen[name] > 1:
+                copy = graph.initializer.add()
+                copy.CopyFrom(weights[name])
+                copy.name = node.input[1] = f'{name}_of_reader_{seen[name]}'
+
+
 def _quantizable_nodes(model: onnx.ModelProto, types: Mapping[str, str]) -> list[onnx.NodeProto]:
     """The nodes whose inputs are quantized; see ``to_int8``."""
     weights = {tensor.name for tensor in model.graph.initializer}
     shapes = _shapes(model)
 
+    def is_single_pixel(name: str) -> bool:
+        return shapes.get(name, ())[2:] == (1, 1)
+
     def fits(node: onnx.NodeProto) -> bool:
-        if node.domain not in ('', 'ai.onnx') or len(node.input) < 2 \
+        if node.domain not in ('', 'ai.onnx') \
                 or any(types.get(name) != FLOAT for name in node.input[:2]):
+            return False
+        if node.op_type in _POOLING_OPS:
+            return not is_single_pixel(node.output[0])
+        if len(node.input) < 2 or is_single_pixel(node.input[0]):
             return False
         first, second = node.input[:2]
         if node.op_type == 'Add':  # of two branches, not of a bias or a broadcast vector
@@ -147,7 +175,7 @@ def _quantized(model: onnx.ModelProto, nodes: list[str], ranges: Ranges,
     try:
         quantizer: Any = ort.QDQQuantizer(
             model, True, False, ort.QuantType.QInt8, ort.QuantType.QInt8,
-            tensors_data(ort.CalibrationMethod.MinMax, data), nodes, [], [*WEIGHTED_OPS, 'Add'],
+            tensors_data(ort.CalibrationMethod.MinMax, data), nodes, [], _QUANTIZED_OPS,
             dict(_QDQ_OPTIONS))
         quantizer.quantize_model()
     except Exception as error:  # it asserts, too
