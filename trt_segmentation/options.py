@@ -47,6 +47,8 @@ class BuildOptions:
         version_compatible: whether newer TensorRT versions shall run the plan, too.
         hardware_compatible: whether other GPUs (Ampere and later) shall run the plan, too.
         dla_core: DLA core to run on, with the GPU for what it cannot; -1 for none.
+        fp16_fallback: whether int8 is also built in fp16, which is taken where int8 is slower on
+            the GPU, cannot be built, or gives too few pixels the class that fp32 gives them.
         calibration: for int8.
     """
 
@@ -61,6 +63,7 @@ class BuildOptions:
     version_compatible: bool = False
     hardware_compatible: bool = False
     dla_core: int = -1
+    fp16_fallback: bool = True
     calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
 
 

@@ -11,6 +11,7 @@ import pytest
 from onnx import helper
 
 from trt_segmentation.cli import compare as module
+from trt_segmentation.cli.compare_text import comparison_text
 from trt_segmentation.cli.main import main
 from trt_segmentation.segmenter import Segmenter
 
@@ -215,3 +216,18 @@ def test_calibration_refuses_a_jpeg_that_was_cut_short_by_name(tmp_path, model, 
     assert code == 1
     assert list(report['precisions']) == ['fp32']
     assert 'cut.jpg: cannot be decoded: this JPEG is cut short' in report['failed']['int8']
+
+
+@pytest.mark.parametrize(('times', 'advised'), [
+    ((0.945, 0.836), True), ((0.5, 0.5), True), ((0.361, 0.418), False), ((0.9, None), False)])
+def test_fp16_is_recommended_where_int8_is_not_faster(times, advised):
+    entry = {'backend': 'tensorrt 8.6.0 on GPU', 'runs': 'layers', 'agreement': 1.0,
+             'wall_ms': {'p50': 1.0}, 'times_as_fast': 1.0, 'megabytes': 1.0}
+    entries = {'fp32': entry} | {
+        precision: entry | ({'gpu_ms_p50': {'run': ms}} if ms is not None else {})
+        for precision, ms in zip(('int8', 'fp16'), times, strict=True)}
+    text = comparison_text({'model': 'net.onnx', 'images': 1, 'images_from': 'here', 'skipped': [],
+                            'timed_size': [1080, 1920], 'frames': 1, 'failed': {},
+                            'precisions': entries})
+    advice = 'int8 is not faster than fp16 on this GPU ({} and {} ms): take fp16'
+    assert (advice.format(*(f'{ms or 0:.3f}' for ms in times)) in text) == advised

@@ -82,7 +82,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.model.endswith(ENGINE_SUFFIXES):
         raise ConfigError(f'{args.model}: keeps the precision that it was built in; give its '
                           "network's .onnx file")
-    with _images_at_hand(args) as given:
+    with _images_at_hand(_with(args, fp16_fallback=False)) as given:
         samples = samples_of(given)
         check_before(given, samples, given.precisions)
         candidates, failed = _open(given)

@@ -19,9 +19,21 @@ def comparison_text(report: Mapping[str, Any]) -> str:
     if others and entries[first]['backend'].startswith('onnxruntime'):
         lines += ['', 'On ONNX Runtime this is what the converted graphs do to the masks; their '
                       'speed says nothing', 'about TensorRT.']
+    elif advice := _int8_advice(entries):
+        lines += ['', advice]
     lines += [f'\n{precision} cannot be made: {reason}'
               for precision, reason in report['failed'].items()]
     return '\n'.join(lines)
+
+
+def _int8_advice(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """What to take where int8 is not faster than fp16; '' where it is, or is not known."""
+    times = [entries.get(precision, {}).get('gpu_ms_p50', {}).get('run')
+             for precision in ('int8', 'fp16')]
+    if None in times or times[0] < times[1]:
+        return ''
+    return ('int8 is not faster than fp16 on this GPU ({:.3f} and {:.3f} ms): take fp16. The node '
+            'and build do so by\nthemselves, unless fp16_fallback is false.'.format(*times))
 
 
 _COLUMNS = {

@@ -282,6 +282,8 @@ def describe_engine(facts: Mapping[str, Any]) -> str:
     if 'network' in facts:
         lines += [f"  network    {facts['network']['source']}",
                   f"  options    {_options_text(facts['options'])}"]
+    if reason := facts.get('fp16_instead'):
+        lines.append(f'  fp16       instead of int8: {reason}')
     if (agreement := facts.get('agreement_with_fp32')) is not None:
         lines.append(f'  masks      {agreement:.2%} of the pixels as in fp32 on ONNX Runtime')
     lines += [f'  {side[:-1]:9}  {name} {shape}' for name, side, shape in facts['tensors']]

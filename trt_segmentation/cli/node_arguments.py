@@ -10,7 +10,7 @@ from typing import Any
 _SAME_NAMES = (
     'precision', 'measure', 'backend', 'device', 'mask_interpolation', 'mask_encoding',
     'engine_cache', 'min_size', 'opt_size', 'max_size', 'tf32', 'workspace', 'optimization_level',
-    'tactic_sources', 'version_compatible', 'hardware_compatible', 'dla_core',
+    'tactic_sources', 'version_compatible', 'hardware_compatible', 'dla_core', 'fp16_fallback',
     'calibration_images', 'calibration_topic', 'calibration_method', 'calibration_count',
     'calibration_table')
 

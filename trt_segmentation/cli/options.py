@@ -147,6 +147,10 @@ def add_build_options(parser: argparse.ArgumentParser, *, precision: bool = True
                            help='{} (default {}x{})'.format(meaning, *default))
     group.add_argument('--tf32', action='store_true',
                        help='let fp32 round factors to 10 bits: faster on Ampere and later')
+    if precision:
+        group.add_argument('--no-fp16-fallback', dest='fp16_fallback', action='store_false',
+                           help='keep int8 even where fp16 is faster on this GPU; default: '
+                                'build both and take fp16 then')
     group.add_argument('--workspace', type=whole(0), default=0, metavar='MIB',
                        help='limit of scratch memory on the GPU; 0, the default, takes what is '
                             'there')
@@ -200,7 +204,8 @@ def build_options(args: argparse.Namespace) -> BuildOptions:
     return BuildOptions(args.precision, args.tf32, args.min_size, args.opt_size, args.max_size,
                         args.workspace, args.optimization_level,
                         tactic_names(args.tactic_sources), args.version_compatible,
-                        args.hardware_compatible, args.dla_core, calibration_options(args))
+                        args.hardware_compatible, args.dla_core, args.fp16_fallback,
+                        calibration_options(args))
 
 
 def calibration_options(args: argparse.Namespace) -> CalibrationOptions:

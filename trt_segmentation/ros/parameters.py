@@ -140,6 +140,9 @@ class Parameters:
     dla_core: int = _parameter(
         -1, 'DLA core to run on, with the GPU for what it cannot; -1 uses none',
         minimum=-1, maximum=15)
+    fp16_fallback: bool = _parameter(
+        True, 'Where precision is int8: build fp16, too, and take that where int8 is slower on '
+              'this GPU, cannot be built, or gives too few pixels the class of fp32')
     calibration_images: str = _parameter(
         '', 'What int8 ranges are measured on: image, folder, video or rosbag2 of typical scenes')
     calibration_topic: str = _parameter(
@@ -234,7 +237,7 @@ class Parameters:
             self.precision, self.tf32, _size(self.min_size), _size(self.opt_size),
             _size(self.max_size), self.workspace, self.optimization_level,
             tactic_names(self.tactic_sources), self.version_compatible, self.hardware_compatible,
-            self.dla_core, calibration)
+            self.dla_core, self.fp16_fallback, calibration)
         mask_size = (self.mask_height, self.mask_width) if self.mask_height else None
         return RunOptions(self.backend, self.device, self.num_threads, self.mask_interpolation,
                           mask_size, self.mask_encoding, len(self.cameras) or 1,

@@ -490,7 +490,7 @@ def test_int8_is_calibrated_on_the_images_told(networks, open_path, model, tenso
     for seed in range(3):
         cv2.imwrite(str(folder / f'{seed}.png'), networks.random_image(64, 96, seed))
     calibration = CalibrationOptions(str(folder), method='minmax')
-    segmenter = open_path(model, precision='int8', calibration=calibration)
+    segmenter = open_path(model, precision='int8', calibration=calibration, fp16_fallback=False)
     assert len(tensorrt.builds) == 1
     assert 'int8 in' in segmenter.info.layers
 

@@ -97,6 +97,8 @@ class GraphRequest:
         """Return all that the engine depends on."""
         options = asdict(self.options)
         del options['calibration']
+        if self.options.precision != 'int8':
+            del options['fp16_fallback']  # which asks for nothing else
         graph = hashlib.sha256(self.model.SerializeToString(deterministic=True)).hexdigest()
         environment = {name: os.environ[name] for name in _READ_BY_BUILDS if name in os.environ}
         return {'recipe': _RECIPE, 'graph': graph, 'options': options, 'kept': list(self.kept),

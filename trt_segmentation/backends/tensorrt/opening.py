@@ -25,6 +25,7 @@ from trt_segmentation.backends.tensorrt.foreign import (
     foreign_stage,
     stage_facts,
 )
+from trt_segmentation.backends.tensorrt.fp16_fallback import enqueue_ms, int8_or_fp16
 from trt_segmentation.backends.tensorrt.hosted import HostedSession
 from trt_segmentation.backends.tensorrt.layers import (
     Layer,
@@ -53,6 +54,7 @@ from trt_segmentation.backends.tensorrt.verify import (
 from trt_segmentation.cache_folder import cache_folder
 from trt_segmentation.errors import BackendError, ConfigError, ModelError, SegmentationError
 from trt_segmentation.graph.batch import batched
+from trt_segmentation.graph.int8 import is_quantized
 from trt_segmentation.graph.measured import measuring_of
 from trt_segmentation.graph.network import outline_network, read_network
 from trt_segmentation.graph.output_names import kind_of
@@ -96,6 +98,9 @@ class EngineLoader:
         """
         request = NetworkRequest(spec, options, mask_interpolation, self.machine)
         engine = self._fetch(request)
+        if reason := engine.facts.get('fp16_instead'):
+            logger.info('%s: runs in fp16, though int8 was asked for: %s', spec.network.source,
+                        reason)
         try:
             return self._open_single(engine)
         except BackendError as error:
@@ -142,6 +147,28 @@ class EngineLoader:
             self._close([stage])
 
     def _make(self, request: NetworkRequest) -> Engine:
+        """Build an engine, for int8 the one that gains."""
+        options = request.options
+        if options.precision != 'int8' or not options.fp16_fallback \
+                or is_quantized(request.spec.network):
+            return self._make_as_asked(request)
+        half = replace(request, options=replace(options, precision='fp16'))
+        return int8_or_fp16(lambda: self._make_as_asked(request), lambda: self._fetch(half),
+                            partial(self._gpu_ms, spec=request.spec, options=options), options,
+                            request.spec.network.source)
+
+    def _gpu_ms(self, engines: Sequence[Engine], spec: ModelSpec, options: BuildOptions,
+                ) -> list[float]:
+        """Medians of what one enqueue takes with mask alone, at the size that is tuned for."""
+        sessions: list[TensorRtSession] = []
+        try:
+            for engine in engines:
+                sessions.append(self._open_single(engine))
+            return enqueue_ms(sessions, spec, options.opt_size)
+        finally:
+            close_all(session.close for session in sessions)
+
+    def _make_as_asked(self, request: NetworkRequest) -> Engine:
         """Build an engine; compare what it does with its network in fp32, note and log it."""
         try_separation(request.spec)
         engine = request.make(self._cache, self._device.index)

@@ -92,8 +92,14 @@ def _batches(images: Sequence[np.ndarray], count: int) -> Iterator[list[int]]:
             yield [indices[(start + more) % len(indices)] for more in range(count)]
 
 
-def _masks(session: Session, spec: ModelSpec, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Of each image, the masks of all tasks: [task, H, W]."""
+def ready_for_masks(session: Session, spec: ModelSpec, images: Sequence[np.ndarray],
+                    ) -> tuple[list[np.ndarray], list[np.ndarray], list[dict[str, np.ndarray]]]:
+    """Prepare a session for the masks of images of one size.
+
+    Returns:
+        The images as the session takes them; of each image, the masks of all tasks, [task, H, W];
+        the same by name, to infer into.
+    """
     fed = [as_bands(np.ascontiguousarray(image)) for image in images]
     height, width, bands = fed[0].shape
     names = named_outputs(spec, ('mask',))
@@ -101,5 +107,11 @@ def _masks(session: Session, spec: ModelSpec, images: Sequence[np.ndarray]) -> l
     masks = [np.empty(shape, output_dtype('mask', spec.encoding)) for _ in images]
     session.set_channels(spec.channels('bgr'))
     session.resize(height, width, names, bands)
-    session.infer(fed, [dict(zip(names, each, strict=True)) for each in masks])
+    return fed, masks, [dict(zip(names, each, strict=True)) for each in masks]
+
+
+def _masks(session: Session, spec: ModelSpec, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Of each image, the masks of all tasks: [task, H, W]."""
+    fed, masks, outs = ready_for_masks(session, spec, images)
+    session.infer(fed, outs)
     return masks

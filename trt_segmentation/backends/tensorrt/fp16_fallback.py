@@ -1,0 +1,100 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""int8 where it gains: its engine against the one in fp16, on the GPU that both are built for."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from trt_segmentation.backends.tensorrt.builder import UnbuildableError
+from trt_segmentation.backends.tensorrt.cache import Engine
+from trt_segmentation.backends.tensorrt.session import TensorRtSession
+from trt_segmentation.backends.tensorrt.verify import EXPECTED_AGREEMENT, ready_for_masks
+from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.options import BuildOptions
+
+logger = logging.getLogger(__name__)
+
+_WARM_UP, _ROUNDS = 50, 200
+"""Enqueues of each engine; some hundred milliseconds in all."""
+
+
+def int8_or_fp16(int8: Callable[[], Engine], fp16: Callable[[], Engine],
+                 gpu_ms: Callable[[Sequence[Engine]], list[float]], options: BuildOptions,
+                 source: str) -> Engine:
+    """Return the engine in int8, or the one in fp16 where int8 does not gain; log which and why.
+
+    Small networks often do not: what converts between int8 and float takes longer than the
+    convolutions save.
+
+    Args:
+        int8, fp16: build an engine.
+        gpu_ms: measures engines in turn; milliseconds of one enqueue each.
+        options: of the engine in int8; kept in the facts of whatever is returned.
+        source: what to call the network.
+
+    Returns:
+        The engine; its facts ``fp16_instead`` say why it is not in int8.
+
+    Raises:
+        UnbuildableError: TensorRT builds neither.
+        SegmentationError: as of ``int8`` and ``fp16``.
+    """
+    try:
+        quantized = int8()
+    except UnbuildableError as error:
+        logger.warning('%s. An engine in fp16 is built instead', error)
+        return _instead(fp16(), options, f'TensorRT cannot build int8: {error}')
+    try:
+        half = fp16()
+    except UnbuildableError as error:
+        logger.info('int8 is not compared with fp16: %s', error)
+        return quantized
+    times = gpu_ms([quantized, half])
+    facts = {'int8_ms': round(times[0], 4), 'fp16_ms': round(times[1], 4)}
+    if reason := _why_not_int8(quantized.facts, *times):
+        logger.warning('%s: %s. The engine is in fp16; fp16_fallback: false keeps int8', source,
+                       reason)
+        return _instead(half, options, reason, **facts)
+    logger.info('%s: int8 is %.2f times as fast as fp16 on this GPU (%.3f and %.3f ms)', source,
+                times[1] / times[0], *times)
+    return replace(quantized, facts={**quantized.facts, **facts})
+
+
+def enqueue_ms(sessions: Sequence[TensorRtSession], spec: ModelSpec, size: tuple[int, int],
+               ) -> list[float]:
+    """Return the median milliseconds that one enqueue takes, masks alone, the sessions in turn.
+
+    Args:
+        sessions: of engines of one network.
+        spec: the network.
+        size: height and width of the image.
+    """
+    images = [np.zeros((*size, 3), np.uint8)] * spec.batch
+    calls = []
+    for session in sessions:
+        fed, _, outs = ready_for_masks(session, spec, images)
+        calls.append((session, fed, outs))
+    times = [[session.measure(fed, outs).run for session, fed, outs in calls]
+             for _ in range(_WARM_UP + _ROUNDS)]
+    return [float(ms) for ms in np.median(times[_WARM_UP:], axis=0)]
+
+
+def _why_not_int8(facts: Mapping[str, Any], int8_ms: float, fp16_ms: float) -> str:
+    """Why fp16 is the better engine; '' where int8 is."""
+    agreement = facts.get('agreement_with_fp32')
+    least = EXPECTED_AGREEMENT['int8']
+    if agreement is not None and agreement < least:
+        return (f'int8 gives {agreement:.2%} of the pixels the class that they get in fp32, '
+                f'fewer than {least:.0%}')
+    if int8_ms > fp16_ms:
+        return f'int8 takes {int8_ms:.3f} ms on this GPU, fp16 {fp16_ms:.3f} ms'
+    return ''
+
+
+def _instead(half: Engine, options: BuildOptions, reason: str, **facts: float) -> Engine:
+    return replace(half, facts={**half.facts, 'options': asdict(options),
+                                'fp16_instead': reason, **facts})
