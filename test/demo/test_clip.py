@@ -48,16 +48,16 @@ def test_the_clip_starts_again_after_its_last_frame(clip):
     np.testing.assert_array_equal(again.labels, clip[3].labels)
 
 
-@pytest.mark.parametrize('size', [(360, 640), (64, 96), (1080, 1920)])
+@pytest.mark.parametrize('size', [(144, 256), (48, 256), (2160, 3840)])
 def test_a_frame_of_another_size_is_the_same_view(clip, size):
     frame = read_frame(5, *size)
     assert frame.image.shape == (*size, 3)
     back = cv2.resize(frame.image, (1280, 720)).astype(int)
     assert np.abs(back - clip[5].image).mean() < 12
+    # By odd factors, the centre of a pixel falls into one pixel, whatever OpenCV rounds.
     rows, columns = (np.floor((np.arange(wanted) + 0.5) * extent / wanted).astype(int)
                      for wanted, extent in zip(size, (720, 1280), strict=True))
-    same = frame.labels == clip[5].labels[rows[:, None], columns]
-    assert same.mean() > 0.995
+    np.testing.assert_array_equal(frame.labels, clip[5].labels[rows[:, None], columns])
 
 
 def test_sample_images_are_small_and_not_of_the_clip(clip):
