@@ -1,4 +1,4 @@
-# make demo    segment a rendered drive over real ROS 2 topics, leave demo_output/
+# make demo    segment the clip of a drive over real ROS 2 topics, leave demo_output/
 # make test    run the tests
 # make lint    ruff, mypy, codespell
 #

@@ -14,8 +14,9 @@ setup(
     version='0.1.0',
     description='ROS 2 semantic segmentation: camera image in, class mask and overlay out',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['presets/*.yaml', 'demo/*.onnx', 'demo/*.yaml', 'demo/*.jpg',
-                            'ros/*.xml', 'web/*.html']},
+    package_data={PACKAGE: ['presets/*.yaml', 'demo/*.onnx', 'demo/*.yaml',
+                            'demo/drive/images/*.jpg', 'demo/drive/labels/*.png',
+                            'images/samples/*.jpg', 'ros/*.xml', 'web/*.html']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (SHARE, ['package.xml']),

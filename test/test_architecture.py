@@ -110,6 +110,12 @@ def test_only_ros_and_the_demos_environment_import_our_ros():
     assert all(name.startswith('trt_segmentation.ros.transport.') for name in allowed)
 
 
+def test_only_commands_and_benchmarks_play_the_demos_clip():
+    users = importers(lambda name: name.startswith('trt_segmentation.demo'),
+                      ['cli/', 'demo/', 'ros/bench/'])
+    assert users == {}
+
+
 def test_only_its_backend_imports_tensorrt():
     assert importers(lambda name: root(name) in ('tensorrt', 'pycuda'),
                      ['backends/tensorrt']) == {}

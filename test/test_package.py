@@ -54,6 +54,14 @@ def extra(name):
     return {distribution(text) for text in project['optional-dependencies'][name]}
 
 
+def package_data():
+    """Return the patterns of setup.py for files that are no modules."""
+    tree = ast.parse((ROOT / 'setup.py').read_text(encoding='utf-8'))
+    value = next(node.value for node in ast.walk(tree)
+                 if isinstance(node, ast.keyword) and node.arg == 'package_data')
+    return ast.literal_eval(value.values[0])
+
+
 def imported_ros_packages(*folders):
     names = set()
     for folder in folders:
@@ -65,6 +73,13 @@ def imported_ros_packages(*folders):
                     names.add(node.module)
     return {root for root in (name.partition('.')[0] for name in names)
             if ROS_PACKAGES.fullmatch(root)}
+
+
+def test_every_file_of_the_package_is_installed():
+    folder = ROOT / 'trt_segmentation'
+    installed = {path for pattern in package_data() for path in folder.glob(pattern)}
+    assert {path for path in folder.rglob('*') if path.is_file()
+            and path.suffix not in ('.py', '.pyc')} == installed
 
 
 def test_what_setup_py_asks_for_has_its_rosdep_key():

@@ -26,7 +26,7 @@ from PIL import Image
 from trt_segmentation.backends.tensorrt import cuda
 from trt_segmentation.backends.tensorrt.api import find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import find_device
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.errors import (
     BackendError,
     ConfigError,
@@ -750,7 +750,7 @@ def test_a_network_of_one_image_that_does_not_tell_so_is_found_out(networks, ope
 
 
 def test_a_twin_runs_at_the_same_time_and_outlives_the_other():
-    image = render(2, 180, 320).image
+    image = read_frame(2, 180, 320).image
     first = Segmenter.open(options=RunOptions(backend='onnxruntime', num_threads=1))
     first.overlay_alpha = 0.8
     outputs = 'mask', 'overlay'

@@ -13,7 +13,7 @@ from demo_views import HEIGHT, MEAN, STD, WIDTH
 from torch import nn
 from torch.nn import functional
 
-from trt_segmentation.demo.scenes import LABELS
+from trt_segmentation.demo.clip import LABELS
 
 CLASSES = len(LABELS)
 CLASS_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 2.0, 1.2, 2.0)

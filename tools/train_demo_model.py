@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train, export and measure the small network of the demo.
 
-Scenes of ``trt_segmentation.demo.scenes`` are rendered ahead by a pool of processes, the network
-is trained on them with PyTorch, exported to ONNX, given its model config as metadata, and
-measured on scenes that it never saw. Next to it goes a YAML file with the same config, headed
-by comments on origin and accuracy.
+Scenes of ``demo_scenes`` are rendered ahead by a pool of processes, the network is trained on
+them with PyTorch, exported to ONNX, given its model config as metadata, and measured on scenes
+that it never saw. Next to it goes a YAML file with the same config, headed by comments on origin
+and accuracy.
 
 Needs the package itself with ONNX Runtime (``pip install -e '.[cpu]'``), and to train also
 PyTorch 2.5 or newer, best with a GPU.
@@ -21,9 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from demo_scenes.classes import COLORS
+from demo_scenes.scenes import render
 from demo_views import MEAN, SCENE_HEIGHT, SCENE_WIDTH, SEEDS, STD, rendered
 
-from trt_segmentation.demo.scenes import COLORS, LABELS, render
+from trt_segmentation.demo.clip import LABELS
 from trt_segmentation.metrics import class_iou, confusion_matrix, mean_iou
 from trt_segmentation.model_config import (
     METADATA_KEY,

@@ -5,6 +5,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,10 @@ from trt_segmentation.bags.reading import ImageTopic, is_bag
 from trt_segmentation.errors import ImageError, printable
 from trt_segmentation.image_decoding import ImageDecoder, decode_image, swap_red_and_blue
 from trt_segmentation.image_header import HEAD_LENGTH, begins_as_image
+
+SAMPLES = Path(str(resources.files('trt_segmentation') / 'images' / 'samples'))
+"""Folder of the images on which a network is tried where the user gives none: four rendered
+streets, JPEG, 640x360."""
 
 
 def open_images(path: str | Path, topic: str = '', count: int = 0,

@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 
 
 class Bag:
@@ -63,7 +63,7 @@ def bag_writer():
 @pytest.fixture(scope='session')
 def write_drive():
     """What writes frames of 160x90 at 20 Hz on /camera/image_raw; returns the bag's path."""
-    scenes = [render(seed, 90, 160).image for seed in range(5)]
+    scenes = [read_frame(number, 90, 160).image for number in range(5)]
 
     def write(path, storage='MCAP', frames=60):
         with Bag(path, storage) as bag:

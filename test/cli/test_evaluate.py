@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
 from trt_segmentation.cli.main import main
-from trt_segmentation.demo.scenes import LABELS, render
+from trt_segmentation.demo.clip import LABELS, read_frame
 from trt_segmentation.render import confusion_picture
 from trt_segmentation.segmenter import Segmenter
 
@@ -21,7 +21,7 @@ def scenes(tmp_path):
     """Images and labels of three rendered scenes; some pixels of the last do not count."""
     for folder in ('images', 'labels'):
         (tmp_path / folder).mkdir()
-    rendered = [render(seed, 90, 160) for seed in range(3)]
+    rendered = [read_frame(number, 90, 160) for number in range(3)]
     rendered[2].labels[:20] = 255
     for index, scene in enumerate(rendered):
         cv2.imwrite(str(tmp_path / 'images' / f'{index}.png'), scene.image)
@@ -64,6 +64,22 @@ def test_scores_against_ground_truth_are_those_of_scikit_learn(tmp_path, scenes,
     assert f'mIoU {expected.mean():.2%}' in shown
     assert f'{expected[4]:.2%}' in next(line for line in shown.splitlines()
                                           if line.split()[:1] == ['lane'])
+
+
+def test_the_demo_network_needs_no_arguments(tmp_path):
+    report = tmp_path / 'report.json'
+    assert main(['evaluate', '--backend', 'onnxruntime', '--json', str(report)]) == 0
+    found = json.loads(report.read_text())
+    assert found['images'] == 16
+    assert 0.94 < found['ground_truth']['miou'] < 0.96
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['net.onnx'], '--images is missing; net.onnx needs images of its own'),
+    (['--labels', 'labels'], '--labels labels: --images is missing')])
+def test_only_the_demo_network_has_images(arguments, message, capsys):
+    assert main(['evaluate', *arguments]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_the_table_is_aligned(tmp_path, scenes, capsys):
@@ -206,7 +222,7 @@ def test_the_images_that_differ_most_are_drawn_worst_first(tmp_path, networks, c
 @pytest.mark.parametrize('precision', ['fp16', 'int8'])
 def test_a_precision_is_compared_without_a_gpu(tmp_path, precision):
     (tmp_path / 'images').mkdir()
-    cv2.imwrite(str(tmp_path / 'images' / 'a.png'), render(4, 360, 640).image)
+    cv2.imwrite(str(tmp_path / 'images' / 'a.png'), read_frame(4, 360, 640).image)
     code, report = evaluate(tmp_path, '--backend', 'onnxruntime', '--against', precision,
                             '--calibration-images', tmp_path / 'images', labels=False)
     assert code == 0

@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from trt_segmentation.cli.likely_configs import likely_configs, same_masks, try_out
 from trt_segmentation.cli.main import main
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.resolve import resolve
 from trt_segmentation.model_config import InputConfig, ModelConfig
@@ -25,7 +25,7 @@ RIGHT = 1
 
 @pytest.fixture(scope='module')
 def scene():
-    return render(11, 180, 320)
+    return read_frame(11, 180, 320)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 
 COMMAND = [sys.executable, '-m', 'trt_segmentation.cli.main', 'run']
 
@@ -18,7 +18,7 @@ COMMAND = [sys.executable, '-m', 'trt_segmentation.cli.main', 'run']
 @pytest.fixture(scope='session')
 def scenes():
     """Five roads, uint8 BGR [64, 96, 3]."""
-    return [render(seed, 64, 96).image for seed in range(5)]
+    return [read_frame(number, 64, 96).image for number in range(5)]
 
 
 @pytest.fixture(scope='session')

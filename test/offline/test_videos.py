@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trt_segmentation.cli.main import main
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.render import blended
 from trt_segmentation.segmenter import Segmenter
 
@@ -35,7 +35,7 @@ def masks(out):
 
 @pytest.mark.parametrize('alpha', [0.0, 0.1, 0.35, 0.5, 0.77, 1.0])
 def test_an_overlay_can_be_painted_from_its_mask(alpha):
-    image, segmenter = render(3, 180, 320).image, Segmenter.open()
+    image, segmenter = read_frame(3, 180, 320).image, Segmenter.open()
     segmenter.overlay_alpha = alpha
     result = segmenter.infer(image, outputs=('mask', 'overlay'))
     painted = blended(image, result.mask, segmenter.spec.palette, alpha)

@@ -365,8 +365,8 @@ def context():
 @pytest.fixture(scope='module')
 def scene():
     """A rendered road: uint8 BGR [180, 320, 3]."""
-    from trt_segmentation.demo.scenes import render  # brings OpenCV, whose limits the node sets
-    return render(7, 180, 320).image
+    from trt_segmentation.demo.clip import read_frame  # brings OpenCV, whose limits the node sets
+    return read_frame(7, 180, 320).image
 
 
 @pytest.fixture(scope='module')

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 
-from trt_segmentation.demo.scenes import LABELS, render
+from trt_segmentation.demo.clip import LABELS, read_frame
 
 vision_msgs = pytest.importorskip('vision_msgs.msg')
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
@@ -21,7 +21,7 @@ LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
 def test_mask_and_confidence_are_what_nav2_reads(make_bench, image_message):
     bench = make_bench()
     bench.listen('mask', 'confidence', qos=qos_profile_sensor_data)
-    scenes = [render(seed, 180, 320) for seed in range(3)]
+    scenes = [read_frame(number, 180, 320) for number in range(3)]
     for scene in scenes:
         stamp = bench.send(image_message(scene.image))
         mask, confidence = bench.answer('mask', stamp), bench.answer('confidence', stamp)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 
 MEASURED_FRAMES = 60
 SECONDS = 6
@@ -105,7 +105,7 @@ def overload(bench, msg, seconds, stamp_of):
 @pytest.fixture(scope='module', params=[
     SECONDS, pytest.param(60, marks=pytest.mark.slow)], ids=lambda seconds: f'{seconds}s')
 def run(request, make_module_bench, image_message, stamp_of):
-    msg = image_message(render(7, 480, 640).image)
+    msg = image_message(read_frame(7, 480, 640).image)
     result = overload(make_module_bench(num_threads=1), msg, request.param, stamp_of)
     print(f'\n{request.param} s: {result}')
     return result

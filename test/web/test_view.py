@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from trt_segmentation.demo.scenes import LABELS, render
+from trt_segmentation.demo.clip import LABELS, read_frame
 from trt_segmentation.ros.transport import large_image_environment
 from trt_segmentation.segmenter import Segmenter
 
@@ -35,7 +35,7 @@ PIXELS = """() => {
 
 @pytest.fixture(scope='module')
 def scene():
-    return render(7, 180, 320).image
+    return read_frame(7, 180, 320).image
 
 
 @pytest.fixture(scope='module')

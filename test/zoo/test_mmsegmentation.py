@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trt_segmentation.demo.scenes import render
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
@@ -24,6 +23,7 @@ for package in ('torch', 'onnxscript', 'mmcv', 'mmengine', 'mmseg'):
         pytest.skip(f'{package} is not installed', allow_module_level=True)
 
 import torch  # noqa: E402
+from demo_scenes.scenes import render  # noqa: E402
 from model_zoo.check import make  # noqa: E402
 from model_zoo.exporting import export  # noqa: E402
 from model_zoo.families.from_mmsegmentation import ENTRIES  # noqa: E402

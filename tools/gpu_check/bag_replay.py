@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from trt_segmentation.bags.writing import Header, OutputBag
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 
 FRAMES = 300
 SIZE = 360, 640
@@ -66,7 +66,7 @@ def check_bag(command: Callable[..., list[str]], folder: Path, devices: Sequence
 
 def _write_drive(folder: Path) -> Path:
     """Write a rosbag2 whose one image topic has rendered roads that move sideways."""
-    scenes = [render(seed, *SIZE).image for seed in range(SCENES)]
+    scenes = [read_frame(number, *SIZE).image for number in range(SCENES)]
     with OutputBag(folder, '.mcap', ('overlay',)) as bag:
         for number in range(FRAMES):
             stamp = 10**18 + number * PERIOD

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from subjects import Builds, Subject
 
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.segmenter import Segmenter
 
 SIZE = 1080, 1920
@@ -27,7 +27,7 @@ def check_copies(subject: Subject, precision: str, builds: Builds) -> dict[str, 
     """
     segmenter = Segmenter.open(subject.model, config=subject.config or None,
                                options=subject.options(precision, builds))
-    image = render(0, *SIZE).image
+    image = read_frame(0, *SIZE).image
     ways = {'stays': [image], 'changes': [image, image.copy()]}
     out = {'mask': np.empty(segmenter.output_shape('mask', SIZE), np.uint8)}
     times: dict[str, list[float]] = {way: [] for way in ways}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.errors import SegmentationError
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
@@ -49,7 +49,7 @@ def check_faults(options: RunOptions) -> dict[str, Any]:
         Of each fault what came of it: numbers of wrong masks, errors, and bytes of GPU memory.
     """
     segmenter = Segmenter.open(options=options)
-    images = [render(number, *size).image for number, size in enumerate(SIZES)]
+    images = [read_frame(number, *size).image for number, size in enumerate(SIZES)]
     right = [segmenter.infer(image).copy().mask for image in images]
     before = segmenter.gpu_memory()
     found: dict[str, Any] = {
@@ -126,7 +126,7 @@ def _shared(segmenter: Segmenter, images: list[np.ndarray], right: list[np.ndarr
 def _broken(options: RunOptions, answer: Any) -> None:
     """Write to an address that is none, use the segmenter afterwards, and send what came of it."""
     segmenter = Segmenter.open(options=options)
-    image = render(0, *SIZES[0]).image
+    image = read_frame(0, *SIZES[0]).image
     segmenter.infer(image)
     cuda = ctypes.CDLL('libcuda.so.1')
     context, module, kernel = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()

@@ -14,7 +14,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.ros.node import SegmentationNode
 
 CYCLES = 5
@@ -64,7 +64,7 @@ class _Camera(Node):
 
     def __init__(self) -> None:
         super().__init__('camera')
-        self._image = image_message(render(0, *SIZE).image)
+        self._image = image_message(read_frame(0, *SIZE).image)
         self._publisher = self.create_publisher(Image, 'image', QoSProfile(depth=1))
         self._answered = 0
         self.create_subscription(Image, 'segmentation/mask', self._on_mask, QoSProfile(depth=1))

@@ -22,7 +22,7 @@ import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.options import RunOptions
 from trt_segmentation.ros.transport import large_image_environment
 from trt_segmentation.segmenter import Segmenter
@@ -109,7 +109,7 @@ class _Feeder:
         self._publisher = self._node.create_publisher(Image, 'image', reliable)
         self._node.create_subscription(Image, 'segmentation/mask', self._on_mask, reliable)
         self._masks: dict[int, np.ndarray] = {}
-        scenes = [render(seed, *SIZE).image for seed in range(SCENES)]
+        scenes = [read_frame(number, *SIZE).image for number in range(SCENES)]
         reference = Segmenter.open(options=RunOptions('onnxruntime'))
         self._expected = [reference.infer(scene).mask.copy() for scene in scenes]
         self._messages = [image_message(scene) for scene in scenes]

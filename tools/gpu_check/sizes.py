@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
@@ -35,7 +35,7 @@ def check_sizes(options: RunOptions) -> list[dict[str, Any]]:
     rows = []
     for number in range(ROUNDS):
         for height, width in SIZES:
-            image = render(3, height, width).image
+            image = read_frame(3, height, width).image
             start = time.perf_counter()
             mask = segmenter.infer(image).mask
             first = time.perf_counter() - start

@@ -9,14 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.image_source import read_image
 from trt_segmentation.options import BuildOptions, CalibrationOptions, RunOptions
 from trt_segmentation.segmenter import demo_model
 
-CALIBRATION_SEEDS = range(500, 564)
-CHECK_SEEDS = range(1, 5)
-"""Apart from those of calibration, and from those the demo network was trained on."""
+CHECK_FRAMES = range(4)
+CALIBRATION_FRAMES = range(4, 16)
+"""Of the demo's clip, along other streets than those that are checked."""
 
 _CITYSCAPES = 'classes: {preset: cityscapes}'
 _CONFIGS = {
@@ -127,7 +127,7 @@ def find_subjects(models: Path, images: Path, work: Path) -> list[Subject]:
 
 
 def _rendered(height: int, width: int) -> Callable[[], list[np.ndarray]]:
-    return lambda: [render(seed, height, width).image for seed in CHECK_SEEDS]
+    return lambda: [read_frame(number, height, width).image for number in CHECK_FRAMES]
 
 
 def _read(paths: list[Path]) -> Callable[[], list[np.ndarray]]:
@@ -146,8 +146,8 @@ def numbered(arrays: Mapping[str, np.ndarray], name: str) -> list[np.ndarray]:
 
 def _write_calibration_roads(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for seed in CALIBRATION_SEEDS:
-        cv2.imwrite(str(folder / f'{seed}.png'), render(seed, 360, 640).image)
+    for number in CALIBRATION_FRAMES:
+        cv2.imwrite(str(folder / f'{number}.png'), read_frame(number, 360, 640).image)
 
 
 def _write_calibration_photos(folder: Path, photos: list[Path]) -> None:

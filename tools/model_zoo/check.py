@@ -9,12 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from demo_scenes.scenes import render
 
 from model_zoo.entry import Entry, Network
 from model_zoo.exporting import export
 from model_zoo.random_weights import as_input, calibrated
 from model_zoo.reference import Reference, reference
-from trt_segmentation.demo.scenes import render
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from trt_segmentation.benchmark.host import host_facts
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 
 PLAIN = Path(__file__).with_name('plain.py')
 SIZE = 720, 1280
@@ -81,7 +81,7 @@ def _measure(given: Path, outputs: tuple[str, ...], is_bag: bool, rounds: int,
 def _scenes(size: tuple[int, int]) -> list[np.ndarray]:
     """Ten roads, each with the noise of a camera."""
     noise = np.random.default_rng(0)
-    scenes = [render(seed, *size).image for seed in range(10)]
+    scenes = [read_frame(number, *size).image for number in range(10)]
     return [np.clip(scene + noise.normal(0, 3, scene.shape), 0, 255).astype(np.uint8)
             for scene in scenes]
 

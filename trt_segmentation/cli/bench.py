@@ -26,7 +26,7 @@ from trt_segmentation.cli.options import (
     size,
     whole,
 )
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.graph.output_names import OUTPUTS, kind_of
 from trt_segmentation.graph.prepare import named_outputs
 from trt_segmentation.images.writing import write_file
@@ -91,7 +91,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _measure_alone(segmenter: Segmenter, args: argparse.Namespace) -> dict[str, Any]:
-    image = render(0, *args.size).image
+    image = read_frame(0, *args.size).image
     outputs = named_outputs(segmenter.spec, args.outputs)
     own = _own_step(segmenter, image, outputs)
     steps: dict[str, Callable[[], np.ndarray]] = {'ours': own}

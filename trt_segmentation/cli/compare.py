@@ -5,11 +5,8 @@
 import argparse
 import json
 import math
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +23,7 @@ from trt_segmentation.cli.images import (
     class_count,
     read_images,
     samples_of,
+    with_images,
 )
 from trt_segmentation.cli.options import (
     add_backend_options,
@@ -36,15 +34,14 @@ from trt_segmentation.cli.options import (
     whole,
 )
 from trt_segmentation.datasets import DatasetError, Sample
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import IMAGE_FOLDER
 from trt_segmentation.errors import ConfigError, SegmentationError
-from trt_segmentation.images.writing import make_folder, write_file, write_image
+from trt_segmentation.image_source import SAMPLES
+from trt_segmentation.images.writing import write_file
 from trt_segmentation.metrics import confusion_matrix, joint_counts, mean_iou, pixel_accuracy
 from trt_segmentation.options import ENGINE_SUFFIXES, PRECISIONS
 from trt_segmentation.segmenter import Segmenter, demo_model
 
-_SCENES = 12
-_SCENE_SIZE = (720, 1280)
 _LAYER_IMAGES = 4
 """Layers are compared on so many images, those whose masks differ most."""
 
@@ -53,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation compare``."""
     parser.add_argument('model', nargs='?', default='', metavar='MODEL',
                         help='an .onnx file; default: the embedded demo network')
-    add_image_options(parser, default='rendered roads for the demo network')
+    add_image_options(parser)
     parser.add_argument('--precisions', '--precision', type=_precisions, default=PRECISIONS,
                         metavar='NAMES',
                         help='with commas; the others are compared with the first; int8 needs '
@@ -82,22 +79,25 @@ def execute(args: argparse.Namespace) -> int:
     if args.model.endswith(ENGINE_SUFFIXES):
         raise ConfigError(f'{args.model}: keeps the precision that it was built in; give its '
                           "network's .onnx file")
-    with _images_at_hand(_with(args, fp16_fallback=False)) as given:
-        samples = samples_of(given)
-        check_before(given, samples, given.precisions)
-        candidates, failed = _open(given)
-        report = {'model': args.model or str(demo_model()),
-                  'images_from': str(args.images or 'rendered roads'),
-                  **_measured(given, samples, candidates), 'failed': failed}
-        print(comparison_text(report))
-        for candidate in candidates:
-            candidate.segmenter.close()
-        for candidate in candidates[1:]:
-            entry = report['precisions'][candidate.precision]
-            if entry['agreement'] < entry['at_least'] and candidate.precision != 'fp32':
-                entry['layers'] = _layers(given, candidate)
-                print(layer_text(candidate.precision, report, entry['layers'][:args.layers],
-                                 _LAYER_IMAGES))
+    args = _with(with_images(args), fp16_fallback=False)
+    of_clip = args.images == IMAGE_FOLDER
+    if of_clip and not args.calibration_images:
+        args = _with(args, calibration_images=str(SAMPLES))
+    samples = samples_of(args)
+    check_before(args, samples, args.precisions)
+    candidates, failed = _open(args)
+    report = {'model': args.model or str(demo_model()),
+              'images_from': 'the clip of the demo' if of_clip else str(args.images),
+              **_measured(args, samples, candidates), 'failed': failed}
+    print(comparison_text(report))
+    for candidate in candidates:
+        candidate.segmenter.close()
+    for candidate in candidates[1:]:
+        entry = report['precisions'][candidate.precision]
+        if entry['agreement'] < entry['at_least'] and candidate.precision != 'fp32':
+            entry['layers'] = _layers(args, candidate)
+            print(layer_text(candidate.precision, report, entry['layers'][:args.layers],
+                             _LAYER_IMAGES))
     if args.json:
         write_file(args.json, (json.dumps(report, indent=2) + '\n').encode())
     return 1 if report['skipped'] or failed else 0
@@ -129,30 +129,6 @@ class _Candidate:
         self.same += counts
         self.worst.append((pixel_accuracy(counts), index, image))
         self.worst = sorted(self.worst, key=lambda each: each[:2])[:_LAYER_IMAGES]
-
-
-@contextmanager
-def _images_at_hand(args: argparse.Namespace) -> Iterator[argparse.Namespace]:
-    """The arguments, with folders of rendered roads where the demo network has no images."""
-    if args.images:
-        yield args
-        return
-    if args.model:
-        raise ConfigError('--images is missing; give the images that the precisions of '
-                          f'{args.model} shall be compared on')
-    with tempfile.TemporaryDirectory(prefix='trt_segmentation_compare_') as folder:
-        parts = [Path(folder) / name for name in ('images', 'labels', 'calibration')]
-        for part in parts:
-            make_folder(part)
-        images, labels, calibration = parts
-        for seed in range(1, _SCENES + 1):
-            scene = render(seed, *_SCENE_SIZE)
-            write_image(images / f'{seed:02}.png', scene.image)
-            write_image(labels / f'{seed:02}.png', scene.labels)
-            write_image(calibration / f'{seed:02}.png',
-                        render(seed + _SCENES, *_SCENE_SIZE).image)
-        yield _with(args, images=images, labels=labels,
-                    calibration_images=args.calibration_images or str(calibration))
 
 
 def _with(args: argparse.Namespace, **changes: Any) -> argparse.Namespace:

@@ -16,14 +16,13 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from trt_segmentation import render as pictures
 from trt_segmentation.cli.node_arguments import node_parameters
 from trt_segmentation.cli.options import add_backend_options, open_segmenter, positive, whole
-from trt_segmentation.demo.scenes import LABELS, render
+from trt_segmentation.demo.clip import IMAGE_FOLDER, LABELS, read_clip
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.image_source import read_image
@@ -32,13 +31,6 @@ from trt_segmentation.metrics import confusion_matrix, mean_iou
 from trt_segmentation.requirements import require
 from trt_segmentation.ros.transport import large_image_environment
 
-FIRST_SEED = 1
-"""Seeds of the demo's roads; training uses none below 10 000."""
-
-DRIVES = 4
-PICTURES = 24
-METRES_PER_PICTURE = 0.8
-SIZE = (720, 1280)
 PATIENCE = 20.0
 """Seconds without news after which the demo gives up."""
 
@@ -46,7 +38,8 @@ PATIENCE = 20.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation demo``."""
     parser.add_argument('--image', default='', metavar='FILE',
-                        help='a photo to publish; default: rendered roads with ground truth')
+                        help='a photo to publish; default: a clip of rendered roads with '
+                             'ground truth')
     parser.add_argument('--model', default='', metavar='ONNX',
                         help='network; default: the embedded demo network')
     parser.add_argument('--frames', type=whole(1), default=120, metavar='N',
@@ -66,13 +59,15 @@ def execute(args: argparse.Namespace) -> int:
     spec = segmenter.spec
     spec.check_single()
     segmenter.close()
+    clip = [] if args.image else read_clip()
+    truths = [frame.labels for frame in clip]
+    images = [frame.image for frame in clip] or [read_image(Path(args.image))]
     make_folder(args.output)
     with tempfile.TemporaryDirectory(prefix='trt_segmentation_demo_') as folder:
         work = Path(folder)
-        truths = _write_pictures(work, args.image)
         record = _run_processes(args, work)
         report = _report(args, record, work, truths, spec)
-        _write_pictures_of_result(args.output, record, work, spec)
+        _write_pictures_of_result(args.output, record, work, images, spec)
     write_file(args.output / 'report.json', (json.dumps(report, indent=2) + '\n').encode())
     print(_table(report, args.output))
     if report['frames_unaccounted']:
@@ -81,24 +76,6 @@ def execute(args: argparse.Namespace) -> int:
               file=sys.stderr)
         return 1
     return 0
-
-
-def _write_pictures(work: Path, photo: str) -> list[np.ndarray]:
-    """Write what the camera shows into ``work``/camera; return its ground truth, if any."""
-    folder = work / 'camera'
-    folder.mkdir()
-    if photo:
-        cv2.imwrite(str(folder / '000.png'), read_image(Path(photo)))
-        return []
-    truths = []
-    per_drive = PICTURES // DRIVES
-    for index in tqdm(range(PICTURES), desc='rendering roads', unit='picture', disable=None):
-        scene = render(FIRST_SEED + index // per_drive, *SIZE,
-                       distance=index % per_drive * METRES_PER_PICTURE)
-        cv2.imwrite(str(folder / f'{index:03d}.png'), scene.image,
-                    [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        truths.append(scene.labels)
-    return truths
 
 
 @dataclass
@@ -156,8 +133,9 @@ def _run_processes(args: argparse.Namespace, work: Path) -> _Record:
                      *node_parameters(args, diagnostics_period=0.25))
         start('demo_recorder', str(results), '--namespace', namespace)
         _wait_for(lambda: 'model' in record.diagnostics, record, lines, node)
-        camera = start('demo_camera', str(work / 'camera'), '--frames', str(args.frames),
-                       '--rate', str(args.rate), '--namespace', namespace)
+        camera = start('demo_camera', args.image or str(IMAGE_FOLDER),
+                       '--frames', str(args.frames), '--rate', str(args.rate),
+                       '--namespace', namespace)
         with tqdm(total=args.frames, unit='frame', desc='segmenting', disable=None) as progress:
             def finished() -> bool:
                 progress.update(len(record.latency_ms) - progress.n)
@@ -239,14 +217,15 @@ def _load(work: Path, stamp: int, kind: str) -> np.ndarray:
     return np.load(work / 'results' / f'{stamp}_{kind}.npy')
 
 
-def _write_pictures_of_result(output: Path, record: _Record, work: Path, spec: ModelSpec) -> None:
+def _write_pictures_of_result(output: Path, record: _Record, work: Path,
+                              images: list[np.ndarray], spec: ModelSpec) -> None:
     overlays = sorted((work / 'results').glob('*_overlay.npy'))
     if not overlays:
         raise BackendError('not one overlay arrived; see the troubleshooting section of the '
                            'README')
     stamp = int(overlays[-1].name.split('_')[0])
     mask, overlay = _load(work, stamp, 'mask'), _load(work, stamp, 'overlay')
-    image = read_image(work / 'camera' / f'{record.sent[stamp]:03d}.png')
+    image = images[record.sent[stamp]]
     write_image(output / 'mask.png', mask)
     write_image(output / 'overlay.png',
                 pictures.panel(image, mask, overlay, spec.labels, spec.palette))

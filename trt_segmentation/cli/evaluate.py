@@ -20,6 +20,7 @@ from trt_segmentation.cli.images import (
     class_count,
     read_images,
     samples_of,
+    with_images,
 )
 from trt_segmentation.cli.options import (
     add_backend_options,
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation evaluate``."""
     parser.add_argument('model', nargs='?', default='', metavar='MODEL',
                         help='network or engine; default: the embedded demo network')
-    add_image_options(parser, required=True)
+    add_image_options(parser)
     parser.add_argument('--against', default='', metavar='MODEL_OR_PRECISION',
                         help='also compare with another model, or with this one in '
                              f'{", ".join(PRECISIONS)}; needs no labels')
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Measure, print and write the report; return 1 if an image could not be read."""
+    args = with_images(args)
     samples = samples_of(args, labels_needed=not args.against)
     if args.output:
         make_folder(args.output)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from trt_segmentation.bags.reading import is_bag
 from trt_segmentation.cli.options import calibration_options, read_spec, whole
 from trt_segmentation.datasets import Sample, find_samples, read_truth
+from trt_segmentation.demo.clip import IMAGE_FOLDER, LABEL_FOLDER
 from trt_segmentation.errors import ConfigError, ImageError, printable
 from trt_segmentation.graph.int8 import check_calibration
 from trt_segmentation.graph.resolve import ModelSpec
@@ -28,18 +29,12 @@ from trt_segmentation.model_config import MAX_CLASSES
 from trt_segmentation.options import ENGINE_SUFFIXES
 
 
-def add_image_options(parser: argparse.ArgumentParser, *, required: bool = False,
-                      default: str = '') -> None:
-    """Add ``--images`` and what of them counts.
-
-    Args:
-        parser: of a command.
-        required: whether the user must give images.
-        default: what is taken if not.
-    """
-    parser.add_argument('--images', required=required, type=Path, metavar='PATH',
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--images`` and what of them counts to a command; see ``with_images``."""
+    parser.add_argument('--images', type=Path, metavar='PATH',
                         help='folder of images, a dataset laid out as Cityscapes or Pascal VOC, a '
-                             'video or a rosbag' + (f'; default: {default}' if default else ''))
+                             'video or a rosbag; default: for the demo network, the clip of the '
+                             'demo with its labels')
     group = parser.add_argument_group('which images')
     group.add_argument('--topic', default='', metavar='TOPIC',
                        help='image topic in a rosbag; default: the only one')
@@ -52,6 +47,26 @@ def add_image_options(parser: argparse.ArgumentParser, *, required: bool = False
                             'than 255 classes)')
     group.add_argument('--limit', type=whole(0), default=0, metavar='N',
                        help='images at most, spread evenly; 0, the default, takes all')
+
+
+def with_images(args: argparse.Namespace) -> argparse.Namespace:
+    """Return the arguments, with the clip of the demo where the demo network has no images.
+
+    Args:
+        args: of ``add_image_options``, with ``model``.
+
+    Raises:
+        ConfigError: a model of the user's, or labels, without images.
+    """
+    if args.images:
+        return args
+    if args.model:
+        raise ConfigError(f'--images is missing; {args.model} needs images of its own, the clip '
+                          'of the demo is for the demo network')
+    if args.labels:
+        raise ConfigError(f'--labels {args.labels}: --images is missing; give the images that '
+                          'these labels belong to')
+    return argparse.Namespace(**{**vars(args), 'images': IMAGE_FOLDER, 'labels': LABEL_FOLDER})
 
 
 def samples_of(args: argparse.Namespace, *, labels_needed: bool = False,

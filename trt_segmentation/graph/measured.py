@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an output's values are when a network is run once: what the graph does not say.
 
-The image is the user's where there is one, else a rendered road scene (``demo/scene.jpg``).
-Trained networks tell more on a scene than on noise, gradients and patches. One that finds persons,
-cut before its Sigmoid, has logits of both signs on 13 of 16 rendered scenes, the one that is taken
-here among them, and only negative ones on the latter.
+The image is the user's where there is one, else a rendered road scene, the first of the sample
+images that ship with the package. Trained networks tell more on a scene than on noise, gradients
+and patches. One that finds persons, cut before its Sigmoid, has logits of both signs on 13 of 16
+rendered scenes, the one that is taken here among them, and only negative ones on the latter.
 """
 
 import hashlib
@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -351,9 +350,8 @@ def fed_image(feeding: Feeding, dtype: int, photo: np.ndarray | None = None) -> 
 
 def sample_image(height: int, width: int) -> np.ndarray:
     """Return the image where the user gives none: uint8 BGR [height, width, 3]."""
-    from trt_segmentation.image_source import read_image  # brings OpenCV
-    scene = resources.files('trt_segmentation') / 'demo' / 'scene.jpg'
-    return _resized(read_image(Path(str(scene))), height, width)
+    from trt_segmentation.image_source import SAMPLES, read_image  # brings OpenCV
+    return _resized(read_image(SAMPLES / '1.jpg'), height, width)
 
 
 def _resized(photo: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's camera: publishes a folder of pictures on ``image`` once, and says when."""
+"""The demo's camera: publishes images on ``image``, over and over, and prints when."""
 
 import argparse
 import json
@@ -8,24 +8,25 @@ import time
 from array import array
 from pathlib import Path
 
-import cv2
+import numpy as np
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
+from trt_segmentation.image_source import open_images
 from trt_segmentation.ros.stamps import nanoseconds
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Publish every picture at the given rate; write one JSON line for each to stdout."""
+    """Publish frames at the given rate; write one JSON line for each to stdout."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('folder', type=Path)
+    parser.add_argument('images', type=Path, help='an image, or a folder of images')
     parser.add_argument('--frames', type=int, required=True)
     parser.add_argument('--rate', type=float, required=True, help='Hz')
     parser.add_argument('--namespace', default='', help='of its topic, image')
     args = parser.parse_args(argv)
-    messages = [_message(path) for path in sorted(args.folder.glob('*.png'))]
+    messages = [_message(image) for _, image in open_images(args.images)]
     rclpy.init()
     node = Node('camera', namespace=args.namespace)
     publisher = node.create_publisher(Image, 'image', QoSProfile(depth=1))
@@ -46,8 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _message(path: Path) -> Image:
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+def _message(pixels: np.ndarray) -> Image:
     height, width = pixels.shape[:2]
     message = Image(height=height, width=width, encoding='bgr8', step=width * 3,
                     data=array('B', pixels.tobytes()))

@@ -32,7 +32,7 @@ from trt_segmentation.backends.tensorrt.parsing import (
     parse,
     reads_axes,
 )
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError, ModelError
 from trt_segmentation.graph.network import describe_network, read_network
 from trt_segmentation.graph.opset import opset_of
@@ -179,7 +179,7 @@ def typed(spec, precision, images):
 
 @pytest.mark.parametrize('precision', ['fp16', 'int8'])
 def test_the_demo_network_builds_in_every_precision(precision, tmp_path):
-    cv2.imwrite(str(tmp_path / 'road.png'), render(7, 288, 512).image)
+    cv2.imwrite(str(tmp_path / 'road.png'), read_frame(7, 288, 512).image)
     spec = resolve(read_network(demo_model()), ModelConfig())
     model, options = typed(spec, precision, tmp_path)
     assert build(model, options).plan != build(prepared(spec)).plan

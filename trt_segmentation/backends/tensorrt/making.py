@@ -32,7 +32,7 @@ from trt_segmentation.graph.network import (
 )
 from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare
 from trt_segmentation.graph.resolve import ModelSpec, complete_config
-from trt_segmentation.image_source import open_images
+from trt_segmentation.image_source import SAMPLES, open_images
 from trt_segmentation.options import BuildOptions, CalibrationOptions
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,6 @@ _CONVERTERS = ('onnx', 'onnxruntime', 'onnxruntime-gpu')
 
 _IN_WORDS = {'multiprocessor_count': 'multiprocessors', 'memory_gib': 'GiB'}
 
-_SAMPLE_SIZE = (360, 640)
 _SAMPLE_COUNT = 4
 
 
@@ -235,7 +234,7 @@ _CONVERSIONS: dict[str, Callable[[ModelSpec, BuildOptions], tuple[ModelSpec, tup
 
 def _fp16_facts(spec: ModelSpec, options: BuildOptions) -> dict[str, Any]:
     """Which nodes stay in fp32 depends on what the network does with the sample images."""
-    return {'samples': samples_digest(options.calibration) or 'rendered roads',
+    return {'samples': samples_digest(options.calibration) or 'sample images of the package',
             'versions': _versions()}
 
 
@@ -266,8 +265,8 @@ _CONVERSION_FACTS: dict[str, Callable[[ModelSpec, BuildOptions], dict[str, Any]]
 
 def sample_images(options: BuildOptions, gray_bits: int = 0, *, largest: bool = False,
                   ) -> list[np.ndarray]:
-    """Return a few images to try a network on: the user's, see ``open_images``, else rendered
-    roads.
+    """Return a few images to try a network on: the user's, see ``open_images``, else those
+    that ship with the package.
 
     They are of sizes that the engine takes.
 
@@ -277,13 +276,9 @@ def sample_images(options: BuildOptions, gray_bits: int = 0, *, largest: bool = 
         largest: whether one more is of the largest size that the engine takes, at which
             coordinates in half precision lose the most pixels.
     """
-    from trt_segmentation.demo.scenes import render
     told = options.calibration
-    if told.images:
-        images = [image for _, image in open_images(told.images, told.topic, _SAMPLE_COUNT,
-                                                    gray_bits=gray_bits)]
-    else:
-        images = [render(seed, *_SAMPLE_SIZE).image for seed in range(1, _SAMPLE_COUNT + 1)]
+    images = [image for _, image in open_images(told.images or SAMPLES, told.topic, _SAMPLE_COUNT,
+                                                gray_bits=gray_bits)]
     fitting = [_fitting(image, options) for image in images]
     return [*fitting, _resized(images[0], *options.max_size)] if largest else fitting
 

@@ -17,16 +17,16 @@ from rclpy.qos import qos_profile_sensor_data
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import Image
 
-from trt_segmentation.demo.scenes import render
+from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.ros.bench.rows import tell
 from trt_segmentation.ros.serialized import SerializedImage
 from trt_segmentation.ros.transport import find_profile_variables, large_image_environment
 
-SCENES = 4
+IMAGES = 4
 
 
 class Camera(Node):
-    """Publishes rendered roads that were serialized before: the least that a camera can cost.
+    """Publishes images of the clip that were serialized before: the least that a camera can cost.
 
     Args:
         topics: that it may publish on.
@@ -35,7 +35,8 @@ class Camera(Node):
 
     def __init__(self, topics: list[str], height: int, width: int) -> None:
         super().__init__('camera')
-        self._messages = [_serialized(seed, height, width) for seed in range(SCENES)]
+        self._messages = [_serialized(number, height, width)
+                          for number in range(IMAGES)]
         self._publishers_by_topic = {
             topic: self.create_publisher(Image, topic, qos_profile_sensor_data)
             for topic in topics}
@@ -47,7 +48,7 @@ class Camera(Node):
         for index in range(frames):
             time.sleep(max(0.0, due - time.monotonic()))
             due = max(due + 1 / rate, time.monotonic())
-            message = self._messages[index % SCENES]
+            message = self._messages[index % IMAGES]
             now = time.time_ns()
             message.set_stamp(now // 10**9, now % 10**9)
             message.publish(publisher)
@@ -55,11 +56,11 @@ class Camera(Node):
         return stamps
 
 
-def _serialized(seed: int, height: int, width: int) -> SerializedImage:
+def _serialized(number: int, height: int, width: int) -> SerializedImage:
     message = Image(height=height, width=width, encoding='bgr8', step=width * 3)
     message.header.frame_id = 'camera_color_optical_frame'
     serialized = SerializedImage(message)
-    serialized.pixels[:] = render(seed, height, width).image.reshape(-1)
+    serialized.pixels[:] = read_frame(number, height, width).image.reshape(-1)
     return serialized
 
 

@@ -1,0 +1,79 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The brushes: they paint picture and labels together, from far to near."""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from demo_scenes.camera import SHIFT, View
+from demo_scenes.world import World
+
+AIR = 420.0
+"""Metres of air after which 1/e of a colour is left."""
+
+_VEIL = 0.94
+"""Brightness of the air's own light as a share of the sky's at the horizon."""
+
+
+class Canvas:
+    """One frame while it is painted.
+
+    Attributes:
+        world, view: what is painted and where from.
+        image: uint8 [H, W, 3], the picture before lens and sensor.
+        labels: uint8 [H, W], a class id in every pixel.
+        shade: uint8 [H, W], share of light that reaches the ground, 255 for all of it.
+    """
+
+    def __init__(self, world: World, view: View) -> None:
+        self.world, self.view = world, view
+        self.image = np.empty((view.height, view.width, 3), np.uint8)
+        self.labels = np.empty((view.height, view.width), np.uint8)
+        self.shade = np.full((view.height, view.width), 255, np.uint8)
+
+    @property
+    def air(self) -> np.ndarray:
+        """float64 [3], colour of endlessly deep air."""
+        return np.asarray(self.world.light.horizon) * _VEIL
+
+    def hazed(self, colours: np.ndarray, depth: float) -> list:
+        """Return colours [..., 3] as seen through metres of air, as nested lists."""
+        veil = 1 - math.exp(-max(depth, 0.0) / AIR)
+        glow = np.multiply(self.world.light.horizon, _VEIL * veil)
+        return (colours * (1 - veil) + glow).tolist()
+
+    def convex(self, outline: np.ndarray, colour: Sequence[float], label: int) -> None:
+        """Fill a convex polygon of fixed-point pixels int32 [N, 2]."""
+        cv2.fillConvexPoly(self.image, outline, colour, cv2.LINE_AA, SHIFT)
+        cv2.fillConvexPoly(self.labels, outline, label, cv2.LINE_8, SHIFT)
+
+    def polygon(self, outline: np.ndarray, colour: Sequence[float], label: int) -> None:
+        """Fill any polygon of fixed-point pixels int32 [N, 2]."""
+        cv2.fillPoly(self.image, [outline], colour, cv2.LINE_AA, SHIFT)
+        cv2.fillPoly(self.labels, [outline], label, cv2.LINE_8, SHIFT)
+
+    def faces(self, faces: np.ndarray, colours: np.ndarray, label: int) -> None:
+        """Fill convex world polygons [F, N, 3] of one thing, colours [F, 3], in their order."""
+        if len(faces):
+            tones = self.hazed(np.clip(colours, 0, 255), self.view.depth(faces[0].mean(0)))
+            for outline, tone in zip(self.view.outlines(faces), tones, strict=True):
+                if outline is not None:
+                    self.convex(outline, tone, label)
+
+    def ribbon(self, s: np.ndarray, left: float, right: float, colour: np.ndarray,
+               label: int) -> None:
+        """Fill the ground between two offsets along the street; its haze is laid on later."""
+        street = self.world.street
+        border = np.concatenate([street.ground(s, left), street.ground(s[::-1], right)])
+        outline = self.view.outline(border)
+        if outline is not None:
+            self.polygon(outline, colour.tolist(), label)
+
+    def dim(self, points: np.ndarray, share: float) -> None:
+        """Shade a convex piece of ground [N, 3] to a share 0..1 of its light."""
+        outline = self.view.outline(points)
+        if outline is not None:
+            cv2.fillConvexPoly(self.shade, outline, round(255 * share), cv2.LINE_8, SHIFT)
