@@ -8,12 +8,12 @@ import time
 from array import array
 from pathlib import Path
 
-import cv2
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
+from trt_segmentation.image_source import read_image
 from trt_segmentation.ros.stamps import nanoseconds
 
 
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _message(path: Path) -> Image:
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    pixels = read_image(path)
     height, width = pixels.shape[:2]
     message = Image(height=height, width=width, encoding='bgr8', step=width * 3,
                     data=array('B', pixels.tobytes()))
