@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""package.xml, setup.py, pyproject.toml and requirements/ say the same."""
+"""package.xml, setup.py, pyproject.toml, requirements/ and test/lanes/ say the same."""
 
 import ast
 import re
@@ -9,21 +9,24 @@ from xml.etree import ElementTree
 
 import pytest
 
+from trt_segmentation import requirements
+
 ROOT = Path(__file__).parents[1]
 FROM_PYPI = {'onnx', 'onnxruntime'}
 """What the package needs and rosdep cannot give without pip; in requirements/."""
 
-ROSDEP_KEYS = {
-    'PyYAML': 'python3-yaml', 'aiohttp': 'python3-aiohttp', 'filelock': 'python3-filelock',
-    'hypothesis': 'python3-hypothesis', 'matplotlib': 'python3-matplotlib',
-    'numpy': 'python3-numpy', 'opencv-python-headless': 'python3-opencv',
-    'pillow': 'python3-pil', 'platformdirs': 'python3-platformdirs', 'psutil': 'python3-psutil',
-    'pytest': 'python3-pytest', 'pytest-xdist': 'python3-pytest-xdist',
-    'scikit-learn': 'python3-sklearn', 'tqdm': 'python3-tqdm'}
-"""By distribution on PyPI, as in rosdistro's rosdep/python.yaml."""
+OTHER_KEYS = {'PyYAML': 'python3-yaml', 'opencv-python-headless': 'python3-opencv',
+              'pillow': 'python3-pil', 'scikit-learn': 'python3-sklearn'}
+"""By distribution on PyPI, where the key in rosdistro's rosdep/python.yaml is not python3-NAME."""
 
 WITHOUT_KEY = {'distributed', 'mcap', 'playwright', 'rosbags', 'tensorrt-rtx-cu13'}
 """Of the tests, without a rosdep key or with one for pip only; what needs them is skipped."""
+
+BROUGHT_BY_ONNX = {'python3-protobuf'}
+"""Run dependencies for rosdep, which pip gets with onnx."""
+
+ONLY_FROM_APT = {'scipy', 'setuptools', 'wheel'}
+"""In the lanes of Ubuntu, and not asked for by name: scikit-learn brings scipy."""
 
 ROS_PACKAGES = re.compile(r'\w+_(msgs|srvs|interfaces)|rclpy|cv_bridge|launch(_ros)?|'
                           r'ament_index_python')
@@ -32,6 +35,16 @@ ROS_PACKAGES = re.compile(r'\w+_(msgs|srvs|interfaces)|rclpy|cv_bridge|launch(_r
 def distribution(requirement):
     """Return the name in a requirement: 'onnx' of 'onnx>=1.13'."""
     return re.match(r'[\w-]+', requirement).group()
+
+
+def rosdep_key(name):
+    return OTHER_KEYS.get(name, f'python3-{name}')
+
+
+def lines_of(path):
+    """Return the requirements in a file of pip's."""
+    lines = (line.partition('#')[0].strip() for line in (ROOT / path).read_text().splitlines())
+    return [line for line in lines if line]
 
 
 def rosdep_keys(*tags):
@@ -47,11 +60,20 @@ def install_requires():
     return {distribution(text) for text in ast.literal_eval(value)}
 
 
-def extra(name):
-    """Return what an extra of pyproject.toml asks for."""
+def extras():
+    """Return what each extra of pyproject.toml asks for, as it is written there."""
     tomllib = pytest.importorskip('tomllib', reason='Python 3.11 is the first with tomllib')
     project = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))['project']
-    return {distribution(text) for text in project['optional-dependencies'][name]}
+    return project['optional-dependencies']
+
+
+def extra(name):
+    """Return the names that an extra asks for, with those of the extras that it is made of."""
+    names = set()
+    for text in extras()[name]:
+        parts = re.fullmatch(r'trt_segmentation\[([\w,]+)\]', text)
+        names.update(*map(extra, parts[1].split(','))) if parts else names.add(distribution(text))
+    return names
 
 
 def package_data():
@@ -82,15 +104,55 @@ def test_every_file_of_the_package_is_installed():
             and path.suffix not in ('.py', '.pyc')} == installed
 
 
-def test_what_setup_py_asks_for_has_its_rosdep_key():
-    assert {ROSDEP_KEYS[name] for name in install_requires() - FROM_PYPI} \
-        <= rosdep_keys('exec_depend')
+def python_keys(tag):
+    return {key for key in rosdep_keys(tag) if key.startswith('python3-')}
 
 
-def test_what_the_tests_ask_for_has_its_rosdep_key():
+def test_pip_and_rosdep_install_the_same():
+    assert python_keys('exec_depend') == BROUGHT_BY_ONNX | {
+        rosdep_key(name) for name in install_requires() - FROM_PYPI}
+
+
+def test_pip_and_rosdep_install_the_same_for_the_tests():
     wanted = extra('test')
     assert wanted >= WITHOUT_KEY
-    assert {ROSDEP_KEYS[name] for name in wanted - WITHOUT_KEY} <= rosdep_keys('test_depend')
+    assert python_keys('test_depend') == {rosdep_key(name) for name in wanted - WITHOUT_KEY}
+
+
+def test_ros_packages_from_pypi_are_dependencies():
+    names = {name.removeprefix('ros-').replace('-', '_') for name in extra('ros')}
+    assert 'rclpy' in names
+    assert names <= rosdep_keys('exec_depend')
+
+
+@pytest.mark.parametrize('system', ['22.04', '24.04'])
+def test_a_lane_has_what_the_package_and_its_tests_ask_for(system):
+    """Of what apt has; that of 22.04 is installed as it is, without what setup.py asks for."""
+    lane = {distribution(line) for line in lines_of(f'test/lanes/ubuntu-{system}.txt')}
+    asked = install_requires() - FROM_PYPI | extra('test') - {'playwright', 'tensorrt-rtx-cu13'}
+    if system != '22.04':
+        asked -= WITHOUT_KEY
+    assert lane - ONLY_FROM_APT == asked
+
+
+def test_a_version_that_is_asked_for_at_run_time_is_that_of_its_extra():
+    asked = {text for texts in extras().values() for text in texts}
+    for name, version in requirements.AT_LEAST.items():
+        assert f'{name}>={".".join(map(str, version))}' in asked
+    for hint in requirements.HOW.values():
+        for names in re.findall(r'trt_segmentation\[([\w,]+)\]', hint):
+            assert set(names.split(',')) <= set(extras())
+
+
+@pytest.mark.parametrize('path', ['.ci/run', 'Makefile'])
+def test_what_runs_the_tests_has_no_list_of_its_own(path):
+    """It installs extras and files of requirements; pip itself is the one distribution named."""
+    text = re.sub(r'\\\n', ' ', (ROOT / path).read_text(encoding='utf-8'))
+    installs = re.findall(r'(?:pip install|\$install)\b(.*)', text)
+    assert installs
+    for arguments in installs:
+        words = re.sub(r'(--constraint|-r|--editable) \S+', '', arguments).split()
+        assert {word for word in words if re.match(r'[\w\']', word)} <= {'pip'}, arguments
 
 
 def test_imported_ros_packages_are_dependencies():
@@ -114,11 +176,10 @@ def test_package_xml_says_where_the_project_is():
 
 @pytest.mark.parametrize('system', ['22.04', '24.04'])
 def test_requirements_replace_nothing_that_apts_opencv_was_built_with(system):
-    lines = [line.partition('#')[0].strip() for line in
-             (ROOT / 'requirements' / f'ubuntu-{system}.txt').read_text().splitlines()]
+    lines = lines_of(f'requirements/ubuntu-{system}.txt')
     pins = dict(line.split('==') for line in lines if '==' in line)
     assert set(pins) >= FROM_PYPI
-    named = {distribution(line) for line in lines if line}
+    named = {distribution(line) for line in lines}
     assert not named & {'numpy', 'scipy', 'opencv-python', 'opencv-python-headless'}
     line = f'--no-deps -r src/trt_segmentation/requirements/ubuntu-{system}.txt'
     assert line in (ROOT / 'README.md').read_text(encoding='utf-8')

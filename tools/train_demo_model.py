@@ -59,6 +59,7 @@ class Training:
 
 
 def main() -> None:
+    """Train the network, or measure one again."""
     args = _arguments()
     if args.measure_only:
         path, training = args.measure_only, _stored_training(args.measure_only)

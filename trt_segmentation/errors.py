@@ -9,8 +9,8 @@ _SURROGATE = re.compile('[\udc80-\udcff]')
 
 
 def printable(text: object) -> str:
-    """Return a text as any terminal, log and JSON file takes it: bytes of a file's name that are
-    not UTF-8, which Python keeps as lone surrogates (PEP 383), are written as ``\\xe9``.
+    r"""Return a text as any terminal, log and JSON file takes it: bytes of a file's name that are
+    not UTF-8, which Python keeps as lone surrogates (PEP 383), are written as ``\xe9``.
 
     Args:
         text: a string, or what becomes one, such as a path.

@@ -7,14 +7,16 @@ import importlib.util
 
 from trt_segmentation.errors import SegmentationError
 
-_AT_LEAST = {'aiohttp': (3, 9)}
-"""Since then a handler is told that its client has gone. Ubuntu 22.04's is 3.8."""
+AT_LEAST = {'aiohttp': (3, 9)}
+"""Since then a handler is told that its client has gone. Ubuntu 22.04's is 3.8. The extra
+view asks for the same."""
 
-_HOW = {
+HOW = {
     'rclpy': "source a ROS 2 installation, or pip install 'trt_segmentation[cpu,ros]' (x86_64)",
     'matplotlib': 'it draws the plot; pip install matplotlib',
     'aiohttp': "it serves the page; pip install 'trt_segmentation[view]'",
 }
+"""Where each comes from."""
 
 
 class MissingPackageError(SegmentationError):
@@ -32,12 +34,12 @@ def require(*packages: str) -> None:
     """
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise MissingPackageError(f'{package} is not installed; {_HOW[package]}')
-        least = _AT_LEAST.get(package, ())
+            raise MissingPackageError(f'{package} is not installed; {HOW[package]}')
+        least = AT_LEAST.get(package, ())
         if least and _version(package) < least:
             raise MissingPackageError(
                 f'{package} {importlib.metadata.version(package)} is installed, and '
-                f'{".".join(map(str, least))} or newer is needed; {_HOW[package]}')
+                f'{".".join(map(str, least))} or newer is needed; {HOW[package]}')
 
 
 def _version(package: str) -> tuple[int, ...]:

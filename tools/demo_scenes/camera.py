@@ -44,7 +44,7 @@ class View:
 
     @cached_property
     def horizon(self) -> float:
-        """y of the horizon in pixels; it may lie outside the picture."""
+        """The y of the horizon in pixels; it may lie outside the picture."""
         return self.centre[1] - self.focal[1] * self.rotation[2, 2] / self.rotation[1, 2]
 
     @property

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Write torchvision networks with seeded random weights as ONNX; needs torch and torchvision.
+"""Write torchvision networks with seeded random weights as ONNX::
 
     python export_torchvision.py OUT_DIR
+
+Needs torch and torchvision.
 """
 
 import sys

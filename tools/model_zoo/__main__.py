@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks as people export them, compared with PyTorch::
+r"""Networks as people export them, compared with PyTorch::
 
     pip install '.[cpu,test,zoo]'
     python tools/model_zoo OUT_DIR [--only NAME ...] [--small] [--images DIR]
@@ -15,7 +15,7 @@ TensorRT where that is installed. Writes OUT_DIR/results.json after each network
 OUT_DIR/models has the networks, their configs and PyTorch's answers: tools/gpu_check --models
 takes them from there. The table of docs/models.md, of what was found here and there::
 
-    python tools/model_zoo docs/measurements/model_zoo --table-only \\
+    python tools/model_zoo docs/measurements/model_zoo --table-only \
         --gpu docs/measurements/model_zoo/gpu.json --page docs/models.md
 """
 

@@ -1,8 +1,10 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Measure ``trt-segmentation run`` against ``plain.py``, in turn, on inputs made here.
+"""Measure ``trt-segmentation run`` against ``plain.py``::
 
     python tools/offline_speed --rounds 3 --json docs/measurements/offline_speed.json
+
+The two take turns, on inputs made here.
 """
 
 import argparse

@@ -9,6 +9,7 @@ network is the demo's.
 """
 
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ COLORS = np.array([(180, 130, 70), (35, 142, 107), (70, 70, 70), (128, 64, 128),
 session = import_onnxruntime().InferenceSession(str(NETWORK), providers=['CPUExecutionProvider'])
 
 
-def segment(image, outputs):
+def segment(image: Any, outputs: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the outputs of a uint8 BGR image by name."""
     x = cv2.cvtColor(cv2.resize(image, SIZE), cv2.COLOR_BGR2RGB)
     x = (x.astype(np.float32) / 255 - MEAN) / STD
@@ -39,7 +40,7 @@ def segment(image, outputs):
     return results
 
 
-def run_images(paths, output, outputs):
+def run_images(paths: Iterable[Path], output: Path, outputs: Sequence[str]) -> None:
     """Write PNGs."""
     output.mkdir()
     for path in paths:
@@ -47,7 +48,7 @@ def run_images(paths, output, outputs):
             cv2.imwrite(str(output / f'{path.stem}_{name}.png'), pixels)
 
 
-def run_bag(path, output, outputs):
+def run_bag(path: Path, output: Path, outputs: Sequence[str]) -> None:
     """Write a rosbag2."""
     from rosbags.highlevel import AnyReader
     from rosbags.rosbag2 import StoragePlugin, Writer

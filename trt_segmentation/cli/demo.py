@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -154,7 +155,8 @@ def _forward(process: subprocess.Popen, lines: queue.Queue) -> None:
             lines.put(line)
 
 
-def _wait_for(condition, record: _Record, lines: queue.Queue, node: subprocess.Popen) -> None:
+def _wait_for(condition: Callable[[], bool], record: _Record, lines: queue.Queue,
+              node: subprocess.Popen) -> None:
     """Take in news until the condition holds, the node ends, or nothing new comes any more."""
     state, changed = None, time.monotonic()
     while not condition():

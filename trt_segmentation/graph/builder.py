@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small writer of ONNX nodes that knows which opset and which runtime it writes for."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 OLDEST_OPSET = 11
@@ -40,13 +43,13 @@ class GraphBuilder:
         """The constants so far, as graph initializers; equal ones are kept once."""
         return list(self._constants.values())
 
-    def __call__(self, op_type: str, *inputs: str, output: str = '', **attributes) -> str:
+    def __call__(self, op_type: str, *inputs: str, output: str = '', **attributes: Any) -> str:
         name = f'{self.prefix}{op_type}_{len(self.nodes)}'
         output = output or name
         self.nodes.append(helper.make_node(op_type, inputs, [output], name, **attributes))
         return output
 
-    def constant(self, value) -> str:
+    def constant(self, value: npt.ArrayLike) -> str:
         """Return the name of a constant that holds ``value`` with its NumPy dtype."""
         array = np.asarray(value)
         key = (array.dtype.str, array.shape, array.tobytes())

@@ -310,7 +310,8 @@ def _histograms(method: str) -> Any:
     collector: Any = import_onnxruntime('quantization.calibrate').HistogramCollector
 
     class Histograms(collector):
-        def merge_histogram(self, old_histogram, data_arr, new_min, new_max, new_threshold):
+        def merge_histogram(self, old_histogram: tuple, data_arr: np.ndarray, new_min: float,
+                            new_max: float, new_threshold: float) -> tuple:
             counts, _, low, high, threshold = old_histogram
             if threshold == 0:
                 threshold = new_threshold

@@ -78,11 +78,13 @@ class Scope:
 
     @classmethod
     def of(cls, graph: onnx.GraphProto, outer: 'Scope | None' = None) -> 'Scope':
+        """Return the scope of a graph, inside of that of ``outer``."""
         return cls(makers_of(graph.node), {tensor.name: tensor for tensor in graph.initializer},
                    outer)
 
 
 def makers_of(nodes: list[NodeProto]) -> dict[str, NodeProto]:
+    """Return the node that computes each value, by the name of the value."""
     return {output: node for node in nodes for output in node.output if output}
 
 

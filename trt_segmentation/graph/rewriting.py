@@ -77,6 +77,16 @@ _TYPE_NAMES = {TensorProto.FLOAT: FLOAT, TensorProto.FLOAT16: FLOAT16}
 
 
 def check_converted(model: onnx.ModelProto, source: str, precision: str) -> None:
+    """Make sure that ONNX Runtime opens a converted network, and that it is valid ONNX.
+
+    Args:
+        model: converted.
+        source: its name in messages.
+        precision: what it was converted to.
+
+    Raises:
+        ModelError: either fails.
+    """
     try:
         open_runtime(model, source)
         onnx.checker.check_model(model)
@@ -86,4 +96,5 @@ def check_converted(model: onnx.ModelProto, source: str, precision: str) -> None
 
 
 def one_line(error: Exception) -> str:
+    """Return type and message of an error, cut after 300 characters."""
     return f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'

@@ -50,7 +50,9 @@ class Bond:
             wanted: False if no lifecycle manager leads the node; then ``start`` does nothing.
         """
         self._node, self._wanted = node, wanted
-        self._publisher = self._subscription = self._timer = None
+        self._publisher: Any = None
+        self._subscription: Any = None
+        self._timer: Any = None
         self._instance = self._manager = ''
         self._heartbeats = 0
 

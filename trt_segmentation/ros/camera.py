@@ -55,7 +55,6 @@ class Camera:
 
     Attributes:
         monitor: counts since the last activation.
-        outputs: None until ``offer``.
         input: None while it does not listen.
         mismatch: of ``inputs.Sources``, as it was reported last.
     """
@@ -63,16 +62,22 @@ class Camera:
     def __init__(self, node: Any, index: int = 0, name: str = '') -> None:
         self.index, self.name = index, name
         self.monitor = self._new_monitor()
-        self.outputs: Outputs | None = None
+        self._outputs: Outputs | None = None
         self.input: ImageInput | None = None
         self.mismatch = ''
         self._node = node
         self._prefix = f'{name}/' if name else ''
         self._reader = ImageReader()
 
+    @property
+    def outputs(self) -> Outputs:
+        """The topics of its results; they exist from ``offer`` to ``close``."""
+        assert self._outputs is not None
+        return self._outputs
+
     def offer(self, segmenter: Segmenter, confidence: bool) -> None:
         """Make the topics of its results; see ``Outputs``."""
-        self.outputs = Outputs(self._node, segmenter, confidence, self._prefix)
+        self._outputs = Outputs(self._node, segmenter, confidence, self._prefix)
 
     def serve(self, segmenter: Segmenter) -> None:
         """Go on with another segmenter; see ``Outputs.serve``."""
@@ -121,8 +126,8 @@ class Camera:
 
     def stop_listening(self) -> None:
         """Unsubscribe; what was segmented is published by then."""
-        if self.outputs is not None:
-            self.outputs.finish()
+        if self._outputs is not None:
+            self._outputs.finish()
         if self.input is not None:
             self.input.destroy()
             self.input = None
@@ -130,9 +135,9 @@ class Camera:
     def close(self) -> None:
         """Unsubscribe, and take its topics away."""
         self.stop_listening()
-        if self.outputs is not None:
-            self.outputs.close()
-            self.outputs = None
+        if self._outputs is not None:
+            self._outputs.close()
+            self._outputs = None
 
     def _new_monitor(self) -> Monitor:
         reasons = (*REASONS, UNSYNCHRONISED) if self.name else REASONS

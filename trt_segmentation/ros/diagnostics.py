@@ -5,6 +5,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from trt_segmentation.ros.health import Level, NodeState, Thresholds, assess
@@ -62,7 +63,7 @@ def status_of_all(state: NodeState, cameras: Mapping[str, Status]) -> Status:
     return Status(level, '; '.join(sentences), _values_of_running(state))
 
 
-def status_array(stamp, name: str, statuses: Mapping[str, Status]) -> DiagnosticArray:
+def status_array(stamp: Time, name: str, statuses: Mapping[str, Status]) -> DiagnosticArray:
     """Return statuses as a message.
 
     Args:

@@ -55,11 +55,11 @@ def received_image(memory: np.ndarray) -> ReceivedImage:
     """
     with _refusing(memory, 'Image'):
         order, header, at = _header(memory)
-        height, width, length = struct.unpack_from(f'{order}III', memory, at)
+        height, width, length = _unpacked(f'{order}III', memory, at)
         encoding, at = _part(memory, at + 12, length)
-        (is_bigendian,) = struct.unpack_from('B', memory, at)
+        (is_bigendian,) = _unpacked('B', memory, at)
         at += 1 + -(at + 1) % 4
-        step, length = struct.unpack_from(f'{order}II', memory, at)
+        step, length = _unpacked(f'{order}II', memory, at)
         data, _ = _part(memory, at + 8, length)
         return ReceivedImage(header, height, width, _text(encoding), is_bigendian, step, data)
 
@@ -68,10 +68,10 @@ def received_compressed_image(memory: np.ndarray) -> ReceivedCompressedImage:
     """Read a serialized sensor_msgs/CompressedImage; see ``received_image``."""
     with _refusing(memory, 'CompressedImage'):
         order, header, at = _header(memory)
-        (length,) = struct.unpack_from(f'{order}I', memory, at)
+        (length,) = _unpacked(f'{order}I', memory, at)
         format_, at = _part(memory, at + 4, length)
         at += -at % 4
-        (length,) = struct.unpack_from(f'{order}I', memory, at)
+        (length,) = _unpacked(f'{order}I', memory, at)
         data, _ = _part(memory, at + 4, length)
         return ReceivedCompressedImage(header, _text(format_), data)
 
@@ -89,10 +89,14 @@ def _refusing(memory: np.ndarray, name: str) -> Iterator[None]:
 def _header(memory: np.ndarray) -> tuple[str, Header, int]:
     """Return struct's sign of the byte order, the std_msgs/Header, and where the rest begins."""
     order = '<' if len(memory) > 1 and memory[1] & 1 else '>'
-    sec, nanosec, length = struct.unpack_from(f'{order}iII', memory, 4)
+    sec, nanosec, length = _unpacked(f'{order}iII', memory, 4)
     frame_id, at = _part(memory, 16, length)
     header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=_text(frame_id))
     return order, header, at + -at % 4
+
+
+def _unpacked(form: str, memory: np.ndarray, at: int) -> tuple[Any, ...]:
+    return struct.unpack_from(form, memory.data, at)
 
 
 def _part(memory: np.ndarray, start: int, length: int) -> tuple[np.ndarray, int]:

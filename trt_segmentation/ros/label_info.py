@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """vision_msgs/LabelInfo: which id in the mask is which class."""
 
+from typing import Any
+
 try:
     from vision_msgs.msg import LabelInfo, VisionClass
 except ImportError:
@@ -11,7 +13,7 @@ MISSING = ('vision_msgs is not installed, so ~/label_info is not published and N
            'know the classes; sudo apt install ros-$ROS_DISTRO-vision-msgs')
 
 
-def label_info_message(stamp, labels: tuple[str, ...], threshold: float) -> 'LabelInfo':
+def label_info_message(stamp: Any, labels: tuple[str, ...], threshold: float) -> 'LabelInfo':
     """Return the message that consumers key the mask by.
 
     Args:

@@ -8,6 +8,7 @@ Times called ``now`` are seconds of a monotonic clock: rates do not care for sim
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -271,7 +272,7 @@ class Monitor:
             incompatible=self._incompatible)
 
 
-def stamp_age(clock: int, stamp) -> float:
+def stamp_age(clock: int, stamp: Any) -> float:
     """Return how old a stamp is, seconds; negative for one from the future.
 
     Args:

@@ -150,7 +150,7 @@ class SegmentationNode(GuardedLifecycleNode):
                 for camera in self._cameras:
                     camera.offer(segmenter, settings.confidence)
                 self._labels = Labels(self, segmenter.spec)
-                self._log_start()
+                self._log_start(segmenter)
             except SegmentationError:
                 self.release()
                 raise
@@ -158,15 +158,18 @@ class SegmentationNode(GuardedLifecycleNode):
     def activate(self) -> None:
         """Listen to the cameras."""
         with self._frames:
+            assert self._segmenter is not None and self._labels is not None  # configured
             for camera in self._cameras:
                 camera.listen(self._settings, self._on_image, self._on_qos_event)
             self._labels.publish(self._segmenter.spec)
-            self._bond.start()
+            if self._bond is not None:
+                self._bond.start()
 
     def deactivate(self) -> None:
         """Stop listening; the network stays open."""
         with self._frames:
-            self._bond.stop()
+            if self._bond is not None:
+                self._bond.stop()
             self._stop_listening()
 
     def release(self) -> None:
@@ -183,13 +186,13 @@ class SegmentationNode(GuardedLifecycleNode):
             self._segmenter = self._labels = None
             self._stop_listening()
 
-    def _log_start(self) -> None:
-        spec, info = self._segmenter.spec, self._segmenter.info
+    def _log_start(self, segmenter: Segmenter) -> None:
+        spec, info = segmenter.spec, segmenter.info
         size = '{1}x{0}'.format(*spec.size) if spec.size else "the camera's size"
         classes = ', '.join(f'{task.name}{": " if task.name else ""}{len(task.labels)} classes'
                             for task in spec.tasks)
         self.get_logger().info(f'{spec.network.source}: {classes} at {size}, {info}')
-        if fault := precision_fault(self._running(self._segmenter)):
+        if fault := precision_fault(self._running(segmenter)):
             self.get_logger().warning(fault)
         if spec.assumed:
             keys = ', '.join(fact.key for fact in spec.assumed)
@@ -212,10 +215,11 @@ class SegmentationNode(GuardedLifecycleNode):
 
     def _on_image(self, camera: Camera, msg: Any, info: dict) -> None:
         with self._frames, self.log_bridge.at_work():
-            if camera.input is not None:  # it was not deactivated meanwhile
-                self._handle_image(camera, msg, info)
+            segmenter = self._segmenter
+            if camera.input is not None and segmenter is not None:  # not deactivated meanwhile
+                self._handle_image(camera, segmenter, msg, info)
 
-    def _handle_image(self, camera: Camera, msg: Any, info: dict) -> None:
+    def _handle_image(self, camera: Camera, segmenter: Segmenter, msg: Any, info: dict) -> None:
         arrived = time.monotonic()
         camera.monitor.note_arrival(arrived, info.get('publication_sequence_number'),
                                     info.get('publisher_gid', b''))
@@ -227,7 +231,7 @@ class SegmentationNode(GuardedLifecycleNode):
             return
         if self._synchroniser.overtake(camera.index):
             camera.drop(UNSYNCHRONISED)  # before its memory is read into
-        gray_bits = self._segmenter.spec.gray_bits
+        gray_bits = segmenter.spec.gray_bits
         frame = self._attempt((camera,), lambda: camera.read(msg, gray_bits))
         if frame is None:
             return
@@ -235,7 +239,10 @@ class SegmentationNode(GuardedLifecycleNode):
                                                   self._tolerance)
         for index in given_up:
             self._cameras[index].drop(UNSYNCHRONISED)
-        if frames and self._attempt(self._cameras, lambda: self._segment(frames, _all_of(wanted))):
+        if not frames:
+            return
+        outputs = _all_of(wanted)
+        if self._attempt(self._cameras, lambda: self._segment(segmenter, frames, outputs)):
             self._publish(frames, wanted, arrived)
 
     def _attempt(self, cameras: Sequence[Camera], work: Callable[[], T]) -> T | None:
@@ -253,7 +260,8 @@ class SegmentationNode(GuardedLifecycleNode):
             self.get_logger().error(said, throttle_duration_sec=WARNING_PERIOD)
         return None
 
-    def _segment(self, frames: list[Frame], outputs: tuple[str, ...]) -> bool:
+    def _segment(self, segmenter: Segmenter, frames: list[Frame], outputs: tuple[str, ...],
+                 ) -> bool:
         images, color = [frame.image for frame in frames], frames[0].color
         if len({(image.shape, image.dtype, frame.color)
                 for image, frame in zip(images, frames, strict=True)}) > 1:
@@ -263,10 +271,9 @@ class SegmentationNode(GuardedLifecycleNode):
                              f'order, but there are {found}')
         outs = [camera.outputs.arrays(images[0].shape[:2], outputs) for camera in self._cameras]
         if self._region is None:
-            self._segmenter.infer_batch(images, color=color, outputs=outputs, outs=outs)
+            segmenter.infer_batch(images, color=color, outputs=outputs, outs=outs)
         else:
-            self._region.infer_batch(self._segmenter, images, color=color, outputs=outputs,
-                                     outs=outs)
+            self._region.infer_batch(segmenter, images, color=color, outputs=outputs, outs=outs)
         if color == 'rgb':
             for name in outputs:
                 if kind_of(name) == 'overlay':
@@ -365,8 +372,9 @@ class SegmentationNode(GuardedLifecycleNode):
             for camera in self._cameras:
                 camera.serve(segmenter)
             running.close()
+            assert self._labels is not None  # configured, as long as there is a segmenter
             self._labels.publish(segmenter.spec)
-            self._log_start()
+            self._log_start(segmenter)
 
     def _stay(self, why: str) -> str:
         """Say why the network was not changed; let the parameters say again what runs."""

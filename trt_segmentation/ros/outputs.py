@@ -67,7 +67,8 @@ class Outputs:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='publish')
         self._unpublished: Future[None] | None = None
         self._camera_info: CameraInfo | None = None
-        self._camera_publisher = self._camera_subscription = None
+        self._camera_publisher: Any = None
+        self._camera_subscription: Any = None
         if segmenter.spec.mask_size is not None:
             self._camera_publisher = node.create_lifecycle_publisher(
                 CameraInfo, f'~/{prefix}camera_info', OUTPUT_QOS)
@@ -111,8 +112,9 @@ class Outputs:
                  if name not in masks]
         works += [partial(self._publish_compressed, name, header) for name in masks
                   if self._is_compressed(name)]
-        if self._camera_publisher is not None and self._camera_info is not None:
-            works.append(partial(self._publish_camera_info, header, self._camera_info))
+        mask_size = self._segmenter.spec.mask_size
+        if mask_size is not None and self._camera_info is not None:
+            works.append(partial(self._publish_camera_info, header, self._camera_info, mask_size))
         if works:
             self._unpublished = self._thread.submit(self._attempt, works)
 
@@ -163,8 +165,9 @@ class Outputs:
         msg.data.frombytes(png.tobytes())
         self._compressed[name].publish(msg)
 
-    def _publish_camera_info(self, header: Any, camera_info: CameraInfo) -> None:
-        info = scaled_camera_info(camera_info, self._segmenter.spec.mask_size)
+    def _publish_camera_info(self, header: Any, camera_info: CameraInfo,
+                             mask_size: tuple[int, int]) -> None:
+        info = scaled_camera_info(camera_info, mask_size)
         info.header = header
         self._camera_publisher.publish(info)
 

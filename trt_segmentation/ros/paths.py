@@ -4,9 +4,10 @@
 
 import os
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any
 
 from trt_segmentation.errors import ConfigError
+from trt_segmentation.ros.parameters import Parameters
 
 PATH_PARAMETERS = ('engine_path', 'model_config', 'engine_cache', 'calibration_images',
                    'calibration_table')
@@ -14,17 +15,16 @@ PATH_PARAMETERS = ('engine_path', 'model_config', 'engine_cache', 'calibration_i
 
 _SCHEME = 'package://'
 
-P = TypeVar('P')
 
-
-def with_expanded_paths(parameters: P) -> P:
-    """Return parameters (``ros.parameters.Parameters``) in which every path is expanded.
+def with_expanded_paths(parameters: Parameters) -> Parameters:
+    """Return parameters in which every path is expanded.
 
     Raises:
         ConfigError: a ``package://`` path cannot be resolved.
     """
-    return replace(parameters, **{name: expand_path(name, getattr(parameters, name))
-                                  for name in PATH_PARAMETERS})
+    expanded: dict[str, Any] = {name: expand_path(name, getattr(parameters, name))
+                                for name in PATH_PARAMETERS}
+    return replace(parameters, **expanded)
 
 
 def expand_path(name: str, text: str) -> str:

@@ -83,14 +83,15 @@ class SerializedImage:
             is_bigendian=msg.is_bigendian, step=msg.step))
         self._memory = np.empty(len(head) + size, np.uint8)
         self._memory[:len(head)] = np.frombuffer(head, np.uint8)
-        struct.pack_into('=I', self._memory, len(head) - 4, size)  # the length of data, 0 so far
+        # The length of data, 0 so far.
+        struct.pack_into('=I', self._memory.data, len(head) - 4, size)
         self.pixels = self._memory[len(head):]
         self._message = _SerializedMessage(self._memory.ctypes.data, self._memory.nbytes,
                                            self._memory.nbytes)
 
     def set_stamp(self, seconds: int, nanoseconds: int) -> None:
         """Write the stamp."""
-        struct.pack_into('=iI', self._memory, _STAMP_AT, seconds, nanoseconds)
+        struct.pack_into('=iI', self._memory.data, _STAMP_AT, seconds, nanoseconds)
 
     def publish(self, publisher: Any) -> None:
         """Hand the message to the middleware, which copies it.

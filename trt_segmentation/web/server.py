@@ -11,9 +11,10 @@ import hashlib
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from importlib import resources
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -26,6 +27,8 @@ _LOGGER = logging.getLogger(__name__)
 
 PATIENCE = 2.0
 """Seconds that a browser that does not read can hold up the end."""
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _BOUNDARY = 'picture'
 _PART_HEAD = f'--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n'.encode()
@@ -127,7 +130,7 @@ async def _sent(request: web.Request, response: web.StreamResponse, data: bytes)
     return request.transport is not None and not request.transport.is_closing()
 
 
-def _host_check(options: ViewOptions):
+def _host_check(options: ViewOptions) -> Any:
     """Return the middleware that refuses requests for names that are not ours.
 
     A page from elsewhere can have its own name resolved to 127.0.0.1 (DNS rebinding), and would
@@ -141,7 +144,7 @@ def _host_check(options: ViewOptions):
         return name in names or (options.is_everywhere and _is_address(name))
 
     @web.middleware
-    async def check(request: web.Request, handler) -> web.StreamResponse:
+    async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
         if not is_ours(_host_name(request.headers.get('Host', ''))):
             raise web.HTTPForbidden(text='403: this host name is not that of trt-segmentation '
                                          'view; see its option --host\n')

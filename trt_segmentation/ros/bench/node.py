@@ -28,7 +28,7 @@ def main(args: list[str] | None = None) -> int:
     return node.main(args)
 
 
-def _finish_after(owner: type, clock: FrameClock) -> None:
+def _finish_after(owner: Any, clock: FrameClock) -> None:
     watched = owner._publish
 
     def publish(self: Any, frames: list[Any], *others: Any) -> None:
