@@ -9,19 +9,19 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from trt_segmentation.backends import open_engine, open_network
+from trt_segmentation.backends import open_engine, open_network, start_gpu
 from trt_segmentation.backends.base import BackendInfo, Session, output_shape
 from trt_segmentation.errors import BackendError, ConfigError, ImageError
-from trt_segmentation.graph.network import read_network
-from trt_segmentation.graph.prepare import available_outputs, check_outputs
-from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.image_remedy import image_remedy
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, RunOptions
+
+if TYPE_CHECKING:
+    from trt_segmentation.graph.resolve import ModelSpec
 
 
 def demo_model() -> Path:
@@ -96,12 +96,13 @@ class Segmenter:
         spec: what it was prepared from.
     """
 
-    def __init__(self, session: Session, spec: ModelSpec) -> None:
+    def __init__(self, session: Session, spec: 'ModelSpec') -> None:
         self.spec = spec
         self._session = session
         self._lock = threading.Lock()
         self._closed = False
         self._own = _OwnArrays()
+        self._wanted = _Wanted()
         self._color = ''
         self.overlay_alpha = 0.5
 
@@ -125,8 +126,11 @@ class Segmenter:
         if not isinstance(config, ModelConfig):
             config = ModelConfig.from_file(config) if config else ModelConfig()
         options = options or RunOptions()
+        start_gpu(options)
         if path.suffix in ENGINE_SUFFIXES:
             return cls(*open_engine(path, config, options))
+        from trt_segmentation.graph.network import read_network  # ONNX, while CUDA starts
+        from trt_segmentation.graph.resolve import resolve, with_mask
         spec = with_mask(resolve(read_network(path), config, options.batch,
                                  measure=options.measure), options)
         return cls(open_network(spec, options), spec)
@@ -151,6 +155,7 @@ class Segmenter:
     @property
     def available_outputs(self) -> tuple[str, ...]:
         """What ``infer`` can be asked for: networks that give class ids have no confidence."""
+        from trt_segmentation.graph.prepare import available_outputs
         self._check_open()
         return available_outputs(self.spec)
 
@@ -261,10 +266,11 @@ class Segmenter:
             ImageError: there is no image, or as said of ``on_error``.
             BackendError, ModelError: as of ``infer``.
         """
+        from trt_segmentation.graph.prepare import check_outputs
+        from trt_segmentation.image_source import open_images, source_files  # brings OpenCV
         self._check_open()
         self._check_count(1)
         check_outputs(self.spec, _names(outputs))
-        from trt_segmentation.image_source import open_images, source_files  # brings OpenCV
         source_files(source)
         return self._predictions(open_images(source, topic, count, on_error), _names(outputs))
 
@@ -276,13 +282,16 @@ class Segmenter:
 
     def _infer(self, images: Sequence[np.ndarray], color: str, outputs: tuple[str, ...],
                outs: Sequence[Mapping[str, np.ndarray]] | None) -> tuple[Segmentation, ...]:
-        check_outputs(self.spec, outputs)
+        if self._wanted.outputs != outputs:
+            self._wanted = self._want(outputs)
         self._check_images(images, color)
         size = images[0].shape[:2]
+        if self._wanted.size != size:
+            self._wanted = self._want(outputs, size)
         if outs is None:
             outs = self._own_arrays(size, outputs)
         else:
-            self._check_outs(outs, outputs, size)
+            self._check_outs(outs)
         self._session.resize(size[0], size[1], outputs)
         if color != self._color:
             self._set_color(color)
@@ -423,13 +432,24 @@ class Segmenter:
             raise ImageError(f'images given: {count}; the network was opened for '
                              f'{self.spec.batch} at once, as RunOptions.batch says')
 
-    def _check_outs(self, outs: Sequence[Mapping[str, np.ndarray]], outputs: tuple[str, ...],
-                    size: tuple[int, int]) -> None:
+    def _want(self, outputs: tuple[str, ...], size: tuple[int, int] | None = None) -> '_Wanted':
+        """Return what ``infer`` is asked for, worked out once for all images of a size.
+
+        Raises:
+            ModelError: the network cannot give one of the outputs.
+        """
+        from trt_segmentation.graph.prepare import check_outputs
+        check_outputs(self.spec, outputs)
+        if size is None:
+            return _Wanted(outputs)
+        return _Wanted(outputs, size, tuple(
+            (name, self.output_shape(name, size), self.output_dtype(name)) for name in outputs))
+
+    def _check_outs(self, outs: Sequence[Mapping[str, np.ndarray]]) -> None:
         if len(outs) != self.spec.batch:
             raise ImageError(f'outs has arrays for {len(outs)} images; {self.spec.batch} are '
                              'segmented at once')
-        for name in outputs:
-            shape, dtype = self.output_shape(name, size), self.output_dtype(name)
+        for name, shape, dtype in self._wanted.arrays:
             for out in outs:
                 _check_out(out, name, shape, dtype)
 
@@ -438,6 +458,21 @@ class Segmenter:
         self._session.set_channels(self.spec.channels(color))
         self._session.set_palette(self.spec.palette_table(color))
         self._color = color
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the last image was to become.
+
+    Attributes:
+        outputs: their names.
+        size: of the image; None where it is not known yet.
+        arrays: of each output, its name, shape and type.
+    """
+
+    outputs: tuple[str, ...] | None = None
+    size: tuple[int, ...] | None = None
+    arrays: tuple[tuple[str, tuple[int, ...], np.dtype], ...] = ()
 
 
 class _OwnArrays(threading.local):

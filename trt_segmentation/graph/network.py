@@ -23,6 +23,7 @@ from trt_segmentation.graph.soundness import (
     check_weights,
     external_data,
 )
+from trt_segmentation.graph.weights import without_weights
 
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
@@ -122,7 +123,8 @@ def read_network(path: str | Path) -> Network:
     check_opset(model, path)
     try:
         load_external_data_for_model(model, str(path.parent))
-        onnx.checker.check_model(str(path) if _in_order(model) else model)
+        _put_in_order(model)
+        onnx.checker.check_model(without_weights(model))
     except Exception as error:  # as above
         why = _first_line(error).rstrip('.')
         raise ModelError(f'{path}: this is no valid ONNX model ({why}); export it again, with '
@@ -146,14 +148,12 @@ def network_files(path: Path) -> list[Path]:
                     if place.is_file())]
 
 
-def _in_order(model: onnx.ModelProto) -> bool:
+def _put_in_order(model: onnx.ModelProto) -> None:
     """Put nodes in order where they are not, as in fp16 exports of Ultralytics, which runtimes
-    take; return whether they were."""
-    if is_sorted(model.graph):
-        return True
-    with contextlib.suppress(CycleError):  # the checker says what is wrong
-        sort_nodes(model.graph)
-    return False
+    take."""
+    if not is_sorted(model.graph):
+        with contextlib.suppress(CycleError):  # the checker says what is wrong
+            sort_nodes(model.graph)
 
 
 def outline_network(source: str, inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo],
@@ -261,8 +261,9 @@ def _inferred_shapes(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without its large weights, with all shapes that can be inferred."""
     try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+        return onnx.shape_inference.infer_shapes(without_weights(model), data_prop=True)
     except Exception:  # inference is a help, not a check
         return model
 

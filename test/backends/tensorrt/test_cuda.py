@@ -3,6 +3,7 @@
 """The device: what is said where there is none, and where CUDA refuses."""
 
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -72,6 +73,84 @@ def write(root, files):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+
+# A context in the background ----------------------------------------------------------------
+
+
+class Driver:
+    """Stands in for libcuda while a context is created; keeps the names that are called."""
+
+    def __init__(self, failing=''):
+        self.called, self._failing = [], failing
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            self.called.append(name)
+            return name == self._failing
+
+        return call
+
+
+@pytest.fixture
+def start(gpu, monkeypatch):
+    """Starts a context on a driver, with PyCUDA or without, and waits for it."""
+    def start(driver, pycuda=True):
+        def library(name):
+            if driver is None:
+                raise OSError(f'{name}: cannot open shared object file')
+            return driver
+
+        monkeypatch.setattr(cuda.ctypes, 'CDLL', library)
+        monkeypatch.setattr(cuda, 'find_spec', lambda name: name if pycuda else None)
+        before = set(threading.enumerate())
+        cuda.start_context.__wrapped__(0)
+        for thread in set(threading.enumerate()) - before:
+            thread.join()
+
+    return start
+
+
+def test_a_context_is_created_in_the_background(start):
+    driver = Driver()
+    start(driver)
+    assert driver.called == ['cuInit', 'cuDeviceGet', 'cuDevicePrimaryCtxRetain']
+
+
+@pytest.mark.parametrize(('failing', 'called'), [('cuInit', 1), ('cuDeviceGet', 2)])
+def test_a_driver_that_fails_is_left_to_find_device(start, failing, called):
+    driver = Driver(failing)
+    start(driver)
+    assert len(driver.called) == called
+
+
+def test_no_context_is_created_where_it_has_no_use(start, monkeypatch):
+    driver = Driver()
+    start(driver, pycuda=False)
+    start(None)  # there is no libcuda
+    monkeypatch.setattr(cuda, 'has_gpu', lambda: False)
+    start(driver)
+    assert driver.called == []
+
+
+def test_a_device_waits_for_its_context_only_when_it_is_used(gpu, monkeypatch):
+    retained = []
+    make = gpu.driver.Device
+
+    def device(index):
+        found = make(index)
+        retain = found.retain_primary_context
+        found.retain_primary_context = lambda: retained.append(index) or retain()
+        return found
+
+    device.count = make.count
+    monkeypatch.setattr(gpu.driver, 'Device', device)
+    opened = gpu.open_device()
+    assert (opened.compute_capability, retained) == ('9.0', [])
+    for _ in range(2):
+        with opened.current():
+            pass
+    assert retained == [0]
 
 
 def test_a_machine_without_a_gpu_is_said(gpu, find, monkeypatch):

@@ -11,9 +11,11 @@ import atexit
 import ctypes
 import functools
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,32 @@ def check_gpu() -> None:
 
 
 @functools.cache
+def start_context(index: int) -> None:
+    """Let the driver create a GPU's primary context in the background, once in a process.
+
+    It takes some tenths of a second, in which Python can read a network and look for its engine.
+    Without a GPU or PyCUDA nothing happens. What fails here fails again in ``find_device``,
+    which reports it.
+
+    Args:
+        index: as CUDA counts, 0 for the first.
+    """
+    if has_gpu() and find_spec('pycuda'):
+        threading.Thread(target=_retain_primary_context, args=(index,)).start()
+
+
+def _retain_primary_context(index: int) -> None:
+    """Through ctypes, which lets other threads run meanwhile; PyCUDA does not."""
+    try:
+        library = ctypes.CDLL('libcuda.so.1')
+    except OSError:
+        return
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    if library.cuInit(0) == 0 and library.cuDeviceGet(ctypes.byref(device), index) == 0:
+        library.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
+
+
+@functools.cache
 def find_device(index: int) -> 'Device':
     """Return a GPU, the same object each time.
 
@@ -123,14 +151,20 @@ class Device:
     def __init__(self, driver: Any, index: int) -> None:
         device = driver.Device(index)
         self._driver = driver
-        self._context = device.retain_primary_context()
-        # Left to its destructor, PyCUDA would detach it as what it is not, and complain.
-        atexit.register(self._context.detach)
+        self._device = device
         self._library = ctypes.CDLL('libcuda.so.1')
         self.index = index
         self.name: str = device.name()
         self.compute_capability = '{}.{}'.format(*device.compute_capability())
         self.properties = _properties(driver, device)
+
+    @functools.cached_property
+    def _context(self) -> Any:
+        """The primary context, retained when it is first needed: that waits for its creation."""
+        context = self._device.retain_primary_context()
+        # Left to its destructor, PyCUDA would detach it as what it is not, and complain.
+        atexit.register(context.detach)
+        return context
 
     @contextmanager
     def current(self) -> Iterator[None]:
