@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import pytest
 
 from trt_segmentation.backends.tensorrt import making, opening
 from trt_segmentation.cli.main import main as run_command
+from trt_segmentation.options import RunOptions
 
 FOLDER = Path(__file__).parents[1] / 'tools' / 'gpu_check'
 SIZE = 36, 64
@@ -47,6 +49,27 @@ def tool(monkeypatch, networks):
         sys.modules.pop(name, None)
 
 
+class Immediately:
+    """An executor without threads: the stand-in for the GPU runs in this process, too."""
+
+    def __init__(self, jobs):
+        self.jobs = jobs
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def submit(self, work, *arguments):
+        future = Future()
+        try:
+            future.set_result(work(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 @pytest.fixture
 def run(tool, tensorrt, monkeypatch, networks, tmp_path):
     """Runs the tool over networks with their configs; returns its results and its table."""
@@ -61,6 +84,7 @@ def run(tool, tensorrt, monkeypatch, networks, tmp_path):
 
     facts = {'name': 'GPU', 'driver_version': '1', 'clocks.max.sm': '1 MHz'}
     monkeypatch.setattr(tool.tool, 'gpu_facts', lambda: [facts])
+    monkeypatch.setattr(tool.tool, 'ThreadPoolExecutor', Immediately)
     monkeypatch.setattr(tool.tool, 'subprocess', SimpleNamespace(
         run=in_this_process, TimeoutExpired=TimeoutError))
 
@@ -175,3 +199,16 @@ def test_where_no_pixel_is_clear_that_is_an_error(tool):
     segmenter = SimpleNamespace(infer=lambda image, outputs: SimpleNamespace(mask=nothing))
     with pytest.raises(ValueError, match='not one pixel'):
         reference.compare(segmenter)
+
+
+def test_start_up_is_split_into_parts(tool, monkeypatch):
+    monkeypatch.setattr(tool.startup, 'RUNS', 1)
+    subject = SimpleNamespace(model='', config='', options=lambda precision, builds: RunOptions(
+        'onnxruntime', num_threads=1))
+    found = tool.startup.check_startup(subject, 'fp32', None)
+    assert set(found['parts']) == {'interpreter', 'imports', 'open', 'first image'}
+    assert sum(found['parts'].values()) == pytest.approx(found['seconds'][0])
+    assert 'segmenter.py' in found['profile']
+    (line,) = [line for line in tool.report.markdown({'startup': {'a': {
+        'network': 'demo', 'precision': 'fp32', **found}}}).splitlines() if 'demo' in line]
+    assert line.count('|') == 8

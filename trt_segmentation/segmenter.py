@@ -235,7 +235,8 @@ class Segmenter:
             ImageError: there are more or fewer images, or their sizes differ; or as of ``infer``.
             BackendError, ModelError: as of ``infer``.
         """
-        with self._in_turn():
+        with self._lock:
+            self._check_open()
             return self._infer(images, color, _names(outputs), outs)
 
     def predict(self, source: str | Path, *, outputs: str | Sequence[str] = 'mask',
@@ -282,12 +283,10 @@ class Segmenter:
 
     def _infer(self, images: Sequence[np.ndarray], color: str, outputs: tuple[str, ...],
                outs: Sequence[Mapping[str, np.ndarray]] | None) -> tuple[Segmentation, ...]:
-        if self._wanted.outputs != outputs:
-            self._wanted = self._want(outputs)
         self._check_images(images, color)
         size = images[0].shape[:2]
-        if self._wanted.size != size:
-            self._wanted = self._want(outputs, size)
+        if self._wanted.made_for != (size, outputs):
+            self._wanted = self._want(size, outputs)
         if outs is None:
             outs = self._own_arrays(size, outputs)
         else:
@@ -432,17 +431,15 @@ class Segmenter:
             raise ImageError(f'images given: {count}; the network was opened for '
                              f'{self.spec.batch} at once, as RunOptions.batch says')
 
-    def _want(self, outputs: tuple[str, ...], size: tuple[int, int] | None = None) -> '_Wanted':
-        """Return what ``infer`` is asked for, worked out once for all images of a size.
+    def _want(self, size: tuple[int, int], outputs: tuple[str, ...]) -> '_Wanted':
+        """Return what images of a size shall become, worked out once for all of them.
 
         Raises:
             ModelError: the network cannot give one of the outputs.
         """
         from trt_segmentation.graph.prepare import check_outputs
         check_outputs(self.spec, outputs)
-        if size is None:
-            return _Wanted(outputs)
-        return _Wanted(outputs, size, tuple(
+        return _Wanted((size, outputs), tuple(
             (name, self.output_shape(name, size), self.output_dtype(name)) for name in outputs))
 
     def _check_outs(self, outs: Sequence[Mapping[str, np.ndarray]]) -> None:
@@ -465,13 +462,11 @@ class _Wanted:
     """What the last image was to become.
 
     Attributes:
-        outputs: their names.
-        size: of the image; None where it is not known yet.
+        made_for: size of the image, and outputs.
         arrays: of each output, its name, shape and type.
     """
 
-    outputs: tuple[str, ...] | None = None
-    size: tuple[int, ...] | None = None
+    made_for: tuple[tuple[int, ...], tuple[str, ...]] | None = None
     arrays: tuple[tuple[str, tuple[int, ...], np.dtype], ...] = ()
 
 

@@ -339,7 +339,7 @@ def batch(check: Check) -> None:
 
 
 def infer(check: Check) -> None:
-    """Images in memory that stays, and in memory that changes, with nothing else on the GPU."""
+    """Images in new buffers and in reused ones, with nothing else on the GPU."""
     done = check.done('infer')
     for subject, precision in check.built():
         if (subject, precision) not in done:

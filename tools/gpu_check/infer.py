@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""How long an image takes, in memory that stays and in memory that changes."""
+"""How long an image takes, in a new buffer and in a reused one."""
 
 import time
 from itertools import cycle
@@ -16,15 +16,17 @@ SIZE = 1080, 1920
 ROUNDS = 8
 FRAMES = 40
 SETTLING = 4
-"""First frames of a round, which do not count: memory is page-locked the second time it comes."""
+"""First frames of a round, which do not count: a buffer is page-locked when it comes again."""
+
+BUFFERS = 'new', 'reused'
 
 
 def check_infer(subject: Subject, precision: str, builds: Builds) -> dict[str, Any]:
     """Segment one image again and again, and two in turn, which are never page-locked.
 
     Returns:
-        Of 'stays' and 'changes', milliseconds of ``Segmenter.infer``, 1920x1080 to a mask in
-        memory that stays ('p50', 'p99'), and where the time goes on the GPU, medians ('copy_in',
+        Of each of ``BUFFERS``, milliseconds of ``Segmenter.infer``, 1920x1080 to a mask in a
+        reused buffer ('p50', 'p99'), and where the time goes on the GPU, medians ('copy_in',
         'run', 'copy_out').
     """
     with Segmenter.open(subject.model, config=subject.config or None,
@@ -32,15 +34,17 @@ def check_infer(subject: Subject, precision: str, builds: Builds) -> dict[str, A
         image = fitting(render(0, *SIZE).image, segmenter.spec)
         out = {'mask': np.empty(segmenter.output_shape('mask', SIZE),
                                 segmenter.output_dtype('mask'))}
-        ways = {'changes': [image, image.copy()], 'stays': [image]}
-        wall: dict[str, list[float]] = {way: [] for way in ways}
-        gpu: dict[str, list[tuple[float, ...]]] = {way: [] for way in ways}
-        for way in ROUNDS * list(ways):
-            images = cycle(ways[way])
-            wall[way] += [_infer_ms(segmenter, next(images), out)
-                          for _ in range(FRAMES)][SETTLING:]
-            gpu[way] += [_gpu_ms(segmenter, next(images), out) for _ in range(FRAMES)][SETTLING:]
-    return {'size': '{}x{}'.format(*SIZE), **{way: _medians(wall[way], gpu[way]) for way in ways}}
+        images_of = {'new': [image, image.copy()], 'reused': [image]}
+        wall: dict[str, list[float]] = {buffer: [] for buffer in BUFFERS}
+        gpu: dict[str, list[tuple[float, ...]]] = {buffer: [] for buffer in BUFFERS}
+        for buffer in ROUNDS * BUFFERS:
+            images = cycle(images_of[buffer])
+            wall[buffer] += [_infer_ms(segmenter, next(images), out)
+                             for _ in range(FRAMES)][SETTLING:]
+            gpu[buffer] += [_gpu_ms(segmenter, next(images), out)
+                            for _ in range(FRAMES)][SETTLING:]
+    return {'size': '{}x{}'.format(*SIZE),
+            **{buffer: _medians(wall[buffer], gpu[buffer]) for buffer in BUFFERS}}
 
 
 def _infer_ms(segmenter: Segmenter, image: np.ndarray, out: dict[str, np.ndarray]) -> float:

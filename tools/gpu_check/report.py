@@ -5,6 +5,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from infer import BUFFERS
 from startup import PARTS
 
 from trt_segmentation.options import PRECISIONS
@@ -40,8 +41,8 @@ def _overview(results: Mapping[str, Any]) -> str:
     return _table(
         ('network', 'precision', 'agreement', 'confidence off by (of 255)',
          'layers, as the engine inspector tells', 'build, s', 'GPU, ms',
-         *(name for way in ('changes', 'stays') for name in (
-             f'`infer`, memory that {way}, p50 ms', 'p99', 'p50 over GPU and copies'))),
+         *(name for buffer in BUFFERS for name in (
+             f'`infer`, {buffer} buffer, p50 ms', 'p99', 'p50 over GPU and copies'))),
         ((row['network'], row['precision'],
           *(_fault(row) or (*_agreement(agree.get(name, {})), *_times(infer.get(name, {})))))
          for name, row in sorted(build.items(), key=_place)))
@@ -68,15 +69,15 @@ def _agreement(row: Row) -> tuple[str, ...]:
         return '', '', _failure('not compared', row), ''
     counted = f" (of {row['counted']:.1%})" if row['counted'] < 1 else ''
     return (f"{row['agreement']:.3%}{counted}", str(row.get('confidence_off_max', '')),
-            row['layers'], f"{row['build_seconds']:.0f}")
+            row['layers'], f"{row['build_seconds']:.0f}" if 'build_seconds' in row else '')
 
 
 def _times(row: Row) -> tuple[str, ...]:
-    if 'stays' not in row:
+    if 'reused' not in row:
         return _failure('not measured', row), *[''] * 6
-    cells = [f"{row['stays']['run']:.2f}"]
-    for way in ('changes', 'stays'):
-        found = row[way]
+    cells = [f"{row['reused']['run']:.2f}"]
+    for buffer in BUFFERS:
+        found = row[buffer]
         on_gpu = found['copy_in'] + found['run'] + found['copy_out']
         cells += [f"{found['p50']:.2f}", f"{found['p99']:.2f}", f"{found['p50'] / on_gpu:.2f}"]
     return tuple(cells)
@@ -151,7 +152,8 @@ def _startup(rows: Mapping[str, Row]) -> str:
         ('network', 'precision', 'seconds', *(f'{part}, median' for part in PARTS)),
         ((row['network'], row['precision'],
           ', '.join(f'{seconds:.2f}' for seconds in row['seconds']),
-          *(f"{row['parts'][part]:.2f}" for part in PARTS)) for row in _good(rows)))
+          *(f"{row['parts'][part]:.2f}" for part in PARTS))
+         for row in _good(rows) if 'parts' in row))
 
 
 def _node(found: Row) -> str:

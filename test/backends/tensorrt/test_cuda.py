@@ -217,7 +217,7 @@ def test_a_graph_does_again_what_was_recorded(gpu):
         graph = gpu.device.capture(stream, lambda: stream.put(lambda: done.append('work')))
         assert done == []
         for _ in range(2):
-            graph.launch(stream)
+            graph.launch()
         stream.synchronize()
         graph.close()
     assert done == ['work', 'work']

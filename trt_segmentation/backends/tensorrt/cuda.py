@@ -12,11 +12,12 @@ import ctypes
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,7 @@ class Device:
         self.name: str = device.name()
         self.compute_capability = '{}.{}'.format(*device.compute_capability())
         self.properties = _properties(driver, device)
+        self._current = _Current(self.name, driver, lambda: self._context)
 
     @functools.cached_property
     def _context(self) -> Any:
@@ -166,21 +168,13 @@ class Device:
         atexit.register(context.detach)
         return context
 
-    @contextmanager
-    def current(self) -> Iterator[None]:
+    def current(self) -> AbstractContextManager[None]:
         """Make the device the calling thread's, for the body of a with statement.
 
         Raises:
             BackendError: a CUDA call in the body failed; the message is CUDA's own.
         """
-        try:
-            self._context.push()
-            try:
-                yield
-            finally:
-                self._driver.Context.pop()
-        except self._driver.Error as error:
-            raise BackendError(f'{self.name}: {error}') from error
+        return self._current
 
     def memory(self) -> tuple[int, int]:
         """Return free and total device memory, bytes."""
@@ -252,6 +246,37 @@ class Device:
             raise BackendError(f'{self.name}: {name} failed: {said}')
 
 
+class _Current:
+    """See ``Device.current``: one object for all frames, quicker than a generator for each.
+
+    Args:
+        name: of the device.
+        driver: as of ``Device``.
+        context: returns the primary context.
+    """
+
+    def __init__(self, name: str, driver: Any, context: Callable[[], Any]) -> None:
+        self._name = name
+        self._driver_error: type[Exception] = driver.Error
+        self._context = context
+        self._pop: Callable[[], None] = driver.Context.pop
+
+    def __enter__(self) -> None:
+        try:
+            self._context().push()
+        except self._driver_error as error:
+            raise BackendError(f'{self._name}: {error}') from error
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        try:
+            self._pop()
+        except self._driver_error as failure:
+            error = failure
+        if isinstance(error, self._driver_error):
+            raise BackendError(f'{self._name}: {error}') from error
+
+
 def _properties(driver: Any, device: Any) -> dict[str, int]:
     # In whole GiB: what a Jetson leaves to programs differs by some MB from start to start.
     found = {'memory_gib': round(device.total_memory() / 2 ** 30)}
@@ -299,14 +324,15 @@ class Graph:
                         ctypes.c_ulonglong(0))
             recorded, graph = graph, ctypes.c_void_p()
             device.call('cuGraphDestroy', recorded)
+            self._launch = partial(device.call, 'cuGraphLaunch', self._executable, handle)
         except BaseException:
             close_all([partial(device.call, 'cuGraphDestroy', graph)] * bool(graph)
                       + [self.close])
             raise
 
-    def launch(self, stream: Any) -> None:
-        """Enqueue the work."""
-        self._device.call('cuGraphLaunch', self._executable, ctypes.c_void_p(stream.handle))
+    def launch(self) -> None:
+        """Enqueue the work on the stream that it was recorded on."""
+        self._launch()
 
     def close(self) -> None:
         """Free it; once more does nothing, even where the first call failed.
