@@ -278,6 +278,20 @@ def test_a_context_that_cannot_be_made_current_is_an_error_of_ours(gpu, monkeypa
     assert gpu.depth() == 0
 
 
+def test_a_context_that_cannot_be_created_is_an_error_of_ours(gpu, monkeypatch):
+    def retain():
+        raise gpu.driver.Error('cuDevicePrimaryCtxRetain failed: out of memory')
+
+    device = gpu.open_device()
+    monkeypatch.setattr(device, '_device', SimpleNamespace(retain_primary_context=retain))
+    with pytest.raises(BackendError, match='Stand-in GPU: cuDevicePrimaryCtxRetain failed'), \
+            device.current():
+        pass
+    monkeypatch.undo()
+    with device.current():  # tried again
+        assert gpu.depth() == 1
+
+
 def test_a_device_tells_what_engines_are_tuned_to(gpu):
     gpu.total = 7_800_000_000  # of 8 GB that a Jetson has, programs get less
     gpu.attributes['CLOCK_RATE'] = 918_000
