@@ -604,7 +604,8 @@ def test_unknown_options_are_refused(networks, opened, options, said):
     (('pycuda', 'pycuda.driver'), 'PyCUDA is not installed; pip install pycuda')])
 def test_tensorrt_is_refused_where_it_is_missing(networks, opened, monkeypatch, missing, said):
     opening = 'trt_segmentation.backends.tensorrt.opening'
-    present = SimpleNamespace(__name__='tensorrt', __version__='10.3.0', Runtime=None)
+    present = SimpleNamespace(__name__='tensorrt', __version__='10.3.0', Runtime=None,
+                              __spec__='found')
     monkeypatch.setitem(sys.modules, 'tensorrt', present)
     monkeypatch.setattr(f'{opening}.find_tensorrt', find_tensorrt.__wrapped__)
     monkeypatch.setattr(f'{opening}.find_device', find_device.__wrapped__)

@@ -74,6 +74,10 @@ class MissingBackendError(BackendError):
     """A backend that is not installed, or has no device here."""
 
 
+class UnbuildableError(BackendError):
+    """A network that TensorRT has read, and cannot build as it was asked to."""
+
+
 class ImageError(SegmentationError):
     """An image that cannot be segmented: wrong type, shape, encoding or length."""
 

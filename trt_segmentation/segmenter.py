@@ -10,22 +10,21 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from trt_segmentation.backends import open_engine, open_network
+from trt_segmentation.backends import open_engine, open_network, start_gpu
 from trt_segmentation.backends.base import BackendInfo, Session, output_dtype, output_shape
 from trt_segmentation.errors import BackendError, ConfigError, ImageError
-from trt_segmentation.graph.measured import measuring_of
-from trt_segmentation.graph.network import read_network
 from trt_segmentation.graph.output_names import split
-from trt_segmentation.graph.prepare import available_outputs, check_outputs, named_outputs
-from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.image_remedy import image_remedy
 from trt_segmentation.images.gray import GRAY_SHAPES, as_bands, can_be_gray, is_color
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, RunOptions
+
+if TYPE_CHECKING:
+    from trt_segmentation.graph.resolve import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -124,12 +123,13 @@ class Segmenter:
         spec: what it was prepared from.
     """
 
-    def __init__(self, session: Session, spec: ModelSpec) -> None:
+    def __init__(self, session: Session, spec: 'ModelSpec') -> None:
         self.spec = spec
         self._session = session
         self._lock = threading.Lock()
         self._closed = False
         self._own = _OwnArrays()
+        self._wanted = _Wanted()
         self._color = ''
         self.overlay_alpha = 0.5
 
@@ -153,9 +153,13 @@ class Segmenter:
         if not isinstance(config, ModelConfig):
             config = ModelConfig.from_file(config) if config else ModelConfig()
         options = options or RunOptions()
+        start_gpu(options)
         if path.suffix in ENGINE_SUFFIXES:
             session, spec = open_engine(path, config, options)
         else:
+            from trt_segmentation.graph.measured import measuring_of  # ONNX, while CUDA starts
+            from trt_segmentation.graph.network import read_network
+            from trt_segmentation.graph.resolve import resolve, with_mask
             spec = with_mask(resolve(read_network(path), config, options.batch,
                                      measuring=measuring_of(options)), options)
             session = open_network(spec, options)
@@ -182,6 +186,7 @@ class Segmenter:
     @property
     def available_outputs(self) -> tuple[str, ...]:
         """What ``infer`` can be asked for: networks that give class ids have no confidence."""
+        from trt_segmentation.graph.prepare import available_outputs
         self._check_open()
         return available_outputs(self.spec)
 
@@ -263,8 +268,9 @@ class Segmenter:
             ImageError: there are more or fewer images, or their sizes differ; or as of ``infer``.
             BackendError, ModelError: as of ``infer``.
         """
-        with self._in_turn():
-            return self._infer(images, color, self._named(outputs), outs)
+        with self._lock:
+            self._check_open()
+            return self._infer(images, color, outputs, outs)
 
     def predict(self, source: str | Path, *, outputs: str | Sequence[str] = 'mask',
                 topic: str = '', count: int = 0,
@@ -294,11 +300,10 @@ class Segmenter:
             ImageError: there is no image, or as said of ``on_error``.
             BackendError, ModelError: as of ``infer``.
         """
+        from trt_segmentation.image_source import open_images, source_files  # brings OpenCV
         self._check_open()
         self._check_count(1)
         names = self._named(outputs)
-        check_outputs(self.spec, names)
-        from trt_segmentation.image_source import open_images, source_files  # brings OpenCV
         source_files(source)
         images = open_images(source, topic, count, on_error, self.spec.gray_bits)
         return self._predictions(images, names)
@@ -309,21 +314,24 @@ class Segmenter:
             for name, image in images:
                 yield Prediction(name, image, self.infer(image, outputs=outputs))
 
-    def _infer(self, images: Sequence[np.ndarray], color: str, outputs: tuple[str, ...],
+    def _infer(self, images: Sequence[np.ndarray], color: str, outputs: str | Sequence[str],
                outs: Sequence[Mapping[str, np.ndarray]] | None) -> tuple[Segmentation, ...]:
-        check_outputs(self.spec, outputs)
         self._check_images(images, color)
         fed = [as_bands(np.ascontiguousarray(image)) for image in images]
         height, width, bands = fed[0].shape
+        asked_for = outputs if isinstance(outputs, str) else tuple(outputs)
+        if self._wanted.made_for != (fed[0].shape, asked_for):
+            self._wanted = self._want(fed[0].shape, asked_for)
+        names = self._wanted.names
         if outs is None:
-            outs = self._own_arrays((height, width), outputs)
+            outs = self._own_arrays()
         else:
-            self._check_outs(outs, outputs, (height, width))
-        self._session.resize(height, width, outputs, bands)
+            self._check_outs(outs)
+        self._session.resize(height, width, names, bands)
         if color != self._color:
             self._set_color(color)
         self._session.infer(fed, outs)
-        return tuple(Segmentation({name: out[name] for name in outputs}) for out in outs)
+        return tuple(Segmentation({name: out[name] for name in names}) for out in outs)
 
     def gpu_times(self, image: np.ndarray, outputs: str | Sequence[str], count: int,
                   ) -> dict[str, float]:
@@ -341,7 +349,7 @@ class Segmenter:
         if measure is None:
             return {}
         with self._in_turn():
-            images, outs = self._repeated(image, self._named(outputs))
+            images, outs = self._repeated(image, outputs)
             times = [asdict(measure(images, outs)) for _ in range(count)]
         return {part: float(np.median([each[part] for each in times])) for part in times[0]}
 
@@ -362,7 +370,7 @@ class Segmenter:
         if profile is None:
             return []
         with self._in_turn():
-            images, outs = self._repeated(image, self._named(outputs))
+            images, outs = self._repeated(image, outputs)
             return profile(images, outs, count)
 
     def gpu_memory(self) -> tuple[int, int] | None:
@@ -427,21 +435,27 @@ class Segmenter:
                                'another one')
 
     def _named(self, outputs: str | Sequence[str]) -> tuple[str, ...]:
-        return named_outputs(self.spec,
-                             (outputs,) if isinstance(outputs, str) else tuple(outputs))
+        """Return the names of the outputs that are asked for.
 
-    def _own_arrays(self, size: tuple[int, int], outputs: tuple[str, ...],
-                    ) -> list[dict[str, np.ndarray]]:
-        """Return the calling thread's arrays; new ones where size or outputs are others."""
-        own = self._own
-        if own.made_for != (size, outputs):
-            own.arrays = [
-                {name: np.empty(self.output_shape(name, size), self.output_dtype(name))
-                 for name in outputs} for _ in range(self.spec.batch)]
-            own.made_for = size, outputs
+        Raises:
+            ModelError: the network cannot give one of them; or none is asked for.
+        """
+        from trt_segmentation.graph.prepare import check_outputs, named_outputs
+        names = named_outputs(self.spec,
+                              (outputs,) if isinstance(outputs, str) else tuple(outputs))
+        check_outputs(self.spec, names)
+        return names
+
+    def _own_arrays(self) -> list[dict[str, np.ndarray]]:
+        """Return the calling thread's arrays; new ones where other arrays are wanted."""
+        own, wanted = self._own, self._wanted.arrays
+        if own.made_for != wanted:
+            own.arrays = [{name: np.empty(shape, dtype) for name, shape, dtype in wanted}
+                          for _ in range(self.spec.batch)]
+            own.made_for = wanted
         return own.arrays
 
-    def _repeated(self, image: np.ndarray, outputs: tuple[str, ...],
+    def _repeated(self, image: np.ndarray, outputs: str | Sequence[str],
                   ) -> tuple[list[np.ndarray], list[Mapping[str, np.ndarray]]]:
         """One image as many times as the graph takes, once segmented, and where the results
         go."""
@@ -463,13 +477,25 @@ class Segmenter:
             raise ImageError(f'images given: {count}; the network was opened for '
                              f'{self.spec.batch} at once, as RunOptions.batch says')
 
-    def _check_outs(self, outs: Sequence[Mapping[str, np.ndarray]], outputs: tuple[str, ...],
-                    size: tuple[int, int]) -> None:
+    def _want(self, shape: tuple[int, ...], outputs: str | tuple[str, ...]) -> '_Wanted':
+        """Return what images of a shape shall become, worked out once for all of them.
+
+        Args:
+            shape: of an image as the graph reads it, [H, W, bands].
+            outputs: as of ``infer``.
+
+        Raises:
+            ModelError: as of ``_named``.
+        """
+        names, size = self._named(outputs), (shape[0], shape[1])
+        return _Wanted((shape, outputs), names, tuple(
+            (name, self.output_shape(name, size), self.output_dtype(name)) for name in names))
+
+    def _check_outs(self, outs: Sequence[Mapping[str, np.ndarray]]) -> None:
         if len(outs) != self.spec.batch:
             raise ImageError(f'outs has arrays for {len(outs)} images; {self.spec.batch} are '
                              'segmented at once')
-        for name in outputs:
-            shape, dtype = self.output_shape(name, size), self.output_dtype(name)
+        for name, shape, dtype in self._wanted.arrays:
             for out in outs:
                 _check_out(out, name, shape, dtype)
 
@@ -481,16 +507,31 @@ class Segmenter:
         self._color = color
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What the last image was to become.
+
+    Attributes:
+        made_for: shape of the image as the graph reads it, and outputs as they were asked for.
+        names: of the outputs.
+        arrays: of each output, its name, shape and type.
+    """
+
+    made_for: tuple[tuple[int, ...], str | tuple[str, ...]] | None = None
+    names: tuple[str, ...] = ()
+    arrays: tuple[tuple[str, tuple[int, ...], np.dtype], ...] = ()
+
+
 class _OwnArrays(threading.local):
     """Where results go that the caller has no arrays for: each thread's own.
 
     Attributes:
-        made_for: size of the image, and outputs.
+        made_for: what they were made for, see ``_Wanted.arrays``.
         arrays: of each image, by output.
     """
 
     def __init__(self) -> None:
-        self.made_for: tuple[tuple[int, ...], tuple[str, ...]] | None = None
+        self.made_for: tuple[tuple[str, tuple[int, ...], np.dtype], ...] | None = None
         self.arrays: list[dict[str, np.ndarray]] = []
 
 
@@ -527,7 +568,7 @@ def _check_out(out: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...],
                          f'{list(shape)} is needed')
 
 
-def _log_kind(spec: ModelSpec) -> None:
+def _log_kind(spec: 'ModelSpec') -> None:
     """Log what the output means where neither the graph nor a config says it."""
     for fact in spec.facts:
         is_kind = fact.key.endswith('.kind')  # of the only task, or of one of them

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from trt_segmentation.backends import open_engine, open_network
-from trt_segmentation.backends.tensorrt import cuda, opening
+from trt_segmentation.backends.tensorrt import api, cuda, opening
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions, RunOptions
@@ -53,6 +53,17 @@ def test_without_a_gpu_nothing_of_tensorrt_is_loaded(networks, tensorrt, model, 
     (record,) = caplog.records
     assert record.getMessage() == ('running on ONNX Runtime, since there is no NVIDIA GPU here '
                                    '(a container needs --gpus all)')
+
+
+@pytest.mark.parametrize(('backend', 'installed', 'started'), [
+    ('auto', True, [1]), ('tensorrt', True, [1]), ('onnxruntime', True, []), ('auto', False, [])])
+def test_cuda_starts_early_where_tensorrt_will_run(monkeypatch, tensorrt, backend, installed,
+                                                   started):
+    found = []
+    monkeypatch.setattr(cuda, 'start_context', found.append)
+    monkeypatch.setattr(api, 'find_spec', lambda name: name if installed else None)
+    Segmenter.open(options=RunOptions(backend, device=1, num_threads=1)).close()
+    assert found == started
 
 
 def test_tensorrt_is_not_replaced_where_it_is_asked_for(networks, without_gpu, model):

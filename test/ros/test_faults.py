@@ -194,7 +194,7 @@ class Slow:
         return time.sleep, (600,)
 
 patch = pytest.MonkeyPatch()
-from trt_segmentation.backends.tensorrt import making
+from trt_segmentation.backends.tensorrt import build_process
 from trt_segmentation.backends.tensorrt.build_process import build_in_child
 from trt_segmentation.ros.node import main
 gpu = support('gpu_stand_in').Gpu(patch)
@@ -208,7 +208,7 @@ def build(model, profiles, options, *, float_layers, **more):
     return replace(built, plan=stand_in.plan(model, profiles))
 
 if MODE != 'stand-in':
-    making.build_in_child = build
+    build_process.build_in_child = build
 gpu.fail('capture', 10**9)  # so that each frame is enqueued by TensorRT
 signal.signal(signal.SIGUSR1, lambda *_: gpu.fail('enqueue', 8))
 sys.exit(main(sys.argv[4:]))

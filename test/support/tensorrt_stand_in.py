@@ -17,7 +17,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto
 
-from trt_segmentation.backends.tensorrt import making, opening, session
+from trt_segmentation.backends.tensorrt import build_process, opening, session
 from trt_segmentation.backends.tensorrt.api import Log
 from trt_segmentation.backends.tensorrt.builder import Plan
 from trt_segmentation.backends.tensorrt.layers import parse_layers
@@ -55,7 +55,7 @@ class TensorRt:
             monkeypatch.setattr(user, 'find_tensorrt', lambda: self.module)
         monkeypatch.setattr(session, 'find_log', lambda: log)
         monkeypatch.setattr(opening, 'find_device', lambda index: gpu.device)
-        monkeypatch.setattr(making, 'build_in_child', self._build)
+        monkeypatch.setattr(build_process, 'build_in_child', self._build)
 
     def plan(self, model, profiles=None, version=None, formats=None, gpu=None):
         """Return a plan for this TensorRT and GPU.

@@ -1,13 +1,17 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that only a GPU can show, in one command::
+"""What only a GPU can show. One command makes the table of docs/gpu.md::
 
     python tools/gpu_check OUT_DIR --models MODELS_DIR [MORE_DIR ...] --images IMAGES_DIR
 
-Writes OUT_DIR/results.json after each step, and OUT_DIR/gpu.md, the tables for docs/. Engines go
-to OUT_DIR/engines, so that a second run measures at once. MODELS_DIR holds
-networks that subjects.py knows, such as those of export_torchvision.py, or any NAME.onnx with its
-model config NAME.yaml; those of tools/model_zoo are compared with PyTorch's answers.
+It builds engines, on all GPUs at once, compares each with ONNX Runtime, and then measures on one
+GPU with nothing else on it. The other steps are done where they are named (--steps).
+
+Writes OUT_DIR/results.json after each network and precision, and OUT_DIR/gpu.md, the tables for
+docs/. Engines go to OUT_DIR/engines. When the command is ended, by a time limit say, the same
+command goes on: what has an engine, an agreement or a time already is left as it is. MODELS_DIR
+holds networks that subjects.py knows, such as those of export_torchvision.py, or any NAME.onnx
+with its model config NAME.yaml; those of tools/model_zoo are compared with PyTorch's answers.
 """
 
 import argparse
@@ -29,8 +33,8 @@ from typing import Any
 from agreement import Reference, find_reference
 from bag_replay import check_bag
 from batch import check_batch
-from copies import check_copies
 from faults import check_faults
+from infer import check_infer
 from report import markdown
 from sizes import check_sizes
 from startup import check_startup
@@ -45,6 +49,7 @@ from trt_segmentation.segmenter import Segmenter
 
 SPEED_FRAMES = 300
 RUN_FRAMES = 50
+BUILDS_PER_GPU = 3
 SOURCES = ('1080x1920', '720x1280')
 """Sizes of the source that speed is measured at."""
 
@@ -65,8 +70,8 @@ class Check:
         self.out = args.out
         self.builds = Builds(args.out / 'engines', tactic_names(args.tactic_sources),
                              args.optimization_level)
-        self.jobs = args.jobs
-        self.devices = args.devices
+        self.devices = args.devices or [str(number) for number in range(len(gpu_facts()) or 1)]
+        self.jobs = args.jobs or BUILDS_PER_GPU * len(self.devices)
         self.build_seconds = args.build_seconds
         self.seconds = args.seconds
         self.sizes = args.sizes
@@ -89,6 +94,17 @@ class Check:
         previous = args.out / 'results.json'
         if previous.exists():
             self.results = json.loads(previous.read_text(encoding='utf-8'))
+        self._check_machine()
+
+    def _check_machine(self) -> None:
+        """End where earlier results are of another machine: one table is one machine's."""
+        if 'error' in (before := self.results.get('machine', {'error': 'not there'})):
+            return
+        here = machine(self)
+        if changed := [name for name in MACHINE if before.get(name) != here[name]]:
+            sys.exit(f'{self.out} holds results of another machine ({changed[0]} is '
+                     f'{here[changed[0]]} here and was {before.get(changed[0])}); give another '
+                     'OUT_DIR')
 
     def run(self, name: str) -> None:
         """Do one step; what fails is noted and does not stop the others."""
@@ -105,14 +121,17 @@ class Check:
 
     def save(self) -> None:
         """Write down everything there is."""
-        (self.out / 'results.json').write_text(json.dumps(self.results, indent=1),
-                                               encoding='utf-8')
-        (self.out / 'gpu.md').write_text(markdown(self.results), encoding='utf-8')
+        for name, text in {'results.json': json.dumps(self.results, indent=1),
+                           'gpu.md': markdown(self.results)}.items():
+            written = self.out / f'{name}.tmp'
+            written.write_text(text, encoding='utf-8')
+            os.replace(written, self.out / name)  # whole, even where this process is killed
 
     def note(self, step: str, subject: Subject, precision: str,
              work: Callable[[], dict[str, Any]]) -> None:
         """Do one thing about one network and keep what comes of it; an error is a row, too."""
-        row = {'network': subject.name, 'precision': precision}
+        row = {'network': subject.name, 'precision': precision,
+               'date': time.strftime('%Y-%m-%d')}
         try:
             row |= work()
         except Exception as error:
@@ -124,9 +143,18 @@ class Check:
 
     def built(self) -> list[tuple[Subject, str]]:
         """Return the networks and precisions that have engines."""
-        rows = self.results.get('build', {})
+        return self.done('build')
+
+    def done(self, step: str) -> list[tuple[Subject, str]]:
+        """Return the networks and precisions that a step has results of."""
+        rows = self.results.get(step, {})
         return [(subject, precision) for subject, precision in self.pairs
-                if 'error' not in rows.get(f'{subject.name} {precision}', {'error': 'not built'})]
+                if 'error' not in rows.get(f'{subject.name} {precision}', {'error': 'not done'})]
+
+    def build_seconds_of(self, key: str) -> float:
+        """Return how long TensorRT took for an engine in the cache, perhaps in an earlier run."""
+        (sidecar,) = self.builds.cache.glob(f'*-{key[:16]}.engine.json')
+        return json.loads(sidecar.read_text(encoding='utf-8'))['facts']['build_seconds']
 
     def reference(self, subject: Subject) -> Reference:
         """Return what a network's images should become."""
@@ -145,11 +173,11 @@ class Check:
         sources = ['--tactic-sources', ','.join(tactics)] if tactics else []
         config = ['--config', subject.config] if subject.config else []
         calibration = ['--calibration-images', subject.calibration] if subject.calibration else []
+        level = ['--optimization-level', str(self.builds.level)] if self.builds.level >= 0 else []
         return [sys.executable, '-m', 'trt_segmentation.cli.main', *arguments, str(subject.model),
                 '--precision', precision, '--engine-cache', str(self.builds.cache),
-                '--optimization-level', str(self.builds.level), '--mask-interpolation',
-                subject.growth, '--calibration-method', 'percentile', *config, *calibration,
-                *sources]
+                '--mask-interpolation', subject.growth, '--calibration-method', 'percentile',
+                *level, *config, *calibration, *sources]
 
     def is_against(self, subject: Subject, precision: str) -> bool:
         """Whether the network alone is wanted, too."""
@@ -167,6 +195,10 @@ def _chosen(pairs: list[tuple[Subject, str]], names: list[str]) -> list[tuple[Su
     if unknown := sorted(set(names) - set(by_name)):
         sys.exit(f'there is no {", ".join(unknown)}; there are {", ".join(by_name)}')
     return [by_name[name] for name in names] or pairs
+
+
+MACHINE = 'gpu', 'driver', 'tensorrt', 'python'
+"""Of ``machine``, what must be the same for all rows of a table."""
 
 
 def machine(check: Check) -> dict[str, Any]:
@@ -187,11 +219,15 @@ def build(check: Check) -> None:
 
     def one(subject: Subject, precision: str, *command: str) -> dict[str, Any]:
         device, start = free.get(), time.monotonic()
+        late = TimeoutError(f'not done within the {check.build_seconds:.0f} s of --build-seconds')
         try:
+            if start >= deadline:
+                raise late
             done = subprocess.run(
                 check.command(subject, precision, *command), capture_output=True, text=True,
-                timeout=max(0.1, deadline - start),
-                env={**os.environ, 'CUDA_VISIBLE_DEVICES': device})
+                timeout=deadline - start, env={**os.environ, 'CUDA_VISIBLE_DEVICES': device})
+        except subprocess.TimeoutExpired:
+            raise late from None
         finally:
             free.put(device)
         if done.returncode:
@@ -215,6 +251,9 @@ def build(check: Check) -> None:
             compare(check, *pair)
         for future in as_completed(alone):
             check.note('plain', *alone[future], future.result)
+    for pair in check.built():  # by a run that was ended before it compared them
+        if pair not in check.done('agree'):
+            compare(check, *pair)
 
 
 def compare(check: Check, subject: Subject, precision: str) -> None:
@@ -224,8 +263,10 @@ def compare(check: Check, subject: Subject, precision: str) -> None:
         try:
             found = reference.compare(segmenter)
             times = segmenter.gpu_times(reference.images[0], ('mask',), RUN_FRAMES)
-            return found | {'runs': segmenter.info.precision, 'layers': segmenter.info.layers,
-                            'run_ms': times['run']}
+            info = segmenter.info
+            return found | {'run_ms': times['run'],  # perhaps with builds beside it
+                            'runs': info.precision, 'layers': info.layers,
+                            'build_seconds': check.build_seconds_of(info.engine_key)}
         finally:
             segmenter.close()
 
@@ -297,11 +338,13 @@ def batch(check: Check) -> None:
                 check_batch, subject, precision, check.builds))
 
 
-def copies(check: Check) -> None:
-    """Images in memory that stays, and in memory that changes."""
+def infer(check: Check) -> None:
+    """Images in new buffers and in reused ones, with nothing else on the GPU."""
+    done = check.done('infer')
     for subject, precision in check.built():
-        check.note('copies', subject, precision, functools.partial(
-            check_copies, subject, precision, check.builds))
+        if (subject, precision) not in done:
+            check.note('infer', subject, precision, functools.partial(
+                check_infer, subject, precision, check.builds))
 
 
 def dds(check: Check) -> None:
@@ -358,12 +401,12 @@ def faults(check: Check) -> dict[str, Any]:
 
 
 STEPS: dict[str, Callable[[Check], Any]] = {
-    'machine': machine, 'build': build, 'agree': agree, 'tensors': tensors, 'speed': speed,
-    'startup': startup, 'node': node, 'lifecycle': lifecycle, 'faults': faults,
-    'devices': devices, 'bag': bag, 'dds': dds, 'sizes': sizes, 'copies': copies, 'batch': batch,
+    'machine': machine, 'build': build, 'infer': infer, 'agree': agree, 'tensors': tensors,
+    'speed': speed, 'startup': startup, 'node': node, 'lifecycle': lifecycle, 'faults': faults,
+    'devices': devices, 'bag': bag, 'dds': dds, 'sizes': sizes, 'batch': batch,
     'foreign': foreign}
-BY_REQUEST = 'agree', 'tensors', 'devices', 'bag'
-"""Steps that are done only where they are named."""
+FOR_THE_TABLE = 'machine', 'build', 'infer'
+"""The other steps are done only where they are named."""
 
 
 def main() -> int:
@@ -372,20 +415,21 @@ def main() -> int:
     parser.add_argument('out', type=Path, metavar='OUT_DIR')
     parser.add_argument('--models', type=Path, nargs='+', default=[], metavar='DIR')
     parser.add_argument('--images', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--steps', nargs='+', choices=list(STEPS),
-                        default=[name for name in STEPS if name not in BY_REQUEST])
+    parser.add_argument('--steps', nargs='+', choices=list(STEPS), default=FOR_THE_TABLE,
+                        help=f'default: {" ".join(FOR_THE_TABLE)}')
     parser.add_argument('--only', nargs='+', default=[], metavar='NETWORK:PRECISION',
                         help='do these, in this order (default: all)')
     parser.add_argument('--against', nargs='+', default=[], metavar='NETWORK:PRECISION',
                         help='of these, build the network alone too: for the usual script and '
                              'the steps foreign and batch (default: none)')
-    parser.add_argument('--jobs', type=int, default=4, metavar='N',
-                        help='engines that are built at the same time (default 4)')
+    parser.add_argument('--jobs', type=int, default=0, metavar='N',
+                        help='engines that are built at the same time (default: '
+                             f'{BUILDS_PER_GPU} on each GPU)')
     parser.add_argument('--build-seconds', type=float, default=86400, metavar='S',
                         help='what is not built by then is left out')
-    parser.add_argument('--devices', type=lambda text: text.split(','), default=['0'],
+    parser.add_argument('--devices', type=lambda text: text.split(','), default=[],
                         metavar='N,...', help='GPUs to build on in turn, and for the steps '
-                                              'devices and bag (default 0)')
+                                              'devices and bag (default: all)')
     parser.add_argument('--sizes', nargs='+', default=SOURCES, metavar='HEIGHTxWIDTH',
                         help=f'of the source, to measure speed at (default {" ".join(SOURCES)})')
     parser.add_argument('--outputs', nargs='+', default=OUTPUTS, choices=OUTPUTS,

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from subjects import Subject, numbered
+from subjects import Subject, fitting, numbered
 
 from trt_segmentation.backends.onnxruntime import OnnxGraph
 from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare_head
 from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.model_config import SCORE_KINDS
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 MARGIN = 0.01
-"""Part of the logits' range by which the best two must differ to count, with random weights."""
+"""Part of the scores' range that a decision must be clear by to count, with random weights."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Reference:
             if self.confidence:
                 difference = found.confidence.astype(int) - self.confidence[number]
                 off.append(np.abs(difference)[counted])
+        if not sum(map(np.size, equal)):
+            raise ValueError('not one pixel is decided clearly enough to be compared')
         row = {'agreement': float(np.concatenate(equal).mean()),
                'pixels': int(sum(map(np.size, equal))),
                'counted': float(np.mean([counted.mean() for counted in self.counted]))}
@@ -56,33 +59,52 @@ def find_reference(subject: Subject) -> Reference:
         told = np.load(subject.answers)
         return Reference(numbered(told, 'image'), numbered(told, 'mask'), [],
                          numbered(told, 'clear'))
-    images = subject.images()
-    segmenter = Segmenter.open(subject.model, config=subject.config or None,
-                               options=RunOptions('onnxruntime'))
-    results = [segmenter.infer(image, outputs=('mask', 'confidence')).copy() for image in images]
-    counted = [np.ones(image.shape[:2], bool) if subject.trained
-               else _clear_pixels(segmenter, image) for image in images]
-    segmenter.close()
-    return Reference(images, [result.mask for result in results],
-                     [result.confidence for result in results], counted)
+    with Segmenter.open(subject.model, config=subject.config or None,
+                        options=RunOptions('onnxruntime')) as segmenter:
+        images = [fitting(image, segmenter.spec) for image in subject.images()]
+        outputs = [name for name in ('mask', 'confidence') if name in segmenter.available_outputs]
+        results = [segmenter.infer(image, outputs=outputs).copy() for image in images]
+        counted = [np.ones(image.shape[:2], bool) if subject.trained
+                   else _clear_pixels(segmenter.spec, image) for image in images]
+    confidence = [result.confidence for result in results if 'confidence' in outputs]
+    return Reference(images, [result.mask for result in results], confidence, counted)
 
 
 def fed_to_network(spec: ModelSpec, image: np.ndarray) -> dict[str, np.ndarray]:
     """Return what the head makes of an image, by the name of the network's input."""
     fed = spec.network.inputs[0].name
     channels = np.array(spec.channels('bgr'), np.int32)
-    value = OnnxGraph(prepare_head(spec)).run({'image': image[None], 'channels': channels},
+    pixels = image.reshape(1, *image.shape[:2], -1)
+    value = OnnxGraph(prepare_head(spec)).run({'image': pixels, 'channels': channels},
                                               [NETWORK_PREFIX + fed])
     return {fed: value[NETWORK_PREFIX + fed]}
 
 
-def _clear_pixels(segmenter: Segmenter, image: np.ndarray) -> np.ndarray:
-    """Where the best two logits differ by more than ``MARGIN`` of the range; bool [H, W]."""
-    spec = segmenter.spec
-    scores = OnnxGraph(spec.network.model).run(fed_to_network(spec, image), [spec.scores.name])
-    logits = scores[spec.scores.name][0]
-    best = np.partition(logits, -2, axis=0)
-    clear = best[-1] - best[-2] > MARGIN * (logits.max() - logits.min())
+def _clear_pixels(spec: ModelSpec, image: np.ndarray) -> np.ndarray:
+    """Where a decision is clear by more than ``MARGIN`` of the scores' range; bool [H, W].
+
+    All pixels count of class ids, which have no margin, and of a letterboxed network.
+    """
+    if spec.kind not in SCORE_KINDS or spec.resize == 'letterbox':
+        return np.ones(image.shape[:2], bool)
+    name, axis = spec.scores.name, spec.scores.axis
+    found = OnnxGraph(spec.network.model).run(fed_to_network(spec, image), [name])
+    scores = found[name].astype(np.float32)  # without an axis of channels it is [1, h, w]
+    if axis is not None:
+        scores = np.moveaxis(scores[0], axis - 1, 0)
+    clear = _margins(spec, scores) > MARGIN * np.ptp(scores)
     rows, columns = (((2 * np.arange(pixels) + 1) * cells) // (2 * pixels)
                      for pixels, cells in zip(image.shape[:2], clear.shape, strict=True))
     return clear[rows][:, columns]
+
+
+def _margins(spec: ModelSpec, scores: np.ndarray) -> np.ndarray:
+    """By how much scores [C, h, w] are away from another decision; float32 [h, w]."""
+    threshold = np.clip(spec.threshold, 1e-6, 1 - 1e-6)
+    if len(scores) == 1:
+        border = np.log(threshold / (1 - threshold)) if spec.kind == 'logits' else threshold
+        return np.abs(scores[0] - border)
+    second, best = np.partition(scores, -2, axis=0)[-2:]
+    if spec.kind == 'sigmoid':
+        return np.minimum(best - second, np.abs(best - threshold))
+    return best - second

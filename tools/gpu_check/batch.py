@@ -102,7 +102,7 @@ def _network_ms(loader: EngineLoader, spec: ModelSpec, build: BuildOptions, enqu
         for _ in range(WARM_UP + RUNS):
             start, end = device.event(), device.event()
             start.record(stream)
-            graph.launch(stream)
+            graph.launch()
             end.record(stream)
             times.append(device.milliseconds_between(start, end))
         graph.close()

@@ -5,32 +5,91 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from infer import BUFFERS
+from startup import PARTS
+
+from trt_segmentation.options import PRECISIONS
+
 Row = Mapping[str, Any]
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """Return everything there is so far as Markdown."""
-    parts = [section(found, *name.split()[1:]) for step, section in _SECTIONS.items()
-             for name, found in results.items()
-             if name.split()[0] == step and 'error' not in found]
+    """Return everything there is so far as Markdown: the table, then what else was measured."""
+    parts = [_machine(results), _overview(results)]
+    parts += [section(found, *name.split()[1:]) for step, section in _SECTIONS.items()
+              for name, found in results.items()
+              if name.split()[0] == step and 'error' not in found]
     return '\n\n'.join(part for part in parts if part) + '\n'
 
 
-def _machine(found: Row) -> str:
+def _machine(results: Mapping[str, Any]) -> str:
+    found = results.get('machine', {'error': 'not there'})
+    if 'error' in found:
+        return ''
+    dates = {row['date'] for step in ('build', 'agree', 'infer')
+             for row in results.get(step, {}).values() if 'date' in row} or {found['date']}
     return (f"{found['gpu']} (at most {found['max_clock']}), driver {found['driver']}, "
             f"{found['tensorrt']}, Python {found['python']}, {found['cpus']} CPUs, "
-            f"{found['date']}. Made by `python tools/gpu_check`.")
+            f"{' to '.join(sorted({min(dates), max(dates)}))}.")
 
 
-def _agreement(rows: Mapping[str, Row]) -> str:
-    return '## Agreement with ONNX Runtime in fp32\n\n' + _table(
-        ('network', 'asked for', 'agreement', 'confidence off by (of 255)', 'pixels counted',
-         'layers, as the engine inspector tells'),
-        ((row['network'], row['precision'], f"{row['agreement']:.3%}",
-          str(row.get('confidence_off_max', '')),
-          str(row['pixels']) + (f" ({row['counted']:.1%}: no near ties)"
-                                if row['counted'] < 1 else ''), row['layers'])
-         for row in _good(rows)))
+def _overview(results: Mapping[str, Any]) -> str:
+    """One row for each network and precision; what failed is a row, too."""
+    build, agree, infer = (results.get(step, {}) for step in ('build', 'agree', 'infer'))
+    if not build:
+        return ''
+    return _table(
+        ('network', 'precision', 'agreement', 'confidence off by (of 255)',
+         'layers, as the engine inspector tells', 'build, s', 'GPU, ms',
+         *(name for buffer in BUFFERS for name in (
+             f'`infer`, {buffer} buffer, p50 ms', 'p99', 'p50 over GPU and copies'))),
+        ((row['network'], row['precision'],
+          *(_fault(row) or (*_agreement(agree.get(name, {})), *_times(infer.get(name, {})))))
+         for name, row in sorted(build.items(), key=_place)))
+
+
+def _place(entry: tuple[str, Row]) -> tuple[str, int]:
+    _, row = entry
+    return row['network'], PRECISIONS.index(row['precision'])
+
+
+_CELLS = 11
+"""Of a row of the table, besides network and precision."""
+
+
+def _fault(row: Row) -> tuple[str, ...]:
+    """The cells of a network that was not built; empty where it was."""
+    if 'error' not in row:
+        return ()
+    return '', '', 'not built: ' + _last_line(row['error']), *[''] * (_CELLS - 3)
+
+
+def _agreement(row: Row) -> tuple[str, ...]:
+    if 'agreement' not in row:
+        return '', '', _failure('not compared', row), ''
+    counted = f" (of {row['counted']:.1%})" if row['counted'] < 1 else ''
+    return (f"{row['agreement']:.3%}{counted}", str(row.get('confidence_off_max', '')),
+            row['layers'], f"{row['build_seconds']:.0f}" if 'build_seconds' in row else '')
+
+
+def _times(row: Row) -> tuple[str, ...]:
+    if 'reused' not in row:
+        return _failure('not measured', row), *[''] * 6
+    cells = [f"{row['reused']['run']:.2f}"]
+    for buffer in BUFFERS:
+        found = row[buffer]
+        on_gpu = found['copy_in'] + found['run'] + found['copy_out']
+        cells += [f"{found['p50']:.2f}", f"{found['p99']:.2f}", f"{found['p50'] / on_gpu:.2f}"]
+    return tuple(cells)
+
+
+def _failure(what: str, row: Row) -> str:
+    return f"{what}: {_last_line(row['error'])}" if 'error' in row else what
+
+
+def _last_line(error: str) -> str:
+    lines = [line.strip() for line in error.splitlines() if line.strip()] or ['']
+    return lines[-1].replace('|', '/')[-200:]
 
 
 def _speed(rows: Mapping[str, Row], size: str) -> str:
@@ -51,14 +110,6 @@ def _usual(rows: Mapping[str, Row], size: str) -> str:
         ('network', 'precision', '`infer` p50, ms', 'usual script p50, ms', 'times as fast'),
         ((row['network'], row['precision'], f"{row['wall_ms']['ours']['p50']:.2f}",
           f"{row['wall_ms']['usual']['p50']:.1f}", f"{row['ratio_p50']:.1f}")
-         for row in _good(rows)))
-
-
-def _builds(rows: Mapping[str, Row]) -> str:
-    return '## Builds\n\n' + _table(
-        ('network', 'precision', 'at the same time', 'on GPUs', 'seconds'),
-        ((row['network'], row['precision'], str(row['jobs']), str(row['gpus']),
-          f"{row['seconds']:.0f}")
          for row in _good(rows)))
 
 
@@ -98,9 +149,11 @@ def _sizes(rows: Sequence[Row]) -> str:
 
 def _startup(rows: Mapping[str, Row]) -> str:
     return '## From the start of a process to its first mask, engine in the cache\n\n' + _table(
-        ('network', 'precision', 'seconds'),
+        ('network', 'precision', 'seconds', *(f'{part}, median' for part in PARTS)),
         ((row['network'], row['precision'],
-          ', '.join(f'{seconds:.2f}' for seconds in row['seconds'])) for row in _good(rows)))
+          ', '.join(f'{seconds:.2f}' for seconds in row['seconds']),
+          *(f"{row['parts'][part]:.2f}" for part in PARTS))
+         for row in _good(rows) if 'parts' in row))
 
 
 def _node(found: Row) -> str:
@@ -157,25 +210,17 @@ def _batch(rows: Mapping[str, Row]) -> str:
          'run, ms', 'masks out, ms', '`Segmenter`, ms', 'same pixels'), lines)
 
 
-def _copies(rows: Mapping[str, Row]) -> str:
-    return '## Page-locked images, 1920x1080 BGR to a mask\n\n' + _table(
-        ('network', 'precision', '`infer` p50, ms, memory that changes', 'memory that stays'),
-        ((row['network'], row['precision'], f"{row['changes_ms']:.2f}", f"{row['stays_ms']:.2f}")
-         for row in _good(rows)))
-
-
 def _foreign(rows: Mapping[str, Row]) -> str:
     return '## Plans built without head and tail, chained\n\n' + _table(
         ('network', 'precision', 'agreement', 'confidence off by (of 255)'),
         ((row['network'], row['precision'], f"{row['agreement']:.3%}",
-          str(row['confidence_off_max'])) for row in _good(rows)))
+          str(row.get('confidence_off_max', ''))) for row in _good(rows)))
 
 
 _SECTIONS: dict[str, Callable[..., str]] = {
-    'machine': _machine, 'agree': _agreement, 'speed': _speed, 'usual': _usual, 'dds': _dds,
-    'sizes': _sizes, 'startup': _startup, 'node': _node, 'lifecycle': _lifecycle,
-    'devices': _devices, 'bag': _bag, 'copies': _copies, 'batch': _batch,
-    'foreign': _foreign, 'build': _builds}
+    'speed': _speed, 'usual': _usual, 'dds': _dds, 'sizes': _sizes, 'startup': _startup,
+    'node': _node, 'lifecycle': _lifecycle, 'devices': _devices, 'bag': _bag, 'batch': _batch,
+    'foreign': _foreign}
 """By step, the first word of a result's name; the other words are arguments."""
 
 

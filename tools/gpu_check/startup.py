@@ -2,49 +2,74 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long a fresh process takes to its first mask, with the engine in the cache.
 
-    python startup.py MODEL CONFIG PRECISION CACHE CALIBRATION TACTICS LEVEL
-
-prints the seconds from the start of the process.
+The process imports what a user's program would. It reads pickled arguments of ``Segmenter.open``
+from stdin and prints, as JSON, when each of ``PARTS`` was done; with the argument 'profile' it
+prints where ``open`` and the first image spend their time instead.
 """
 
 import json
+import pickle
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from subjects import Builds, Subject
+if TYPE_CHECKING:
+    from subjects import Builds, Subject
 
-RUNS = 3
+RUNS = 5
+PARTS = 'interpreter', 'imports', 'open', 'first image'
+SIZE = 1080, 1920
 
 
-def check_startup(subject: Subject, precision: str, builds: Builds) -> dict[str, Any]:
-    """Return the seconds of each of ``RUNS`` fresh processes."""
-    arguments = [subject.model, subject.config, precision, builds.cache, subject.calibration,
-                 ','.join(builds.tactics or ()), builds.level]
-    seconds = []
+def check_startup(subject: 'Subject', precision: str, builds: 'Builds') -> dict[str, Any]:
+    """Return the seconds of each of ``RUNS`` fresh processes, and of their parts the medians."""
+    arguments = {'model': subject.model, 'config': subject.config or None,
+                 'options': subject.options(precision, builds)}
+    runs = []
     for _ in range(RUNS):
         start = time.time()
-        done = subprocess.run([sys.executable, __file__, *map(str, arguments)], check=True,
-                              capture_output=True, text=True)
-        seconds.append(json.loads(done.stdout.splitlines()[-1]) - start)
-    return {'seconds': seconds}
+        done = json.loads(_child(arguments).splitlines()[-1])
+        runs.append([end - begin for begin, end in zip([start, *done], done, strict=False)])
+    parts = [sorted(times)[RUNS // 2] for times in zip(*runs, strict=True)]
+    return {'seconds': [sum(run) for run in runs], 'parts': dict(zip(PARTS, parts, strict=True)),
+            'profile': _child(arguments, 'profile')}
 
 
-def _first_mask(model: str, config: str, precision: str, cache: str, calibration: str,
-                tactics: str, level: str) -> None:
+def _child(arguments: dict[str, Any], *words: str) -> str:
+    done = subprocess.run([sys.executable, __file__, *words], input=pickle.dumps(arguments),
+                          capture_output=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.decode()[-1500:])
+    return done.stdout.decode()
+
+
+def _first_mask(arguments: dict[str, Any], ends: list[float]) -> None:
     import numpy as np
 
-    from trt_segmentation.segmenter import Segmenter
-    subject = Subject(Path(model), config, list, (precision,), True, calibration)
-    builds = Builds(Path(cache), tuple(tactics.split(',')) if tactics else None, int(level))
-    segmenter = Segmenter.open(model, config=config or None,
-                               options=subject.options(precision, builds))
-    segmenter.infer(np.zeros((1080, 1920, 3), np.uint8))
-    print(json.dumps(time.time()), flush=True)
+    from trt_segmentation import Segmenter
+    ends.append(time.time())
+    segmenter = Segmenter.open(**arguments)
+    ends.append(time.time())
+    segmenter.infer(np.zeros((*SIZE, 3), np.uint8))
+    ends.append(time.time())
     segmenter.close()
 
 
+def _profile(arguments: dict[str, Any]) -> None:
+    import cProfile
+    import pstats
+
+    profile = cProfile.Profile()
+    profile.runcall(_first_mask, arguments, [])
+    pstats.Stats(profile).sort_stats('cumulative').print_stats(40)
+
+
 if __name__ == '__main__':
-    _first_mask(*sys.argv[1:])
+    STARTED = [time.time()]
+    GIVEN = pickle.load(sys.stdin.buffer)
+    if sys.argv[1:] == ['profile']:
+        _profile(GIVEN)
+    else:
+        _first_mask(GIVEN, STARTED)
+        print(json.dumps(STARTED), flush=True)

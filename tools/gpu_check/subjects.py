@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from trt_segmentation.demo.clip import read_frame
+from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.image_source import read_image
 from trt_segmentation.options import BuildOptions, CalibrationOptions, RunOptions
 from trt_segmentation.segmenter import demo_model
@@ -121,9 +122,15 @@ def find_subjects(models: Path, images: Path, work: Path) -> list[Subject]:
             found.append(Subject(model, str(config), _read(paths), ('fp32', 'fp16', 'int8'), True,
                                  str(folder)))
         else:
-            found.append(Subject(model, str(config), _rendered(1080, 1920), ('fp32', 'fp16'),
-                                 False))
+            of_roads = model.stem in _CONFIGS
+            found.append(Subject(model, str(config), _rendered(1080, 1920), ('fp32', 'fp16')
+                                 + ('int8',) * of_roads, False, str(roads) if of_roads else ''))
     return found
+
+
+def fitting(image: np.ndarray, spec: ModelSpec) -> np.ndarray:
+    """Return a BGR image as a network's camera would give it: [H, W] for one channel."""
+    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if spec.color == 'gray' else image
 
 
 def _rendered(height: int, width: int) -> Callable[[], list[np.ndarray]]:

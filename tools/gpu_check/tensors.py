@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from agreement import fed_to_network
 from onnx import TensorProto
-from subjects import Builds, Subject
+from subjects import Builds, Subject, fitting
 
 from trt_segmentation.backends.onnxruntime import OnnxGraph
 from trt_segmentation.backends.tensorrt.opening import EngineLoader
@@ -40,7 +40,7 @@ def check_tensors(subject: Subject, precision: str, builds: Builds, prefixes: Se
                                options=RunOptions('onnxruntime'))
     spec = segmenter.spec
     segmenter.close()
-    inputs = fed_to_network(spec, subject.images()[0])
+    inputs = fed_to_network(spec, fitting(subject.images()[0], spec))
     loader, build = EngineLoader(cache=str(builds.cache)), subject.options(precision, builds).build
     found = {}
     folder.mkdir(exist_ok=True)

@@ -11,18 +11,28 @@ from typing import TYPE_CHECKING
 
 from trt_segmentation.backends.base import Session
 from trt_segmentation.errors import BackendError, MissingBackendError
-from trt_segmentation.graph.network import network_metadata
-from trt_segmentation.graph.resolve import ModelSpec, config_in
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BACKENDS, ENGINE_SUFFIXES, PRECISIONS, RunOptions
 
 if TYPE_CHECKING:
     from trt_segmentation.backends.tensorrt.opening import EngineLoader
+    from trt_segmentation.graph.resolve import ModelSpec
 
 logger = logging.getLogger(__name__)
 
 
-def open_network(spec: ModelSpec, options: RunOptions) -> Session:
+def start_gpu(options: RunOptions) -> None:
+    """Let CUDA start in the background where TensorRT will be used, while a network is read.
+
+    What fails here fails again where a network or an engine is opened, which reports it.
+    """
+    from trt_segmentation.backends.tensorrt.api import is_installed
+    if options.backend in ('auto', 'tensorrt') and is_installed():
+        from trt_segmentation.backends.tensorrt.cuda import start_context
+        start_context(options.device)
+
+
+def open_network(spec: 'ModelSpec', options: RunOptions) -> Session:
     """Open a network; with TensorRT, an engine is built first where the cache has none.
 
     Raises:
@@ -41,7 +51,7 @@ def open_network(spec: ModelSpec, options: RunOptions) -> Session:
 
 
 def open_engine(path: Path, config: ModelConfig, options: RunOptions,
-                ) -> tuple[Session, ModelSpec]:
+                ) -> tuple[Session, 'ModelSpec']:
     """Open a TensorRT engine file.
 
     Raises:
@@ -67,6 +77,8 @@ def stored_config(path: Path) -> ModelConfig:
         ModelError: the engine's sidecar does not belong to it.
     """
     if path.suffix not in ENGINE_SUFFIXES:
+        from trt_segmentation.graph.network import network_metadata
+        from trt_segmentation.graph.resolve import config_in
         return config_in(network_metadata(path), str(path))
     from trt_segmentation.backends.tensorrt.cache import read_engine
     facts = read_engine(path).facts if path.is_file() else {}
@@ -94,12 +106,12 @@ def _check(options: RunOptions) -> None:
                            f'{", ".join(BACKENDS)}, precisions {", ".join(PRECISIONS)}')
 
 
-def _open_on_tensorrt(spec: ModelSpec, options: RunOptions) -> Session:
+def _open_on_tensorrt(spec: 'ModelSpec', options: RunOptions) -> Session:
     loader = engine_loader(options.device, options.engine_cache)
     return loader.open_network(spec, options.build, options.mask_interpolation)
 
 
-def _open_on_onnxruntime(spec: ModelSpec, options: RunOptions) -> Session:
+def _open_on_onnxruntime(spec: 'ModelSpec', options: RunOptions) -> Session:
     from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
     if spec.batch > 1:
         from trt_segmentation.graph.separation import check_separation
@@ -108,7 +120,7 @@ def _open_on_onnxruntime(spec: ModelSpec, options: RunOptions) -> Session:
                               mask_interpolation=options.mask_interpolation)
 
 
-_OPENERS: dict[str, Callable[[ModelSpec, RunOptions], Session]] = {
+_OPENERS: dict[str, Callable[['ModelSpec', RunOptions], Session]] = {
     'tensorrt': _open_on_tensorrt,
     'onnxruntime': _open_on_onnxruntime,
 }

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from tqdm import tqdm
 
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
 from trt_segmentation.graph.onnxruntime_api import import_onnxruntime, open_session
@@ -98,6 +97,7 @@ def calibrated_ranges(spec: ModelSpec, model: onnx.ModelProto, names: Sequence[s
             network or lacks a tensor, or there is no such method.
         ModelError: the network has values that are not finite.
     """
+    from tqdm import tqdm
     path = Path(options.table) if options.table else None
     if path is not None and path.exists():
         return _saved_ranges(path, spec, names, options.method)

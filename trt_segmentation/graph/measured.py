@@ -28,6 +28,7 @@ from trt_segmentation.graph.onnxruntime_api import (
     open_session,
     return_free_memory,
 )
+from trt_segmentation.graph.weights import model_digest
 from trt_segmentation.options import CalibrationOptions, RunOptions
 
 logger = logging.getLogger(__name__)
@@ -290,8 +291,7 @@ class Probe:
     def _kept_under(self) -> str:
         """The digest of all that decides the values; '' where there is none."""
         try:
-            content = self._measuring.plan \
-                or self._network.model.SerializeToString(deterministic=True)
+            content = self._measuring.plan or model_digest(self._network.model).encode()
             photo = b'' if self._photo is None else \
                 f'{self._photo.shape}'.encode() + self._photo.tobytes()
         except Exception:  # serialising ends at 2 GB; a photo that cannot be read is met again

@@ -24,6 +24,7 @@ from trt_segmentation.graph.soundness import (
     check_weights,
     external_data,
 )
+from trt_segmentation.graph.weights import without_weights
 
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
@@ -123,7 +124,8 @@ def read_network(path: str | Path) -> Network:
     check_opset(model, path)
     try:
         load_external_data_for_model(model, str(path.parent))
-        _check(model, path)
+        _put_in_order(model)
+        _check(model)
     except Exception as error:  # as above
         why = _first_line(error).rstrip('.')
         raise ModelError(f'{path}: this is no valid ONNX model ({why}); export it again, with '
@@ -147,17 +149,13 @@ def network_files(path: Path) -> list[Path]:
                     if place.is_file())]
 
 
-def _check(model: onnx.ModelProto, path: Path) -> None:
+def _check(model: onnx.ModelProto) -> None:
     """Run ONNX's checker, which wants a shape of each input and output; runtimes do not."""
-    is_as_written = _in_order(model)
-    unshaped = [value.type.tensor_type for value in (*model.graph.input, *model.graph.output)
-                if value.type.HasField('tensor_type')
-                and not value.type.tensor_type.HasField('shape')]
-    for tensor in unshaped:
-        tensor.shape.SetInParent()
-    onnx.checker.check_model(str(path) if is_as_written and not unshaped else model)
-    for tensor in unshaped:
-        tensor.ClearField('shape')
+    light = without_weights(model)
+    for value in (*light.graph.input, *light.graph.output):
+        if value.type.HasField('tensor_type'):
+            value.type.tensor_type.shape.SetInParent()
+    onnx.checker.check_model(light)
 
 
 def network_metadata(path: Path) -> dict[str, str]:
@@ -170,14 +168,12 @@ def network_metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
-def _in_order(model: onnx.ModelProto) -> bool:
+def _put_in_order(model: onnx.ModelProto) -> None:
     """Put nodes in order where they are not, as in fp16 exports of Ultralytics, which runtimes
-    take; return whether they were."""
-    if is_sorted(model.graph):
-        return True
-    with contextlib.suppress(CycleError):  # the checker says what is wrong
-        sort_nodes(model.graph)
-    return False
+    take."""
+    if not is_sorted(model.graph):
+        with contextlib.suppress(CycleError):  # the checker says what is wrong
+            sort_nodes(model.graph)
 
 
 def outline_network(source: str, inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo],
@@ -285,8 +281,9 @@ def _inferred_shapes(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without its large weights, with all shapes that can be inferred."""
     try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+        return onnx.shape_inference.infer_shapes(without_weights(model), data_prop=True)
     except Exception:  # inference is a help, not a check
         return model
 

@@ -91,14 +91,18 @@ def check_weights(model: onnx.ModelProto, path: Path) -> None:
     """Check that a network computes numbers.
 
     Raises:
-        ModelError: a weight is NaN, or infinite.
+        ModelError: a weight is NaN, or infinite; or it has more or fewer bytes than its shape.
     """
     learned = {name for node in model.graph.node if node.op_type in _WEIGHTED_OPS
                for name in node.input[1:]}
     for tensor in _tensors(model):
         if tensor.data_type not in _FLOAT_TYPES:
             continue
-        values = np.asarray(numpy_helper.to_array(tensor))
+        try:
+            values = np.asarray(numpy_helper.to_array(tensor))
+        except ValueError as error:
+            raise ModelError(f"{path}: its tensor '{tensor.name}' of shape {list(tensor.dims)} is "
+                             f'damaged ({error}); copy or export it again') from error
         if np.isfinite(values).all():
             continue
         broken, what = np.isnan(values), 'NaN'

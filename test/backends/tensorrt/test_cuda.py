@@ -3,6 +3,7 @@
 """The device: what is said where there is none, and where CUDA refuses."""
 
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -74,6 +75,84 @@ def write(root, files):
         path.write_text(text)
 
 
+# A context in the background ----------------------------------------------------------------
+
+
+class Driver:
+    """Stands in for libcuda while a context is created; keeps the names that are called."""
+
+    def __init__(self, failing=''):
+        self.called, self._failing = [], failing
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            self.called.append(name)
+            return name == self._failing
+
+        return call
+
+
+@pytest.fixture
+def start(gpu, monkeypatch):
+    """Starts a context on a driver, with PyCUDA or without, and waits for it."""
+    def start(driver, pycuda=True):
+        def library(name):
+            if driver is None:
+                raise OSError(f'{name}: cannot open shared object file')
+            return driver
+
+        monkeypatch.setattr(cuda.ctypes, 'CDLL', library)
+        monkeypatch.setattr(cuda, 'find_spec', lambda name: name if pycuda else None)
+        before = set(threading.enumerate())
+        cuda.start_context.__wrapped__(0)
+        for thread in set(threading.enumerate()) - before:
+            thread.join()
+
+    return start
+
+
+def test_a_context_is_created_in_the_background(start):
+    driver = Driver()
+    start(driver)
+    assert driver.called == ['cuInit', 'cuDeviceGet', 'cuDevicePrimaryCtxRetain']
+
+
+@pytest.mark.parametrize(('failing', 'called'), [('cuInit', 1), ('cuDeviceGet', 2)])
+def test_a_driver_that_fails_is_left_to_find_device(start, failing, called):
+    driver = Driver(failing)
+    start(driver)
+    assert len(driver.called) == called
+
+
+def test_no_context_is_created_where_it_has_no_use(start, monkeypatch):
+    driver = Driver()
+    start(driver, pycuda=False)
+    start(None)  # there is no libcuda
+    monkeypatch.setattr(cuda, 'has_gpu', lambda: False)
+    start(driver)
+    assert driver.called == []
+
+
+def test_a_device_waits_for_its_context_only_when_it_is_used(gpu, monkeypatch):
+    retained = []
+    make = gpu.driver.Device
+
+    def device(index):
+        found = make(index)
+        retain = found.retain_primary_context
+        found.retain_primary_context = lambda: retained.append(index) or retain()
+        return found
+
+    device.count = make.count
+    monkeypatch.setattr(gpu.driver, 'Device', device)
+    opened = gpu.open_device()
+    assert (opened.compute_capability, retained) == ('9.0', [])
+    for _ in range(2):
+        with opened.current():
+            pass
+    assert retained == [0]
+
+
 def test_a_machine_without_a_gpu_is_said(gpu, find, monkeypatch):
     def init():
         raise gpu.driver.Error('cuInit failed: no CUDA-capable device is detected')
@@ -138,7 +217,7 @@ def test_a_graph_does_again_what_was_recorded(gpu):
         graph = gpu.device.capture(stream, lambda: stream.put(lambda: done.append('work')))
         assert done == []
         for _ in range(2):
-            graph.launch(stream)
+            graph.launch()
         stream.synchronize()
         graph.close()
     assert done == ['work', 'work']
@@ -197,6 +276,20 @@ def test_a_context_that_cannot_be_made_current_is_an_error_of_ours(gpu, monkeypa
             gpu.device.current():
         pass
     assert gpu.depth() == 0
+
+
+def test_a_context_that_cannot_be_created_is_an_error_of_ours(gpu, monkeypatch):
+    def retain():
+        raise gpu.driver.Error('cuDevicePrimaryCtxRetain failed: out of memory')
+
+    device = gpu.open_device()
+    monkeypatch.setattr(device, '_device', SimpleNamespace(retain_primary_context=retain))
+    with pytest.raises(BackendError, match='Stand-in GPU: cuDevicePrimaryCtxRetain failed'), \
+            device.current():
+        pass
+    monkeypatch.undo()
+    with device.current():  # tried again
+        assert gpu.depth() == 1
 
 
 def test_a_device_tells_what_engines_are_tuned_to(gpu):

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from trt_segmentation.backends.tensorrt import making
+from trt_segmentation.backends.tensorrt import build_process
 from trt_segmentation.backends.tensorrt.builder import Plan
 from trt_segmentation.backends.tensorrt.opening import EngineLoader
 from trt_segmentation.errors import BackendError, ConfigError, ModelError
@@ -209,7 +209,8 @@ def test_a_part_of_a_plan_is_refused(networks, tensorrt, tmp_path, part, words):
 
 def test_head_and_tail_that_do_not_load_are_named(networks, tensorrt, tmp_path, monkeypatch):
     plan, older = tensorrt.plan(networks.pointwise(WEIGHTS, SIZE)), tensorrt.plan(b'', version='9')
-    monkeypatch.setattr(making, 'build_in_child', lambda *_, **__: Plan(older, b'', (), 0.1))
+    monkeypatch.setattr(build_process, 'build_in_child',
+                        lambda *_, **__: Plan(older, b'', (), 0.1))
     with pytest.raises(BackendError, match=r'net\.engine: its head and tail, built for this '
                                            r'machine, .*, cannot be loaded: TensorRT .*got 9,.*'
                                            r'or empty .*engines, so that'):
@@ -218,7 +219,8 @@ def test_head_and_tail_that_do_not_load_are_named(networks, tensorrt, tmp_path, 
 
 def test_a_network_alone_that_does_not_load_is_named(networks, tensorrt, monkeypatch):
     older = tensorrt.plan(b'', version='9')
-    monkeypatch.setattr(making, 'build_in_child', lambda *_, **__: Plan(older, b'', (), 0.1))
+    monkeypatch.setattr(build_process, 'build_in_child',
+                        lambda *_, **__: Plan(older, b'', (), 0.1))
     spec = networks.spec_of(networks.pointwise(WEIGHTS, SIZE))
     with pytest.raises(BackendError, match=r'net\.onnx: the network alone, built for this '
                                            r'machine, .*, cannot be loaded: TensorRT .*got 9,'):

@@ -11,10 +11,9 @@ import onnx
 import pytest
 
 from trt_segmentation.backends.tensorrt import opening
-from trt_segmentation.backends.tensorrt.builder import UnbuildableError
 from trt_segmentation.backends.tensorrt.cache import Engine
 from trt_segmentation.backends.tensorrt.fp16_fallback import int8_or_fp16
-from trt_segmentation.errors import BackendError
+from trt_segmentation.errors import BackendError, UnbuildableError
 from trt_segmentation.options import BuildOptions, CalibrationOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter
 

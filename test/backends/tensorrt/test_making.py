@@ -3,13 +3,13 @@
 """What is asked of TensorRT's builder, and what is written down about an engine."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
 
 from trt_segmentation.backends.tensorrt import making
-from trt_segmentation.backends.tensorrt.cache import EngineCache
+from trt_segmentation.backends.tensorrt.cache import EngineCache, key_of
 from trt_segmentation.backends.tensorrt.making import (
     GraphRequest,
     Machine,
@@ -51,6 +51,30 @@ def test_the_key_is_the_same_each_time_and_can_be_written(spec):
     first, second = (NetworkRequest(spec, BuildOptions(), 'nearest', MACHINE).key_facts()
                      for _ in range(2))
     assert json.dumps(first) == json.dumps(second)
+
+
+OTHER_OPTIONS = BuildOptions('fp16', True, (32, 32), (96, 96), (2160, 4096), 64, 0,
+                             ('EDGE_MASK_CONVOLUTIONS',), True, True, 0)
+
+
+@pytest.mark.parametrize('name', [each.name for each in fields(BuildOptions)
+                                  if each.name not in ('calibration', 'fp16_fallback')])
+def test_every_option_changes_the_key(spec, name):
+    other = getattr(OTHER_OPTIONS, name)
+    assert other != getattr(BuildOptions(), name), 'say another value in OTHER_OPTIONS'
+    keys = {key_of(NetworkRequest(spec, options, 'nearest', MACHINE).key_facts())
+            for options in (BuildOptions(), replace(BuildOptions(), **{name: other}))}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize(('precision', 'count'), [('fp32', 1), ('fp16', 1), ('int8', 2)])
+def test_a_fallback_from_int8_is_a_matter_of_int8(spec, tmp_path, precision, count):
+    (tmp_path / 'table.json').write_text('{}')
+    table = CalibrationOptions(table=str(tmp_path / 'table.json'))
+    keys = {key_of(NetworkRequest(spec, BuildOptions(precision, fp16_fallback=fallback,
+                                                     calibration=table),
+                                  'nearest', MACHINE).key_facts()) for fallback in (True, False)}
+    assert len(keys) == count
 
 
 @pytest.mark.parametrize('change', [

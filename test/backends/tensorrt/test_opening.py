@@ -5,8 +5,10 @@
 import hashlib
 import json
 import logging
+import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -17,7 +19,7 @@ from onnx import helper, numpy_helper
 
 from trt_segmentation.backends import stored_config
 from trt_segmentation.backends.onnxruntime import OnnxGraph
-from trt_segmentation.backends.tensorrt import making
+from trt_segmentation.backends.tensorrt import build_process
 from trt_segmentation.backends.tensorrt.cache import (
     Engine,
     read_engine,
@@ -87,6 +89,49 @@ def test_an_engine_is_built_once(open_path, model, tensorrt, image):
     assert len(tensorrt.builds) == 1
     for mask in masks:
         np.testing.assert_array_equal(mask, image.argmax(axis=2))
+
+
+SUPPORT = Path(__file__).parents[2] / 'support'
+
+OPENS_A_CACHED_ENGINE = """
+import sys
+from importlib.machinery import ModuleSpec
+from types import SimpleNamespace
+sys.path.insert(0, sys.argv[1])
+import pytest
+from gpu_stand_in import Gpu
+from trt_segmentation.segmenter import Segmenter
+from trt_segmentation.options import BuildOptions, RunOptions
+
+assert 'onnx' not in sys.modules, 'it is imported before CUDA starts'
+gpu = Gpu(pytest.MonkeyPatch())
+engines = SimpleNamespace(deserialize_cuda_engine=lambda plan: object())
+sys.modules['tensorrt'] = SimpleNamespace(
+    __name__='tensorrt', __version__=sys.argv[2], __spec__=ModuleSpec('tensorrt', None),
+    ILogger=type('ILogger', (), {}), Runtime=lambda logger: engines)
+from trt_segmentation.backends.tensorrt import opening
+opening.find_device = lambda index: gpu.device
+build = BuildOptions('fp16', min_size=(64, 64), opt_size=(64, 96), max_size=(128, 128))
+options = RunOptions('tensorrt', engine_cache=sys.argv[4], build=build)
+print(Segmenter.open(sys.argv[3], config=sys.argv[5], options=options).info)
+print(*sys.modules)
+"""
+"""A process on a TensorRT that can load engines, and cannot build any."""
+
+
+def test_a_cached_engine_is_opened_without_what_builds_one(networks, open_path, model, tensorrt,
+                                                           tmp_path):
+    open_path(model, precision='fp16').close()
+    config = tmp_path / 'net.yaml'
+    config.write_text(networks.config_of(**TOLD).to_text())
+    done = subprocess.run(
+        [sys.executable, '-c', OPENS_A_CACHED_ENGINE, SUPPORT, tensorrt.module.__version__, model,
+         tmp_path / 'engines', config], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    info, modules = done.stdout.splitlines()[-2:]
+    assert 'fp16 in' in info
+    assert not {'onnxruntime', 'cv2', 'filelock', 'asyncio', 'multiprocessing', 'tqdm',
+                'trt_segmentation.backends.tensorrt.builder'} & set(modules.split())
 
 
 @pytest.mark.parametrize('other', [
@@ -395,7 +440,7 @@ def test_an_engine_that_cannot_be_built_again_is_refused_with_both_reasons(
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(making, 'build_in_child', fail)
+    monkeypatch.setattr(build_process, 'build_in_child', fail)
     with pytest.raises(ModelError, match=f'{said}It cannot be built again here: {error}$'):
         open_path(path)
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 from trt_segmentation.errors import BackendError, MissingBackendError
@@ -21,6 +22,11 @@ _VERBOSE = logging.DEBUG - 5
 _LEVELS = {'INTERNAL_ERROR': logging.ERROR, 'ERROR': logging.ERROR, 'WARNING': logging.WARNING,
            'INFO': logging.DEBUG, 'VERBOSE': _VERBOSE}
 """TensorRT's INFO is what we would call DEBUG: some forty lines for one engine."""
+
+
+def is_installed() -> bool:
+    """Return whether ``find_tensorrt`` has something to import; nothing is imported for it."""
+    return any(find_spec(name) for name in _MODULES)
 
 
 @cache

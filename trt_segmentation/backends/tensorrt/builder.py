@@ -13,7 +13,12 @@ from trt_segmentation.backends.tensorrt.api import Capabilities, Log, find_log, 
 from trt_segmentation.backends.tensorrt.layers import Layer, parse_layers
 from trt_segmentation.backends.tensorrt.parsing import read_onnx
 from trt_segmentation.backends.tensorrt.progress import Progress, log_progress
-from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError
+from trt_segmentation.errors import (
+    BackendError,
+    ConfigError,
+    MissingBackendError,
+    UnbuildableError,
+)
 from trt_segmentation.options import BuildOptions
 
 logger = logging.getLogger(__name__)
@@ -50,10 +55,6 @@ class Plan:
     layers: tuple[Layer, ...]
     seconds: float
     unpinned: bool = False
-
-
-class UnbuildableError(BackendError):
-    """TensorRT has read a network, and cannot build it as it was asked to."""
 
 
 def build_plan(model: bytes, profiles: Profiles, options: BuildOptions, *,

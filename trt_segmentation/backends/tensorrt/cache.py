@@ -13,8 +13,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from trt_segmentation.cache_folder import FOLDER_VARIABLE, make_cache_folder, write_whole
 from trt_segmentation.errors import ModelError
 
@@ -176,6 +174,7 @@ class EngineCache:
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
         """Keep other processes from making the same engine, where the folder lets us."""
+        import filelock  # brings asyncio, which an engine that is there need not wait for
         lock = filelock.FileLock(path.with_name(f'{path.name}.lock'))
         try:
             make_cache_folder(self._folder)

@@ -11,10 +11,13 @@ import atexit
 import ctypes
 import functools
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -78,6 +81,32 @@ def check_gpu() -> None:
 
 
 @functools.cache
+def start_context(index: int) -> None:
+    """Let the driver create a GPU's primary context in the background, once in a process.
+
+    It takes some tenths of a second, in which Python can read a network and look for its engine.
+    Without a GPU or PyCUDA nothing happens. What fails here fails again in ``find_device``,
+    which reports it.
+
+    Args:
+        index: as CUDA counts, 0 for the first.
+    """
+    if has_gpu() and find_spec('pycuda'):
+        threading.Thread(target=_retain_primary_context, args=(index,)).start()
+
+
+def _retain_primary_context(index: int) -> None:
+    """Through ctypes, which lets other threads run meanwhile; PyCUDA does not."""
+    try:
+        library = ctypes.CDLL('libcuda.so.1')
+    except OSError:
+        return
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    if library.cuInit(0) == 0 and library.cuDeviceGet(ctypes.byref(device), index) == 0:
+        library.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
+
+
+@functools.cache
 def find_device(index: int) -> 'Device':
     """Return a GPU, the same object each time.
 
@@ -123,30 +152,29 @@ class Device:
     def __init__(self, driver: Any, index: int) -> None:
         device = driver.Device(index)
         self._driver = driver
-        self._context = device.retain_primary_context()
-        # Left to its destructor, PyCUDA would detach it as what it is not, and complain.
-        atexit.register(self._context.detach)
+        self._device = device
         self._library = ctypes.CDLL('libcuda.so.1')
         self.index = index
         self.name: str = device.name()
         self.compute_capability = '{}.{}'.format(*device.compute_capability())
         self.properties = _properties(driver, device)
+        self._current = _Current(self.name, driver, lambda: self._context)
 
-    @contextmanager
-    def current(self) -> Iterator[None]:
+    @functools.cached_property
+    def _context(self) -> Any:
+        """The primary context, retained when it is first needed: that waits for its creation."""
+        context = self._device.retain_primary_context()
+        # Left to its destructor, PyCUDA would detach it as what it is not, and complain.
+        atexit.register(context.detach)
+        return context
+
+    def current(self) -> AbstractContextManager[None]:
         """Make the device the calling thread's, for the body of a with statement.
 
         Raises:
             BackendError: a CUDA call in the body failed; the message is CUDA's own.
         """
-        try:
-            self._context.push()
-            try:
-                yield
-            finally:
-                self._driver.Context.pop()
-        except self._driver.Error as error:
-            raise BackendError(f'{self.name}: {error}') from error
+        return self._current
 
     def memory(self) -> tuple[int, int]:
         """Return free and total device memory, bytes."""
@@ -218,6 +246,37 @@ class Device:
             raise BackendError(f'{self.name}: {name} failed: {said}')
 
 
+class _Current:
+    """See ``Device.current``: one object for all frames, quicker than a generator for each.
+
+    Args:
+        name: of the device.
+        driver: as of ``Device``.
+        context: returns the primary context.
+    """
+
+    def __init__(self, name: str, driver: Any, context: Callable[[], Any]) -> None:
+        self._name = name
+        self._driver_error: type[Exception] = driver.Error
+        self._context = context
+        self._pop: Callable[[], None] = driver.Context.pop
+
+    def __enter__(self) -> None:
+        try:
+            self._context().push()
+        except self._driver_error as error:
+            raise BackendError(f'{self._name}: {error}') from error
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        try:
+            self._pop()
+        except self._driver_error as failure:
+            error = failure
+        if isinstance(error, self._driver_error):
+            raise BackendError(f'{self._name}: {error}') from error
+
+
 def _properties(driver: Any, device: Any) -> dict[str, int]:
     # In whole GiB: what a Jetson leaves to programs differs by some MB from start to start.
     found = {'memory_gib': round(device.total_memory() / 2 ** 30)}
@@ -265,14 +324,15 @@ class Graph:
                         ctypes.c_ulonglong(0))
             recorded, graph = graph, ctypes.c_void_p()
             device.call('cuGraphDestroy', recorded)
+            self._launch = partial(device.call, 'cuGraphLaunch', self._executable, handle)
         except BaseException:
             close_all([partial(device.call, 'cuGraphDestroy', graph)] * bool(graph)
                       + [self.close])
             raise
 
-    def launch(self, stream: Any) -> None:
-        """Enqueue the work."""
-        self._device.call('cuGraphLaunch', self._executable, ctypes.c_void_p(stream.handle))
+    def launch(self) -> None:
+        """Enqueue the work on the stream that it was recorded on."""
+        self._launch()
 
     def close(self) -> None:
         """Free it; once more does nothing, even where the first call failed.

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from trt_segmentation.backends.tensorrt.builder import UnbuildableError
 from trt_segmentation.backends.tensorrt.cache import Engine
 from trt_segmentation.backends.tensorrt.session import TensorRtSession
 from trt_segmentation.backends.tensorrt.verify import EXPECTED_AGREEMENT, ready_for_masks
+from trt_segmentation.errors import UnbuildableError
 from trt_segmentation.graph.resolve import ModelSpec
 from trt_segmentation.options import BuildOptions
 

@@ -4,7 +4,6 @@
 
 import contextlib
 import functools
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 
-from trt_segmentation.backends.tensorrt.build_process import build_in_child
 from trt_segmentation.backends.tensorrt.cache import Engine, EngineCache, key_of
 from trt_segmentation.backends.tensorrt.layers import as_json, summary
 from trt_segmentation.graph.calibration import calibration_digest, samples_digest
@@ -32,7 +29,7 @@ from trt_segmentation.graph.network import (
 )
 from trt_segmentation.graph.prepare import NETWORK_PREFIX, prepare
 from trt_segmentation.graph.resolve import ModelSpec, complete_config
-from trt_segmentation.image_source import SAMPLES, open_images
+from trt_segmentation.graph.weights import model_digest
 from trt_segmentation.options import BuildOptions, CalibrationOptions
 
 logger = logging.getLogger(__name__)
@@ -98,10 +95,10 @@ class GraphRequest:
         del options['calibration']
         if self.options.precision != 'int8':
             del options['fp16_fallback']  # which asks for nothing else
-        graph = hashlib.sha256(self.model.SerializeToString(deterministic=True)).hexdigest()
         environment = {name: os.environ[name] for name in _READ_BY_BUILDS if name in os.environ}
-        return {'recipe': _RECIPE, 'graph': graph, 'options': options, 'kept': list(self.kept),
-                'environment': environment, 'machine': asdict(self.machine)}
+        return {'recipe': _RECIPE, 'graph': model_digest(self.model), 'options': options,
+                'kept': list(self.kept), 'environment': environment,
+                'machine': asdict(self.machine)}
 
     def make(self, cache: EngineCache, device: int) -> Engine:
         """Build the engine; a minute or two.
@@ -114,6 +111,7 @@ class GraphRequest:
             ConfigError: options that contradict each other.
             BackendError: TensorRT does not take the graph.
         """
+        from trt_segmentation.backends.tensorrt.build_process import build_in_child
         profile = _camera_profile(self.model, self.options)
         plan = build_in_child(
             self.model.SerializeToString(), profile, self.options, source=self.source,
@@ -219,6 +217,7 @@ def _to_fp16(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[s
 def _to_int8(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
     if is_quantized(spec.network):
         return spec, ()
+    from trt_segmentation.image_source import open_images  # brings OpenCV
     told = options.calibration
     images = open_images(told.images, told.topic, told.count, gray_bits=spec.gray_bits) \
         if told.images else ()
@@ -276,6 +275,7 @@ def sample_images(options: BuildOptions, gray_bits: int = 0, *, largest: bool = 
         largest: whether one more is of the largest size that the engine takes, at which
             coordinates in half precision lose the most pixels.
     """
+    from trt_segmentation.image_source import SAMPLES, open_images  # bring OpenCV
     told = options.calibration
     images = [image for _, image in open_images(told.images or SAMPLES, told.topic, _SAMPLE_COUNT,
                                                 gray_bits=gray_bits)]
@@ -290,6 +290,7 @@ def _fitting(image: np.ndarray, options: BuildOptions) -> np.ndarray:
 
 
 def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    import cv2
     return image if (height, width) == image.shape[:2] else cv2.resize(image, (width, height))
 
 

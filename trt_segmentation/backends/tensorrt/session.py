@@ -402,7 +402,8 @@ class TensorRtSession(Controls):
         if self._shape is None:
             raise BackendError('the session is not ready for an image; call resize first')
         with self._device.current(), self._discarding_on_failure():
-            self._copy_controls()
+            if self._changed:
+                self._copy_controls()
             yield
 
     @contextmanager
@@ -424,7 +425,7 @@ class TensorRtSession(Controls):
         if self._graph is None:
             self._enqueue()
         else:
-            self._graph.launch(self._stream)
+            self._graph.launch()
 
     def _places_of(self, name: str) -> list[int]:
         """Addresses of the images in a tensor.

@@ -1,0 +1,215 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""tools/gpu_check on a stand-in for the GPU: any network gives a row, and a second run goes on."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import sys
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from trt_segmentation.backends.tensorrt import making, opening
+from trt_segmentation.cli.main import main as run_command
+from trt_segmentation.options import RunOptions
+
+FOLDER = Path(__file__).parents[1] / 'tools' / 'gpu_check'
+SIZE = 36, 64
+RANDOM = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+PRECISIONS = 'fp32', 'fp16'
+FED = {'color': 'bgr', 'scale': 0.01, 'mean': [0.0] * 3, 'std': [1.0] * 3}
+
+
+@pytest.fixture
+def tool(monkeypatch, networks):
+    """The tool's modules by name, with small images; they are forgotten after the test."""
+    names = [path.stem for path in FOLDER.glob('*.py')]
+    sys.path.insert(0, str(FOLDER))
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    spec = importlib.util.spec_from_file_location('gpu_check', FOLDER / '__main__.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    modules = {'tool': tool, **{name: sys.modules[name] for name in names if name in sys.modules}}
+    image = networks.random_image(72, 128)
+    for name in ('subjects', 'infer'):
+        monkeypatch.setattr(modules[name], 'read_frame', lambda *_: SimpleNamespace(image=image))
+    for module in (making, opening):
+        monkeypatch.setattr(module, 'sample_images', lambda *_, **__: [image])
+    monkeypatch.setattr(tool, 'RUN_FRAMES', 2)
+    for name, value in {'SIZE': (72, 128), 'ROUNDS': 1, 'FRAMES': 6}.items():
+        monkeypatch.setattr(modules['infer'], name, value)
+    yield SimpleNamespace(**modules)
+    sys.path.remove(str(FOLDER))  # alone: ONNX Runtime has added to it when it was imported
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+class Immediately:
+    """An executor without threads: the stand-in for the GPU runs in this process, too."""
+
+    def __init__(self, jobs):
+        self.jobs = jobs
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def submit(self, work, *arguments):
+        future = Future()
+        try:
+            future.set_result(work(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@pytest.fixture
+def run(tool, tensorrt, monkeypatch, networks, tmp_path):
+    """Runs the tool over networks with their configs; returns its results and its table."""
+    def in_this_process(command, **options):
+        out, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            try:
+                status = run_command(command[3:])
+            except SystemExit as error:  # arguments that the command does not take
+                status = error.code
+        return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=errors.getvalue())
+
+    facts = {'name': 'GPU', 'driver_version': '1', 'clocks.max.sm': '1 MHz'}
+    monkeypatch.setattr(tool.tool, 'gpu_facts', lambda: [facts])
+    monkeypatch.setattr(tool.tool, 'ThreadPoolExecutor', Immediately)
+    monkeypatch.setattr(tool.tool, 'subprocess', SimpleNamespace(
+        run=in_this_process, TimeoutExpired=TimeoutError))
+
+    def run(models, *arguments):
+        folder, out = tmp_path / 'given', tmp_path / 'out'
+        folder.mkdir(exist_ok=True)
+        (tmp_path / 'images').mkdir(exist_ok=True)
+        for name, (model, told) in models.items():
+            path = folder / f'{name}.onnx'
+            path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
+            path.with_suffix('.yaml').write_text(networks.config_of(**told).to_text())
+        only = [f'{name}:{precision}' for precision in PRECISIONS for name in models]
+        monkeypatch.setattr(sys, 'argv', ['gpu_check', str(out), '--models', str(folder),
+                                          '--images', str(tmp_path / 'images'), '--jobs', '1',
+                                          '--only', *only, *arguments])
+        out.mkdir(exist_ok=True)
+        tool.tool.main()
+        return json.loads((out / 'results.json').read_text()), (out / 'gpu.md').read_text()
+
+    return run
+
+
+def kinds(networks):
+    """Networks of many kinds, and what is told of them."""
+    one = RANDOM[:1]
+    ids = np.arange(SIZE[0] * SIZE[1]).reshape(1, *SIZE) % 3
+    return {
+        'logits': (networks.pointwise(RANDOM, SIZE), {'input': FED}),
+        'nhwc': (networks.pointwise(RANDOM, SIZE, layout='nhwc'), {'input': FED}),
+        'one_channel': (networks.pointwise(one, SIZE),
+                        {'input': FED, 'output': {'kind': 'logits'}}),
+        'sigmoid': (networks.pointwise(one, SIZE, activation='Sigmoid'), {'input': FED}),
+        'several_sigmoids': (networks.pointwise(RANDOM, SIZE, activation='Sigmoid'),
+                             {'input': FED, 'output': {'kind': 'sigmoid'}}),
+        'ids': (networks.fixed(ids, size=SIZE), {'input': FED}),
+        'open': (networks.pointwise(RANDOM, (None, None)),
+                 {'input': {**FED, 'resize': 'none'}}),
+        'letterbox': (networks.pointwise(RANDOM, SIZE), {'input': {**FED, 'resize': 'letterbox'}}),
+    }
+
+
+def test_any_network_gives_a_row(run, networks):
+    models = kinds(networks)
+    results, table = run({**models, 'broken': (b'no network', {})})
+    for step in ('build', 'agree', 'infer'):
+        rows = results[step]
+        found = {name for name, row in rows.items() if 'error' not in row}
+        assert found == {f'{name} {precision}' for name in models
+                         for precision in PRECISIONS}, (step, rows)
+    assert all(row['agreement'] > 0.99 for row in results['agree'].values())
+    assert 'confidence_off_max' not in results['agree']['ids fp32']
+    head, *rows = [line for line in table.splitlines() if line.startswith('|')]
+    assert len(rows) == 1 + 2 * (len(models) + 1)
+    assert {row.count('|') for row in rows} == {head.count('|')}
+    (broken, _) = [row for row in rows if row.startswith('| broken')]
+    assert 'not built: ' in broken and 'no valid ONNX model' in broken
+    assert table.startswith('GPU (at most 1 MHz), driver 1, tensorrt 10.3.0')
+
+
+def test_a_second_run_goes_on_where_the_first_one_ended(run, tool, networks, tensorrt,
+                                                        monkeypatch):
+    models = {name: kinds(networks)[name] for name in ('logits', 'ids')}
+    note = tool.tool.Check.note
+
+    def killed(self, step, *rest):
+        note(self, step, *rest)
+        if step == 'agree':
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool.tool.Check, 'note', killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(models)
+    monkeypatch.setattr(tool.tool.Check, 'note', note)
+    built = len(tensorrt.builds)
+    results, _ = run(models)
+    assert len(tensorrt.builds) == 4
+    again, _ = run(models)
+    assert len(tensorrt.builds) == 4 >= built > 0
+    assert again['infer'] == results['infer']  # not measured again
+
+
+def test_what_is_late_is_a_row_and_is_built_by_the_next_run(run, networks, tensorrt):
+    models = {'logits': kinds(networks)['logits']}
+    results, table = run(models, '--build-seconds', '0')
+    assert results['build']['logits fp32']['error'].endswith('0 s of --build-seconds')
+    assert 'not built: TimeoutError: not done within the 0 s' in table
+    results, _ = run(models)
+    assert 'error' not in results['build']['logits fp32']
+    assert len(tensorrt.builds) == 2
+
+
+def test_results_of_another_machine_are_not_mixed(run, networks, tensorrt):
+    models = {'logits': kinds(networks)['logits']}
+    run(models)
+    tensorrt.module.__version__ = '10.9.0'
+    with pytest.raises(SystemExit, match=r'tensorrt is tensorrt 10\.9\.0 here and was .*10\.3'):
+        run(models)
+
+
+def test_near_ties_do_not_count(tool, networks):
+    spec = networks.spec_of(networks.pointwise(np.eye(3), SIZE), input={**FED, 'scale': 1.0})
+    image = np.zeros((*SIZE, 3), np.uint8)
+    image[:, :32] = [200, 100, 0]  # clear
+    image[:, 32:] = [200, 199, 0]  # nearly a tie
+    clear = tool.agreement._clear_pixels(spec, image)
+    assert clear[:, :32].all() and not clear[:, 32:].any()
+
+
+def test_where_no_pixel_is_clear_that_is_an_error(tool):
+    nothing = np.zeros((2, 2), bool)
+    reference = tool.agreement.Reference([np.zeros((2, 2, 3), np.uint8)], [nothing], [], [nothing])
+    segmenter = SimpleNamespace(infer=lambda image, outputs: SimpleNamespace(mask=nothing))
+    with pytest.raises(ValueError, match='not one pixel'):
+        reference.compare(segmenter)
+
+
+def test_start_up_is_split_into_parts(tool, monkeypatch):
+    monkeypatch.setattr(tool.startup, 'RUNS', 1)
+    subject = SimpleNamespace(model='', config='', options=lambda precision, builds: RunOptions(
+        'onnxruntime', num_threads=1))
+    found = tool.startup.check_startup(subject, 'fp32', None)
+    assert set(found['parts']) == {'interpreter', 'imports', 'open', 'first image'}
+    assert sum(found['parts'].values()) == pytest.approx(found['seconds'][0])
+    assert 'segmenter.py' in found['profile']
+    (line,) = [line for line in tool.report.markdown({'startup': {'a': {
+        'network': 'demo', 'precision': 'fp32', **found}}}).splitlines() if 'demo' in line]
+    assert line.count('|') == 8
