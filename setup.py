@@ -14,7 +14,7 @@ setup(
     version='0.1.0',
     description='ROS 2 semantic segmentation: camera image in, class mask and overlay out',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['py.typed', 'presets/*.yaml', 'demo/*.onnx', 'demo/*.yaml',
+    package_data={PACKAGE: ['py.typed', 'classes/presets/*.yaml', 'demo/*.onnx', 'demo/*.yaml',
                             'demo/drive/images/*.jpg', 'demo/drive/labels/*.png',
                             'images/samples/*.jpg', 'ros/*.xml', 'web/*.html']},
     data_files=[

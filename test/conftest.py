@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trt_segmentation.graph.onnxruntime_api import disable_telemetry
+from trt_segmentation.graph.onnx_tools.onnxruntime_api import disable_telemetry
 from trt_segmentation.model_config import ModelConfig
 
 try:
@@ -73,8 +73,8 @@ Anything else that cannot be imported is an error, as ever."""
 NEEDED_BY = {
     'test/cli/': 'onnxruntime', 'test/cli/test_compare.py::test_a_rosbag_is_a_folder': 'rosbags',
     'test/bags/': 'rosbags', 'test/benchmark/test_report.py': 'matplotlib',
-    'test/test_mask_encoding.py::test_run_writes_16_bits': 'onnxruntime',
-    'test/test_mask_encoding.py::test_merged_masks_are_evaluated': 'onnxruntime',
+    'test/classes/test_mask_encoding.py::test_run_writes_16_bits': 'onnxruntime',
+    'test/classes/test_mask_encoding.py::test_merged_masks_are_evaluated': 'onnxruntime',
     'test/test_architecture.py::test_everything_but_ros_imports': 'aiohttp'}
 """What tests need that only see an exit code, not the import that has failed."""
 

@@ -14,6 +14,14 @@ import trt_segmentation
 PACKAGE = Path(trt_segmentation.__file__).parent
 ROS = {'rclpy', 'rcl_interfaces', 'builtin_interfaces', 'ament_index_python', 'launch',
        'launch_ros', 'cv_bridge', 'message_filters', 'tf2_ros'}
+ROS_ROOMS = ('ros/', 'benchmark/ros/', 'demo/ros/')
+ROOMS = (
+    'cli', 'benchmark.ros', 'demo.ros', 'demo', 'benchmark', 'ros', 'bags', 'offline', 'web',
+    'segmenter', 'backends', 'graph.precision', 'graph.pipeline', 'graph.reading',
+    'graph.analysis', 'evaluation', 'images', 'model_config', 'classes', 'graph.onnx_tools',
+    'requirements', 'cache_folder', 'options', 'errors')
+"""Folders and loose modules from the top down; each imports only from those behind it."""
+
 HEAVY = ('numpy', 'onnx', 'onnxruntime', 'cv2', 'rclpy', 'yaml', 'tensorrt', 'pycuda', 'torch')
 BLOCK = """
 import sys
@@ -70,6 +78,12 @@ def root(name):
     return name.partition('.')[0]
 
 
+def room_of(name):
+    """Return which of ``ROOMS`` a dotted name in the package belongs to; '' for the package."""
+    return max((room for room in ROOMS if f'{name}.'.startswith(f'trt_segmentation.{room}.')),
+               key=len, default='')
+
+
 def is_ros(name):
     return root(name) in ROS or root(name).endswith(('_msgs', '_srvs'))
 
@@ -93,18 +107,18 @@ def test_imports_are_found(text, names):
 
 
 def test_all_modules_are_looked_at():
-    assert {'__init__.py', 'segmenter.py', 'ros/node.py', 'graph/tail.py', 'cli/demo.py',
+    assert {'__init__.py', 'segmenter.py', 'ros/node.py', 'graph/pipeline/tail.py', 'cli/demo.py',
             'backends/onnxruntime.py'} <= set(modules())
     assert any(is_ros(name) for name in imports_of('ros/node.py'))
-    assert 'onnxruntime' in imports_of('graph/onnxruntime_api.py')
+    assert 'onnxruntime' in imports_of('graph/onnx_tools/onnxruntime_api.py')
 
 
 def test_only_ros_imports_ros():
-    assert importers(is_ros, ['ros/']) == {}
+    assert importers(is_ros, ROS_ROOMS) == {}
 
 
 def test_only_ros_and_the_demos_environment_import_our_ros():
-    found = importers(lambda name: name.startswith('trt_segmentation.ros'), ['ros/'])
+    found = importers(lambda name: name.startswith('trt_segmentation.ros'), ROS_ROOMS)
     allowed = found.pop('cli/demo.py', [])
     assert found == {}
     assert all(name.startswith('trt_segmentation.ros.transport.') for name in allowed)
@@ -112,7 +126,7 @@ def test_only_ros_and_the_demos_environment_import_our_ros():
 
 def test_only_commands_and_benchmarks_play_the_demos_clip():
     users = importers(lambda name: name.startswith('trt_segmentation.demo'),
-                      ['cli/', 'demo/', 'ros/bench/'])
+                      ['cli/', 'demo/', 'benchmark/ros/'])
     assert users == {}
 
 
@@ -125,7 +139,7 @@ def test_one_module_imports_onnxruntime():
     def is_meant(name):
         return root(name) == 'onnxruntime'
 
-    assert list(importers(is_meant)) == ['graph/onnxruntime_api.py']
+    assert list(importers(is_meant)) == ['graph/onnx_tools/onnxruntime_api.py']
     tools = sorted((Path(__file__).parents[1] / 'tools').rglob('*.py'))
     assert len(tools) > 20
     assert [path for path in tools
@@ -136,6 +150,21 @@ def test_only_its_backend_and_the_precisions_use_onnxruntime():
     users = importers(lambda name: name.endswith('.onnxruntime_api.import_onnxruntime'),
                       ['backends/onnxruntime.py', 'graph/'])
     assert users == {}
+
+
+def test_every_module_is_in_a_room():
+    assert [relative for relative in modules() if not room_of(dotted(relative))] \
+        == ['__init__.py', 'graph/__init__.py']
+
+
+def test_dependencies_point_downwards():
+    upwards = {}
+    for relative in modules():
+        room = room_of(dotted(relative))
+        above = ROOMS[:ROOMS.index(room)] if room else ()
+        if found := sorted(name for name in imports_of(relative) if room_of(name) in above):
+            upwards[relative] = found
+    assert upwards == {}
 
 
 def test_importing_the_package_imports_nothing_heavy():
@@ -167,7 +196,7 @@ def test_importing_the_segmenter_opens_no_runtime():
 
 def test_everything_but_ros_imports_without_ros_and_runtimes():
     names = [dotted(relative) for relative in modules()
-             if not relative.startswith(('ros/', 'backends/tensorrt'))
+             if not relative.startswith((*ROS_ROOMS, 'backends/tensorrt'))
              and not relative.endswith('__init__.py')]
     assert len(names) > 15
     names.remove('trt_segmentation.backends.onnxruntime')

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from trt_segmentation.demo.clip import LABELS, Frame, read_frame
-from trt_segmentation.image_source import SAMPLES, read_image
+from trt_segmentation.demo.clip import LABELS, ClipFrame, read_frame
+from trt_segmentation.images.sources import SAMPLES, read_image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
 
@@ -25,7 +25,7 @@ ONE_PIXEL = [(axis, step) for axis in (0, 1) for step in (1, -1)]
 
 
 @pytest.fixture(scope='module')
-def scenes() -> list[Frame]:
+def scenes() -> list[ClipFrame]:
     return [render(seed, *SIZE) for seed in SEEDS]
 
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from trt_segmentation.backends.tensorrt import making, opening
+from trt_segmentation.backends.tensorrt import build_requests, engine_loader
 from trt_segmentation.cli.main import main as run_command
 from trt_segmentation.options import RunOptions
 
@@ -39,7 +39,7 @@ def tool(monkeypatch, networks):
     image = networks.random_image(72, 128)
     for name in ('subjects', 'infer'):
         monkeypatch.setattr(modules[name], 'read_frame', lambda *_: SimpleNamespace(image=image))
-    for module in (making, opening):
+    for module in (build_requests, engine_loader):
         monkeypatch.setattr(module, 'sample_images', lambda *_, **__: [image])
     monkeypatch.setattr(tool, 'RUN_FRAMES', 2)
     for name, value in {'SIZE': (72, 128), 'ROUNDS': 1, 'FRAMES': 6}.items():

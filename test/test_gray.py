@@ -15,22 +15,22 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from trt_segmentation.backends.tensorrt.cache import write_engine
-from trt_segmentation.backends.tensorrt.opening import EngineLoader
-from trt_segmentation.benchmark.usual import UsualPipeline, plain_network
+from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
+from trt_segmentation.benchmark.baseline import BaselinePipeline, plain_network
 from trt_segmentation.cli.likely_configs import likely_configs
 from trt_segmentation.cli.main import main
 from trt_segmentation.errors import ConfigError, ImageError, ModelError
-from trt_segmentation.graph.calibration import network_inputs
-from trt_segmentation.graph.input_sizes import by_inference, by_running
-from trt_segmentation.graph.measured import Feeding, fed_image, sample_image
-from trt_segmentation.graph.network import describe_network, read_network
-from trt_segmentation.graph.prepare import prepare
-from trt_segmentation.graph.resolve import complete_config, resolve
-from trt_segmentation.image_decoding import ImageDecoder
-from trt_segmentation.image_source import read_image
+from trt_segmentation.graph.analysis.measurement import Feeding, fed_image, sample_image
+from trt_segmentation.graph.onnx_tools.network import describe_network, read_network
+from trt_segmentation.graph.pipeline.prepare import prepare
+from trt_segmentation.graph.precision.calibration import network_inputs
+from trt_segmentation.graph.reading.input_sizes import by_inference, by_running
+from trt_segmentation.graph.reading.resolve import complete_config, resolve
+from trt_segmentation.images.decoding import ImageDecoder
+from trt_segmentation.images.sources import read_image
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions, RunOptions
-from trt_segmentation.region import Region
+from trt_segmentation.ros.region import Region
 from trt_segmentation.segmenter import Segmenter
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
@@ -427,8 +427,8 @@ def test_calibration_and_the_hand_written_baseline_feed_the_same(opened, network
             brightness = np.floor(brightness * 257 / 256) if image.itemsize == 2 else brightness
         np.testing.assert_allclose(found[0, 0], brightness / 127.5 - 1, atol=1e-6)
     bgr = networks.random_image(*SIZE)
-    usual = UsualPipeline(segmenter.spec, plain_network(segmenter.spec, 'onnxruntime',
-                                                        RunOptions()), overlay=False)
+    usual = BaselinePipeline(segmenter.spec, plain_network(segmenter.spec, 'onnxruntime',
+                                                           RunOptions()), overlay=False)
     certain = np.abs(luma(bgr) - 127.5) > 1
     np.testing.assert_array_equal(usual.run(bgr)[certain], segmenter.infer(bgr).mask[certain])
 

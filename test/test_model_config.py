@@ -10,6 +10,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from trt_segmentation.classes.palette import Palette, preset_labels, preset_names
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.model_config import (
     COLOR_ORDERS,
@@ -22,7 +23,6 @@ from trt_segmentation.model_config import (
     OutputConfig,
     TaskConfig,
 )
-from trt_segmentation.palette import Palette, preset_labels, preset_names
 
 FULL = """
 input:

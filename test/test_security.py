@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 import trt_segmentation
 from trt_segmentation.backends.tensorrt.cache import Engine, EngineCache, write_engine
 from trt_segmentation.errors import ConfigError, ModelError, SegmentationError
-from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.onnx_tools.network import read_network
 from trt_segmentation.model_config import ModelConfig
 
 PACKAGE = Path(trt_segmentation.__file__).parent

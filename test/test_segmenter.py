@@ -34,7 +34,7 @@ from trt_segmentation.errors import (
     MissingBackendError,
     ModelError,
 )
-from trt_segmentation.image_remedy import image_remedy
+from trt_segmentation.images.array_hints import array_hint
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter, demo_model, output_shape
@@ -230,7 +230,7 @@ def test_alpha_of_an_rgb_image_is_dropped_in_its_order(free_segmenter):
 @given(arrays(st.sampled_from([np.uint8, np.uint16, np.int32, np.float32, np.float64, np.bool_]),
               array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=6)))
 def test_a_named_line_always_makes_an_image(image):
-    line = image_remedy(image, 'bgr').partition(', if ')[0]
+    line = array_hint(image, 'bgr').partition(', if ')[0]
     if line:
         made = eval(line, {'image': image, 'np': np, 'cv2': cv2})
         assert made.dtype == np.uint8
@@ -603,7 +603,7 @@ def test_unknown_options_are_refused(networks, opened, options, said):
     (('tensorrt', 'tensorrt_rtx'), 'TensorRT cannot be imported .*; pip install tensorrt'),
     (('pycuda', 'pycuda.driver'), 'PyCUDA is not installed; pip install pycuda')])
 def test_tensorrt_is_refused_where_it_is_missing(networks, opened, monkeypatch, missing, said):
-    opening = 'trt_segmentation.backends.tensorrt.opening'
+    opening = 'trt_segmentation.backends.tensorrt.engine_loader'
     present = SimpleNamespace(__name__='tensorrt', __version__='10.3.0', Runtime=None,
                               __spec__='found')
     monkeypatch.setitem(sys.modules, 'tensorrt', present)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from demo_scenes.scenes import render
 
-from trt_segmentation.demo.clip import Frame
+from trt_segmentation.demo.clip import ClipFrame
 
 HEIGHT, WIDTH = 288, 512
 """Size of the network's input in pixels."""
@@ -67,12 +67,12 @@ def views(seed: int) -> tuple[np.ndarray, np.ndarray]:
         y = rng.integers(0, SCENE_HEIGHT - height + 1)
         x = rng.integers(0, SCENE_WIDTH - width + 1)
         part = np.s_[y : y + height, x : x + width]
-        pairs.append(_shrunk(Frame(scene.image[part], scene.labels[part])))
+        pairs.append(_shrunk(ClipFrame(scene.image[part], scene.labels[part])))
     images, labels = zip(*pairs, strict=True)
     return np.stack(images), np.stack(labels)
 
 
-def _shrunk(scene: Frame) -> tuple[np.ndarray, np.ndarray]:
+def _shrunk(scene: ClipFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return image and labels at the network's size, scaled as for inference."""
     size = (WIDTH, HEIGHT)
     image = cv2.resize(scene.image, size, interpolation=cv2.INTER_LINEAR)

@@ -30,9 +30,9 @@ HERE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HERE))
 
 from trt_segmentation.benchmark.host import host_facts  # noqa: E402, after the path is set
-from trt_segmentation.graph.measured import Measuring  # noqa: E402
-from trt_segmentation.graph.network import read_network  # noqa: E402
-from trt_segmentation.graph.resolve import ModelSpec, resolve  # noqa: E402
+from trt_segmentation.graph.analysis.measurement import Measuring  # noqa: E402
+from trt_segmentation.graph.onnx_tools.network import read_network  # noqa: E402
+from trt_segmentation.graph.reading.resolve import ModelSpec, resolve  # noqa: E402
 from trt_segmentation.model_config import ModelConfig, OutputConfig  # noqa: E402
 
 ARMS = ('without', 'measured', 'kept')

@@ -26,7 +26,7 @@ from demo_scenes.scenes import render
 from demo_views import MEAN, SCENE_HEIGHT, SCENE_WIDTH, SEEDS, STD, rendered
 
 from trt_segmentation.demo.clip import LABELS
-from trt_segmentation.metrics import class_iou, confusion_matrix, mean_iou
+from trt_segmentation.evaluation.metrics import class_iou, confusion_matrix, mean_iou
 from trt_segmentation.model_config import (
     METADATA_KEY,
     UNLABELLED,

@@ -3,7 +3,7 @@
 """The model config: how a network is fed, what its output means, what its classes are called.
 
 It is written as one YAML file a network, or as the same text under ``METADATA_KEY`` in the ONNX
-file's metadata. Every key is optional; ``graph/resolve.py`` reads the rest off the graph.
+file's metadata. Every key is optional; ``graph/reading/resolve.py`` reads the rest off the graph.
 """
 
 import math
@@ -17,10 +17,10 @@ from typing import Any
 
 import yaml
 
-from trt_segmentation.class_merge import MergedClass, plain_merge, read_merge
+from trt_segmentation.classes.mask_encoding import MONO8, MONO16
+from trt_segmentation.classes.merging import MergedClass, plain_merge, read_merge
+from trt_segmentation.classes.palette import Colour, Palette, preset_labels, preset_names
 from trt_segmentation.errors import ConfigError, ModelError
-from trt_segmentation.mask_encoding import MONO8, MONO16
-from trt_segmentation.palette import Colour, Palette, preset_labels, preset_names
 
 METADATA_KEY = 'trt_segmentation'
 COLOR_ORDERS = ('rgb', 'bgr')
@@ -126,7 +126,7 @@ class ClassesConfig:
         labels: unique names, indexed by class id.
         colors: RGB 0..255, indexed by class id.
         unlabelled: the network's id for "no class"; such pixels have no class in the mask.
-        merge: what the mask shows instead of these classes; see ``class_merge``.
+        merge: what the mask shows instead of these classes; see ``classes.merging``.
     """
 
     labels: tuple[str, ...] | None = None

@@ -77,7 +77,7 @@ class RunOptions:
         device: index of the GPU; ONNX Runtime runs on the CPU and does not look at it.
         num_threads: CPU threads for one operation; 0 takes one for each core. TensorRT does
             not look at it.
-        mask_interpolation: 'nearest' or 'bilinear', see ``graph.prepare.prepare``.
+        mask_interpolation: 'nearest' or 'bilinear', see ``graph.pipeline.prepare.prepare``.
         mask_size: height and width of mask and confidence; None for those of the image.
         mask_encoding: one of ``MASK_ENCODINGS``; 'mono8' holds 255 classes.
         batch: images in one enqueue, 1 and up; all of one size.

@@ -17,14 +17,14 @@ import numpy as np
 from trt_segmentation.backends import open_engine, open_network, start_gpu
 from trt_segmentation.backends.base import BackendInfo, Session, output_dtype, output_shape
 from trt_segmentation.errors import BackendError, ConfigError, ImageError
-from trt_segmentation.graph.output_names import split
-from trt_segmentation.image_remedy import image_remedy
+from trt_segmentation.graph.pipeline.output_names import split
+from trt_segmentation.images.array_hints import array_hint
 from trt_segmentation.images.gray import GRAY_SHAPES, as_bands, can_be_gray, is_color
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, RunOptions
 
 if TYPE_CHECKING:
-    from trt_segmentation.graph.resolve import ModelSpec
+    from trt_segmentation.graph.reading.resolve import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -157,9 +157,11 @@ class Segmenter:
         if path.suffix in ENGINE_SUFFIXES:
             session, spec = open_engine(path, config, options)
         else:
-            from trt_segmentation.graph.measured import measuring_of  # ONNX, while CUDA starts
-            from trt_segmentation.graph.network import read_network
-            from trt_segmentation.graph.resolve import resolve, with_mask
+            from trt_segmentation.graph.analysis.measurement import (
+                measuring_of,  # ONNX, while CUDA starts
+            )
+            from trt_segmentation.graph.onnx_tools.network import read_network
+            from trt_segmentation.graph.reading.resolve import resolve, with_mask
             spec = with_mask(resolve(read_network(path), config, options.batch,
                                      measuring=measuring_of(options)), options)
             session = open_network(spec, options)
@@ -186,7 +188,7 @@ class Segmenter:
     @property
     def available_outputs(self) -> tuple[str, ...]:
         """What ``infer`` can be asked for: networks that give class ids have no confidence."""
-        from trt_segmentation.graph.prepare import available_outputs
+        from trt_segmentation.graph.pipeline.prepare import available_outputs
         self._check_open()
         return available_outputs(self.spec)
 
@@ -300,7 +302,7 @@ class Segmenter:
             ImageError: there is no image, or as said of ``on_error``.
             BackendError, ModelError: as of ``infer``.
         """
-        from trt_segmentation.image_source import open_images, source_files  # brings OpenCV
+        from trt_segmentation.images.sources import open_images, source_files  # brings OpenCV
         self._check_open()
         self._check_count(1)
         names = self._named(outputs)
@@ -440,7 +442,7 @@ class Segmenter:
         Raises:
             ModelError: the network cannot give one of them; or none is asked for.
         """
-        from trt_segmentation.graph.prepare import check_outputs, named_outputs
+        from trt_segmentation.graph.pipeline.prepare import check_outputs, named_outputs
         names = named_outputs(self.spec,
                               (outputs,) if isinstance(outputs, str) else tuple(outputs))
         check_outputs(self.spec, names)
@@ -540,7 +542,7 @@ def _check_image(image: Any, color: str, gray: bool) -> None:
         raise ImageError(f"color is '{color}'; it is one of {', '.join(COLOR_ORDERS)}")
     if isinstance(image, np.ndarray) and (can_be_gray(image) if gray else is_color(image)):
         return
-    remedy = image_remedy(image, color, gray)
+    remedy = array_hint(image, color, gray)
     needed = GRAY_SHAPES if gray else 'uint8 [height, width, 3] is needed'
     raise ImageError(f'the image is {_described(image)}; {needed}'
                      + (f': {remedy}' if remedy else ''))

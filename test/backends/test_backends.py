@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from trt_segmentation.backends import open_engine, open_network
-from trt_segmentation.backends.tensorrt import api, cuda, opening
+from trt_segmentation.backends.tensorrt import api, cuda, engine_loader
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions, RunOptions
@@ -26,7 +26,7 @@ def without_gpu(tensorrt, monkeypatch):
     def find_device(index):
         raise MissingBackendError('PyCUDA is not installed; pip install pycuda')
 
-    monkeypatch.setattr(opening, 'find_device', find_device)
+    monkeypatch.setattr(engine_loader, 'find_device', find_device)
 
 
 def test_auto_takes_tensorrt_where_it_is(networks, tensorrt, model):
@@ -47,7 +47,7 @@ def test_without_a_gpu_nothing_of_tensorrt_is_loaded(networks, tensorrt, model, 
                                                     monkeypatch):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(cuda, 'has_gpu', lambda: False)
-    monkeypatch.setattr(opening, 'EngineLoader', None)
+    monkeypatch.setattr(engine_loader, 'EngineLoader', None)
     session = open_network(networks.spec_of(model), RunOptions(num_threads=1))
     assert session.info.backend == 'onnxruntime'
     (record,) = caplog.records

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from trt_segmentation.backends import open_network
 from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
 from trt_segmentation.errors import BackendError
-from trt_segmentation.graph.prepare import available_outputs, prepare
+from trt_segmentation.graph.pipeline.prepare import available_outputs, prepare
 from trt_segmentation.options import BuildOptions, RunOptions
 
 WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [.375, .375, .375]], np.float32)

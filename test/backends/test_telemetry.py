@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from trt_segmentation.graph.onnxruntime_api import TELEMETRY_VARIABLE, disable_telemetry
+from trt_segmentation.graph.onnx_tools.onnxruntime_api import TELEMETRY_VARIABLE, disable_telemetry
 
 SEGMENT = """
 import time
@@ -22,15 +22,15 @@ time.sleep(1)  # it writes from a thread
 """
 CALIBRATE = """
 import time
-from trt_segmentation.graph.calibration import open_runtime
-from trt_segmentation.graph.network import read_network
+from trt_segmentation.graph.precision.calibration import open_runtime
+from trt_segmentation.graph.onnx_tools.network import read_network
 from trt_segmentation.segmenter import demo_model
 
 runtime = open_runtime(read_network(demo_model()).model, 'demo')
 time.sleep(1)
 """
 QUANTIZE = """
-from trt_segmentation.graph.onnxruntime_api import import_onnxruntime
+from trt_segmentation.graph.onnx_tools.onnxruntime_api import import_onnxruntime
 
 import_onnxruntime('transformers.float16')
 import_onnxruntime('quantization.calibrate')

@@ -8,14 +8,14 @@ import numpy as np
 
 from trt_segmentation.bags.parts import (
     FRAMES_PER_PART,
-    Work,
+    BagWork,
     plan,
     read_report,
     segment_part,
     segment_parts,
 )
-from trt_segmentation.bags.reading import ImageTopic
-from trt_segmentation.offline import held
+from trt_segmentation.images.rosbag import ImageTopic
+from trt_segmentation.offline import thread_segmenter
 from trt_segmentation.offline.overlap import LaneCount
 from trt_segmentation.segmenter import Segmenter
 
@@ -40,8 +40,8 @@ def test_messages_of_one_instant_stay_together(tmp_path, bag_writer):
 
 
 def test_a_part_is_the_same_in_a_folder_and_in_a_row(short_drive, tmp_path):
-    work = Work(short_drive, '', tmp_path, ('mask',), LaneCount(2, 2),
-                lambda device: Segmenter.open())
+    work = BagWork(short_drive, '', tmp_path, ('mask',), LaneCount(2, 2),
+                   lambda device: Segmenter.open())
     with ImageTopic(short_drive) as topic:
         parts = plan(topic)
     alone = segment_part(work, parts[1])
@@ -52,7 +52,7 @@ def test_a_part_is_the_same_in_a_folder_and_in_a_row(short_drive, tmp_path):
         written.append((received, header, arrays['mask'].copy()))
 
     reports = list(segment_parts(work, parts, write))
-    held.release()
+    thread_segmenter.release()
     assert reports[1] == alone
     assert [report.index for report in reports] == [0, 1, 2]
     assert 18 <= alone.frames <= 22

@@ -15,11 +15,11 @@ import onnx
 import psutil
 import pytest
 
-from trt_segmentation.bags.reading import ImageTopic
 from trt_segmentation.bags.salvage import salvage
 from trt_segmentation.bags.writing import OutputBag
 from trt_segmentation.cli.main import main
-from trt_segmentation.image_source import open_images
+from trt_segmentation.images.rosbag import ImageTopic
+from trt_segmentation.images.sources import open_images
 from trt_segmentation.offline.overlap import LaneCount
 from trt_segmentation.segmenter import Segmenter
 

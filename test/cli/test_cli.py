@@ -12,10 +12,10 @@ import pytest
 
 from trt_segmentation.cli.main import COMMANDS, main
 from trt_segmentation.demo.clip import read_clip, read_frame
-from trt_segmentation.graph.measured import Measuring
-from trt_segmentation.graph.network import read_network
-from trt_segmentation.graph.resolve import complete_config, resolve
-from trt_segmentation.metrics import confusion_matrix, mean_iou
+from trt_segmentation.evaluation.metrics import confusion_matrix, mean_iou
+from trt_segmentation.graph.analysis.measurement import Measuring
+from trt_segmentation.graph.onnx_tools.network import read_network
+from trt_segmentation.graph.reading.resolve import complete_config, resolve
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.segmenter import Segmenter, demo_model
 

@@ -60,7 +60,7 @@ def test_build_to_where_nothing_can_be_written_is_one_line(model, tensorrt, tmp_
 
 
 def test_inspect_shows_an_engine_without_any_gpu(engine, model, monkeypatch, capsys):
-    monkeypatch.setattr('trt_segmentation.backends.tensorrt.opening.EngineLoader', None)
+    monkeypatch.setattr('trt_segmentation.backends.tensorrt.engine_loader.EngineLoader', None)
     assert main(['inspect', str(engine)]) == 0
     shown = capsys.readouterr().out
     assert f'network    {model}' in shown

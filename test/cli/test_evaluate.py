@@ -12,7 +12,7 @@ from sklearn import metrics as sklearn_metrics
 
 from trt_segmentation.cli.main import main
 from trt_segmentation.demo.clip import LABELS, read_frame
-from trt_segmentation.render import confusion_picture
+from trt_segmentation.images.render import confusion_picture
 from trt_segmentation.segmenter import Segmenter
 
 

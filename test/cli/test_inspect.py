@@ -13,8 +13,8 @@ from onnx import TensorProto
 from trt_segmentation.cli.likely_configs import likely_configs, same_masks, try_out
 from trt_segmentation.cli.main import main
 from trt_segmentation.demo.clip import read_frame
-from trt_segmentation.graph.network import read_network
-from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.graph.onnx_tools.network import read_network
+from trt_segmentation.graph.reading.resolve import resolve
 from trt_segmentation.model_config import InputConfig, ModelConfig
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter, demo_model

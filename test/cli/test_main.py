@@ -15,9 +15,9 @@ import onnx
 import pytest
 
 from trt_segmentation.cli import inspect
+from trt_segmentation.cli.arguments import open_segmenter, read_spec
 from trt_segmentation.cli.main import COMMANDS, main
 from trt_segmentation.cli.node_arguments import node_parameters
-from trt_segmentation.cli.options import open_segmenter, read_spec
 from trt_segmentation.segmenter import Segmenter
 
 NEEDED = {'run': ('a.jpg', '--output=out'), 'evaluate': ('--images=images',)}
@@ -58,7 +58,7 @@ def test_a_command_imports_no_other():
     loaded = done.stdout.splitlines()[-1].split()
     ours = {name for name in loaded if name.startswith('trt_segmentation.cli.')}
     assert ours == {f'trt_segmentation.cli.{name}' for name in
-                    ('console', 'inspect', 'likely_configs', 'main', 'next_steps', 'options')}
+                    ('arguments', 'console', 'inspect', 'likely_configs', 'main', 'next_steps')}
     assert {'cv2', 'onnxruntime', 'tensorrt', 'tensorrt_rtx', 'tqdm'} & set(loaded) == set()
 
 

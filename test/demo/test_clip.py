@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trt_segmentation.demo.clip import IMAGE_FOLDER, LABEL_FOLDER, LABELS, read_clip, read_frame
-from trt_segmentation.image_source import SAMPLES, open_images, read_image
+from trt_segmentation.images.sources import SAMPLES, open_images, read_image
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.segmenter import demo_model
 

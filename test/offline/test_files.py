@@ -13,7 +13,7 @@ import pytest
 
 from trt_segmentation.cli.main import main
 from trt_segmentation.errors import BackendError
-from trt_segmentation.offline.unfinished import begun_run
+from trt_segmentation.offline.checkpoint import open_checkpoint
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -121,7 +121,7 @@ def test_an_input_that_has_changed_is_done_again(tmp_path, write_images, scenes,
     (folder / 'broken.png').write_bytes(b'\x89PNG\r\n\x1a\n')
     out.mkdir()
     first = Segmenter.open().infer(scenes[0]).mask.copy()
-    with pytest.raises(RuntimeError), begun_run(out / '.unfinished') as unfinished:
+    with pytest.raises(RuntimeError), open_checkpoint(out / '.unfinished') as unfinished:
         from trt_segmentation.cli import run_files
         from trt_segmentation.offline.items import find_items
         for item in find_items([folder], out).items:
@@ -144,8 +144,8 @@ def test_an_input_that_has_changed_is_done_again(tmp_path, write_images, scenes,
 
 def interrupted(folder, out, *options, after=2):
     """Run until some files are noted as done; return how many."""
-    from trt_segmentation.offline.unfinished import UnfinishedRun
-    note, noted = UnfinishedRun.note, []
+    from trt_segmentation.offline.checkpoint import RunCheckpoint
+    note, noted = RunCheckpoint.note, []
 
     def note_few(self, **entry):
         if len(noted) == after:
@@ -154,7 +154,7 @@ def interrupted(folder, out, *options, after=2):
         note(self, **entry)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(UnfinishedRun, 'note', note_few)
+        patch.setattr(RunCheckpoint, 'note', note_few)
         assert run(folder, '--output', out, *options) == 130
     return len(noted)
 
@@ -293,7 +293,7 @@ def test_one_image_on_a_full_disk_leaves_nothing(tmp_path, write_images, small_d
 def test_only_one_run_at_a_time_writes_a_folder(tmp_path, write_images, capsys):
     folder, out = write_images(tmp_path / 'in', 3), tmp_path / 'out'
     out.mkdir()
-    with begun_run(out / '.unfinished'):
+    with open_checkpoint(out / '.unfinished'):
         assert run(folder, '--output', out) == 1
     assert 'another process is at work there' in capsys.readouterr().err
     assert run(folder, '--output', out) == 0

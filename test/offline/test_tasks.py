@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from trt_segmentation.cli.main import main
-from trt_segmentation.image_source import open_video
+from trt_segmentation.images.sources import open_video
 from trt_segmentation.offline.files import Work
 from trt_segmentation.offline.items import find_items
 from trt_segmentation.offline.overlap import LaneCount

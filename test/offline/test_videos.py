@@ -10,7 +10,7 @@ import pytest
 
 from trt_segmentation.cli.main import main
 from trt_segmentation.demo.clip import read_frame
-from trt_segmentation.render import blended
+from trt_segmentation.images.render import blended
 from trt_segmentation.segmenter import Segmenter
 
 FRAMES = 60

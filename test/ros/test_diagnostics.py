@@ -16,7 +16,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from trt_segmentation.backends.base import BackendInfo
 from trt_segmentation.ros.diagnostics import status_array, status_of, status_of_all
 from trt_segmentation.ros.health import Level, NodeState, Running, Thresholds
-from trt_segmentation.ros.meters import (
+from trt_segmentation.ros.statistics import (
     BACKEND_FAILED,
     BAD_FRAME,
     DEFECT,

@@ -22,10 +22,10 @@ from std_srvs.srv import Trigger
 
 from trt_segmentation.backends.tensorrt.api import find_tensorrt
 from trt_segmentation.backends.tensorrt.cache import write_engine
-from trt_segmentation.backends.tensorrt.opening import EngineLoader
+from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
 from trt_segmentation.errors import MissingBackendError
-from trt_segmentation.graph.network import read_network
-from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.graph.onnx_tools.network import read_network
+from trt_segmentation.graph.reading.resolve import resolve
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions
 from trt_segmentation.ros.stamps import nanoseconds

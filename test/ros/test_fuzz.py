@@ -14,7 +14,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
 from trt_segmentation.errors import ImageError
-from trt_segmentation.image_decoding import ENCODINGS
+from trt_segmentation.images.decoding import ENCODINGS
 from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.segmenter import Segmenter
 

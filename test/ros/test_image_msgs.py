@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from trt_segmentation import image_decoding
 from trt_segmentation.errors import ImageError
-from trt_segmentation.image_decoding import ENCODINGS
+from trt_segmentation.images import decoding
+from trt_segmentation.images.decoding import ENCODINGS
 from trt_segmentation.images.gray import as_bands
 from trt_segmentation.ros.image_msgs import ImageReader, OutgoingImage, received_image
 
@@ -259,7 +259,7 @@ def test_raw_depth_images_are_refused_by_name(encoding, dtype):
 
 
 def test_exif_turns_no_image_and_is_reported_once_a_camera(image_bytes, caplog, monkeypatch):
-    monkeypatch.setattr(image_decoding, '_warned', set())
+    monkeypatch.setattr(decoding, '_warned', set())
     turned = image_bytes.turned('JPEG', np.zeros((16, 32, 3), np.uint8), 6)
     assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (32, 16, 3)
     for name in ('left', 'left', 'right', 'left'):

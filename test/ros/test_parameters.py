@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from trt_segmentation.errors import ConfigError
-from trt_segmentation.ros.meters import KEEP_LATEST, FrameCounts
 from trt_segmentation.ros.parameters import Parameters, change_fault, first_fault, value_from_text
+from trt_segmentation.ros.statistics import KEEP_LATEST, FrameCounts
 
 ROOT = Path(__file__).parents[2]
 

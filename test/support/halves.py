@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trt_segmentation.graph.measured import Measuring
-from trt_segmentation.graph.network import describe_network
-from trt_segmentation.graph.prepare import prepare
-from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.graph.analysis.measurement import Measuring
+from trt_segmentation.graph.onnx_tools.network import describe_network
+from trt_segmentation.graph.pipeline.prepare import prepare
+from trt_segmentation.graph.reading.resolve import resolve
 
 FLOAT = TensorProto.FLOAT
 SIZE = 8, 12

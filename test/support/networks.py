@@ -10,8 +10,8 @@ import onnx
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from trt_segmentation.graph.network import describe_network
-from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.graph.onnx_tools.network import describe_network
+from trt_segmentation.graph.reading.resolve import resolve
 from trt_segmentation.images.gray import as_bands
 from trt_segmentation.model_config import METADATA_KEY, ModelConfig
 

@@ -17,7 +17,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto
 
-from trt_segmentation.backends.tensorrt import build_process, opening, session
+from trt_segmentation.backends.tensorrt import build_process, engine_loader, session
 from trt_segmentation.backends.tensorrt.api import Log
 from trt_segmentation.backends.tensorrt.builder import Plan
 from trt_segmentation.backends.tensorrt.layers import parse_layers
@@ -51,10 +51,10 @@ class TensorRt:
             LayerInformationFormat=SimpleNamespace(JSON='JSON'),
             nptype=lambda dtype: dtype.numpy)
         log = Log(self.module)
-        for user in (opening, session):
+        for user in (engine_loader, session):
             monkeypatch.setattr(user, 'find_tensorrt', lambda: self.module)
         monkeypatch.setattr(session, 'find_log', lambda: log)
-        monkeypatch.setattr(opening, 'find_device', lambda index: gpu.device)
+        monkeypatch.setattr(engine_loader, 'find_device', lambda index: gpu.device)
         monkeypatch.setattr(build_process, 'build_in_child', self._build)
 
     def plan(self, model, profiles=None, version=None, formats=None, gpu=None):

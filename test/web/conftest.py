@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from trt_segmentation.web.options import ViewOptions
 from trt_segmentation.web.source import Status, View
+from trt_segmentation.web.view_options import ViewOptions
 
 TIMEOUT = 20.0
 BROWSERS = 'chromium', 'chromium-browser', 'google-chrome'

@@ -16,10 +16,10 @@ import pytest
 
 from trt_segmentation.errors import ImageError
 from trt_segmentation.web import live
-from trt_segmentation.web.options import ViewError, ViewOptions
 from trt_segmentation.web.server import serving
 from trt_segmentation.web.source import Status
 from trt_segmentation.web.state import state_of
+from trt_segmentation.web.view_options import ViewError, ViewOptions
 
 PATHS = '/', '/stream', '/events'
 

@@ -65,7 +65,7 @@ def node_process(programs, scene, tmp_path_factory):
     process = programs(
         '-m', 'trt_segmentation.ros.node', '--ros-args', '-p', 'diagnostics_period:=0.2', '-p',
         'num_threads:=1', '-r', '__ns:=/front', '-r', 'image:=/image')
-    programs('-m', 'trt_segmentation.ros.demo_camera', str(folder), '--frames', '100000',
+    programs('-m', 'trt_segmentation.demo.ros.image_publisher', str(folder), '--frames', '100000',
              '--rate', '10', stdout=subprocess.DEVNULL)
     return process
 

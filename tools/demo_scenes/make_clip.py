@@ -5,7 +5,7 @@
     PYTHONPATH=tools python -m demo_scenes.make_clip
 
 These are the clip of the demo with its ground truth (``trt_segmentation.demo.clip``), and the
-sample images that conversions look at where the user gives none (``image_source.SAMPLES``).
+sample images that conversions look at where the user gives none (``sources.SAMPLES``).
 They show streets that are not among those that the demo network was trained on.
 """
 
@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from demo_scenes.scenes import render
-from trt_segmentation.demo.clip import IMAGE_FOLDER, LABEL_FOLDER, Frame
-from trt_segmentation.image_source import SAMPLES
+from trt_segmentation.demo.clip import IMAGE_FOLDER, LABEL_FOLDER, ClipFrame
+from trt_segmentation.images.sources import SAMPLES
 
 STREETS = (5, 6, 7, 8)
 """Seeds of the streets of the clip."""
@@ -46,7 +46,7 @@ def main() -> None:
         _write(SAMPLES / f'{seed}.jpg', render_sample(seed), SAMPLE_QUALITY)
 
 
-def render_frame(number: int) -> Frame:
+def render_frame(number: int) -> ClipFrame:
     """Render a frame of the clip, 1280x720."""
     street, frame = divmod(number, FRAMES_PER_STREET)
     return render(STREETS[street], distance=frame * METRES_PER_FRAME)

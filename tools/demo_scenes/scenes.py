@@ -13,12 +13,12 @@ from demo_scenes.ground import draw_ground
 from demo_scenes.population import things_ahead
 from demo_scenes.sensor import photograph
 from demo_scenes.world import make_view, make_world
-from trt_segmentation.demo.clip import Frame
+from trt_segmentation.demo.clip import ClipFrame
 
 _MIN_SIDE = 64
 
 
-def render(seed: int, height: int = 720, width: int = 1280, distance: float = 0.0) -> Frame:
+def render(seed: int, height: int = 720, width: int = 1280, distance: float = 0.0) -> ClipFrame:
     """Render one frame of the endless street that belongs to a seed.
 
     The same arguments always give the same scene.
@@ -42,4 +42,4 @@ def render(seed: int, height: int = 720, width: int = 1280, distance: float = 0.
     draw_hills(canvas)
     for thing in things:
         thing.draw(canvas)
-    return Frame(photograph(canvas, distance), canvas.labels)
+    return ClipFrame(photograph(canvas, distance), canvas.labels)

@@ -41,9 +41,9 @@ from startup import check_startup
 from subjects import Builds, Subject, find_subjects
 from tensors import check_tensors
 
-from trt_segmentation.backends.tensorrt.opening import EngineLoader
+from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
 from trt_segmentation.benchmark.host import gpu_facts
-from trt_segmentation.graph.resolve import complete_config
+from trt_segmentation.graph.reading.resolve import complete_config
 from trt_segmentation.options import cpu_count, tactic_names
 from trt_segmentation.segmenter import Segmenter
 

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 import onnx
 
-from trt_segmentation.backends.tensorrt.opening import EngineLoader
+from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
 from trt_segmentation.benchmark.host import gpu_facts
-from trt_segmentation.graph.network import read_network
-from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.graph.onnx_tools.network import read_network
+from trt_segmentation.graph.reading.resolve import resolve
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter

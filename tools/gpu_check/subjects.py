@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from trt_segmentation.demo.clip import read_frame
-from trt_segmentation.graph.resolve import ModelSpec
-from trt_segmentation.image_source import read_image
+from trt_segmentation.graph.reading.resolve import ModelSpec
+from trt_segmentation.images.sources import read_image
 from trt_segmentation.options import BuildOptions, CalibrationOptions, RunOptions
 from trt_segmentation.segmenter import demo_model
 

@@ -14,7 +14,7 @@ from onnx import TensorProto
 from subjects import Builds, Subject, fitting
 
 from trt_segmentation.backends.onnxruntime import OnnxGraph
-from trt_segmentation.backends.tensorrt.opening import EngineLoader
+from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 

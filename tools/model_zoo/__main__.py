@@ -40,7 +40,7 @@ from model_zoo.entry import Entry
 from model_zoo.families import ENTRIES
 from model_zoo.report import table, with_table
 from model_zoo.trt_build import build
-from trt_segmentation.graph.onnxruntime_api import disable_telemetry
+from trt_segmentation.graph.onnx_tools.onnxruntime_api import disable_telemetry
 
 _PACKAGES = ('torch', 'torchvision', 'transformers', 'segmentation-models-pytorch',
              'mmsegmentation', 'mmcv-lite', 'mmengine', 'mmdeploy', 'ultralytics', 'onnx',

@@ -5,10 +5,10 @@
 from model_zoo.check import Exported
 from trt_segmentation.backends.tensorrt.build_process import build_in_child
 from trt_segmentation.errors import MissingBackendError, SegmentationError
-from trt_segmentation.graph.measured import Measuring
-from trt_segmentation.graph.network import read_network
-from trt_segmentation.graph.prepare import prepare
-from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.graph.analysis.measurement import Measuring
+from trt_segmentation.graph.onnx_tools.network import read_network
+from trt_segmentation.graph.pipeline.prepare import prepare
+from trt_segmentation.graph.reading.resolve import resolve
 from trt_segmentation.options import BuildOptions
 
 _SIZES = {'image': ((1, 64, 64, 3), (1, 720, 960, 3), (1, 1080, 1920, 3))}

@@ -16,7 +16,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from trt_segmentation.graph.onnxruntime_api import import_onnxruntime  # without telemetry
+from trt_segmentation.graph.onnx_tools.onnxruntime_api import (
+    import_onnxruntime,  # without telemetry
+)
 
 NETWORK = Path(__file__).parents[2] / 'trt_segmentation' / 'demo' / 'road_scenes.onnx'
 SIZE = 512, 288

@@ -15,8 +15,8 @@ from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BACKENDS, ENGINE_SUFFIXES, PRECISIONS, RunOptions
 
 if TYPE_CHECKING:
-    from trt_segmentation.backends.tensorrt.opening import EngineLoader
-    from trt_segmentation.graph.resolve import ModelSpec
+    from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
+    from trt_segmentation.graph.reading.resolve import ModelSpec
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +77,8 @@ def stored_config(path: Path) -> ModelConfig:
         ModelError: the engine's sidecar does not belong to it.
     """
     if path.suffix not in ENGINE_SUFFIXES:
-        from trt_segmentation.graph.network import network_metadata
-        from trt_segmentation.graph.resolve import config_in
+        from trt_segmentation.graph.onnx_tools.network import network_metadata
+        from trt_segmentation.graph.reading.resolve import config_in
         return config_in(network_metadata(path), str(path))
     from trt_segmentation.backends.tensorrt.cache import read_engine
     facts = read_engine(path).facts if path.is_file() else {}
@@ -95,7 +95,7 @@ def engine_loader(device: int = 0, cache: str = '') -> 'EngineLoader':
     """
     from trt_segmentation.backends.tensorrt.cuda import check_gpu
     check_gpu()
-    from trt_segmentation.backends.tensorrt.opening import EngineLoader
+    from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
     return EngineLoader(device, cache)
 
 
@@ -114,8 +114,8 @@ def _open_on_tensorrt(spec: 'ModelSpec', options: RunOptions) -> Session:
 def _open_on_onnxruntime(spec: 'ModelSpec', options: RunOptions) -> Session:
     from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
     if spec.batch > 1:
-        from trt_segmentation.graph.separation import check_separation
-        check_separation(spec)
+        from trt_segmentation.backends.batch_check import check_independence
+        check_independence(spec)
     return OnnxRuntimeSession(spec, options.num_threads,
                               mask_interpolation=options.mask_interpolation)
 

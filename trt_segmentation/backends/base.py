@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from trt_segmentation.graph.output_names import joined, kind_of
-from trt_segmentation.mask_encoding import MONO8, MaskEncoding
+from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding
+from trt_segmentation.graph.pipeline.output_names import joined, kind_of
 
 
 def output_shape(name: str, size: tuple[int, int], mask_size: tuple[int, int] | None = None,
@@ -17,7 +17,7 @@ def output_shape(name: str, size: tuple[int, int], mask_size: tuple[int, int] | 
     """Return the shape of an output.
 
     Args:
-        name: of one of ``graph.prepare.available_outputs``.
+        name: of one of ``graph.pipeline.prepare.available_outputs``.
         size: height and width of the source.
         mask_size: of the ``ModelSpec``.
     """

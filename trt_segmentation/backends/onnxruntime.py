@@ -21,20 +21,20 @@ from trt_segmentation.backends.base import (
     output_shape,
 )
 from trt_segmentation.errors import BackendError, MissingBackendError
-from trt_segmentation.graph.input_sizes import said_fault, wrong_size
-from trt_segmentation.graph.network import dtype_name, rare_types
-from trt_segmentation.graph.onnxruntime_api import (
+from trt_segmentation.graph.onnx_tools.network import dtype_name, rare_types
+from trt_segmentation.graph.onnx_tools.onnxruntime_api import (
     import_onnxruntime,
     open_session,
     return_free_memory,
 )
-from trt_segmentation.graph.prepare import (
+from trt_segmentation.graph.pipeline.prepare import (
     named_outputs,
     prepare_network,
     prepare_outputs,
     scores_names,
 )
-from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.graph.reading.input_sizes import said_fault, wrong_size
+from trt_segmentation.graph.reading.resolve import ModelSpec
 
 try:
     onnxruntime = import_onnxruntime()
@@ -57,7 +57,7 @@ class OnnxRuntimeSession(Controls):
     Args:
         spec: the network.
         num_threads: threads that share one operation; 0 takes one for each core.
-        mask_interpolation, for_cpu: see ``graph.prepare.prepare``.
+        mask_interpolation, for_cpu: see ``graph.pipeline.prepare.prepare``.
 
     Raises:
         BackendError: ONNX Runtime does not take the network.

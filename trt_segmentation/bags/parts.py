@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from trt_segmentation.bags.reading import DamagedBagError, ImageTopic
 from trt_segmentation.bags.writing import Classes, Header, OutputBag, tasks_of
 from trt_segmentation.errors import ImageError
-from trt_segmentation.graph.prepare import check_outputs
-from trt_segmentation.image_decoding import ImageDecoder, swap_red_and_blue
-from trt_segmentation.offline import held
+from trt_segmentation.graph.pipeline.prepare import check_outputs
+from trt_segmentation.images.decoding import ImageDecoder, swap_red_and_blue
+from trt_segmentation.images.rosbag import DamagedBagError, ImageTopic
+from trt_segmentation.offline import thread_segmenter
 from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
 from trt_segmentation.segmenter import Segmentation, Segmenter
 
@@ -36,7 +36,7 @@ _REPORT = 'report.json'
 
 
 @dataclass(frozen=True)
-class Work:
+class BagWork:
     """What is done with every part; the same for all processes.
 
     Attributes:
@@ -64,7 +64,7 @@ class Part:
     start: int
     stop: int
 
-    def folder(self, work: Work) -> Path:
+    def folder(self, work: BagWork) -> Path:
         """Return where another process leaves the finished part: a rosbag2 and a report."""
         return work.folder / f'part_{self.index:06d}'
 
@@ -115,7 +115,7 @@ def plan(topic: ImageTopic) -> list[Part]:
     return [Part(index, *edge) for index, edge in enumerate(pairwise(edges))]
 
 
-def segment_part(work: Work, part: Part) -> Report:
+def segment_part(work: BagWork, part: Part) -> Report:
     """Segment a part into a folder of its own, which is there as a whole or not at all.
 
     Raises:
@@ -143,7 +143,7 @@ Write = Callable[[int, Header, Mapping[str, np.ndarray], Report], None]
 so far; the arrays are good until it returns."""
 
 
-def segment_parts(work: Work, parts: Sequence[Part], write: Write) -> Iterator[Report]:
+def segment_parts(work: BagWork, parts: Sequence[Part], write: Write) -> Iterator[Report]:
     """Segment parts one after the other; yield the report of each when its frames are written.
 
     Args:
@@ -154,7 +154,7 @@ def segment_parts(work: Work, parts: Sequence[Part], write: Write) -> Iterator[R
     Raises:
         SegmentationError: the network cannot be opened or run.
     """
-    segmenter = held.segmenter(work.folder, work.open_segmenter)
+    segmenter = thread_segmenter.segmenter(work.folder, work.open_segmenter)
     check_outputs(segmenter.spec, work.outputs)
     classes = tuple(Classes(task.name, task.labels, task.threshold)
                     for task in segmenter.spec.tasks if task.name in tasks_of(work.outputs))
@@ -200,7 +200,7 @@ class _Frame:
     error: ImageError | None = None
 
 
-def _read(work: Work, parts: Sequence[Part], gray_bits: int) -> Generator[_Frame, None, None]:
+def _read(work: BagWork, parts: Sequence[Part], gray_bits: int) -> Generator[_Frame, None, None]:
     """Read parts, in one thread: SQLite's connections stay with theirs."""
     # What a decoder has converted is its own memory until its next frame. There are frames here,
     # in the queue, in the hands of who takes them out, and in the lanes.

@@ -16,20 +16,20 @@ from typing import Any
 import numpy as np
 
 from trt_segmentation.bags.parts import (
+    BagWork,
     Part,
     Report,
-    Work,
     plan,
     read_report,
     segment_part,
     segment_parts,
 )
-from trt_segmentation.bags.reading import DamagedBagError, ImageTopic
 from trt_segmentation.bags.salvage import DamageError, read_mcap, salvage
 from trt_segmentation.bags.writing import Header, OutputBag, tasks_of
 from trt_segmentation.errors import ConfigError, ImageError, OutputError
-from trt_segmentation.image_source import source_files
-from trt_segmentation.offline.unfinished import UnfinishedRun, begun_run
+from trt_segmentation.images.rosbag import DamagedBagError, ImageTopic
+from trt_segmentation.images.sources import source_files
+from trt_segmentation.offline.checkpoint import RunCheckpoint, open_checkpoint
 from trt_segmentation.offline.workers import Workers, do_tasks, here
 
 _SALVAGED, _DAMAGE = 'salvaged', 'damage.json'
@@ -54,7 +54,7 @@ class Replayed:
     runs_on: Sequence[str]
 
 
-def replay(work: Work, output: Path, settings: Mapping[str, Any], workers: Workers,
+def replay(work: BagWork, output: Path, settings: Mapping[str, Any], workers: Workers,
            progress: Callable[[int, int], None]) -> Replayed:
     """Segment an image topic of a rosbag into a new rosbag2 of one file.
 
@@ -81,7 +81,7 @@ def replay(work: Work, output: Path, settings: Mapping[str, Any], workers: Worke
     settings = {'input': _described(work.bag), 'topic': work.topic, 'outputs': work.outputs,
                 **settings}
     try:
-        with begun_run(work.folder) as run:
+        with open_checkpoint(work.folder) as run:
             return _replay(run, work, output, settings, workers, progress)
     except (OSError, sqlite3.Error) as error:  # as rosbags' writers word a full disk
         where = getattr(error, 'filename', None) or work.folder
@@ -93,7 +93,7 @@ def _is_there(output: Path) -> ConfigError:
     return ConfigError(f'{output}: is there already; delete it or choose another --output')
 
 
-def _replay(run: UnfinishedRun, work: Work, output: Path, settings: Mapping[str, Any],
+def _replay(run: RunCheckpoint, work: BagWork, output: Path, settings: Mapping[str, Any],
             workers: Workers, progress: Callable[[int, int], None]) -> Replayed:
     run.check(settings)
     if finished := [entry for entry in run.entries if 'finished' in entry]:
@@ -133,7 +133,7 @@ def _progress(progress: Callable[[int, int], None], total: int, reports: Sequenc
     progress(sum(report.frames + len(report.dropped) for report in reports), total)
 
 
-def _summed(work: Work, reports: Sequence[Report], damage: list[str], total: int) -> Replayed:
+def _summed(work: BagWork, reports: Sequence[Report], damage: list[str], total: int) -> Replayed:
     dropped = [sentence for report in reports for sentence in report.dropped]
     damage = damage + [report.damage for report in reports if report.damage]
     frames = sum(report.frames for report in reports)
@@ -149,7 +149,7 @@ def _described(bag: Path) -> list[Any]:
     return [str(bag), *([file.name, stat.st_size, stat.st_mtime_ns] for file, stat in stats)]
 
 
-def _readable(work: Work) -> tuple[Work, list[str]]:
+def _readable(work: BagWork) -> tuple[BagWork, list[str]]:
     """The work on the bag itself; or, where that is damaged, on a copy of what can be read."""
     copy = work.folder / _SALVAGED
     if not copy.is_dir():
@@ -163,7 +163,7 @@ def _readable(work: Work) -> tuple[Work, list[str]]:
     return replace(work, bag=copy, topic=told['topic']), [told['damage']]
 
 
-def _copy(work: Work, copy: Path, error: str) -> None:
+def _copy(work: BagWork, copy: Path, error: str) -> None:
     unfinished = work.folder / f'unfinished_{_SALVAGED}'
     salvaged = salvage(work.bag, work.topic, unfinished)
     told = {'topic': salvaged.topic,
@@ -172,7 +172,7 @@ def _copy(work: Work, copy: Path, error: str) -> None:
     unfinished.rename(copy)
 
 
-def _segment(run: UnfinishedRun, work: Work, parts: Sequence[Part], output: Path,
+def _segment(run: RunCheckpoint, work: BagWork, parts: Sequence[Part], output: Path,
              workers: Workers, progress: Callable[[Sequence[Report]], None]) -> list[Report]:
     """Write the frames of all parts into a bag that grows in their order."""
     with _Growing(run, work, parts, output) as growing:
@@ -191,7 +191,7 @@ def _segment(run: UnfinishedRun, work: Work, parts: Sequence[Part], output: Path
     return growing.reports
 
 
-def _segment_here(growing: '_Growing', work: Work, rest: Sequence[Part]) -> Iterator[None]:
+def _segment_here(growing: '_Growing', work: BagWork, rest: Sequence[Part]) -> Iterator[None]:
     """Segment parts straight into the bag, but for those that are in folders already."""
     for is_there, group in groupby(rest, lambda part: part.folder(work).is_dir()):
         if is_there:
@@ -203,7 +203,7 @@ def _segment_here(growing: '_Growing', work: Work, rest: Sequence[Part]) -> Iter
                 yield
 
 
-def _growing(work: Work, output: Path) -> list[Path]:
+def _growing(work: BagWork, output: Path) -> list[Path]:
     """The storage files that have grown, oldest first."""
     return [folder / output.stem / f'{output.stem}.mcap'
             for folder in sorted(work.folder.glob('output_*'))]
@@ -217,7 +217,7 @@ class _Growing:
         reports: of the parts that are in it, in their order.
     """
 
-    def __init__(self, run: UnfinishedRun, work: Work, parts: Sequence[Part], output: Path,
+    def __init__(self, run: RunCheckpoint, work: BagWork, parts: Sequence[Part], output: Path,
                  ) -> None:
         self.reports: list[Report] = []
         self._run, self._work, self._parts = run, work, parts
@@ -301,7 +301,7 @@ def _messages(file: Path) -> Iterator[tuple[str, int, bytes]]:
                 yield topic, received, data
 
 
-def _converted(work: Work, file: Path, output: Path) -> Path:
+def _converted(work: BagWork, file: Path, output: Path) -> Path:
     """Copy the grown bag into one of the output's storage; return its file."""
     from rosbags.rosbag2 import Reader
     folder = work.folder / 'unfinished_converted'

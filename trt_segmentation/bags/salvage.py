@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from trt_segmentation.bags.reading import IMAGE_TYPES, choose_topic
 from trt_segmentation.errors import ImageError
+from trt_segmentation.images.rosbag import IMAGE_TYPES, choose_topic
 
 _Read = Iterator[tuple[str, str, int, bytes]]
 """Topic, message type, when it was received in nanoseconds, and the serialized message."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from trt_segmentation.graph.output_names import joined, split
+from trt_segmentation.graph.pipeline.output_names import joined, split
 
 STORAGES = {'.mcap': 'MCAP', '.db3': 'SQLITE3'}
 """rosbags' name of the storage, by the suffix of its file."""

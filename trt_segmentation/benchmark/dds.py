@@ -19,8 +19,8 @@ from trt_segmentation.benchmark.frames import MAX_LOSS, Marks, Run, find_peak, t
 from trt_segmentation.errors import BackendError
 from trt_segmentation.requirements import require
 
-ARMS = {'ours': 'bench.node', 'usual': 'bench.usual'}
-"""Modules of ``trt_segmentation.ros`` by the arm that they run."""
+ARMS = {'ours': 'timed_node', 'usual': 'baseline_node'}
+"""Modules of ``trt_segmentation.benchmark.ros`` by the arm that they run."""
 
 START_PATIENCE = 180.0
 """Seconds until the first result: a TensorRT engine takes its time to load."""
@@ -79,10 +79,9 @@ class DdsBench:
             for arm, room in self._rooms.items():
                 self._start(ARMS[arm], '--ros-args', '--log-level', 'warn', '-r', f'__ns:={room}',
                             *arguments)
-            self._start('bench.recorder', *topics)
-            self._camera = self._start('bench.camera', '--height', str(height), '--width',
-                                       str(width), *(f'{room}/image'
-                                                     for room in self._rooms.values()))
+            self._start('subscriber', *topics)
+            self._camera = self._start('publisher', '--height', str(height), '--width', str(width),
+                                       *(f'{room}/image' for room in self._rooms.values()))
             self.middleware = self._answer('ready', START_PATIENCE)
             for arm in arms:
                 self._await_results(arm)
@@ -135,7 +134,7 @@ class DdsBench:
 
     def _start(self, module: str, *arguments: str) -> subprocess.Popen:
         process = subprocess.Popen(
-            [sys.executable, '-m', f'trt_segmentation.ros.{module}', *arguments],
+            [sys.executable, '-m', f'trt_segmentation.benchmark.ros.{module}', *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._processes.append(process)
         threading.Thread(target=self._listen, args=(process,), daemon=True).start()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trt_segmentation.benchmark.wall import percentiles
+from trt_segmentation.benchmark.timing import percentiles
 
 MAX_LOSS = 0.05
 """Share of frames that may be lost at a rate that still counts, as in ros2_benchmark."""
@@ -113,7 +113,7 @@ def with_parts(split: Mapping[str, float], parts: Mapping[str, float]) -> dict[s
 
     Args:
         split: of ``Run.figures``.
-        parts: of ``benchmark.split.split_ms``: only their proportions count, since the profile
+        parts: of ``benchmark.breakdown.split_ms``: only their proportions count, since the profile
             was taken while nothing else ran.
     """
     total = sum(parts.values())

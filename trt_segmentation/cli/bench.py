@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from trt_segmentation.benchmark.baseline import BaselinePipeline, plain_network
+from trt_segmentation.benchmark.breakdown import split_ms
 from trt_segmentation.benchmark.dds import DdsBench, measure_peak, measure_rates
 from trt_segmentation.benchmark.host import host_facts
 from trt_segmentation.benchmark.plot import write_plot
 from trt_segmentation.benchmark.report import as_text
-from trt_segmentation.benchmark.split import split_ms
-from trt_segmentation.benchmark.usual import UsualPipeline, plain_network
-from trt_segmentation.benchmark.wall import measure, percentiles
-from trt_segmentation.cli.node_arguments import node_parameters
-from trt_segmentation.cli.options import (
+from trt_segmentation.benchmark.timing import measure, percentiles
+from trt_segmentation.cli.arguments import (
     add_backend_options,
     new_file,
     open_segmenter,
@@ -26,10 +25,11 @@ from trt_segmentation.cli.options import (
     size,
     whole,
 )
+from trt_segmentation.cli.node_arguments import node_parameters
 from trt_segmentation.demo.clip import read_frame
-from trt_segmentation.graph.output_names import OUTPUTS, kind_of
-from trt_segmentation.graph.prepare import named_outputs
-from trt_segmentation.images.writing import write_file
+from trt_segmentation.graph.pipeline.output_names import OUTPUTS, kind_of
+from trt_segmentation.graph.pipeline.prepare import named_outputs
+from trt_segmentation.images.atomic_files import write_file
 from trt_segmentation.requirements import require
 from trt_segmentation.segmenter import Segmenter
 
@@ -97,7 +97,7 @@ def _measure_alone(segmenter: Segmenter, args: argparse.Namespace) -> dict[str, 
     steps: dict[str, Callable[[], np.ndarray]] = {'ours': own}
     if args.against:
         network = plain_network(segmenter.spec, segmenter.info.backend, run_options(args))
-        usual = UsualPipeline(segmenter.spec, network, 'overlay' in args.outputs)
+        usual = BaselinePipeline(segmenter.spec, network, 'overlay' in args.outputs)
         steps[args.against] = lambda: usual.run(image)
     measured = measure(steps, args.frames)
     gpu_ms = segmenter.gpu_times(image, outputs, args.frames)

@@ -6,8 +6,7 @@ import argparse
 from dataclasses import replace
 
 from trt_segmentation.backends import engine_loader
-from trt_segmentation.cli.inspect import describe_engine
-from trt_segmentation.cli.options import (
+from trt_segmentation.cli.arguments import (
     add_build_options,
     build_options,
     new_file,
@@ -15,6 +14,7 @@ from trt_segmentation.cli.options import (
     size,
     whole,
 )
+from trt_segmentation.cli.inspect import describe_engine
 from trt_segmentation.errors import ConfigError
 
 

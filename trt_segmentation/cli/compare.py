@@ -13,19 +13,8 @@ import numpy as np
 
 from trt_segmentation.backends import engine_loader
 from trt_segmentation.backends.tensorrt.verify import EXPECTED_AGREEMENT
-from trt_segmentation.benchmark.wall import measure, percentiles
-from trt_segmentation.cli.compare_text import comparison_text, layer_text
-from trt_segmentation.cli.console import message_of
-from trt_segmentation.cli.evaluate import open_precision, what_runs
-from trt_segmentation.cli.images import (
-    add_image_options,
-    check_before,
-    class_count,
-    read_images,
-    samples_of,
-    with_images,
-)
-from trt_segmentation.cli.options import (
+from trt_segmentation.benchmark.timing import measure, percentiles
+from trt_segmentation.cli.arguments import (
     add_backend_options,
     build_options,
     new_file,
@@ -33,12 +22,28 @@ from trt_segmentation.cli.options import (
     share,
     whole,
 )
-from trt_segmentation.datasets import DatasetError, Sample
+from trt_segmentation.cli.compare_text import comparison_text, layer_text
+from trt_segmentation.cli.console import message_of
+from trt_segmentation.cli.evaluate import open_precision, what_runs
+from trt_segmentation.cli.evaluation_images import (
+    add_image_options,
+    check_before,
+    class_count,
+    read_images,
+    samples_of,
+    with_images,
+)
 from trt_segmentation.demo.clip import IMAGE_FOLDER
 from trt_segmentation.errors import ConfigError, SegmentationError
-from trt_segmentation.image_source import SAMPLES
-from trt_segmentation.images.writing import write_file
-from trt_segmentation.metrics import confusion_matrix, joint_counts, mean_iou, pixel_accuracy
+from trt_segmentation.evaluation.datasets import DatasetError, Sample
+from trt_segmentation.evaluation.metrics import (
+    confusion_matrix,
+    joint_counts,
+    mean_iou,
+    pixel_accuracy,
+)
+from trt_segmentation.images.atomic_files import write_file
+from trt_segmentation.images.sources import SAMPLES
 from trt_segmentation.options import ENGINE_SUFFIXES, PRECISIONS
 from trt_segmentation.segmenter import Segmenter, demo_model
 
@@ -221,8 +226,8 @@ def _speeds(candidates: Sequence[_Candidate], image: np.ndarray, frames: int,
 
 def _layers(args: argparse.Namespace, candidate: _Candidate) -> list[dict[str, Any]]:
     """What each layer loses, worst first; None for ratios that are not finite."""
-    from trt_segmentation.backends.tensorrt.making import with_precision
-    from trt_segmentation.graph.layer_loss import layer_losses
+    from trt_segmentation.backends.tensorrt.build_requests import with_precision
+    from trt_segmentation.graph.precision.layer_loss import layer_losses
     spec = read_spec(args)
     options = build_options(_with(args, precision=candidate.precision))
     converted, kept = with_precision(spec, options)

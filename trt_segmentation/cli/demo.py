@@ -20,15 +20,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from trt_segmentation import render as pictures
+from trt_segmentation.cli.arguments import add_backend_options, open_segmenter, positive, whole
 from trt_segmentation.cli.node_arguments import node_parameters
-from trt_segmentation.cli.options import add_backend_options, open_segmenter, positive, whole
 from trt_segmentation.demo.clip import IMAGE_FOLDER, LABELS, read_clip
 from trt_segmentation.errors import BackendError
-from trt_segmentation.graph.resolve import ModelSpec
-from trt_segmentation.image_source import read_image
-from trt_segmentation.images.writing import make_folder, write_file, write_image
-from trt_segmentation.metrics import confusion_matrix, mean_iou
+from trt_segmentation.evaluation.metrics import confusion_matrix, mean_iou
+from trt_segmentation.graph.reading.resolve import ModelSpec
+from trt_segmentation.images import render as pictures
+from trt_segmentation.images.atomic_files import make_folder, write_file, write_image
+from trt_segmentation.images.sources import read_image
 from trt_segmentation.requirements import require
 from trt_segmentation.ros.transport import large_image_environment
 
@@ -121,7 +121,7 @@ def _run_processes(args: argparse.Namespace, work: Path) -> _Record:
     processes: list[subprocess.Popen] = []
 
     def start(module: str, *arguments: str) -> subprocess.Popen:
-        process = subprocess.Popen([sys.executable, '-m', f'trt_segmentation.ros.{module}',
+        process = subprocess.Popen([sys.executable, '-m', f'trt_segmentation.{module}',
                                     *arguments], env=environment, stdout=subprocess.PIPE,
                                    text=True)
         processes.append(process)
@@ -130,11 +130,12 @@ def _run_processes(args: argparse.Namespace, work: Path) -> _Record:
 
     record = _Record()
     try:
-        node = start('node', '--ros-args', '--log-level', 'warn', '-r', f'__ns:={namespace}',
+        node = start('ros.node', '--ros-args', '--log-level', 'warn', '-r',
+                     f'__ns:={namespace}',
                      *node_parameters(args, diagnostics_period=0.25))
-        start('demo_recorder', str(results), '--namespace', namespace)
+        start('demo.ros.recorder', str(results), '--namespace', namespace)
         _wait_for(lambda: 'model' in record.diagnostics, record, lines, node)
-        camera = start('demo_camera', args.image or str(IMAGE_FOLDER),
+        camera = start('demo.ros.image_publisher', args.image or str(IMAGE_FOLDER),
                        '--frames', str(args.frames), '--rate', str(args.rate),
                        '--namespace', namespace)
         with tqdm(total=args.frames, unit='frame', desc='segmenting', disable=None) as progress:

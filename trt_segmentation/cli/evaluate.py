@@ -14,15 +14,8 @@ import numpy as np
 
 from trt_segmentation.backends import open_network
 from trt_segmentation.backends.base import BackendInfo
-from trt_segmentation.cli.images import (
-    add_image_options,
-    check_before,
-    class_count,
-    read_images,
-    samples_of,
-    with_images,
-)
-from trt_segmentation.cli.options import (
+from trt_segmentation.classes.palette import Palette
+from trt_segmentation.cli.arguments import (
     add_backend_options,
     build_options,
     new_file,
@@ -30,21 +23,28 @@ from trt_segmentation.cli.options import (
     run_options,
     whole,
 )
-from trt_segmentation.datasets import DatasetError, Sample
+from trt_segmentation.cli.evaluation_images import (
+    add_image_options,
+    check_before,
+    class_count,
+    read_images,
+    samples_of,
+    with_images,
+)
 from trt_segmentation.errors import ConfigError
-from trt_segmentation.graph.resolve import ModelSpec
-from trt_segmentation.images.writing import make_folder, write_file, write_image
-from trt_segmentation.metrics import (
+from trt_segmentation.evaluation.datasets import DatasetError, Sample
+from trt_segmentation.evaluation.metrics import (
     class_iou,
     confusion_matrix,
     joint_counts,
     mean_iou,
     pixel_accuracy,
 )
+from trt_segmentation.graph.reading.resolve import ModelSpec
+from trt_segmentation.images.atomic_files import make_folder, write_file, write_image
+from trt_segmentation.images.render import confusion_picture, differences
 from trt_segmentation.model_config import MAX_CLASSES
 from trt_segmentation.options import ENGINE_SUFFIXES, PRECISIONS
-from trt_segmentation.palette import Palette
-from trt_segmentation.render import confusion_picture, differences
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -111,7 +111,7 @@ def open_precision(args: argparse.Namespace) -> Segmenter:
     segmenter = open_segmenter(args)
     if args.precision == 'fp32' or segmenter.info.backend != 'onnxruntime':
         return segmenter
-    from trt_segmentation.backends.tensorrt.making import with_precision
+    from trt_segmentation.backends.tensorrt.build_requests import with_precision
     spec, _ = with_precision(segmenter.spec, build_options(args))
     segmenter.close()
     options = replace(run_options(args), backend='onnxruntime')

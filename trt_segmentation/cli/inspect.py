@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from trt_segmentation.backends.tensorrt.unsupported import VERSIONS, find_unsupported
+from trt_segmentation.cli.arguments import add_measure_option
 from trt_segmentation.cli.likely_configs import (
     LikelyConfig,
     default_picture,
@@ -21,27 +23,25 @@ from trt_segmentation.cli.likely_configs import (
     try_out,
 )
 from trt_segmentation.cli.next_steps import Inspected, next_steps
-from trt_segmentation.cli.options import add_measure_option
 from trt_segmentation.errors import BackendError, ConfigError, ImageError, MissingBackendError
-from trt_segmentation.graph.image_input import OpenSizeError
-from trt_segmentation.graph.input_sizes import (
+from trt_segmentation.graph.analysis.measurement import Measuring, measuring_of
+from trt_segmentation.graph.onnx_tools.network import Network, read_network
+from trt_segmentation.graph.pipeline.prepare import available_outputs
+from trt_segmentation.graph.reading.image_input import OpenSizeError
+from trt_segmentation.graph.reading.input_sizes import (
     LIKELY_SIZES,
     by_running,
     said_fault,
     wrong_size,
 )
-from trt_segmentation.graph.measured import Measuring, measuring_of
-from trt_segmentation.graph.network import Network, read_network
-from trt_segmentation.graph.preflight import VERSIONS, preflight
-from trt_segmentation.graph.prepare import available_outputs
-from trt_segmentation.graph.resolve import (
+from trt_segmentation.graph.reading.resolve import (
     ModelSpec,
     complete_config,
     format_facts,
     resolve,
     with_mask,
 )
-from trt_segmentation.images.writing import check_new, write_new_file, write_new_image
+from trt_segmentation.images.atomic_files import check_new, write_new_file, write_new_image
 from trt_segmentation.model_config import InputConfig, ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, MASK_ENCODINGS, BuildOptions, RunOptions
 from trt_segmentation.segmenter import demo_model
@@ -145,7 +145,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _photo(path: Path) -> np.ndarray:
-    from trt_segmentation.image_source import read_image  # brings OpenCV
+    from trt_segmentation.images.sources import read_image  # brings OpenCV
     return read_image(path)
 
 
@@ -230,7 +230,7 @@ def _draw(args: argparse.Namespace, spec: ModelSpec, network: Network, config: M
     spec.check_single()
     path = args.picture or default_picture(Path(args.model or demo_model()), args.on)
     check_new(path)
-    from trt_segmentation.image_source import is_image, read_image  # brings OpenCV
+    from trt_segmentation.images.sources import is_image, read_image  # brings OpenCV
     if not is_image(args.on):
         raise ImageError(f'{args.on}: is no image that OpenCV can read; --on takes a photo')
     image = read_image(args.on, spec.gray_bits)
@@ -269,7 +269,7 @@ def _engine_facts(path: Path, device: int) -> Mapping[str, Any]:
     from trt_segmentation.backends.tensorrt.cache import read_engine
     if facts := read_engine(path).facts:
         return facts
-    from trt_segmentation.backends.tensorrt.opening import EngineLoader
+    from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
     return EngineLoader(device).describe(path).facts
 
 
@@ -332,10 +332,10 @@ def _describe_spec(spec: ModelSpec) -> str:
 
 def _describe_preflight(spec: ModelSpec) -> str:
     """What TensorRT makes of the network, from its parser, else from the table of operators."""
-    found = preflight(spec.network.model)
+    found = find_unsupported(spec.network.model)
     refused: list[str] = []
     try:
-        from trt_segmentation.backends.tensorrt.preflight import parse_only
+        from trt_segmentation.backends.tensorrt.parser_check import parse_only
         judge = f'the parser of {parse_only(spec)}'
         found = [finding for finding in found if not finding.certain]
     except MissingBackendError:

@@ -10,10 +10,10 @@ import numpy as np
 import yaml
 
 from trt_segmentation.backends import open_network
-from trt_segmentation.graph.image_input import IMAGENET_MEAN, IMAGENET_STD
-from trt_segmentation.graph.measured import measuring_of
-from trt_segmentation.graph.network import FLOAT_TYPES, Network
-from trt_segmentation.graph.resolve import ModelSpec, resolve, with_mask
+from trt_segmentation.graph.analysis.measurement import measuring_of
+from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network
+from trt_segmentation.graph.reading.image_input import IMAGENET_MEAN, IMAGENET_STD
+from trt_segmentation.graph.reading.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.images.gray import as_bgr
 from trt_segmentation.model_config import COLOR_ORDERS, InputConfig, ModelConfig
 from trt_segmentation.options import RunOptions
@@ -168,7 +168,7 @@ def same_masks(trials: Sequence[Trial]) -> dict[int, list[int]]:
 
 def picture_of(image: np.ndarray, name: str, trials: Sequence[Trial]) -> np.ndarray:
     """Return the photo and each different mask over it, with numbers, as BGR."""
-    from trt_segmentation.render import Cell, sheet  # brings OpenCV
+    from trt_segmentation.images.render import Cell, sheet  # brings OpenCV
     cells = [Cell(as_bgr(image), (f'photo {name}',))]
     for first, numbers in same_masks(trials).items():
         trial = trials[first - 1]

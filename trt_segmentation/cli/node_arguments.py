@@ -19,7 +19,7 @@ def node_parameters(args: argparse.Namespace, **more: Any) -> list[str]:
     """Return what follows --ros-args so that the node opens the model that a command opens.
 
     Args:
-        args: of ``options.add_backend_options``, and ``model``.
+        args: of ``arguments.add_backend_options``, and ``model``.
         more: parameters besides.
     """
     values = {'engine_path': os.path.abspath(args.model) if args.model else '',

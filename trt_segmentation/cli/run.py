@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from trt_segmentation.bags.writing import STORAGES
-from trt_segmentation.cli.options import add_backend_options
+from trt_segmentation.cli.arguments import add_backend_options
 from trt_segmentation.cli.run_options import add_work_options
 
 

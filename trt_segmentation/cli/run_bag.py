@@ -8,8 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from trt_segmentation.bags.parts import Work
-from trt_segmentation.bags.reading import is_bag
+from trt_segmentation.bags.parts import BagWork
 from trt_segmentation.bags.replay import replay
 from trt_segmentation.cli.run_options import (
     lanes_of,
@@ -20,6 +19,7 @@ from trt_segmentation.cli.run_options import (
     workers_of,
 )
 from trt_segmentation.errors import ImageError
+from trt_segmentation.images.rosbag import is_bag
 
 _SHOWN = 20
 """Dropped frames that are named at the end; the others are counted."""
@@ -34,8 +34,8 @@ def execute(args: argparse.Namespace) -> int:
                          'a .mcap, .db3 or .bag file')
     bag, output = args.inputs[0].resolve(), args.output.resolve()
     lanes = lanes_of(args, workers)
-    work = Work(bag, args.topic, Path(), outputs_of(args, tasks_of(args)), lanes,
-                opener(args, workers, lanes))
+    work = BagWork(bag, args.topic, Path(), outputs_of(args, tasks_of(args)), lanes,
+                   opener(args, workers, lanes))
     with tqdm(unit='frame', disable=None) as bar:
         def show(count: int, total: int) -> None:
             bar.total = total

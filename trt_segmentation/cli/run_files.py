@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trt_segmentation.bags.reading import is_bag
 from trt_segmentation.cli.run_options import (
     lanes_of,
     opener,
@@ -27,7 +26,8 @@ from trt_segmentation.errors import (
     OutputError,
     printable,
 )
-from trt_segmentation.images.writing import make_folder
+from trt_segmentation.images.atomic_files import make_folder
+from trt_segmentation.images.rosbag import is_bag
 from trt_segmentation.offline.files import (
     Done,
     Work,
@@ -40,7 +40,7 @@ from trt_segmentation.offline.items import Item, find_items
 from trt_segmentation.offline.overlap import LaneCount
 
 if TYPE_CHECKING:
-    from trt_segmentation.offline.unfinished import UnfinishedRun
+    from trt_segmentation.offline.checkpoint import RunCheckpoint
     from trt_segmentation.offline.workers import Workers
 
 _UNFINISHED = '.unfinished'
@@ -156,13 +156,13 @@ def _several(work: Work, items: Sequence[Item], settings: Mapping[str, object],
     """Segment inputs; what is done is noted, so that an interrupted run goes on."""
     from tqdm import tqdm
 
-    from trt_segmentation.offline.unfinished import begun_run
+    from trt_segmentation.offline.checkpoint import open_checkpoint
     from trt_segmentation.offline.workers import here
     with here(workers):
         if workers.is_here:
             opened(work)  # before anything is left in the output
         make_folder(work.scratch.parent)
-        with begun_run(work.scratch) as run:
+        with open_checkpoint(work.scratch) as run:
             run.check(settings)
             rest = _rest(run, items, work.outputs)
             summary.pass_over(len(items) - len(rest))
@@ -187,7 +187,7 @@ def _results(work: Work, items: Sequence[Item], workers: 'Workers') -> Generator
         yield from group
 
 
-def _rest(run: 'UnfinishedRun', items: Sequence[Item], outputs: Sequence[str]) -> list[Item]:
+def _rest(run: 'RunCheckpoint', items: Sequence[Item], outputs: Sequence[str]) -> list[Item]:
     """The items that the earlier run has not segmented as they are now."""
     segmented = {tuple(entry['file']): entry for entry in run.entries}
 

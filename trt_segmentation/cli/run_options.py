@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from trt_segmentation import __version__
 from trt_segmentation.backends import stored_config
-from trt_segmentation.cli.options import opacity, open_segmenter
+from trt_segmentation.cli.arguments import opacity, open_segmenter
 from trt_segmentation.errors import ConfigError
-from trt_segmentation.graph.network import network_files
-from trt_segmentation.graph.output_names import OUTPUTS, joined, kind_of, split
+from trt_segmentation.graph.onnx_tools.network import network_files
+from trt_segmentation.graph.pipeline.output_names import OUTPUTS, joined, kind_of, split
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import cpu_count
 from trt_segmentation.segmenter import Segmenter, demo_model

@@ -7,7 +7,7 @@ import os
 import sys
 
 from trt_segmentation.requirements import require
-from trt_segmentation.web.options import add_arguments, parsed
+from trt_segmentation.web.view_options import add_arguments, parsed
 
 __all__ = ['add_arguments', 'execute']
 

@@ -3,7 +3,7 @@
 """The clip that ships with the package: drives along rendered streets, with exact ground truth.
 
 ``tools/demo_scenes/make_clip.py`` makes it. No scene in it was used to train the demo network,
-and none is among the sample images (``image_source.SAMPLES``).
+and none is among the sample images (``sources.SAMPLES``).
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from trt_segmentation.datasets import read_truth
-from trt_segmentation.image_source import folder_files, read_image
+from trt_segmentation.evaluation.datasets import read_truth
+from trt_segmentation.images.sources import folder_files, read_image
 
 LABELS = ('sky', 'vegetation', 'building', 'road', 'lane marking', 'vehicle', 'person')
 """Class names of the ground truth; a class id is the position of its name."""
@@ -28,7 +28,7 @@ LABEL_FOLDER = _FOLDER / 'labels'
 
 
 @dataclass(frozen=True)
-class Frame:
+class ClipFrame:
     """A picture and its ground truth.
 
     Attributes:
@@ -40,7 +40,7 @@ class Frame:
     labels: np.ndarray
 
 
-def read_frame(number: int, height: int = 720, width: int = 1280) -> Frame:
+def read_frame(number: int, height: int = 720, width: int = 1280) -> ClipFrame:
     """Read one frame.
 
     Args:
@@ -58,9 +58,9 @@ def read_frame(number: int, height: int = 720, width: int = 1280) -> Frame:
     if labels.shape != (height, width):
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
         labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return Frame(image, labels)
+    return ClipFrame(image, labels)
 
 
-def read_clip() -> list[Frame]:
+def read_clip() -> list[ClipFrame]:
     """Read all frames, 1280x720, in the order of the drive."""
     return [read_frame(number) for number in range(len(folder_files(IMAGE_FOLDER)))]

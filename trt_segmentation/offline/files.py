@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from trt_segmentation.errors import BackendError, ImageError, SegmentationError
-from trt_segmentation.graph.prepare import check_outputs
-from trt_segmentation.image_source import read_image
-from trt_segmentation.images.writing import make_folder, write_image
-from trt_segmentation.offline import held
+from trt_segmentation.graph.pipeline.prepare import check_outputs
+from trt_segmentation.images.atomic_files import make_folder, write_image
+from trt_segmentation.images.sources import read_image
+from trt_segmentation.offline import thread_segmenter
 from trt_segmentation.offline.items import Item
 from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
 from trt_segmentation.segmenter import Segmentation, Segmenter
@@ -80,7 +80,7 @@ def opened(work: Work) -> Segmenter:
     Raises:
         SegmentationError: it cannot be opened, or cannot give one of the outputs.
     """
-    segmenter = held.segmenter(work.scratch, work.open_segmenter)
+    segmenter = thread_segmenter.segmenter(work.scratch, work.open_segmenter)
     check_outputs(segmenter.spec, work.outputs)
     return segmenter
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trt_segmentation.errors import ImageError, printable
-from trt_segmentation.graph.output_names import OUTPUTS, joined, kind_of
-from trt_segmentation.image_header import IMAGE_SUFFIXES
-from trt_segmentation.image_source import is_image, refuse_address
+from trt_segmentation.graph.pipeline.output_names import OUTPUTS, joined, kind_of
+from trt_segmentation.images.header import IMAGE_SUFFIXES
+from trt_segmentation.images.sources import is_image, refuse_address
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm', '.wmv')
 """What files in folders are taken for videos; one that is named may be called anything."""
@@ -41,7 +41,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundItems:
     """What a run has to do.
 
     Attributes:
@@ -57,7 +57,7 @@ class Found:
 
 def find_items(inputs: Sequence[Path], output: Path,
                is_left_out: Callable[[Path], bool] = lambda folder: False,
-               tasks: Sequence[str] = ('',)) -> Found:
+               tasks: Sequence[str] = ('',)) -> FoundItems:
     """Find the images and videos of a run.
 
     Args:
@@ -99,7 +99,7 @@ def find_items(inputs: Sequence[Path], output: Path,
             continue
         owners.update(dict.fromkeys(targets, item))
         kept.append(item)
-    return Found(kept, refused, passed_over)
+    return FoundItems(kept, refused, passed_over)
 
 
 def _targets(item: Item, names: Sequence[str]) -> list[Path]:

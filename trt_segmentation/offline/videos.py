@@ -18,12 +18,12 @@ import cv2
 import numpy as np
 
 from trt_segmentation.errors import ImageError, OutputError
-from trt_segmentation.graph.output_names import kind_of, split, with_kind
-from trt_segmentation.image_source import open_video
-from trt_segmentation.images.writing import check_utf8, make_folder, write_file, write_image
+from trt_segmentation.graph.pipeline.output_names import kind_of, split, with_kind
+from trt_segmentation.images.atomic_files import check_utf8, make_folder, write_file, write_image
+from trt_segmentation.images.render import blended
+from trt_segmentation.images.sources import open_video
 from trt_segmentation.offline.items import FRAME_NAME, Item
 from trt_segmentation.offline.overlap import Lanes, read_ahead
-from trt_segmentation.render import blended
 from trt_segmentation.segmenter import Segmentation, Segmenter
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from multiprocessing import connection
 from typing import Any, TypeVar
 
 from trt_segmentation.errors import SegmentationError
-from trt_segmentation.offline import held
+from trt_segmentation.offline import thread_segmenter
 
 Task = TypeVar('Task')
 Done = TypeVar('Done')
@@ -54,11 +54,11 @@ class Workers:
 @contextmanager
 def here(workers: Workers) -> Iterator[None]:
     """Do the work in this process for the body of a with statement."""
-    held.use_device(workers.devices[0] if workers.devices else None)
+    thread_segmenter.use_device(workers.devices[0] if workers.devices else None)
     try:
         yield
     finally:
-        held.release()
+        thread_segmenter.release()
 
 
 def do_tasks(function: Callable[[Task], Done], tasks: Sequence[Task], workers: Workers,
@@ -132,7 +132,7 @@ def _cluster(address: str) -> Iterator[Any]:
 def _begin_worker(devices: Any) -> None:
     # Ctrl-C goes to all processes; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    held.use_device(devices.get())
+    thread_segmenter.use_device(devices.get())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.ros.inputs import TRANSPORTS, ImageInput
-from trt_segmentation.ros.meters import REASONS, UNSYNCHRONISED, Monitor
 from trt_segmentation.ros.outputs import Outputs
 from trt_segmentation.ros.parameters import Parameters
 from trt_segmentation.ros.stamps import nanoseconds
+from trt_segmentation.ros.statistics import REASONS, UNSYNCHRONISED, Monitor
 from trt_segmentation.segmenter import Segmenter
 
 

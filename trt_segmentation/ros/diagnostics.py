@@ -9,7 +9,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from trt_segmentation.ros.health import Level, NodeState, Thresholds, assess
-from trt_segmentation.ros.meters import MAX_AGE, Figures, FrameCounts, Monitor
+from trt_segmentation.ros.statistics import MAX_AGE, Figures, FrameCounts, Monitor
 from trt_segmentation.web.state import colors_key
 
 _KEY_DIGITS = 16
@@ -17,7 +17,7 @@ _KEY_DIGITS = 16
 
 
 @dataclass(frozen=True)
-class Status:
+class CameraStatus:
     """What is told: level, one sentence, and values by key."""
 
     level: Level
@@ -26,7 +26,7 @@ class Status:
 
 
 def status_of(monitor: Monitor, now: float, state: NodeState, thresholds: Thresholds,
-              waiting: bool | None = None) -> Status:
+              waiting: bool | None = None) -> CameraStatus:
     """Return what is to be told of a camera now.
 
     Args:
@@ -44,10 +44,10 @@ def status_of(monitor: Monitor, now: float, state: NodeState, thresholds: Thresh
               **({} if waiting is None else {'frames waiting': str(int(waiting))}),
               'stamps ahead of the clock': str(monitor.stamps_ahead),
               f'stamps older than {MAX_AGE:g} s': str(monitor.stamps_old)}
-    return Status(level, message, values)
+    return CameraStatus(level, message, values)
 
 
-def status_of_all(state: NodeState, cameras: Mapping[str, Status]) -> Status:
+def status_of_all(state: NodeState, cameras: Mapping[str, CameraStatus]) -> CameraStatus:
     """Return what is to be told of a node of several cameras: what they share, and who of them is
     worst.
 
@@ -60,10 +60,10 @@ def status_of_all(state: NodeState, cameras: Mapping[str, Status]) -> Status:
     sentences = [own_message] if own_level == level != Level.OK else []
     sentences += [f'{name}: {status.message}' for name, status in cameras.items()
                   if status.level == level and status.message not in sentences]
-    return Status(level, '; '.join(sentences), _values_of_running(state))
+    return CameraStatus(level, '; '.join(sentences), _values_of_running(state))
 
 
-def status_array(stamp: Time, name: str, statuses: Mapping[str, Status]) -> DiagnosticArray:
+def status_array(stamp: Time, name: str, statuses: Mapping[str, CameraStatus]) -> DiagnosticArray:
     """Return statuses as a message.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from trt_segmentation.backends.base import BackendInfo
-from trt_segmentation.ros.meters import MAX_AGE, NO_SUBSCRIBER, UNWANTED, WINDOW, Figures
+from trt_segmentation.ros.statistics import MAX_AGE, NO_SUBSCRIBER, UNWANTED, WINDOW, Figures
 
 
 class Level(IntEnum):

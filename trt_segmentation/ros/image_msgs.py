@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from trt_segmentation.errors import ImageError
-from trt_segmentation.image_decoding import ENCODINGS, ImageDecoder
+from trt_segmentation.images.decoding import ENCODINGS, ImageDecoder
 from trt_segmentation.ros.serialized import SerializedImage
 
 

@@ -26,26 +26,15 @@ from std_msgs.msg import Float64
 from std_srvs.srv import SetBool, Trigger
 
 from trt_segmentation.errors import BackendError, ConfigError, ImageError, SegmentationError
-from trt_segmentation.graph.output_names import kind_of
-from trt_segmentation.image_decoding import swap_red_and_blue
+from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.images.allocator import keep_large_blocks
-from trt_segmentation.region import Region
+from trt_segmentation.images.decoding import swap_red_and_blue
 from trt_segmentation.ros.bond import Bond
 from trt_segmentation.ros.camera import Camera, Frame
-from trt_segmentation.ros.diagnostics import Status, status_array, status_of, status_of_all
+from trt_segmentation.ros.diagnostics import CameraStatus, status_array, status_of, status_of_all
 from trt_segmentation.ros.health import NodeState, Running, Thresholds, precision_fault
 from trt_segmentation.ros.lifecycle import GuardedLifecycleNode
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
-from trt_segmentation.ros.meters import (
-    BACKEND_FAILED,
-    BAD_FRAME,
-    DEFECT,
-    DISABLED,
-    NO_SUBSCRIBER,
-    NOT_PUBLISHED,
-    UNSYNCHRONISED,
-    stamp_age,
-)
 from trt_segmentation.ros.outputs import Labels
 from trt_segmentation.ros.parameters import (
     RELOAD,
@@ -58,6 +47,17 @@ from trt_segmentation.ros.parameters import (
     unknown_parameters,
 )
 from trt_segmentation.ros.paths import with_expanded_paths
+from trt_segmentation.ros.region import Region
+from trt_segmentation.ros.statistics import (
+    BACKEND_FAILED,
+    BAD_FRAME,
+    DEFECT,
+    DISABLED,
+    NO_SUBSCRIBER,
+    NOT_PUBLISHED,
+    UNSYNCHRONISED,
+    stamp_age,
+)
 from trt_segmentation.ros.synchroniser import Synchroniser
 from trt_segmentation.segmenter import Segmenter
 
@@ -429,7 +429,7 @@ class SegmentationNode(GuardedLifecycleNode):
                 self.get_logger().error(f'{topic} is not published: {traceback.format_exc()}',
                                         throttle_duration_sec=WARNING_PERIOD)
 
-    def _statuses(self, thresholds: Thresholds) -> dict[str, Status]:
+    def _statuses(self, thresholds: Thresholds) -> dict[str, CameraStatus]:
         """Return how the node is; with several cameras, also how each of them is."""
         now, state, cameras = time.monotonic(), self._state(), self._cameras
         if len(cameras) == 1 and not cameras[0].name:

@@ -12,9 +12,9 @@ import numpy as np
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from trt_segmentation.graph.output_names import joined, kind_of
-from trt_segmentation.graph.resolve import ModelSpec
-from trt_segmentation.mask_encoding import MONO8
+from trt_segmentation.classes.mask_encoding import MONO8
+from trt_segmentation.graph.pipeline.output_names import joined, kind_of
+from trt_segmentation.graph.reading.resolve import ModelSpec
 from trt_segmentation.ros import label_info
 from trt_segmentation.ros.camera_info import scaled_camera_info
 from trt_segmentation.ros.image_msgs import OutgoingImage

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from trt_segmentation.errors import ConfigError
-from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS
+from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
 from trt_segmentation.options import (
     BACKENDS,
     CALIBRATION_METHODS,
@@ -22,9 +22,9 @@ from trt_segmentation.options import (
     RunOptions,
     tactic_names,
 )
-from trt_segmentation.region import Region
 from trt_segmentation.ros.health import Thresholds
 from trt_segmentation.ros.inputs import DURABILITIES, RELIABILITIES, TRANSPORTS
+from trt_segmentation.ros.region import Region
 
 LIVE = 'live'
 """Takes effect on the next frame."""
@@ -43,7 +43,7 @@ MAX_EXTENT = 16384
 
 
 @dataclass(frozen=True)
-class Rule:
+class ParameterRule:
     """What a parameter is for, and which values it takes.
 
     Attributes:
@@ -84,7 +84,7 @@ class Rule:
 
 
 def _parameter(default: Any, description: str, changes: str = RELOAD, **rule: Any) -> Any:
-    return field(default=default, metadata={'rule': Rule(description, changes, **rule)})
+    return field(default=default, metadata={'rule': ParameterRule(description, changes, **rule)})
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ def _size(values: tuple[int, ...]) -> tuple[int, int]:
     return height, width
 
 
-def rules() -> dict[str, Rule]:
+def rules() -> dict[str, ParameterRule]:
     """Return the rule of every parameter, by name, in the table's order."""
     return {entry.name: entry.metadata['rule'] for entry in fields(Parameters)}
 
@@ -376,7 +376,7 @@ def change_fault(name: str, value: Any, configured: bool) -> str:
     return rule.fault(name, value)
 
 
-def _descriptor(rule: Rule, kind: type) -> Any:
+def _descriptor(rule: ParameterRule, kind: type) -> Any:
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
     descriptor = ParameterDescriptor(description=rule.description,
                                      read_only=rule.changes == STARTUP)

@@ -27,20 +27,20 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.validate_full_topic_name import validate_full_topic_name
 from sensor_msgs.msg import Image
 
+from trt_segmentation.classes.mask_encoding import mask_encoding
 from trt_segmentation.errors import SegmentationError
-from trt_segmentation.graph.output_names import joined
+from trt_segmentation.graph.pipeline.output_names import joined
 from trt_segmentation.images.allocator import keep_large_blocks
-from trt_segmentation.mask_encoding import mask_encoding
 from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.ros.label_info import LabelInfo
 from trt_segmentation.ros.log_bridge import LogBridge
 from trt_segmentation.ros.outputs import LATCHED_QOS
 from trt_segmentation.ros.serialized import serialized_stamp
-from trt_segmentation.web.options import ViewError, ViewOptions, add_arguments, parsed
 from trt_segmentation.web.pace import Pace
 from trt_segmentation.web.pairing import Pairing
 from trt_segmentation.web.server import serving
 from trt_segmentation.web.source import Status, View
+from trt_segmentation.web.view_options import ViewError, ViewOptions, add_arguments, parsed
 
 _STATUS_NAME = ': segmentation'
 """What the node's name is followed by on /diagnostics."""

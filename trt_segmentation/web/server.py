@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from trt_segmentation.web.live import Live
-from trt_segmentation.web.options import ViewError, ViewOptions
 from trt_segmentation.web.source import Source
+from trt_segmentation.web.view_options import ViewError, ViewOptions
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import pytest
 from trt_segmentation.backends.tensorrt.api import LOGGER, find_tensorrt
 from trt_segmentation.backends.tensorrt.build_process import build_in_child, visible_devices
 from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError
-from trt_segmentation.graph.prepare import prepare
+from trt_segmentation.graph.pipeline.prepare import prepare
 from trt_segmentation.options import BuildOptions
 
 SIZES = {'image': ((1, 64, 64, 3), (1, 240, 320, 3), (1, 480, 640, 3))}

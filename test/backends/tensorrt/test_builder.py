@@ -12,8 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from trt_segmentation.backends.tensorrt import opening, parsing
+from trt_segmentation.backends.tensorrt import engine_loader, parsing
 from trt_segmentation.backends.tensorrt.api import Capabilities, find_log, find_tensorrt
+from trt_segmentation.backends.tensorrt.build_requests import with_precision
 from trt_segmentation.backends.tensorrt.builder import (
     Plan,
     UnbuildableError,
@@ -25,7 +26,6 @@ from trt_segmentation.backends.tensorrt.builder import (
     use_timing_cache,
     with_or_without_pins,
 )
-from trt_segmentation.backends.tensorrt.making import with_precision
 from trt_segmentation.backends.tensorrt.parsing import (
     Parsed,
     creation_flags,
@@ -34,10 +34,15 @@ from trt_segmentation.backends.tensorrt.parsing import (
 )
 from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError, ModelError
-from trt_segmentation.graph.network import describe_network, read_network
-from trt_segmentation.graph.opset import opset_of
-from trt_segmentation.graph.prepare import MASK_INTERPOLATIONS, prepare, prepare_head, prepare_tail
-from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.graph.onnx_tools.network import describe_network, read_network
+from trt_segmentation.graph.onnx_tools.opset import opset_of
+from trt_segmentation.graph.pipeline.prepare import (
+    MASK_INTERPOLATIONS,
+    prepare,
+    prepare_head,
+    prepare_tail,
+)
+from trt_segmentation.graph.reading.resolve import resolve
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions, CalibrationOptions
 from trt_segmentation.segmenter import demo_model
@@ -105,8 +110,8 @@ def test_several_tasks_build(networks):
 
 def test_a_plan_that_was_cut_short_is_refused_in_tensorrts_words(model, gpu, monkeypatch,
                                                                  tmp_path):
-    monkeypatch.setattr(opening, 'find_device', lambda index: gpu.device)
-    loader, path, plan = opening.EngineLoader(), tmp_path / 'net.engine', build(model).plan
+    monkeypatch.setattr(engine_loader, 'find_device', lambda index: gpu.device)
+    loader, path, plan = engine_loader.EngineLoader(), tmp_path / 'net.engine', build(model).plan
     for end in (0, 20, 64, len(plan) // 2, -1):
         path.write_bytes(plan[:end])
         with pytest.raises(ModelError, match=(

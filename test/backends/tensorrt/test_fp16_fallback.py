@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from trt_segmentation.backends.tensorrt import opening
+from trt_segmentation.backends.tensorrt import engine_loader
 from trt_segmentation.backends.tensorrt.cache import Engine
 from trt_segmentation.backends.tensorrt.fp16_fallback import int8_or_fp16
 from trt_segmentation.errors import BackendError, UnbuildableError
@@ -104,7 +104,7 @@ def open_int8(networks, tensorrt, tmp_path):
 @pytest.mark.parametrize(('times', 'precision'), [((2.0, 1.0), 'fp16'), ((1.0, 2.0), 'int8')])
 def test_both_are_built_once_and_the_faster_runs(open_int8, tensorrt, gpu, monkeypatch, times,
                                                  precision):
-    monkeypatch.setattr(opening, 'enqueue_ms', lambda *args: list(times))
+    monkeypatch.setattr(engine_loader, 'enqueue_ms', lambda *args: list(times))
     for _ in range(2):
         segmenter = open_int8()
         assert precision in segmenter.info.layers
@@ -120,8 +120,8 @@ def test_engines_are_timed_on_the_device(open_int8, monkeypatch):
         seen.append(times := enqueue_ms(*args))
         return times
 
-    enqueue_ms = opening.enqueue_ms
-    monkeypatch.setattr(opening, 'enqueue_ms', keep)
+    enqueue_ms = engine_loader.enqueue_ms
+    monkeypatch.setattr(engine_loader, 'enqueue_ms', keep)
     open_int8().close()
     (times,) = seen
     assert len(times) == 2

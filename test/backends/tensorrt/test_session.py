@@ -11,9 +11,9 @@ from trt_segmentation.backends.base import BackendInfo, output_shape
 from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
 from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
 from trt_segmentation.errors import BackendError, ModelError
-from trt_segmentation.graph.network import describe_network, read_network
-from trt_segmentation.graph.prepare import available_outputs, prepare
-from trt_segmentation.graph.resolve import resolve
+from trt_segmentation.graph.onnx_tools.network import describe_network, read_network
+from trt_segmentation.graph.pipeline.prepare import available_outputs, prepare
+from trt_segmentation.graph.reading.resolve import resolve
 from trt_segmentation.images.gray import as_bands
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.segmenter import Segmenter, demo_model

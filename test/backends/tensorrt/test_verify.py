@@ -13,7 +13,7 @@ import pytest
 
 from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
 from trt_segmentation.backends.tensorrt.verify import agreement_with_fp32, warn_if_low
-from trt_segmentation.graph.prepare import prepare
+from trt_segmentation.graph.pipeline.prepare import prepare
 from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter
 

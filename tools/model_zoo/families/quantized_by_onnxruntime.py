@@ -20,7 +20,7 @@ from model_zoo.entry import ZOO_CLASSES, Entry, Export, Network
 from model_zoo.exporting import INPUT, export
 from model_zoo.families.like_tao import UNet
 from model_zoo.random_weights import standardise
-from trt_segmentation.graph.onnxruntime_api import import_onnxruntime, open_session
+from trt_segmentation.graph.onnx_tools.onnxruntime_api import import_onnxruntime, open_session
 
 
 class Quantized(torch.nn.Module):

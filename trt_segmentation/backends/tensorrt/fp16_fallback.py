@@ -13,7 +13,7 @@ from trt_segmentation.backends.tensorrt.cache import Engine
 from trt_segmentation.backends.tensorrt.session import TensorRtSession
 from trt_segmentation.backends.tensorrt.verify import EXPECTED_AGREEMENT, ready_for_masks
 from trt_segmentation.errors import UnbuildableError
-from trt_segmentation.graph.resolve import ModelSpec
+from trt_segmentation.graph.reading.resolve import ModelSpec
 from trt_segmentation.options import BuildOptions
 
 logger = logging.getLogger(__name__)

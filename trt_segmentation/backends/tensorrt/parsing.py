@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from trt_segmentation.backends.tensorrt.api import Capabilities, Log
+from trt_segmentation.backends.tensorrt.unsupported import fix_of
 from trt_segmentation.errors import BackendError, MissingBackendError, ModelError
-from trt_segmentation.graph.opset import in_older_words, lower_opset, opset_of
-from trt_segmentation.graph.preflight import fix_of
-from trt_segmentation.graph.prepare import NETWORK_PREFIX
+from trt_segmentation.graph.onnx_tools.opset import in_older_words, lower_opset, opset_of
+from trt_segmentation.graph.pipeline.prepare import NETWORK_PREFIX
 
 _EVERYWHERE_OPSET = 17
 """The newest that the parser of TensorRT 8.6 documents; those of 10 and later know newer ones."""

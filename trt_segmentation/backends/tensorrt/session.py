@@ -14,9 +14,9 @@ import numpy as np
 from trt_segmentation.backends.base import BackendInfo, Controls
 from trt_segmentation.backends.tensorrt.api import find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import Device, Graph, PageLock, close_all
+from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding
 from trt_segmentation.errors import BackendError, ModelError
-from trt_segmentation.graph.output_names import OUTPUTS, joined
-from trt_segmentation.mask_encoding import MONO8, MaskEncoding
+from trt_segmentation.graph.pipeline.output_names import OUTPUTS, joined
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ class TensorRtSession(Controls):
     Args:
         device: where everything lies.
         stages: engines in the order in which they run. The first reads ``image``; together they
-            give the outputs; see ``graph.prepare`` for the tensors.
+            give the outputs; see ``graph.pipeline.prepare`` for the tensors.
         info: what really runs.
         encoding: of the masks.
         batch: images that the stages take at once.

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from trt_segmentation.backends.base import Session, output_dtype, output_shape
+from trt_segmentation.backends.batch_check import check_independence
 from trt_segmentation.errors import BackendError
-from trt_segmentation.graph.prepare import named_outputs
-from trt_segmentation.graph.resolve import ModelSpec
-from trt_segmentation.graph.separation import check_separation
+from trt_segmentation.graph.pipeline.prepare import named_outputs
+from trt_segmentation.graph.reading.resolve import ModelSpec
 from trt_segmentation.images.gray import as_bands
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def agreement_with_fp32(session: Session, spec: ModelSpec, mask_interpolation: s
     Args:
         session: what is looked at; it may take several images at once.
         spec: the network as it was exported.
-        mask_interpolation: see ``graph.prepare.prepare``.
+        mask_interpolation: see ``graph.pipeline.prepare.prepare``.
         images: uint8 BGR [H, W, 3], or what ``images.gray.as_bands`` takes. Where the session
             takes several, it gets those of one size together, some of them twice if there are too
             few.
@@ -64,10 +64,10 @@ def try_separation(spec: ModelSpec) -> None:
     """Check that the images of a batch are kept apart, where ONNX Runtime is there to try it.
 
     Raises:
-        ModelError: they are not; see ``graph.separation.check_separation``.
+        ModelError: they are not; see ``backends.batch_check.check_independence``.
     """
     try:
-        check_separation(spec)
+        check_independence(spec)
     except BackendError:
         logger.warning('%s: not tried whether it keeps the %d images of a batch apart, since ONNX '
                        'Runtime is not installed; pip install onnxruntime',

@@ -1,0 +1,126 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Images come out of rosbags as they were put in."""
+
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from trt_segmentation.errors import ImageError
+from trt_segmentation.images.rosbag import ImageTopic
+from trt_segmentation.images.sources import open_images
+
+
+def gray(value, height=16, width=32):
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def levels(images):
+    """Return the mean of each image."""
+    return [round(float(image.mean())) for _, image in images]
+
+
+@pytest.mark.parametrize(('storage', 'suffix'), [('MCAP', 'mcap'), ('SQLITE3', 'db3')])
+def test_a_rosbag_gives_the_images_of_its_only_image_topic(tmp_path, storage, suffix, bag_writer):
+    with bag_writer(tmp_path / 'drive', storage) as bag:
+        for value in (10, 20, 30, 40):
+            bag.write('/camera', bag.image(gray(value)))
+            bag.write('/noise', bag.header())
+    assert levels(open_images(bag.path)) == [10, 20, 30, 40]
+    assert levels(open_images(bag.path, count=2)) == [20, 40]
+    file, = bag.path.glob(f'*.{suffix}')
+    assert levels(open_images(file, '/camera')) == [10, 20, 30, 40]
+
+
+def test_rosbag_images_of_every_encoding_become_bgr(tmp_path, bag_writer):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+    png = cv2.imencode('.png', pixels[..., 0])[1].tobytes()
+    with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
+        bag.write('/rgb', bag.image(pixels[..., ::-1], 'rgb8'))
+        bag.write('/padded', bag.image(pixels, 'bgr8', padding=4))
+        bag.write('/mono', bag.image(pixels[..., 0], 'mono8', padding=3))
+        bag.write('/png', bag.compressed(png))
+    gray_pixels = np.repeat(pixels[..., :1], 3, axis=2)
+    for topic, expected in (('/rgb', pixels), ('/padded', pixels), ('/mono', gray_pixels),
+                            ('/png', gray_pixels)):
+        (_, image), = open_images(bag.path, topic)
+        np.testing.assert_array_equal(image, expected, topic)
+
+
+def test_a_topic_that_is_missing_or_not_said_is_an_error_that_lists_them(tmp_path, bag_writer):
+    with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
+        for topic in ('/left', '/right'):
+            bag.write(topic, bag.image(gray(1)))
+    with pytest.raises(ImageError, match='/left, /right'):
+        list(open_images(bag.path))
+    with pytest.raises(ImageError, match=r"'/up' is no image topic .*/left, /right"):
+        list(open_images(bag.path, '/up'))
+
+
+def test_a_message_that_cannot_be_decoded_is_named(tmp_path, bag_writer):
+    with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
+        bag.write('/depth', bag.image(np.zeros((4, 16), np.uint8), '32FC1'))
+        bag.write('/cut', bag.compressed(cv2.imencode('.png', gray(3))[1].tobytes()[:50]))
+    for topic in ('/depth', '/cut'):
+        with pytest.raises(ImageError, match=f'drive, topic {topic}, message 0'):
+            list(open_images(bag.path, topic))
+
+
+def test_a_message_that_cannot_be_decoded_is_left_out_where_somebody_is_told(tmp_path, bag_writer):
+    with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
+        for length in (None, 50, None):
+            data = cv2.imencode('.png', gray(30))[1].tobytes()[:length]
+            bag.write('/camera', bag.compressed(data))
+    told = []
+    assert levels(open_images(bag.path, on_error=told.append)) == [30, 30]
+    assert ['message 1: format' in str(error) for error in told] == [True]
+
+
+def test_a_damaged_rosbag_is_named(tmp_path):
+    (tmp_path / 'drive.mcap').write_bytes(b'no bag')
+    with pytest.raises(ImageError, match=r'drive\.mcap: this rosbag cannot be read'):
+        list(open_images(tmp_path / 'drive.mcap'))
+
+
+def test_without_rosbags_the_command_that_installs_it_is_said(tmp_path, monkeypatch):
+    (tmp_path / 'drive.mcap').touch()
+    monkeypatch.setitem(sys.modules, 'rosbags.highlevel', None)
+    with pytest.raises(ImageError, match='pip install rosbags'):
+        list(open_images(tmp_path / 'drive.mcap'))
+
+
+def test_compressed_images_lie_on_the_cameras_pixels_and_in_its_colours(tmp_path, bag_writer):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    png = cv2.imencode('.png', pixels)[1].tobytes()
+    with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
+        bag.write('/rgb', bag.compressed(png, 'rgb8; png compressed '))
+        bag.write('/nv12', bag.image(np.full((4, 4), 128, np.uint8), 'nv12'))
+    (_, image), = open_images(bag.path, '/rgb')
+    np.testing.assert_array_equal(image, pixels[..., ::-1])
+    with pytest.raises(ImageError, match='data has 16 bytes'):
+        list(open_images(bag.path, '/nv12'))
+
+
+def test_a_window_holds_what_was_received_from_its_start_and_before_its_stop(drive):
+    with ImageTopic(drive) as topic:
+        received = [message.received for message in topic.messages()]
+        assert received == sorted(received)
+        assert len(received) == topic.count == 180
+        window = topic.messages(received[20], received[70])
+        assert [message.received for message in window] == received[20:70]
+        assert topic.start <= received[0]
+        assert received[-1] < topic.stop
+
+
+def test_gray_images_stay_gray_for_a_network_of_one_channel(bag_writer, tmp_path):
+    gray = np.random.default_rng(0).integers(0, 2**16, (3, 4, 5), np.uint16)
+    with bag_writer(tmp_path / 'bag', 'SQLITE3') as bag:
+        for image, encoding in zip(gray, ('mono16', 'mono8', '16UC1'), strict=True):
+            pixels = image.astype(np.uint8) if encoding == 'mono8' else image
+            bag.write('/image', bag.image(pixels.view(np.uint8).reshape(4, 5, -1), encoding))
+    found = [image for _, image in open_images(tmp_path / 'bag', gray_bits=16)]
+    for image, expected in zip(found, (gray[0], gray[1].astype(np.uint8), gray[2]), strict=True):
+        np.testing.assert_array_equal(image, expected)
+        assert image.dtype == expected.dtype

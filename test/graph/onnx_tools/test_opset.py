@@ -1,0 +1,155 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""A graph in an older opset computes the same."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from trt_segmentation.errors import ModelError
+from trt_segmentation.graph.onnx_tools import opset as lowered_by
+from trt_segmentation.graph.onnx_tools.opset import (
+    converter_is_complete,
+    in_older_words,
+    lower_opset,
+    opset_of,
+)
+from trt_segmentation.graph.pipeline.prepare import prepare
+
+SHAPE = [1, 3, 4, 6]
+OLD = 17
+lowering = pytest.mark.skipif(not converter_is_complete(),
+                              reason=f'onnx {onnx.__version__} does not lower opsets correctly')
+
+
+def run(model, **feed):
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    names = {value.name for value in session.get_inputs()}
+    return session.run(None, {name: value for name, value in feed.items() if name in names})
+
+
+@lowering
+@pytest.mark.parametrize('opset', [18, 20, 'newest'])
+@pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
+def test_prepared_graphs_of_every_kind_give_the_same(networks, kind, opset, interpolation):
+    opset = networks.newest_opset() if opset == 'newest' else opset
+    spec = networks.spec_of(networks.KINDS[kind](opset=opset), input={'resize': 'letterbox'})
+    assert opset_of(assert_lowered_gives_the_same(networks, spec, interpolation)) == opset
+
+
+def assert_lowered_gives_the_same(networks, spec, interpolation='nearest'):
+    """Return the prepared graph as it was."""
+    model = prepare(spec, mask_interpolation=interpolation).model
+    lowered = lower_opset(model, OLD, 'net.onnx')
+    onnx.checker.check_model(lowered)
+    assert opset_of(lowered) == OLD < opset_of(model)
+    feed = {'image': networks.random_image(9, 14)[None], 'palette': spec.palette_table('bgr'),
+            'channels': np.array(spec.channels('bgr'), np.int32),
+            'alpha': np.array(0.5, np.float32)}
+    for expected, found in zip(run(model, **feed), run(lowered, **feed), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    return model
+
+
+@lowering
+@pytest.mark.parametrize('name', ['instances', 'queries'])
+@pytest.mark.parametrize('grow', [False, True])
+def test_pairs_give_the_same(networks, name, grow):
+    model = networks.SEEING[name]()
+    model.opset_import[0].version = 18
+    spec = networks.spec_of(model, output={'kind': name, 'grow_masks': grow},
+                            input={'resize': 'letterbox', 'border': 114})
+    assert_lowered_gives_the_same(networks, spec)
+
+
+def single(networks, op, opset, inputs=('x',), **attributes):
+    return networks.onnx_model([helper.make_node(op, inputs, ['y'], 'the_node', **attributes)],
+                               [networks.tensor(name, SHAPE) for name in inputs],
+                               [networks.tensor('y', SHAPE)], opset=opset)
+
+
+@lowering
+@pytest.mark.parametrize(('op', 'opset'), [('Gelu', 20), ('Mish', 18)])
+def test_younger_operators_become_what_they_are_defined_by(networks, op, opset):
+    model = single(networks, op, opset)
+    lowered = lower_opset(model, OLD, 'net.onnx')
+    assert op not in {node.op_type for node in lowered.graph.node}
+    x = np.random.default_rng(0).normal(0, 3, SHAPE).astype(np.float32)
+    np.testing.assert_allclose(run(lowered, x=x)[0], run(model, x=x)[0], atol=1e-5)
+
+
+@lowering
+@pytest.mark.parametrize(('axis', 'count'), [(1, 3), (2, 2), (3, 4), (-1, 4)])
+def test_a_split_that_counts_its_parts_says_how_long_they_are(networks, axis, count):
+    parts = [f'part_{index}' for index in range(count)]
+    model = networks.onnx_model(
+        [helper.make_node('Split', ['x'], parts, axis=axis, num_outputs=count)],
+        [networks.tensor('x', SHAPE)], [networks.tensor(part, [None] * 4) for part in parts],
+        opset=18)
+    lowered = lower_opset(model, OLD, 'net.onnx')
+    onnx.checker.check_model(lowered)
+    x = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    for expected, found in zip(run(model, x=x), run(lowered, x=x), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@lowering
+def test_a_split_of_an_open_extent_is_refused(networks):
+    model = networks.onnx_model([helper.make_node('Split', ['x'], ['a', 'b'], num_outputs=2)],
+                                [networks.tensor('x', ['n'])],
+                                [networks.tensor(name, [None]) for name in 'ab'], opset=18)
+    with pytest.raises(ModelError, match=r'opset 17 cannot say all of it .*Split'):
+        lower_opset(model, OLD, 'net.onnx')
+
+
+@pytest.mark.parametrize('part', [{'start': 1}, {'end': 2}, {'start': 1, 'end': 3},
+                                  {'start': -2}, {'end': -1}, {'start': -9, 'end': 9}])
+def test_a_part_of_a_shape_becomes_a_slice_of_it(networks, part):
+    model = networks.onnx_model([helper.make_node('Shape', ['x'], ['y'], 'the_node', **part)],
+                                [networks.tensor('x', SHAPE)],
+                                [networks.tensor('y', [None], TensorProto.INT64)])
+    older = in_older_words(model)
+    onnx.checker.check_model(older)
+    assert not any(node.attribute for node in older.graph.node)
+    x = np.zeros(SHAPE, np.float32)
+    np.testing.assert_array_equal(run(older, x=x)[0], run(model, x=x)[0])
+    np.testing.assert_array_equal(run(older, x=x)[0], SHAPE[part.get('start'):part.get('end')])
+
+
+@pytest.mark.parametrize('like', ['an input', 'a weight', 'a result'])
+def test_castlike_becomes_a_cast(networks, like):
+    nodes = [helper.make_node('Cast', ['x'], ['a result'], to=TensorProto.INT32),
+             helper.make_node('CastLike', ['x', like], ['y'], 'the_node')]
+    inputs = [networks.tensor('x', SHAPE), networks.tensor('an input', [1], TensorProto.INT32)]
+    model = networks.onnx_model(nodes, inputs, [networks.tensor('y', SHAPE, TensorProto.INT32)],
+                                {'a weight': np.zeros(1, np.int32)})
+    older = in_older_words(model)
+    onnx.checker.check_model(older)
+    assert [node.op_type for node in older.graph.node] == ['Cast', 'Cast']
+    feed = {'x': np.random.default_rng(0).normal(0, 9, SHAPE).astype(np.float32),
+            'an input': np.zeros(1, np.int32)}
+    np.testing.assert_array_equal(run(older, **feed)[0], run(model, **feed)[0])
+
+
+def test_what_is_old_enough_stays_as_it_is(networks):
+    model = single(networks, 'Relu', OLD)
+    assert lower_opset(model, OLD, 'net.onnx') is model
+
+
+def test_an_incomplete_converter_is_not_trusted(networks, monkeypatch):
+    monkeypatch.setattr(lowered_by, 'converter_is_complete', lambda: False)
+    with pytest.raises(ModelError, match=r'net.onnx has opset 18, and the runtime needs opset 17, '
+                       r'to which onnx [\d.]+ cannot convert it .* install onnx 1.23 or newer'):
+        lower_opset(single(networks, 'Relu', 18), OLD, 'net.onnx')
+
+
+@lowering
+def test_what_cannot_be_said_is_refused(networks):
+    model = single(networks, 'DeformConv', 19, ('x', 'w', 'offset'))
+    with pytest.raises(ModelError) as error:
+        lower_opset(model, OLD, 'net.onnx')
+    assert str(error.value) == (
+        'net.onnx has opset 19, and opset 17 cannot say all of it (No Previous Version of '
+        'DeformConv exists); export it with opset 17 or older')

@@ -1,0 +1,186 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What networks are fed, read off the graph: layout, type, range, one image without a batch."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from trt_segmentation.errors import ModelError
+from trt_segmentation.graph.onnx_tools.network import read_network
+
+FLOAT = TensorProto.FLOAT
+SIZE = 8, 12
+IMAGE, LAST, SCORES = [1, 3, *SIZE], [1, *SIZE, 3], ([1, 2, *SIZE], FLOAT)
+f32 = np.float32
+MEAN = f32([123.675, 116.28, 103.53]).reshape(1, 3, 1, 1)
+STD = f32([58.395, 57.12, 57.375]).reshape(1, 3, 1, 1)
+PIXELS, UNIT = 1.0, 1 / 255
+
+
+def first(op, x='x'):
+    return op('Transpose', x, perm=[0, 3, 1, 2])
+
+
+def normalized(op, x='x', mean=MEAN, std=STD):
+    return op('Div', op('Sub', x, mean), std)
+
+
+def in_function(op):
+    nodes = [helper.make_node('Sub', ['a', 'm'], ['b']),
+             helper.make_node('Div', ['b', 's'], ['c'])]
+    op.functions.append(helper.make_function('mine', 'norm', ['a', 'm', 's'], ['c'], nodes,
+                                             [helper.make_opsetid('', 17)]))
+    return op('norm', 'x', MEAN, STD, domain='mine')
+
+
+RANGES = {
+    "ImageNet's mean and std of pixels": (normalized, PIXELS),
+    'the same of pixels / 255': (lambda op: normalized(op, mean=MEAN / 255, std=STD / 255), UNIT),
+    'to -1..1': (lambda op: op('Sub', op('Mul', 'x', f32(1 / 127.5)), f32(1)), PIXELS),
+    'from 0..1 to -1..1': (lambda op: op('Sub', op('Mul', 'x', f32(2)), f32(1)), UNIT),
+    'by 255, then the rest': (lambda op: normalized(op, op('Div', 'x', f32(255)), MEAN / 255,
+                                                    STD / 255), PIXELS),
+    'the mean alone': (lambda op: op('Sub', 'x', f32([104, 117, 123]).reshape(1, 3, 1, 1)),
+                       PIXELS),
+    'colours turned round': (lambda op: op('Sub', op('Gather', 'x', np.array([2, 1, 0]), axis=1),
+                                           f32(127)), None),
+    'a batch norm': (lambda op: op('BatchNormalization', 'x', *(f32([value] * 3) for value in (
+        1, 0, 120, 3400))), PIXELS),
+    'a batch norm of 0..1': (lambda op: op('BatchNormalization', 'x', *(
+        f32([value] * 3) for value in (1, 0, 0.45, 0.05))), UNIT),
+    'in a function': (in_function, PIXELS),
+    'nothing': (lambda op: 'x', None),
+    'an offset that is no mean': (lambda op: op('Add', 'x', f32(0.1)), None),
+    'a factor that is no range': (lambda op: op('Mul', 'x', f32(0.5)), None),
+}
+
+
+@pytest.mark.parametrize('name', RANGES)
+def test_the_range_is_read_off_a_network_that_normalizes_itself(networks, halves, name):
+    build, scale = RANGES[name]
+    model = halves.network(lambda op: op.conv(2, build(op)), SCORES, domains=['mine'])
+    spec, mask = halves.segment(networks, model, input={})
+    origin = halves.origin_of(spec, 'input.scale')
+    if scale is None:
+        assert origin == 'assumed'
+    else:
+        assert (origin, spec.scale, spec.mean, spec.std) == ('graph', scale, (0,) * 3, (1,) * 3)
+        halves.check(mask)
+    assert halves.segment(networks, model, input={'scale': 2})[0].scale == 2
+
+
+@pytest.mark.parametrize(('told', 'warns'), [
+    ({'scale': 1 / 255, 'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225]}, True),
+    ({'scale': 1.0}, False)])
+def test_a_network_that_is_told_to_be_normalised_twice_is_warned_of(networks, halves, caplog,
+                                                                    told, warns):
+    model = halves.network(lambda op: op.conv(2, normalized(op)), SCORES)
+    halves.segment(networks, model, input=told)
+    assert ('feed -2.12 to 2.64, but the network normalises its image itself and takes 0 to 255'
+            in caplog.text) == warns
+
+
+def test_pixels_over_255_are_fed_as_pixels(networks, halves):
+    model = halves.network(lambda op: op('Sub', op.conv(1, op('Div', 'x', f32(255))), f32(1.5)),
+                           ([1, 1, *SIZE], FLOAT))
+    spec, mask = halves.segment(networks, model, input={})
+    assert (spec.scale, halves.origin_of(spec, 'input.scale')) == (1, 'graph')
+    halves.check(mask)
+
+
+def pixels_of(op, x='x'):
+    return op('Div', op('Sub', op('Cast', x, to=FLOAT), f32(127.5)), f32(127.5))
+
+
+@pytest.mark.parametrize('dtype', ['UINT8', 'INT16', 'UINT16', 'INT32', 'UINT32', 'INT64'])
+def test_integers_of_any_type_are_fed_pixels(networks, halves, dtype):
+    dtype = TensorProto.DataType.Value(dtype)
+    model = halves.network(lambda op: op.conv(2, pixels_of(op)), SCORES, fed=(IMAGE, dtype))
+    spec, mask = halves.segment(networks, model, input={})
+    assert (spec.scale, spec.mean) == (1, (0,) * 3)
+    halves.check(mask)
+
+
+@pytest.mark.parametrize(('step', 'zero'), [
+    (1 / 32767, np.int16(0)), (1 / 65535, np.uint16(0)), (1 / 127.5, np.int8(0)),
+    (0.0187, np.int8(-14))])
+def test_a_quantized_input_is_known_behind_a_transpose(networks, halves, step, zero):
+    dtype = helper.np_dtype_to_tensor_dtype(zero.dtype)
+    low = 1.5 if zero.dtype == np.uint16 else 0
+    model = halves.network(lambda op: op('Sub', op.conv(1, op('DequantizeLinear', first(op), f32(
+        step), zero)), f32(low)), ([1, 1, *SIZE], FLOAT), fed=(LAST, dtype), opset=21)
+    spec, mask = halves.segment(networks, model, input={})
+    assert halves.origin_of(spec, 'input.scale') == ('assumed' if step == 0.0187 else 'graph')
+    halves.check(mask)
+
+
+@pytest.mark.parametrize(('build', 'shape'), [
+    (lambda op: op('Unsqueeze', 'x', np.array([0])), [3, *SIZE]),
+    (lambda op: op('Unsqueeze', op('Transpose', 'x', perm=[2, 0, 1]), np.array([0])), [*SIZE, 3]),
+    (lambda op: op('Unsqueeze', op('Transpose', 'x', perm=[2, 0, 1]), np.array([0])),
+     [None, None, 3])])
+def test_one_image_needs_no_batch_axis(networks, halves, build, shape):
+    def whole(op):
+        return op('Squeeze', op.conv(2, build(op)), np.array([0]))
+
+    model = halves.network(whole, ([2, *SIZE], FLOAT), fed=(shape, FLOAT))
+    spec, mask = halves.segment(networks, model, input=halves.SIGNED | {'size': list(SIZE)})
+    assert spec.input_layout == ('nchw' if shape[0] == 3 else 'nhwc')
+    halves.check(mask)
+
+
+@pytest.mark.parametrize('build', [
+    lambda op: op('Softmax', op.conv(2), axis=1), lambda op: op('Mul', op.conv(2), np.float64(2)),
+    lambda op: op('Clip', op.conv(2), np.float64(-1), np.float64(1))])
+def test_float64_is_run_in_float32(networks, halves, caplog, build):
+    model = halves.network(build, ([1, 2, *SIZE], TensorProto.DOUBLE), dtype=np.float64,
+                           fed=(IMAGE, TensorProto.DOUBLE))
+    spec, mask = halves.segment(networks, model)
+    assert spec.scores.dtype == FLOAT
+    assert 'net.onnx: computes in float64' in caplog.text
+    halves.check(mask)
+
+
+def test_the_convolution_is_found_behind_what_only_asks_for_shapes(networks, halves):
+    def build(op):
+        for axis in range(60):
+            op('Gather', op('Shape', 'x'), np.int64(axis % 4))
+        return op.conv(2, op('Pad', op('Mul', 'x', f32(1)), np.zeros(8, np.int64)))
+
+    for layout, wanted in (('nchw', build), ('nhwc', lambda op: op.conv(2, first(op)))):
+        model = halves.network(wanted, ([None, 2, None, None], FLOAT), fed=([None] * 4, FLOAT))
+        spec, mask = halves.segment(networks, model,
+                                    input=halves.SIGNED | {'size': list(SIZE)})
+        assert (spec.input_layout, halves.origin_of(spec, 'input.layout')) == (layout, 'graph')
+        halves.check(mask)
+
+
+def test_the_convolution_is_found_in_a_local_function(networks, halves):
+    def build(op):
+        op.functions.append(helper.make_function(
+            'mine', 'head', ['a', 'w'], ['c'], [helper.make_node('Conv', ['a', 'w'], ['c'])],
+            [helper.make_opsetid('', 17)]))
+        return op('head', 'x', f32([[-1] * 3, [1] * 3])[:, :, None, None], domain='mine')
+
+    model = halves.network(build, ([None, 2, None, None], FLOAT), fed=([None] * 4, FLOAT),
+                           domains=['mine'])
+    spec, mask = halves.segment(networks, model, input=halves.SIGNED | {'size': list(SIZE)})
+    assert spec.input_layout == 'nchw'
+    halves.check(mask)
+
+
+def test_an_output_may_have_no_shape_in_the_file(networks, halves, tmp_path):
+    model = halves.network(lambda op: op.conv(2), SCORES)
+    model.graph.output[0].type.tensor_type.ClearField('shape')
+    onnx.save(model, tmp_path / 'net.onnx')
+    assert read_network(tmp_path / 'net.onnx').outputs[0].shape == (1, 2, *SIZE)
+
+
+def test_an_input_of_unknown_rank_is_refused_as_that(networks, halves, tmp_path):
+    model = halves.network(lambda op: op.conv(2), SCORES)
+    model.graph.input[0].type.tensor_type.ClearField('shape')
+    onnx.save(model, tmp_path / 'net.onnx')
+    with pytest.raises(ModelError, match="input 'x' float32 of unknown rank is no batch"):
+        networks.spec_of(read_network(tmp_path / 'net.onnx').model)

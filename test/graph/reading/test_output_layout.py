@@ -1,0 +1,185 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where outputs have their classes, rows and columns, and which outputs are maps at all."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.analysis.measurement import Measuring
+from trt_segmentation.graph.reading.resolve import complete_config, resolve
+
+FLOAT, INT8, INT64 = TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT64
+SIZE = 8, 12
+LAST = {'perm': [0, 2, 3, 1]}
+f32 = np.float32
+
+
+def p(op):
+    return op('Sigmoid', op.conv())
+
+
+def shaped(op, x, *shape):
+    return op('Reshape', x, np.array(shape))
+
+
+def without(op, x, *axes):
+    return op('Squeeze', x, np.array(axes))
+
+
+def last(op, classes=2, x='x'):
+    return op('Transpose', op.conv(classes, x), **LAST)
+
+
+def ids(op, **more):
+    return op('ArgMax', op.conv(2), axis=1, **more)
+
+
+# Of an input whose size is open: what it gives is measured -------------------------------------
+
+OPEN = {
+    'a map of probabilities': (lambda op: without(op, p(op), 1), [None] * 3, FLOAT),
+    'a map of logits': (lambda op: without(op, op.conv(), 1), [None] * 3, FLOAT),
+    'a map of float ids': (lambda op: op('Cast', ids(op, keepdims=0), to=FLOAT), [None] * 3,
+                           FLOAT),
+    'a map alone': (lambda op: without(op, p(op), 0, 1), [None] * 2, FLOAT),
+    'classes first': (lambda op: without(op, op.conv(2), 0), [2, None, None], FLOAT),
+    'classes last': (lambda op: without(op, last(op), 0), [None, None, 2], FLOAT),
+    'rows of pixels': (lambda op: shaped(op, last(op), 1, -1, 2), [1, None, 2], FLOAT),
+    'rows of classes': (lambda op: shaped(op, op.conv(2), 1, 2, -1), [1, 2, None], FLOAT),
+    'rows of ids': (lambda op: shaped(op, ids(op), 1, -1), [1, None], INT64),
+    'rows of cells': (lambda op: shaped(op, op('Transpose', op.pooled(2, op.conv(2)), **LAST), 1,
+                                        -1, 2), [1, None, 2], FLOAT),
+    'everything open': (last, [None] * 4, FLOAT),
+    'ids as int8': (lambda op: op('Cast', ids(op, keepdims=0), to=INT8), [None] * 3, INT8),
+}
+
+
+@pytest.mark.parametrize('told', [{'resize': 'none'}, {'size': list(SIZE)}])
+@pytest.mark.parametrize('name', OPEN)
+def test_what_an_open_size_leaves_open_is_measured(networks, halves, name, told):
+    build, shape, dtype = OPEN[name]
+    model = halves.network(build, (shape, dtype), fed=([1, 3, None, None], FLOAT))
+    spec, mask = halves.segment(networks, model, input=halves.SIGNED | told)
+    assert spec.output_name == 'y'
+    halves.check(mask)
+    again = resolve(spec.network, complete_config(spec), measuring=Measuring())
+    assert (again.kind, again.scores) == (spec.kind, spec.scores)
+
+
+def test_open_rows_follow_the_size_of_each_image(networks, halves):
+    build, shape, dtype = OPEN['rows of pixels']
+    model = halves.network(build, (shape, dtype), fed=([1, 3, None, None], FLOAT))
+    for size in ((8, 12), (10, 6)):
+        halves.check(halves.segment(networks, model, size=size,
+                                    input=halves.SIGNED | {'resize': 'none'})[1])
+
+
+def test_without_a_measurement_open_rows_are_refused(networks, halves):
+    build, shape, dtype = OPEN['rows of pixels']
+    model = halves.network(build, (shape, dtype), fed=([1, 3, None, None], FLOAT))
+    with pytest.raises(ModelError, match='is no segmentation'):
+        halves.segment(networks, model, measure=False, input={'resize': 'none'})
+
+
+# Both layouts fit ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('build', [
+    lambda op: last(op, 12), lambda op: op('Softmax', last(op, 12), axis=-1),
+    lambda op: op('MatMul', op('Transpose', 'x', **LAST), f32(
+        [[-1, 1, *[-9] * 10], [-1, 1, *[-9] * 10], [-1, 1, *[-9] * 10]]))])
+def test_the_axis_of_the_classes_is_followed_through_the_graph(networks, halves, build):
+    model = halves.network(build, ([1, 12, 12, 12], FLOAT), size=(12, 12))
+    spec, mask = halves.segment(networks, model, size=(12, 12))
+    assert (spec.scores.axis, halves.origin_of(spec, 'output.layout')) == (3, 'graph')
+    if 'MatMul' not in {node.op_type for node in model.graph.node}:
+        halves.check(mask)
+
+
+def hidden_axis(op):
+    return shaped(op, shaped(op, last(op, 12), 1, 144, 12), 1, 12, 12, 12)
+
+
+@pytest.mark.parametrize(('build', 'shape'), [
+    (hidden_axis, [1, 12, 12, 12]), (lambda op: without(op, last(op, 12), 0), [12, 12, 12])])
+def test_a_layout_that_nothing_tells_is_assumed_or_told(networks, halves, caplog, build, shape):
+    model = halves.network(build, (shape, FLOAT), size=(12, 12))
+    spec, _ = halves.segment(networks, model, size=(12, 12))
+    assert halves.origin_of(spec, 'output.layout') == 'assumed'
+    assert 'fits both layouts, nchw and nhwc' in caplog.text
+    caplog.clear()
+    spec, mask = halves.segment(networks, model, size=(12, 12), output={'layout': 'nhwc'})
+    assert complete_config(spec).output.layout == 'nhwc'
+    assert not caplog.text
+    halves.check(mask)
+
+
+def test_what_has_not_the_aspect_of_the_input_is_no_map_unless_that_is_told(networks, halves):
+    model = halves.network(lambda op: shaped(op, op.conv(2), 1, 2, 48, 2),
+                           ([1, 2, 48, 2], FLOAT))
+    with pytest.raises(ModelError, match=r'aspect ratio of the input \(8x12\).*output\.layout'):
+        halves.segment(networks, model)
+    assert halves.segment(networks, model, output={'layout': 'nchw'})[0].scores.axis == 1
+
+
+def test_a_map_may_be_larger_than_the_input(networks, halves):
+    def build(op):
+        return without(op, op('Resize', op.conv(), '', f32([1, 1, 2, 2]), mode='nearest'), 1)
+
+    halves.check(halves.segment(networks, halves.network(build, ([1, 16, 24], FLOAT)))[1])
+
+
+# Several outputs -------------------------------------------------------------------------------
+
+
+def rows(op, values, x=None):
+    """[1, 24, values], as if of that many boxes."""
+    return shaped(op, op.pooled(2, x or op.conv(values)), 1, 24, values)
+
+
+def maps(op, count=24):
+    """Masks of both signs."""
+    return op('Conv', 'x', np.random.default_rng(0).normal(size=(count, 3, 1, 1)).astype(f32))
+
+
+def bounded(op, values, most):
+    return op('Clip', rows(op, values), f32(0), f32(most))
+
+
+@pytest.mark.parametrize(('build', 'outputs', 'says'), [
+    (lambda op: [bounded(op, 5, 12), maps(op)], [([1, 24, 5], 'a'), ([1, 24, *SIZE], 'b')],
+     r"shapes of queries, but 'a' was measured: 0 to 1\.\d+; logits are negative, too"),
+    (lambda op: [bounded(op, 4, 12), maps(op)], [([1, 24, 4], 'classes'), ([1, 24, *SIZE], 'b')],
+     "'classes' was measured"),
+    (lambda op: [rows(op, 5), op('Abs', maps(op))], [([1, 24, 5], 'a'), ([1, 24, *SIZE], 'b')],
+     "'b' was measured"),
+    (lambda op: [rows(op, 9), op('Sigmoid', rows(op, 4))],
+     [([1, 24, 9], 'logits'), ([1, 24, 4], 'pred_boxes')], 'boxes and the class of each'),
+    (lambda op: op.conv(), [([1, 1, *SIZE], 'predicted_depth')], 'no segmentation by its name'),
+    (lambda op: shaped(op, op.conv(), *SIZE), [([*SIZE], 'disparity')],
+     'no segmentation by its name')])
+def test_values_and_names_that_are_no_classes_are_refused(networks, halves, build, outputs, says):
+    model = halves.network(build, *((shape, FLOAT, name) for shape, name in outputs))
+    with pytest.raises((ConfigError, ModelError), match=says):
+        halves.segment(networks, model)
+
+
+def test_anchors_whose_scores_are_no_scores_are_refused(networks, halves):
+    model = halves.network(
+        lambda op: [shaped(op, op.pooled(2, op.conv(9)), 1, 9, 24), op.pooled(2, maps(op, 3))],
+        ([1, 9, 24], FLOAT, 'a'), ([1, 3, 4, 6], FLOAT, 'b'))
+    with pytest.raises(ConfigError, match=r"shapes of instances, but the scores in 'a' were mea"):
+        halves.segment(networks, model)
+
+
+@pytest.mark.parametrize(('build', 'outputs'), [
+    (lambda op: [op.conv(2), p(op)], [([1, 2, *SIZE], 'seg'), ([1, 1, *SIZE], 'disp')]),
+    (lambda op: [rows(op, 6), op.conv(2)], [([1, 24, 6], 'dets'), ([1, 2, *SIZE], 'seg')]),
+    (lambda op: [p(op), op.conv(2)], [([1, 1, *SIZE], 'depth'), ([1, 2, *SIZE], 'det_seg')])])
+def test_the_output_whose_name_is_not_of_something_else_is_taken(networks, halves, build, outputs):
+    spec, mask = halves.segment(networks, halves.network(
+        build, *((shape, FLOAT, name) for shape, name in outputs)))
+    assert spec.output_name.endswith('seg')
+    halves.check(mask)

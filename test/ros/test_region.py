@@ -1,0 +1,79 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Only the region of interest is segmented."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trt_segmentation.errors import ImageError
+from trt_segmentation.options import RunOptions
+from trt_segmentation.ros.region import Region
+from trt_segmentation.segmenter import Segmenter
+
+ALL = 'mask', 'confidence', 'overlay'
+HEIGHT, WIDTH = 30, 40
+
+
+@pytest.fixture(scope='module')
+def segmenter(networks, tmp_path_factory):
+    path = tmp_path_factory.mktemp('model') / 'net.onnx'
+    config = 'input: {color: bgr, scale: 0.01, resize: letterbox}'
+    onnx.save(networks.pointwise(np.eye(3), (24, 32), metadata=config), path)
+    return Segmenter.open(path)
+
+
+def inferred(region, segmenter, image, outputs=ALL, color='bgr'):
+    """Return what lands in arrays that were full of something else."""
+    out = {name: np.full((*image.shape[:2], 3) if name == 'overlay' else image.shape[:2], 77,
+                         np.uint8) for name in outputs}
+    region.infer_batch(segmenter, [image], color=color, outputs=outputs, outs=[out])
+    return out
+
+
+@st.composite
+def regions(draw):
+    x, y = draw(st.integers(0, WIDTH - 1)), draw(st.integers(0, HEIGHT - 1))
+    return Region(x, y, draw(st.integers(1, WIDTH - x)), draw(st.integers(1, HEIGHT - y)))
+
+
+@given(region=regions(), color=st.sampled_from(['bgr', 'rgb']))
+def test_inside_is_the_crops_answer_and_outside_nothing(networks, segmenter, region, color):
+    image = networks.random_image(HEIGHT, WIDTH)
+    found = inferred(region, segmenter, image, color=color)
+    inside = np.s_[region.y:region.y + region.height, region.x:region.x + region.width]
+    crop = segmenter.infer(image[inside], color=color, outputs=ALL)
+    outside = np.ones((HEIGHT, WIDTH), bool)
+    outside[inside] = False
+    for name, nothing in (('mask', 255), ('confidence', 0), ('overlay', image[outside])):
+        np.testing.assert_array_equal(found[name][inside], crop.arrays[name])
+        assert (found[name][outside] == nothing).all()
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_each_output_can_be_had_alone(networks, segmenter, name):
+    region, image = Region(3, 5, 20, 10), networks.random_image(HEIGHT, WIDTH)
+    np.testing.assert_array_equal(inferred(region, segmenter, image, (name,))[name],
+                                  inferred(region, segmenter, image)[name])
+
+
+@pytest.mark.parametrize('region', [(0, 0, WIDTH + 1, 1), (0, 0, 1, HEIGHT + 1),
+                                    (WIDTH, 0, 1, 1), (0, HEIGHT, 1, 1)])
+def test_a_region_beyond_the_image_is_refused(networks, segmenter, region):
+    with pytest.raises(ImageError, match=r'the region of interest is .* but the image is 40x30'):
+        inferred(Region(*region), segmenter, networks.random_image(HEIGHT, WIDTH))
+
+
+def test_several_images_have_one_region(networks, segmenter, tmp_path):
+    path = tmp_path / 'net.onnx'
+    onnx.save(segmenter.spec.network.model, path)
+    together = Segmenter.open(path, options=RunOptions('onnxruntime', batch=2))
+    images = [networks.random_image(HEIGHT, WIDTH, seed) for seed in range(2)]
+    outs = [inferred(Region(3, 4, 5, 6), segmenter, image) for image in images]
+    found = [{name: np.full_like(array, 77) for name, array in out.items()} for out in outs]
+    Region(3, 4, 5, 6).infer_batch(together, images, color='bgr', outputs=ALL, outs=found)
+    for out, wanted in zip(found, outs, strict=True):
+        for name in ALL:
+            np.testing.assert_array_equal(out[name], wanted[name])

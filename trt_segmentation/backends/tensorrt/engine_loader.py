@@ -1,0 +1,391 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The way from a network, or from an engine file, to a session."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from trt_segmentation.backends.base import BackendInfo, Session
+from trt_segmentation.backends.tensorrt.api import find_tensorrt
+from trt_segmentation.backends.tensorrt.build_requests import (
+    GraphRequest,
+    Machine,
+    NetworkRequest,
+    build_options,
+    sample_images,
+    tensor_infos,
+    with_precision,
+)
+from trt_segmentation.backends.tensorrt.cache import (
+    Engine,
+    EngineCache,
+    key_of,
+    read_engine,
+)
+from trt_segmentation.backends.tensorrt.cuda import close_all, find_device
+from trt_segmentation.backends.tensorrt.external_engine import (
+    describe_stage,
+    external_stage,
+    stage_facts,
+)
+from trt_segmentation.backends.tensorrt.external_on_cpu import ExternalOnCpuSession
+from trt_segmentation.backends.tensorrt.fp16_fallback import enqueue_ms, int8_or_fp16
+from trt_segmentation.backends.tensorrt.layers import (
+    Layer,
+    as_json,
+    from_json,
+    parse_layers,
+    precision_run,
+    summary,
+)
+from trt_segmentation.backends.tensorrt.network_only import NetworkOnly, run_once
+from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
+from trt_segmentation.backends.tensorrt.verify import (
+    agreement_with_fp32,
+    try_separation,
+    warn_if_low,
+)
+from trt_segmentation.cache_folder import cache_folder
+from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding, mask_encoding
+from trt_segmentation.errors import BackendError, ConfigError, ModelError, SegmentationError
+from trt_segmentation.graph.analysis.measurement import measuring_of
+from trt_segmentation.graph.onnx_tools.network import outline_network, read_network
+from trt_segmentation.graph.pipeline.output_names import kind_of
+from trt_segmentation.graph.pipeline.prepare import prepare_head, prepare_tail
+from trt_segmentation.graph.precision.int8 import is_quantized
+from trt_segmentation.graph.reading.batch import batched
+from trt_segmentation.graph.reading.resolve import ModelSpec, resolve, with_mask
+from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import BuildOptions, RunOptions
+
+logger = logging.getLogger(__name__)
+
+
+class EngineLoader:
+    """Opens networks and engine files on one GPU.
+
+    Args:
+        device: index of the GPU.
+        cache: folder of built engines; '' takes the user's cache folder.
+
+    Attributes:
+        machine: what engines are tied to here.
+
+    Raises:
+        MissingBackendError: TensorRT, PyCUDA, the driver or the GPU is not there.
+    """
+
+    def __init__(self, device: int = 0, cache: str = '') -> None:
+        tensorrt = find_tensorrt()
+        self._device = find_device(device)
+        self._cache = EngineCache(cache_folder(cache))
+        self.machine = Machine(f'{tensorrt.__name__} {tensorrt.__version__}', self._device.name,
+                               self._device.compute_capability, self._device.properties)
+
+    def open_network(self, spec: ModelSpec, options: BuildOptions, mask_interpolation: str,
+                     ) -> TensorRtSession:
+        """Open a network; where the cache has no engine of it, that is built first.
+
+        Raises:
+            ConfigError: int8 without calibration data, or options that contradict each other.
+            BackendError: TensorRT does not take the network.
+        """
+        request = NetworkRequest(spec, options, mask_interpolation, self.machine)
+        engine = self._fetch(request)
+        if reason := engine.facts.get('fp16_instead'):
+            logger.info('%s: runs in fp16, though int8 was asked for: %s', spec.network.source,
+                        reason)
+        try:
+            return self._open_single(engine)
+        except BackendError as error:
+            path = self._cache.path_of(request.name, engine.facts['key'])
+            raise BackendError(f'{spec.network.source}: {_sentence(error)} Its engine was built '
+                               f'for this machine, {self.machine}. Close what else uses the GPU, '
+                               f'or remove {path} to have it built again') from error
+
+    def fetch(self, spec: ModelSpec, options: BuildOptions, mask_interpolation: str) -> Engine:
+        """Return the engine of a network; see ``open_network``."""
+        return self._fetch(NetworkRequest(spec, options, mask_interpolation, self.machine))
+
+    def _fetch(self, request: NetworkRequest) -> Engine:
+        key_facts = request.key_facts()
+        engine = self._cache.fetch(request.name, key_facts, lambda: self._make(request))
+        return replace(engine, facts={**engine.facts, 'key': key_of(key_facts)})
+
+    def open_plain(self, spec: ModelSpec, options: BuildOptions) -> NetworkOnly:
+        """Open the network alone, without head and tail; to compare speeds with."""
+        plan = self.fetch_plain(spec, options).plan
+        (stage,) = self._load_all([plan], f'{spec.network.source}: the network alone')
+        return NetworkOnly(self._device, stage)
+
+    def fetch_plain(self, spec: ModelSpec, options: BuildOptions) -> Engine:
+        """Return an engine of the network alone, without head and tail."""
+        typed, kept = with_precision(spec, options)
+        model = batched(typed.network.model, spec.batch)
+        return self._fetch_part('plain', model, spec, options, kept)
+
+    def describe(self, path: Path) -> Engine:
+        """Return an engine file with what is known of it, from its sidecar or from itself.
+
+        Raises:
+            ModelError: the file is damaged, or has no sidecar and does not fit this machine.
+        """
+        engine = read_engine(path)
+        if engine.facts:
+            return engine
+        stage = self._load_foreign(path, engine.plan)
+        try:
+            return replace(engine, facts=stage_facts(stage) | {
+                'machine': asdict(self.machine), 'layers': as_json(_inspected(stage))})
+        finally:
+            self._close([stage])
+
+    def _make(self, request: NetworkRequest) -> Engine:
+        """Build an engine, for int8 the one that gains."""
+        options = request.options
+        if options.precision != 'int8' or not options.fp16_fallback \
+                or is_quantized(request.spec.network):
+            return self._make_as_asked(request)
+        half = replace(request, options=replace(options, precision='fp16'))
+        return int8_or_fp16(lambda: self._make_as_asked(request), lambda: self._fetch(half),
+                            partial(self._gpu_ms, spec=request.spec, options=options), options,
+                            request.spec.network.source)
+
+    def _gpu_ms(self, engines: Sequence[Engine], spec: ModelSpec, options: BuildOptions,
+                ) -> list[float]:
+        """Medians of what one enqueue takes with mask alone, at the size that is tuned for."""
+        sessions: list[TensorRtSession] = []
+        try:
+            for engine in engines:
+                sessions.append(self._open_single(engine))
+            return enqueue_ms(sessions, spec, options.opt_size)
+        finally:
+            close_all(session.close for session in sessions)
+
+    def _make_as_asked(self, request: NetworkRequest) -> Engine:
+        """Build an engine; compare what it does with its network in fp32, note and log it."""
+        try_separation(request.spec)
+        engine = request.make(self._cache, self._device.index)
+        images = sample_images(request.options, request.spec.gray_bits,
+                               largest=engine.facts['unpinned'])
+        session = self._open_single(engine)
+        try:
+            agreement = agreement_with_fp32(session, request.spec, request.mask_interpolation,
+                                            images)
+        finally:
+            session.close()
+        warn_if_low(agreement, request.options.precision, request.spec.network.source)
+        return replace(engine, facts={**engine.facts, 'agreement_with_fp32': agreement})
+
+    def open_engine(self, path: Path, config: ModelConfig, options: RunOptions,
+                    ) -> tuple[Session, ModelSpec]:
+        """Open an engine file: one of ours, or one that was built elsewhere.
+
+        Args:
+            path: of the plan.
+            config: what the user says of it; it goes before what the sidecar says.
+            options: for what has to be built here: head and tail, or all of it.
+
+        Raises:
+            ModelError: the file is damaged, or does not fit this machine and its network is not
+                known.
+            ConfigError: the config contradicts the engine.
+        """
+        engine = read_engine(path)
+        if engine.facts:
+            if 'config' not in engine.facts:
+                raise ModelError(f'{path}: is only a part of an engine, made for another one; '
+                                 'open that one, or its network')
+            return self._open_own(path, engine, config, options)
+        return self._open_foreign(path, engine.plan, config, options)
+
+    def _open_own(self, path: Path, engine: Engine, config: ModelConfig, options: RunOptions,
+                  ) -> tuple[Session, ModelSpec]:
+        facts = engine.facts
+        if options.mask_encoding != _encoding(facts).name:
+            raise ConfigError(f'{path}: a {options.mask_encoding} mask was asked for, but '
+                              f'{_encoding(facts).name} is compiled into the engine; set '
+                              'mask_encoding to that, or build the engine anew',
+                              settings=['mask_encoding'])
+        if options.mask_size not in (None, _mask_size(facts)):
+            height, width = options.mask_size
+            raise ConfigError(f'{path}: a mask of {width}x{height} was asked for, which is not '
+                              'compiled into the engine; build it with that size')
+        if options.batch != _batch(facts):
+            raise ConfigError(f'{path}: takes {_batch(facts)} images at once, but batch is '
+                              f'{options.batch}; set it to that, or build the engine anew',
+                              settings=['batch'])
+        merged = _over_compiled(path, config, facts)
+        try:
+            session = self._open_single(engine)
+        except BackendError as error:
+            return self._open_rebuilt(path, facts, merged, options.build, error)
+        network = outline_network(str(path), tensor_infos(facts['network']['inputs']),
+                                  tensor_infos(facts['network']['outputs']))
+        spec = replace(resolve(network, merged), mask_size=_mask_size(facts),
+                       encoding=_encoding(facts), batch=_batch(facts))
+        return session, spec
+
+    def _open_rebuilt(self, path: Path, facts: Mapping[str, Any], config: ModelConfig,
+                      options: BuildOptions, error: BackendError) -> tuple[Session, ModelSpec]:
+        source = Path(facts['network']['source'])
+        built_for = Machine(**facts['machine'])
+        if built_for == self.machine:
+            raise ModelError(f'{path}: {_sentence(error)} It was built for this machine, '
+                             f'{self.machine}. Close what else uses the GPU, or build it again '
+                             f'from {source}') from error
+        reason = (f'{path}: {_sentence(error)} It was built for {built_for}; this machine is '
+                  f'{self.machine}.')
+        if not source.is_file():
+            raise ModelError(f'{reason} Its network {source} is not here; build it here from the '
+                             '.onnx file') from error
+        logger.warning('%s It is built again from %s', reason, source)
+        try:
+            # The config is that of the engine, in which everything was found already.
+            spec = replace(resolve(read_network(source), config, _batch(facts)),
+                           mask_size=_mask_size(facts), encoding=_encoding(facts))
+            built_with = build_options(facts['options'])
+            if options.calibration != BuildOptions().calibration:
+                built_with = replace(built_with, calibration=options.calibration)
+            return self.open_network(spec, built_with, facts['mask_interpolation']), spec
+        except SegmentationError as failure:
+            raise ModelError(f'{reason} It cannot be built again here: {failure}') from failure
+
+    def _open_foreign(self, path: Path, plan: bytes, config: ModelConfig, options: RunOptions,
+                      ) -> tuple[Session, ModelSpec]:
+        if options.batch != 1:
+            raise ConfigError(f'{path}: was built elsewhere and takes one image at a time, but '
+                              f'batch is {options.batch}; open its .onnx file, or run one node '
+                              'a camera')
+        stage = external_stage(self._load_foreign(path, plan))
+        try:
+            return self._open_loaded(path, stage, config, options, plan)
+        except BaseException:
+            self._close([stage])
+            raise
+
+    def _open_loaded(self, path: Path, stage: Stage, config: ModelConfig, options: RunOptions,
+                     plan: bytes) -> tuple[Session, ModelSpec]:
+        if {'image', 'mask'} <= {kind_of(name) for name, _, _ in stage.tensors()}:
+            raise ModelError(f'{path}: {path.name}.json is missing, which says what its classes '
+                             'are; trt-segmentation build wrote it beside the engine')
+        measuring = measuring_of(options)
+        if measuring is not None:
+            measuring = replace(measuring, plan=plan, run=partial(run_once, self._device, stage))
+        with self._device.current():
+            spec = resolve(describe_stage(stage, config, str(path)), config, measuring=measuring)
+        spec = with_mask(spec, options)
+        info, interpolation = self._info(_inspected(stage)), options.mask_interpolation
+        if not hasattr(find_tensorrt(), 'Builder'):
+            logger.warning('%s has no builder: head and tail run on the CPU',
+                           self.machine.tensorrt)
+            return ExternalOnCpuSession(self._device, stage, spec, interpolation, info), spec
+        exact = replace(options.build, precision='fp32')
+        parts = {'head': prepare_head(spec),
+                 'tail': prepare_tail(spec, mask_interpolation=interpolation)}
+        plans = [self._fetch_part(name, model, spec, exact).plan for name, model in parts.items()]
+        head, tail = self._load_all(plans, f'{path}: its head and tail')
+        return TensorRtSession(self._device, [head, stage, tail], info, spec.encoding,
+                               tasks=[task.name for task in spec.tasks]), spec
+
+    def _load_all(self, plans: Sequence[bytes], what: str) -> list[Stage]:
+        """Load plans that were built here, and are called ``what`` in the error."""
+        stages: list[Stage] = []
+        try:
+            for plan in plans:
+                stages.append(Stage.load(plan, self._device))
+        except BackendError as error:
+            self._close(stages)
+            raise BackendError(f'{what}, built for this machine, {self.machine}, cannot be '
+                               f'loaded: {_sentence(error)} Close what else uses the GPU, or '
+                               f'empty {self._cache.folder}, so that it is built again'
+                               ) from error
+        except BaseException:
+            self._close(stages)
+            raise
+        return stages
+
+    def _close(self, stages: Sequence[Stage]) -> None:
+        with self._device.current():
+            close_all(stage.close for stage in stages)
+
+    def _load_foreign(self, path: Path, plan: bytes) -> Stage:
+        try:
+            return Stage.load(plan, self._device)
+        except BackendError as error:
+            raise ModelError(f'{path}: {_sentence(error)} What it was built for is unknown '
+                             f'without {path.name}.json; this machine is {self.machine}. Build it '
+                             f'here from its .onnx file, or copy it again if {len(plan)} bytes '
+                             'are not all of it') from error
+
+    def _fetch_part(self, name: str, model: onnx.ModelProto, spec: ModelSpec,
+                    options: BuildOptions, kept: tuple[str, ...] = ()) -> Engine:
+        source = Path(spec.network.source)
+        request = GraphRequest(model, f'{name} of {source}', options, self.machine, kept)
+        return self._cache.fetch(f'{source.stem}-{name}', request.key_facts(),
+                                 lambda: request.make(self._cache, self._device.index))
+
+    def _open_single(self, engine: Engine) -> TensorRtSession:
+        """Open an engine with everything in it."""
+        info = self._info(from_json(engine.facts.get('layers', ())), engine.facts.get('key', ''))
+        return TensorRtSession(self._device, [Stage.load(engine.plan, self._device)], info,
+                               _encoding(engine.facts), _batch(engine.facts),
+                               _tasks(engine.facts))
+
+    def _info(self, layers: tuple[Layer, ...], key: str = '') -> BackendInfo:
+        return BackendInfo('tensorrt', self.machine.tensorrt.split()[1], self.machine.gpu,
+                           precision_run(layers) or 'unknown precision', summary(layers), key)
+
+
+def _sentence(error: Exception) -> str:
+    """Return an error, which may end in TensorRT's own words, with a full stop."""
+    return f'{str(error).rstrip(". ")}.'
+
+
+def _mask_size(facts: Mapping[str, Any]) -> tuple[int, int] | None:
+    told = facts['mask_size']
+    return told and (told[0], told[1])
+
+
+def _encoding(facts: Mapping[str, Any]) -> MaskEncoding:
+    return mask_encoding(facts.get('mask_encoding', MONO8.name))  # older engines do not tell it
+
+
+def _batch(facts: Mapping[str, Any]) -> int:
+    return facts.get('batch', 1)  # as above
+
+
+def _tasks(facts: Mapping[str, Any]) -> Sequence[str]:
+    return facts.get('tasks', ('',))  # as above
+
+
+def _inspected(stage: Stage) -> tuple[Layer, ...]:
+    json_format = find_tensorrt().LayerInformationFormat.JSON
+    return parse_layers(stage.engine.create_engine_inspector().get_engine_information(json_format))
+
+
+def _over_compiled(path: Path, config: ModelConfig, facts: Mapping[str, Any]) -> ModelConfig:
+    """Return what was compiled into an engine, under the names and colours that are told."""
+    compiled = ModelConfig.from_text(facts['config'], f'{path}.json')
+    told = {each.task: each.classes for each in config.tasks}
+    merged = config.over(compiled)
+    if _compiled_in(merged) != _compiled_in(compiled):
+        raise ConfigError(f'{path}: the config says something else about input, output, '
+                          'unlabelled or merge than what is compiled into the engine '
+                          f'({path.name}.json shows it); build the engine with that config')
+    return ModelConfig.of_tasks(merged.input, tuple(
+        replace(each, classes=replace(each.classes, colors=None))
+        if each.classes.fault() and told[each.task].colors is None else each
+        for each in merged.tasks))
+
+
+def _compiled_in(config: ModelConfig) -> tuple[Any, ...]:
+    """What a config says that an engine cannot change: everything but names and colours."""
+    return config.input, {each.task: (each.output, each.classes.unlabelled, each.classes.merge)
+                          for each in config.tasks}

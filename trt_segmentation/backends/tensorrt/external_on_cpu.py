@@ -1,0 +1,151 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""An engine from elsewhere where TensorRT has no builder: head and tail on the CPU."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, helper
+
+from trt_segmentation.backends.base import BackendInfo, Controls
+from trt_segmentation.backends.tensorrt.cuda import Device, close_all
+from trt_segmentation.backends.tensorrt.session import Stage
+from trt_segmentation.errors import BackendError
+from trt_segmentation.graph.onnx_tools.network import TensorInfo
+from trt_segmentation.graph.pipeline.prepare import (
+    NETWORK_PREFIX,
+    named_outputs,
+    prepare_head,
+    prepare_tail,
+)
+from trt_segmentation.graph.reading.resolve import ModelSpec
+
+logger = logging.getLogger(__name__)
+
+
+class ExternalOnCpuSession(Controls):
+    """Head and tail on ONNX Runtime, the engine on the GPU; see ``backends.base.Session``.
+
+    The same graphs as everywhere, only slower: float32 images and scores cross the bus.
+
+    Args:
+        device: where the engine lies.
+        stage: the engine; see ``external_engine.external_stage``.
+        spec: what the engine takes and gives.
+        mask_interpolation: see ``graph.pipeline.prepare.prepare``.
+        info: what really runs.
+
+    Raises:
+        MissingBackendError: ONNX Runtime is not installed.
+        BackendError: ONNX Runtime does not take head or tail, or CUDA failed.
+    """
+
+    def __init__(self, device: Device, stage: Stage, spec: ModelSpec, mask_interpolation: str,
+                 info: BackendInfo) -> None:
+        super().__init__(spec.encoding, [task.name for task in spec.tasks])
+        self.info = info
+        self._spec = spec
+        self._mask_interpolation = mask_interpolation
+        self._device = device
+        self._stage = stage
+        self._outputs = named_outputs(spec, ('mask',))
+        self._fed = NETWORK_PREFIX + spec.network.inputs[0].name
+        read = {task.scores.name for task in spec.tasks}
+        self._results = {
+            NETWORK_PREFIX + output.name: np.empty(_fixed_shape(output),
+                                                   helper.tensor_dtype_to_np_dtype(output.dtype))
+            for output in spec.network.outputs if output.name in read}
+        self._fed_shape = _fixed_shape(spec.network.inputs[0])
+        self._memory: dict[str, Any] = {}
+        self._sizes: dict[str, int] = {}
+        self._closed = False
+        self._stream: Any = None
+        try:
+            self._open_graph = _import_graph()
+            self._head = self._open_graph(prepare_head(spec))
+            self._tail = self._open_tail(self._outputs)
+            with device.current():
+                self._stream = device.stream()
+        except BaseException:
+            self.close()
+            raise
+
+    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3) -> None:
+        if self._closed:
+            raise BackendError(f'{self._spec.network.source}: the session is closed; open the '
+                               'engine again')
+        if outputs != self._outputs:
+            self._tail = self._open_tail(outputs)
+            self._outputs = outputs
+        if not self._memory:
+            with self._device.current(), self._discarding_on_failure():
+                self._stage.set_shapes({self._fed: self._fed_shape})
+                for name, size in self._stage.sizes().items():
+                    self._memory[name] = self._device.allocate(size)
+                    self._sizes[name] = size
+                self._stage.bind(self._memory)
+
+    def infer(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
+              ) -> None:
+        if not self._memory:
+            raise BackendError('the session is not ready for an image; call resize first')
+        (image,), (out,) = images, outs  # an engine from elsewhere takes one
+        inputs = {'image': image[None], **self._controls}
+        fed = self._head.run(inputs, [self._fed])[self._fed]
+        with self._device.current(), self._discarding_on_failure():
+            self._device.copy_in(self._memory[self._fed], fed, self._stream)
+            self._stage.enqueue(self._stream)
+            for name, result in self._results.items():
+                self._device.copy_out(result, self._memory[name], self._stream)
+            self._stream.synchronize()
+        for name, result in self._tail.run({**inputs, **self._results}, self._outputs).items():
+            out[name].view(np.uint8).reshape(result[0].shape)[...] = result[0]
+
+    def gpu_memory(self) -> tuple[int, int]:
+        """See ``TensorRtSession.gpu_memory``."""
+        with self._device.current():
+            free, _ = self._device.memory()
+        return sum(self._sizes.values()) + self._stage.memory(), free
+
+    def close(self) -> None:
+        self._closed = True
+        try:
+            with self._device.current():
+                close_all([self._free, self._stage.close])
+                self._stream = None
+        except BackendError as error:
+            logger.warning('the session was not closed properly: %s', error)
+
+    def _open_tail(self, outputs: tuple[str, ...]) -> Any:
+        return self._open_graph(prepare_tail(self._spec, outputs,
+                                             mask_interpolation=self._mask_interpolation))
+
+    @contextmanager
+    def _discarding_on_failure(self) -> Iterator[None]:
+        """Where anything fails or interrupts, the next ``resize`` starts from the engine alone."""
+        try:
+            yield
+        except BaseException:
+            self._free()
+            raise
+
+    def _free(self) -> None:
+        memory, self._memory = self._memory, {}
+        self._sizes.clear()
+        waiting = [] if self._stream is None else [self._stream.synchronize]
+        close_all([*waiting, self._stage.drop_context,
+                   *(each.free for each in memory.values())])
+
+
+def _import_graph() -> Callable[[ModelProto], Any]:
+    from trt_segmentation.backends.onnxruntime import OnnxGraph
+    return OnnxGraph
+
+
+def _fixed_shape(info: TensorInfo) -> tuple[int, ...]:
+    """The shape of an engine's tensor, which leaves nothing open."""
+    assert info.shape is not None
+    return tuple(extent for extent in info.shape if extent is not None)

@@ -1,0 +1,86 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The usual node, as people write it around a network: the other arm of ``bench --ros``."""
+
+import os
+from functools import partial
+
+import numpy as np
+import rclpy
+from rclpy.executors import Executor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from trt_segmentation.benchmark.baseline import BaselinePipeline, plain_network
+from trt_segmentation.benchmark.ros.rows import FrameClock
+from trt_segmentation.ros.outputs import OUTPUT_QOS
+from trt_segmentation.ros.parameters import declare_parameters, read_parameters
+from trt_segmentation.ros.spinning import spin
+from trt_segmentation.ros.transport import large_image_environment
+from trt_segmentation.segmenter import Segmenter
+
+NEWEST_ONLY = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class BaselineNode(Node):
+    """Image to array, ``BaselinePipeline``, arrays to new messages, as with cv_bridge's Python.
+
+    Takes the parameters of the real node. Always publishes the mask, and the overlay if somebody
+    listened to it when it started to listen itself.
+
+    Args:
+        clock: that is held to its steps.
+    """
+
+    def __init__(self, clock: FrameClock) -> None:
+        super().__init__('segmentation')
+        declare_parameters(self)
+        self._clock = clock
+        settings = read_parameters(self)
+        segmenter = Segmenter.open(settings.engine_path, config=settings.model_config or None,
+                                   options=settings.run_options)
+        self._spec, backend = segmenter.spec, segmenter.info.backend
+        segmenter.close()
+        self._network = plain_network(self._spec, backend, settings.run_options)
+        self._pipelines: dict[bool, BaselinePipeline] = {}
+        self._masks = self.create_publisher(Image, '~/mask', OUTPUT_QOS)
+        self._overlays = self.create_publisher(Image, '~/overlay', OUTPUT_QOS)
+        self.create_subscription(Image, 'image', self._on_image, NEWEST_ONLY)
+
+    def _on_image(self, msg: Image) -> None:
+        self._clock.mark('called')
+        overlay = self._overlays.get_subscription_count() > 0
+        if overlay not in self._pipelines:
+            self._pipelines[overlay] = BaselinePipeline(self._spec, self._network, overlay)
+        pipeline = self._pipelines[overlay]
+        image = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.width, 3)
+        self._clock.mark('infer')
+        mask = pipeline.run(image)
+        self._clock.mark('inferred')
+        self._masks.publish(_message(msg, mask, 'mono8'))
+        if pipeline.overlay is not None:
+            self._overlays.publish(_message(msg, pipeline.overlay, 'bgr8'))
+        self._clock.mark('published')
+        self._clock.finish(msg.header.stamp)
+
+
+def _message(source: Image, pixels: np.ndarray, encoding: str) -> Image:
+    msg = Image(header=source.header, height=pixels.shape[0], width=pixels.shape[1],
+                encoding=encoding, step=pixels.nbytes // pixels.shape[0])
+    msg.data.frombytes(pixels.tobytes())  # as cv_bridge does since Humble
+    return msg
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run until SIGINT; tell the marks of every frame."""
+    os.environ.update(large_image_environment(os.environ))
+    rclpy.init(args=args)
+    clock = FrameClock()
+    clock.watch(Executor, '_take_subscription', 'taking', 'taken')
+    spin(partial(BaselineNode, clock))
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,100 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark's camera: publishes at the rates that it is told on stdin, and says when it did.
+
+It takes lines such as ``{"topic": "/a/image", "rate": 30.0, "frames": 90}``.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.utilities import get_rmw_implementation_identifier
+from sensor_msgs.msg import Image
+
+from trt_segmentation.benchmark.ros.rows import tell
+from trt_segmentation.demo.clip import read_frame
+from trt_segmentation.ros.serialized import SerializedImage
+from trt_segmentation.ros.transport import find_profile_variables, large_image_environment
+
+IMAGES = 4
+
+
+class BenchmarkCamera(Node):
+    """Publishes images of the clip that were serialized before: the least that a camera can cost.
+
+    Args:
+        topics: that it may publish on.
+        height, width: pixels.
+    """
+
+    def __init__(self, topics: list[str], height: int, width: int) -> None:
+        super().__init__('camera')
+        self._messages = [_serialized(number, height, width)
+                          for number in range(IMAGES)]
+        self._publishers_by_topic = {
+            topic: self.create_publisher(Image, topic, qos_profile_sensor_data)
+            for topic in topics}
+
+    def run(self, topic: str, rate: float, frames: int) -> list[int]:
+        """Publish; return the stamps. Who cannot hold the rate goes on slower, not in bursts."""
+        publisher, stamps = self._publishers_by_topic[topic], []
+        due = time.monotonic()
+        for index in range(frames):
+            time.sleep(max(0.0, due - time.monotonic()))
+            due = max(due + 1 / rate, time.monotonic())
+            message = self._messages[index % IMAGES]
+            now = time.time_ns()
+            message.set_stamp(now // 10**9, now % 10**9)
+            message.publish(publisher)
+            stamps.append(now)
+        return stamps
+
+
+def _serialized(number: int, height: int, width: int) -> SerializedImage:
+    message = Image(height=height, width=width, encoding='bgr8', step=width * 3)
+    message.header.frame_id = 'camera_color_optical_frame'
+    serialized = SerializedImage(message)
+    serialized.pixels[:] = read_frame(number, height, width).image.reshape(-1)
+    return serialized
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Publish as stdin says until it ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('topics', nargs='+')
+    parser.add_argument('--height', type=int, required=True)
+    parser.add_argument('--width', type=int, required=True)
+    args = parser.parse_args(argv)
+    os.environ.update(large_image_environment(os.environ))
+    rclpy.init(args=[])
+    try:
+        camera = BenchmarkCamera(args.topics, args.height, args.width)
+        tell(ready=_middleware())
+        for line in sys.stdin:
+            tell(sent=camera.run(**json.loads(line)))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+def _middleware() -> dict[str, str]:
+    """What carries the messages, for the report."""
+    profile = next((os.environ[name] for name in find_profile_variables(os.environ).read
+                    if os.environ.get(name)), '')
+    return {'rmw': get_rmw_implementation_identifier(),
+            'ros_distro': os.environ.get('ROS_DISTRO', ''),
+            'transport_profile': os.path.basename(profile),
+            'builtin_transports': os.environ.get('FASTDDS_BUILTIN_TRANSPORTS', ''),
+            'publication_mode': os.environ.get('RMW_FASTRTPS_PUBLICATION_MODE', '')}
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

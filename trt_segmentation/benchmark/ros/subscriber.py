@@ -1,0 +1,55 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark's subscriber: says when which result was there."""
+
+import argparse
+import os
+import struct
+import time
+from functools import partial
+
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+
+from trt_segmentation.benchmark.ros.rows import Rows
+from trt_segmentation.images.allocator import keep_large_blocks
+from trt_segmentation.ros.spinning import spin
+from trt_segmentation.ros.transport import large_image_environment
+
+
+class BenchmarkSubscriber(Node):
+    """Takes results as they come over the wire, and reads nothing of them but the stamp.
+
+    Args:
+        topics: of images; a row says the topic's number, the stamp and when it was there.
+    """
+
+    def __init__(self, topics: list[str]) -> None:
+        super().__init__('recorder')
+        self._rows = Rows('received')
+        for number, topic in enumerate(topics):
+            self.create_subscription(Image, topic, partial(self._on_image, number),
+                                     QoSProfile(depth=10), raw=True)
+
+    def _on_image(self, number: int, data: bytes) -> None:
+        now = time.time_ns()
+        seconds, nanoseconds = struct.unpack_from('<iI', data, 4)  # behind the encapsulation
+        self._rows.add(number, seconds * 10**9 + nanoseconds, now)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Record until SIGINT."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('topics', nargs='+')
+    args = parser.parse_args(argv)
+    os.environ.update(large_image_environment(os.environ))
+    keep_large_blocks()
+    rclpy.init(args=[])
+    spin(partial(BenchmarkSubscriber, args.topics))
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,42 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The node itself, with a clock held to its steps: one arm of ``trt-segmentation bench --ros``."""
+
+import os
+from typing import Any
+
+from rclpy.executors import Executor
+
+from trt_segmentation.benchmark.ros.rows import FrameClock
+from trt_segmentation.ros import node
+from trt_segmentation.ros.inputs import SerializedTaking
+from trt_segmentation.ros.outputs import Outputs
+from trt_segmentation.ros.transport import large_image_environment
+from trt_segmentation.segmenter import Segmenter
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT; tell the marks of every frame that it publishes."""
+    os.environ.update(large_image_environment(os.environ))
+    clock = FrameClock()
+    clock.watch(Executor, '_take_subscription', 'taking', 'taken')
+    clock.watch(SerializedTaking, 'take_data', 'taking', 'taken')
+    clock.watch(Segmenter, 'infer_batch', 'infer', 'inferred')
+    clock.watch(node.SegmentationNode, '_on_image', before='called')
+    clock.watch(Outputs, 'publish', after='published')
+    _finish_after(node.SegmentationNode, clock)
+    return node.main(args)
+
+
+def _finish_after(owner: Any, clock: FrameClock) -> None:
+    watched = owner._publish
+
+    def publish(self: Any, frames: list[Any], *others: Any) -> None:
+        watched(self, frames, *others)
+        clock.finish(frames[0].header.stamp)
+
+    owner._publish = publish
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,161 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The images that models are judged by: folders, datasets with labels, videos, rosbags."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from trt_segmentation.cli.arguments import calibration_options, read_spec, whole
+from trt_segmentation.demo.clip import IMAGE_FOLDER, LABEL_FOLDER
+from trt_segmentation.errors import ConfigError, ImageError, printable
+from trt_segmentation.evaluation.datasets import Sample, find_samples, read_truth
+from trt_segmentation.graph.precision.int8 import check_calibration
+from trt_segmentation.graph.reading.resolve import ModelSpec
+from trt_segmentation.images.rosbag import is_bag
+from trt_segmentation.images.sources import (
+    open_images,
+    read_image,
+    refuse_address,
+    source_files,
+    spread,
+)
+from trt_segmentation.model_config import MAX_CLASSES
+from trt_segmentation.options import ENGINE_SUFFIXES
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--images`` and what of them counts to a command; see ``with_images``."""
+    parser.add_argument('--images', type=Path, metavar='PATH',
+                        help='folder of images, a dataset laid out as Cityscapes or Pascal VOC, a '
+                             'video or a rosbag; default: for the demo network, the clip of the '
+                             'demo with its labels')
+    group = parser.add_argument_group('which images')
+    group.add_argument('--topic', default='', metavar='TOPIC',
+                       help='image topic in a rosbag; default: the only one')
+    parser.add_argument('--labels', type=Path, metavar='DIR',
+                        help="folder of <image's stem>.png with class ids; default: the dataset's")
+    group.add_argument('--split', default='val', metavar='NAME',
+                       help='part of a dataset (default val)')
+    group.add_argument('--ignore', type=whole(0, 65535), nargs='+', default=[], metavar='ID',
+                       help='ids in the labels that are no truth (default 255; 65535 for more '
+                            'than 255 classes)')
+    group.add_argument('--limit', type=whole(0), default=0, metavar='N',
+                       help='images at most, spread evenly; 0, the default, takes all')
+
+
+def with_images(args: argparse.Namespace) -> argparse.Namespace:
+    """Return the arguments, with the clip of the demo where the demo network has no images.
+
+    Args:
+        args: of ``add_image_options``, with ``model``.
+
+    Raises:
+        ConfigError: a model of the user's, or labels, without images.
+    """
+    if args.images:
+        return args
+    if args.model:
+        raise ConfigError(f'--images is missing; {args.model} needs images of its own, the clip '
+                          'of the demo is for the demo network')
+    if args.labels:
+        raise ConfigError(f'--labels {args.labels}: --images is missing; give the images that '
+                          'these labels belong to')
+    return argparse.Namespace(**{**vars(args), 'images': IMAGE_FOLDER, 'labels': LABEL_FOLDER})
+
+
+def samples_of(args: argparse.Namespace, *, labels_needed: bool = False,
+                    ) -> list[Sample] | None:
+    """Return the images of a folder or dataset with their labels; None for a video or a rosbag.
+
+    Args:
+        args: of ``add_image_options``.
+        labels_needed: whether images without labels are of no use.
+
+    Raises:
+        DatasetError: there is none, or labels are missing.
+        ConfigError: labels where there can be none.
+        ImageError: there is no such file.
+    """
+    refuse_address(args.images)
+    if args.images.is_dir() and not is_bag(args.images):
+        samples = find_samples(args.images, args.labels, args.split,
+                               labels_needed=labels_needed or args.labels is not None)
+        return [samples[index] for index in spread(len(samples), args.limit)]
+    if args.labels is not None or labels_needed:
+        raise ConfigError(f'--images {args.images}: labels belong to a folder of images, which '
+                          'this is not; compare with another model or precision instead')
+    source_files(args.images)  # says at once where there is nothing
+    return None
+
+
+def check_before(args: argparse.Namespace, samples: Sequence[Sample] | None,
+                 precisions: Sequence[str]) -> None:
+    """Refuse, before anything is built, int8 without calibration and labels that do not fit.
+
+    Args:
+        args: of ``add_image_options`` and ``arguments.add_backend_options``, with ``model``.
+        samples: of ``samples_of``. The first one's labels are looked at.
+        precisions: that will be made.
+
+    Raises:
+        ConfigError: int8 is among them, and there is nothing to calibrate on.
+        ImageError: there are no such calibration images.
+        DatasetError: labels do not fit their image or the classes.
+        ModelError: the network cannot be read.
+    """
+    labelled = samples and samples[0].labels
+    if args.model.endswith(ENGINE_SUFFIXES) or not (labelled or 'int8' in precisions):
+        return
+    spec = read_spec(args)
+    if 'int8' in precisions:
+        check_calibration(spec.network, calibration_options(args))
+        if args.calibration_images:
+            source_files(args.calibration_images)
+    if samples and samples[0].labels:
+        with contextlib.suppress(ImageError):  # one that cannot be decoded costs only itself
+            size = read_image(samples[0].image, spec.gray_bits).shape[:2]
+            read_truth(samples[0].labels, size, class_count(spec), args.ignore)
+
+
+def class_count(spec: ModelSpec) -> int:
+    """Return how many classes the masks may have."""
+    return len(spec.labels) or MAX_CLASSES
+
+
+def read_images(args: argparse.Namespace, samples: Sequence[Sample] | None, spec: ModelSpec,
+                skipped: list[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
+    """Yield name, image (of ``open_images``) and, where there is one, truth (see ``read_truth``).
+
+    Args:
+        args: of ``add_image_options``.
+        samples: of ``samples_of``; read one at a time, with a bar of progress.
+        spec: of the network that they are for.
+        skipped: where messages about those go that cannot be decoded; they are said, too.
+
+    Raises:
+        DatasetError: labels do not fit their image or the classes.
+    """
+    def skip(error: ImageError) -> None:
+        skipped.append(str(error))
+        tqdm.write(f'error: {error}', file=sys.stderr)
+
+    if samples is None:
+        images = open_images(args.images, args.topic, args.limit, skip, spec.gray_bits)
+        for name, image in tqdm(images, unit='image', disable=None):
+            yield name, image, None
+        return
+    for sample in tqdm(samples, unit='image', disable=None):
+        try:
+            image = read_image(sample.image, spec.gray_bits)
+            truth = None if sample.labels is None else \
+                read_truth(sample.labels, image.shape[:2], class_count(spec), args.ignore)
+        except ImageError as error:
+            skip(error)
+            continue
+        yield printable(sample.image), image, truth

@@ -1,0 +1,453 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator makes of the meaning of its inputs, a rule for each kind of operator."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from onnx import TensorProto
+
+from trt_segmentation.graph.analysis.value_kind import UNDECIDED, Meaning, Step, affine
+
+RULES: dict[str, Callable[[Step], Meaning]] = {}
+"""By operator, in whatever domain, what one of its outputs means."""
+
+
+def _rule(names: str) -> Callable:
+    def register(read: Callable[[Step], Meaning]) -> Callable[[Step], Meaning]:
+        RULES.update(dict.fromkeys(names.split(), read))
+        return read
+
+    return register
+
+
+@_rule('Identity Resize Upsample Expand Pad Dropout CastLike AveragePool MaxPool Tile NhwcMaxPool '
+       'GlobalAveragePool GlobalMaxPool DepthToSpace SpaceToDepth GridSample ReorderInput '
+       'ReorderOutput')
+def _same(step: Step) -> Meaning:
+    return step.read()
+
+
+@_rule('Slice Split')
+def _cut(step: Step) -> Meaning:
+    return replace(step.read(), is_part=True)
+
+
+@_rule('Gather GatherND GatherElements')
+def _picked(step: Step) -> Meaning:
+    return replace(step.read(), axis=None, is_part=True)
+
+
+@_rule('Reshape Squeeze Unsqueeze Flatten')
+def _moved(step: Step) -> Meaning:
+    return replace(step.read(), axis=None)
+
+
+@_rule('Transpose')
+def _transposed(step: Step) -> Meaning:
+    found, places = step.read(), step.attribute('perm')
+    axis = None if found.axis is None or places is None or not -len(places) <= found.axis < \
+        len(places) else list(places).index(found.axis % len(places))
+    return replace(found, axis=axis)
+
+
+@_rule('QLinearAveragePool QLinearGlobalAveragePool')
+def _quantized_pool(step: Step) -> Meaning:
+    return _quantized(step, _dequantized(step, step.read(), 1), 3)
+
+
+@_rule('Cast')
+def _cast(step: Step) -> Meaning:
+    found, to = step.read(), step.attribute('to')
+    is_real = to in (None, TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16,
+                     TensorProto.DOUBLE)
+    if found.kind == 'ids':
+        return replace(found, largest=1) if to == TensorProto.BOOL else found
+    if is_real or not found.is_share or found.scale > 2:
+        return found
+    return _thresholded(step, found, 0.5)  # others are cut to 0 or 1 at their ends
+
+
+def _thresholded(step: Step, found: Meaning, middle: float) -> Meaning:
+    """What a probability is once it was rounded, if that is a comparison with 0.5."""
+    is_middle = found.scale == 1 and math.isclose(found.offset, middle, abs_tol=1e-6)
+    return step.made('ids', largest=1, axis=found.axis) if found.is_share and is_middle \
+        else UNDECIDED
+
+
+@_rule('QuantizeLinear')
+def _quantize(step: Step) -> Meaning:
+    return _quantized(step, step.read(), 1)
+
+
+def _quantized(step: Step, found: Meaning, place: int) -> Meaning:
+    read = _scale_and_zero(step, place)
+    return affine(found, 1 / read[0], read[1]) if read else UNDECIDED
+
+
+def _scale_and_zero(step: Step, place: int) -> tuple[float, float] | None:
+    """The scale at a place and the zero point behind it; None where they are not one number."""
+    scale, zero = step.number(place), step.number(place + 1, 0.0)
+    return None if scale is None or zero is None or scale <= 0 else (scale, zero)
+
+
+@_rule('DequantizeLinear')
+def _dequantize(step: Step) -> Meaning:
+    return _dequantized(step, step.read(), 1)
+
+
+def _dequantized(step: Step, found: Meaning, place: int) -> Meaning:
+    read = _scale_and_zero(step, place)
+    if read is None:
+        return found if found.kind == 'logits' else UNDECIDED
+    scale, zero = read
+    return affine(found, scale, -zero * scale)
+
+
+@_rule('Sigmoid HardSigmoid')
+def _sigmoid(step: Step) -> Meaning:
+    return step.made('sigmoid', axis=step.read().axis)
+
+
+@_rule('Softmax BiasSoftmax Hardmax')
+def _softmax(step: Step) -> Meaning:
+    axis = step.attribute('axis', None)
+    return step.made('probabilities', axis=axis)
+
+
+@_rule('OneHot')
+def _one_hot(step: Step) -> Meaning:
+    values = step.constant(2)
+    if values is None or values.size != 2 or step.read().kind != 'ids':
+        return UNDECIDED
+    off, on = (float(value) for value in values.reshape(-1))
+    return affine(step.made('probabilities', axis=step.attribute('axis', -1)), on - off, off)
+
+
+@_rule('LogSoftmax')
+def _log_softmax(step: Step) -> Meaning:
+    return step.made('probabilities', log=True, axis=step.attribute('axis', None))
+
+
+@_rule('QLinearSigmoid')
+def _quantized_sigmoid(step: Step) -> Meaning:
+    return _quantized(step, step.made('sigmoid'), 3)
+
+
+@_rule('QLinearSoftmax')
+def _quantized_softmax(step: Step) -> Meaning:
+    return _quantized(step, step.made('probabilities'), 3)
+
+
+@_rule('Log')
+def _log(step: Step) -> Meaning:
+    found = step.read()
+    return replace(found, log=True) if found.is_share and found.is_plain else UNDECIDED
+
+
+@_rule('Exp')
+def _exp(step: Step) -> Meaning:
+    found = step.read()
+    return replace(found, log=False) if found.log and found.is_plain else UNDECIDED
+
+
+@_rule('BatchNormalization InstanceNormalization GroupNorm GroupNormalization')
+def _normalized(step: Step) -> Meaning:
+    return step.made('logits', axis=step.read().axis)
+
+
+@_rule('MatMul Gemm Einsum MatMulInteger FusedMatMul LayerNormalization QGemm MatMulNBits '
+       'SimplifiedLayerNormalization SkipLayerNormalization SkipSimplifiedLayerNormalization '
+       'SkipGroupNorm MatMulIntegerToFloat DynamicQuantizeMatMul FusedGemm BiasAdd')
+def _product_of_matrices(step: Step) -> Meaning:
+    is_right = step.node.op_type != 'Einsum' and step.constant(1) is not None
+    return replace(_activated(step), axis=-1 if is_right else None)
+
+
+_SHARES = 'sigmoid', 'probabilities'
+
+
+@_rule('Conv ConvTranspose ConvInteger FusedConv NhwcConv NhwcFusedConv')
+def _convolution(step: Step) -> Meaning:
+    found = step.read()
+    if found.kind in _SHARES and not step.attribute('activation'):
+        weights = step.constant(1)
+        if _is_smoothing(step, weights):
+            return found
+        if weights is not None and weights.shape[0] == 1:
+            return UNDECIDED  # a mixture of maps, with an end of its own or not
+    axis = -1 if step.node.op_type.startswith('Nhwc') else 1
+    return replace(_activated(step), axis=axis)
+
+
+def _is_smoothing(step: Step, weights: np.ndarray | None) -> bool:
+    """Whether a convolution gives mean values, as one that grows or blurs a map does."""
+    if weights is None or weights.ndim != 4 or weights.shape[1] != 1:
+        return False
+    has_bias = (bias := step.constant(2)) is not None and bias.any()
+    grows = step.node.op_type == 'ConvTranspose'
+    whole = math.prod(step.attribute('strides') or (1, 1)) if grows else 1
+    sums = weights.sum((1, 2, 3))
+    return not has_bias and bool((weights >= 0).all() and np.allclose(sums, whole, rtol=0.02))
+
+
+def _activated(step: Step) -> Meaning:
+    """What a linear operator gives that may hold the activation behind it."""
+    activation = step.attribute('activation', b'') or b''
+    if activation in (b'Sigmoid', b'HardSigmoid'):
+        return step.made('sigmoid')
+    if activation == b'Tanh':
+        return step.made('sigmoid', scale=2.0, offset=-1.0)
+    return step.made('logits', one_sided=activation in (b'Relu', b'Clip'))
+
+
+@_rule('QLinearConv QLinearMatMul')
+def _quantized_linear(step: Step) -> Meaning:
+    if step.node.op_type != 'QLinearConv':
+        return _quantized(step, step.made('logits', axis=-1), 6)
+    if step.read().kind in _SHARES:  # see _convolution
+        weights = step.constant(3)
+        if weights is not None and weights.shape[0] == 1:
+            return UNDECIDED
+    return _quantized(step, step.made('logits', axis=1), 6)
+
+
+@_rule('QLinearAdd QLinearMul')
+def _quantized_sum(step: Step) -> Meaning:
+    found = step.read(0), step.read(3)
+    is_linear = any(each.kind == 'logits' for each in found)
+    return _quantized(step, step.made('logits'), 6) if is_linear else UNDECIDED
+
+
+@_rule('QLinearLeakyRelu')
+def _quantized_leaky(step: Step) -> Meaning:
+    found = _dequantized(step, step.read(), 1)
+    return _quantized(step, found, 3) if found.kind == 'logits' else UNDECIDED
+
+
+@_rule('QLinearConcat')
+def _quantized_concat(step: Step) -> Meaning:
+    found = [_dequantized(step, step.read(place), place + 1)
+             for place in range(2, len(step.node.input), 3)]
+    return _quantized(step, _joined(found), 0)
+
+
+@_rule('Tanh Erf Softsign')
+def _from_minus_1_to_1(step: Step) -> Meaning:
+    # Tanh is 2 * sigmoid(2 * x) - 1; the others are curves of the same kind.
+    return step.made('sigmoid', scale=2.0, offset=-1.0)
+
+
+@_rule('LeakyRelu PRelu Elu Selu Gelu HardSwish Mish Swish QuickGelu FastGelu')
+def _signed(step: Step) -> Meaning:
+    found = step.read()
+    return found if found.kind == 'logits' else UNDECIDED
+
+
+@_rule('Clip Relu Min Max')
+def _bounded(step: Step) -> Meaning:
+    found, lowest, highest = _bounds(step)
+    if found.is_share and found.kind != 'ids' and lowest is not None and highest is not None:
+        part = found.scale / 100
+        keeps = (lowest <= found.offset + part
+                 and highest >= found.offset + found.scale - part)
+        return found if keeps else UNDECIDED
+    if lowest is None or highest is None:
+        return UNDECIDED
+    if found.log:  # of a probability of 0 the logarithm is cut off somewhere
+        keeps = highest >= found.offset and lowest <= found.offset - 5 * found.scale
+        return found if keeps else UNDECIDED
+    if found.kind == 'ids':
+        return found if lowest <= found.offset else UNDECIDED
+    if found.kind == 'logits':
+        zero = found.offset
+        return replace(found, one_sided=found.one_sided or lowest >= zero or highest <= zero)
+    return UNDECIDED
+
+
+def _bounds(step: Step) -> tuple[Meaning, float | None, float | None]:
+    """The value that is bounded, and by what; None where that is not known."""
+    operator = step.node.op_type
+    if operator == 'Relu':
+        return step.read(), 0.0, math.inf
+    if operator == 'Clip':
+        lowest, highest = step.attribute('min'), step.attribute('max')
+        return (step.read(), step.number(1, -math.inf if lowest is None else lowest),
+                step.number(2, math.inf if highest is None else highest))
+    for place in range(len(step.node.input) if len(step.node.input) == 2 else 0):
+        if (number := step.number(1 - place)) is not None:
+            found = step.read(place)
+            return (found, -math.inf, number) if operator == 'Min' else (found, number, math.inf)
+    return UNDECIDED, None, None
+
+
+@_rule('Softplus')
+def _softplus(step: Step) -> Meaning:
+    found = step.read()
+    return replace(found, one_sided=True) if found.kind == 'logits' else UNDECIDED
+
+
+@_rule('ReduceMean ReduceSum ReduceMax')
+def _reduced(step: Step) -> Meaning:
+    found = replace(step.read(), axis=None)
+    if found.kind == 'logits':
+        return found
+    operator = step.node.op_type
+    if operator == 'ReduceMax' and _is_of_all_classes(found):
+        return replace(found, kind='confidence', made_by=operator)
+    return found if operator != 'ReduceSum' and found.kind == 'sigmoid' else UNDECIDED
+
+
+def _is_of_all_classes(found: Meaning) -> bool:
+    """Whether the highest value of a pixel is how sure the network is, of whatever class."""
+    return found.kind == 'probabilities' and not found.log and not found.is_part
+
+
+@_rule('Mean')
+def _mean(step: Step) -> Meaning:
+    found = [step.read(place) for place in range(len(step.node.input))]
+    return found[0] if _are_alike(found) and found[0].kind not in ('', 'ids') else UNDECIDED
+
+
+@_rule('Neg')
+def _negative(step: Step) -> Meaning:
+    return _times(step.read(), -1.0)
+
+
+@_rule('Mul Div')
+def _product(step: Step) -> Meaning:
+    divides = step.node.op_type == 'Div'
+    for place in (0, 1):
+        number = step.number(1 - place)
+        if number == 0 and not divides:
+            return UNDECIDED
+        if number and not (divides and place == 1):
+            return _times(step.read(place), 1 / number if divides else number)
+    # A factor of its own for each channel, a gate, or the scale of a dynamic quantization.
+    if divides:
+        return UNDECIDED
+    found = next((each for each in (step.read(0), step.read(1)) if each.kind == 'logits'),
+                 UNDECIDED)
+    return replace(found, made_by=step.node.op_type) if found.kind else found
+
+
+def _times(found: Meaning, factor: float) -> Meaning:
+    # The zero of logits stays where it is, and a factor makes them other logits.
+    if found.kind == 'logits' and found.offset == 0:
+        return found
+    return affine(found, factor, 0.0)
+
+
+@_rule('Add Sub Sum')
+def _sum(step: Step) -> Meaning:
+    negative = step.node.op_type == 'Sub'
+    if len(step.node.input) == 2:
+        for place in (0, 1):
+            if (number := step.number(1 - place)) is not None:
+                found = step.read(place)
+                if negative and place == 1:
+                    return _plus(_times(found, -1.0), number)
+                return _plus(found, -number if negative else number)
+    parts = (step.read(place) for place in range(len(step.node.input)))
+    return next((each for each in parts if each.kind == 'logits'), UNDECIDED)
+
+
+def _plus(found: Meaning, number: float) -> Meaning:
+    if found.kind == 'logits':
+        return found
+    if found.kind == 'ids' and not found.flipped and (number / found.scale).is_integer():
+        return replace(found, largest=None)  # other ids
+    return affine(found, 1.0, number)
+
+
+@_rule('ArgMax ArgMin')
+def _best(step: Step) -> Meaning:
+    return step.made('ids')
+
+
+@_rule('TopK')
+def _top(step: Step) -> Meaning:
+    if list(step.node.output).index(step.name) == 1:
+        return step.made('ids')
+    found = step.read()
+    return replace(found, kind='confidence', made_by='TopK') if _is_of_all_classes(found) \
+        else UNDECIDED
+
+
+@_rule('Greater GreaterOrEqual Less LessOrEqual Equal And Or Xor Not')
+def _comparison(step: Step) -> Meaning:
+    axes = [step.read(place).axis for place in range(len(step.node.input))]
+    return step.made('ids', largest=1,
+                     axis=next((axis for axis in axes if axis is not None), None))
+
+
+@_rule('Sign')
+def _sign(step: Step) -> Meaning:
+    found = step.read()
+    is_centred = found.kind == 'logits' and not found.one_sided and found.offset == 0
+    return step.made('ids', largest=1, scale=2.0, offset=-1.0) if is_centred else UNDECIDED
+
+
+@_rule('Round Floor Ceil')
+def _rounded(step: Step) -> Meaning:
+    found = step.read()
+    if found.kind == 'ids' or found.scale > 2:
+        return found
+    middle = {'Round': 0.0, 'Floor': 0.5, 'Ceil': -0.5}[step.node.op_type]
+    return _thresholded(step, found, middle)
+
+
+@_rule('Where')
+def _where(step: Step) -> Meaning:
+    positive, negative = step.number(1), step.number(2)
+    if positive is not None and negative is not None and positive != negative:
+        two = affine(step.made('ids', largest=1), positive - negative, negative)
+        return _with_ids_of(two) if two.offset == 0 else UNDECIDED
+    found = step.read(1 if positive is None else 2)
+    if found.kind == 'ids' and (positive is None) != (negative is None):
+        return replace(found, largest=None)
+    return UNDECIDED
+
+
+def _with_ids_of(two: Meaning) -> Meaning:
+    """0 and 255 are two classes as a picture shows them; 0 and 15 are classes 0 and 15."""
+    is_id = float(two.scale).is_integer() and two.scale not in (1, 255)
+    return replace(two, scale=1.0, largest=int(two.scale)) if is_id else two
+
+
+@_rule('Concat')
+def _concat(step: Step) -> Meaning:
+    found = [step.read(place) for place in range(len(step.node.input))
+             if step.constant(place) is None]
+    if len(found) < len(step.node.input) and (not found or found[0].kind != 'logits'):
+        return UNDECIDED
+    return _joined(found)
+
+
+def _are_alike(found: Sequence[Meaning]) -> bool:
+    """Whether values mean the same but for where they come from; quantization rounds scales."""
+    first = found[0]
+    return all(each.kind == first.kind and each.log == first.log
+               and math.isclose(each.scale, first.scale, rel_tol=1e-4)
+               and math.isclose(each.offset, first.offset, abs_tol=1e-4 * abs(first.scale))
+               for each in found)
+
+
+def _joined(found: Sequence[Meaning]) -> Meaning:
+    """What values mean that are put side by side, be it of other classes or of other pixels."""
+    first = found[0]
+    if not _are_alike(found):
+        return UNDECIDED
+    if first.kind in ('', 'logits'):
+        return first
+    if first.kind == 'ids':
+        same = len({each.largest for each in found}) == 1
+        return replace(first, largest=first.largest if same else None, axis=None)
+    same = len({each.source for each in found}) == 1
+    if len(found) == 2 and same and found[0].flipped != found[1].flipped:
+        return replace(first, kind='probabilities', axis=None)
+    if first.kind == 'sigmoid' and any(each.flipped for each in found):
+        return UNDECIDED
+    return replace(first, axis=None) if first.kind == 'sigmoid' or same else UNDECIDED

@@ -1,0 +1,75 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the values of an output mean, read off the operators that made them.
+
+The value is followed back to the operator that gave it its meaning. What is passed on the way
+either keeps the meaning (Cast, Resize, Transpose, Clip of a probability to 0..1) or is an affine
+step that can be undone (QuantizeLinear, a factor of 255).
+"""
+
+import onnx
+from onnx import NodeProto
+
+from trt_segmentation.graph.analysis.kind_rules import RULES
+from trt_segmentation.graph.analysis.value_kind import UNDECIDED, Meaning, Scope, Step, makers_of
+
+_DEEPEST = 60
+"""Operators that are passed on the way back; each takes some seven of Python's 1000 frames."""
+
+
+def read_meaning(model: onnx.ModelProto, name: str) -> Meaning:
+    """Return what the values of a graph's output mean.
+
+    Args:
+        model: the network.
+        name: of the output.
+    """
+    return _Reader(model).read(Scope.of(model.graph), name, 0)
+
+
+class _Reader:
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._functions = {(function.domain, function.name): function
+                           for function in model.functions}
+        self._known: dict[tuple[int, str], Meaning] = {}
+        self._scopes: list[Scope] = []  # keeps their ids from being used again
+
+    def read(self, scope: Scope, name: str, depth: int) -> Meaning:
+        key = (id(scope), name)
+        if depth > _DEEPEST:
+            return UNDECIDED
+        if key not in self._known:
+            self._known[key] = UNDECIDED  # of a circle
+            self._known[key] = self._read(scope, name, depth + 1)
+        return self._known[key]
+
+    def _read(self, scope: Scope, name: str, depth: int) -> Meaning:
+        node = scope.makers.get(name)
+        if node is None:
+            if name in scope.constants or scope.outer is None:
+                return UNDECIDED
+            return self.read(scope.outer, scope.arguments.get(name, name), depth)
+        function = self._functions.get((node.domain, node.op_type))
+        if function is not None:
+            return self._read_call(scope, node, function, name, depth)
+        if node.op_type == 'If':
+            return self._read_branches(scope, node, list(node.output).index(name), depth)
+        step = Step(lambda scope, name: self.read(scope, name, depth), scope, node, name)
+        read = RULES.get(node.op_type)
+        return read(step) if read is not None else UNDECIDED
+
+    def _read_call(self, scope: Scope, node: NodeProto, function: onnx.FunctionProto, name: str,
+                   depth: int) -> Meaning:
+        inner = Scope(makers_of(list(function.node)), {}, scope,
+                       dict(zip(function.input, node.input, strict=False)))
+        self._scopes.append(inner)
+        return self.read(inner, function.output[list(node.output).index(name)], depth)
+
+    def _read_branches(self, scope: Scope, node: NodeProto, place: int, depth: int) -> Meaning:
+        found = []
+        for attribute in node.attribute:
+            inner = Scope.of(attribute.g, scope)
+            self._scopes.append(inner)
+            found.append(self.read(inner, attribute.g.output[place].name, depth))
+        same = len({(each.kind, each.scale, each.offset, each.log) for each in found}) == 1
+        return found[0] if same else UNDECIDED

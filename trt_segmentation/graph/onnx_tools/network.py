@@ -1,0 +1,334 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What can be read off a network: its inputs and outputs, and what made the outputs."""
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from graphlib import CycleError
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper, version_converter
+from onnx.external_data_helper import load_external_data_for_model
+
+from trt_segmentation.errors import ModelError
+from trt_segmentation.graph.onnx_tools.canonical import canonicalized
+from trt_segmentation.graph.onnx_tools.graph_builder import OLDEST_OPSET
+from trt_segmentation.graph.onnx_tools.opset import opset_of
+from trt_segmentation.graph.onnx_tools.toposort import is_sorted, sort_nodes
+from trt_segmentation.graph.onnx_tools.validation import (
+    check_external_data,
+    check_file,
+    check_opset,
+    check_weights,
+    external_data,
+)
+from trt_segmentation.graph.onnx_tools.weights import without_weights
+
+INTEGER_TYPES = (TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16, TensorProto.INT16,
+                 TensorProto.UINT32, TensorProto.INT32, TensorProto.UINT64, TensorProto.INT64)
+
+FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+
+Shape = tuple[int | None, ...]
+"""Extents; None where the graph leaves one open."""
+
+_SHAPE_ONLY_OPS = {'Cast', 'Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Resize',
+                   'Upsample', 'Slice', 'Flatten'}
+"""Ops after which scores still mean what they meant before."""
+
+_OUTLINE_OPSET = 17
+"""Of the head and tail around an engine; TensorRT 8.6 parses it in full."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output.
+
+    Attributes:
+        name: its name in the graph.
+        dtype: ONNX element type.
+        shape: extents; None as a whole where the rank is not known.
+        made_by: for an output, the op type that gave its values their meaning.
+    """
+
+    name: str
+    dtype: int
+    shape: Shape | None
+    made_by: str = ''
+
+    def __str__(self) -> str:
+        return f"'{self.name}' {dtype_name(self.dtype)} {shape_text(self.shape)}"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as it was exported, ready to be given a head and a tail.
+
+    Attributes:
+        model: the ONNX model.
+        source: what to call it in messages, usually its path.
+        inputs, outputs: in the graph's order.
+        opset: version of the default ONNX domain.
+    """
+
+    model: onnx.ModelProto
+    source: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    opset: int
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The model's metadata_props."""
+        return {entry.key: entry.value for entry in self.model.metadata_props}
+
+
+def dtype_name(dtype: int) -> str:
+    """Return an ONNX element type as people write it: 'float32', 'uint8'."""
+    if dtype == TensorProto.BFLOAT16:  # which NumPy has not
+        return 'bfloat16'
+    return str(helper.tensor_dtype_to_np_dtype(dtype)) if dtype else 'unknown type'
+
+
+def rare_types(network: Network) -> list[str]:
+    """Return which of float64 and bfloat16 a network takes, gives or has weights of."""
+    found = {info.dtype for info in (*network.inputs, *network.outputs)}
+    found.update(tensor.data_type for tensor in network.model.graph.initializer)
+    return [dtype_name(dtype) for dtype in (TensorProto.DOUBLE, TensorProto.BFLOAT16)
+            if dtype in found]
+
+
+def shape_text(shape: Shape | None) -> str:
+    """Return a shape as text, '?' for what is open."""
+    if shape is None:
+        return 'of unknown rank'
+    return '[' + ', '.join('?' if extent is None else str(extent) for extent in shape) + ']'
+
+
+def read_network(path: str | Path) -> Network:
+    """Read an ONNX file.
+
+    Raises:
+        ModelError: the file is missing, is not ONNX, or is older than opset 11 and cannot be
+            converted; it wants data that is not there, or outside its folder; or its weights
+            are no numbers.
+    """
+    path = Path(path)
+    check_file(path)
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf and the system each raise their own
+        why = _first_line(error)
+        raise ModelError(f'{path}: this is no valid ONNX model ({why}); it is damaged, cut short '
+                         'or something else: copy or export it again') from error
+    check_external_data(model, path)
+    check_opset(model, path)
+    try:
+        load_external_data_for_model(model, str(path.parent))
+        _put_in_order(model)
+        _check(model)
+    except Exception as error:  # as above
+        why = _first_line(error).rstrip('.')
+        raise ModelError(f'{path}: this is no valid ONNX model ({why}); export it again, with '
+                         'another opset if it is complete') from error
+    check_weights(model, path)
+    return describe_network(model, str(path))
+
+
+def network_files(path: Path) -> list[Path]:
+    """Return the files that a network consists of: the .onnx file, and those of weights that it
+    refers to, as far as they are there.
+
+    Args:
+        path: of any model; of what is no ONNX file, only the file itself is returned.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # protobuf and the system each raise their own
+        return [path]
+    return [path, *(place for _, place in external_data(model, path).values()
+                    if place.is_file())]
+
+
+def _check(model: onnx.ModelProto) -> None:
+    """Run ONNX's checker, which wants a shape of each input and output; runtimes do not."""
+    light = without_weights(model)
+    for value in (*light.graph.input, *light.graph.output):
+        if value.type.HasField('tensor_type'):
+            value.type.tensor_type.shape.SetInParent()
+    onnx.checker.check_model(light)
+
+
+def network_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata_props of an ONNX file, without its weights where these are in other
+    files; nothing of what is no ONNX file."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # protobuf and the system each raise their own
+        return {}
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def _put_in_order(model: onnx.ModelProto) -> None:
+    """Put nodes in order where they are not, as in fp16 exports of Ultralytics, which runtimes
+    take."""
+    if not is_sorted(model.graph):
+        with contextlib.suppress(CycleError):  # the checker says what is wrong
+            sort_nodes(model.graph)
+
+
+def outline_network(source: str, inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo],
+                    ) -> Network:
+    """Return a network of which only inputs and outputs are known, such as an engine's.
+
+    Args:
+        source: what to call it in messages.
+        inputs, outputs: of known rank.
+    """
+    values = [[helper.make_tensor_value_info(info.name, info.dtype, info.shape) for info in infos]
+              for infos in (inputs, outputs)]
+    graph = helper.make_graph([], 'outline', *values)
+    return describe_network(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid('', _OUTLINE_OPSET)]), source)
+
+
+def describe_network(model: onnx.ModelProto, source: str) -> Network:
+    """Read inputs, outputs and opset off a model; one of an old opset is converted first.
+
+    Raises:
+        ModelError: the model has no graph or cannot be converted.
+    """
+    if not model.graph.output:
+        raise ModelError(f'{source}: the graph has no output; export the network, not its weights')
+    opset = opset_of(model)
+    if opset < OLDEST_OPSET:
+        try:
+            model = version_converter.convert_version(model, OLDEST_OPSET)
+        except Exception as error:
+            raise ModelError(
+                f'{source}: opset {opset} cannot be converted to {OLDEST_OPSET} '
+                f'({_first_line(error)}); export it with opset 11 or newer') from error
+        opset = OLDEST_OPSET
+    model = _with_narrow_grids(canonicalized(model, source, opset))
+    graph = model.graph
+    weights = {initializer.name for initializer in graph.initializer}
+    makers = {output: node for node in graph.node for output in node.output}
+    inputs = tuple(_tensor_info(value) for value in graph.input if value.name not in weights)
+    shapes = _inferred_shapes(model)
+    outputs = tuple(_tensor_info(shapes.get(value.name, value), _made_by(value.name, makers))
+                    for value in graph.output)
+    return Network(model, source, inputs, outputs, opset)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _with_narrow_grids(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Sample at float32 places. PyTorch's exporter makes some float64 (Mask2Former's deformable
+    attention), which ONNX allows and ONNX Runtime has no kernel for."""
+    if not any(node.op_type == 'GridSample' for node in model.graph.node):
+        return model
+    types = {value.name: value.type.tensor_type.elem_type
+             for value in _inferred(model).graph.value_info}
+    narrowed = onnx.ModelProto()
+    narrowed.CopyFrom(model)
+    del narrowed.graph.node[:]
+    for index, node in enumerate(model.graph.node):
+        if node.op_type == 'GridSample' and types.get(node.input[1]) == TensorProto.DOUBLE:
+            grid = f'{node.input[1]}/narrow_{index}'
+            narrowed.graph.node.append(helper.make_node('Cast', [node.input[1]], [grid], grid,
+                                                        to=TensorProto.FLOAT))
+            narrowed.graph.node.append(node)
+            narrowed.graph.node[-1].input[1] = grid
+        else:
+            narrowed.graph.node.append(node)
+    return narrowed
+
+
+_USUAL_TYPES = {TensorProto.UINT8: TensorProto.INT32, TensorProto.INT8: TensorProto.INT32,
+                TensorProto.UINT16: TensorProto.INT32, TensorProto.INT16: TensorProto.INT32,
+                TensorProto.DOUBLE: TensorProto.FLOAT}
+"""By type that TensorRT does not know before a tail, the one that holds the same values."""
+
+
+def with_usual_types(network: Network) -> Network:
+    """Return the network with other types of outputs that it casts last: int32 instead of uint8,
+    as Ultralytics' semantic networks give, and of the other small integers, and float32 instead
+    of float64. TensorRT knows uint8 at the ends of a graph only, not before a tail, and the others
+    not at all."""
+    read = {name for node in network.model.graph.node for name in node.input}
+    usual = {info.name: _USUAL_TYPES[info.dtype] for info in network.outputs
+             if info.dtype == TensorProto.UINT8
+             or (info.dtype in _USUAL_TYPES and info.name not in read)}
+    casts = {node.output[0] for node in network.model.graph.node if node.op_type == 'Cast'}
+    if not usual.keys() & casts:
+        return network
+    model = onnx.ModelProto()
+    model.CopyFrom(network.model)
+    for node in model.graph.node:
+        if node.op_type == 'Cast' and node.output[0] in usual:
+            next(each for each in node.attribute if each.name == 'to').i = usual[node.output[0]]
+    for value in (*model.graph.output, *model.graph.value_info):  # some exporters list it twice
+        if value.name in usual.keys() & casts:
+            value.type.tensor_type.elem_type = usual[value.name]
+    return describe_network(model, network.source)
+
+
+def _inferred_shapes(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """Output shapes after inference; exporters often leave them out."""
+    return {value.name: value for value in _inferred(model).graph.output}
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without its large weights, with all shapes that can be inferred."""
+    try:
+        return onnx.shape_inference.infer_shapes(without_weights(model), data_prop=True)
+    except Exception:  # inference is a help, not a check
+        return model
+
+
+def _tensor_info(value: onnx.ValueInfoProto, made_by: str = '') -> TensorInfo:
+    dtype = value.type.tensor_type.elem_type or TensorProto.UNDEFINED
+    return TensorInfo(value.name, dtype, value_shape(value), made_by)
+
+
+def value_shape(value: onnx.ValueInfoProto) -> Shape | None:
+    """Return the shape that is declared or was inferred; None where the rank is not known."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField('shape'):
+        return None
+    return tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)
+
+
+def _made_by(name: str, makers: dict[str, onnx.NodeProto]) -> str:
+    node = makers.get(name)
+    while node is not None and node.op_type in _SHAPE_ONLY_OPS:
+        node = makers.get(node.input[0])
+    return node.op_type if node is not None else ''
+
+
+def fix_input_shape(network: Network, shape: Shape) -> Network:
+    """Return the network with its input's open extents filled in and its outputs inferred again.
+
+    Args:
+        network: with one input; returned as it is where nothing is open.
+        shape: the input's whole shape, no extent None.
+    """
+    if network.inputs[0].shape == shape and all(
+            info.shape is not None and None not in info.shape for info in network.outputs):
+        return network
+    model = onnx.ModelProto()
+    model.CopyFrom(network.model)
+    for value in model.graph.input:
+        if value.name == network.inputs[0].name:
+            for dim, extent in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+                dim.dim_value = extent
+    for value in model.graph.output:  # declared symbols would hide what inference finds
+        for dim in value.type.tensor_type.shape.dim:
+            if not dim.HasField('dim_value'):
+                dim.Clear()
+    return describe_network(model, network.source)

@@ -1,0 +1,186 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The head: from the camera's bytes to what the network was trained on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
+from trt_segmentation.graph.onnx_tools.network import INTEGER_TYPES
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where the source lies in a letterboxed network input, as names of int64 [1] tensors.
+
+    Attributes:
+        top, left: first row and column of the source, in pixels of the network input.
+        height, width: extent of the source there, in the same pixels.
+    """
+
+    top: str
+    left: str
+    height: str
+    width: str
+
+
+def add_letterbox_window(op: GraphBuilder, source: str, size: tuple[int, int]) -> Window:
+    """Fit the source into ``size`` with its aspect ratio kept, centred.
+
+    Args:
+        source: float32 [N, H, W, 3].
+        size: height and width of the network input, pixels.
+    """
+    source_height, source_width = op.size(source, 1), op.size(source, 2)
+    height, width = op.ints(size[0]), op.ints(size[1])
+
+    def rounded_fit(limit: str, extent: str, other_limit: str, other_extent: str) -> str:
+        """min(limit, max(1, round(extent * other_limit / other_extent)))."""
+        doubled = op('Mul', op('Mul', extent, other_limit), op.ints(2))
+        fit = op('Div', op('Add', doubled, other_extent), op('Mul', other_extent, op.ints(2)))
+        return op.minimum(limit, op.maximum(op.ints(1), fit))
+
+    fit_height = rounded_fit(height, source_height, width, source_width)
+    fit_width = rounded_fit(width, source_width, height, source_height)
+    return Window(top=op('Div', op('Sub', height, fit_height), op.ints(2)),
+                  left=op('Div', op('Sub', width, fit_width), op.ints(2)),
+                  height=fit_height, width=fit_width)
+
+
+@dataclass(frozen=True)
+class Gray:
+    """How an image becomes the one channel of a network.
+
+    Attributes:
+        bands: how many bytes a pixel has, 1 to 3, see ``images.gray``: the name of an
+            int64 [1].
+        depth: bits of a pixel that are fed: 8 feeds 0..255, 16 feeds 0..65535.
+    """
+
+    bands: str
+    depth: int
+
+
+def add_is_wide(op: GraphBuilder, bands: str) -> str:
+    """Return 1 where a pixel has two bytes, 0 where it has one or three: int64 [1]."""
+    return op('Mul', op('Sub', bands, op.ints(1)), op('Sub', op.ints(3), bands))
+
+
+def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
+             size: tuple[int, int] | None, window: Window | None,
+             scale: float, mean: tuple[float, ...], std: tuple[float, ...],
+             border: float | None, layout: str, dtype: int, batch: int = 1,
+             gray: Gray | None = None) -> None:
+    """Add resize, colour order, normalisation, layout and type of one network input.
+
+    The value fed is ``(pixel * scale - mean) / std``.
+
+    Args:
+        source: float32 [N, H, W, 3], 0..255; with ``gray`` [N, H, W, bands].
+        channels: int32 [3]; the source channel that becomes network channel 0, 1, 2; with
+            ``gray``, the one that is red, green, blue where there are three.
+        output: name that the result gets: ``dtype`` [N, C, h, w] or [N, h, w, C], C the length
+            of ``mean``.
+        size: height and width of the network input; None feeds the source's own.
+        window: where the source goes for letterbox; None stretches it over ``size``.
+        scale: factor of the 0..255 pixel.
+        mean, std: one value per network channel.
+        border: pixel value around the image for letterbox, 0..255; None for the colour ``mean``,
+            which is fed as 0.
+        layout: 'nchw' or 'nhwc'.
+        dtype: ONNX element type of the network input.
+        batch: N, the number of images.
+        gray: of a network of one channel; None for three.
+    """
+    x = _add_resize(op, source, size, window, batch, gray)
+    x = op('Transpose', x, perm=[0, 3, 1, 2])
+    x = op('Gather', x, channels, axis=1) if gray is None else _add_gray(op, x, channels, gray)
+    highest = 255 if gray is None else 2 ** gray.depth - 1
+    shape = None if window is None or size is None else (batch, len(mean), *size)
+    if window is not None and shape is not None and border is not None:
+        x = _add_border(op, x, window, shape, border * (highest / 255))
+    x = _add_normalisation(op, x, scale, mean, std)
+    if window is not None and shape is not None and border is None:
+        x = _add_border(op, x, window, shape, 0.0)
+    if layout == 'nhwc':
+        x = op('Transpose', x, perm=[0, 2, 3, 1])
+    if dtype in INTEGER_TYPES:
+        x = op('Floor', op('Add', x, op.constant(np.float32(0.5))))
+        x = _add_limits(op, x, dtype, highest, (scale, mean, std))
+    op('Cast', x, to=dtype, output=output)
+
+
+def _add_resize(op: GraphBuilder, x: str, size: tuple[int, int] | None, window: Window | None,
+                batch: int, gray: Gray | None) -> str:
+    if window is not None:
+        bands = op.ints(3) if gray is None else gray.bands
+        sizes = op('Concat', op.ints(batch), window.height, window.width, bands, axis=0)
+        return op.resize_linear(x, sizes)
+    if size is None:
+        return x
+    if gray is None:
+        return op.resize_linear(x, op.ints(batch, *size, 3))
+    return op.resize_linear(x, op('Concat', op.ints(batch, *size), gray.bands, axis=0))
+
+
+def _add_gray(op: GraphBuilder, x: str, channels: str, gray: Gray) -> str:
+    """Return [N, bands, h, w] as brightness, [N, 1, h, w]: 0..255, or 0..65535 of depth 16.
+
+    Of colours it is Y' = 0.299 R' + 0.587 G' + 0.114 B' (ITU-R BT.601-7, 2.5.1), as of OpenCV's
+    COLOR_BGR2GRAY and Pillow's mode L, but not rounded. Written as differences to green, it is
+    exactly the value that all three have in a gray image.
+    """
+    is_wide = add_is_wide(op, gray.bands)
+    last = op('Sub', gray.bands, op.ints(1))
+    # Channels that there are: of one byte always 0, of two always 1, the higher one.
+    found = op.maximum(op.minimum(op.cast(channels, TensorProto.INT64), last), is_wide)
+    colours = op('Gather', x, found, axis=1)
+    red, green, blue = (op.part(colours, index, index + 1, 1) for index in range(3))
+    more = op('Add', op('Mul', op('Sub', red, green), op.constant(np.float32(0.299))),
+              op('Mul', op('Sub', blue, green), op.constant(np.float32(0.114))))
+    brightness = op('Add', green, more)
+    if gray.depth == 8:
+        return brightness
+    # 65535 is 255 * 257. Of two bytes, brightness is the higher one here.
+    low = op('Sub', op.part(x, 0, 1, 1), brightness)
+    whole = op('Mul', brightness, op.constant(np.float32(257)))
+    return op('Add', whole, op('Mul', low, op.cast(is_wide, TensorProto.FLOAT)))
+
+
+def _add_normalisation(op: GraphBuilder, x: str, scale: float, mean: tuple[float, ...],
+                       std: tuple[float, ...]) -> str:
+    per_channel = (1, len(mean), 1, 1)
+    factor = (scale / np.asarray(std, np.float64)).astype(np.float32).reshape(per_channel)
+    offset = (-np.asarray(mean, np.float64) / std).astype(np.float32).reshape(per_channel)
+    if (factor != 1).any():
+        x = op('Mul', x, op.constant(factor))
+    if offset.any():
+        x = op('Add', x, op.constant(offset))
+    return x
+
+
+def _add_limits(op: GraphBuilder, x: str, dtype: int, highest: int,
+                normalisation: tuple[float, tuple[float, ...], tuple[float, ...]]) -> str:
+    """Keep values within their type where a pixel could be beyond: a cast would wrap around."""
+    limits = np.iinfo(helper.tensor_dtype_to_np_dtype(dtype))
+    scale, mean, std = normalisation
+    ends = [(pixel * scale - m) / s for pixel in (0, highest)
+            for m, s in zip(mean, std, strict=True)]
+    if limits.min - 0.5 <= min(*ends, 0.0) and max(*ends, 0.0) < limits.max + 0.5:
+        return x
+    if limits.bits > 16:  # no float32 is the highest of these
+        return x
+    return op('Clip', x, op.constant(np.float32(limits.min)), op.constant(np.float32(limits.max)))
+
+
+def _add_border(op: GraphBuilder, x: str, window: Window, shape: tuple[int, ...],
+                value: float) -> str:
+    bottom = op('Sub', op('Sub', op.ints(shape[2]), window.top), window.height)
+    right = op('Sub', op('Sub', op.ints(shape[3]), window.left), window.width)
+    pads = op('Concat', op.ints(0, 0), window.top, window.left, op.ints(0, 0), bottom, right,
+              axis=0)
+    x = op('Pad', x, pads, op.constant(np.float32(value)), mode='constant')
+    # Its shape is known, which TensorRT cannot tell of computed pads.
+    return op('Reshape', x, op.ints(*shape))

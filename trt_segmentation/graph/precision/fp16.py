@@ -1,0 +1,348 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""A network in fp16: the same graph in half precision, but for what that cannot hold."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.onnx_tools.network import describe_network
+from trt_segmentation.graph.onnx_tools.onnxruntime_api import import_onnxruntime
+from trt_segmentation.graph.onnx_tools.toposort import (
+    bodies,
+    names_captured,
+    names_read,
+    sort_nodes,
+)
+from trt_segmentation.graph.pipeline.prepare import NETWORK_PREFIX, named_outputs, prepare
+from trt_segmentation.graph.precision.calibration import image_feed, network_inputs, open_runtime
+from trt_segmentation.graph.precision.rewriting import (
+    FLOAT,
+    FLOAT16,
+    QUANTIZING_OPS,
+    WEIGHTED_OPS,
+    check_converted,
+    one_line,
+    tensor_types,
+    tidied,
+)
+from trt_segmentation.graph.reading.instances import PREFIX as INSTANCES_PREFIX
+from trt_segmentation.graph.reading.resolve import ModelSpec
+
+LARGEST_FP16 = 65504.0
+"""Largest finite value of IEEE 754 binary16."""
+
+MIN_AGREEMENT = 0.99
+"""Share of mask pixels that fp16 must leave as they are."""
+
+_ROUNDS = 5
+_NAMED = 5
+
+_EXTENT_OPS = {'Shape', 'Size'}
+
+# ONNX Runtime's converter leaves these alone, too. Its list has Min and Max besides, which
+# take fp16 since opset 8 and bound many activations.
+_FP32_OPS = {'CumSum', 'DynamicQuantizeLinear', 'NonMaxSuppression', 'QLinearConv',
+             'QLinearMatMul', 'Range', 'RoiAlign', 'TopK', 'Upsample', *QUANTIZING_OPS}
+
+
+@dataclass(frozen=True)
+class Fp16:
+    """A network in fp16.
+
+    Attributes:
+        spec: its spec; inputs and outputs have the types they had.
+        kept: names of the nodes that stay in fp32.
+        agreement: share of mask pixels that are as fp32 makes them, 0..1.
+    """
+
+    spec: ModelSpec
+    kept: tuple[str, ...]
+    agreement: float
+
+
+def to_fp16(spec: ModelSpec, images: Sequence[np.ndarray]) -> Fp16:
+    """Convert a network to fp16, but for the nodes that fp16 cannot hold.
+
+    The largest values of the network on the images tell which those are. Where masks differ
+    too much all the same, smaller values count as large, too.
+
+    Args:
+        spec: with the network in fp32; one in fp16 is returned as it is.
+        images: uint8 [H, W, 3], BGR, any size, at least one.
+
+    Raises:
+        ConfigError: there is no image.
+        ModelError: the network cannot be converted.
+    """
+    model = tidied(spec.network.model)
+    types = tensor_types(model, spec.network.source)
+    if _computes_in_fp16(model, types):
+        return Fp16(spec, (), 1.0)
+    if not images:
+        raise ConfigError(f'{spec.network.source}: fp16 is checked on images; give at least one')
+    _name_large_weights(model.graph, spec.network.source)
+    peaks = _peaks(spec, model, types, images)
+    always = _extent_nodes(model.graph) | {
+        node.name for node in model.graph.node
+        if node.domain not in ('', 'ai.onnx') or node.op_type in _FP32_OPS or any(bodies(node))
+        or node.name.startswith(INSTANCES_PREFIX)}
+    results: list[tuple[bool, Fp16]] = []
+    tried: set[str] | None = None
+    for power in range(_ROUNDS):
+        kept = always | _loud_nodes(model.graph, peaks, LARGEST_FP16 / 4 ** power)
+        if kept == tried:
+            continue
+        tried = kept
+        finite, result = _attempt(spec, model, types, kept, images)
+        if finite and result.agreement >= MIN_AGREEMENT:
+            return result
+        results.append((finite, result))
+    finite, best = max(results, key=lambda result: (result[0], result[1].agreement))
+    logging.getLogger(__name__).warning(
+        '%s: the fp16 mask agrees with the fp32 mask on %.2f %% of the pixels%s',
+        spec.network.source, 100 * best.agreement, '' if finite else ', and some scores overflow')
+    return best
+
+
+def _attempt(spec: ModelSpec, model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
+             images: Sequence[np.ndarray]) -> tuple[bool, Fp16]:
+    """Convert all but the kept nodes; return whether scores stay finite, and the result."""
+    source = spec.network.source
+    models = _converted(model, types, kept, source), fp16_emulated(model, types, kept)
+    candidates = [replace(spec, network=describe_network(each, source)) for each in models]
+    finite, agreement = _compare(spec, candidates, images)
+    names = tuple(node.name for node in model.graph.node if node.name in kept)
+    return finite, Fp16(candidates[0], names, agreement)
+
+
+def _computes_in_fp16(model: onnx.ModelProto, types: Mapping[str, str]) -> bool:
+    weighted = [types.get(node.output[0]) for node in model.graph.node
+                if node.op_type in WEIGHTED_OPS]
+    return FLOAT16 in (weighted or types.values()) and FLOAT not in weighted
+
+
+def _name_large_weights(graph: onnx.GraphProto, source: str) -> None:
+    """Warn of weights that fp16 does not hold. TensorRT 8.6 does, too, but does not name them."""
+    found = []
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            array = numpy_helper.to_array(tensor)
+            largest = np.inf if np.isinf(array).any() else _largest(array)
+            if largest > LARGEST_FP16:
+                found.append(f"'{tensor.name}' ({largest:.3g})")
+    if found:
+        more = f' and {len(found) - _NAMED} others' if len(found) > _NAMED else ''
+        logging.getLogger(__name__).warning(
+            '%s: fp16 ends at %g, which these weights exceed: %s%s; infinite ones stay infinite, '
+            'and nodes that read finite ones stay in fp32', source, LARGEST_FP16,
+            ', '.join(found[:_NAMED]), more)
+
+
+def _peaks(spec: ModelSpec, model: onnx.ModelProto, types: Mapping[str, str],
+           images: Sequence[np.ndarray]) -> dict[str, float]:
+    """The largest magnitude of every fp32 tensor over the images."""
+    graph = model.graph
+    peaks = {tensor.name: _largest(numpy_helper.to_array(tensor)) for tensor in graph.initializer
+             if tensor.data_type == TensorProto.FLOAT}
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
+    names = [name for name, kind in types.items() if kind == FLOAT and name not in peaks]
+    for index, name in enumerate(names):  # scalars leave the runtime, not tensors
+        extended.graph.node.extend([
+            helper.make_node('Abs', [name], [f'peak/abs_{index}'], f'peak/abs_{index}'),
+            helper.make_node('ReduceMax', [f'peak/abs_{index}'], [f'peak/{index}'],
+                             f'peak/max_{index}', keepdims=1)])
+        extended.graph.output.append(onnx.ValueInfoProto(name=f'peak/{index}'))
+    runtime = open_runtime(extended, spec.network.source)
+    wanted = [f'peak/{index}' for index in range(len(names))]
+    for feed in network_inputs(spec, images):
+        for name, peak in zip(names, runtime.run(wanted, feed), strict=True):
+            peaks[name] = np.fmax(peaks.get(name, 0.0), np.max(peak, initial=0.0))
+            if np.isnan(peak).any():
+                peaks[name] = np.inf
+    return peaks
+
+
+def _largest(array: np.ndarray) -> float:
+    """Largest finite magnitude: fp16 has infinities of its own."""
+    return float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
+
+
+def _loud_nodes(graph: onnx.GraphProto, peaks: Mapping[str, float], limit: float) -> set[str]:
+    """Names of the nodes that make or read a value above a limit."""
+    return {node.name for node in graph.node
+            if any(peaks.get(name, 0.0) > limit for name in (*names_read(node), *node.output))}
+
+
+def _extent_nodes(graph: onnx.GraphProto) -> set[str]:
+    """Names of the nodes that compute from extents and constants alone.
+
+    fp16 has integers up to 2048 only, and a scale of 1.33 that is rounded moves an extent.
+    """
+    known = {tensor.name for tensor in graph.initializer} | {''}
+    nodes = set()
+    for node in graph.node:
+        if node.op_type in _EXTENT_OPS:
+            known.update(node.output)
+        elif known.issuperset(names_read(node)):
+            known.update(node.output)
+            nodes.add(node.name)
+    return nodes
+
+
+def _converted(model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
+               source: str) -> onnx.ModelProto:
+    convert = import_onnxruntime('transformers.float16').convert_float_to_float16
+    draft = onnx.ModelProto()
+    draft.CopyFrom(model)
+    graph = draft.graph
+    del graph.value_info[:]
+    own = {value.name for value in (*graph.input, *graph.output)}
+    weights = {tensor.name for tensor in graph.initializer}
+    graph.value_info.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        for name, kind in types.items() if kind == FLOAT and name not in own | weights)
+    _give_own_scales(graph)
+    kept = kept | _uncapture(graph, types)
+    try:
+        draft = convert(
+            draft, keep_io_types=True, disable_shape_infer=True, op_block_list=[],
+            node_block_list=sorted(kept))
+    except Exception as error:  # it asserts, too
+        raise ModelError(f'{source}: cannot be converted to fp16 ({one_line(error)}); use '
+                         'precision fp32') from error
+    _join_casts(draft.graph)
+    del draft.graph.value_info[:]
+    check_converted(draft, source, 'fp16')
+    return draft
+
+
+def _give_own_scales(graph: onnx.GraphProto) -> None:
+    """Give every Resize scales of its own: they stay in fp32, shared ones would be cast.
+
+    Empty ones, which mean that there are sizes, must stay empty constants.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == 'Resize' and len(node.input) > 2 and node.input[2] in tensors:
+            graph.initializer.append(tensors[node.input[2]])
+            graph.initializer[-1].name = node.input[2] = f'{node.name}/scales'
+
+
+def _uncapture(graph: onnx.GraphProto, types: Mapping[str, str]) -> set[str]:
+    """Give bodies fp32 copies of what they capture, and return the names of what copies.
+
+    The converter casts what a node reads, not what its bodies read.
+    """
+    nodes, added = [], {}
+    for node in graph.node:
+        captured = set().union(*(names_captured(body) for body in bodies(node)))
+        for name in sorted(captured):
+            if types.get(name) == FLOAT and name not in added:
+                added[name] = f'{name}/captured'
+                nodes.append(helper.make_node('Identity', [name], [added[name]], added[name]))
+        for body in bodies(node):
+            _rename(body, added)
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return set(added.values())
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        for body in bodies(node):
+            _rename(body, names)
+
+
+def _join_casts(graph: onnx.GraphProto) -> None:
+    """Let values go from one fp32 node to the next without a detour through fp16.
+
+    The converter puts casts on both sides of every node that it keeps; between two of them a
+    large value would overflow after all.
+    """
+    halves = {node.output[0]: node.input[0] for node in graph.node
+              if node.op_type == 'Cast' and _cast_type(node) == TensorProto.FLOAT16}
+    for node in graph.node:
+        if node.op_type == 'Cast' and _cast_type(node) == TensorProto.FLOAT:
+            node.input[0] = halves.get(node.input[0], node.input[0])
+    sort_nodes(graph)
+    needed = {value.name for value in graph.output}
+    nodes = []
+    for node in reversed(graph.node):
+        if node.op_type != 'Cast' or node.output[0] in needed:
+            needed |= names_read(node)
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(reversed(nodes))
+
+
+def _cast_type(node: onnx.NodeProto) -> int:
+    return next(attribute.i for attribute in node.attribute if attribute.name == 'to')
+
+
+def fp16_emulated(model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
+                  ) -> onnx.ModelProto:
+    """The fp32 network with casts to fp16 and back wherever the converted one holds fp16.
+
+    ONNX Runtime computes a network in fp16 on the CPU in fp32, and rounds only its ends.
+    """
+    rounded = onnx.ModelProto()
+    rounded.CopyFrom(model)
+    graph = rounded.graph
+    halves = {name for node in graph.node if node.name not in kept for name in node.output}
+    ends = {value.name: f'{value.name}/exact' for value in graph.output
+            if value.name in halves and types[value.name] == FLOAT}
+    sources = dict.fromkeys(ends, '')
+    for node in graph.node:
+        node.output[:] = [ends.get(name, name) for name in node.output]
+        count = 1 if node.op_type == 'Resize' else len(node.input)  # its scales stay fp32
+        for index, name in enumerate(node.input[:count]):
+            if types.get(name) == FLOAT and (node.name not in kept or name in halves):
+                node.input[index] = f'{name}/rounded'
+                sources[name] = node.input[index]
+    for name, copy in sources.items():
+        exact, half = ends.get(name, name), f'{name}/half'
+        graph.node.append(helper.make_node('Cast', [exact], [half], half, to=TensorProto.FLOAT16))
+        graph.node.extend(helper.make_node('Cast', [half], [end], end, to=TensorProto.FLOAT)
+                          for end in (copy, name if name in ends else '') if end)
+    sort_nodes(graph)
+    return rounded
+
+
+def _compare(spec: ModelSpec, others: Sequence[ModelSpec], images: Sequence[np.ndarray],
+             ) -> tuple[bool, float]:
+    """Whether the others' scores stay finite, and the least share of equal pixels of a mask."""
+    expected = list(_results(spec, images))
+    finite, agreements = True, []
+    for other in others:
+        same = []
+        for (masks, known), (other_masks, found) in zip(expected, _results(other, images),
+                                                        strict=True):
+            finite &= bool((found | ~known).all())
+            same.append([mask == other_mask
+                         for mask, other_mask in zip(masks, other_masks, strict=True)])
+        agreements += [sum(map(np.sum, of_task)) / sum(part.size for part in of_task)
+                       for of_task in zip(*same, strict=True)]
+    return finite, float(min(agreements))
+
+
+def _results(spec: ModelSpec, images: Sequence[np.ndarray],
+             ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
+    """The masks of each image, and where their scores are finite."""
+    masks = named_outputs(spec, ('mask',))
+    model = prepare(spec, masks).model
+    scores = dict.fromkeys(NETWORK_PREFIX + task.scores.name for task in spec.tasks)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in scores)
+    runtime = open_runtime(model, spec.network.source)
+    for image in images:
+        found = runtime.run([*masks, *scores], image_feed(spec, image))
+        values = np.concatenate([each.ravel() for each in found[len(masks):]])
+        yield found[:len(masks)], np.isfinite(values)

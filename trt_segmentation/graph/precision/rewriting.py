@@ -1,0 +1,100 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What rewriting a whole network needs, into whichever precision."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import onnx
+from onnx import TensorProto
+
+from trt_segmentation.errors import ModelError
+from trt_segmentation.graph.precision.calibration import open_runtime
+
+WEIGHTED_OPS = {'Conv', 'ConvTranspose', 'MatMul', 'Gemm'}
+QUANTIZING_OPS = {'QuantizeLinear', 'DequantizeLinear'}
+
+_IR_WITHOUT_WEIGHTS_AS_INPUTS = 4
+
+
+def tidied(original: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy as the converters want it: plain nodes with names of their own.
+
+    Functions become nodes, Constant nodes become initializers, and no initializer is an input.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(original)
+    if model.functions:
+        from onnx import inliner
+        model = inliner.inline_local_functions(model)
+    model.ir_version = max(model.ir_version, _IR_WITHOUT_WEIGHTS_AS_INPUTS)
+    graph = model.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    nodes = []
+    for node in graph.node:
+        value = next((a.t for a in node.attribute if a.name == 'value'), None)
+        if node.op_type == 'Constant' and value is not None:
+            graph.initializer.append(value)
+            graph.initializer[-1].name = node.output[0]
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    taken = Counter(node.name for node in graph.node)
+    for index, node in enumerate(graph.node):
+        if not node.name or taken[node.name] > 1:
+            node.name = _free_name(f'{node.op_type}_{index}', taken)
+            taken[node.name] += 1
+    return model
+
+
+def _free_name(name: str, taken: Mapping[str, int]) -> str:
+    while name in taken:
+        name += '_'
+    return name
+
+
+def tensor_types(model: onnx.ModelProto, source: str) -> dict[str, str]:
+    """Every tensor's type as ONNX Runtime finds it: 'tensor(float)'; ONNX's inference has gaps."""
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
+    given = {value.name for value in (*model.graph.input, *model.graph.output)}
+    extended.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for node in model.graph.node for name in node.output
+        if name and name not in given)
+    runtime = open_runtime(extended, source)
+    types = {value.name: value.type for value in (*runtime.get_inputs(), *runtime.get_outputs())}
+    for tensor in model.graph.initializer:
+        types[tensor.name] = _TYPE_NAMES.get(tensor.data_type, '')
+    return types
+
+FLOAT, FLOAT16 = 'tensor(float)', 'tensor(float16)'
+
+_TYPE_NAMES = {TensorProto.FLOAT: FLOAT, TensorProto.FLOAT16: FLOAT16}
+
+
+def check_converted(model: onnx.ModelProto, source: str, precision: str) -> None:
+    """Make sure that ONNX Runtime opens a converted network, and that it is valid ONNX.
+
+    Args:
+        model: converted.
+        source: its name in messages.
+        precision: what it was converted to.
+
+    Raises:
+        ModelError: either fails.
+    """
+    try:
+        open_runtime(model, source)
+        onnx.checker.check_model(model)
+    except Exception as error:  # the checker has its own
+        raise ModelError(f'{source}: cannot be converted to {precision} ({one_line(error)}); use '
+                         'precision fp32') from error
+
+
+def one_line(error: Exception) -> str:
+    """Return type and message of an error, cut after 300 characters."""
+    return f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'

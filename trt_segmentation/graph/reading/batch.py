@@ -1,0 +1,151 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Networks that take several images at once, and which do not."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+import onnx
+from onnx import numpy_helper
+
+from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.onnx_tools.network import Network, Shape, shape_text, value_shape
+
+_PROBE = 8191
+"""Images that a network is tried with, in its shapes alone: no other extent is a multiple of it,
+so that wherever it occurs it is the batch."""
+
+WAY_OUT = 'export it with an open batch axis, or run one node a camera'
+"""For a network that does not take a batch."""
+
+_MOST_AXES = 16
+"""Of a tensor; longer vectors are no shapes."""
+
+
+def batched(model: onnx.ModelProto, count: int) -> onnx.ModelProto:
+    """Return a model of one image as one of ``count``: the first extent of its input.
+
+    What the file says about shapes further on is left out, since it tells them of one image.
+    With a count of 1 it is the same model.
+
+    Args:
+        model: with one input that is no weight.
+        count: 1 and up.
+    """
+    if count == 1:
+        return model
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    weights = {initializer.name for initializer in model.graph.initializer}
+    for value in changed.graph.input:
+        if value.name not in weights:
+            value.type.tensor_type.shape.dim[0].dim_value = count
+    for value in changed.graph.output:
+        value.type.tensor_type.ClearField('shape')
+    del changed.graph.value_info[:]
+    return changed
+
+
+def check_batch(network: Network, outputs: tuple[str, ...], count: int) -> None:
+    """Find out from its shapes whether a network takes so many images at once.
+
+    Args:
+        network: that of one image.
+        outputs: names of those that are used.
+        count: images in one enqueue.
+
+    Raises:
+        ConfigError: ``count`` is less than 1.
+        ModelError: it does not; the message names the node or the output.
+    """
+    if count < 1:
+        raise ConfigError(f'batch is {count}; it is a number of images, 1 or more',
+                          settings=['batch'])
+    if count == 1:
+        return
+    if fault := _fault(network.model, outputs):
+        raise ModelError(f'{network.source}: cannot take {count} images at once: {fault}; '
+                         f'{WAY_OUT}')
+
+
+def _fault(model: onnx.ModelProto, outputs: tuple[str, ...]) -> str:
+    probe = batched(model, _PROBE)
+    graph = _inferred_as_far_as_possible(probe).graph
+    shapes = {value.name: value_shape(value)
+              for value in (*graph.input, *graph.value_info, *graph.output)}
+    for fault in _faults_of_targets(graph, shapes):
+        return fault
+    if (fault := inference_fault(probe)) and not inference_fault(model):
+        return fault
+    for output in outputs:
+        found = shapes.get(output)
+        if found and found[0] not in (None, _PROBE):
+            return f"the first extent of output '{output}' is {found[0]} for any number of images"
+    return ''
+
+
+def _inferred_as_far_as_possible(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception:  # as it may be for one image, too
+        return model
+
+
+def inference_fault(model: onnx.ModelProto) -> str:
+    """Return what is wrong with the first node whose shapes do not fit; '' for none."""
+    try:
+        onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except Exception as error:  # protobuf's or onnx's own
+        text = ' '.join(str(error).split())
+    else:
+        return ''
+    found = re.search(r'op_type:(\w+)(?:, node name: ([^)]*))?\): \[\w+\] (.*?)(?: \(op_type:|$)',
+                      text)
+    if not found:
+        return text
+    name = f" '{found[2]}'" if found[2] else ''
+    return f"{found[1]}{name} does not fit ({found[3].rstrip('. ')})"
+
+
+_TARGETS = {'Reshape': 1, 'Resize': 3}
+"""By op type, the input that holds the shape wanted."""
+
+
+def _faults_of_targets(graph: onnx.GraphProto, shapes: Mapping[str, Shape | None],
+                       ) -> Iterator[str]:
+    """Say of each node whose target shape is a constant where that has no place for a batch.
+
+    Where a Reshape has a -1 in it, images would be mixed without an error.
+    """
+    constants = _constants(graph)
+    for node in graph.node:
+        place = _TARGETS.get(node.op_type, len(node.input))
+        target = constants.get(node.input[place]) if place < len(node.input) else None
+        data = _known(shapes.get(node.input[0])) if target else ()
+        if not data or not target or math.prod(data) % _PROBE:
+            continue
+        is_first = data[0] % _PROBE == 0 and target[0] > 0
+        is_whole = node.op_type == 'Reshape' and min(target) > 0
+        if is_first or (is_whole and math.prod(target) != math.prod(data)):
+            yield (f"{node.op_type} '{node.name or node.output[0]}' has the shape "
+                   f'{shape_text(target)} of one image built in')
+
+
+def _known(shape: Shape | None) -> tuple[int, ...]:
+    """A shape without open extents; empty where there are some."""
+    known = tuple(extent for extent in shape or () if extent is not None)
+    return known if len(known) == len(shape or ()) else ()
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    """Vectors of integers by name: what may be the shape wanted of a node."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    tensors.update((node.output[0], attribute.t) for node in graph.node
+                   if node.op_type == 'Constant'
+                   for attribute in node.attribute if attribute.name == 'value')
+    return {name: tuple(numpy_helper.to_array(tensor).tolist())
+            for name, tensor in tensors.items()
+            if len(tensor.dims) == 1 and tensor.data_type == onnx.TensorProto.INT64
+            and tensor.dims[0] <= _MOST_AXES}
+

@@ -1,0 +1,97 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where a network's input has its channels, and how many, read off the first convolution."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import onnx
+from onnx import NodeProto, helper
+
+from trt_segmentation.graph.onnx_tools.inlining import expanded_nodes
+
+CHANNEL_COUNTS = (3, 1)
+"""Of a colour image and of a gray one, the likelier first."""
+
+_KEEP_AXES = {'Identity', 'Cast', 'Mul', 'Div', 'Add', 'Sub', 'Neg', 'QuantizeLinear', 'Pow',
+              'DequantizeLinear', 'Pad', 'Resize', 'Clip', 'Dropout', 'BatchNormalization',
+              'Slice', 'Split', 'Concat'}
+"""Operators that leave the axes where they are."""
+
+_WEIGHTS = {'Conv': 1, 'FusedConv': 1, 'ConvInteger': 1, 'QLinearConv': 3}
+"""By convolution, the input that holds its weights: [out, in / group, height, width]."""
+
+_MOST = 200
+"""Values that are looked at."""
+
+
+def image_shape(layout: str, channels: int, size: tuple[int | None, int | None],
+                ) -> tuple[int | None, ...]:
+    """Return the shape of an input of one image."""
+    return (1, channels, *size) if layout == 'nchw' else (1, *size, channels)
+
+
+def layout_of_convolution(model: onnx.ModelProto, name: str) -> tuple[str | None, int]:
+    """Return 'nchw' or 'nhwc', whichever gives the first convolution as many channels as it
+    takes, and these, 3 or 1; None and 0 where no such convolution is near.
+
+    Args:
+        model: the network.
+        name: of its input.
+    """
+    nodes = expanded_nodes(model)
+    extents = _extents_of_weights(nodes, model.graph.initializer)
+    readers: dict[str, list[NodeProto]] = {}
+    for node in nodes:
+        for each in dict.fromkeys(node.input):
+            readers.setdefault(each, []).append(node)
+    axes: tuple[int, ...] = (0, 1, 2, 3)
+    waiting = deque([(name, axes)])  # values, and which axes of the input they have
+    for _ in range(_MOST):
+        if not waiting:
+            return None, 0
+        value, order = waiting.popleft()
+        for node in readers.get(value, ()):
+            if node.op_type in _WEIGHTS:
+                count, layout = _channels_of(node, extents), {1: 'nchw', 3: 'nhwc'}.get(order[1])
+                if value != node.input[0] or layout is None or count not in CHANNEL_COUNTS:
+                    return None, 0
+                return layout, count
+            if behind := _order_behind(node, order, extents):
+                waiting.extend((output, behind) for output in node.output)
+    return None, 0
+
+
+def _order_behind(node: NodeProto, order: tuple[int, ...],
+                  extents: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The axes behind a node that reads the image; none where they are no longer known."""
+    if node.op_type == 'Transpose':
+        return _turned(node, order)
+    picks = node.op_type == 'Gather' and len(extents.get(node.input[1], ())) == 1
+    return order if picks or node.op_type in _KEEP_AXES else ()
+
+
+def _turned(node: NodeProto, order: Sequence[int]) -> tuple[int, ...]:
+    places = next((tuple(helper.get_attribute_value(each)) for each in node.attribute
+                   if each.name == 'perm'), ())
+    return tuple(order[place] for place in places) if len(places) == len(order) else ()
+
+
+def _extents_of_weights(nodes: Sequence[NodeProto], weights: Sequence[onnx.TensorProto],
+                        ) -> dict[str, tuple[int, ...]]:
+    """Extents of constants by name, those behind a DequantizeLinear or a Cast among them."""
+    extents = {tensor.name: tuple(tensor.dims) for tensor in weights}
+    for node in nodes:
+        if node.op_type == 'Constant' and node.attribute[0].name == 'value':
+            extents[node.output[0]] = tuple(node.attribute[0].t.dims)
+        elif node.op_type in _KEEP_AXES and node.input and node.input[0] in extents:
+            extents.setdefault(node.output[0], extents[node.input[0]])
+    return extents
+
+
+def _channels_of(node: NodeProto, extents: Mapping[str, tuple[int, ...]]) -> int:
+    """How many channels a convolution takes; 0 where that is not known."""
+    place = _WEIGHTS[node.op_type]
+    weights = extents.get(node.input[place], ()) if place < len(node.input) else ()
+    groups = next((each.i for each in node.attribute if each.name == 'group'), 1)
+    return weights[1] * groups if len(weights) == 4 else 0

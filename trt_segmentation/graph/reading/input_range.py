@@ -1,0 +1,139 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What values a network takes that normalises its image itself: read off its first operators.
+
+Keras' Rescaling and Normalization, OpenVINO's mean and scale values and many wrappers of PyTorch
+put it there. Such a network takes the pixel (0 to 255) or the pixel / 255; the mean that is
+subtracted tells which.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import NodeProto, helper, numpy_helper
+
+from trt_segmentation.graph.onnx_tools.inlining import expanded_nodes
+
+_PIXELS, _UNIT = 1.0, 1 / 255
+"""Factors of the pixel, for networks of 0..255 and of 0..1."""
+
+_PASSED = ('Cast', 'Identity', 'Transpose', 'Dropout', 'Pad', 'Resize')
+_FARTHEST = 16
+
+
+@dataclass(frozen=True)
+class _Affine:
+    """What is done to a value: ``factor * value + added``."""
+
+    factor: float = 1.0
+    added: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """The value that becomes 0."""
+        return -self.added / self.factor
+
+    @property
+    def deviation(self) -> float:
+        """How much of the value becomes 1."""
+        return 1 / self.factor
+
+
+def read_scale(model: onnx.ModelProto, name: str) -> float | None:
+    """Return the factor of the 0..255 pixel for a network that normalises it itself; None for
+    others.
+
+    Args:
+        model: the network.
+        name: of its input.
+    """
+    found = _Affine()
+    nodes = expanded_nodes(model)
+    constants = _constants(nodes, model.graph.initializer)
+    for node, source in _chain(nodes, name):
+        if node.op_type == 'BatchNormalization' and found == _Affine():
+            mean, variance = (_number(constants, node.input[place]) for place in (3, 4))
+            if mean is None or not variance or variance < 0:
+                return None
+            deviation = math.sqrt(variance)
+            return _of_statistics(mean, deviation) if mean else None
+        step = _step(node, source, constants)
+        if step is None:
+            break
+        if not step.factor:
+            return None
+        found = _Affine(found.factor * step.factor, found.added * step.factor + step.added)
+    return None if found == _Affine() else _of_steps(found)
+
+
+def _of_steps(found: _Affine) -> float | None:
+    if found.factor <= 0:
+        return None
+    if abs(found.added) < 0.01 and found.factor * 1.001 >= 1 / 256 and found.factor < 1 / 100:
+        return _PIXELS  # to 0..1 or 0..2.5
+    if found.factor == 1 and 80 <= found.mean <= 160:
+        return _PIXELS  # the mean alone, as in Caffe
+    return _of_statistics(found.mean, found.deviation)
+
+
+def _of_statistics(mean: float, deviation: float) -> float | None:
+    """What has a mean and a deviation like those of pixels, or of pixels / 255."""
+    if 60 <= mean <= 190 and 30 <= deviation <= 150:
+        return _PIXELS
+    return _UNIT if 0.25 <= mean <= 0.75 and 0.12 <= deviation <= 0.6 else None
+
+
+def _chain(nodes: Sequence[NodeProto], name: str) -> Iterator[tuple[NodeProto, str]]:
+    """Yield the operators that the image passes first, each with what it reads."""
+    readers: dict[str, list[NodeProto]] = {}
+    for node in nodes:
+        for each in dict.fromkeys(node.input):
+            readers.setdefault(each, []).append(node)
+    for _ in range(_FARTHEST):
+        found = [node for node in readers.get(name, ()) if node.op_type != 'Shape']
+        if len(found) != 1:
+            return
+        if found[0].op_type not in _PASSED:
+            yield found[0], name
+        name = found[0].output[0]
+
+
+def _step(node: NodeProto, source: str, constants: Mapping[str, np.ndarray]) -> _Affine | None:
+    """What an operator does to its image; None for one that is no such step."""
+    if node.op_type not in ('Add', 'Sub', 'Mul', 'Div') or len(node.input) != 2:
+        return None
+    is_first = node.input[0] == source
+    number = _number(constants, node.input[1 if is_first else 0])
+    if number is None or (node.op_type == 'Div' and (not is_first or not number)):
+        return None
+    if node.op_type in ('Mul', 'Div'):
+        return _Affine(number if node.op_type == 'Mul' else 1 / number)
+    if node.op_type == 'Add':
+        return _Affine(added=number)
+    return _Affine(added=-number) if is_first else _Affine(-1.0, number)
+
+
+def _constants(nodes: Sequence[NodeProto], weights: Sequence[onnx.TensorProto],
+               ) -> dict[str, np.ndarray]:
+    """Numbers, or one a channel, by name."""
+    tensors = {tensor.name: tensor for tensor in weights}
+    values = {}
+    for node in nodes:
+        if node.op_type == 'Constant':
+            for attribute in node.attribute:
+                if attribute.name == 'value':
+                    tensors[node.output[0]] = attribute.t
+                elif attribute.name == 'value_float':
+                    values[node.output[0]] = np.asarray(helper.get_attribute_value(attribute))
+    small = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()
+             if math.prod(tensor.dims) in (1, 3)}
+    return values | small
+
+
+def _number(constants: Mapping[str, np.ndarray], name: str) -> float | None:
+    """The mean over the channels."""
+    found = constants.get(name)
+    return None if found is None or found.dtype.kind not in 'fiu' else float(found.mean())

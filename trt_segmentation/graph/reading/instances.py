@@ -1,0 +1,459 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Networks that answer in instances: boxes with a class and mask coefficients, and prototypes.
+
+YOLACT (arXiv 1904.02689, section 3): an instance's mask is where the product of its coefficients
+and the prototypes is above 0, cropped to its box. Ultralytics' YOLO networks for segmentation say
+so, of every anchor or of what is left of them. Here, a pixel gets the class of the instance with
+the highest score that covers it.
+
+Of anchors, many see the same object. All of them together would do for a mask of classes, were
+that not larger than the best one's mask: where only weaker ones reach, Ultralytics has another
+class or none. So those go first, as its non-maximum suppression drops them: a box of the same
+class that overlaps one with a higher score, which is itself kept, by more than ``OVERLAP``. That
+is a recursion along the scores. As a fixed number of products of matrices it needs no operator
+that runtimes lack. It is exact where no chain of boxes that drop one another is longer than
+``_STEPS``; of a longer one, too many are kept, never too few.
+
+N is the number of images, 1 for one camera; K is how many instances are looked at.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from trt_segmentation.errors import ConfigError
+from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
+from trt_segmentation.graph.onnx_tools.network import Network, TensorInfo
+from trt_segmentation.graph.reading.dual_outputs import (
+    HEIGHT_AXIS,
+    Size,
+    add_extents,
+    add_grown,
+    all_known,
+    check_open,
+    combined_already,
+    input_size,
+    map_size,
+    own_prefix,
+    rank,
+    with_output,
+)
+
+PREFIX = 'instances/'
+"""Of the names of all nodes that are added. They stay in float32 whatever the precision is: in
+half precision, a box's area is infinite from 256x256 pixels on, and from 512 on a corner is a
+multiple of half a pixel."""
+
+"""Name of the output that the combination adds: float32 [N, classes, h, w], the score of the
+instance that a pixel belongs to in the plane of its class, 0 in the others and where there is
+none."""
+
+THRESHOLD = 0.25
+"""Score from which on an instance counts; Ultralytics' default, ``conf``."""
+
+OVERLAP = 0.7
+"""Intersection over union; Ultralytics' default, ``iou``."""
+
+CANDIDATES = 512
+"""So many anchors or final instances of the highest scores are looked at."""
+
+MOST = 300
+"""So many instances of anchors get a mask; Ultralytics' default, ``max_det``."""
+
+_BLOCK = 50
+"""So many are painted at once: all of them at the input's size would take gigabytes."""
+
+_STEPS = 8
+"""Even: an odd number would keep too few where it is too low."""
+
+_BOX = 4
+_FINAL = 6
+"""Values of a final instance before its coefficients: corners, score, class."""
+
+
+@dataclass(frozen=True)
+class Instances:
+    """The two outputs that belong together.
+
+    Attributes:
+        masks: prototypes [1, m, h, w].
+        classes: final instances [1, n, 6 + m]: corners in pixels of the input, score, class and
+            coefficients; or anchors [1, 4 + classes + m, n]: centre and extent of a box, a score
+            a class, coefficients.
+        count: how many classes there are.
+        grow: whether masks are brought to the size of the network's input before they are cut
+            off at 0, as Ultralytics' own code does.
+    """
+
+    kind: ClassVar[str] = 'instances'
+
+    masks: TensorInfo
+    classes: TensorInfo
+    count: int
+    grow: bool = False
+
+    @property
+    def coefficients(self) -> int:
+        """How many each instance has."""
+        return _channels(self.masks)
+
+    @property
+    def are_final(self) -> bool:
+        """Whether the network has done its own suppression."""
+        return _are_final(self.masks, self.classes)
+
+
+def find_instances(network: Network, name: str | None, class_name: str | None,
+                   input_layout: str, count: int | None) -> tuple[Instances, ...]:
+    """Return the pairs of outputs that may be instances; one where it is clear which.
+
+    Args:
+        network: its outputs are looked at.
+        name, class_name: of prototypes and instances, where they are told.
+        input_layout: 'nchw' or 'nhwc'.
+        count: how many classes there are, where that is known; of final instances none is found
+            otherwise.
+    """
+    found = (_as_instances(masks, classes, count)
+             for masks in network.outputs for classes in network.outputs
+             if name in (None, masks.name) and class_name in (None, classes.name)
+             and _may_be_prototypes(masks, input_size(network, input_layout))
+             and rank(classes) == 3)
+    return tuple(instances for instances in found if instances is not None)
+
+
+def told_instances(network: Network, name: str | None, class_name: str | None,
+                   input_layout: str, count: int | None) -> Instances:
+    """Return the one pair of a network whose ``output.kind`` is instances.
+
+    Raises:
+        ConfigError: there is none, or more than one.
+    """
+    found = find_instances(network, name, class_name, input_layout, count)
+    if len(found) == 1:
+        return found[0]
+    outputs = ', '.join(str(info) for info in network.outputs)
+    if found:
+        raise ConfigError(f'{network.source}: output.kind says instances, which several of its '
+                          f'outputs could be ({outputs}); say which are the prototypes as '
+                          'output.name and which the instances as output.class_name')
+    if count is None and find_instances(network, name, class_name, input_layout, 1):
+        raise ConfigError(f'{network.source}: its instances do not tell how many classes there '
+                          'are; name them as classes.labels')
+    classes = f'{count} classes' if count else 'classes'
+    raise ConfigError(f'{network.source}: output.kind says instances, but no such outputs are '
+                      'prototypes [1, m, height, width] at a part of the size of the input and '
+                      f'anchors [1, 4 + {classes} + m, n] or instances [1, n, 6 + m]; there are '
+                      f'{outputs}{said_open(network)}')
+
+
+def said_open(network: Network) -> str:
+    """Return what to say of outputs that may be instances, but leave open how many values one
+    has; '' where there are none."""
+    if not any(rank(info) == 3 and (info.shape or ())[1:] == (None, None)
+               for info in network.outputs):
+        return ''
+    return ('; how many values an instance has is left open: export it with fixed shapes (of '
+            "Ultralytics, without dynamic=True, or with the default of nms)")
+
+
+def with_instance_scores(network: Network, instances: Instances, input_layout: str,
+                         batch: int = 1, task: str = '') -> tuple[Network, TensorInfo]:
+    """Return the network with its instances painted, and the output of scores that this adds.
+
+    Args:
+        network: with one input.
+        instances: two of its outputs.
+        input_layout: 'nchw' or 'nhwc'.
+        batch: number of images that the network will be given at once.
+        task: whose instances these are; '' where the network has one task.
+
+    Raises:
+        ModelError: only the outputs of the network are known, not what is in it.
+    """
+    op = GraphBuilder(own_prefix(PREFIX, task), network.opset)
+    if found := combined_already(network, f'{op.prefix}scores'):
+        return network, found
+    check_open(network, f'{instances.classes} and {instances.masks} are instances and their '
+                        'prototypes')
+    image, masks, size = network.inputs[0], instances.masks, map_size(instances.masks)
+    if instances.grow:
+        size = input_size(network, input_layout)
+        masks = TensorInfo(add_grown(op, masks, image, input_layout, batch), masks.dtype,
+                           (1, instances.coefficients, *size))
+    _add_scores(op, instances, masks, image, HEIGHT_AXIS[input_layout],
+                _add_best(op, instances, batch))
+    return with_output(network, op, helper.make_tensor_value_info(
+        f'{op.prefix}scores', TensorProto.FLOAT, [1, instances.count, *size]))
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The instances that get a mask, the highest score first.
+
+    Attributes:
+        rows: float32 [N, count, 6 + m], as final instances are.
+        scores: float32 [N, count].
+        count: how many.
+    """
+
+    rows: str
+    scores: str
+    count: int
+
+
+def _add_best(op: GraphBuilder, instances: Instances, batch: int) -> _Best:
+    """Select the instances that get a mask."""
+    found = op.cast(instances.classes.name, TensorProto.FLOAT)
+    shape = instances.classes.shape or ()
+    if instances.are_final:
+        most, known = CANDIDATES, shape[1]
+        scores = op.squeeze(op.columns(found, _BOX, _BOX + 1), 2)
+        rows, scores = _add_highest(op, found, scores, most, known)
+    else:
+        most, known = MOST, shape[2]
+        found = op('Transpose', found, perm=[0, 2, 1])
+        scores = op.reduce('ReduceMax', op.columns(found, _BOX, _BOX + instances.count), 2)
+        found, scores = _add_highest(op, found, scores, CANDIDATES, known)
+        rows = _add_final_rows(op, found, scores, instances)
+        scores = op('Mul', scores, _add_suppression(op, rows))
+        rows, scores = _add_highest(op, rows, scores, most, known)
+    if known is not None:
+        return _Best(rows, scores, min(most, known))
+    return _Best(_add_padding(op, rows, (batch, most, _FINAL + instances.coefficients)),
+                 _add_padding(op, scores, (batch, most)), most)
+
+
+def _add_padding(op: GraphBuilder, x: str, shape: tuple[int, ...]) -> str:
+    """Return ``x`` with zeros, which cover nothing, up to the extent ``shape[1]`` of axis 1."""
+    padded = op('Concat', x, op.constant(np.zeros(shape, np.float32)), axis=1)
+    return op.part(padded, 0, shape[1], 1)
+
+
+def _add_highest(op: GraphBuilder, rows: str, scores: str, most: int, known: int | None,
+                 ) -> tuple[str, str]:
+    """Return of rows [N, n, v] those with the highest scores [N, n], the highest first, and these
+    scores: [N, K, v] and [N, K].
+
+    Args:
+        op: where the nodes go.
+        rows, scores: see above.
+        most: K, unless there are fewer.
+        known: n; None where the graph leaves it open.
+    """
+    count = op.minimum(op.ints(most), op.size(rows, 1)) if known is None else \
+        op.ints(min(most, known))
+    best, places = op.top(scores, count, axis=1)
+    return _add_own(op, rows, places, 1), best
+
+
+def _add_own(op: GraphBuilder, rows: str, places: str, more: int) -> str:
+    """Look up places [N, ...] in each image's own rows [N, n, v]: [N, ..., v].
+
+    It is one Gather from the rows of all images: ONNX has none with a batch axis before opset 12.
+
+    Args:
+        op: where the nodes go.
+        rows: see above.
+        places: integers, 0 to n - 1.
+        more: how many axes places have besides the first.
+    """
+    starts = op('Mul', op.upto(op.size(rows, 0)), op.size(rows, 1))
+    starts = op.cast(op('Reshape', starts, op.ints(-1, *[1] * more)), TensorProto.INT32)
+    flat = op('Reshape', rows, op('Concat', op.ints(-1), op.size(rows, 2), axis=0))
+    return op('Gather', flat, op('Add', op.cast(places, TensorProto.INT32), starts), axis=0)
+
+
+def _add_final_rows(op: GraphBuilder, found: str, scores: str, instances: Instances) -> str:
+    """Return anchors [N, K, 4 + classes + m] with scores [N, K] as rows [N, K, 6 + m]."""
+    end = _BOX + instances.count
+    half = op('Mul', op.columns(found, 2, _BOX), op.constant(np.float32(0.5)))
+    centre = op.columns(found, 0, 2)
+    classes = op('ArgMax', op.columns(found, _BOX, end), axis=2, keepdims=1)
+    return op('Concat', op('Sub', centre, half), op('Add', centre, half),
+              op.unsqueeze(scores, 2), op.cast(classes, TensorProto.FLOAT),
+              op.columns(found, end, end + instances.coefficients), axis=2)
+
+
+def _add_suppression(op: GraphBuilder, rows: str) -> str:
+    """Return 1 for each of the rows [N, K, 6 + m], the highest score first, that is kept, 0 for
+    the others: float32 [N, K]."""
+    turned = op('Transpose', rows, perm=[0, 2, 1])
+
+    def pair(column: int) -> tuple[str, str]:
+        """One value of each row, along axis 1 and along axis 2.
+
+        Each is cut out of a tensor of its own. A computed one and its transposition, [N, K, 1]
+        and [N, 1, K], are the same bytes, and TensorRT 8.6 took both for the same operand (H100,
+        2026-11-27): as many pixels agreed as where rows are paired with themselves.
+        """
+        return op.columns(rows, column, column + 1), op.part(turned, column, column + 1, 1)
+
+    def lengths(first: int) -> tuple[tuple[str, str], str]:
+        """Along one axis of the image: of each box, as a pair, and what each two have in
+        common."""
+        low, high = pair(first), pair(first + 2)
+        common = op('Relu', op('Sub', op('Min', *high), op('Max', *low)))
+        return (op('Sub', high[0], low[0]), op('Sub', high[1], low[1])), common
+
+    (widths, common_width), (heights, common_height) = lengths(0), lengths(1)
+    areas = (op('Mul', *each) for each in zip(widths, heights, strict=True))
+    common = op('Mul', common_width, common_height)
+    union = op('Sub', op('Add', *areas), common)
+    overlapping = op('Greater', common, op('Mul', union, op.constant(np.float32(OVERLAP))))
+    order = op.upto(op.size(rows, 1)), op.upto(op.size(turned, 2))
+    earlier = op('Less', op.unsqueeze(order[0], 1), op.unsqueeze(order[1], 0))
+    drops = op('And', op('And', earlier, op('Equal', *pair(_FINAL - 1))), overlapping)
+    drops = op.cast(drops, TensorProto.FLOAT)
+    dropped, limit = op.reduce('ReduceMax', drops, 1, keepdims=1), op.constant(np.float32(0.5))
+    kept = op('Less', dropped, limit)
+    for _ in range(_STEPS - 1):  # who is dropped by nobody that is kept
+        dropped = op('MatMul', op.cast(kept, TensorProto.FLOAT), drops)
+        kept = op('Less', dropped, limit)
+    return op.squeeze(op.cast(kept, TensorProto.FLOAT), 1)
+
+
+def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image: TensorInfo,
+                input_axis: int, best: _Best) -> None:
+    """Paint instances.
+
+    All boxes are compared with cells at once, before they are cut into blocks: where each block
+    had its own comparison, TensorRT 8.6 got the last ones wrong (H100, 2026-11-27: stripes the
+    height of the image, 90.5 % of the pixels right).
+
+    Args:
+        op: where the nodes go.
+        instances: what is painted.
+        masks: prototypes at the size of the masks.
+        image: the input, whose height is along ``input_axis``.
+        input_axis: see there.
+        best: those that get a mask.
+    """
+    extents = add_extents(op, masks, 2)
+    prototypes = op('Reshape', op.cast(masks.name, TensorProto.FLOAT),
+                    op.ints(0, instances.coefficients, -1))
+    prototypes = op('Transpose', prototypes, perm=[0, 2, 1])
+    high, wide = (_add_crop(op, best, axis, (masks, 2 + axis), (image, input_axis + axis))
+                  for axis in (0, 1))
+    coefficients = _add_turned(op, best.rows, _FINAL, _FINAL + instances.coefficients)
+    blocks = []
+    for first in range(0, best.count, _BLOCK):
+        end = min(first + _BLOCK, best.count)
+        shape = op('Concat', op.ints(0), extents, op.ints(end - first), axis=0)
+        blocks.append(_add_highest_rank(op, prototypes, shape, *(
+            op.columns(each, first, end) for each in (high, wide, coefficients))))
+    highest = op.unsqueeze(op('Max', *blocks) if len(blocks) > 1 else blocks[0], 1)
+    count = op.constant(np.float32(best.count))
+    first_covering = op.cast(op('Sub', count, highest), TensorProto.INT32)
+
+    def painted(values: str) -> str:
+        """Look up values [N, K, 1] of the first instances: [N, 1, h, w], 0 where there is
+        none."""
+        padded = op('Pad', values, op.ints(0, 0, 0, 0, 1, 0))
+        return op.squeeze(_add_own(op, padded, first_covering, 3), 4)
+
+    planes = op.constant(np.arange(instances.count, dtype=np.float32).reshape(1, -1, 1, 1))
+    own = op('Equal', painted(op.columns(best.rows, _FINAL - 1, _FINAL)), planes)
+    op('Mul', op.cast(own, TensorProto.FLOAT), painted(op.unsqueeze(best.scores, 2)),
+       output=f'{op.prefix}scores')
+
+
+def _add_axis(op: GraphBuilder, masks: tuple[TensorInfo, int], image: tuple[TensorInfo, int],
+              ) -> tuple[str, str]:
+    """Return the cells along an axis of the masks, float32 [n, 1], and how many of them there are
+    for a pixel of the input, float32 [1].
+
+    Constants where the sizes are known: on an H100 (2026-11-27), a network of 640x640 took
+    4.15 ms so, 5.27 ms with cells that are computed.
+
+    Args:
+        op: where the nodes go.
+        masks, image: each with its axis.
+    """
+    if known := all_known(tuple((info.shape or ())[axis] for info, axis in (masks, image))):
+        cells, ratio = np.arange(known[0], dtype=np.float32), np.float32(known[0] / known[1])
+        return op.constant(cells[:, None]), op.constant(ratio[None])
+    extent, pixels = (op.size(info.name, axis) for info, axis in (masks, image))
+    return (op.unsqueeze(op.cast(op.upto(extent), TensorProto.FLOAT), 1),
+            op('Div', op.cast(extent, TensorProto.FLOAT), op.cast(pixels, TensorProto.FLOAT)))
+
+
+def _add_turned(op: GraphBuilder, rows: str, first: int, end: int) -> str:
+    """Return values of each instance, rows [N, k, v], as [N, end - first, k]."""
+    return op('Transpose', op.columns(rows, first, end), perm=[0, 2, 1])
+
+
+def _add_crop(op: GraphBuilder, best: _Best, axis: int, masks: tuple[TensorInfo, int],
+              image: tuple[TensorInfo, int]) -> str:
+    """Return the rank of each instance where its box has cells along an axis, else 0: [N, n, k].
+    It is k for the first, 1 for the last.
+
+    Args:
+        op: where the nodes go.
+        best: k instances.
+        axis: of the image; 0: height, 1: width.
+        masks, image: each with that axis of its own; see ``_add_axis``.
+    """
+    cells, ratio = _add_axis(op, masks, image)
+    low, high = (op('Mul', _add_turned(op, best.rows, column, column + 1), ratio)
+                 for column in (1 - axis, 3 - axis))
+    inside = op('And', op('Not', op('Less', cells, low)), op('Less', cells, high))
+    ranks = op.constant(np.arange(best.count, 0, -1, dtype=np.float32))
+    return op('Mul', op.cast(inside, TensorProto.FLOAT), ranks)
+
+
+def _add_highest_rank(op: GraphBuilder, prototypes: str, shape: str, rows: str, columns: str,
+                      coefficients: str) -> str:
+    """Return the highest rank of the instances that cover a pixel, 0 where none does: [N, h, w].
+
+    Of instances in the order of their scores, it is that of the first: one maximum finds it.
+    Products select, since ONNX Runtime's Where takes several times as long; instances are the
+    last axis, since its maximum along any other takes twice as long or more.
+
+    Args:
+        op: where the nodes go.
+        prototypes: [N, h * w, m].
+        shape: [0, h, w, k], int64.
+        rows, columns: rank of each instance in the rows and columns of its box, else 0: [N, h, k]
+            and [N, w, k].
+        coefficients: [N, m, k].
+    """
+    crop = op('Min', op.unsqueeze(rows, 2), op.unsqueeze(columns, 1))
+    logits = op('Reshape', op('MatMul', prototypes, coefficients), shape)
+    covered = op.cast(op('Greater', logits, op.constant(np.float32(0))), TensorProto.FLOAT)
+    return op.reduce('ReduceMax', op('Mul', covered, crop), 3)
+
+
+def _as_instances(masks: TensorInfo, classes: TensorInfo, count: int | None) -> Instances | None:
+    """Read two outputs as instances; None where they are not."""
+    if _are_final(masks, classes):
+        return None if count is None else Instances(masks, classes, count)
+    _, values, anchors = classes.shape or ()
+    if values is None:
+        return None
+    found = values - _BOX - _channels(masks)
+    if found == count:
+        return Instances(masks, classes, found)
+    # YOLOv5 has anchors along axis 1, and one value more.
+    likely = anchors is None or anchors > values
+    return Instances(masks, classes, found) if found > 0 and likely else None
+
+
+def _are_final(masks: TensorInfo, classes: TensorInfo) -> bool:
+    return (classes.shape or ())[2] == _FINAL + _channels(masks)
+
+
+def _channels(masks: TensorInfo) -> int:
+    return (masks.shape or ())[1] or 0
+
+
+def _may_be_prototypes(masks: TensorInfo, fed: Size) -> bool:
+    """Whether these are maps of a part of the input's size."""
+    if rank(masks) != 4 or not _channels(masks):
+        return False
+    known = [(extent, of) for extent, of in zip(map_size(masks), fed, strict=True)
+             if extent is not None and of is not None]
+    return all(2 * extent <= of for extent, of in known)

@@ -1,0 +1,132 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Outputs that are no segmentation, called what they are."""
+
+import itertools
+import re
+
+from trt_segmentation.graph.onnx_tools.network import Shape, TensorInfo
+
+BOXES = ('box', 'boxes', 'bbox', 'bboxes', 'rois', 'det', 'dets', 'detection', 'detections')
+_FEATURES = ('embedding', 'embeddings', 'embed', 'embeds', 'feature', 'features', 'hidden',
+             'pooler')
+CLASSES = ('class', 'classes', 'cls', 'logits')
+"""Words in the names of outputs that are classes."""
+
+NO_MAPS = (*BOXES, *_FEATURES)
+"""Words in the names of outputs that are no maps."""
+
+PICTURES = ('depth', 'depths', 'disparity', 'disp', 'normal', 'normals', 'flow', 'fgr')
+"""Words in the names of outputs that are maps of something else than classes."""
+
+_MAPS = ('seg', 'segm', 'segmentation', 'semantic', 'sem', 'mask', 'masks')
+"""Words in the names of outputs that are maps of classes, whatever else is in it."""
+
+BOX_VALUES = 4
+"""Values of a box."""
+
+_TAKE_SEGMENTATION = ('take one for segmentation (of YOLO, one with -seg or -sem in its name)')
+
+
+def is_named(info: TensorInfo, words: tuple[str, ...]) -> bool:
+    """Return whether one of these words is in an output's name."""
+    parts = re.split(r'[^a-z]+', re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', info.name).lower())
+    return bool(set(parts) & set(words))
+
+
+def is_something_else(info: TensorInfo, words: tuple[str, ...] = (*NO_MAPS, *PICTURES)) -> bool:
+    """Return whether an output's name is that of something else than a map of classes."""
+    return is_named(info, words) and not is_named(info, _MAPS)
+
+
+def is_boxes(info: TensorInfo) -> bool:
+    """Return whether an output's name and shape are those of boxes, [1, n, 4] or [n, 4]."""
+    return (bool(info.shape) and (info.shape or ())[-1] in (BOX_VALUES, BOX_VALUES + 1)
+            and is_named(info, BOXES))
+
+
+def boxes_of_masks(outputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, TensorInfo] | None:
+    """Return the outputs that are boxes and a mask for each of them; None where there are none.
+
+    Boxes are [1, n, 4] and masks [1, n, h, w], or [n, 4] and [n, 1, h, w] or [n, h, w].
+    """
+    for boxes in filter(is_boxes, outputs):
+        shape = boxes.shape or ()
+        axis = len(shape) - 2
+        for masks in outputs:
+            found = masks.shape or ()
+            is_map = masks.name != boxes.name and len(found) in (3, 4) and axis in (0, 1)
+            if is_map and len(found) - axis >= 3 and found[axis] == shape[axis]:
+                return boxes, masks
+    return None
+
+
+def boxes_beside(info: TensorInfo, outputs: tuple[TensorInfo, ...]) -> TensorInfo | None:
+    """Return the boxes [1, n, 4] to which an output [1, n, classes] belongs; None where there are
+    none."""
+    shape = info.shape or ()
+    return next((boxes for boxes in filter(is_boxes, outputs)
+                 if boxes.name != info.name and len(shape) == len(boxes.shape or ()) == 3
+                 and shape[1] == (boxes.shape or ())[1]), None)
+
+
+_MOST_LANES = 8
+"""Lanes that a network of lane anchors finds at most."""
+
+
+def seems_no_map(shape: Shape, fed: tuple[int | None, int | None]) -> str:
+    """Return what an output of four axes is whose two last ones are no height and width; '' where
+    they may be.
+
+    Args:
+        shape: of the output.
+        fed: height and width of the network's input.
+    """
+    _, cells, rows, lanes = shape
+    if None in (*shape[1:], *fed) or not all(fed):
+        return ''
+    narrow = lanes <= _MOST_LANES < rows <= cells  # type: ignore[operator]
+    if narrow and rows * fed[1] > 4 * lanes * fed[0]:  # type: ignore[operator]
+        return (f'by its shape it is of lane anchors ({cells} cells along each of {rows} rows, '
+                f'{lanes} lanes), as Ultra-Fast-Lane-Detection gives them: take a network that '
+                'gives a class for each pixel')
+    return ''
+
+
+_ANCHORS = 3
+_BOX_AND_OBJECT = 5
+
+
+def said_heads(maps: list[TensorInfo]) -> str:
+    """Return what to say of outputs that are the heads of a detection network: the same channels
+    at three or more sizes, each half of the one before; '' for others."""
+    shapes = [info.shape for info in maps if info.shape and len(info.shape) >= 4]
+    heights = sorted({shape[2] for shape in shapes if shape[2]})
+    halves = all(high == 2 * low for low, high in itertools.pairwise(heights))
+    channels = {shape[1] for shape in shapes}
+    one = next(iter(channels), None)
+    if len(shapes) < len(maps) or len(heights) < 3 or not halves or len(channels) != 1 or not one:
+        return ''
+    if one == _ANCHORS or (one % _ANCHORS == 0 and one // _ANCHORS > _BOX_AND_OBJECT):
+        return ('if they are the heads of a detection network, boxes at several sizes, '
+                + _TAKE_SEGMENTATION)
+    return ''
+
+
+def seems(output: TensorInfo, fed: tuple[int | None, int | None]) -> str:
+    """Return what to say of an output that is no map: what it seems to be.
+
+    Args:
+        output: of the network.
+        fed: height and width of the network's input.
+    """
+    shape = output.shape or ()
+    if is_named(output, _FEATURES):
+        return ('; by its name it is an embedding, features without classes: add a head that '
+                'makes classes of it, or take a network for segmentation')
+    if len(shape) == 3:
+        return ('; if it is of boxes, as a detection network gives them, ' + _TAKE_SEGMENTATION)
+    if len(shape) == 2 and shape[0] in (None, 1):
+        return ('; it is one vector for the whole image, as a classification network or an '
+                'embedding gives it: take a network for segmentation')
+    return ''

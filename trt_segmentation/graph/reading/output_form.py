@@ -1,0 +1,257 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""The forms in which networks give a map, and how each becomes scores or ids that a tail reads."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from trt_segmentation.errors import ModelError
+from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
+from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network, Shape, TensorInfo
+from trt_segmentation.graph.reading.dual_outputs import HEIGHT_AXIS, own_prefix, with_output
+from trt_segmentation.graph.reading.scores import Scores
+
+_PREFIX = 'output/'
+
+
+def plain_name(task: str) -> str:
+    """Return the name of the output that is added where the network's own is not of a form that
+    a tail reads."""
+    return f'{own_prefix(_PREFIX, task)}scores'
+
+
+ID_TYPES = (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
+"""What a tail reads class ids from."""
+
+_WIDE_TYPES = (TensorProto.UINT32, TensorProto.UINT64)
+_LARGEST_STRIDE = 64
+_TIMES = (2, 4, 8)
+"""How much larger than the input a map may be."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an output's values are laid out.
+
+    Attributes:
+        channels: values of a pixel; None where the graph leaves it open.
+        axis: where they are once the output has four axes.
+        shape: the output's with four axes; [1, h, w] for ids without a channel axis.
+        steps: what gives it these axes, an operator and its argument each; 'rows' of pixels have
+            the channel axis, how many channels, and input pixels a cell.
+    """
+
+    channels: int | None
+    axis: int | None
+    shape: Shape
+    steps: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    def opened(self) -> 'Form':
+        """Return the form where height and width are left open."""
+        first = 2 if self.axis == 1 else 1
+        return replace(self, shape=(*self.shape[:first], None, None, *self.shape[first + 2:]))
+
+    def arranged(self, values: np.ndarray, fed: tuple[int, int]) -> np.ndarray:
+        """Return values of the output with the axes of this form.
+
+        Args:
+            values: of the output.
+            fed: height and width of the network's input.
+        """
+        for step, argument in self.steps:
+            if step == 'squeeze':
+                values = np.squeeze(values, argument[0])
+            elif step == 'unsqueeze':
+                values = np.expand_dims(values, argument[0])
+            else:
+                axis, channels, stride = argument
+                size = fed[0] // stride, fed[1] // stride
+                values = values.reshape((-1, channels, *size) if axis == 1 else
+                                        (-1, *size, channels))
+        return values
+
+
+def find_forms(shape: Shape, fed: tuple[int | None, int | None]) -> list[Form]:
+    """Return the forms that an output may have that has not the usual four axes, the likeliest
+    first; none where it is no map.
+
+    Args:
+        shape: of the output.
+        fed: height and width of the network's input.
+    """
+    return list(_forms(shape, fed))
+
+
+def _forms(shape: Shape, fed: tuple[int | None, int | None]) -> Iterator[Form]:
+    batch = shape[0] if shape else 0
+    if len(shape) == 5 and batch in (None, 1):
+        for axis in (1, 2):
+            rest = shape[:axis] + shape[axis + 1:]
+            if shape[axis] == 1 and _fits(rest[2:], fed):
+                yield Form(rest[1], 1, rest, (('squeeze', (axis,)),))
+    if len(shape) == 4 and shape[1] == 1 and batch not in (None, 1) and _fits(shape[2:], fed):
+        yield Form(batch, 1, (1, batch, *shape[2:]), (('squeeze', (1,)), ('unsqueeze', (0,))))
+    if len(shape) == 3:
+        if batch in (None, 1) and _fits(shape[1:], fed):
+            yield Form(1, 1, (1, 1, *shape[1:]), (('unsqueeze', (1,)),))
+        if batch is not None and _fits(shape[1:], fed):
+            yield Form(batch, 1, (1, *shape), (('unsqueeze', (0,)),))
+        if shape[2] is not None and _fits(shape[:2], fed):
+            yield Form(shape[2], 3, (1, *shape), (('unsqueeze', (0,)),))
+        if batch in (None, 1):
+            for cells, channels, axis in ((shape[1], shape[2], 3), (shape[2], shape[1], 1)):
+                yield from _flat(cells, channels, axis, fed)
+    if len(shape) == 2:
+        if _fits(shape, fed):
+            yield Form(1, 1, (1, 1, *shape), (('unsqueeze', (0,)), ('unsqueeze', (0,))))
+        first, second = shape
+        yield from _flat(first, second, 3, fed)
+        yield from _flat(second, first, 1, fed)
+    if len(shape) == 1:
+        yield from _flat(shape[0], 1, 1, fed)
+
+
+_MOST_FLAT = 256
+"""Values of a pixel in rows of pixels; longer ones are features."""
+
+_LARGEST_FLAT_STRIDE = 8
+
+
+def _flat(cells: int | None, channels: int | None, axis: int, fed: tuple[int | None, int | None],
+          ) -> Iterator[Form]:
+    """Rows of all pixels, [h * w, classes] or [classes, h * w]."""
+    if cells is None or channels is None or None in fed or channels > _MOST_FLAT:
+        return
+    # Behind the classes, fewer cells than pixels are as likely the anchors of a detection network.
+    for stride in range(1, (_LARGEST_FLAT_STRIDE if axis == 3 else 1) + 1):
+        height, width = (extent // stride for extent in fed if extent is not None)
+        is_whole = not any(extent % stride for extent in fed if extent is not None)
+        if is_whole and height * width == cells > channels:
+            shape = (height, width, channels) if axis == 3 else (channels, height, width)
+            yield Form(channels, axis, (1, *shape), (('rows', (axis, channels, stride)),))
+            return
+
+
+def _fits(size: Shape, fed: tuple[int | None, int | None]) -> bool:
+    """Whether this is the height and width of a map: the input's, a whole part of it, or twice
+    as much."""
+    if None in size or None in fed or 1 in size:
+        return False
+    if any(all(found == of * times  # type: ignore[operator]
+               for found, of in zip(size, fed, strict=True)) for times in _TIMES):
+        return True
+    return any(all(found in (of // stride, -(-of // stride))  # type: ignore[operator]
+                   for found, of in zip(size, fed, strict=True))
+               for stride in range(1, _LARGEST_STRIDE + 1))
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How values become what they mean: ``(value - offset) / scale``, then the exponential."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+    exponential: bool = False
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether it changes anything."""
+        return self != Decoding()
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is known of the output that is used.
+
+    Attributes:
+        info: the network's own.
+        form: how its values are laid out.
+        kind: what they mean.
+        decoding: how they become that.
+    """
+
+    info: TensorInfo
+    form: Form
+    kind: str
+    decoding: Decoding
+
+
+def with_plain_output(network: Network, found: Output, input_layout: str, task: str = '',
+                      ) -> tuple[Network, Scores]:
+    """Return the network with scores or ids that a tail reads, and how these are laid out.
+
+    Args:
+        network: left as it is where its own output will do.
+        found: one of its outputs.
+        input_layout: 'nchw' or 'nhwc'.
+        task: whose output it is; '' where the network has one task.
+
+    Raises:
+        ModelError: only the outputs of the network are known, not what is in it.
+    """
+    output, form, kind = found.info, found.form, found.kind
+    right_type = output.dtype in (ID_TYPES if kind == 'ids' else FLOAT_TYPES)
+    channels = form.channels or 0
+    if right_type and not form.steps and not found.decoding.is_needed:
+        return network, Scores(output.name, channels, form.axis, output.dtype)
+    if not network.model.graph.node:
+        raise ModelError(f'{network.source}: its output {output} has to be rearranged inside the '
+                         'network; open its .onnx file, so that an engine is built of both')
+    op = GraphBuilder(own_prefix(_PREFIX, task), network.opset)
+    x, dtype = _add_values(op, found)
+    image = network.inputs[0].name, HEIGHT_AXIS[input_layout]
+    for step, argument in form.steps:
+        x = _add_step(op, x, step, argument, form, image)
+    op('Identity', x, output=plain_name(task))
+    network, added = with_output(network, op, helper.make_tensor_value_info(
+        plain_name(task), dtype, form.shape))
+    shape = added.shape or ()
+    extent = shape[form.axis] if form.axis is not None and len(shape) > form.axis else 1
+    return network, Scores(added.name, extent or channels, form.axis, dtype)
+
+
+def _add_values(op: GraphBuilder, found: Output) -> tuple[str, int]:
+    """Return values as what they mean, and their type."""
+    x, dtype, decoding = found.info.name, found.info.dtype, found.decoding
+    if decoding.is_needed or (found.kind != 'ids' and dtype not in FLOAT_TYPES):
+        x, dtype = op.cast(x, TensorProto.FLOAT), TensorProto.FLOAT
+    if decoding.offset:
+        x = op('Sub', x, op.constant(np.float32(decoding.offset)))
+    if decoding.scale != 1:
+        x = op('Mul', x, op.constant(np.float32(1 / decoding.scale)))
+    if decoding.exponential:
+        x = op('Exp', x)
+    return (x, dtype) if found.kind != 'ids' else _add_ids(op, x, dtype)
+
+
+def _add_ids(op: GraphBuilder, x: str, dtype: int) -> tuple[str, int]:
+    """Return ids as integers that a tail reads."""
+    if dtype in FLOAT_TYPES:
+        if dtype in (TensorProto.DOUBLE, TensorProto.BFLOAT16):
+            x = op.cast(x, TensorProto.FLOAT)
+        half = np.float16(0.5) if dtype == TensorProto.FLOAT16 else np.float32(0.5)
+        x = op('Floor', op('Add', x, op.constant(half)))
+    if dtype in ID_TYPES:
+        return x, dtype
+    dtype = TensorProto.INT64 if dtype in _WIDE_TYPES else TensorProto.INT32
+    return op.cast(x, dtype), dtype
+
+
+def _add_step(op: GraphBuilder, x: str, step: str, argument: tuple[int, ...], form: Form,
+              image: tuple[str, int]) -> str:
+    if step == 'squeeze':
+        return op.squeeze(x, argument[0])
+    if step == 'unsqueeze':
+        return op.unsqueeze(x, argument[0])
+    axis, channels, stride = argument
+    first = 2 if axis == 1 else 1
+    if None not in form.shape:
+        return op('Reshape', x, op.ints(-1, *form.shape[1:]))  # type: ignore[arg-type]
+    extents = [op('Div', op.size(image[0], image[1] + place), op.ints(stride))
+               for place in (0, 1)]
+    target = [op.ints(-1), *extents]
+    target.insert(first - 1 if axis == 1 else 3, op.ints(channels))
+    return op('Reshape', x, op('Concat', *target, axis=0))

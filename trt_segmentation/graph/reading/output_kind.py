@@ -1,0 +1,268 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the values of the output that is used mean: by its graph, else by what was measured."""
+
+import logging
+from dataclasses import dataclass, replace
+
+from onnx import TensorProto
+
+from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.analysis.measurement import Measurement, Probe, measurement_of
+from trt_segmentation.graph.analysis.value_kind import UNDECIDED, Meaning
+from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network, TensorInfo, dtype_name
+from trt_segmentation.graph.reading.output_form import Decoding, Form
+from trt_segmentation.graph.reading.provenance import Ledger
+
+logger = logging.getLogger(__name__)
+
+INTEGER_OUTPUTS = (TensorProto.BOOL, TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16,
+                   TensorProto.INT16, TensorProto.UINT32, TensorProto.INT32, TensorProto.UINT64,
+                   TensorProto.INT64)
+
+_LINEAR_OPS = ('Conv', 'ConvTranspose', 'FusedConv', 'NhwcFusedConv', 'NhwcConv', 'QLinearConv',
+               'ConvInteger', 'BatchNormalization', 'QLinearAdd')
+"""Operators after which even one channel is logits."""
+
+
+@dataclass(frozen=True)
+class FoundOutput:
+    """The output that is used.
+
+    Attributes:
+        network, output: it is one of the network's.
+        form: how its values are laid out.
+        meaning: what the graph says that they mean.
+    """
+
+    network: Network
+    output: TensorInfo
+    form: Form
+    meaning: Meaning
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether its type holds whole numbers only, or bool."""
+        return self.output.dtype not in FLOAT_TYPES
+
+    @property
+    def is_one(self) -> bool:
+        """Whether there is one value a pixel."""
+        return self.form.channels == 1
+
+    @property
+    def text(self) -> str:
+        """The start of a message about it."""
+        return f'{self.network.source}: output {self.output}'
+
+
+def decided(meaning: Meaning, output: TensorInfo, form: Form) -> Meaning:
+    """Return a meaning, or that the graph does not decide it for values of this form."""
+    is_integer = output.dtype not in FLOAT_TYPES
+    if meaning.kind == 'logits' and is_integer and meaning.is_plain:
+        return UNDECIDED  # numbers that were cut, such as ids that were computed
+    if meaning.kind == 'logits' and form.channels == 1 and (
+            meaning.one_sided or meaning.made_by not in _LINEAR_OPS):
+        return UNDECIDED
+    is_signed = meaning.made_by in ('Tanh', 'Erf', 'Softsign') and not meaning.is_plain
+    if is_signed and form.channels != 1:
+        return Meaning('logits', meaning.made_by)
+    if (meaning.kind == 'probabilities' and form.channels == 1 and not meaning.is_part
+            and meaning.axis is not None and not form.steps and meaning.axis % 4 == form.axis):
+        return UNDECIDED  # a sum over one class is 1 everywhere
+    return meaning
+
+
+def resolve_kind(found: FoundOutput, told: str | None, ledger: Ledger, probe: Probe | None,
+                 ) -> tuple[str, Decoding]:
+    """Return what the output's values mean, one of ``model_config.KINDS``, and how they become
+    that.
+
+    Args:
+        found: the output.
+        told: what is told of it.
+        ledger: gets what is found.
+        probe: runs the network where its graph does not tell; None where that is not wanted.
+
+    Raises:
+        ConfigError: what is told contradicts the graph or the values.
+        ModelError: no class of each pixel follows from such values.
+    """
+    meaning = decided(found.meaning, found.output, found.form)
+    found = replace(found, meaning=meaning)
+    if found.output.dtype not in (*FLOAT_TYPES, *INTEGER_OUTPUTS):
+        raise ModelError(f'{found.text} is neither scores (float) nor ids (integers or bool)')
+    if meaning.kind == 'confidence' and told is None:
+        raise ModelError(f'{found.text} is the highest probability of each pixel '
+                         f'({meaning.made_by} of a Softmax) without its class, a confidence; name '
+                         'another output as output.name, or export the Softmax or its ArgMax')
+    if meaning.kind not in ('', 'confidence'):
+        kind, origin, decoding = meaning.kind, 'graph', _decoding(meaning, found.form.channels)
+        if kind == 'ids' and not found.is_one and meaning.largest == 1:
+            kind = 'sigmoid'  # each class was compared with a threshold
+        _check_told(found, told, kind)
+    else:
+        kind, origin, decoding = _measured_kind(found, told, probe)
+    if kind == 'ids' and not found.is_one:
+        raise ModelError(f'{found.text} has {found.form.channels} channels of integers; class ids '
+                         'have one')
+    return ledger.told('output.kind', told, lambda: kind, origin), decoding
+
+
+def _decoding(meaning: Meaning, channels: int | None) -> Decoding:
+    plain = Decoding() if meaning.is_plain else Decoding(meaning.scale, meaning.offset)
+    return replace(plain, exponential=meaning.log and not _is_log_softmax(meaning, channels))
+
+
+def _is_log_softmax(meaning: Meaning, channels: int | None) -> bool:
+    """Whether a softmax of the values gives the probabilities, as it does of logits."""
+    return meaning.kind == 'probabilities' and channels != 1
+
+
+def _check_told(found: FoundOutput, told: str | None, kind: str) -> None:
+    """Raise ConfigError where what is told of an output is not what the graph says."""
+    if told is None or told == kind:
+        return
+    if (told == 'ids') != (kind == 'ids'):
+        raise _wrong_type(found, told, f'class ids of {found.meaning.made_by}'
+                          if kind == 'ids' else '')
+    are_logits = (found.meaning.made_by in ('Conv', 'ConvTranspose')
+                  and not found.meaning.one_sided)
+    if told in ('probabilities', 'sigmoid') and are_logits:
+        raise ConfigError(f'{found.network.source}: output.kind says {told}, but output '
+                          f'{found.output} comes straight from a {found.meaning.made_by}; '
+                          'those are logits')
+    if told == 'logits' and found.is_one and kind != 'logits':
+        raise ConfigError(f'{found.network.source}: output.kind says logits, but output '
+                          f'{found.output} comes from a {found.meaning.made_by}; those are '
+                          f'{kind}')
+
+
+def _wrong_type(found: FoundOutput, told: str, holds: str = '') -> ConfigError:
+    return ConfigError(f'{found.network.source}: output.kind says {told}, but output '
+                       f'{found.output} holds {holds or dtype_name(found.output.dtype)}'
+                       f'{"" if holds else " values"}')
+
+
+_Judged = tuple[str, str, Decoding]
+"""Kind, origin and decoding of values."""
+
+
+def _measured_kind(found: FoundOutput, told: str | None, probe: Probe | None) -> _Judged:
+    """Return what values are of which the graph says nothing."""
+    is_bool = found.output.dtype == TensorProto.BOOL and found.is_one
+    measured = None if is_bool or found.form.channels is None else _measured(found, told, probe)
+    coded = _coded(measured) if measured and found.is_one else None
+    if measured and coded and told in (None, coded[0]):
+        return coded[0], f'measured ({measured})', coded[1]
+    if told is not None:
+        if found.is_integer and found.is_one and told != 'ids':
+            raise _wrong_type(found, told)
+        if measured:
+            _check_measured(found, told, measured)
+        return told, 'config', Decoding()
+    if measured is None:
+        return ('ids', 'graph', Decoding()) if found.is_integer else \
+            ('logits', 'assumed', Decoding())
+    return (_kind_of_one if found.is_one else _kind_of_several)(found, measured)
+
+
+def _measured(found: FoundOutput, told: str | None, probe: Probe | None) -> Measurement | None:
+    """Return what the values are; None where that is not known, or tells nothing."""
+    if probe is None:
+        return None
+    form, size = found.form, probe.size
+    measured = probe.measurement(
+        found.output.name, str(form),
+        lambda values: measurement_of(form.arranged(values, size), form.axis))
+    is_open = told is None and not found.is_integer
+    if probe.fault:
+        if is_open:  # a network that the runtime does not take is refused later, or runs elsewhere
+            _warn(found, f'could not be measured ({probe.fault})', 'logits',
+                  logging.WARNING if probe.is_missing else logging.DEBUG)
+        return None
+    if measured is None or measured.is_constant:
+        if is_open:
+            _warn(found, 'has one value only on a test image' if measured else
+                  'has no finite value on a test image', 'logits')
+        return None
+    return measured
+
+
+def _coded(measured: Measurement) -> tuple[str, Decoding] | None:
+    """Return what one value a pixel means that is neither a probability nor an id as it is."""
+    if measured.two == (0, 255):
+        return 'ids', Decoding(scale=255.0)
+    if measured.two == (-1, 1):
+        return 'ids', Decoding(scale=2.0, offset=-1.0)
+    return ('sigmoid', Decoding(scale=255.0)) if measured.are_bytes else None
+
+
+def _kind_of_one(found: FoundOutput, measured: Measurement) -> _Judged:
+    """Judge one value a pixel."""
+    origin = f'measured ({measured})'
+    if found.is_integer or (measured.integers and measured.lowest >= -1):
+        if measured.are_many:
+            return _assumed(found, 'ids', measured, 'more different ones than classes have')
+        return 'ids', origin, Decoding()
+    if measured.are_probabilities:
+        if measured.lowest < 0.5 <= measured.highest:
+            return 'sigmoid', origin, Decoding()
+        return _assumed(found, 'sigmoid', measured, 'all on one side of 0.5')
+    if measured.lowest >= 0:
+        raise ConfigError(f'{found.text} has values from {measured.lowest:.4g} to '
+                          f'{measured.highest:.4g} on a test image, which are neither '
+                          'probabilities nor class ids, and never negative, as logits are; a '
+                          'depth or a distance is no segmentation. If it is one, write what its '
+                          'values mean as output.kind, or name another output as output.name')
+    if measured.is_lopsided:
+        return _assumed(found, 'logits', measured, 'almost all on one side of 0')
+    return 'logits', origin, Decoding()
+
+
+def _kind_of_several(found: FoundOutput, measured: Measurement) -> _Judged:
+    """Judge a value a class and pixel."""
+    origin = f'measured ({measured})'
+    if measured.are_within_0_and_1:
+        if measured.sums_to_one:
+            return 'probabilities', origin, Decoding()
+        if measured.highest < 0.5:
+            return _assumed(found, 'sigmoid', measured, 'all below 0.5')
+        return 'sigmoid', origin, Decoding()
+    if found.output.dtype == TensorProto.UINT8 and found.form.channels == _COLOURS:
+        raise ModelError(f'{found.text} was measured: {measured}; by its type it is a picture, '
+                         'classes that were coloured: export the network without its colours')
+    if found.is_integer:
+        return _assumed(found, 'logits', measured, 'whole numbers of several channels')
+    return 'logits', origin, Decoding()
+
+
+_COLOURS = 3
+
+
+def _assumed(found: FoundOutput, kind: str, measured: Measurement, why: str) -> _Judged:
+    _warn(found, f'was measured: {measured}, {why}', kind)
+    return kind, 'assumed', Decoding()
+
+
+def _warn(found: FoundOutput, what: str, kind: str, level: int = logging.WARNING) -> None:
+    """Log that a kind is assumed."""
+    logger.log(level, '%s %s. The graph does not tell what its values mean; they are taken for '
+               '%s. Write output.kind into the model config', found.text, what, kind)
+
+
+def _check_measured(found: FoundOutput, told: str, measured: Measurement) -> None:
+    """Compare what is told of values with what they were."""
+    fault = ''
+    if told == 'ids' and not measured.integers:
+        fault = 'class ids are whole numbers'
+    elif told in ('probabilities', 'sigmoid') and not measured.are_within_0_and_1:
+        fault = 'probabilities are within 0 and 1'
+    elif told == 'logits' and found.is_one and measured.are_probabilities:
+        fault = 'logits have both signs'
+    if fault:
+        raise ConfigError(f'{found.network.source}: output.kind says {told}, but output '
+                          f'{found.output} was measured: {measured}; {fault}')
+    if told == 'logits' and found.is_one and measured.lowest >= 0:
+        logger.warning('%s: output.kind says logits, but its values were measured: %s. Logits '
+                       'have both signs; is it sigmoid or ids?', found.text, measured)

@@ -1,0 +1,58 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whether two outputs of the right shapes hold what queries or instances consist of."""
+
+import numpy as np
+
+from trt_segmentation.graph.analysis.kind_tracing import read_meaning
+from trt_segmentation.graph.analysis.measurement import Measurement, Probe, measurement_of
+from trt_segmentation.graph.onnx_tools.network import Network, TensorInfo
+from trt_segmentation.graph.reading.instances import Instances
+from trt_segmentation.graph.reading.queries import Queries
+
+_BOX = 4
+
+
+def pair_fault(network: Network, pair: Queries | Instances, probe: Probe) -> str:
+    """Return why two outputs are not what their shapes are those of; '' where they may be.
+
+    Args:
+        network: they are two of its outputs.
+        pair: the two.
+        probe: runs the network where its graph does not tell what their values mean.
+    """
+    if isinstance(pair, Instances):
+        return _instances_fault(pair, probe)
+    return _logits_fault(network, pair.classes, probe) or _logits_fault(network, pair.masks, probe)
+
+
+def _logits_fault(network: Network, info: TensorInfo, probe: Probe) -> str:
+    """Say of an output that is to hold logits why it does not."""
+    meaning = read_meaning(network.model, info.name)
+    if meaning.kind == 'logits' and not meaning.one_sided:
+        return ''
+    measured = probe.measurement(info.name, 'all', lambda values: measurement_of(values, None))
+    if measured is None or measured.is_constant or measured.lowest < 0:
+        return ''
+    return f"'{info.name}' was measured: {measured}; logits are negative, too"
+
+
+def _instances_fault(pair: Instances, probe: Probe) -> str:
+    """Say of the values beside a box why they are no scores, or no classes."""
+    name, count = pair.classes.name, pair.count
+
+    def measured(part: str, first: int, last: int) -> Measurement | None:
+        def measure(values: np.ndarray) -> Measurement | None:
+            return measurement_of(values[..., first:last] if pair.are_final
+                                  else values[:, first:last], None)
+        return probe.measurement(name, part, measure)
+
+    if pair.are_final:
+        scores, classes = measured('score', _BOX, _BOX + 1), measured('class', _BOX + 1, _BOX + 2)
+        if classes is not None and not classes.integers:
+            return f"'{name}' has classes that are no whole numbers"
+    else:
+        scores = measured(f'{count} scores', _BOX, _BOX + count)
+    if scores is None or scores.are_within_0_and_1:
+        return ''
+    return f"the scores in '{name}' were measured: {scores}; scores are 0 to 1"

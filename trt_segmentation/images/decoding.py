@@ -1,0 +1,313 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pixels of image messages, from ROS topics and rosbags alike, without a copy where the encoding
+allows it. Messages are known by their fields, so that nothing of ROS is needed."""
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from trt_segmentation.errors import ImageError
+from trt_segmentation.images.header import (
+    NO_PICTURE,
+    is_cut_jpeg,
+    read_header,
+    without_orientation,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How one of sensor_msgs' encodings becomes three 8-bit channels.
+
+    Attributes:
+        channels: values per pixel; of planar encodings: in the first plane.
+        color: channel order of the result.
+        conversion: OpenCV's colour conversion code; None where the bytes are used as they are.
+        itemsize: bytes per value.
+        cell: width and height, in pixels, of what shares one chroma value. Where it is 2 high,
+            the chroma values follow the image as half as many rows of the same step.
+    """
+
+    channels: int
+    color: str = 'bgr'
+    conversion: int | None = None
+    itemsize: int = 1
+    cell: tuple[int, int] = (1, 1)
+
+    @property
+    def is_gray(self) -> bool:
+        """Whether a pixel is its brightness."""
+        return self.conversion == cv2.COLOR_GRAY2BGR
+
+    def rows(self, height: int) -> int:
+        """Return how many rows of bytes an image has."""
+        return height + height // 2 if self.cell[1] == 2 else height
+
+
+# OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by its first row's
+# first two: rggb there is BG here. Heights and steps of nv12 and nv21 are those of the luma plane:
+# sensor_msgs/image_encodings.hpp (getHeightScaling; ros2/common_interfaces#264), which refers to
+# V4L2_PIX_FMT_NV12: the chroma plane follows at once, its rows as wide and padded alike.
+ENCODINGS = {
+    'bgr8': Encoding(3),
+    '8UC3': Encoding(3),
+    'rgb8': Encoding(3, 'rgb'),
+    'bgra8': Encoding(4, 'bgr', cv2.COLOR_BGRA2BGR),
+    '8UC4': Encoding(4, 'bgr', cv2.COLOR_BGRA2BGR),
+    'rgba8': Encoding(4, 'bgr', cv2.COLOR_RGBA2BGR),
+    'mono8': Encoding(1, 'bgr', cv2.COLOR_GRAY2BGR),
+    '8UC1': Encoding(1, 'bgr', cv2.COLOR_GRAY2BGR),
+    'mono16': Encoding(1, 'bgr', cv2.COLOR_GRAY2BGR, itemsize=2),
+    'bayer_rggb8': Encoding(1, 'bgr', cv2.COLOR_BayerBG2BGR),
+    'bayer_bggr8': Encoding(1, 'bgr', cv2.COLOR_BayerRG2BGR),
+    'bayer_gbrg8': Encoding(1, 'bgr', cv2.COLOR_BayerGR2BGR),
+    'bayer_grbg8': Encoding(1, 'bgr', cv2.COLOR_BayerGB2BGR),
+    'bayer_rggb16': Encoding(1, 'bgr', cv2.COLOR_BayerBG2BGR, itemsize=2),
+    'bayer_bggr16': Encoding(1, 'bgr', cv2.COLOR_BayerRG2BGR, itemsize=2),
+    'bayer_gbrg16': Encoding(1, 'bgr', cv2.COLOR_BayerGR2BGR, itemsize=2),
+    'bayer_grbg16': Encoding(1, 'bgr', cv2.COLOR_BayerGB2BGR, itemsize=2),
+    'uyvy': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_UYVY, cell=(2, 1)),
+    'yuv422': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_UYVY, cell=(2, 1)),
+    'yuyv': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_YUY2, cell=(2, 1)),
+    'yuv422_yuy2': Encoding(2, 'bgr', cv2.COLOR_YUV2BGR_YUY2, cell=(2, 1)),
+    'nv12': Encoding(1, 'bgr', cv2.COLOR_YUV2BGR_NV12, cell=(2, 2)),
+    'nv21': Encoding(1, 'bgr', cv2.COLOR_YUV2BGR_NV21, cell=(2, 2)),
+}
+
+
+# OpenCV's names of values that are no brightness, by image_encodings.hpp: depth in millimetres
+# (16UC1) or metres (32FC1, both REP 118), disparity, labels.
+_MEASURED = re.compile(r'(8S|16U|16S|32S|32F|64F)C\d+')
+_THERMAL = '16UC1'
+"""Among them, what thermal cameras use, too: a network may be trained on such values."""
+
+
+def _encoding(name: str, gray_bits: int) -> Encoding | None:
+    return ENCODINGS.get('mono16' if name == _THERMAL and gray_bits == 16 else name)
+
+
+def _way_out(name: str, gray_bits: int) -> str:
+    """What to add for a network of one channel that gets values it might have been trained on."""
+    if name != _THERMAL or gray_bits != 8:
+        return ''
+    return '; if the network was trained on such values, write input.depth: 16 into its config'
+
+
+class ImageDecoder:
+    """Reads incoming messages; owns the memory for those that need converting."""
+
+    def __init__(self) -> None:
+        self._bgr = np.empty((0, 0, 3), np.uint8)
+        self._bytes = np.empty((0, 0), np.uint8)
+
+    def read(self, msg: Any, gray_bits: int = 0) -> tuple[np.ndarray, str]:
+        """Return a message's pixels.
+
+        Args:
+            msg: a sensor_msgs/Image in one of ``ENCODINGS``, or one that ``read_other`` knows,
+                its rows padded or not; or a sensor_msgs/CompressedImage that OpenCV decodes.
+            gray_bits: of the ``ModelSpec`` that the pixels are for. Unless it is 0, those of one
+                channel are returned as such; where it is 16, 16UC1 is taken for mono16.
+
+        Returns:
+            uint8 [height, width, 3], or with ``gray_bits`` also uint8 or uint16 [height, width];
+            C-contiguous, and its channel order ('bgr', 'rgb'). The array is the message's own
+            memory or the reader's: good until the next call.
+
+        Raises:
+            ImageError: the encoding is not known; size, step and data do not fit together; or
+                compressed data cannot be decoded.
+        """
+        if hasattr(msg, 'format'):  # a CompressedImage
+            return _decode(msg, gray_bits)
+        if msg.width == 0 or msg.height == 0:
+            raise ImageError(f'{_what(msg)}: an image without pixels')
+        encoding = _encoding(msg.encoding, gray_bits)
+        if encoding is None and _MEASURED.fullmatch(msg.encoding):
+            raise ImageError(f'{_what(msg)}: {NO_PICTURE}{_way_out(msg.encoding, gray_bits)}')
+        if encoding is None:
+            return self.read_other(msg), 'bgr'
+        rows = _rows(msg, encoding)
+        if gray_bits and encoding.is_gray:
+            return self._read_gray(msg, rows, encoding), encoding.color
+        shape = (msg.height, msg.width, 3)
+        if encoding.conversion is None and rows.flags.c_contiguous:
+            return rows.reshape(shape), encoding.color
+        if self._bgr.shape != shape:
+            self._bgr = np.empty(shape, np.uint8)
+        if encoding.conversion is None:
+            np.copyto(self._bgr.reshape(rows.shape), rows)
+        else:
+            self._convert(msg, rows, encoding)
+        return self._bgr, encoding.color
+
+    def _read_gray(self, msg: Any, rows: np.ndarray, encoding: Encoding) -> np.ndarray:
+        swapped = bool(encoding.itemsize == 2 and msg.is_bigendian)
+        if swapped or not rows.flags.c_contiguous:
+            if self._bytes.shape != rows.shape:
+                self._bytes = np.empty(rows.shape, np.uint8)
+            if swapped:
+                self._bytes[:, ::2], self._bytes[:, 1::2] = rows[:, 1::2], rows[:, ::2]
+            else:
+                np.copyto(self._bytes, rows)
+            rows = self._bytes
+        return rows.view('<u2') if encoding.itemsize == 2 else rows
+
+    def _convert(self, msg: Any, rows: np.ndarray, encoding: Encoding) -> None:
+        if encoding.itemsize == 2:
+            rows = self._high_bytes(msg, rows)
+        if encoding.channels > 1:
+            rows = np.lib.stride_tricks.as_strided(
+                rows, (msg.height, msg.width, encoding.channels),
+                (rows.strides[0], encoding.channels, 1))
+        assert encoding.conversion is not None
+        try:
+            cv2.cvtColor(rows, encoding.conversion, dst=self._bgr)
+        except cv2.error as error:
+            raise ImageError(f'{_what(msg)}: cannot be converted ({error.err})') from error
+
+    def _high_bytes(self, msg: Any, rows: np.ndarray) -> np.ndarray:
+        if self._bytes.shape != (msg.height, msg.width):
+            self._bytes = np.empty((msg.height, msg.width), np.uint8)
+        np.copyto(self._bytes, rows[:, (0 if msg.is_bigendian else 1)::2])
+        return self._bytes
+
+    def read_other(self, msg: Any) -> np.ndarray:
+        """Return the pixels of an encoding that is not in ``ENCODINGS``: uint8 BGR [H, W, 3]."""
+        raise ImageError(f"encoding '{msg.encoding}' ({msg.width}x{msg.height}) cannot be "
+                         f'segmented; known are {", ".join(ENCODINGS)}')
+
+
+def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: bool = False,
+                 gray_bits: int = 0, warned_as: str = 'all images') -> np.ndarray:
+    """Decode an image of a file or a message; one set of rules for both.
+
+    Its size is read from its header before anything is decoded. Pixels lie as they are stored: an
+    orientation in its EXIF data is never applied, so that a mask lies on the camera's pixels, of
+    which camera_info and labels speak. Where it has one, a warning reports it.
+
+    Args:
+        data: bytes, or what has the buffer protocol with items of one byte. It is not copied.
+        what: what to call it in messages.
+        gray: whether one channel is wanted, as of a Bayer mosaic.
+        is_brightness: whether 16 bits in one channel are known to be brightness, not depth.
+        gray_bits: of the ``ModelSpec`` that the image is for: where it is 16, 16 bits in one
+            channel are what the network was trained on, and are kept.
+        warned_as: the warning about an orientation is given once for each of these names, such as
+            'all files'.
+
+    Returns:
+        uint8 [H, W, 3], BGR, C-contiguous; [H, W] with ``gray``. Of 16 bits the high bytes, but
+        uint16 [H, W] where they are kept.
+
+    Raises:
+        ImageError: what ``read_header`` refuses; a grey image of 16 bits that need not be
+            brightness; or data that is damaged or cut short.
+    """
+    try:
+        header = read_header(data)
+        is_kept = header.bits == gray_bits == 16 and header.is_gray
+        if header.bits == 16 and header.is_gray and not (is_brightness or is_kept):
+            raise ImageError('holds 16 bits in one channel, of which nothing says that they are '
+                             "brightness, as a message's format 'mono16; png compressed ' does; "
+                             f'{NO_PICTURE}. Store brightness with 8 bits'
+                             f'{_way_out(_THERMAL, gray_bits)}')
+        if header.orientation != 1:
+            _warn_of_orientation(what, header.orientation, warned_as)
+            if header.format == 'TIFF':
+                data = without_orientation(data)
+        flags = cv2.IMREAD_GRAYSCALE if gray or is_kept else cv2.IMREAD_COLOR
+        if header.bits == 16:
+            flags |= cv2.IMREAD_ANYDEPTH
+        if is_cut_jpeg(data):
+            raise ImageError('cannot be decoded: this JPEG is cut short')
+        pixels = _decoded(np.frombuffer(data, np.uint8), flags)
+        if pixels is None or pixels.shape[:2] != (header.height, header.width):
+            raise ImageError(f'cannot be decoded: this {header.format} is damaged, cut short, or '
+                             f'of a kind that OpenCV {cv2.__version__} does not read')
+    except ImageError as error:
+        raise ImageError(f'{what}: {error}') from error
+    return pixels if is_kept or pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+
+
+def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # a limit of its own, or damage
+        return None
+
+
+_MAX_WARNINGS = 16
+_warned: set[str] = set()
+"""What ``_warn_of_orientation`` was given as ``warned_as``."""
+
+
+def _warn_of_orientation(what: str, orientation: int, warned_as: str) -> None:
+    if warned_as in _warned or len(_warned) >= _MAX_WARNINGS:
+        return
+    _warned.add(warned_as)
+    logger.warning('%s: its EXIF orientation %d is not applied: the mask lies on the pixels as '
+                   'they are stored. To have it upright, turn the image first, for example with '
+                   '"mogrify -auto-orient". This warning is given once for %s', what, orientation,
+                   warned_as)
+
+
+def _decode(msg: Any, gray_bits: int) -> tuple[np.ndarray, str]:
+    """Decode a CompressedImage; see ``ImageDecoder.read``."""
+    what = f"format '{msg.format}', {len(msg.data)} bytes"
+    source, _, stored = msg.format.partition(';')
+    encoding = _encoding(source, gray_bits)
+    if 'compressedDepth' in msg.format or (encoding is None and _MEASURED.fullmatch(source)):
+        raise ImageError(f'{what}: {NO_PICTURE}{_way_out(source, gray_bits)}')
+    if not len(msg.data):
+        raise ImageError(f'{what}: an image without data')
+    # image_transport writes 'rgb8; jpeg compressed bgr8': the camera's encoding and what was
+    # stored, which is left out where it is the same (PNG of a Bayer mosaic, TIFF of anything).
+    same = stored.rstrip().endswith('compressed')
+    mosaic = encoding if same and source.startswith('bayer_') else None
+    conversion = mosaic.conversion if mosaic else None
+    is_gray = bool(gray_bits and encoding and encoding.is_gray)
+    pixels = decode_image(msg.data, what, gray=is_gray or conversion is not None,
+                          is_brightness=source.endswith('16'),
+                          gray_bits=0 if mosaic else gray_bits,
+                          warned_as=f"the frames of '{_frame_id(msg)}'")
+    if conversion is not None:
+        pixels = cv2.cvtColor(pixels, conversion)
+    return pixels, 'rgb' if same and source.startswith('rgb') else 'bgr'
+
+
+def _frame_id(msg: Any) -> str:
+    return msg.header.frame_id if hasattr(msg, 'header') else ''
+
+
+def _what(msg: Any) -> str:
+    return f"encoding '{msg.encoding}', {msg.width}x{msg.height}"
+
+
+def _rows(msg: Any, encoding: Encoding) -> np.ndarray:
+    """The message's rows as uint8 [rows, bytes of pixels], padding cut off."""
+    row = msg.width * encoding.channels * encoding.itemsize
+    if msg.step < row:
+        raise ImageError(f'{_what(msg)}: step is {msg.step}, a row has {row} bytes')
+    if msg.width % encoding.cell[0] or msg.height % encoding.cell[1]:
+        sides = 'width and height' if encoding.cell[1] == 2 else 'the width'
+        raise ImageError(f'{_what(msg)}: pixels share their colour, {sides} must be even')
+    rows = encoding.rows(msg.height)
+    expected = msg.step * rows
+    if len(msg.data) < expected:
+        raise ImageError(f'{_what(msg)}: data has {len(msg.data)} bytes, step {msg.step} times '
+                         f'{rows} rows makes {expected}')
+    data = np.frombuffer(msg.data, np.uint8, expected)
+    return data.reshape(rows, msg.step)[:, :row]
+
+
+def swap_red_and_blue(pixels: np.ndarray) -> None:
+    """Turn RGB pixels into BGR ones or back, in place: uint8 [height, width, 3]."""
+    cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR, dst=pixels)

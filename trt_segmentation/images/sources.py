@@ -1,0 +1,213 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Images from wherever they are: files, folders, videos and rosbags."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from trt_segmentation.errors import ImageError, printable
+from trt_segmentation.images.decoding import ImageDecoder, decode_image, swap_red_and_blue
+from trt_segmentation.images.header import HEAD_LENGTH, begins_as_image
+from trt_segmentation.images.rosbag import ImageTopic, is_bag
+
+SAMPLES = Path(str(resources.files('trt_segmentation') / 'images' / 'samples'))
+"""Folder of the images on which a network is tried where the user gives none: four rendered
+streets, JPEG, 640x360."""
+
+
+def open_images(path: str | Path, topic: str = '', count: int = 0,
+                on_error: Callable[[ImageError], object] | None = None, gray_bits: int = 0,
+                ) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name and image (uint8 BGR [H, W, 3]) of all that is there, one at a time.
+
+    Args:
+        path: an image, a folder of images (other files are passed over), a video, or a rosbag
+            (a folder with metadata.yaml, or a .mcap, .db3 or .bag file).
+        topic: image topic in a rosbag; '' takes the only one there is.
+        count: how many at most, spread evenly over all there are; 0 takes all.
+        on_error: called with the error of an image in a folder or rosbag that cannot be decoded,
+            which costs only itself; None raises it.
+        gray_bits: of the ``ModelSpec`` that they are for. Unless it is 0, mono8 and mono16 of a
+            rosbag are uint8 and uint16 [H, W]; where it is 16, so are gray files of 16 bits.
+
+    Raises:
+        ImageError: there is nothing, it cannot be decoded, or the topic is not in the bag.
+    """
+    refuse_address(path)
+    path = Path(path)
+    if is_bag(path):
+        yield from _bag_images(path, topic, count, on_error, gray_bits)
+    elif path.is_dir():
+        files = [file for file in folder_files(path) if is_image(file)]
+        if not files:
+            raise ImageError(f'{path}: there is no image in this folder')
+        for index in spread(len(files), count):
+            try:
+                image = read_image(files[index], gray_bits)
+            except ImageError as error:
+                _report(error, on_error)
+                continue
+            yield printable(files[index].name), image
+    elif is_image(path):
+        yield printable(path.name), read_image(path, gray_bits)
+    else:
+        yield from _video_frames(path, count)
+
+
+def _report(error: ImageError, on_error: Callable[[ImageError], object] | None) -> None:
+    if on_error is None:
+        raise error
+    on_error(error)
+
+
+def refuse_address(path: str | Path) -> None:
+    """Refuse the address of a stream, or of anything else on a network.
+
+    Args:
+        path: as it was given, or as ``pathlib`` shortens it: 'rtsp:/camera'.
+
+    Raises:
+        ImageError: it is an address; the message tells what is read instead.
+    """
+    if match := re.match(r'([A-Za-z][A-Za-z0-9+.-]+):/+', str(path)):
+        address = f'{match[1]}://{str(path)[match.end():]}'
+        raise ImageError(f'{address}: is an address; read are image files, folders of images, '
+                         'videos and rosbags on this machine. For a live stream, run the node '
+                         'and a camera driver that publishes the stream as a topic (gscam '
+                         'publishes rtsp)')
+
+
+def source_files(path: str | Path) -> list[Path]:
+    """Return every file that ``open_images`` may read, in its order.
+
+    Raises:
+        ImageError: there is no such file or folder.
+    """
+    refuse_address(path)
+    path = Path(path)
+    if not path.exists():
+        raise ImageError(f'{path}: there is no such file or folder')
+    return folder_files(path) if path.is_dir() else [path]
+
+
+def folder_files(folder: Path) -> list[Path]:
+    """Return the files in a folder that are not hidden, sorted by name."""
+    return sorted(path for path in folder.iterdir()
+                  if path.is_file() and not path.name.startswith('.'))
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a file begins as an image does, of a format that is read or refused by name;
+    False where it cannot be opened.
+
+    Raises:
+        ImageError: there is no such file.
+    """
+    if not path.is_file():
+        raise ImageError(f'{path}: there is no such file')
+    try:
+        with path.open('rb') as file:
+            return begins_as_image(file.read(HEAD_LENGTH))
+    except OSError:
+        return False
+
+
+def read_image(path: Path, gray_bits: int = 0) -> np.ndarray:
+    """Read an image file as uint8 BGR [H, W, 3], by the rules of ``decode_image``; where
+    ``gray_bits`` is 16, gray ones of 16 bits as uint16 [H, W].
+
+    Raises:
+        ImageError: it cannot be read, or it is refused.
+    """
+    # OpenCV is not given the name: some of its versions crash where it is not UTF-8.
+    return decode_image(read_bytes(path), printable(path), gray_bits=gray_bits,
+                        warned_as='all files')
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f'{path}: cannot be read ({error.strerror})') from error
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[cv2.VideoCapture]:
+    """Open a video, and close it in the end. OpenCV turns its frames as the video asks for.
+
+    Raises:
+        ImageError: it is none that OpenCV can read.
+    """
+    try:
+        path.open('rb').close()
+    except OSError as error:
+        raise ImageError(f'{path}: cannot be read ({error.strerror})') from error
+    if printable(path) != str(path):  # OpenCV may crash
+        raise ImageError(f'{path}: is no image, and OpenCV opens no video whose name is not '
+                         'UTF-8; rename it')
+    video = cv2.VideoCapture(str(path))
+    try:
+        if not video.isOpened():
+            raise ImageError(f'{path}: is no image and no video that OpenCV can read')
+        yield video
+    finally:
+        video.release()
+
+
+def spread(total: int, count: int) -> list[int]:
+    """Return the indices of ``count`` items out of ``total``, from the middles of equal parts;
+    of all where ``count`` is 0 or more than there are."""
+    if count <= 0 or count >= total:
+        return list(range(total))
+    return [(2 * index + 1) * total // (2 * count) for index in range(count)]
+
+
+def _video_frames(path: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
+    total = 0
+    if count:
+        with open_video(path) as video:  # headers lie about the number of frames
+            while video.grab():
+                total += 1
+    wanted = set(spread(total, count))
+    found, index = False, 0
+    with open_video(path) as video:
+        while video.grab():
+            if not count or index in wanted:
+                okay, frame = video.retrieve()
+                if okay:
+                    found = True
+                    yield f'{path.stem}_{index:06d}', frame
+            index += 1
+    if not found:
+        raise ImageError(f'{path}: not one frame can be decoded')
+
+
+def _bag_images(path: Path, name: str, count: int,
+                on_error: Callable[[ImageError], object] | None, gray_bits: int,
+                ) -> Iterator[tuple[str, np.ndarray]]:
+    with ImageTopic(path, name) as topic:
+        decoder, wanted = ImageDecoder(), set(spread(topic.count, count))
+        for index, recorded in enumerate(topic.messages()):
+            if index not in wanted:
+                continue
+            try:
+                _, pixels, color = topic.decode(recorded, decoder, gray_bits)
+            except ImageError as error:
+                _report(ImageError(f'{path}, topic {topic.name}, message {index}: {error}'),
+                        on_error)
+                continue
+            image = pixels.copy()
+            if color == 'rgb':
+                swap_red_and_blue(image)
+            yield str(recorded.received), image

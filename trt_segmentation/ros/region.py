@@ -1,0 +1,60 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""A region of interest: only that part of the image is segmented, the rest has no class."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from trt_segmentation.errors import ImageError
+from trt_segmentation.graph.pipeline.output_names import kind_of
+from trt_segmentation.images.gray import as_brightness
+from trt_segmentation.segmenter import Segmenter
+
+
+@dataclass
+class Region:
+    """A rectangle of the image.
+
+    Attributes:
+        x, y: column and row of its first pixel.
+        width, height: pixels.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    _crops: list[np.ndarray] = field(init=False, repr=False, default_factory=list)
+
+    def infer_batch(self, segmenter: Segmenter, images: Sequence[np.ndarray], *, color: str,
+                    outputs: tuple[str, ...], outs: Sequence[Mapping[str, np.ndarray]]) -> None:
+        """Segment the region; the arguments are those of ``Segmenter.infer_batch``.
+
+        Outside, the mask has no class, the confidence is 0 and the overlay the image.
+
+        Raises:
+            ImageError: the region does not lie within the images; or as of ``infer_batch``.
+            BackendError: the runtime failed.
+        """
+        height, width = images[0].shape[:2]
+        if self.x + self.width > width or self.y + self.height > height:
+            raise ImageError(f'the region of interest is {self.width}x{self.height} at {self.x}, '
+                             f'{self.y}, but the image is {width}x{height}')
+        inside = np.s_[self.y:self.y + self.height, self.x:self.x + self.width]
+        for crop, image in zip(self._crops_of(images), images, strict=True):
+            np.copyto(crop, image[inside])
+        found = segmenter.infer_batch(self._crops, color=color, outputs=outputs)
+        outside = {'mask': segmenter.spec.encoding.unlabelled, 'confidence': 0}
+        for image, out, segmentation in zip(images, outs, found, strict=True):
+            for name in outputs:
+                kind = kind_of(name)
+                out[name][...] = as_brightness(image) if kind == 'overlay' else outside[kind]
+                out[name][inside] = segmentation.arrays[name]
+
+    def _crops_of(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        wanted = [((self.height, self.width, *image.shape[2:]), image.dtype) for image in images]
+        if wanted != [(crop.shape, crop.dtype) for crop in self._crops]:
+            self._crops = [np.empty(*each) for each in wanted]
+        return self._crops
