@@ -333,6 +333,14 @@ def test_outputs_are_a_name_or_several(networks, segmenter, outputs, names):
         segmenter.infer(image, outputs='masks')
 
 
+def test_a_list_of_outputs_may_change_from_image_to_image(networks, segmenter):
+    image, outputs = networks.random_image(20, 30), ['mask']
+    for added in ('overlay', 'confidence'):
+        assert tuple(segmenter.infer(image, outputs=outputs).arrays) == tuple(outputs)
+        outputs.append(added)
+        assert tuple(segmenter.infer(image, outputs=outputs).arrays) == tuple(outputs)
+
+
 @pytest.mark.parametrize('name', ['confidence', 'depth'])
 def test_outputs_that_the_network_has_not_are_refused(networks, ids_segmenter, name):
     assert ids_segmenter.available_outputs == ('mask', 'overlay')

@@ -177,6 +177,7 @@ class Check:
         return [sys.executable, '-m', 'trt_segmentation.cli.main', *arguments, str(subject.model),
                 '--precision', precision, '--engine-cache', str(self.builds.cache),
                 '--mask-interpolation', subject.growth, '--calibration-method', 'percentile',
+                '--no-fp16-fallback',
                 *level, *config, *calibration, *sources]
 
     def is_against(self, subject: Subject, precision: str) -> bool:

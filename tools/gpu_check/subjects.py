@@ -83,7 +83,8 @@ class Subject:
         """Return how the network is opened on TensorRT."""
         calibration = CalibrationOptions(images=self.calibration, method='percentile')
         build = BuildOptions(precision, optimization_level=builds.level,
-                             tactic_sources=builds.tactics, calibration=calibration)
+                             tactic_sources=builds.tactics, fp16_fallback=False,
+                             calibration=calibration)
         return RunOptions('tensorrt', mask_interpolation=self.growth,
                           engine_cache=str(builds.cache), build=build)
 

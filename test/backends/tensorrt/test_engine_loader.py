@@ -119,11 +119,16 @@ print(*sys.modules)
 """A process on a TensorRT that can load engines, and cannot build any."""
 
 
-def test_a_cached_engine_is_opened_without_what_builds_one(networks, open_path, model, tensorrt,
-                                                           tmp_path):
-    open_path(model, precision='fp16').close()
+@pytest.mark.parametrize('is_measured', [False, True])
+def test_a_cached_engine_is_opened_without_what_builds_one(
+        networks, open_path, model, tensorrt, tmp_path, is_measured):
+    told = {'input': TOLD['input']} if is_measured else TOLD
+    if is_measured:
+        onnx.save(networks.sigmoid_in_parts([[0.01, 0.01, 0.01]], SIZE), model)
+    open_path(model, told, precision='fp16').close()
+    assert len(list((tmp_path / 'engines').glob('*.measured.json'))) == is_measured
     config = tmp_path / 'net.yaml'
-    config.write_text(networks.config_of(**TOLD).to_text())
+    config.write_text(networks.config_of(**told).to_text())
     done = subprocess.run(
         [sys.executable, '-c', OPENS_A_CACHED_ENGINE, SUPPORT, tensorrt.module.__version__, model,
          tmp_path / 'engines', config], capture_output=True, text=True)

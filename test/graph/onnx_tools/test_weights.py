@@ -102,8 +102,23 @@ def test_the_same_model_has_the_same_digest(model):
     assert model_digest(copy) == model_digest(model)
 
 
-def test_a_large_weight_that_was_cut_is_reported(model, tmp_path):
+def _quantized(model):
+    """Store the large weight in 8 bits."""
     weight = large(model)
+    name = weight.name
+    weight.CopyFrom(numpy_helper.from_array(
+        numpy_helper.to_array(weight).astype(np.int8), f'{name}/int8'))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), f'{name}/scale'))
+    model.graph.node.insert(0, helper.make_node(
+        'DequantizeLinear', [f'{name}/int8', f'{name}/scale'], [name]))
+    return weight
+
+
+@pytest.mark.parametrize('weight_of', [large, _quantized])
+def test_a_large_weight_that_was_cut_is_reported(model, tmp_path, weight_of):
+    weight = weight_of(model)
+    onnx.save(model, tmp_path / 'net.onnx')
+    read_network(tmp_path / 'net.onnx')
     weight.raw_data = weight.raw_data[:-40]
     onnx.save(model, tmp_path / 'net.onnx')
     with pytest.raises(ModelError, match=rf"net\.onnx: its tensor '{weight.name}' of shape "

@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from trt_segmentation.errors import ModelError
+from trt_segmentation.graph.weights import is_large
 
 _FLOAT_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
@@ -88,7 +89,8 @@ def check_opset(model: onnx.ModelProto, path: Path) -> None:
 
 
 def check_weights(model: onnx.ModelProto, path: Path) -> None:
-    """Check that a network computes numbers.
+    """Check that a network computes numbers, and that weights are whole that ONNX's checker does
+    not see; see ``without_weights``.
 
     Raises:
         ModelError: a weight is NaN, or infinite; or it has more or fewer bytes than its shape.
@@ -96,14 +98,15 @@ def check_weights(model: onnx.ModelProto, path: Path) -> None:
     learned = {name for node in model.graph.node if node.op_type in _WEIGHTED_OPS
                for name in node.input[1:]}
     for tensor in _tensors(model):
-        if tensor.data_type not in _FLOAT_TYPES:
+        is_float = tensor.data_type in _FLOAT_TYPES
+        if not is_float and not is_large(tensor):
             continue
         try:
             values = np.asarray(numpy_helper.to_array(tensor))
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError) as error:  # the latter two: an unknown type
             raise ModelError(f"{path}: its tensor '{tensor.name}' of shape {list(tensor.dims)} is "
                              f'damaged ({error}); copy or export it again') from error
-        if np.isfinite(values).all():
+        if not is_float or np.isfinite(values).all():
             continue
         broken, what = np.isnan(values), 'NaN'
         if not broken.any():
