@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from trt_segmentation.errors import ModelError
-from trt_segmentation.graph.weights import is_large
+from trt_segmentation.graph.onnx_tools.weights import is_large
 
 _FLOAT_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
