@@ -109,8 +109,8 @@ engines = SimpleNamespace(deserialize_cuda_engine=lambda plan: object())
 sys.modules['tensorrt'] = SimpleNamespace(
     __name__='tensorrt', __version__=sys.argv[2], __spec__=ModuleSpec('tensorrt', None),
     ILogger=type('ILogger', (), {}), Runtime=lambda logger: engines)
-from trt_segmentation.backends.tensorrt import opening
-opening.find_device = lambda index: gpu.device
+from trt_segmentation.backends.tensorrt import engine_loader
+engine_loader.find_device = lambda index: gpu.device
 build = BuildOptions('fp16', min_size=(64, 64), opt_size=(64, 96), max_size=(128, 128))
 options = RunOptions('tensorrt', engine_cache=sys.argv[4], build=build)
 print(Segmenter.open(sys.argv[3], config=sys.argv[5], options=options).info)
