@@ -73,9 +73,9 @@ def enqueue_ms(sessions: Sequence[TensorRtSession], spec: ModelSpec, size: tuple
         spec: the network.
         size: height and width of the image.
     """
-    images = [np.zeros((*size, 3), np.uint8)] * spec.batch
     calls = []
-    for session in sessions:
+    for session in sessions:  # each with buffers of its own, which it page-locks
+        images = [np.zeros((*size, 3), np.uint8) for _ in range(spec.batch)]
         fed, _, outs = ready_for_masks(session, spec, images)
         calls.append((session, fed, outs))
     times = [[session.measure(fed, outs).run for session, fed, outs in calls]
