@@ -31,6 +31,7 @@ CLASSES, CHANNELS, SIZE = 19, 512, (256, 256)
 CHILD = """
 import hashlib, itertools, json, sys, time
 import numpy as np
+import onnx  # opening brings it, and it is no part of the network
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
