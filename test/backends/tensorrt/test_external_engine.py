@@ -243,7 +243,7 @@ def large_image(networks):
 
 
 def kind_of(segmenter):
-    return next((fact.value, fact.origin) for fact in segmenter.spec.facts
+    return next((fact.value, fact.origin) for fact in segmenter.spec.provenance
                 if fact.key == 'output.kind')
 
 

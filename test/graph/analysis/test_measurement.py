@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.analysis import measurement, measurement_store
-from trt_segmentation.graph.analysis.measurement import Feeding, fed_image, sample_image
+from trt_segmentation.graph.analysis.measurement import Preprocessing, fed_image, sample_image
 from trt_segmentation.images.atomic_files import write_image
 from trt_segmentation.images.sources import SAMPLES, read_image
 from trt_segmentation.options import BuildOptions, CalibrationOptions, RunOptions
@@ -39,8 +39,8 @@ def opened(networks, tmp_path):
                                   **sections)
         options = replace(options, engine_cache=options.engine_cache or str(tmp_path / 'kept'))
         with Segmenter.open(path, config=told, options=options) as segmenter:
-            return next((fact.value, fact.origin) for fact in segmenter.spec.facts
-                        if fact.key == 'output.kind')
+            return next((entry.value, entry.origin) for entry in segmenter.spec.provenance
+                        if entry.key == 'output.kind')
 
     return open_model
 
@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_written_is_reported_once(model, opened, runs, t
     options = replace(ON_CPU, engine_cache=str(tmp_path / 'file'))
     assert opened(model, options) == opened(model, options)
     assert len(runs) == 2
-    assert caplog.text.count('cannot be kept') == 1
+    assert caplog.text.count('cannot be stored') == 1
 
 
 def test_it_can_be_turned_off(model, opened, runs, tmp_path, caplog):
@@ -187,7 +187,7 @@ def test_a_calibration_image_that_cannot_be_read_is_replaced(model, opened, tmp_
     (tmp_path / 'photo.png').write_bytes(b'no image')
     calibration = CalibrationOptions(images=str(tmp_path / 'photo.png'))
     found = opened(model, replace(ON_CPU, build=BuildOptions(calibration=calibration)))
-    assert 'is measured on a rendered image, since' in caplog.text
+    assert 'is measured on a rendered image:' in caplog.text
     assert found == opened(model)
 
 
@@ -195,10 +195,10 @@ def test_a_calibration_image_that_cannot_be_read_is_replaced(model, opened, tmp_
 @pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
 def test_a_photo_is_fed_as_the_network_is(networks, color, layout):
     photo = networks.random_image(*SIZE)
-    feeding = Feeding(layout, SIZE, 0.5, (1.0, 2.0, 3.0), (1.0, 2.0, 4.0), color)
+    preprocessing = Preprocessing(layout, SIZE, 0.5, (1.0, 2.0, 3.0), (1.0, 2.0, 4.0), color)
     wanted = photo if color == 'bgr' else photo[..., ::-1]
     wanted = (wanted * np.float32(0.5) - np.float32([1, 2, 3])) / np.float32([1, 2, 4])
-    found = fed_image(feeding, TensorProto.FLOAT, photo)[0]
+    found = fed_image(preprocessing, TensorProto.FLOAT, photo)[0]
     np.testing.assert_array_equal(found if layout == 'nhwc' else found.transpose(1, 2, 0), wanted)
 
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.analysis.kind_tracing import read_meaning
-from trt_segmentation.graph.analysis.measurement import Measuring, sample_image
+from trt_segmentation.graph.analysis.measurement import MeasurementSetup, sample_image
 from trt_segmentation.graph.onnx_tools.network import describe_network
 from trt_segmentation.graph.pipeline.prepare import prepare
 from trt_segmentation.graph.reading.resolve import complete_config, resolve
@@ -50,7 +50,7 @@ def mask_of(networks):
     def run(model, measure=False, **sections):
         sections.setdefault('input', SIGNED)
         spec = resolve(describe_network(model, 'net.onnx'), networks.config_of(**sections),
-                       measuring=Measuring() if measure else None)
+                       measuring=MeasurementSetup() if measure else None)
         image = np.zeros((*SIZE, 3), np.uint8)
         image[:, SIZE[1] // 2:] = 255
         return spec, networks.Runner(prepare(spec, ('mask',)))(image)['mask']
@@ -114,7 +114,7 @@ def test_the_meaning_is_followed_back(networks, mask_of, kind):
     weights, nodes, shape, dtype, wanted = KINDS[kind]
     spec, mask = mask_of(network(networks, nodes, shape, dtype=dtype, weights=weights))
     assert spec.kind == wanted
-    assert {fact.key: fact.origin for fact in spec.facts}['output.kind'] == 'graph'
+    assert {entry.key: entry.origin for entry in spec.provenance}['output.kind'] == 'graph'
     check(mask)
     again = resolve(spec.network, complete_config(spec))
     assert (again.kind, again.scores, again.output_name) == (spec.kind, spec.scores, 'y')
@@ -186,7 +186,7 @@ MEASURED = {
 def test_what_the_graph_does_not_say_is_measured(networks, mask_of, kind):
     weights, nodes, shape, wanted, says = MEASURED[kind]
     spec, mask = mask_of(network(networks, nodes, shape, weights=weights), measure=True)
-    origin = {fact.key: fact.origin for fact in spec.facts}['output.kind']
+    origin = {entry.key: entry.origin for entry in spec.provenance}['output.kind']
     assert spec.kind == wanted
     if kind != 'a product':  # of which a factor is a convolution's
         assert origin.startswith('measured (') and says in origin
@@ -195,7 +195,7 @@ def test_what_the_graph_does_not_say_is_measured(networks, mask_of, kind):
 
 def test_without_a_measurement_it_is_assumed(networks, mask_of):
     spec, _ = mask_of(network(networks, EXP, IDS, weights=ONE))
-    assert (spec.kind, 'output.kind' in {fact.key for fact in spec.assumed}) == ('logits', True)
+    assert (spec.kind, 'output.kind' in {entry.key for entry in spec.assumed}) == ('logits', True)
 
 
 @pytest.mark.parametrize(('told', 'nodes', 'says'), [
@@ -361,7 +361,7 @@ def test_the_mask_stays_the_same_whatever_keeps_the_meaning(networks, mask_of, l
     onnx.checker.check_model(model)
     spec, mask = mask_of(model)
     assert spec.kind == MEANS.get(last, last)
-    assert {fact.key: fact.origin for fact in spec.facts}['output.kind'] == 'graph'
+    assert {entry.key: entry.origin for entry in spec.provenance}['output.kind'] == 'graph'
     check(mask)
     assert isinstance(complete_config(spec), ModelConfig)
 
@@ -386,7 +386,7 @@ def test_a_quantized_input_is_fed_by_its_scale_and_zero_point(networks, mask_of,
         {'w': np.float32(ONE)[:, :, None, None], 'step': np.float32(step or 1),
          'point': kind(zero), 'middle': np.float32(middle)})
     spec, mask = mask_of(model, input={})
-    assert {fact.key: fact.origin for fact in spec.facts}['input.mean'] == origin
+    assert {entry.key: entry.origin for entry in spec.provenance}['input.mean'] == origin
     check(mask)
 
 
@@ -456,7 +456,7 @@ def test_a_layout_that_no_graph_tells_is_asked_for(networks):
     with pytest.raises(ConfigError, match=r'leaves its channels open, .* input\.layout: nchw'):
         networks.spec_of(model)
     spec = networks.spec_of(model, input={'layout': 'nchw'})
-    assert {fact.key: fact.origin for fact in spec.facts}['input.layout'] == 'config'
+    assert {entry.key: entry.origin for entry in spec.provenance}['input.layout'] == 'config'
     assert complete_config(spec).input.layout == 'nchw'
     with pytest.raises(ConfigError, match=r'input\.layout says nhwc, .* 12 channels there, not 3'):
         networks.spec_of(model, input={'layout': 'nhwc'})

@@ -119,7 +119,7 @@ def test_weights_in_a_file_of_their_own(networks, tmp_path):
     assert numpy_helper.to_array(network.model.graph.initializer[0]).tolist() == \
         WEIGHTS[:, :, None, None].tolist()
     (tmp_path / 'weights').unlink()
-    with pytest.raises(ModelError, match=r"'weights' is in 'weights', which is not there; copy"):
+    with pytest.raises(ModelError, match=r"'weights' is in 'weights', which is missing; copy"):
         read_network(path)
 
 

@@ -22,7 +22,7 @@ from trt_segmentation.segmenter import demo_model
 
 WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
 SIZE = 8, 12
-WAY_OUT = 'export it with an open batch axis, or run one node a camera$'
+BATCH_HINT = 'export it with an dynamic batch axis, or run one node for each camera$'
 
 
 def run(spec, images, **how):
@@ -121,7 +121,7 @@ def test_networks_from_elsewhere(networks, known_answer):
     try:
         together = resolve(network, known_answer.config, 2)
     except ModelError as error:  # its exporter has written a batch of 1 into it
-        assert 'of one image built in' in str(error)
+        assert 'of one image' in str(error)
         return
     check_independence(together)
     alone = resolve(network, known_answer.config)
@@ -177,8 +177,8 @@ def test_a_shape_that_is_built_in_is_named(networks, shapes, node):
     model = reshaping(networks, *shapes)
     networks.spec_of(model, 1)
     with pytest.raises(ModelError, match=rf"^net.onnx: cannot take 3 images at once: Reshape "
-                                         rf"'{node}' has the shape \[.*\] of one image built in; "
-                                         + WAY_OUT):
+                                         rf"'{node}' has the fixed shape \[.*\] of one image; "
+                                         + BATCH_HINT):
         networks.spec_of(model, 3)
 
 
@@ -194,7 +194,7 @@ def test_a_concatenation_with_something_of_one_image_is_named(networks):
                                 [networks.tensor('scores', [1, 4, *SIZE])],
                                 {'more': np.zeros((1, 1, *SIZE), np.float32)})
     with pytest.raises(ModelError, match=r"at once: Concat 'joined' does not fit \(.*\); "
-                                         + WAY_OUT):
+                                         + BATCH_HINT):
         networks.spec_of(model, 2)
 
 
@@ -203,15 +203,15 @@ def test_a_size_that_is_built_in_is_named(networks):
     model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 3, *SIZE])],
                                 [networks.tensor('scores', [1, 3, 16, 24])],
                                 {'sizes': np.array([1, 3, 16, 24])})
-    with pytest.raises(ModelError, match=r"at once: Resize 'grown' has the shape \[1, 3, 16, 24\] "
-                                         'of one image built in; ' + WAY_OUT):
+    with pytest.raises(ModelError, match=r"at once: Resize 'grown' has the fixed shape \[1, 3, 16, 24\] "
+                                         'of one image; ' + BATCH_HINT):
         networks.spec_of(model, 2)
 
 
 def test_an_output_of_one_image_is_named(networks):
     model = networks.fixed(networks.random_scores(4, *SIZE))
     with pytest.raises(ModelError, match="at once: the first extent of output 'scores' is 1 for "
-                                         'any number of images; ' + WAY_OUT):
+                                         'any number of images; ' + BATCH_HINT):
         networks.spec_of(model, 2)
 
 
@@ -220,14 +220,14 @@ def test_instances_of_one_image_are_named(networks):
     rows = next(tensor for tensor in model.graph.initializer if tensor.name == 'rows')
     rows.CopyFrom(onnx.numpy_helper.from_array(np.array([1, 11, -1]), 'rows'))
     assert networks.spec_of(model, 1).pair.kind == 'instances'
-    with pytest.raises(ModelError, match=r"at once: Reshape 'found' has the shape \[1, 11, -1\] "
-                                         'of one image built in; ' + WAY_OUT):
+    with pytest.raises(ModelError, match=r"at once: Reshape 'found' has the fixed shape \[1, 11, -1\] "
+                                         'of one image; ' + BATCH_HINT):
         networks.spec_of(model, 2)
 
 
 @pytest.mark.parametrize('batch', [0, -1])
 def test_no_images_are_no_batch(networks, batch):
-    with pytest.raises(ConfigError, match=f'batch is {batch}; it is a number of images, 1'):
+    with pytest.raises(ConfigError, match=f'batch is {batch}; it must be 1 or more images'):
         networks.spec_of(networks.pointwise(WEIGHTS, SIZE), batch)
 
 

@@ -163,13 +163,13 @@ def test_half_precision_and_an_open_size(networks):
 
 def test_what_is_noted(networks):
     spec = networks.spec_of(network(networks, *random_instances(0)))
-    facts = {fact.key: (fact.value, fact.origin) for fact in spec.facts}
-    assert facts['output.kind'] == ('instances', 'graph')
-    assert facts['output.name'] == ('output1', 'graph')
-    assert facts['output.class_name'] == ('output0', 'graph')
-    assert facts['output.grow_masks'] == (False, 'default')
-    assert facts['output.threshold'] == (0.25, 'default')
-    assert facts['classes.labels'][0] == ('class 0', 'class 1', 'class 2')
+    provenance = {entry.key: (entry.value, entry.origin) for entry in spec.provenance}
+    assert provenance['output.kind'] == ('instances', 'graph')
+    assert provenance['output.name'] == ('output1', 'graph')
+    assert provenance['output.class_name'] == ('output0', 'graph')
+    assert provenance['output.grow_masks'] == (False, 'default')
+    assert provenance['output.threshold'] == (0.25, 'default')
+    assert provenance['classes.labels'][0] == ('class 0', 'class 1', 'class 2')
 
 
 def test_a_complete_config_says_the_same_again(networks):
@@ -179,7 +179,8 @@ def test_a_complete_config_says_the_same_again(networks):
     spec = resolve(read, told)
     again = resolve(read, ModelConfig.from_text(complete_config(spec).to_text(), 'test'))
     assert again.assumed == ()
-    assert replace(again, facts=(), network=read) == replace(spec, facts=(), network=read)
+    assert replace(again, provenance=(), network=read) == \
+        replace(spec, provenance=(), network=read)
 
 
 def test_an_engine_of_ours_has_them_combined(networks):

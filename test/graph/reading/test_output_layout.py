@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto
 
 from trt_segmentation.errors import ConfigError, ModelError
-from trt_segmentation.graph.analysis.measurement import Measuring
+from trt_segmentation.graph.analysis.measurement import MeasurementSetup
 from trt_segmentation.graph.reading.resolve import complete_config, resolve
 
 FLOAT, INT8, INT64 = TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT64
@@ -64,7 +64,7 @@ def test_what_an_open_size_leaves_open_is_measured(networks, halves, name, told)
     spec, mask = halves.segment(networks, model, input=halves.SIGNED | told)
     assert spec.output_name == 'y'
     halves.check(mask)
-    again = resolve(spec.network, complete_config(spec), measuring=Measuring())
+    again = resolve(spec.network, complete_config(spec), measuring=MeasurementSetup())
     assert (again.kind, again.scores) == (spec.kind, spec.scores)
 
 

@@ -78,13 +78,13 @@ def test_open_sizes_are_combined_too(networks, grow):
 
 
 def test_what_is_noted(networks):
-    facts = {fact.key: (fact.value, fact.origin)
-             for fact in networks.spec_of(network(networks)).facts}
-    assert facts['output.kind'] == ('queries', 'graph')
-    assert facts['output.name'] == ('masks', 'graph')
-    assert facts['output.class_name'] == ('classes', 'graph')
-    assert facts['output.grow_masks'] == (False, 'assumed')
-    assert facts['classes.labels'][0] == ('class 0', 'class 1', 'class 2')
+    provenance = {entry.key: (entry.value, entry.origin)
+             for entry in networks.spec_of(network(networks)).provenance}
+    assert provenance['output.kind'] == ('queries', 'graph')
+    assert provenance['output.name'] == ('masks', 'graph')
+    assert provenance['output.class_name'] == ('classes', 'graph')
+    assert provenance['output.grow_masks'] == (False, 'assumed')
+    assert provenance['classes.labels'][0] == ('class 0', 'class 1', 'class 2')
 
 
 OTHERS = {'features': np.zeros((1, 6, 9), np.float32),
@@ -113,7 +113,8 @@ def test_a_complete_config_says_the_same_again(networks):
     spec = resolve(read, ModelConfig(output=OutputConfig(grow_masks=True, kind='queries')))
     again = resolve(read, ModelConfig.from_text(complete_config(spec).to_text(), 'test'))
     assert again.assumed == ()
-    assert replace(again, facts=(), network=read) == replace(spec, facts=(), network=read)
+    assert replace(again, provenance=(), network=read) == \
+        replace(spec, provenance=(), network=read)
 
 
 def test_an_engine_of_ours_has_them_combined(networks):

@@ -17,7 +17,7 @@ from trt_segmentation.graph.onnx_tools.network import describe_network
 from trt_segmentation.graph.reading.resolve import (
     complete_config,
     embedded_config,
-    format_facts,
+    format_provenance,
     resolve,
 )
 from trt_segmentation.model_config import ModelConfig
@@ -40,7 +40,7 @@ def network_of(networks):
 
 
 def origins(spec):
-    return {fact.key: fact.origin for fact in spec.facts}
+    return {entry.key: entry.origin for entry in spec.provenance}
 
 
 def normalisation(spec):
@@ -75,7 +75,7 @@ def test_a_bare_network(networks, network_of):
         'input.std': 'assumed', 'output.name': 'graph', 'output.layout': 'graph',
         'output.kind': 'graph', 'output.threshold': 'default', 'classes.labels': 'assumed',
         'classes.colors': 'default', 'classes.unlabelled': 'default'}
-    assert {fact.key for fact in spec.assumed} == {
+    assert {entry.key for entry in spec.assumed} == {
         'input.color', 'input.scale', 'input.mean', 'input.std', 'classes.labels'}
 
 
@@ -109,7 +109,7 @@ def test_whoever_tells_one_of_the_three_means_the_others_to_do_nothing(networks,
 def test_networks_of_bytes_normalise_themselves(networks, network_of):
     spec = networks.spec_of(network_of(dtype=TensorProto.UINT8))
     assert normalisation(spec) == NO_NORMALISATION
-    assert {fact.key for fact in spec.assumed} == {'input.color', 'classes.labels'}
+    assert {entry.key for entry in spec.assumed} == {'input.color', 'classes.labels'}
 
 
 def test_one_channel_is_background_and_foreground(networks, network_of):
@@ -406,16 +406,16 @@ def test_an_output_of_unknown_rank_is_refused(networks):
         networks.spec_of(model)
 
 
-# The table of facts ------------------------------------------------------------------------
+# The table of provenance ------------------------------------------------------------------------
 
 
-def test_facts_are_an_aligned_table(networks, network_of):
+def test_provenance_is_an_aligned_table(networks, network_of):
     spec = networks.spec_of(network_of(150), classes={'preset': 'ade20k'})
-    lines = format_facts(spec).splitlines()
-    assert len(lines) == len(spec.facts)
-    for fact, line in zip(spec.facts, lines, strict=True):
-        assert line.split()[0] == fact.key
-        assert line.split()[-1] == fact.origin
+    lines = format_provenance(spec).splitlines()
+    assert len(lines) == len(spec.provenance)
+    for entry, line in zip(spec.provenance, lines, strict=True):
+        assert line.split()[0] == entry.key
+        assert line.split()[-1] == entry.origin
         assert len(line) < 99
     assert len({line.rindex('  ') for line in lines}) == 1
     assert 'input.size          [8, 12]' in '\n'.join(lines)

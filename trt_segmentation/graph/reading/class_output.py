@@ -9,36 +9,36 @@ from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.analysis.kind_tracing import read_meaning
 from trt_segmentation.graph.analysis.measurement import Probe
 from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network, TensorInfo
-from trt_segmentation.graph.reading.dual_outputs import combined_already, input_size
+from trt_segmentation.graph.reading.dual_outputs import existing_output, input_size
 from trt_segmentation.graph.reading.instances import (
     Instances,
     find_instances,
-    said_open,
-    told_instances,
+    open_shape_hint,
+    required_instances,
     with_instance_scores,
 )
 from trt_segmentation.graph.reading.other_outputs import (
     boxes_beside,
     boxes_of_masks,
+    detection_heads_hint,
     is_something_else,
-    said_heads,
-    seems,
+    output_hint,
 )
 from trt_segmentation.graph.reading.output_form import (
     Output,
+    canonical_name,
     find_forms,
-    plain_name,
-    with_plain_output,
+    with_canonical_output,
 )
 from trt_segmentation.graph.reading.output_kind import FoundOutput, resolve_kind
-from trt_segmentation.graph.reading.output_layout import CHANNEL_AXIS, Told, resolve_form
+from trt_segmentation.graph.reading.output_layout import CHANNEL_AXIS, ChosenOutput, resolve_form
 from trt_segmentation.graph.reading.pair_check import pair_fault
 from trt_segmentation.graph.reading.provenance import Ledger
 from trt_segmentation.graph.reading.queries import (
     Queries,
     find_queries,
-    said_pairs,
-    told_queries,
+    pairs_text,
+    required_queries,
     with_scores,
 )
 from trt_segmentation.graph.reading.scores import Scores
@@ -86,9 +86,9 @@ def _pair_by_shape(network: Network, input_layout: str, class_count: int | None,
     """Return the two outputs whose shapes are those of queries or instances."""
     told = config.output
     if told.kind == 'instances':
-        return told_instances(network, told.name, told.class_name, input_layout, class_count)
+        return required_instances(network, told.name, told.class_name, input_layout, class_count)
     if told.kind == 'queries':
-        return told_queries(network, told.name, told.class_name)
+        return required_queries(network, told.name, told.class_name)
     for key, value in (('class_name', told.class_name), ('grow_masks', told.grow_masks)):
         if value is not None and told.kind is not None:
             raise ConfigError(f"{network.source}: output.{key} is '{value}', but output.kind "
@@ -101,9 +101,9 @@ def _pair_by_shape(network: Network, input_layout: str, class_count: int | None,
     # Those that do not tell their number of classes are found, too: what they lack is said.
     if not pairs and len(find_instances(network, told.name, told.class_name, input_layout,
                                         class_count or 1)) == 1:
-        return told_instances(network, told.name, told.class_name, input_layout, class_count)
+        return required_instances(network, told.name, told.class_name, input_layout, class_count)
     if told.class_name is not None:
-        return told_queries(network, told.name, told.class_name)
+        return required_queries(network, told.name, told.class_name)
     return pairs[0] if len(pairs) == 1 else None
 
 
@@ -111,12 +111,12 @@ def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelC
                  ledger: Ledger, batch: int = 1) -> tuple[Network, Pair, Scores, str]:
     """Combine two outputs within the network, which gives scores of one of the other kinds."""
     told = config.output
-    ledger.note('output.name', pair.masks.name, 'config' if told.name else 'graph')
-    ledger.note('output.class_name', pair.classes.name, 'config' if told.class_name else 'graph')
-    ledger.note('output.kind', pair.kind, 'config' if told.kind else 'graph')
+    ledger.record('output.name', pair.masks.name, 'config' if told.name else 'graph')
+    ledger.record('output.class_name', pair.classes.name, 'config' if told.class_name else 'graph')
+    ledger.record('output.kind', pair.kind, 'config' if told.kind else 'graph')
     # Queries' families differ. Of instances it is a choice: finer edges, much more work.
     origin = 'assumed' if pair.kind == 'queries' else 'default'
-    pair = replace(pair, grow=ledger.told('output.grow_masks', told.grow_masks, lambda: False,
+    pair = replace(pair, grow=ledger.resolve('output.grow_masks', told.grow_masks, lambda: False,
                                           origin))
     if isinstance(pair, Queries):
         network, output = with_scores(network, pair, input_layout, batch, ledger.task)
@@ -136,7 +136,7 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
         if name not in by_name:
             raise ConfigError(f"{network.source}: output.name is '{name}', but the graph's "
                               f'outputs are {", ".join(by_name)}')
-        return by_name[ledger.note('output.name', name, 'config')]
+        return by_name[ledger.record('output.name', name, 'config')]
     maps = [info for info in network.outputs if info.dtype
             and (info.shape is None or len(info.shape) in (3, 4))]
     fed = input_size(network, input_layout)
@@ -159,7 +159,7 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
     alike = len({(info.dtype, info.shape) for info in chosen}) == 1 and chosen[0].shape is not None
     if not chosen or (len(chosen) > 1 and not alike):
         raise _undecided(network, maps)
-    ledger.note('output.name', chosen[0].name, 'graph' if len(chosen) == 1 else 'assumed')
+    ledger.record('output.name', chosen[0].name, 'graph' if len(chosen) == 1 else 'assumed')
     return chosen[0]
 
 
@@ -169,18 +169,18 @@ def _undecided(network: Network, maps: list[TensorInfo]) -> ConfigError:
     fix = 'scores [1, classes, height, width] or ids [1, height, width] are needed'
     if maps:
         fix = 'name one as output.name, or each that is to become a mask in outputs'
-    if heads := said_heads(maps):
+    if heads := detection_heads_hint(maps):
         fix += f'; {heads}'
     elif len(network.outputs) == 1 or not maps:
-        fix += ''.join(dict.fromkeys(seems(info, (None, None)) for info in network.outputs))
+        fix += ''.join(dict.fromkeys(output_hint(info, (None, None)) for info in network.outputs))
     if pairs := find_queries(network):
-        fix += (f'; if they are queries of masks and classes ({said_pairs(pairs)}), say so with '
+        fix += (f'; if they are queries of masks and classes ({pairs_text(pairs)}), say so with '
                 'output.kind: queries, output.name (the masks) and output.class_name')
     elif sorted(len(info.shape or ()) for info in maps if info.dtype in FLOAT_TYPES) == [3, 4]:
         fix += ('; if they are the instances and prototypes of an instance segmentation, they are '
                 'not as those of Ultralytics\' YOLO from version 8 on, which are understood: '
                 'anchors [1, 4 + classes + m, n] or instances [1, n, 6 + m], and [1, m, height, '
-                f'width]{said_open(network)}')
+                f'width]{open_shape_hint(network)}')
     return ConfigError(f'{network.source}: {len(maps)} outputs could be the segmentation '
                        f'({found}); {fix}')
 
@@ -202,11 +202,11 @@ def read_output(network: Network, input_layout: str, config: ModelConfig, ledger
         that output's layout; and what it means.
     """
     output = choose_output(network, input_layout, config, ledger)
-    output = combined_already(network, plain_name(ledger.task)) or output
+    output = existing_output(network, canonical_name(ledger.task)) or output
     meaning = read_meaning(network.model, output.name)
-    form = resolve_form(Told(network, output, input_layout, config), meaning, ledger, probe)
+    form = resolve_form(ChosenOutput(network, output, input_layout, config), meaning, ledger, probe)
     kind, decoding = resolve_kind(FoundOutput(network, output, form, meaning), config.output.kind,
                                   ledger, probe)
-    network, scores = with_plain_output(network, Output(output, form, kind, decoding),
+    network, scores = with_canonical_output(network, Output(output, form, kind, decoding),
                                         input_layout, ledger.task)
     return network, scores, kind

@@ -24,7 +24,7 @@ from trt_segmentation.graph.reading.input_layout import (
     layout_of_convolution,
 )
 from trt_segmentation.graph.reading.input_range import read_scale
-from trt_segmentation.graph.reading.input_sizes import by_inference, multiple_of, said_multiple
+from trt_segmentation.graph.reading.input_sizes import by_inference, multiple_of, multiple_text
 from trt_segmentation.graph.reading.provenance import Ledger
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 
@@ -51,12 +51,12 @@ def resolve_input(network: Network, config: ModelConfig, ledger: Ledger,
     if shape[0] not in (None, 1):
         raise ModelError(f'{network.source}: input {info} takes batches of {shape[0]}; '
                          'export it with a batch of 1 or a dynamic one')
-    layout = ledger.told('input.layout', _told_layout(network, info, shape, config),
+    layout = ledger.resolve('input.layout', _configured_layout(network, info, shape, config),
                          lambda: _input_layout(network, info, shape), 'graph')
     channels = shape[CHANNEL_AXES[layout]] or _open_channels(network, info, layout, config)
     known = shape[2:] if layout == 'nchw' else shape[1:3]
     size = _resolve_size(network, (known[0], known[1]), config, ledger)
-    resize = ledger.told('input.resize', config.input.resize, lambda: 'stretch', 'default')
+    resize = ledger.resolve('input.resize', config.input.resize, lambda: 'stretch', 'default')
     if resize == 'none':
         if None not in known:
             raise ConfigError(f'{network.source}: input.resize is none, but the graph takes '
@@ -68,7 +68,7 @@ def resolve_input(network: Network, config: ModelConfig, ledger: Ledger,
                               'them out')
         return layout, channels, None, resize
     if size is None:
-        raise OpenSizeError(f'{network.source}: input {info} leaves its size open and input.size '
+        raise UnknownSizeError(f'{network.source}: input {info} leaves its size open and input.size '
                             'is not told; give input.size: [height, width], or resize: none to '
                             "feed each image at the camera's own size")
     if None in known:
@@ -76,7 +76,7 @@ def resolve_input(network: Network, config: ModelConfig, ledger: Ledger,
     return layout, channels, size, resize
 
 
-class OpenSizeError(ConfigError):
+class UnknownSizeError(ConfigError):
     """A network takes any size, and nobody has said which."""
 
 
@@ -90,7 +90,7 @@ def _check_size(network: Network, layout: str, channels: int, size: tuple[int, i
     if not (why := fault(size)) or (multiple := multiple_of(fault, size)) is None:
         return  # what is wrong at any size is not the size
     raise ConfigError(f'{network.source}: input.size says {size[0]}x{size[1]}, which does not fit '
-                      f'through the network ({why}); {said_multiple(multiple, size)}')
+                      f'through the network ({why}); {multiple_text(multiple, size)}')
 
 
 def _only_input(network: Network) -> TensorInfo:
@@ -105,7 +105,7 @@ def _only_input(network: Network) -> TensorInfo:
     return info
 
 
-def _told_layout(network: Network, info: TensorInfo, shape: Shape, config: ModelConfig,
+def _configured_layout(network: Network, info: TensorInfo, shape: Shape, config: ModelConfig,
                  ) -> str | None:
     told = config.input.layout
     if told is not None and shape[CHANNEL_AXES[told]] not in (None, *CHANNEL_COUNTS):
@@ -151,9 +151,9 @@ def _resolve_size(network: Network, known: tuple[int | None, int | None], config
             raise ConfigError(f'{network.source}: input.size says {name} {told[axis]}, '
                               f'the graph {known[axis]}; leave input.size out or export anew')
     if told is not None:
-        return ledger.note('input.size', told, ledger.teller('input.size'))
+        return ledger.record('input.size', told, ledger.config_origin('input.size'))
     if known[0] is not None and known[1] is not None:
-        return ledger.note('input.size', (known[0], known[1]), 'graph')
+        return ledger.record('input.size', (known[0], known[1]), 'graph')
     return None
 
 
@@ -176,7 +176,7 @@ _NEAR = 0.02
 """By which part of its range a calibrated range may differ from these."""
 
 
-def _usual_normalisation(channels: int, depth: int) -> Normalisation:
+def _default_normalisation(channels: int, depth: int) -> Normalisation:
     """What float inputs are usually fed: ImageNet's colours; of gray, 0 to 1, as torchvision's
     ToTensor makes it, since no mean of gray images is common to many networks."""
     if channels == 3:
@@ -203,7 +203,7 @@ def _integer_normalisation(network: Network, channels: int, depth: int,
             whole = (limits.max - limits.min) / 255
             return (whole * byte, (float(-limits.min),) * channels, (1.0,) * channels), 'graph'
     # Integers of normalised values: ((pixel / 255 - mean) / std) / step + zero.
-    scale, means, stds = _usual_normalisation(channels, depth)
+    scale, means, stds = _default_normalisation(channels, depth)
     mean = tuple(mean - zero * step * std for mean, std in zip(means, stds, strict=True))
     return (scale, mean, tuple(std * step for std in stds)), 'assumed'
 
@@ -253,14 +253,14 @@ def resolve_color(network: Network, channels: int, config: ModelConfig, ledger: 
         raise ConfigError(f'{source}: input.{key}, but input {info} has 3 channels; write '
                           'input.color: rgb or bgr without a depth, which feeds a gray image to '
                           'all three')
-    color = ledger.told('input.color', told.color, *(
+    color = ledger.resolve('input.color', told.color, *(
         (lambda: 'gray', 'graph') if channels == 1 else (lambda: 'rgb', 'assumed')))
     if fault := replace(told, color=color).fault():
         raise ConfigError(f'{source}: {fault}')
     if color != 'gray':
         return color, 8
     is_deep = told.scale is not None and told.scale < _DEEP_SCALE
-    return color, ledger.told('input.depth', told.depth, lambda: 16 if is_deep else 8,
+    return color, ledger.resolve('input.depth', told.depth, lambda: 16 if is_deep else 8,
                               'config' if is_deep else 'default')
 
 
@@ -270,20 +270,20 @@ def resolve_normalisation(network: Network, channels: int, depth: int, config: M
     """Return scale, mean and std."""
     told = config.input
     nothing = 1.0, (0.0,) * channels, (1.0,) * channels
-    untold = told.scale is None and told.mean is None and told.std is None
+    is_unset = told.scale is None and told.mean is None and told.std is None
     if network.inputs[0].dtype in INTEGER_TYPES:
-        defaults, origin = (nothing, 'default') if not untold else \
+        defaults, origin = (nothing, 'default') if not is_unset else \
             _integer_normalisation(network, channels, depth)
-    elif untold and (factor := read_scale(network.model, network.inputs[0].name)):
+    elif is_unset and (factor := read_scale(network.model, network.inputs[0].name)):
         defaults, origin = (factor * 255 / (2 ** depth - 1), *nothing[1:]), 'graph'
-    elif untold:
-        defaults, origin = _usual_normalisation(channels, depth), 'assumed'
+    elif is_unset:
+        defaults, origin = _default_normalisation(channels, depth), 'assumed'
     else:  # whoever tells one of the three means the others to do nothing
         defaults, origin = nothing, 'default'
-    found = (ledger.told('input.scale', told.scale, lambda: defaults[0], origin),
-             ledger.told('input.mean', told.mean, lambda: defaults[1], origin),
-             ledger.told('input.std', told.std, lambda: defaults[2], origin))
-    if untold:
+    found = (ledger.resolve('input.scale', told.scale, lambda: defaults[0], origin),
+             ledger.resolve('input.mean', told.mean, lambda: defaults[1], origin),
+             ledger.resolve('input.std', told.std, lambda: defaults[2], origin))
+    if is_unset:
         return found
     if network.inputs[0].dtype in INTEGER_TYPES:
         return _as_integers(network, depth, *found)

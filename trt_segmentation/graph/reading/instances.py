@@ -31,14 +31,14 @@ from trt_segmentation.graph.reading.dual_outputs import (
     HEIGHT_AXIS,
     Size,
     add_extents,
-    add_grown,
+    add_upsampled,
     all_known,
-    check_open,
-    combined_already,
+    check_has_graph,
+    existing_output,
     input_size,
     map_size,
-    own_prefix,
     rank,
+    task_prefix,
     with_output,
 )
 
@@ -125,7 +125,7 @@ def find_instances(network: Network, name: str | None, class_name: str | None,
     return tuple(instances for instances in found if instances is not None)
 
 
-def told_instances(network: Network, name: str | None, class_name: str | None,
+def required_instances(network: Network, name: str | None, class_name: str | None,
                    input_layout: str, count: int | None) -> Instances:
     """Return the one pair of a network whose ``output.kind`` is instances.
 
@@ -147,10 +147,10 @@ def told_instances(network: Network, name: str | None, class_name: str | None,
     raise ConfigError(f'{network.source}: output.kind says instances, but no such outputs are '
                       'prototypes [1, m, height, width] at a part of the size of the input and '
                       f'anchors [1, 4 + {classes} + m, n] or instances [1, n, 6 + m]; there are '
-                      f'{outputs}{said_open(network)}')
+                      f'{outputs}{open_shape_hint(network)}')
 
 
-def said_open(network: Network) -> str:
+def open_shape_hint(network: Network) -> str:
     """Return what to say of outputs that may be instances, but leave open how many values one
     has; '' where there are none."""
     if not any(rank(info) == 3 and (info.shape or ())[1:] == (None, None)
@@ -174,15 +174,15 @@ def with_instance_scores(network: Network, instances: Instances, input_layout: s
     Raises:
         ModelError: only the outputs of the network are known, not what is in it.
     """
-    op = GraphBuilder(own_prefix(PREFIX, task), network.opset)
-    if found := combined_already(network, f'{op.prefix}scores'):
+    op = GraphBuilder(task_prefix(PREFIX, task), network.opset)
+    if found := existing_output(network, f'{op.prefix}scores'):
         return network, found
-    check_open(network, f'{instances.classes} and {instances.masks} are instances and their '
+    check_has_graph(network, f'{instances.classes} and {instances.masks} are instances and their '
                         'prototypes')
     image, masks, size = network.inputs[0], instances.masks, map_size(instances.masks)
     if instances.grow:
         size = input_size(network, input_layout)
-        masks = TensorInfo(add_grown(op, masks, image, input_layout, batch), masks.dtype,
+        masks = TensorInfo(add_upsampled(op, masks, image, input_layout, batch), masks.dtype,
                            (1, instances.coefficients, *size))
     _add_scores(op, instances, masks, image, HEIGHT_AXIS[input_layout],
                 _add_best(op, instances, batch))
@@ -338,7 +338,7 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
     prototypes = op('Transpose', prototypes, perm=[0, 2, 1])
     high, wide = (_add_crop(op, best, axis, (masks, 2 + axis), (image, input_axis + axis))
                   for axis in (0, 1))
-    coefficients = _add_turned(op, best.rows, _FINAL, _FINAL + instances.coefficients)
+    coefficients = _add_transposed(op, best.rows, _FINAL, _FINAL + instances.coefficients)
     blocks = []
     for first in range(0, best.count, _BLOCK):
         end = min(first + _BLOCK, best.count)
@@ -381,7 +381,7 @@ def _add_axis(op: GraphBuilder, masks: tuple[TensorInfo, int], image: tuple[Tens
             op('Div', op.cast(extent, TensorProto.FLOAT), op.cast(pixels, TensorProto.FLOAT)))
 
 
-def _add_turned(op: GraphBuilder, rows: str, first: int, end: int) -> str:
+def _add_transposed(op: GraphBuilder, rows: str, first: int, end: int) -> str:
     """Return values of each instance, rows [N, k, v], as [N, end - first, k]."""
     return op('Transpose', op.columns(rows, first, end), perm=[0, 2, 1])
 
@@ -398,7 +398,7 @@ def _add_crop(op: GraphBuilder, best: _Best, axis: int, masks: tuple[TensorInfo,
         masks, image: each with that axis of its own; see ``_add_axis``.
     """
     cells, ratio = _add_axis(op, masks, image)
-    low, high = (op('Mul', _add_turned(op, best.rows, column, column + 1), ratio)
+    low, high = (op('Mul', _add_transposed(op, best.rows, column, column + 1), ratio)
                  for column in (1 - axis, 3 - axis))
     inside = op('And', op('Not', op('Less', cells, low)), op('Less', cells, high))
     ranks = op.constant(np.arange(best.count, 0, -1, dtype=np.float32))

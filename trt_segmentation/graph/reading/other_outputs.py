@@ -74,7 +74,7 @@ _MOST_LANES = 8
 """Lanes that a network of lane anchors finds at most."""
 
 
-def seems_no_map(shape: Shape, fed: tuple[int | None, int | None]) -> str:
+def lane_anchor_text(shape: Shape, fed: tuple[int | None, int | None]) -> str:
     """Return what an output of four axes is whose two last ones are no height and width; '' where
     they may be.
 
@@ -97,7 +97,7 @@ _ANCHORS = 3
 _BOX_AND_OBJECT = 5
 
 
-def said_heads(maps: list[TensorInfo]) -> str:
+def detection_heads_hint(maps: list[TensorInfo]) -> str:
     """Return what to say of outputs that are the heads of a detection network: the same channels
     at three or more sizes, each half of the one before; '' for others."""
     shapes = [info.shape for info in maps if info.shape and len(info.shape) >= 4]
@@ -113,7 +113,7 @@ def said_heads(maps: list[TensorInfo]) -> str:
     return ''
 
 
-def seems(output: TensorInfo, fed: tuple[int | None, int | None]) -> str:
+def output_hint(output: TensorInfo, fed: tuple[int | None, int | None]) -> str:
     """Return what to say of an output that is no map: what it seems to be.
 
     Args:

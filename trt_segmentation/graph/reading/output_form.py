@@ -11,16 +11,16 @@ from onnx import TensorProto, helper
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
 from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network, Shape, TensorInfo
-from trt_segmentation.graph.reading.dual_outputs import HEIGHT_AXIS, own_prefix, with_output
+from trt_segmentation.graph.reading.dual_outputs import HEIGHT_AXIS, task_prefix, with_output
 from trt_segmentation.graph.reading.scores import Scores
 
 _PREFIX = 'output/'
 
 
-def plain_name(task: str) -> str:
+def canonical_name(task: str) -> str:
     """Return the name of the output that is added where the network's own is not of a form that
     a tail reads."""
-    return f'{own_prefix(_PREFIX, task)}scores'
+    return f'{task_prefix(_PREFIX, task)}scores'
 
 
 ID_TYPES = (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
@@ -179,7 +179,7 @@ class Output:
     decoding: Decoding
 
 
-def with_plain_output(network: Network, found: Output, input_layout: str, task: str = '',
+def with_canonical_output(network: Network, found: Output, input_layout: str, task: str = '',
                       ) -> tuple[Network, Scores]:
     """Return the network with scores or ids that a tail reads, and how these are laid out.
 
@@ -200,14 +200,14 @@ def with_plain_output(network: Network, found: Output, input_layout: str, task: 
     if not network.model.graph.node:
         raise ModelError(f'{network.source}: its output {output} has to be rearranged inside the '
                          'network; open its .onnx file, so that an engine is built of both')
-    op = GraphBuilder(own_prefix(_PREFIX, task), network.opset)
+    op = GraphBuilder(task_prefix(_PREFIX, task), network.opset)
     x, dtype = _add_values(op, found)
     image = network.inputs[0].name, HEIGHT_AXIS[input_layout]
     for step, argument in form.steps:
         x = _add_step(op, x, step, argument, form, image)
-    op('Identity', x, output=plain_name(task))
+    op('Identity', x, output=canonical_name(task))
     network, added = with_output(network, op, helper.make_tensor_value_info(
-        plain_name(task), dtype, form.shape))
+        canonical_name(task), dtype, form.shape))
     shape = added.shape or ()
     extent = shape[form.axis] if form.axis is not None and len(shape) > form.axis else 1
     return network, Scores(added.name, extent or channels, form.axis, dtype)

@@ -59,12 +59,12 @@ class FoundOutput:
 def decided(meaning: Meaning, output: TensorInfo, form: Form) -> Meaning:
     """Return a meaning, or that the graph does not decide it for values of this form."""
     is_integer = output.dtype not in FLOAT_TYPES
-    if meaning.kind == 'logits' and is_integer and meaning.is_plain:
+    if meaning.kind == 'logits' and is_integer and meaning.is_unscaled:
         return UNDECIDED  # numbers that were cut, such as ids that were computed
     if meaning.kind == 'logits' and form.channels == 1 and (
             meaning.one_sided or meaning.made_by not in _LINEAR_OPS):
         return UNDECIDED
-    is_signed = meaning.made_by in ('Tanh', 'Erf', 'Softsign') and not meaning.is_plain
+    is_signed = meaning.made_by in ('Tanh', 'Erf', 'Softsign') and not meaning.is_unscaled
     if is_signed and form.channels != 1:
         return Meaning('logits', meaning.made_by)
     if (meaning.kind == 'probabilities' and form.channels == 1 and not meaning.is_part
@@ -100,17 +100,17 @@ def resolve_kind(found: FoundOutput, told: str | None, ledger: Ledger, probe: Pr
         kind, origin, decoding = meaning.kind, 'graph', _decoding(meaning, found.form.channels)
         if kind == 'ids' and not found.is_one and meaning.largest == 1:
             kind = 'sigmoid'  # each class was compared with a threshold
-        _check_told(found, told, kind)
+        _check_config(found, told, kind)
     else:
         kind, origin, decoding = _measured_kind(found, told, probe)
     if kind == 'ids' and not found.is_one:
         raise ModelError(f'{found.text} has {found.form.channels} channels of integers; class ids '
                          'have one')
-    return ledger.told('output.kind', told, lambda: kind, origin), decoding
+    return ledger.resolve('output.kind', told, lambda: kind, origin), decoding
 
 
 def _decoding(meaning: Meaning, channels: int | None) -> Decoding:
-    plain = Decoding() if meaning.is_plain else Decoding(meaning.scale, meaning.offset)
+    plain = Decoding() if meaning.is_unscaled else Decoding(meaning.scale, meaning.offset)
     return replace(plain, exponential=meaning.log and not _is_log_softmax(meaning, channels))
 
 
@@ -119,7 +119,7 @@ def _is_log_softmax(meaning: Meaning, channels: int | None) -> bool:
     return meaning.kind == 'probabilities' and channels != 1
 
 
-def _check_told(found: FoundOutput, told: str | None, kind: str) -> None:
+def _check_config(found: FoundOutput, told: str | None, kind: str) -> None:
     """Raise ConfigError where what is told of an output is not what the graph says."""
     if told is None or told == kind:
         return
@@ -152,9 +152,9 @@ def _measured_kind(found: FoundOutput, told: str | None, probe: Probe | None) ->
     """Return what values are of which the graph says nothing."""
     is_bool = found.output.dtype == TensorProto.BOOL and found.is_one
     measured = None if is_bool or found.form.channels is None else _measured(found, told, probe)
-    coded = _coded(measured) if measured and found.is_one else None
-    if measured and coded and told in (None, coded[0]):
-        return coded[0], f'measured ({measured})', coded[1]
+    encoded = _encoded(measured) if measured and found.is_one else None
+    if measured and encoded and told in (None, encoded[0]):
+        return encoded[0], f'measured ({measured})', encoded[1]
     if told is not None:
         if found.is_integer and found.is_one and told != 'ids':
             raise _wrong_type(found, told)
@@ -189,7 +189,7 @@ def _measured(found: FoundOutput, told: str | None, probe: Probe | None) -> Meas
     return measured
 
 
-def _coded(measured: Measurement) -> tuple[str, Decoding] | None:
+def _encoded(measured: Measurement) -> tuple[str, Decoding] | None:
     """Return what one value a pixel means that is neither a probability nor an id as it is."""
     if measured.two == (0, 255):
         return 'ids', Decoding(scale=255.0)
@@ -215,7 +215,7 @@ def _kind_of_one(found: FoundOutput, measured: Measurement) -> _Judged:
                           'probabilities nor class ids, and never negative, as logits are; a '
                           'depth or a distance is no segmentation. If it is one, write what its '
                           'values mean as output.kind, or name another output as output.name')
-    if measured.is_lopsided:
+    if measured.is_mostly_one_sign:
         return _assumed(found, 'logits', measured, 'almost all on one side of 0')
     return 'logits', origin, Decoding()
 

@@ -16,8 +16,8 @@ from trt_segmentation.graph.reading.other_outputs import (
     NO_MAPS,
     PICTURES,
     is_something_else,
-    seems,
-    seems_no_map,
+    lane_anchor_text,
+    output_hint,
 )
 from trt_segmentation.graph.reading.output_form import Form, find_forms
 from trt_segmentation.graph.reading.provenance import Ledger
@@ -32,7 +32,7 @@ _LARGEST_STRIDE = 64
 
 
 @dataclass(frozen=True)
-class Told:
+class ChosenOutput:
     """The output that is used, and what is told of it.
 
     Attributes:
@@ -57,7 +57,7 @@ class Told:
         return f'{self.network.source}: output {self.output}'
 
 
-def resolve_form(told: Told, meaning: Meaning, ledger: Ledger, probe: Probe | None) -> Form:
+def resolve_form(told: ChosenOutput, meaning: Meaning, ledger: Ledger, probe: Probe | None) -> Form:
     """Return how the output's values are laid out.
 
     Args:
@@ -73,7 +73,7 @@ def resolve_form(told: Told, meaning: Meaning, ledger: Ledger, probe: Probe | No
     """
     shape, fed = told.output.shape, input_size(told.network, told.input_layout)
     is_measured = False
-    if probe is not None and not _is_told(told, shape, fed, meaning) \
+    if probe is not None and not _shape_is_sufficient(told, shape, fed, meaning) \
             and (found := probe.shape(told.output.name)) is not None:
         shape, fed, is_measured = found, probe.size, True
     if shape is None:
@@ -85,7 +85,7 @@ def resolve_form(told: Told, meaning: Meaning, ledger: Ledger, probe: Probe | No
     return form
 
 
-def _is_told(told: Told, shape: Shape | None, fed: Size, meaning: Meaning) -> bool:
+def _shape_is_sufficient(told: ChosenOutput, shape: Shape | None, fed: Size, meaning: Meaning) -> bool:
     """Whether a shape tells how an output is laid out."""
     if shape is None or None not in shape[1:]:
         return shape is not None
@@ -95,21 +95,21 @@ def _is_told(told: Told, shape: Shape | None, fed: Size, meaning: Meaning) -> bo
     return bool(likely) and shape[CHANNEL_AXIS[likely[0]]] is not None
 
 
-def _form(told: Told, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger) -> Form:
+def _form(told: ChosenOutput, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger) -> Form:
     """Return the form of an output of this shape."""
     is_chosen = told.config.output.name is not None or told.config.output.kind is not None
     if is_something_else(told.output, (*BOXES, *PICTURES)) and not is_chosen:
         raise ModelError(f'{told.text} is no segmentation by its name; scores or class ids of '
                          'each pixel are needed. If it holds them, write what its values mean as '
                          'output.kind, or name another one as output.name'
-                         f'{seems(told.output, fed)}')
+                         f'{output_hint(told.output, fed)}')
     if len(shape) != 4 or shape[0] not in (None, 1):
         forms = _other_forms(told.output, shape, fed, meaning)
         if forms:
             return _choose_form(told, forms, ledger)
     if len(shape) != 4:
         raise ModelError(f'{told.text} is no segmentation; scores [1, classes, height, width] or '
-                         f'integer ids [1, height, width] are needed{seems(told.output, fed)}')
+                         f'integer ids [1, height, width] are needed{output_hint(told.output, fed)}')
     if shape[0] not in (None, 1):
         raise ModelError(f'{told.text} has a batch of {shape[0]}, not 1')
     axis = CHANNEL_AXIS[_layout(told, shape, fed, meaning, ledger)]
@@ -124,7 +124,7 @@ def _layout_of(form: Form) -> str | None:
     return next((name for name, axis in CHANNEL_AXIS.items() if axis == form.axis), None)
 
 
-def _choose_form(told: Told, forms: list[Form], ledger: Ledger) -> Form:
+def _choose_form(told: ChosenOutput, forms: list[Form], ledger: Ledger) -> Form:
     """Return the form that fits what is told, else the likeliest one."""
     fitting = [form for form in forms if told.layout in (None, _layout_of(form))]
     if not fitting:
@@ -133,15 +133,15 @@ def _choose_form(told: Told, forms: list[Form], ledger: Ledger) -> Form:
     if len({form.axis for form in fitting if form.channels != 1}) > 1:
         _warn_of_layout(told, 'nchw' if fitting[0].axis == 1 else 'nhwc', ledger)
     elif told.layout is not None:
-        ledger.note('output.layout', told.layout, ledger.teller('output.layout'))
+        ledger.record('output.layout', told.layout, ledger.config_origin('output.layout'))
     return fitting[0]
 
 
-def _warn_of_layout(told: Told, layout: str, ledger: Ledger) -> str:
+def _warn_of_layout(told: ChosenOutput, layout: str, ledger: Ledger) -> str:
     """Note that a layout is assumed."""
     logger.warning('%s fits both layouts, nchw and nhwc; it is taken for %s. Write output.layout '
                    'into the model config', told.text, layout)
-    return ledger.note('output.layout', layout, 'assumed')
+    return ledger.record('output.layout', layout, 'assumed')
 
 
 def _other_forms(output: TensorInfo, shape: Shape, fed: Size, meaning: Meaning) -> list[Form]:
@@ -160,23 +160,23 @@ def _other_forms(output: TensorInfo, shape: Shape, fed: Size, meaning: Meaning) 
     return forms
 
 
-def _layout(told: Told, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger) -> str:
+def _layout(told: ChosenOutput, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger) -> str:
     """Return the layout of an output of four axes."""
     likely = _layouts(shape, fed, told.input_layout, meaning)
     if told.layout is not None:
         if likely and told.layout not in likely:
             raise ConfigError(f'{told.network.source}: output.layout says {told.layout}, but '
                               f'output {told.output} fits {likely[0]}')
-        return ledger.note('output.layout', told.layout, ledger.teller('output.layout'))
+        return ledger.record('output.layout', told.layout, ledger.config_origin('output.layout'))
     if not likely:
-        what = seems_no_map(shape, fed) or (
+        what = lane_anchor_text(shape, fed) or (
             'neither with the layout nchw nor with nhwc has it the aspect ratio of the input '
             f'({fed[0]}x{fed[1]}). If it is a map of it all the same, write output.layout')
         raise ModelError(f'{told.text} is no segmentation; {what}')
     open_ones = [layout for layout in likely if shape[CHANNEL_AXIS[layout]] is None]
     if _axis_of(meaning) is None and len(likely) - len(open_ones) > 1:
         return _warn_of_layout(told, likely[0], ledger)
-    return ledger.note('output.layout', likely[0], 'graph')
+    return ledger.record('output.layout', likely[0], 'graph')
 
 
 def _axis_of(meaning: Meaning) -> int | None:
@@ -205,7 +205,7 @@ def _is_open_or_like(size: Shape, fed: Size) -> bool:
     return abs(height * full_width - width * full_height) <= max(full_height, full_width)
 
 
-def _check_is_map(told: Told, shape: Shape, axis: int) -> None:
+def _check_is_map(told: ChosenOutput, shape: Shape, axis: int) -> None:
     fed = told.network.inputs[0].shape or ()
     is_one_cell = (shape[2:] if axis == 1 else shape[1:3]) == (1, 1)
     if is_one_cell and max(extent or 0 for extent in fed) > _LARGEST_STRIDE:

@@ -20,13 +20,13 @@ from trt_segmentation.graph.onnx_tools.network import Network, TensorInfo
 from trt_segmentation.graph.reading.dual_outputs import (
     Size,
     add_extents,
-    add_grown,
-    check_open,
-    combined_already,
+    add_upsampled,
+    check_has_graph,
+    existing_output,
     input_size,
     map_size,
-    own_prefix,
     rank,
+    task_prefix,
     with_output,
 )
 from trt_segmentation.graph.reading.other_outputs import BOX_VALUES, CLASSES, is_boxes, is_named
@@ -91,7 +91,7 @@ def _are_logits(network: Network, info: TensorInfo) -> bool:
     return read_meaning(network.model, info.name).kind in ('', 'logits')
 
 
-def told_queries(network: Network, name: str | None, class_name: str | None) -> Queries:
+def required_queries(network: Network, name: str | None, class_name: str | None) -> Queries:
     """Return the one pair of a network whose ``output.kind`` is queries.
 
     Raises:
@@ -108,11 +108,11 @@ def told_queries(network: Network, name: str | None, class_name: str | None) -> 
                           'are masks [1, queries, height, width] and classes [1, queries, '
                           f'classes + 1], both logits; there are {outputs}')
     raise ConfigError(f'{network.source}: output.kind says queries, which could be '
-                      f'{said_pairs(pairs)}; say which masks as output.name and which classes as '
+                      f'{pairs_text(pairs)}; say which masks as output.name and which classes as '
                       'output.class_name')
 
 
-def said_pairs(pairs: tuple[Queries, ...]) -> str:
+def pairs_text(pairs: tuple[Queries, ...]) -> str:
     """Return pairs as text."""
     return ' or '.join(f"'{pair.masks.name}' with '{pair.classes.name}'" for pair in pairs)
 
@@ -131,14 +131,14 @@ def with_scores(network: Network, queries: Queries, input_layout: str, batch: in
     Raises:
         ModelError: only the outputs of the network are known, not what is in it.
     """
-    op = GraphBuilder(own_prefix(PREFIX, task), network.opset)
-    if found := combined_already(network, f'{op.prefix}scores'):
+    op = GraphBuilder(task_prefix(PREFIX, task), network.opset)
+    if found := existing_output(network, f'{op.prefix}scores'):
         return network, found
-    check_open(network, f'{queries.masks} and {queries.classes} are queries')
+    check_has_graph(network, f'{queries.masks} and {queries.classes} are queries')
     masks, size = queries.masks.name, map_size(queries.masks)
     if queries.grow:
         size = input_size(network, input_layout)
-        masks = add_grown(op, queries.masks, network.inputs[0], input_layout, batch)
+        masks = add_upsampled(op, queries.masks, network.inputs[0], input_layout, batch)
     _add_scores(op, queries, masks, size, batch)
     return with_output(network, op, helper.make_tensor_value_info(
         f'{op.prefix}scores', queries.masks.dtype, [1, _class_count(queries), *size]))

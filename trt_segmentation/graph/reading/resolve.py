@@ -11,8 +11,8 @@ from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding, mask_enc
 from trt_segmentation.classes.merging import ClassMerge, resolve_merge
 from trt_segmentation.classes.palette import Palette
 from trt_segmentation.errors import ConfigError, ModelError
-from trt_segmentation.graph.analysis.measurement import Feeding, Measuring, Probe
-from trt_segmentation.graph.onnx_tools.network import Network, shape_text, with_usual_types
+from trt_segmentation.graph.analysis.measurement import MeasurementSetup, Preprocessing, Probe
+from trt_segmentation.graph.onnx_tools.network import Network, shape_text, with_supported_types
 from trt_segmentation.graph.reading.batch import check_batch
 from trt_segmentation.graph.reading.class_output import (
     Pair,
@@ -27,7 +27,7 @@ from trt_segmentation.graph.reading.image_input import (
     with_fixed_input,
 )
 from trt_segmentation.graph.reading.instances import THRESHOLD
-from trt_segmentation.graph.reading.provenance import Fact, Ledger
+from trt_segmentation.graph.reading.provenance import Ledger, Provenance
 from trt_segmentation.graph.reading.scores import Scores
 from trt_segmentation.graph.reading.ultralytics import exported_class_count, exporter_config
 from trt_segmentation.model_config import (
@@ -91,7 +91,7 @@ class ModelSpec:
         size: height and width of the network's input; None where ``resize`` is 'none'.
         input_layout: 'nchw' or 'nhwc'.
         tasks: the masks that it gives, at least one.
-        facts: all of that, with where it comes from.
+        provenance: all of that, with where it comes from.
         mask_size: height and width of masks and confidences; None for those of the image.
         encoding: of the masks.
         border: of 'letterbox', the pixel value around the image, 0..255; None for ``mean``.
@@ -109,7 +109,7 @@ class ModelSpec:
     size: tuple[int, int] | None
     input_layout: str
     tasks: tuple[TaskSpec, ...]
-    facts: tuple[Fact, ...]
+    provenance: tuple[Provenance, ...]
     mask_size: tuple[int, int] | None = None
     encoding: MaskEncoding = MONO8
     border: float | None = None
@@ -168,13 +168,13 @@ class ModelSpec:
         return (task or self.task).palette.table(color, self.encoding.unlabelled + 1)
 
     @property
-    def assumed(self) -> tuple[Fact, ...]:
+    def assumed(self) -> tuple[Provenance, ...]:
         """What may be wrong, since nobody said it and the graph cannot tell."""
-        return tuple(fact for fact in self.facts if fact.origin == 'assumed')
+        return tuple(entry for entry in self.provenance if entry.origin == 'assumed')
 
 
 def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
-            measuring: Measuring | None = None) -> ModelSpec:
+            measuring: MeasurementSetup | None = None) -> ModelSpec:
     """Read everything else off the graph, and check what was told against it.
 
     Args:
@@ -194,15 +194,15 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
     config = told.over(exporter_config(network, told))
     ledger = Ledger(from_metadata=config.told() - told.told())
     layout, channels, size, resize = resolve_input(network, config, ledger)
-    network = with_usual_types(with_fixed_input(network, layout, channels, size))
+    network = with_supported_types(with_fixed_input(network, layout, channels, size))
     color, depth = resolve_color(network, channels, config, ledger)
     scale, mean, std = resolve_normalisation(network, channels, depth, config, ledger)
     border = None
     if resize == 'letterbox' and config.input.border is not None:
-        border = ledger.told('input.border', config.input.border, lambda: 0.0, 'default')
-    feeding = Feeding(layout, size, scale * (257 if depth == 16 else 1), mean, std, color)
+        border = ledger.resolve('input.border', config.input.border, lambda: 0.0, 'default')
+    preprocessing = Preprocessing(layout, size, scale * (257 if depth == 16 else 1), mean, std, color)
     can_run = network.model.graph.node or (measuring and measuring.run)
-    probe = Probe(network, feeding, measuring) if measuring and can_run else None
+    probe = Probe(network, preprocessing, measuring) if measuring and can_run else None
     tasks: list[TaskSpec] = []
     for task in config.tasks:
         own = Ledger(ledger.from_metadata, task.task)
@@ -210,9 +210,9 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
             network, resolved = _resolve_task(network, layout, config.of_task(task), own, probe,
                                               batch)
         tasks.append(resolved)
-        ledger.facts += own.facts
+        ledger.entries += own.entries
     return ModelSpec(network, color, scale, mean, std, resize, size, layout, tuple(tasks),
-                     tuple(ledger.facts), border=border, batch=batch, depth=depth)
+                     tuple(ledger.entries), border=border, batch=batch, depth=depth)
 
 
 def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Ledger,
@@ -237,7 +237,7 @@ def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Le
     align_corners = _resolve_corners(network, kind if pair is None else pair.kind, config, ledger)
     threshold = _resolve_threshold(network, pair, config, ledger)
     labels, palette = _resolve_classes(network, scores, kind, config, ledger)
-    unlabelled = ledger.told(
+    unlabelled = ledger.resolve(
         'classes.unlabelled', config.classes.unlabelled,
         lambda: UNLABELLED if len(labels) <= UNLABELLED else MOST_CLASSES, 'default')
     task = TaskSpec(ledger.task, scores, kind, threshold, labels, palette, unlabelled, pair=pair,
@@ -247,7 +247,7 @@ def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Le
 
 def _name_of(ledger: Ledger, scores: Scores) -> str:
     key = ledger.key('output.name')
-    return next((str(fact.value) for fact in ledger.facts if fact.key == key), scores.name)
+    return next((str(entry.value) for entry in ledger.entries if entry.key == key), scores.name)
 
 
 def _class_count(network: Network, config: ModelConfig) -> int | None:
@@ -263,7 +263,7 @@ def _resolve_corners(network: Network, kind: str, config: ModelConfig, ledger: L
     if told and kind not in SCORE_KINDS:
         raise ConfigError(f'{network.source}: output.align_corners is true, but output.kind '
                           f'{kind}; it is for {", ".join(SCORE_KINDS)} only')
-    return ledger.told('output.align_corners', told, lambda: False, 'default')
+    return ledger.resolve('output.align_corners', told, lambda: False, 'default')
 
 
 def _resolve_threshold(network: Network, pair: Pair | None, config: ModelConfig, ledger: Ledger,
@@ -272,7 +272,7 @@ def _resolve_threshold(network: Network, pair: Pair | None, config: ModelConfig,
     if is_instances and config.output.threshold == 0:
         raise ConfigError(f'{network.source}: output.threshold is 0, which is the score where '
                           'there is no instance; say one above it')
-    return ledger.told('output.threshold', config.output.threshold,
+    return ledger.resolve('output.threshold', config.output.threshold,
                        lambda: THRESHOLD if is_instances else 0.5, 'default')
 
 
@@ -284,7 +284,7 @@ def _with_merge(task: TaskSpec, config: ModelConfig, ledger: Ledger, source: str
                               len(task.labels) or MOST_CLASSES, task.unlabelled)
     except ConfigError as error:
         raise ConfigError(f'{source}: {error}') from None
-    ledger.note('classes.merge', merge.merged_labels, 'config')
+    ledger.record('classes.merge', merge.merged_labels, 'config')
     return replace(task, labels=merge.merged_labels, palette=merge.merged_palette, merge=merge)
 
 
@@ -345,10 +345,10 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
 
     # Names that a merge replaces cannot be wrong.
     origin = 'assumed' if config.classes.merge is None else 'default'
-    labels = ledger.told('classes.labels', labels, default_labels, origin)
+    labels = ledger.resolve('classes.labels', labels, default_labels, origin)
     palette_size = count or len(labels) or UNLABELLED
     background = labels[:1] == ('background',)
-    colors = ledger.told('classes.colors', colors,
+    colors = ledger.resolve('classes.colors', colors,
                          lambda: Palette.generate(palette_size, background).colors, 'default')
     return labels, Palette(colors)
 
@@ -357,7 +357,7 @@ def complete_config(spec: ModelSpec) -> ModelConfig:
     """Return the config that says everything a spec says, nothing left to the graph."""
     fed = InputConfig(spec.color, spec.scale, spec.mean, spec.std, spec.resize, spec.size,
                       spec.border, spec.input_layout, spec.gray_bits or None)
-    found = {fact.key: fact.value for fact in spec.facts}
+    found = {entry.key: entry.value for entry in spec.provenance}
     return ModelConfig.of_tasks(fed, tuple(_complete_task(task, found) for task in spec.tasks))
 
 
@@ -374,9 +374,9 @@ def _complete_task(task: TaskSpec, found: Mapping[str, object]) -> TaskConfig:
                                                        task.unlabelled, told))
 
 
-def format_facts(spec: ModelSpec) -> str:
-    """Return the spec's facts as an aligned table: key, value, origin."""
-    rows = [(fact.key, _short(fact.value), fact.origin) for fact in spec.facts]
+def format_provenance(spec: ModelSpec) -> str:
+    """Return the spec's provenance as an aligned table: key, value, origin."""
+    rows = [(entry.key, _short(entry.value), entry.origin) for entry in spec.provenance]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return '\n'.join(f'{key:{widths[0]}}  {value:{widths[1]}}  {origin}'
                      for key, value, origin in rows)
