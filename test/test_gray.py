@@ -202,9 +202,9 @@ def test_open_channels_are_what_the_config_says(networks):
 
 
 @pytest.mark.parametrize(('channels', 'told', 'said'), [
-    (1, {'color': 'rgb'}, ['input.color says rgb', '1 channel', 'gray']),
-    (3, {'color': 'gray'}, ['input.color says gray', '3 channels', 'rgb or bgr']),
-    (3, {'depth': 16}, ['input.depth says 16', '3 channels']),
+    (1, {'color': 'rgb'}, ['input.color is rgb', '1 channel', 'gray']),
+    (3, {'color': 'gray'}, ['input.color is gray', '3 channels', 'rgb or bgr']),
+    (3, {'depth': 16}, ['input.depth is 16', '3 channels']),
     (1, {'mean': [0, 0, 0]}, ['input.mean has 3 numbers', 'gray', '1 channel']),
     (3, {'std': [1]}, ['input.std has 1 number,', 'rgb', '3 channels']),
 ])
@@ -233,7 +233,7 @@ def test_configs_that_are_refused(told, said):
 
 @pytest.mark.parametrize('channels', [2, 4, 6])
 def test_other_channels_are_refused(networks, channels):
-    with pytest.raises(ModelError, match='neither 3 channels, as of a colour image, nor 1'):
+    with pytest.raises(ModelError, match='neither 3 channels, as a colour image has, nor 1'):
         networks.spec_of(declared(networks, 1, channels, 8, 12))
 
 

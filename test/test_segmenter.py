@@ -660,7 +660,7 @@ def test_a_missing_file_is_refused(folder):
 
 
 def test_files_of_other_kinds_are_refused(folder):
-    with pytest.raises(ModelError, match=r'net\.pt: is no model; it ends in \.onnx, \.engine or '):
+    with pytest.raises(ModelError, match=r'net\.pt: is no model; models end in \.onnx, \.engine'):
         Segmenter.open(folder / 'net.pt')
 
 

@@ -220,7 +220,7 @@ def test_of_several_masks_all_is_told(networks, here, capsys):
     assert ([task.name for task in spec.tasks], spec.assumed) == (['road', 'lines'], ())
     capsys.readouterr()
     assert main(['inspect', 'net.onnx', '--config', 'all.yaml', '--on', 'PHOTO.jpg']) == 1
-    assert 'choose it with a model config of output: {name: road}' in capsys.readouterr().err
+    assert 'select one with a model config of output: {name: road}' in capsys.readouterr().err
 
 
 def test_whatever_the_network_is_called_the_config_reads_back(here):

@@ -88,7 +88,7 @@ def test_what_changes_the_values_is_measured_again(networks, model, opened, runs
 def test_a_contradiction_is_found_again(model, opened, runs):
     opened(model)
     for _ in range(2):
-        with pytest.raises(ConfigError, match=r'says ids, but .* was measured: 0\.\d+ to 0\.\d+'):
+        with pytest.raises(ConfigError, match=r'is ids, but .* was measured: 0\.\d+ to 0\.\d+'):
             opened(model, output={'kind': 'ids'})
     assert len(runs) == 1
 

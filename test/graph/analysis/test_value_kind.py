@@ -153,14 +153,14 @@ def test_fused_operators_of_onnx_runtime_are_known(networks, nodes, kind):
 @pytest.mark.parametrize('told', ['logits', 'sigmoid', 'probabilities'])
 def test_what_contradicts_the_graph_is_refused(networks, told):
     model = network(networks, [ARGMAX, node('Cast', 'a', output='y', to=FLOAT)], IDS)
-    with pytest.raises(ConfigError, match=f'output.kind says {told}, .* class ids of ArgMax'):
+    with pytest.raises(ConfigError, match=f'output.kind is {told}, .* class ids of ArgMax'):
         networks.spec_of(model, output={'kind': told})
 
 
 def test_logits_are_not_told_of_probabilities(networks):
     model = network(networks, [SIGMOID, node('Clip', 'p', 'f0', 'f1', output='y')], IDS,
                     weights=ONE)
-    with pytest.raises(ConfigError, match=r'says logits, but .* comes from a Sigmoid; .* sigmoid'):
+    with pytest.raises(ConfigError, match=r'is logits, but .* comes from a Sigmoid; .* sigmoid'):
         networks.spec_of(model, output={'kind': 'logits'})
 
 
@@ -174,7 +174,7 @@ MEASURED = {
     'a sigmoid in parts': (ONE, EXP, IDS, 'sigmoid', '0.0'),
     'a softmax in parts': (TWO, PARTS, [1, 2, *SIZE], 'probabilities', 'sums of 1'),
     'a sign': (ONE, [node('Sign', 's', output='g'), node('Relu', 'g', output='y')], IDS, 'ids',
-               'whole numbers 0 to 1'),
+               'integers 0 to 1'),
     'a sign times 255': (ONE, [node('Sign', 's', output='g'), node('Relu', 'g', output='r'),
                                node('Mul', 'r', 'f255', output='y')], IDS, 'ids', '0 to 255'),
     'a product': (ONE, [node('Abs', 's', output='b'), node('Mul', 's', 'b', output='y')], IDS,
@@ -199,16 +199,16 @@ def test_without_a_measurement_it_is_assumed(networks, mask_of):
 
 
 @pytest.mark.parametrize(('told', 'nodes', 'says'), [
-    ('ids', EXP, 'class ids are whole numbers'), ('logits', EXP, 'logits have both signs'),
+    ('ids', EXP, 'class ids are integers'), ('logits', EXP, 'logits have both signs'),
     ('sigmoid', [node('Softplus', 's', output='y')], 'probabilities are within 0 and 1')])
 def test_what_contradicts_the_measurement_is_refused(networks, mask_of, told, nodes, says):
-    with pytest.raises(ConfigError, match=f'output.kind says {told}, but .* measured: .*{says}'):
+    with pytest.raises(ConfigError, match=f'output.kind is {told}, but .* measured: .*{says}'):
         mask_of(network(networks, nodes, IDS, weights=ONE), measure=True, output={'kind': told})
 
 
 def test_a_depth_is_no_segmentation(networks, mask_of):
     model = network(networks, [node('Softplus', 's', output='y')], IDS, weights=ONE)
-    with pytest.raises(ConfigError, match=r'never negative, .* depth .* output\.kind'):
+    with pytest.raises(ConfigError, match=r'never negative; .* depth .* output\.kind'):
         mask_of(model, measure=True)
 
 
@@ -416,7 +416,7 @@ def boxes_and_masks(networks, boxes, masks, last='Identity', names=('boxes', 'ma
     ([1, 5, 4], [1, 5, *SIZE], 'Sigmoid'), ([1, 5, 4], [1, 5, *SIZE], 'Identity'),
     ([5, 4], [5, 1, *SIZE], 'Sigmoid'), ([5, 4], [5, *SIZE], 'Sigmoid')])
 def test_boxes_with_a_mask_each_are_no_classes(networks, boxes, masks, last):
-    with pytest.raises(ConfigError, match=r'are boxes and their masks, instances'):
+    with pytest.raises(ConfigError, match=r'are boxes and their masks, as Mask R-CNN'):
         networks.spec_of(boxes_and_masks(networks, boxes, masks, last))
 
 
@@ -453,12 +453,12 @@ def test_a_layout_that_no_graph_tells_is_asked_for(networks):
         [node('ReduceSum', 'pixels', 'one', output='y')],
         [networks.tensor('pixels', [1, None, *SIZE])], [networks.tensor('y', IDS)],
         {'one': np.array([1])})
-    with pytest.raises(ConfigError, match=r'leaves its channels open, .* input\.layout: nchw'):
+    with pytest.raises(ConfigError, match=r'has dynamic channels, .* input\.layout: nchw'):
         networks.spec_of(model)
     spec = networks.spec_of(model, input={'layout': 'nchw'})
     assert {entry.key: entry.origin for entry in spec.provenance}['input.layout'] == 'config'
     assert complete_config(spec).input.layout == 'nchw'
-    with pytest.raises(ConfigError, match=r'input\.layout says nhwc, .* 12 channels there, not 3'):
+    with pytest.raises(ConfigError, match=r'input\.layout is nhwc, .* 12 channels, not 3'):
         networks.spec_of(model, input={'layout': 'nhwc'})
 
 
@@ -483,8 +483,8 @@ def declared(networks, outputs, size=SIZE):
     ([('scores', [1, 1000])], SIZE, 'a classification network or an embedding'),
     ([('image_embeds', [1, 512])], SIZE, 'it is an embedding'),
     ([('last_hidden_state', [1, 197, 768])], (224, 224), 'it is an embedding'),
-    ([('output0', [1, 84, 8400])], (640, 640), 'boxes, as a detection network'),
-    ([('output0', [1, 84, 6400])], (640, 640), 'boxes, as a detection network'),
+    ([('output0', [1, 84, 8400])], (640, 640), 'boxes of a detection network'),
+    ([('output0', [1, 84, 6400])], (640, 640), 'boxes of a detection network'),
     ([('y', [1, 201, 18, 4])], (288, 800), 'lane anchors'),
     ([('a', [1, 255, 80, 80]), ('b', [1, 255, 40, 40]), ('c', [1, 255, 20, 20])], (640, 640),
      'heads of a detection network')])

@@ -328,7 +328,7 @@ def test_the_file_itself_may_tell_of_its_tasks(networks, tmp_path):
 
 
 def test_what_is_wrong_with_a_task_names_it(open_model):
-    with pytest.raises(ConfigError, match=r'task lanes: .*output\.kind says probabilities'):
+    with pytest.raises(ConfigError, match=r'task lanes: .*output\.kind is probabilities'):
         open_model([TASKS[0], {**TASKS[1], 'kind': 'probabilities'}])
     with pytest.raises(ConfigError, match=r"task road: .*'road', but the graph's outputs are "):
         open_model([TASKS[0], {'name': 'road'}])

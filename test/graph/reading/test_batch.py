@@ -22,7 +22,7 @@ from trt_segmentation.segmenter import demo_model
 
 WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
 SIZE = 8, 12
-BATCH_HINT = 'export it with an dynamic batch axis, or run one node for each camera$'
+BATCH_HINT = 'export it with a dynamic batch axis, or run one node for each camera$'
 
 
 def run(spec, images, **how):
@@ -203,8 +203,8 @@ def test_a_size_that_is_built_in_is_named(networks):
     model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 3, *SIZE])],
                                 [networks.tensor('scores', [1, 3, 16, 24])],
                                 {'sizes': np.array([1, 3, 16, 24])})
-    with pytest.raises(ModelError, match=r"at once: Resize 'grown' has the fixed shape \[1, 3, 16, 24\] "
-                                         'of one image; ' + BATCH_HINT):
+    with pytest.raises(ModelError, match=r"at once: Resize 'grown' has the fixed shape "
+                                         r'\[1, 3, 16, 24\] of one image; ' + BATCH_HINT):
         networks.spec_of(model, 2)
 
 
@@ -220,8 +220,8 @@ def test_instances_of_one_image_are_named(networks):
     rows = next(tensor for tensor in model.graph.initializer if tensor.name == 'rows')
     rows.CopyFrom(onnx.numpy_helper.from_array(np.array([1, 11, -1]), 'rows'))
     assert networks.spec_of(model, 1).pair.kind == 'instances'
-    with pytest.raises(ModelError, match=r"at once: Reshape 'found' has the fixed shape \[1, 11, -1\] "
-                                         'of one image; ' + BATCH_HINT):
+    with pytest.raises(ModelError, match=r"at once: Reshape 'found' has the fixed shape "
+                                         r'\[1, 11, -1\] of one image; ' + BATCH_HINT):
         networks.spec_of(model, 2)
 
 

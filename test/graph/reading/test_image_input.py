@@ -78,7 +78,7 @@ def test_a_network_that_is_told_to_be_normalised_twice_is_warned_of(networks, ha
                                                                     told, warns):
     model = halves.network(lambda op: op.conv(2, normalized(op)), SCORES)
     halves.segment(networks, model, input=told)
-    assert ('feed -2.12 to 2.64, but the network normalises its image itself and takes 0 to 255'
+    assert ('feed -2.12 to 2.64, but the network has built-in normalisation for 0 to 255'
             in caplog.text) == warns
 
 

@@ -200,15 +200,15 @@ def test_an_engine_from_elsewhere_is_refused():
 
 def test_final_instances_need_their_classes(networks):
     found, prototypes = random_instances(0)
-    with pytest.raises(ConfigError, match=r'how many classes .* as classes\.labels'):
+    with pytest.raises(ConfigError, match=r'number of classes; .* as classes\.labels'):
         networks.spec_of(network(networks, as_rows(found)[None], prototypes))
 
 
 @pytest.mark.parametrize(('told', 'said'), [
-    ({'kind': 'instances', 'class_name': 'nowhere'}, r'says instances, but no such .*output1'),
-    ({'threshold': 0}, r'threshold is 0, .* say one above'),
+    ({'kind': 'instances', 'class_name': 'nowhere'}, r'is instances, but no matching .*output1'),
+    ({'threshold': 0}, r'threshold is 0, .* set it above 0'),
     ({'kind': 'logits', 'name': 'output1', 'grow_masks': True},
-     r'grow_masks is .True., but output\.kind logits')])
+     r'grow_masks is .True., but output\.kind is logits')])
 def test_contradictions(networks, told, said):
     with pytest.raises(ConfigError, match=said):
         networks.spec_of(network(networks, *random_instances(0)), output=told)

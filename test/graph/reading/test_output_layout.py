@@ -150,7 +150,7 @@ def bounded(op, values, most):
 
 @pytest.mark.parametrize(('build', 'outputs', 'says'), [
     (lambda op: [bounded(op, 5, 12), maps(op)], [([1, 24, 5], 'a'), ([1, 24, *SIZE], 'b')],
-     r"shapes of queries, but 'a' was measured: 0 to 1\.\d+; logits are negative, too"),
+     r"shapes of queries, but 'a' was measured: 0 to 1\.\d+; logits have both signs"),
     (lambda op: [bounded(op, 4, 12), maps(op)], [([1, 24, 4], 'classes'), ([1, 24, *SIZE], 'b')],
      "'classes' was measured"),
     (lambda op: [rows(op, 5), op('Abs', maps(op))], [([1, 24, 5], 'a'), ([1, 24, *SIZE], 'b')],

@@ -127,12 +127,12 @@ def test_an_engine_of_ours_has_them_combined(networks):
 
 @pytest.mark.parametrize(('outputs', 'told', 'said'), [
     ({'scores': np.zeros((1, 3, 4, 6), np.float32)}, {'kind': 'queries'},
-     r"says queries, but no such .*'scores'"),
+     r"is queries, but no matching .*'scores'"),
     ({'masks': MASKS, 'classes': CLASSES}, {'kind': 'queries', 'class_name': 'nowhere'},
-     r"queries and class_name 'nowhere', but no such"),
+     r"queries and class_name 'nowhere', but no matching"),
     ({'masks': MASKS, 'classes': CLASSES},
      {'kind': 'logits', 'name': 'masks', 'class_name': 'classes'},
-     r"class_name is 'classes', but output\.kind logits; it is for queries and instances only")])
+     r"class_name is 'classes', but output\.kind is logits; it is for queries and instances")])
 def test_contradictions(networks, outputs, told, said):
     with pytest.raises(ConfigError, match=said):
         networks.spec_of(network(networks, outputs), output=told)

@@ -204,14 +204,14 @@ def test_of_maps_that_are_alike_the_first_is_assumed(networks):
 def test_instances_of_another_form_are_refused_with_the_reason(networks):
     # YOLOv5: anchors along axis 1, and whether there is any object besides the classes.
     model = declared(networks, [IMAGE], [('output0', [1, 252, 117]), ('output1', [1, 32, 2, 3])])
-    with pytest.raises(ConfigError, match=r'not as those of .*YOLO from version 8 on.* width\]$'):
+    with pytest.raises(ConfigError, match=r'not those of .*YOLO from version 8 on.* width\]$'):
         networks.spec_of(model)
 
 
 @pytest.mark.parametrize('output', [{}, {'kind': 'instances'}])
 def test_instances_of_open_shape_are_refused_with_the_way_out(networks, output):
     model = declared(networks, [IMAGE], [('output0', [1, None, None]), ('output1', [1, 32, 2, 3])])
-    with pytest.raises(ConfigError, match=r'an instance has is left open: export it with fixed '
+    with pytest.raises(ConfigError, match=r'an instance is dynamic: export it with fixed '
                                           r'shapes .*, without dynamic=True, or with the default'):
         networks.spec_of(model, output=output, classes={'labels': ['car', 'bus']})
 
@@ -224,7 +224,7 @@ def test_an_open_size_is_told_or_not_needed(networks, network_of, size):
     assert told.network.outputs[0].shape == (1, 4, 8, 12)
     free = networks.spec_of(network_of(size=size), input={'resize': 'none'})
     assert (free.size, free.resize) == (None, 'none')
-    with pytest.raises(ConfigError, match=r'leaves its size open and input\.size is not told'):
+    with pytest.raises(ConfigError, match=r'has a dynamic size and input\.size is not set'):
         networks.spec_of(network_of(size=size))
 
 
@@ -275,7 +275,7 @@ def test_aligned_corners_are_told_on_and_again(networks, network_of):
 
 def test_ids_have_no_corners_to_align(networks):
     with pytest.raises(ConfigError, match=r'net.onnx: output.align_corners is true, but '
-                                          r'output.kind ids; it is for logits, probabilities, '):
+                                          r'output.kind is ids; it is for logits, prob'):
         networks.spec_of(networks.fixed(np.zeros((1, 8, 12), np.int32)),
                          output={'align_corners': True})
 
@@ -290,19 +290,20 @@ def test_wrong_metadata_is_named(network_of):
 
 
 CONTRADICTIONS = [
-    ({'input': {'size': [9, 12]}}, {}, ['input.size', 'height 9', 'graph 8']),
-    ({'input': {'size': [8, 11]}}, {}, ['input.size', 'width 11', 'graph 12']),
-    ({'input': {'size': [8, 11]}}, {'size': (None, 12)}, ['input.size', 'width 11', 'graph 12']),
+    ({'input': {'size': [9, 12]}}, {}, ['input.size', 'height 9', 'graph has 8']),
+    ({'input': {'size': [8, 11]}}, {}, ['input.size', 'width 11', 'graph has 12']),
+    ({'input': {'size': [8, 11]}}, {'size': (None, 12)},
+     ['input.size', 'width 11', 'graph has 12']),
     ({'input': {'resize': 'none'}}, {}, ['input.resize is none', '8x12']),
     ({'input': {'resize': 'none', 'size': [8, 12]}}, {'size': (None, None)},
-     ['input.resize is none', 'input.size says 8x12']),
+     ['input.resize is none', 'input.size is 8x12']),
     ({'output': {'name': 'mask'}}, {}, ["output.name is 'mask'", 'scores']),
-    ({'output': {'kind': 'ids'}}, {}, ['output.kind says ids', 'float32']),
-    ({'output': {'kind': 'probabilities'}}, {}, ['says probabilities', 'Conv', 'logits']),
-    ({'output': {'kind': 'sigmoid'}}, {}, ['says sigmoid', 'Conv', 'logits']),
-    ({'output': {'layout': 'nhwc'}}, {}, ['output.layout says nhwc', '[1, 4, 8, 12]', 'nchw']),
+    ({'output': {'kind': 'ids'}}, {}, ['output.kind is ids', 'float32']),
+    ({'output': {'kind': 'probabilities'}}, {}, ['is probabilities', 'Conv', 'logits']),
+    ({'output': {'kind': 'sigmoid'}}, {}, ['is sigmoid', 'Conv', 'logits']),
+    ({'output': {'layout': 'nhwc'}}, {}, ['output.layout is nhwc', '[1, 4, 8, 12]', 'nchw']),
     ({'output': {'layout': 'nchw'}}, {'layout': 'nhwc'},
-     ['output.layout says nchw', '[1, 8, 12, 4]', 'nhwc']),
+     ['output.layout is nchw', '[1, 8, 12, 4]', 'nhwc']),
     ({'classes': {'labels': ['a', 'b', 'c']}}, {}, ['classes.labels has 3', '4 classes']),
     ({'classes': {'colors': [[0, 0, 0]] * 5}}, {}, ['classes.colors has 5', '4 classes']),
     ({'classes': {'preset': 'cityscapes'}}, {}, ['classes.labels has 19', '4 classes']),
@@ -324,7 +325,7 @@ def test_contradictions(networks, network_of, told, options, said):
 @pytest.mark.parametrize('kind', ['logits', 'probabilities', 'sigmoid'])
 def test_scores_are_not_integers(networks, kind):
     ids = networks.fixed(np.zeros((1, 8, 12), np.int64))
-    with pytest.raises(ConfigError, match=f'output.kind says {kind}, but .* int64'):
+    with pytest.raises(ConfigError, match=f'output.kind is {kind}, but .* int64'):
         networks.spec_of(ids, output={'kind': kind})
 
 
@@ -350,16 +351,16 @@ REFUSED = [
     ([*image(1, 3, 8, 12), ('depth', [1, 1, 8, 12])], output(1, 4, 8, 12),
      ['one image input is needed', "has 2: 'pixels' float32 [1, 3, 8, 12], 'depth'"]),
     ([], output(1, 4, 8, 12), ['one image input is needed', 'has 0: none']),
-    (image(4, 3, 8, 12), output(4, 4, 8, 12), ['batches of 4', 'batch of 1 or a dynamic one']),
+    (image(4, 3, 8, 12), output(4, 4, 8, 12), ['has a batch of 4', 'or a dynamic batch']),
     (image(1, 3, 8, 12), output(4, 4, 8, 12), ["'scores'", 'batch of 4, not 1']),
     (image(1, 3, 8), output(1, 4, 8, 12), ['[1, 3, 8]', 'no batch of images']),
     (image(), output(1, 4, 8, 12), ['no batch of images']),
     (image(1, 4, 8, 12), output(1, 4, 8, 12), ['[1, 4, 8, 12]', 'neither 3 channels']),
-    (image(1, 2, 8, 12), output(1, 4, 8, 12), ['[1, 2, 8, 12]', 'nor 1, as of a gray one']),
+    (image(1, 2, 8, 12), output(1, 4, 8, 12), ['[1, 2, 8, 12]', 'nor 1, as a gray one has']),
     (image(1, 6, 8, 12), output(1, 4, 8, 12), ['[1, 6, 8, 12]', 'several images']),
     (image(1, 3, 8, 12, dtype=TensorProto.STRING), output(1, 4, 8, 12), ['no image type']),
     (image(1, 3, 8, 12, dtype=TensorProto.BOOL), output(1, 4, 8, 12), ['bool', 'no image type']),
-    (image(1, 3, 8, 12), output(1, None, 8, 12), ['[1, ?, 8, 12]', 'number of classes open']),
+    (image(1, 3, 8, 12), output(1, None, 8, 12), ['[1, ?, 8, 12]', 'dynamic number of classes']),
     (image(1, 3, 8, 12), output(1, 4, 8, 12, dtype=TensorProto.INT64), ['4 channels of integers']),
     (image(1, 3, 8, 12), output(1, 1, 8, 12, dtype=TensorProto.COMPLEX64),
      ['neither scores', 'ids']),
@@ -445,6 +446,6 @@ def test_a_quantized_input_brings_the_values_of_training_to_integers(networks, b
 
 @pytest.mark.parametrize('dtype', [TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32])
 def test_values_of_training_are_refused_by_plain_integers(networks, network_of, dtype):
-    with pytest.raises(ConfigError, match=r'takes integers, but input\.scale, mean and std bring '
-                                          r'black to -1 and white to 1; say what its integers'):
+    with pytest.raises(ConfigError, match=r'takes integers, but input\.scale, mean and std map '
+                                          r'black to -1 and white to 1; set them for integers'):
         networks.spec_of(network_of(dtype=dtype), input=HALF)

@@ -111,7 +111,7 @@ class Measurement:
         return self.lowest >= 0 or self.highest <= 0 or smaller < _FEW * larger
 
     def __str__(self) -> str:
-        whole = 'whole numbers ' if self.integers else ''
+        whole = 'integers ' if self.integers else ''
         sums = ', sums of 1' if self.sums_to_one else ''
         return f'{whole}{self.lowest:.4g} to {self.highest:.4g}{sums}'
 

@@ -32,8 +32,8 @@ def check_file(path: Path) -> None:
     if path.is_dir():
         raise ModelError(f'{path}: is a folder; name the .onnx file in it')
     if path.suffix != '.onnx':
-        raise ModelError(f'{path}: is no model; a model file ends in .onnx, .engine or .plan (export '
-                         'a network of another framework to ONNX first)')
+        raise ModelError(f'{path}: is no model; models end in .onnx, .engine or .plan (export '
+                         'other networks to ONNX first)')
     if not path.is_file():
         raise ModelError(f'{path}: there is no such file; check the path')
     if path.stat().st_size == 0:

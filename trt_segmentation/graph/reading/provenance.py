@@ -16,9 +16,9 @@ class Provenance:
     Attributes:
         key: of the model config, for example 'input.size'.
         value: of the setting.
-        origin: 'config'; 'metadata': the exporter wrote it into the file; 'graph'; 'measured (...)':
-            from one run of the network, with the range of its values; 'default'; or 'assumed': from
-            none of these, so that it may be wrong.
+        origin: 'config', 'graph' or 'default'; 'metadata': the exporter wrote it into the file;
+            'measured (...)': from one run of the network, with the range of its values;
+            'assumed': not known, so that it may be wrong.
     """
 
     key: str
@@ -50,8 +50,16 @@ class Ledger:
         self.entries.append(Provenance(self.key(key), value, origin))
         return value
 
-    def resolve(self, key: str, value: T | None, otherwise: Callable[[], T], origin: str) -> T:
-        """Return ``value`` from the config, else the result of ``otherwise``, which has ``origin``."""
+    def resolve(self, key: str, value: T | None, otherwise: Callable[[], T], origin: str,
+                ) -> T:
+        """Record and return a setting.
+
+        Args:
+            key: of the setting.
+            value: from the config or the metadata; None if it is not set there.
+            otherwise: returns the value in that case.
+            origin: of the result of ``otherwise``.
+        """
         if value is not None:
             return self.record(key, value, self.config_origin(key))
         return self.record(key, otherwise(), origin)
