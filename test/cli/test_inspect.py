@@ -205,7 +205,7 @@ def test_the_chosen_one_is_written(here, number):
 def test_of_several_masks_all_is_told(networks, here, capsys):
     onnx.save(networks.heads({'road': np.eye(3)[:2], 'lanes': np.eye(3)}, (32, 48)), 'net.onnx')
     assert main(['inspect', 'net.onnx']) == 1
-    assert 'or each that is to become a mask in outputs' in capsys.readouterr().err
+    assert 'or several masks in outputs' in capsys.readouterr().err
     (here / 'net.yaml').write_text('outputs: [{name: road}, {name: lanes, task: lines}]')
     assert main(['inspect', 'net.onnx', '--config', 'net.yaml', '--write-config', 'all.yaml']) == 0
     told = capsys.readouterr().out

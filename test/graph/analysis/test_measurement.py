@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""When a network is run to see what its values are, on what, and when that is known already."""
+"""Measurements of networks: when they run, on which image, and when the cache has them."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ ON_CPU = RunOptions('onnxruntime', num_threads=1)
 
 @pytest.fixture
 def model(networks, tmp_path):
-    """The path of a network that ends in a sigmoid of parts, which no graph tells."""
+    """The path of a network that ends in a sigmoid of several operators, which the graph hides."""
     path = tmp_path / 'net.onnx'
     onnx.save(networks.sigmoid_in_parts([[1.0, 1.0, 1.0]], SIZE), path)
     return path
@@ -33,12 +33,12 @@ def model(networks, tmp_path):
 
 @pytest.fixture
 def opened(networks, tmp_path):
-    """Opens a model; returns what its output is and where that is known from."""
+    """Opens a model; returns the kind of its output and the origin of the kind."""
     def open_model(path, options=ON_CPU, scale=1 / 127.5, **sections):
-        told = networks.config_of(input={'scale': scale, 'mean': [1.0] * 3, 'std': [1.0] * 3},
+        config = networks.config_of(input={'scale': scale, 'mean': [1.0] * 3, 'std': [1.0] * 3},
                                   **sections)
         options = replace(options, engine_cache=options.engine_cache or str(tmp_path / 'kept'))
-        with Segmenter.open(path, config=told, options=options) as segmenter:
+        with Segmenter.open(path, config=config, options=options) as segmenter:
             return next((entry.value, entry.origin) for entry in segmenter.spec.provenance
                         if entry.key == 'output.kind')
 
@@ -47,7 +47,7 @@ def opened(networks, tmp_path):
 
 @pytest.fixture
 def runs(monkeypatch):
-    """What is appended to whenever a network is opened to be measured."""
+    """A list that gets an entry for every measurement of a network."""
     found, real = [], measurement.open_session
 
     def open_session(*given):
@@ -70,13 +70,13 @@ def test_a_network_is_measured_once(model, opened, runs, tmp_path):
     assert len(runs) == len(kept_files(tmp_path)) == 1
 
 
-def test_what_is_kept_needs_no_runtime(model, opened, monkeypatch):
+def test_a_cached_measurement_needs_no_runtime(model, opened, monkeypatch):
     first = opened(model)
     monkeypatch.setattr(measurement, 'open_session', None)
     assert opened(model) == first
 
 
-def test_what_changes_the_values_is_measured_again(networks, model, opened, runs):
+def test_a_change_of_the_values_causes_a_new_measurement(networks, model, opened, runs):
     opened(model)
     opened(model, scale=1 / 255)
     assert len(runs) == 2
@@ -113,7 +113,7 @@ def of_another_version(text):
 @pytest.mark.parametrize('damage', [
     cut, changed, of_another_version, lambda text: '', lambda text: '[]', lambda text: 'null',
     lambda text: json.dumps({**json.loads(text), 'key': 'other'})])
-def test_damage_costs_a_new_measurement(model, opened, runs, tmp_path, damage):
+def test_a_damaged_file_causes_a_new_measurement(model, opened, runs, tmp_path, damage):
     first = opened(model)
     (path,) = kept_files(tmp_path)
     path.write_text(damage(path.read_text()))

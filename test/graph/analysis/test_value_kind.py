@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an output means, whatever a network does with it after it has got that meaning."""
+"""The kind of an output, traced through the operators after the one that determines it."""
 
 import numpy as np
 import onnx
@@ -110,7 +110,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_the_meaning_is_followed_back(networks, mask_of, kind):
+def test_the_meaning_is_traced_to_its_operator(networks, mask_of, kind):
     weights, nodes, shape, dtype, wanted = KINDS[kind]
     spec, mask = mask_of(network(networks, nodes, shape, dtype=dtype, weights=weights))
     assert spec.kind == wanted
@@ -120,7 +120,7 @@ def test_the_meaning_is_followed_back(networks, mask_of, kind):
     assert (again.kind, again.scores, again.output_name) == (spec.kind, spec.scores, 'y')
 
 
-def test_a_local_function_is_looked_into(networks, mask_of):
+def test_the_trace_enters_local_functions(networks, mask_of):
     function = helper.make_function(
         'mine', 'Activated', ['x'], ['z'],
         [node('Sigmoid', 'x', output='p'), node('Identity', 'p', output='z')],
@@ -150,21 +150,21 @@ def test_fused_operators_of_onnx_runtime_are_known(networks, nodes, kind):
     assert read_meaning(model, 'y').kind == kind
 
 
-@pytest.mark.parametrize('told', ['logits', 'sigmoid', 'probabilities'])
-def test_what_contradicts_the_graph_is_refused(networks, told):
+@pytest.mark.parametrize('kind', ['logits', 'sigmoid', 'probabilities'])
+def test_a_kind_that_contradicts_the_graph_is_refused(networks, kind):
     model = network(networks, [ARGMAX, node('Cast', 'a', output='y', to=FLOAT)], IDS)
-    with pytest.raises(ConfigError, match=f'output.kind is {told}, .* class ids of ArgMax'):
-        networks.spec_of(model, output={'kind': told})
+    with pytest.raises(ConfigError, match=f'output.kind is {kind}, .* class ids of ArgMax'):
+        networks.spec_of(model, output={'kind': kind})
 
 
-def test_logits_are_not_told_of_probabilities(networks):
+def test_kind_logits_is_refused_for_a_sigmoid(networks):
     model = network(networks, [SIGMOID, node('Clip', 'p', 'f0', 'f1', output='y')], IDS,
                     weights=ONE)
     with pytest.raises(ConfigError, match=r'is logits, but .* comes from a Sigmoid; .* sigmoid'):
         networks.spec_of(model, output={'kind': 'logits'})
 
 
-# What the graph does not say -----------------------------------------------------------------
+# Not determined by the graph ------------------------------------------------------------------
 
 EXP = [node('Neg', 's', output='n'), node('Exp', 'n', output='e'),
        node('Add', 'e', 'f1', output='d'), node('Div', 'f1', 'd', output='y')]
@@ -183,13 +183,13 @@ MEASURED = {
 
 
 @pytest.mark.parametrize('kind', MEASURED)
-def test_what_the_graph_does_not_say_is_measured(networks, mask_of, kind):
-    weights, nodes, shape, wanted, says = MEASURED[kind]
+def test_a_kind_that_the_graph_does_not_determine_is_measured(networks, mask_of, kind):
+    weights, nodes, shape, wanted, message = MEASURED[kind]
     spec, mask = mask_of(network(networks, nodes, shape, weights=weights), measure=True)
     origin = {entry.key: entry.origin for entry in spec.provenance}['output.kind']
     assert spec.kind == wanted
     if kind != 'a product':  # of which a factor is a convolution's
-        assert origin.startswith('measured (') and says in origin
+        assert origin.startswith('measured (') and message in origin
     check(mask)
 
 
@@ -198,12 +198,12 @@ def test_without_a_measurement_it_is_assumed(networks, mask_of):
     assert (spec.kind, 'output.kind' in {entry.key for entry in spec.assumed}) == ('logits', True)
 
 
-@pytest.mark.parametrize(('told', 'nodes', 'says'), [
+@pytest.mark.parametrize(('kind', 'nodes', 'fault'), [
     ('ids', EXP, 'class ids are integers'), ('logits', EXP, 'logits have both signs'),
     ('sigmoid', [node('Softplus', 's', output='y')], 'probabilities are within 0 and 1')])
-def test_what_contradicts_the_measurement_is_refused(networks, mask_of, told, nodes, says):
-    with pytest.raises(ConfigError, match=f'output.kind is {told}, but .* measured: .*{says}'):
-        mask_of(network(networks, nodes, IDS, weights=ONE), measure=True, output={'kind': told})
+def test_a_kind_that_contradicts_the_measurement_is_refused(networks, mask_of, kind, nodes, fault):
+    with pytest.raises(ConfigError, match=f'output.kind is {kind}, but .* measured: .*{fault}'):
+        mask_of(network(networks, nodes, IDS, weights=ONE), measure=True, output={'kind': kind})
 
 
 def test_a_depth_is_no_segmentation(networks, mask_of):
@@ -244,7 +244,7 @@ def test_classes_may_be_last(networks, mask_of, shape):
     check(mask_of(network(networks, nodes, shape, constants={'shape': np.array(shape)}))[1])
 
 
-# Whatever is done to it ----------------------------------------------------------------------
+# Operators that keep the meaning --------------------------------------------------------------
 
 
 def _quantize(x, y, scale, zero):
@@ -320,13 +320,13 @@ MEANS = {'softmax': 'probabilities', 'foreground': 'probabilities', 'threshold':
 CHANNELS = {'softmax': 2, 'foreground': 2, 'ids': 2, 'threshold': 1, 'one hot': 2,
             'hyperbolic': 1, 'logarithm': 2}
 WIDE = 'logits', 'ids', 'threshold', 'hyperbolic', 'logarithm'
-"""What is not probabilities, and may be cut by steps that keep what is within 0 and 1."""
+"""Values that are not probabilities, so that clipping to 0..1 may change them."""
 
 
 @given(last=st.sampled_from(sorted(LAST)), channels=st.sampled_from([1, 2]),
        steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=6),
        dtype=st.sampled_from([FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, UINT8, INT8]))
-def test_the_mask_stays_the_same_whatever_keeps_the_meaning(networks, mask_of, last, channels,
+def test_operators_that_keep_the_meaning_keep_the_mask(networks, mask_of, last, channels,
                                                             steps, dtype):
     channels = CHANNELS.get(last, channels)
     nodes = list(LAST[last])
@@ -426,7 +426,7 @@ def test_masks_of_0_to_1_are_no_queries(networks):
         networks.spec_of(model)
 
 
-def test_four_values_are_classes_only_where_that_is_told(networks):
+def test_four_values_are_classes_only_if_the_config_says_so(networks):
     model = boxes_and_masks(networks, [1, 5, 4], [1, 5, *SIZE], 'Identity', ('a', 'b'))
     with pytest.raises(ConfigError, match=r'if they are queries .* output\.kind: queries'):
         networks.spec_of(model)
@@ -448,7 +448,7 @@ def test_open_channels_are_read_off_the_first_convolution(networks, layout, size
     assert (spec.input_layout, spec.size, spec.scores.channels) == (layout, size, 2)
 
 
-def test_a_layout_that_no_graph_tells_is_asked_for(networks):
+def test_an_ambiguous_layout_requires_a_config(networks):
     model = networks.onnx_model(
         [node('ReduceSum', 'pixels', 'one', output='y')],
         [networks.tensor('pixels', [1, None, *SIZE])], [networks.tensor('y', IDS)],
@@ -462,7 +462,7 @@ def test_a_layout_that_no_graph_tells_is_asked_for(networks):
         networks.spec_of(model, input={'layout': 'nhwc'})
 
 
-def test_the_layout_whose_classes_are_a_number_is_taken(networks):
+def test_the_layout_with_a_fixed_number_of_classes_is_chosen(networks):
     model = network(networks, [node('Transpose', 's', output='y', perm=[0, 2, 3, 1])],
                     [1, 'h', 'w', 2])
     for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
@@ -471,7 +471,7 @@ def test_the_layout_whose_classes_are_a_number_is_taken(networks):
     assert (spec.scores.axis, spec.scores.channels) == (3, 2)
 
 
-# What is no segmentation ---------------------------------------------------------------------
+# Outputs without a segmentation -----------------------------------------------------------------
 
 
 def declared(networks, outputs, size=SIZE):
@@ -479,7 +479,7 @@ def declared(networks, outputs, size=SIZE):
                                [networks.tensor(name, shape) for name, shape in outputs])
 
 
-@pytest.mark.parametrize(('outputs', 'size', 'says'), [
+@pytest.mark.parametrize(('outputs', 'size', 'message'), [
     ([('scores', [1, 1000])], SIZE, 'a classification network or an embedding'),
     ([('image_embeds', [1, 512])], SIZE, 'it is an embedding'),
     ([('last_hidden_state', [1, 197, 768])], (224, 224), 'it is an embedding'),
@@ -488,8 +488,8 @@ def declared(networks, outputs, size=SIZE):
     ([('y', [1, 201, 18, 4])], (288, 800), 'lane anchors'),
     ([('a', [1, 255, 80, 80]), ('b', [1, 255, 40, 40]), ('c', [1, 255, 20, 20])], (640, 640),
      'heads of a detection network')])
-def test_what_is_no_segmentation_is_called_what_it_is(networks, outputs, size, says):
-    with pytest.raises((ConfigError, ModelError), match=says):
+def test_an_output_without_segmentation_is_named(networks, outputs, size, message):
+    with pytest.raises((ConfigError, ModelError), match=message):
         networks.spec_of(declared(networks, outputs, size))
 
 

@@ -72,7 +72,7 @@ def single(networks, op, opset, inputs=('x',), **attributes):
 
 @lowering
 @pytest.mark.parametrize(('op', 'opset'), [('Gelu', 20), ('Mish', 18)])
-def test_younger_operators_become_what_they_are_defined_by(networks, op, opset):
+def test_newer_operators_are_replaced_by_their_definitions(networks, op, opset):
     model = single(networks, op, opset)
     lowered = lower_opset(model, OLD, 'net.onnx')
     assert op not in {node.op_type for node in lowered.graph.node}
@@ -82,7 +82,7 @@ def test_younger_operators_become_what_they_are_defined_by(networks, op, opset):
 
 @lowering
 @pytest.mark.parametrize(('axis', 'count'), [(1, 3), (2, 2), (3, 4), (-1, 4)])
-def test_a_split_that_counts_its_parts_says_how_long_they_are(networks, axis, count):
+def test_a_split_with_num_outputs_gets_lengths(networks, axis, count):
     parts = [f'part_{index}' for index in range(count)]
     model = networks.onnx_model(
         [helper.make_node('Split', ['x'], parts, axis=axis, num_outputs=count)],
@@ -133,7 +133,7 @@ def test_castlike_becomes_a_cast(networks, like):
     np.testing.assert_array_equal(run(older, **feed)[0], run(model, **feed)[0])
 
 
-def test_what_is_old_enough_stays_as_it_is(networks):
+def test_an_older_opset_is_not_changed(networks):
     model = single(networks, 'Relu', OLD)
     assert lower_opset(model, OLD, 'net.onnx') is model
 
@@ -146,7 +146,7 @@ def test_an_incomplete_converter_is_not_trusted(networks, monkeypatch):
 
 
 @lowering
-def test_what_cannot_be_said_is_refused(networks):
+def test_an_operator_without_an_older_form_is_refused(networks):
     model = single(networks, 'DeformConv', 19, ('x', 'w', 'offset'))
     with pytest.raises(ModelError) as error:
         lower_opset(model, OLD, 'net.onnx')

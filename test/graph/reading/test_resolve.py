@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is read off a graph, what is assumed, and which contradictions are named."""
+"""Settings from the graph, assumed settings, and contradictions."""
 
 from dataclasses import replace
 
@@ -49,15 +49,15 @@ def normalisation(spec):
 
 def declared(networks, inputs, outputs, extra_inputs=()):
     """Return a model of these inputs and outputs, (name, shape, dtype) each, without any node."""
-    return networks.onnx_model([], [networks.tensor(*told) for told in [*inputs, *extra_inputs]],
-                               [networks.tensor(*told) for told in outputs])
+    return networks.onnx_model([], [networks.tensor(*each) for each in [*inputs, *extra_inputs]],
+                               [networks.tensor(*each) for each in outputs])
 
 
 IMAGE = ('pixels', [1, 3, 8, 12], TensorProto.FLOAT)
 SCORES = ('scores', [1, 4, 8, 12], TensorProto.FLOAT)
 
 
-# What a bare network tells -----------------------------------------------------------------
+# Without a config ---------------------------------------------------------------------------
 
 
 def test_a_bare_network(networks, network_of):
@@ -79,16 +79,16 @@ def test_a_bare_network(networks, network_of):
         'input.color', 'input.scale', 'input.mean', 'input.std', 'classes.labels'}
 
 
-def test_whoever_tells_everything_assumes_nothing(networks, network_of):
-    told = {'input': {'color': 'bgr', 'scale': 2.0, 'mean': [1.0, 2.0, 3.0],
-                      'std': [4.0, 5.0, 6.0], 'resize': 'letterbox', 'size': [8, 12]},
-            'output': {'name': 'scores', 'kind': 'logits', 'layout': 'nchw', 'threshold': 0.25},
-            'classes': {'labels': ['a', 'b', 'c', 'd'], 'colors': [[i, i, i] for i in range(4)],
-                        'unlabelled': 3}}
-    spec = networks.spec_of(network_of(), **told)
+def test_a_complete_config_leaves_no_assumptions(networks, network_of):
+    config = {'input': {'color': 'bgr', 'scale': 2.0, 'mean': [1.0, 2.0, 3.0],
+                        'std': [4.0, 5.0, 6.0], 'resize': 'letterbox', 'size': [8, 12]},
+              'output': {'name': 'scores', 'kind': 'logits', 'layout': 'nchw', 'threshold': 0.25},
+              'classes': {'labels': ['a', 'b', 'c', 'd'], 'colors': [[i, i, i] for i in range(4)],
+                          'unlabelled': 3}}
+    spec = networks.spec_of(network_of(), **config)
     assert spec.assumed == ()
     assert set(origins(spec).items()) == {('input.layout', 'graph')} | {
-        (f'{section}.{key}', 'config') for section in told for key in told[section]}
+        (f'{section}.{key}', 'config') for section in config for key in config[section]}
     assert normalisation(spec) == {'scale': 2.0, 'mean': (1.0, 2.0, 3.0), 'std': (4.0, 5.0, 6.0)}
     assert (spec.color, spec.resize, spec.threshold, spec.unlabelled) == \
         ('bgr', 'letterbox', 0.25, 3)
@@ -96,12 +96,12 @@ def test_whoever_tells_everything_assumes_nothing(networks, network_of):
     assert spec.palette.colors[3] == (3, 3, 3)
 
 
-@pytest.mark.parametrize('told', [{'scale': 0.5}, {'mean': [1.0, 2.0, 3.0]},
-                                  {'std': [1.0, 2.0, 3.0]}])
-def test_whoever_tells_one_of_the_three_means_the_others_to_do_nothing(networks, network_of, told):
-    spec = networks.spec_of(network_of(), input=told)
+@pytest.mark.parametrize('config', [{'scale': 0.5}, {'mean': [1.0, 2.0, 3.0]},
+                                    {'std': [1.0, 2.0, 3.0]}])
+def test_one_normalisation_setting_disables_the_other_defaults(networks, network_of, config):
+    spec = networks.spec_of(network_of(), input=config)
     wanted = {key: tuple(value) if isinstance(value, list) else value
-              for key, value in {**NO_NORMALISATION, **told}.items()}
+              for key, value in {**NO_NORMALISATION, **config}.items()}
     assert normalisation(spec) == wanted
     assert {origins(spec)[f'input.{key}'] for key in wanted} == {'config', 'default'}
 
@@ -188,7 +188,7 @@ def test_of_several_maps_the_named_one_is_taken(networks):
 
 
 @pytest.mark.parametrize('main', ['out', 'logits'])
-def test_of_several_maps_the_one_that_families_call_main_is_taken(networks, main):
+def test_of_several_maps_the_main_output_is_chosen(networks, main):
     model = declared(networks, [IMAGE], [('aux', [1, 4, 8, 12]), (main, [1, 4, 8, 12]),
                                          ('hidden', [1, 32, 4, 6])])
     spec = networks.spec_of(model)
@@ -209,7 +209,7 @@ def test_instances_of_another_form_are_refused_with_the_reason(networks):
 
 
 @pytest.mark.parametrize('output', [{}, {'kind': 'instances'}])
-def test_instances_of_open_shape_are_refused_with_the_way_out(networks, output):
+def test_instances_of_dynamic_shape_are_refused_with_a_remedy(networks, output):
     model = declared(networks, [IMAGE], [('output0', [1, None, None]), ('output1', [1, 32, 2, 3])])
     with pytest.raises(ConfigError, match=r'an instance is dynamic: export it with fixed '
                                           r'shapes .*, without dynamic=True, or with the default'):
@@ -217,11 +217,11 @@ def test_instances_of_open_shape_are_refused_with_the_way_out(networks, output):
 
 
 @pytest.mark.parametrize('size', [('h', 'w'), (None, None), (8, None)])
-def test_an_open_size_is_told_or_not_needed(networks, network_of, size):
-    told = networks.spec_of(network_of(size=size), input={'size': [8, 12]})
-    assert told.size == (8, 12)
-    assert told.network.inputs[0].shape == (1, 3, 8, 12)
-    assert told.network.outputs[0].shape == (1, 4, 8, 12)
+def test_a_dynamic_size_needs_a_config_or_no_resize(networks, network_of, size):
+    fixed = networks.spec_of(network_of(size=size), input={'size': [8, 12]})
+    assert fixed.size == (8, 12)
+    assert fixed.network.inputs[0].shape == (1, 3, 8, 12)
+    assert fixed.network.outputs[0].shape == (1, 4, 8, 12)
     free = networks.spec_of(network_of(size=size), input={'resize': 'none'})
     assert (free.size, free.resize) == (None, 'none')
     with pytest.raises(ConfigError, match=r'has a dynamic size and input\.size is not set'):
@@ -234,7 +234,7 @@ def test_an_open_batch_is_one(networks, network_of):
     assert networks.spec_of(model).network.inputs[0].shape == (1, 3, 8, 12)
 
 
-# Who is believed ---------------------------------------------------------------------------
+# Precedence ---------------------------------------------------------------------------------
 
 
 METADATA = """
@@ -247,12 +247,12 @@ classes: {labels: [a, b, c, d], colors: [[1, 1, 1], [2, 2, 2], [3, 3, 3], [4, 4,
 @pytest.mark.parametrize('text', [
     METADATA, 'input: {mean: [1, 2, 3], std: [1, 2, 4]}\nclasses: {unlabelled: 2}', '',
     'output: {name: scores, layout: nchw}'])
-def test_metadata_says_what_a_file_says(networks, network_of, text):
+def test_metadata_is_equivalent_to_a_file(networks, network_of, text):
     config = ModelConfig.from_text(text, 'net.yaml')
-    plain = describe_network(network_of(), 'net.onnx')
-    telling = describe_network(network_of(metadata=text), 'net.onnx')
-    assert embedded_config(telling) == config
-    from_file, from_metadata = resolve(plain, config), resolve(telling, ModelConfig())
+    without = describe_network(network_of(), 'net.onnx')
+    with_metadata = describe_network(network_of(metadata=text), 'net.onnx')
+    assert embedded_config(with_metadata) == config
+    from_file, from_metadata = resolve(without, config), resolve(with_metadata, ModelConfig())
     assert replace(from_metadata, network=from_file.network) == from_file
 
 
@@ -265,7 +265,7 @@ def test_a_config_goes_before_metadata(networks, network_of):
     assert spec.palette.colors[0] == (1, 1, 1)
 
 
-def test_aligned_corners_are_told_on_and_again(networks, network_of):
+def test_align_corners_is_kept_in_a_complete_config(networks, network_of):
     spec = networks.spec_of(network_of(), output={'align_corners': True})
     assert spec.align_corners and origins(spec)['output.align_corners'] == 'config'
     assert resolve(spec.network, complete_config(spec)).align_corners
@@ -312,13 +312,13 @@ CONTRADICTIONS = [
 ]
 
 
-@pytest.mark.parametrize(('told', 'options', 'said'), CONTRADICTIONS,
-                         ids=[' '.join(said) for _, _, said in CONTRADICTIONS])
-def test_contradictions(networks, network_of, told, options, said):
+@pytest.mark.parametrize(('config', 'options', 'message'), CONTRADICTIONS,
+                         ids=[' '.join(message) for _, _, message in CONTRADICTIONS])
+def test_contradictions(networks, network_of, config, options, message):
     with pytest.raises(ConfigError) as caught:
-        networks.spec_of(network_of(**options), **told)
+        networks.spec_of(network_of(**options), **config)
     assert str(caught.value).startswith('net.onnx: ')
-    for words in said:
+    for words in message:
         assert words in str(caught.value)
 
 
@@ -370,13 +370,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(('inputs', 'outputs', 'said'), REFUSED,
-                         ids=[said[0] for _, _, said in REFUSED])
-def test_networks_that_are_refused(networks, inputs, outputs, said):
+@pytest.mark.parametrize(('inputs', 'outputs', 'message'), REFUSED,
+                         ids=[message[0] for _, _, message in REFUSED])
+def test_networks_that_are_refused(networks, inputs, outputs, message):
     with pytest.raises(ModelError) as caught:
         networks.spec_of(declared(networks, inputs, outputs))
     assert str(caught.value).startswith('net.onnx: ')
-    for words in said:
+    for words in message:
         assert words in str(caught.value)
 
 
