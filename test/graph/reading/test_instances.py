@@ -15,7 +15,7 @@ from onnx import TensorProto
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.onnx_tools.network import TensorInfo, describe_network, outline_network
 from trt_segmentation.graph.pipeline.prepare import prepare
-from trt_segmentation.graph.reading.instances import CANDIDATES, MOST, OVERLAP
+from trt_segmentation.graph.reading.instances import CANDIDATES, MAX_INSTANCES, OVERLAP
 from trt_segmentation.graph.reading.resolve import complete_config, resolve
 from trt_segmentation.model_config import ModelConfig
 
@@ -64,7 +64,7 @@ def as_rows(found, classes=CLASSES):
                            scores.argmax(0)[None], coefficients]).T
 
 
-def painted(networks, rows, prototypes, classes=CLASSES, size=CELLS, most=MOST):
+def painted(networks, rows, prototypes, classes=CLASSES, size=CELLS, most=MAX_INSTANCES):
     """Return scores [classes, h, w]: the highest of the instances that cover a pixel."""
     scores = np.zeros((classes, *size), np.float32)
     prototypes = np.moveaxis(networks.resized(np.moveaxis(prototypes[0], 0, 2), size), 2, 0)
@@ -122,7 +122,7 @@ def test_of_many_anchors_the_best_get_a_mask(networks, count):
     found[0, :2] = rng.uniform(0, [[SIZE[1]], [SIZE[0]]], (2, count))
     found[0, 2:4] = rng.uniform(2, 6, (2, count))  # apart, so that nearly all are kept
     kept = suppressed(as_rows(found))
-    assert len(kept) > (MOST if count > MOST else 100)
+    assert len(kept) > (MAX_INSTANCES if count > MAX_INSTANCES else 100)
     spec = networks.spec_of(network(networks, found, prototypes), classes=LABELS)
     scores, _ = found_scores(networks, spec)
     np.testing.assert_allclose(scores, painted(networks, kept, prototypes), rtol=1e-5)

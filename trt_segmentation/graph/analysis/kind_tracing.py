@@ -19,7 +19,7 @@ from trt_segmentation.graph.analysis.value_kind import (
     producers_of,
 )
 
-_DEEPEST = 60
+_MAX_DEPTH = 60
 """Maximum number of operators in a trace; each takes about 7 of Python's 1000 stack frames."""
 
 
@@ -42,7 +42,7 @@ class _Reader:
 
     def read(self, scope: Scope, name: str, depth: int) -> Meaning:
         key = (id(scope), name)
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             return UNDECIDED
         if key not in self._known:
             self._known[key] = UNDECIDED  # ends cycles

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a network once to determine what its output values mean, where the graph does not.
+"""Runs a network once to determine what its output values mean, if the graph does not.
 
 The image is the user's. Without one, it is a rendered road scene, the first sample image of the
 package. A scene shows more of a trained network than noise, gradients or patches do: a person
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar('T')
 
-OPEN_SIZE = (448, 896)
+DEFAULT_SIZE = (448, 896)
 """Height and width of the image for a network of dynamic size: multiples of strides up to 64 and
 of patches of 14 pixels."""
 
@@ -48,14 +48,14 @@ _TOLERANCE = 0.01
 _TOLERANCE_OF_CLASS = 1 / 512
 """Additional tolerance of a sum for each class: half a step of 8 bits."""
 
-_NEARLY_255, _MANY = 250, 16
+_NEARLY_255, _MIN_BYTE_VALUES = 250, 16
 _MOST_CLASSES_SEEN = 64
 """Maximum number of classes on the test image; a colour or depth image has more values."""
 
-_FEW = 0.05
+_MIN_SIGN_RATIO = 0.05
 """Values have both signs if the smaller extreme is at least this fraction of the larger one."""
 
-_COUNTED = 10000
+_SAMPLE_SIZE = 10000
 """Size of the sample that is counted first; all values are counted only if it has few."""
 
 
@@ -97,7 +97,7 @@ class Measurement:
     def are_bytes(self) -> bool:
         """Whether these are probabilities times 255: many distinct values, up to about 255."""
         return (self.lowest >= 0 and _NEARLY_255 <= self.highest <= 255.5
-                and self.different >= _MANY)
+                and self.different >= _MIN_BYTE_VALUES)
 
     @property
     def are_many(self) -> bool:
@@ -108,7 +108,7 @@ class Measurement:
     def is_mostly_one_sign(self) -> bool:
         """Whether almost all of the range has one sign, so that the values may not be logits."""
         smaller, larger = sorted((abs(self.lowest), abs(self.highest)))
-        return self.lowest >= 0 or self.highest <= 0 or smaller < _FEW * larger
+        return self.lowest >= 0 or self.highest <= 0 or smaller < _MIN_SIGN_RATIO * larger
 
     def __str__(self) -> str:
         whole = 'integers ' if self.integers else ''
@@ -137,13 +137,13 @@ def measurement_of(values: np.ndarray, axis: int | None) -> Measurement | None:
 
 def _distinct_count(values: np.ndarray) -> int:
     """The number of distinct values; may be too low above ``_MOST_CLASSES_SEEN``."""
-    found = np.unique(values[:: max(1, values.size // _COUNTED)])
+    found = np.unique(values[:: max(1, values.size // _SAMPLE_SIZE)])
     return len(found) if len(found) > _MOST_CLASSES_SEEN else len(np.unique(values))
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes the network's input; see ``resolve.ModelSpec``."""
+    """The conversion of an image to the network's input; see ``resolve.ModelSpec``."""
 
     layout: str
     size: tuple[int, int] | None
@@ -223,7 +223,7 @@ class Probe:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the network's input."""
-        return self._preprocessing.size or OPEN_SIZE
+        return self._preprocessing.size or DEFAULT_SIZE
 
     def measurement(self, name: str, form: str,
                     measure: Callable[[np.ndarray], Measurement | None]) -> Measurement | None:
@@ -334,7 +334,7 @@ def fed_image(preprocessing: Preprocessing, dtype: int, photo: np.ndarray | None
         dtype: ONNX element type of the input.
         photo: uint8 BGR [H, W, 3]; None for ``sample_image``.
     """
-    height, width = preprocessing.size or OPEN_SIZE
+    height, width = preprocessing.size or DEFAULT_SIZE
     image = sample_image(height, width) if photo is None else _resized(photo, height, width)
     if preprocessing.color == 'gray':
         image = image[..., 1:2]  # green, the largest part of the luminance

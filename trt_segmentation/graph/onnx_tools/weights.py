@@ -9,13 +9,13 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-_FEW = 1024
+_MAX_SMALL = 1024
 """Maximum number of elements of a small tensor; shapes, axes and scales have fewer."""
 
 
 def is_large(tensor: TensorProto) -> bool:
     """Return whether ``without_weights`` omits a tensor."""
-    return tensor.HasField('raw_data') and math.prod(tensor.dims) > _FEW
+    return tensor.HasField('raw_data') and math.prod(tensor.dims) > _MAX_SMALL
 
 
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -19,7 +19,7 @@ it always marks the batch."""
 BATCH_HINT = 'export it with a dynamic batch axis, or run one node for each camera'
 """The remedy for a network that does not accept a batch."""
 
-_MOST_AXES = 16
+_MAX_RANK = 16
 """Maximum rank of a tensor; longer vectors are not shapes."""
 
 
@@ -147,5 +147,5 @@ def _constants(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     return {name: tuple(numpy_helper.to_array(tensor).tolist())
             for name, tensor in tensors.items()
             if len(tensor.dims) == 1 and tensor.data_type == onnx.TensorProto.INT64
-            and tensor.dims[0] <= _MOST_AXES}
+            and tensor.dims[0] <= _MAX_RANK}
 

@@ -18,10 +18,10 @@ from trt_segmentation.graph.reading.instances import (
     with_instance_scores,
 )
 from trt_segmentation.graph.reading.other_outputs import (
-    boxes_beside,
+    boxes_of_classes,
     boxes_of_masks,
     detection_heads_hint,
-    is_something_else,
+    is_other_output,
     output_hint,
 )
 from trt_segmentation.graph.reading.output_form import (
@@ -148,11 +148,11 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
             "instances of Ultralytics' YOLO from version 8 on, and queries as MaskFormer has them")
     maps = maps or [info for info in network.outputs if info.shape and (
         None in info.shape[1:] or find_forms(info.shape, fed))]
-    maps = [info for info in maps if not is_something_else(info)] or maps
+    maps = [info for info in maps if not is_other_output(info)] or maps
     main = [info for info in maps if info.name in _MAIN_OUTPUTS]
     chosen = main if len(main) == 1 else maps
-    if len(chosen) == 1 and (beside := boxes_beside(chosen[0], network.outputs)):
-        raise ConfigError(f'{network.source}: outputs {beside} and {chosen[0]} are boxes and the '
+    if len(chosen) == 1 and (found := boxes_of_classes(chosen[0], network.outputs)):
+        raise ConfigError(f'{network.source}: outputs {found} and {chosen[0]} are boxes and the '
                           'class of each, the outputs of a detection network, which do not give '
                           'a class for each pixel: use a segmentation network')
     # Of outputs with the same shape, exporters write the main one before an auxiliary one.

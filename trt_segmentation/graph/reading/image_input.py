@@ -170,7 +170,7 @@ Normalisation = tuple[float, tuple[float, ...], tuple[float, ...]]
 _PIXEL_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))
 """Value ranges of quantized networks whose integer input is the pixel, or the pixel minus 128."""
 
-_NEAR = 0.02
+_RANGE_TOLERANCE = 0.02
 """Tolerance of a calibrated range, as a fraction of the range."""
 
 
@@ -197,7 +197,8 @@ def _integer_normalisation(network: Network, channels: int, depth: int,
     step, zero = found
     fed = (limits.min - zero) * step, (limits.max - zero) * step
     for low, high in _PIXEL_RANGES:
-        if all(abs(a - b) <= _NEAR * (high - low) for a, b in zip(fed, (low, high), strict=True)):
+        if all(abs(a - b) <= _RANGE_TOLERANCE * (high - low)
+               for a, b in zip(fed, (low, high), strict=True)):
             whole = (limits.max - limits.min) / 255
             return (whole * byte, (float(-limits.min),) * channels, (1.0,) * channels), 'graph'
     # Quantized normalised values: ((pixel / 255 - mean) / std) / step + zero.
@@ -289,7 +290,7 @@ def resolve_normalisation(network: Network, channels: int, depth: int, config: M
     return found
 
 
-_OTHER_RANGE = 20
+_RANGE_FACTOR = 20
 """Ranges whose widths differ by this factor are different, such as 0 to 255 and -2 to 2."""
 
 
@@ -300,13 +301,13 @@ def _check_range(network: Network, depth: int, scale: float, mean: tuple[float, 
     white, channels = scale * (2 ** depth - 1), list(zip(mean, std, strict=True))
     lowest, highest = min(-m / s for m, s in channels), max((white - m) / s for m, s in channels)
     takes = (factor or 0.0) * 255
-    if takes and not takes / _OTHER_RANGE < highest - lowest < takes * _OTHER_RANGE:
+    if takes and not takes / _RANGE_FACTOR < highest - lowest < takes * _RANGE_FACTOR:
         logger.warning('%s: input.scale, mean and std feed %.3g to %.3g, but the network '
                        'has built-in normalisation for 0 to %.3g; remove these three settings',
                        network.source, lowest, highest, takes)
 
 
-_FEW = 16
+_MIN_INTEGER_RANGE = 16
 """Minimum difference of black and white in an integer input. In normalised values, it is 1 to
 5."""
 
@@ -322,7 +323,7 @@ def _as_integers(network: Network, depth: int, scale: float, mean: tuple[float, 
     """
     black = [-m / s for m, s in zip(mean, std, strict=True)]
     white = [((2 ** depth - 1) * scale - m) / s for m, s in zip(mean, std, strict=True)]
-    if any(abs(high - low) >= _FEW for low, high in zip(black, white, strict=True)):
+    if any(abs(high - low) >= _MIN_INTEGER_RANGE for low, high in zip(black, white, strict=True)):
         return scale, mean, std
     info = network.inputs[0]
     found = input_quantization(network.model, info.name)

@@ -21,7 +21,7 @@ _KEEP_AXES = {'Identity', 'Cast', 'Mul', 'Div', 'Add', 'Sub', 'Neg', 'QuantizeLi
 _WEIGHTS = {'Conv': 1, 'FusedConv': 1, 'ConvInteger': 1, 'QLinearConv': 3}
 """By convolution, the input that holds its weights: [out, in / group, height, width]."""
 
-_MOST = 200
+_MAX_VALUES = 200
 """Maximum number of values to trace."""
 
 
@@ -47,7 +47,7 @@ def layout_of_convolution(model: onnx.ModelProto, name: str) -> tuple[str | None
             readers.setdefault(each, []).append(node)
     axes: tuple[int, ...] = (0, 1, 2, 3)
     waiting = deque([(name, axes)])  # values, and their axes as axes of the input
-    for _ in range(_MOST):
+    for _ in range(_MAX_VALUES):
         if not waiting:
             return None, 0
         value, order = waiting.popleft()

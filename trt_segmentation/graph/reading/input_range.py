@@ -20,8 +20,8 @@ from trt_segmentation.graph.onnx_tools.inlining import expanded_nodes
 _PIXELS, _UNIT = 1.0, 1 / 255
 """Pixel factors for an input of 0..255 and of 0..1."""
 
-_PASSED = ('Cast', 'Identity', 'Transpose', 'Dropout', 'Pad', 'Resize')
-_FARTHEST = 16
+_IGNORED_OPS = ('Cast', 'Identity', 'Transpose', 'Dropout', 'Pad', 'Resize')
+_MAX_STEPS = 16
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ def _chain(nodes: Sequence[NodeProto], name: str) -> Iterator[tuple[NodeProto, s
     for node in nodes:
         for each in dict.fromkeys(node.input):
             readers.setdefault(each, []).append(node)
-    for _ in range(_FARTHEST):
+    for _ in range(_MAX_STEPS):
         found = [node for node in readers.get(name, ()) if node.op_type != 'Shape']
         if len(found) != 1:
             return
-        if found[0].op_type not in _PASSED:
+        if found[0].op_type not in _IGNORED_OPS:
             yield found[0], name
         name = found[0].output[0]
 

@@ -58,7 +58,7 @@ OVERLAP = 0.7
 CANDIDATES = 512
 """Number of anchors or final instances that are used, those with the highest scores."""
 
-MOST = 300
+MAX_INSTANCES = 300
 """Maximum number of instances from anchors; Ultralytics' default of ``max_det``."""
 
 _BLOCK = 50
@@ -211,7 +211,7 @@ def _add_best(op: GraphBuilder, instances: Instances, batch: int) -> _Best:
         scores = op.squeeze(op.columns(found, _BOX, _BOX + 1), 2)
         rows, scores = _add_highest(op, found, scores, most, known)
     else:
-        most, known = MOST, shape[2]
+        most, known = MAX_INSTANCES, shape[2]
         found = op('Transpose', found, perm=[0, 2, 1])
         scores = op.reduce('ReduceMax', op.columns(found, _BOX, _BOX + instances.count), 2)
         found, scores = _add_highest(op, found, scores, CANDIDATES, known)

@@ -34,7 +34,7 @@ def is_named(info: TensorInfo, words: tuple[str, ...]) -> bool:
     return bool(set(parts) & set(words))
 
 
-def is_something_else(info: TensorInfo, words: tuple[str, ...] = (*NO_MAPS, *PICTURES)) -> bool:
+def is_other_output(info: TensorInfo, words: tuple[str, ...] = (*NO_MAPS, *PICTURES)) -> bool:
     """Return whether an output's name is not that of a class map."""
     return is_named(info, words) and not is_named(info, _MAPS)
 
@@ -61,7 +61,7 @@ def boxes_of_masks(outputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, TensorI
     return None
 
 
-def boxes_beside(info: TensorInfo, outputs: tuple[TensorInfo, ...]) -> TensorInfo | None:
+def boxes_of_classes(info: TensorInfo, outputs: tuple[TensorInfo, ...]) -> TensorInfo | None:
     """Return the boxes [1, n, 4] of an output [1, n, classes]; None if there are none."""
     shape = info.shape or ()
     return next((boxes for boxes in filter(is_boxes, outputs)
@@ -69,7 +69,7 @@ def boxes_beside(info: TensorInfo, outputs: tuple[TensorInfo, ...]) -> TensorInf
                  and shape[1] == (boxes.shape or ())[1]), None)
 
 
-_MOST_LANES = 8
+_MAX_LANES = 8
 """Maximum number of lanes of a lane anchor network."""
 
 
@@ -83,7 +83,7 @@ def lane_anchor_text(shape: Shape, fed: tuple[int | None, int | None]) -> str:
     _, cells, rows, lanes = shape
     if None in (*shape[1:], *fed) or not all(fed):
         return ''
-    narrow = lanes <= _MOST_LANES < rows <= cells  # type: ignore[operator]
+    narrow = lanes <= _MAX_LANES < rows <= cells  # type: ignore[operator]
     if narrow and rows * fed[1] > 4 * lanes * fed[0]:  # type: ignore[operator]
         return (f'by its shape it holds lane anchors ({cells} cells along each of {rows} rows, '
                 f'{lanes} lanes), as those of Ultra-Fast-Lane-Detection: use a network that '

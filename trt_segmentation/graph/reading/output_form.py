@@ -27,7 +27,7 @@ ID_TYPES = (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
 
 _WIDE_TYPES = (TensorProto.UINT32, TensorProto.UINT64)
 _LARGEST_STRIDE = 64
-_TIMES = (2, 4, 8)
+_UPSAMPLING_FACTORS = (2, 4, 8)
 """Factors by which a map may be larger than the input."""
 
 
@@ -114,7 +114,7 @@ def _forms(shape: Shape, fed: tuple[int | None, int | None]) -> Iterator[Form]:
         yield from _flat(shape[0], 1, 1, fed)
 
 
-_MOST_FLAT = 256
+_MAX_FLAT_VALUES = 256
 """Maximum number of values of a pixel in rows of pixels; more are features."""
 
 _LARGEST_FLAT_STRIDE = 8
@@ -123,7 +123,7 @@ _LARGEST_FLAT_STRIDE = 8
 def _flat(cells: int | None, channels: int | None, axis: int, fed: tuple[int | None, int | None],
           ) -> Iterator[Form]:
     """Yield the form of rows of pixels, [h * w, classes] or [classes, h * w]."""
-    if cells is None or channels is None or None in fed or channels > _MOST_FLAT:
+    if cells is None or channels is None or None in fed or channels > _MAX_FLAT_VALUES:
         return
     # In [classes, n], an n below the number of pixels may be the anchors of a detection network.
     for stride in range(1, (_LARGEST_FLAT_STRIDE if axis == 3 else 1) + 1):
@@ -141,7 +141,7 @@ def _fits(size: Shape, fed: tuple[int | None, int | None]) -> bool:
     if None in size or None in fed or 1 in size:
         return False
     if any(all(found == of * times  # type: ignore[operator]
-               for found, of in zip(size, fed, strict=True)) for times in _TIMES):
+               for found, of in zip(size, fed, strict=True)) for times in _UPSAMPLING_FACTORS):
         return True
     return any(all(found in (of // stride, -(-of // stride))  # type: ignore[operator]
                    for found, of in zip(size, fed, strict=True))

@@ -143,11 +143,11 @@ def _wrong_type(found: FoundOutput, given: str, holds: str = '') -> ConfigError:
                        f'{"" if holds else " values"}')
 
 
-_Judged = tuple[str, str, Decoding]
+_KindResult = tuple[str, str, Decoding]
 """Kind, origin and decoding of values."""
 
 
-def _measured_kind(found: FoundOutput, given: str | None, probe: Probe | None) -> _Judged:
+def _measured_kind(found: FoundOutput, given: str | None, probe: Probe | None) -> _KindResult:
     """Return the kind of values whose meaning the graph does not determine."""
     is_bool = found.output.dtype == TensorProto.BOOL and found.is_one
     measured = None if is_bool or found.form.channels is None else _measured(found, given, probe)
@@ -197,7 +197,7 @@ def _encoded(measured: Measurement) -> tuple[str, Decoding] | None:
     return ('sigmoid', Decoding(scale=255.0)) if measured.are_bytes else None
 
 
-def _kind_of_one(found: FoundOutput, measured: Measurement) -> _Judged:
+def _kind_of_one(found: FoundOutput, measured: Measurement) -> _KindResult:
     """Return the kind of an output with one value for each pixel."""
     origin = f'measured ({measured})'
     if found.is_integer or (measured.integers and measured.lowest >= -1):
@@ -219,7 +219,7 @@ def _kind_of_one(found: FoundOutput, measured: Measurement) -> _Judged:
     return 'logits', origin, Decoding()
 
 
-def _kind_of_several(found: FoundOutput, measured: Measurement) -> _Judged:
+def _kind_of_several(found: FoundOutput, measured: Measurement) -> _KindResult:
     """Return the kind of an output with a value for each class and pixel."""
     origin = f'measured ({measured})'
     if measured.are_within_0_and_1:
@@ -239,7 +239,7 @@ def _kind_of_several(found: FoundOutput, measured: Measurement) -> _Judged:
 _COLOURS = 3
 
 
-def _assumed(found: FoundOutput, kind: str, measured: Measurement, why: str) -> _Judged:
+def _assumed(found: FoundOutput, kind: str, measured: Measurement, why: str) -> _KindResult:
     _warn(found, f'was measured: {measured}, {why}', kind)
     return kind, 'assumed', Decoding()
 

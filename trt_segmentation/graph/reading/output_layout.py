@@ -14,7 +14,7 @@ from trt_segmentation.graph.reading.other_outputs import (
     BOXES,
     NO_MAPS,
     PICTURES,
-    is_something_else,
+    is_other_output,
     lane_anchor_text,
     output_hint,
 )
@@ -98,7 +98,7 @@ def _shape_is_sufficient(chosen: ChosenOutput, shape: Shape | None, fed: Size, m
 def _form(chosen: ChosenOutput, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger) -> Form:
     """Return the form of an output of this shape."""
     is_chosen = chosen.config.output.name is not None or chosen.config.output.kind is not None
-    if is_something_else(chosen.output, (*BOXES, *PICTURES)) and not is_chosen:
+    if is_other_output(chosen.output, (*BOXES, *PICTURES)) and not is_chosen:
         raise ModelError(f'{chosen.text} is no segmentation by its name; scores or class ids of '
                          'each pixel are needed. If it holds them, set output.kind, else name '
                          'another output as output.name'
@@ -147,7 +147,7 @@ def _warn_of_layout(chosen: ChosenOutput, layout: str, ledger: Ledger) -> str:
 
 def _other_forms(output: TensorInfo, shape: Shape, fed: Size, meaning: Meaning) -> list[Form]:
     """Return the possible forms of an output without the usual four axes."""
-    forms = [] if is_something_else(output, NO_MAPS) else find_forms(shape, fed)
+    forms = [] if is_other_output(output, NO_MAPS) else find_forms(shape, fed)
     are_ids = output.dtype not in FLOAT_TYPES and meaning.kind in ('', 'ids')
     if are_ids:
         forms = [form for form in forms if form.channels == 1]

@@ -88,7 +88,7 @@ class ModelSpec:
         color: 'rgb' or 'bgr'; 'gray' for a network of one channel.
         scale, mean, std: the input is ``(pixel * scale - mean) / std``.
         resize: 'stretch', 'letterbox' or 'none'.
-        size: height and width of the network's input; None where ``resize`` is 'none'.
+        size: height and width of the network's input; None if ``resize`` is 'none'.
         input_layout: 'nchw' or 'nhwc'.
         tasks: its masks, at least one.
         provenance: all settings with their origins.
@@ -137,7 +137,7 @@ class ModelSpec:
         return self.tasks[0]
 
     def check_single(self) -> None:
-        """Raise ConfigError where there are several tasks."""
+        """Raise ConfigError if there are several tasks."""
         if len(self.tasks) > 1:
             names = ', '.join(task.name for task in self.tasks)
             raise ConfigError(f'{self.network.source}: has several masks ({names}), but one is '
