@@ -172,7 +172,7 @@ class OnnxRuntimeSession(Controls):
         """Return what is wrong with the size that a network is fed at; '' if nothing is."""
         spec = self._spec
         right = size_hint(spec.network, spec.input_layout, spec.channel_count,
-                           spec.size or size)
+                          spec.size or size)
         if not right:
             return ''
         if spec.size is None:

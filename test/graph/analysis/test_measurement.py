@@ -36,7 +36,7 @@ def opened(networks, tmp_path):
     """Opens a model; returns the kind of its output and the origin of the kind."""
     def open_model(path, options=ON_CPU, scale=1 / 127.5, **sections):
         config = networks.config_of(input={'scale': scale, 'mean': [1.0] * 3, 'std': [1.0] * 3},
-                                  **sections)
+                                    **sections)
         options = replace(options, engine_cache=options.engine_cache or str(tmp_path / 'kept'))
         with Segmenter.open(path, config=config, options=options) as segmenter:
             return next((entry.value, entry.origin) for entry in segmenter.spec.provenance

@@ -327,7 +327,7 @@ WIDE = 'logits', 'ids', 'threshold', 'hyperbolic', 'logarithm'
        steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=6),
        dtype=st.sampled_from([FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, UINT8, INT8]))
 def test_operators_that_keep_the_meaning_keep_the_mask(networks, mask_of, last, channels,
-                                                            steps, dtype):
+                                                       steps, dtype):
     channels = CHANNELS.get(last, channels)
     nodes = list(LAST[last])
     steps = [step for step in steps if step != 'quantize' or last not in WIDE]

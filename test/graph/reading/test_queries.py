@@ -79,7 +79,7 @@ def test_open_sizes_are_combined_too(networks, grow):
 
 def test_provenance(networks):
     provenance = {entry.key: (entry.value, entry.origin)
-             for entry in networks.spec_of(network(networks)).provenance}
+                  for entry in networks.spec_of(network(networks)).provenance}
     assert provenance['output.kind'] == ('queries', 'graph')
     assert provenance['output.name'] == ('masks', 'graph')
     assert provenance['output.class_name'] == ('classes', 'graph')

@@ -67,7 +67,7 @@ class _Reader:
     def _read_call(self, scope: Scope, node: NodeProto, function: onnx.FunctionProto, name: str,
                    depth: int) -> Meaning:
         inner = Scope(producers_of(list(function.node)), {}, scope,
-                       dict(zip(function.input, node.input, strict=False)))
+                      dict(zip(function.input, node.input, strict=False)))
         self._scopes.append(inner)
         return self.read(inner, function.output[list(node.output).index(name)], depth)
 

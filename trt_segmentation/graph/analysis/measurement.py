@@ -248,7 +248,7 @@ class Probe:
         return self._cached_or_measured(name, 'shape', lambda values: list(values.shape), tuple)
 
     def _cached_or_measured(self, name: str, what: str, extract: Callable[[np.ndarray], Any],
-                 read: Callable[[Any], T | None]) -> T | None:
+                            read: Callable[[Any], T | None]) -> T | None:
         """Return a cached property of an output, or compute and cache it; None if there is none.
 
         Args:

@@ -249,8 +249,8 @@ def _with_float32_grids(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 _SUPPORTED_TYPES = {TensorProto.UINT8: TensorProto.INT32, TensorProto.INT8: TensorProto.INT32,
-                TensorProto.UINT16: TensorProto.INT32, TensorProto.INT16: TensorProto.INT32,
-                TensorProto.DOUBLE: TensorProto.FLOAT}
+                    TensorProto.UINT16: TensorProto.INT32, TensorProto.INT16: TensorProto.INT32,
+                    TensorProto.DOUBLE: TensorProto.FLOAT}
 """By type that TensorRT does not support inside a graph, a type that holds the same values."""
 
 

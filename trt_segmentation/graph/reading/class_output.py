@@ -118,7 +118,7 @@ def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelC
     # Families of queries differ. For instances it is a choice: finer edges, but slower.
     origin = 'assumed' if pair.kind == 'queries' else 'default'
     pair = replace(pair, grow=ledger.resolve('output.grow_masks', given.grow_masks, lambda: False,
-                                          origin))
+                                             origin))
     if isinstance(pair, Queries):
         network, output = with_scores(network, pair, input_layout, batch, ledger.task)
     else:

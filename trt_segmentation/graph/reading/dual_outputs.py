@@ -60,7 +60,7 @@ def with_output(network: Network, op: GraphBuilder, output: ValueInfoProto,
 
 
 def add_upsampled(op: GraphBuilder, maps: TensorInfo, image: TensorInfo, input_layout: str,
-              batch: int = 1) -> str:
+                  batch: int = 1) -> str:
     """Return maps [N, C, h, w] resized bilinearly to the network's input; N is ``batch``."""
     images = op.ints(1) if batch == 1 else op.size(maps.name, 0)
     sizes = op('Concat', images, op.size(maps.name, 1),

@@ -51,7 +51,7 @@ def resolve_input(network: Network, config: ModelConfig, ledger: Ledger,
         raise ModelError(f'{network.source}: input {info} has a batch of {shape[0]}; '
                          'export it with a batch of 1 or a dynamic batch')
     layout = ledger.resolve('input.layout', _configured_layout(network, info, shape, config),
-                         lambda: _input_layout(network, info, shape), 'graph')
+                            lambda: _input_layout(network, info, shape), 'graph')
     channels = shape[CHANNEL_AXES[layout]] or _open_channels(network, info, layout, config)
     known = shape[2:] if layout == 'nchw' else shape[1:3]
     size = _resolve_size(network, (known[0], known[1]), config, ledger)
@@ -68,8 +68,8 @@ def resolve_input(network: Network, config: ModelConfig, ledger: Ledger,
         return layout, channels, None, resize
     if size is None:
         raise UnknownSizeError(f'{network.source}: input {info} has a dynamic size and input.size '
-                            'is not set; set input.size: [height, width], or resize: none to '
-                            "feed each image at the camera's own size")
+                               'is not set; set input.size: [height, width], or resize: none to '
+                               "feed each image at the camera's own size")
     if None in known:
         _check_size(network, layout, channels, size)
     return layout, channels, size, resize
@@ -260,7 +260,7 @@ def resolve_color(network: Network, channels: int, config: ModelConfig, ledger: 
         return color, 8
     is_deep = given.scale is not None and given.scale < _DEEP_SCALE
     return color, ledger.resolve('input.depth', given.depth, lambda: 16 if is_deep else 8,
-                              'config' if is_deep else 'default')
+                                 'config' if is_deep else 'default')
 
 
 def resolve_normalisation(network: Network, channels: int, depth: int, config: ModelConfig,

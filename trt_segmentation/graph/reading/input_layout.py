@@ -63,7 +63,7 @@ def layout_of_convolution(model: onnx.ModelProto, name: str) -> tuple[str | None
 
 
 def _axes_after(node: NodeProto, order: tuple[int, ...],
-                  extents: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+                extents: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
     """The axes after a node that reads the image; empty if they are not known."""
     if node.op_type == 'Transpose':
         return _permuted(node, order)

@@ -123,7 +123,7 @@ def find_instances(network: Network, name: str | None, class_name: str | None,
 
 
 def required_instances(network: Network, name: str | None, class_name: str | None,
-                   input_layout: str, count: int | None) -> Instances:
+                       input_layout: str, count: int | None) -> Instances:
     """Return the only pair of outputs that may be instances.
 
     Raises:
@@ -175,7 +175,7 @@ def with_instance_scores(network: Network, instances: Instances, input_layout: s
     if found := existing_output(network, f'{op.prefix}scores'):
         return network, found
     check_has_graph(network, f'{instances.classes} and {instances.masks} are instances and their '
-                        'prototypes')
+                    'prototypes')
     image, masks, size = network.inputs[0], instances.masks, map_size(instances.masks)
     if instances.grow:
         size = input_size(network, input_layout)

@@ -103,7 +103,7 @@ def required_queries(network: Network, name: str | None, class_name: str | None)
     outputs = ', '.join(str(info) for info in network.outputs)
     if not pairs:
         given = ''.join(f' and {key} {value!r}' for key, value in
-                       (('name', name), ('class_name', class_name)) if value)
+                        (('name', name), ('class_name', class_name)) if value)
         raise ConfigError(f'{network.source}: output.kind is queries{given}, but no matching '
                           'outputs are masks [1, queries, height, width] and classes [1, queries, '
                           f'classes + 1], both logits; there are {outputs}')

@@ -273,7 +273,7 @@ def _resolve_threshold(network: Network, pair: Pair | None, config: ModelConfig,
         raise ConfigError(f'{network.source}: output.threshold is 0, which is the score '
                           'without an instance; set it above 0')
     return ledger.resolve('output.threshold', config.output.threshold,
-                       lambda: THRESHOLD if is_instances else 0.5, 'default')
+                          lambda: THRESHOLD if is_instances else 0.5, 'default')
 
 
 def _with_merge(task: TaskSpec, config: ModelConfig, ledger: Ledger, source: str) -> TaskSpec:
@@ -349,7 +349,7 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
     palette_size = count or len(labels) or UNLABELLED
     background = labels[:1] == ('background',)
     colors = ledger.resolve('classes.colors', colors,
-                         lambda: Palette.generate(palette_size, background).colors, 'default')
+                            lambda: Palette.generate(palette_size, background).colors, 'default')
     return labels, Palette(colors)
 
 
