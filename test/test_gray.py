@@ -20,7 +20,7 @@ from trt_segmentation.benchmark.baseline import BaselinePipeline, plain_network
 from trt_segmentation.cli.likely_configs import likely_configs
 from trt_segmentation.cli.main import main
 from trt_segmentation.errors import ConfigError, ImageError, ModelError
-from trt_segmentation.graph.analysis.measurement import Feeding, fed_image, sample_image
+from trt_segmentation.graph.analysis.measurement import Preprocessing, fed_image, sample_image
 from trt_segmentation.graph.onnx_tools.network import describe_network, read_network
 from trt_segmentation.graph.pipeline.prepare import prepare
 from trt_segmentation.graph.precision.calibration import network_inputs
@@ -157,8 +157,8 @@ def test_inputs_of_8_bits_are_fed_the_pixel(networks, dtype, lowest, depth):
 
 @LAYOUTS
 def test_what_is_run_to_look_at_a_network_has_one_channel(networks, layout):
-    feeding = Feeding(layout, SIZE, 1.0, (0.0,), (1.0,), 'gray')
-    fed = fed_image(feeding, TensorProto.FLOAT)
+    preprocessing = Preprocessing(layout, SIZE, 1.0, (0.0,), (1.0,), 'gray')
+    fed = fed_image(preprocessing, TensorProto.FLOAT)
     assert fed.shape == tuple(networks.image_shape(SIZE, layout, 1))
     np.testing.assert_array_equal(np.squeeze(fed), sample_image(*SIZE)[..., 1])
     network = describe_network(networks.pointwise(WEIGHTS, (None, None), layout=layout), '')
@@ -179,10 +179,10 @@ def declared(networks, *shape):
 def test_one_channel_is_gray(networks, shape, layout):
     spec = networks.spec_of(declared(networks, *shape))
     assert (spec.color, spec.input_layout, spec.size) == ('gray', layout, (8, 12))
-    facts = {fact.key: fact for fact in spec.facts}
-    assert facts['input.color'].origin == 'graph'
+    provenance = {entry.key: entry for entry in spec.provenance}
+    assert provenance['input.color'].origin == 'graph'
     assert (spec.scale, spec.mean, spec.std) == (1 / 255, (0.0,), (1.0,))
-    assert facts['input.scale'].origin == facts['input.mean'].origin == 'assumed'
+    assert provenance['input.scale'].origin == provenance['input.mean'].origin == 'assumed'
 
 
 @LAYOUTS
@@ -202,9 +202,9 @@ def test_open_channels_are_what_the_config_says(networks):
 
 
 @pytest.mark.parametrize(('channels', 'told', 'said'), [
-    (1, {'color': 'rgb'}, ['input.color says rgb', '1 channel', 'gray']),
-    (3, {'color': 'gray'}, ['input.color says gray', '3 channels', 'rgb or bgr']),
-    (3, {'depth': 16}, ['input.depth says 16', '3 channels']),
+    (1, {'color': 'rgb'}, ['input.color is rgb', '1 channel', 'gray']),
+    (3, {'color': 'gray'}, ['input.color is gray', '3 channels', 'rgb or bgr']),
+    (3, {'depth': 16}, ['input.depth is 16', '3 channels']),
     (1, {'mean': [0, 0, 0]}, ['input.mean has 3 numbers', 'gray', '1 channel']),
     (3, {'std': [1]}, ['input.std has 1 number,', 'rgb', '3 channels']),
 ])
@@ -233,7 +233,7 @@ def test_configs_that_are_refused(told, said):
 
 @pytest.mark.parametrize('channels', [2, 4, 6])
 def test_other_channels_are_refused(networks, channels):
-    with pytest.raises(ModelError, match='neither 3 channels, as of a colour image, nor 1'):
+    with pytest.raises(ModelError, match='neither 3 channels, as a colour image has, nor 1'):
         networks.spec_of(declared(networks, 1, channels, 8, 12))
 
 
@@ -243,7 +243,7 @@ def test_other_channels_are_refused(networks, channels):
 def test_a_scale_may_say_that_pixels_have_16_bits(networks, told, depth, origin):
     spec = networks.spec_of(networks.pointwise([[1], [-1]], SIZE), input=told)
     assert spec.gray_bits == depth
-    assert next(fact.origin for fact in spec.facts if fact.key == 'input.depth') == origin
+    assert next(entry.origin for entry in spec.provenance if entry.key == 'input.depth') == origin
 
 
 @pytest.mark.parametrize('depth', [8, 16])

@@ -646,7 +646,7 @@ def bad_files(networks):
 
 @pytest.mark.parametrize(('name', 'fact', 'fix'), [
     ('two inputs', 'has 2', 'one image input is needed'),
-    ('batch of 4', 'batches of 4', 'export it with a batch of 1'),
+    ('batch of 4', 'has a batch of 4', 'export it with a batch of 1'),
     ('no outputs', 'has no output', 'export the network'),
     ('256 classes', 'has 256 classes', 'at most 255'),
     ('text', 'no valid ONNX', 'export it again'), ('empty', 'is empty', 'export it again'),
@@ -668,7 +668,7 @@ def test_a_missing_file_is_refused(folder):
 
 
 def test_files_of_other_kinds_are_refused(folder):
-    with pytest.raises(ModelError, match=r'net\.pt: is no model; it ends in \.onnx, \.engine or '):
+    with pytest.raises(ModelError, match=r'net\.pt: is no model; models end in \.onnx, \.engine'):
         Segmenter.open(folder / 'net.pt')
 
 

@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HERE))
 
 from trt_segmentation.benchmark.host import host_facts  # noqa: E402, after the path is set
-from trt_segmentation.graph.analysis.measurement import Measuring  # noqa: E402
+from trt_segmentation.graph.analysis.measurement import MeasurementSetup  # noqa: E402
 from trt_segmentation.graph.onnx_tools.network import read_network  # noqa: E402
 from trt_segmentation.graph.reading.resolve import ModelSpec, resolve  # noqa: E402
 from trt_segmentation.model_config import ModelConfig, OutputConfig  # noqa: E402
@@ -50,7 +50,7 @@ segmenter = Segmenter.open(model, config=ModelConfig.from_text(config, 'config')
 seconds = time.perf_counter() - start
 with open('/proc/self/status') as file:
     peak = dict(line.split(':', 1) for line in file)['VmHWM']
-(fact,) = (fact for fact in segmenter.spec.facts if fact.key == 'output.kind')
+(fact,) = (fact for fact in segmenter.spec.provenance if fact.key == 'output.kind')
 print(json.dumps({'ms': 1000 * seconds, 'peak_mb': int(peak.split()[0]) / 1024,
                   'origin': fact.origin}))
 """
@@ -64,7 +64,7 @@ def decided(model: Path, config: ModelConfig) -> tuple[bool, ModelSpec]:
         asked.append(fed.shape)
         return {}
 
-    spec = resolve(read_network(model), config, measuring=Measuring(run=run))
+    spec = resolve(read_network(model), config, measuring=MeasurementSetup(run=run))
     return not asked, spec
 
 

@@ -158,12 +158,12 @@ class Segmenter:
             session, spec = open_engine(path, config, options)
         else:
             from trt_segmentation.graph.analysis.measurement import (
-                measuring_of,  # ONNX, while CUDA starts
+                measurement_setup,  # ONNX, while CUDA starts
             )
             from trt_segmentation.graph.onnx_tools.network import read_network
             from trt_segmentation.graph.reading.resolve import resolve, with_mask
             spec = with_mask(resolve(read_network(path), config, options.batch,
-                                     measuring=measuring_of(options)), options)
+                                     measuring=measurement_setup(options)), options)
             session = open_network(spec, options)
         _log_kind(spec)
         return cls(session, spec)
@@ -572,7 +572,7 @@ def _check_out(out: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...],
 
 def _log_kind(spec: 'ModelSpec') -> None:
     """Log what the output means where neither the graph nor a config says it."""
-    for fact in spec.facts:
+    for fact in spec.provenance:
         is_kind = fact.key.endswith('.kind')  # of the only task, or of one of them
         if is_kind and fact.origin.startswith('measured'):
             logger.info('%s: %s is %s, %s', spec.network.source, fact.key, fact.value,

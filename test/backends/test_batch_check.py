@@ -14,7 +14,7 @@ from trt_segmentation.segmenter import Segmenter, demo_model
 
 SIZE = 32, 48
 MIXES = 'gives an image in a batch of 2 another result than alone, so that it mixes images; ' \
-        'export it with an open batch axis, or run one node a camera$'
+        'export it with a dynamic batch axis, or run one node for each camera$'
 
 
 def against_the_brightest(networks):

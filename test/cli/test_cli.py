@@ -13,7 +13,7 @@ import pytest
 from trt_segmentation.cli.main import COMMANDS, main
 from trt_segmentation.demo.clip import read_clip, read_frame
 from trt_segmentation.evaluation.metrics import confusion_matrix, mean_iou
-from trt_segmentation.graph.analysis.measurement import Measuring
+from trt_segmentation.graph.analysis.measurement import MeasurementSetup
 from trt_segmentation.graph.onnx_tools.network import read_network
 from trt_segmentation.graph.reading.resolve import complete_config, resolve
 from trt_segmentation.model_config import ModelConfig
@@ -143,7 +143,7 @@ def test_a_written_config_says_all_that_was_found(tmp_path, capsys, networks):
     onnx.save(networks.fixed(networks.random_scores(3, 6, 8)), model)
     assert main(['inspect', str(model), '--write-config', str(config)]) == 0
     written = resolve(read_network(model), ModelConfig.from_file(config))
-    plain = resolve(read_network(model), ModelConfig(), measuring=Measuring())
+    plain = resolve(read_network(model), ModelConfig(), measuring=MeasurementSetup())
     assert complete_config(written) == complete_config(plain)
     assert written.assumed == ()
     for fact in plain.assumed:

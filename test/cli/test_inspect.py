@@ -205,7 +205,7 @@ def test_the_chosen_one_is_written(here, number):
 def test_of_several_masks_all_is_told(networks, here, capsys):
     onnx.save(networks.heads({'road': np.eye(3)[:2], 'lanes': np.eye(3)}, (32, 48)), 'net.onnx')
     assert main(['inspect', 'net.onnx']) == 1
-    assert 'or each that is to become a mask in outputs' in capsys.readouterr().err
+    assert 'or several masks in outputs' in capsys.readouterr().err
     (here / 'net.yaml').write_text('outputs: [{name: road}, {name: lanes, task: lines}]')
     assert main(['inspect', 'net.onnx', '--config', 'net.yaml', '--write-config', 'all.yaml']) == 0
     told = capsys.readouterr().out
@@ -220,7 +220,7 @@ def test_of_several_masks_all_is_told(networks, here, capsys):
     assert ([task.name for task in spec.tasks], spec.assumed) == (['road', 'lines'], ())
     capsys.readouterr()
     assert main(['inspect', 'net.onnx', '--config', 'all.yaml', '--on', 'PHOTO.jpg']) == 1
-    assert 'choose it with a model config of output: {name: road}' in capsys.readouterr().err
+    assert 'select one with a model config of output: {name: road}' in capsys.readouterr().err
 
 
 def test_whatever_the_network_is_called_the_config_reads_back(here):
@@ -299,19 +299,19 @@ def test_the_multiple_that_a_size_has_to_be_is_named(networks, here, capsys):
     onnx.save(halved(networks), here / 'open.onnx')
     (here / 'none.yaml').write_text('input: {resize: none}')
     assert main(['inspect', 'open.onnx', '--config', 'none.yaml']) == 0
-    assert 'every image: height and width have to be multiples of 2' in capsys.readouterr().out
+    assert 'every image: height and width must be multiples of 2' in capsys.readouterr().out
     cv2.imwrite('odd.png', np.zeros((33, 35, 3), np.uint8))
     assert main(['run', 'odd.png', '--model', 'open.onnx', '--config', 'none.yaml', '--output',
                  'out', '--backend', 'onnxruntime']) == 1
     message = capsys.readouterr().err
-    assert 'image of 35x33: height and width have to be multiples of 2' in message
+    assert 'image of 35x33: height and width must be multiples of 2' in message
     assert 'opset' not in message
 
 
 @pytest.mark.parametrize('command', [['inspect'], ['run', 'one.png', '--output', 'out',
                                                    '--backend', 'onnxruntime', '--model']])
 @pytest.mark.parametrize(('size', 'says'), [
-    (33, 'input.size, 33x33; height and width have to be multiples of 2'),
+    (33, 'input.size, 33x33; height and width must be multiples of 2'),
     (64, 'input.size, 64x64; 32x32 runs: input.size: [32, 32]')])
 def test_a_size_that_does_not_run_is_answered_with_one_that_does(networks, here, capsys, command,
                                                                  size, says):

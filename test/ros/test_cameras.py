@@ -421,7 +421,7 @@ def test_a_network_that_takes_one_image_is_said(make_bench, networks, model):
     bench = make_bench(engine_path=model, cameras='[front, left]')
     status = bench.wait_for_status('cannot take 2 images at once')
     assert status.level == DiagnosticStatus.ERROR
-    assert 'run one node a camera' in status.message
+    assert 'run one node for each camera' in status.message
 
 
 def test_what_runs_is_told_once(start):

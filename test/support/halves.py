@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trt_segmentation.graph.analysis.measurement import Measuring
+from trt_segmentation.graph.analysis.measurement import MeasurementSetup
 from trt_segmentation.graph.onnx_tools.network import describe_network
 from trt_segmentation.graph.pipeline.prepare import prepare
 from trt_segmentation.graph.reading.resolve import resolve
@@ -109,7 +109,7 @@ def segment(networks, model, *, measure=True, size=SIZE, **sections):
     sections.setdefault('input', SIGNED)
     onnx.checker.check_model(model)
     spec = resolve(describe_network(model, 'net.onnx'), networks.config_of(**sections),
-                   measuring=Measuring() if measure else None)
+                   measuring=MeasurementSetup() if measure else None)
     return spec, networks.Runner(prepare(spec, ('mask',)))(image(size))['mask']
 
 
@@ -121,5 +121,5 @@ def check(mask):
 
 
 def origin_of(spec, key):
-    """Return where a fact of a spec comes from."""
-    return next(fact.origin for fact in spec.facts if fact.key == key)
+    """Return where a entry of a spec comes from."""
+    return next(entry.origin for entry in spec.provenance if entry.key == key)

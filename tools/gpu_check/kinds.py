@@ -91,7 +91,7 @@ def compare(name: str, model: onnx.ModelProto, told: dict[str, Any], precision: 
             backend, mask_interpolation=interpolation, engine_cache=folder, build=build))
             for file, backend in ((opened, 'tensorrt'), (path, 'onnxruntime')))
         rows = [compare_image(gpu, cpu, image) for image in images_of(cpu)]
-        kept = {fact.key: fact.origin for fact in gpu.spec.facts if fact.key.endswith('kind')}
+        kept = {fact.key: fact.origin for fact in gpu.spec.provenance if fact.key.endswith('kind')}
         return {'precision': precision, 'interpolation': interpolation, 'kinds': kept,
                 'runs': str(gpu.info), 'images': rows}
 

@@ -5,7 +5,7 @@
 from model_zoo.check import Exported
 from trt_segmentation.backends.tensorrt.build_process import build_in_child
 from trt_segmentation.errors import MissingBackendError, SegmentationError
-from trt_segmentation.graph.analysis.measurement import Measuring
+from trt_segmentation.graph.analysis.measurement import MeasurementSetup
 from trt_segmentation.graph.onnx_tools.network import read_network
 from trt_segmentation.graph.pipeline.prepare import prepare
 from trt_segmentation.graph.reading.resolve import resolve
@@ -20,7 +20,7 @@ def build(exported: Exported) -> str:
     Returns:
         'built', or why not.
     """
-    spec = resolve(read_network(exported.model), exported.config, measuring=Measuring())
+    spec = resolve(read_network(exported.model), exported.config, measuring=MeasurementSetup())
     model = prepare(spec, mask_interpolation=exported.growth).model
     try:
         plan = build_in_child(model.SerializeToString(), _SIZES, BuildOptions(),

@@ -14,7 +14,7 @@ import numpy as np
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.onnx_tools.network import shape_text
 from trt_segmentation.graph.precision.calibration import network_inputs, open_runtime
-from trt_segmentation.graph.reading.batch import WAY_OUT, batched
+from trt_segmentation.graph.reading.batch import BATCH_HINT, batched
 from trt_segmentation.graph.reading.resolve import ModelSpec
 
 _SIZE = (256, 256)
@@ -51,11 +51,11 @@ def check_independence(spec: ModelSpec) -> None:
     parts = [_run(single, spec, feed, f'does not run on an input of {shape}', 'set input.size')
              for feed in feeds]
     fed = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
-    together = _run(several, spec, fed, f'cannot take {_COUNT} images at once', WAY_OUT)
+    together = _run(several, spec, fed, f'cannot take {_COUNT} images at once', BATCH_HINT)
     for found, *alone in zip(together, *parts, strict=True):
         if not _alike(found, np.concatenate(alone)):
             raise ModelError(f'{source}: gives an image in a batch of {_COUNT} another result '
-                             f'than alone, so that it mixes images; {WAY_OUT}')
+                             f'than alone, so that it mixes images; {BATCH_HINT}')
 
 
 def _run(session: Any, spec: ModelSpec, feed: dict[str, np.ndarray], fault: str, way_out: str,

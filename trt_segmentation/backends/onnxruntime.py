@@ -33,7 +33,7 @@ from trt_segmentation.graph.pipeline.prepare import (
     prepare_outputs,
     scores_names,
 )
-from trt_segmentation.graph.reading.input_sizes import said_fault, wrong_size
+from trt_segmentation.graph.reading.input_sizes import size_hint, wrong_size
 from trt_segmentation.graph.reading.resolve import ModelSpec
 
 try:
@@ -171,8 +171,8 @@ class OnnxRuntimeSession(Controls):
     def _size_fault(self, size: tuple[int, int]) -> str:
         """Return what is wrong with the size that a network is fed at; '' if nothing is."""
         spec = self._spec
-        right = said_fault(spec.network, spec.input_layout, spec.channel_count,
-                           spec.size or size)
+        right = size_hint(spec.network, spec.input_layout, spec.channel_count,
+                          spec.size or size)
         if not right:
             return ''
         if spec.size is None:

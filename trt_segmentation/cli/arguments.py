@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trt_segmentation.errors import ConfigError
-from trt_segmentation.graph.analysis.measurement import measuring_of
+from trt_segmentation.graph.analysis.measurement import measurement_setup
 from trt_segmentation.graph.onnx_tools.network import read_network
 from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
 from trt_segmentation.graph.reading.resolve import ModelSpec, resolve, with_mask
@@ -234,7 +234,7 @@ def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
                          build=BuildOptions(calibration=calibration_options(args)),
                          measure=args.measure)
     return with_mask(resolve(read_network(args.model or demo_model()), config, batch,
-                             measuring=measuring_of(options)), options)
+                             measuring=measurement_setup(options)), options)
 
 
 def open_segmenter(args: argparse.Namespace) -> Segmenter:

@@ -24,20 +24,20 @@ from trt_segmentation.cli.likely_configs import (
 )
 from trt_segmentation.cli.next_steps import Inspected, next_steps
 from trt_segmentation.errors import BackendError, ConfigError, ImageError, MissingBackendError
-from trt_segmentation.graph.analysis.measurement import Measuring, measuring_of
+from trt_segmentation.graph.analysis.measurement import MeasurementSetup, measurement_setup
 from trt_segmentation.graph.onnx_tools.network import Network, read_network
 from trt_segmentation.graph.pipeline.prepare import available_outputs
-from trt_segmentation.graph.reading.image_input import OpenSizeError
+from trt_segmentation.graph.reading.image_input import UnknownSizeError
 from trt_segmentation.graph.reading.input_sizes import (
     LIKELY_SIZES,
     by_running,
-    said_fault,
+    size_hint,
     wrong_size,
 )
 from trt_segmentation.graph.reading.resolve import (
     ModelSpec,
     complete_config,
-    format_facts,
+    format_provenance,
     resolve,
     with_mask,
 )
@@ -112,7 +112,7 @@ def execute(args: argparse.Namespace) -> int:
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
     print(_describe_graph(network))
     options = RunOptions('onnxruntime', mask_encoding=args.mask_encoding, measure=args.measure)
-    measuring = measuring_of(options, partial(_photo, args.on) if args.on else None)
+    measuring = measurement_setup(options, partial(_photo, args.on) if args.on else None)
     spec, config = _resolved(network, config, measuring)
     spec = with_mask(spec, options)
     sizes = _describe_sizes(network, spec)
@@ -129,9 +129,9 @@ def execute(args: argparse.Namespace) -> int:
             told = with_mask(resolve(network, chosen.over(config), measuring=measuring),
                              options)
             proposed = {fact.key for fact in spec.assumed} & {'input.size'}
-            spec = replace(told, facts=tuple(
+            spec = replace(told, provenance=tuple(
                 replace(fact, origin='assumed') if fact.key in proposed else fact
-                for fact in told.facts))
+                for fact in told.provenance))
         _write_config(args.write_config, spec, chosen)
         print(f'\nwritten to {args.write_config}')
     print('\n' + next_steps(Inspected(
@@ -149,12 +149,12 @@ def _photo(path: Path) -> np.ndarray:
     return read_image(path)
 
 
-def _resolved(network: Network, config: ModelConfig, measuring: Measuring | None,
+def _resolved(network: Network, config: ModelConfig, measuring: MeasurementSetup | None,
               ) -> tuple[ModelSpec, ModelConfig]:
     """Resolve; where nobody says what size an input of open size gets, with one that works."""
     try:
         return resolve(network, config, measuring=measuring), config
-    except OpenSizeError as error:
+    except UnknownSizeError as error:
         if config.input.resize == 'none':
             raise
         unsized = error
@@ -167,9 +167,10 @@ def _resolved(network: Network, config: ModelConfig, measuring: Measuring | None
                 continue
             raise
         if _takes(network, spec):
-            facts = tuple(replace(fact, origin='assumed') if fact.key == 'input.size' else fact
-                          for fact in spec.facts)
-            return replace(spec, facts=facts), proposed
+            provenance = tuple(
+                replace(entry, origin='assumed') if entry.key == 'input.size' else entry
+                for entry in spec.provenance)
+            return replace(spec, provenance=provenance), proposed
     raise unsized
 
 
@@ -189,7 +190,7 @@ def _describe_sizes(network: Network, spec: ModelSpec) -> str:
         ConfigError: it does not take the size that it is to get.
     """
     size = spec.size or _ODD_SIZE
-    if not (right := said_fault(network, spec.input_layout, spec.channel_count, size)):
+    if not (right := size_hint(network, spec.input_layout, spec.channel_count, size)):
         return ''
     if spec.size is not None:
         raise ConfigError(f'{network.source}: {wrong_size(size, right)}')
@@ -320,7 +321,7 @@ def _describe_graph(network: Network) -> str:
 
 
 def _describe_spec(spec: ModelSpec) -> str:
-    lines = ['', 'what is known, and from where', *_indented(format_facts(spec)), '',
+    lines = ['', 'what is known, and from where', *_indented(format_provenance(spec)), '',
              f'can give: {", ".join(available_outputs(spec))}']
     if spec.assumed:
         lines += ['', 'assumed: neither graph nor config say these; if one is wrong, the '

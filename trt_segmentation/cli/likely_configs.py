@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from trt_segmentation.backends import open_network
-from trt_segmentation.graph.analysis.measurement import measuring_of
+from trt_segmentation.graph.analysis.measurement import measurement_setup
 from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network
 from trt_segmentation.graph.reading.image_input import IMAGENET_MEAN, IMAGENET_STD
 from trt_segmentation.graph.reading.resolve import ModelSpec, resolve, with_mask
@@ -140,7 +140,7 @@ def try_out(network: Network, config: ModelConfig, configs: Sequence[LikelyConfi
         options: where and how it runs.
     """
     from tqdm import tqdm
-    trials, measuring = [], measuring_of(options, lambda: image)
+    trials, measuring = [], measurement_setup(options, lambda: image)
     for likely in tqdm(configs, unit='config', leave=False, disable=None):
         spec = with_mask(resolve(network, likely.over(config), measuring=measuring), options)
         segmenter = Segmenter(open_network(spec, options), spec)

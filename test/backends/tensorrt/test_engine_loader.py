@@ -613,7 +613,7 @@ def test_a_built_engine_is_opened_without_running_its_network(measured_model, op
 def test_an_engine_file_holds_what_was_measured(networks, measured_model, open_path, tensorrt,
                                                 image, gpu, monkeypatch):
     spec = resolve(read_network(measured_model), networks.config_of(**TWO),
-                   measuring=measurement.Measuring())
+                   measuring=measurement.MeasurementSetup())
     path = measured_model.with_suffix('.engine')
     write_engine(path, EngineLoader().fetch(spec, BuildOptions(**SMALL), 'nearest'))
     monkeypatch.setattr(measurement.Probe, 'measurement', None)

@@ -243,7 +243,7 @@ def large_image(networks):
 
 
 def kind_of(segmenter):
-    return next((fact.value, fact.origin) for fact in segmenter.spec.facts
+    return next((fact.value, fact.origin) for fact in segmenter.spec.provenance
                 if fact.key == 'output.kind')
 
 
@@ -279,7 +279,7 @@ def test_its_values_are_not_measured_where_that_is_not_wanted(networks, any_tens
 
 def test_a_config_that_contradicts_its_values_is_refused(networks, any_tensorrt, gpu, tmp_path):
     plan = any_tensorrt.plan(networks.pointwise(WEIGHTS, SIZE))
-    with pytest.raises(ConfigError, match=r'says sigmoid, but output .* was measured: '
+    with pytest.raises(ConfigError, match=r'is sigmoid, but output .* was measured: '
                                           r'-\d\.\d+ to \d\.\d+; probabilities'):
         open_plan(tmp_path, plan, config_of(networks, {'kind': 'sigmoid'}))
     gpu.assert_all_is_freed()

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""When a network is run to see what its values are, on what, and when that is known already."""
+"""Measurements of networks: when they run, on which image, and when the cache has them."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.analysis import measurement, measurement_store
-from trt_segmentation.graph.analysis.measurement import Feeding, fed_image, sample_image
+from trt_segmentation.graph.analysis.measurement import Preprocessing, fed_image, sample_image
 from trt_segmentation.images.atomic_files import write_image
 from trt_segmentation.images.sources import SAMPLES, read_image
 from trt_segmentation.options import BuildOptions, CalibrationOptions, RunOptions
@@ -25,7 +25,7 @@ ON_CPU = RunOptions('onnxruntime', num_threads=1)
 
 @pytest.fixture
 def model(networks, tmp_path):
-    """The path of a network that ends in a sigmoid of parts, which no graph tells."""
+    """The path of a network that ends in a sigmoid of several operators, which the graph hides."""
     path = tmp_path / 'net.onnx'
     onnx.save(networks.sigmoid_in_parts([[1.0, 1.0, 1.0]], SIZE), path)
     return path
@@ -33,21 +33,21 @@ def model(networks, tmp_path):
 
 @pytest.fixture
 def opened(networks, tmp_path):
-    """Opens a model; returns what its output is and where that is known from."""
+    """Opens a model; returns the kind of its output and the origin of the kind."""
     def open_model(path, options=ON_CPU, scale=1 / 127.5, **sections):
-        told = networks.config_of(input={'scale': scale, 'mean': [1.0] * 3, 'std': [1.0] * 3},
-                                  **sections)
+        config = networks.config_of(input={'scale': scale, 'mean': [1.0] * 3, 'std': [1.0] * 3},
+                                    **sections)
         options = replace(options, engine_cache=options.engine_cache or str(tmp_path / 'kept'))
-        with Segmenter.open(path, config=told, options=options) as segmenter:
-            return next((fact.value, fact.origin) for fact in segmenter.spec.facts
-                        if fact.key == 'output.kind')
+        with Segmenter.open(path, config=config, options=options) as segmenter:
+            return next((entry.value, entry.origin) for entry in segmenter.spec.provenance
+                        if entry.key == 'output.kind')
 
     return open_model
 
 
 @pytest.fixture
 def runs(monkeypatch):
-    """What is appended to whenever a network is opened to be measured."""
+    """A list that gets an entry for every measurement of a network."""
     found, real = [], measurement.open_session
 
     def open_session(*given):
@@ -70,13 +70,13 @@ def test_a_network_is_measured_once(model, opened, runs, tmp_path):
     assert len(runs) == len(kept_files(tmp_path)) == 1
 
 
-def test_what_is_kept_needs_no_runtime(model, opened, monkeypatch):
+def test_a_cached_measurement_needs_no_runtime(model, opened, monkeypatch):
     first = opened(model)
     monkeypatch.setattr(measurement, 'open_session', None)
     assert opened(model) == first
 
 
-def test_what_changes_the_values_is_measured_again(networks, model, opened, runs):
+def test_a_change_of_the_values_causes_a_new_measurement(networks, model, opened, runs):
     opened(model)
     opened(model, scale=1 / 255)
     assert len(runs) == 2
@@ -88,7 +88,7 @@ def test_what_changes_the_values_is_measured_again(networks, model, opened, runs
 def test_a_contradiction_is_found_again(model, opened, runs):
     opened(model)
     for _ in range(2):
-        with pytest.raises(ConfigError, match=r'says ids, but .* was measured: 0\.\d+ to 0\.\d+'):
+        with pytest.raises(ConfigError, match=r'is ids, but .* was measured: 0\.\d+ to 0\.\d+'):
             opened(model, output={'kind': 'ids'})
     assert len(runs) == 1
 
@@ -113,7 +113,7 @@ def of_another_version(text):
 @pytest.mark.parametrize('damage', [
     cut, changed, of_another_version, lambda text: '', lambda text: '[]', lambda text: 'null',
     lambda text: json.dumps({**json.loads(text), 'key': 'other'})])
-def test_damage_costs_a_new_measurement(model, opened, runs, tmp_path, damage):
+def test_a_damaged_file_causes_a_new_measurement(model, opened, runs, tmp_path, damage):
     first = opened(model)
     (path,) = kept_files(tmp_path)
     path.write_text(damage(path.read_text()))
@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_written_is_reported_once(model, opened, runs, t
     options = replace(ON_CPU, engine_cache=str(tmp_path / 'file'))
     assert opened(model, options) == opened(model, options)
     assert len(runs) == 2
-    assert caplog.text.count('cannot be kept') == 1
+    assert caplog.text.count('cannot be stored') == 1
 
 
 def test_it_can_be_turned_off(model, opened, runs, tmp_path, caplog):
@@ -187,7 +187,7 @@ def test_a_calibration_image_that_cannot_be_read_is_replaced(model, opened, tmp_
     (tmp_path / 'photo.png').write_bytes(b'no image')
     calibration = CalibrationOptions(images=str(tmp_path / 'photo.png'))
     found = opened(model, replace(ON_CPU, build=BuildOptions(calibration=calibration)))
-    assert 'is measured on a rendered image, since' in caplog.text
+    assert 'is measured on a rendered image:' in caplog.text
     assert found == opened(model)
 
 
@@ -195,10 +195,10 @@ def test_a_calibration_image_that_cannot_be_read_is_replaced(model, opened, tmp_
 @pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
 def test_a_photo_is_fed_as_the_network_is(networks, color, layout):
     photo = networks.random_image(*SIZE)
-    feeding = Feeding(layout, SIZE, 0.5, (1.0, 2.0, 3.0), (1.0, 2.0, 4.0), color)
+    preprocessing = Preprocessing(layout, SIZE, 0.5, (1.0, 2.0, 3.0), (1.0, 2.0, 4.0), color)
     wanted = photo if color == 'bgr' else photo[..., ::-1]
     wanted = (wanted * np.float32(0.5) - np.float32([1, 2, 3])) / np.float32([1, 2, 4])
-    found = fed_image(feeding, TensorProto.FLOAT, photo)[0]
+    found = fed_image(preprocessing, TensorProto.FLOAT, photo)[0]
     np.testing.assert_array_equal(found if layout == 'nhwc' else found.transpose(1, 2, 0), wanted)
 
 

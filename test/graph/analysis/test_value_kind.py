@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an output means, whatever a network does with it after it has got that meaning."""
+"""The kind of an output, traced through the operators after the one that determines it."""
 
 import numpy as np
 import onnx
@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.analysis.kind_tracing import read_meaning
-from trt_segmentation.graph.analysis.measurement import Measuring, sample_image
+from trt_segmentation.graph.analysis.measurement import MeasurementSetup, sample_image
 from trt_segmentation.graph.onnx_tools.network import describe_network
 from trt_segmentation.graph.pipeline.prepare import prepare
 from trt_segmentation.graph.reading.resolve import complete_config, resolve
@@ -50,7 +50,7 @@ def mask_of(networks):
     def run(model, measure=False, **sections):
         sections.setdefault('input', SIGNED)
         spec = resolve(describe_network(model, 'net.onnx'), networks.config_of(**sections),
-                       measuring=Measuring() if measure else None)
+                       measuring=MeasurementSetup() if measure else None)
         image = np.zeros((*SIZE, 3), np.uint8)
         image[:, SIZE[1] // 2:] = 255
         return spec, networks.Runner(prepare(spec, ('mask',)))(image)['mask']
@@ -110,17 +110,17 @@ KINDS = {
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_the_meaning_is_followed_back(networks, mask_of, kind):
+def test_the_meaning_is_traced_to_its_operator(networks, mask_of, kind):
     weights, nodes, shape, dtype, wanted = KINDS[kind]
     spec, mask = mask_of(network(networks, nodes, shape, dtype=dtype, weights=weights))
     assert spec.kind == wanted
-    assert {fact.key: fact.origin for fact in spec.facts}['output.kind'] == 'graph'
+    assert {entry.key: entry.origin for entry in spec.provenance}['output.kind'] == 'graph'
     check(mask)
     again = resolve(spec.network, complete_config(spec))
     assert (again.kind, again.scores, again.output_name) == (spec.kind, spec.scores, 'y')
 
 
-def test_a_local_function_is_looked_into(networks, mask_of):
+def test_the_trace_enters_local_functions(networks, mask_of):
     function = helper.make_function(
         'mine', 'Activated', ['x'], ['z'],
         [node('Sigmoid', 'x', output='p'), node('Identity', 'p', output='z')],
@@ -150,21 +150,21 @@ def test_fused_operators_of_onnx_runtime_are_known(networks, nodes, kind):
     assert read_meaning(model, 'y').kind == kind
 
 
-@pytest.mark.parametrize('told', ['logits', 'sigmoid', 'probabilities'])
-def test_what_contradicts_the_graph_is_refused(networks, told):
+@pytest.mark.parametrize('kind', ['logits', 'sigmoid', 'probabilities'])
+def test_a_kind_that_contradicts_the_graph_is_refused(networks, kind):
     model = network(networks, [ARGMAX, node('Cast', 'a', output='y', to=FLOAT)], IDS)
-    with pytest.raises(ConfigError, match=f'output.kind says {told}, .* class ids of ArgMax'):
-        networks.spec_of(model, output={'kind': told})
+    with pytest.raises(ConfigError, match=f'output.kind is {kind}, .* class ids of ArgMax'):
+        networks.spec_of(model, output={'kind': kind})
 
 
-def test_logits_are_not_told_of_probabilities(networks):
+def test_kind_logits_is_refused_for_a_sigmoid(networks):
     model = network(networks, [SIGMOID, node('Clip', 'p', 'f0', 'f1', output='y')], IDS,
                     weights=ONE)
-    with pytest.raises(ConfigError, match=r'says logits, but .* comes from a Sigmoid; .* sigmoid'):
+    with pytest.raises(ConfigError, match=r'is logits, but .* comes from a Sigmoid; .* sigmoid'):
         networks.spec_of(model, output={'kind': 'logits'})
 
 
-# What the graph does not say -----------------------------------------------------------------
+# Not determined by the graph ------------------------------------------------------------------
 
 EXP = [node('Neg', 's', output='n'), node('Exp', 'n', output='e'),
        node('Add', 'e', 'f1', output='d'), node('Div', 'f1', 'd', output='y')]
@@ -174,7 +174,7 @@ MEASURED = {
     'a sigmoid in parts': (ONE, EXP, IDS, 'sigmoid', '0.0'),
     'a softmax in parts': (TWO, PARTS, [1, 2, *SIZE], 'probabilities', 'sums of 1'),
     'a sign': (ONE, [node('Sign', 's', output='g'), node('Relu', 'g', output='y')], IDS, 'ids',
-               'whole numbers 0 to 1'),
+               'integers 0 to 1'),
     'a sign times 255': (ONE, [node('Sign', 's', output='g'), node('Relu', 'g', output='r'),
                                node('Mul', 'r', 'f255', output='y')], IDS, 'ids', '0 to 255'),
     'a product': (ONE, [node('Abs', 's', output='b'), node('Mul', 's', 'b', output='y')], IDS,
@@ -183,32 +183,32 @@ MEASURED = {
 
 
 @pytest.mark.parametrize('kind', MEASURED)
-def test_what_the_graph_does_not_say_is_measured(networks, mask_of, kind):
-    weights, nodes, shape, wanted, says = MEASURED[kind]
+def test_a_kind_that_the_graph_does_not_determine_is_measured(networks, mask_of, kind):
+    weights, nodes, shape, wanted, message = MEASURED[kind]
     spec, mask = mask_of(network(networks, nodes, shape, weights=weights), measure=True)
-    origin = {fact.key: fact.origin for fact in spec.facts}['output.kind']
+    origin = {entry.key: entry.origin for entry in spec.provenance}['output.kind']
     assert spec.kind == wanted
     if kind != 'a product':  # of which a factor is a convolution's
-        assert origin.startswith('measured (') and says in origin
+        assert origin.startswith('measured (') and message in origin
     check(mask)
 
 
 def test_without_a_measurement_it_is_assumed(networks, mask_of):
     spec, _ = mask_of(network(networks, EXP, IDS, weights=ONE))
-    assert (spec.kind, 'output.kind' in {fact.key for fact in spec.assumed}) == ('logits', True)
+    assert (spec.kind, 'output.kind' in {entry.key for entry in spec.assumed}) == ('logits', True)
 
 
-@pytest.mark.parametrize(('told', 'nodes', 'says'), [
-    ('ids', EXP, 'class ids are whole numbers'), ('logits', EXP, 'logits have both signs'),
+@pytest.mark.parametrize(('kind', 'nodes', 'fault'), [
+    ('ids', EXP, 'class ids are integers'), ('logits', EXP, 'logits have both signs'),
     ('sigmoid', [node('Softplus', 's', output='y')], 'probabilities are within 0 and 1')])
-def test_what_contradicts_the_measurement_is_refused(networks, mask_of, told, nodes, says):
-    with pytest.raises(ConfigError, match=f'output.kind says {told}, but .* measured: .*{says}'):
-        mask_of(network(networks, nodes, IDS, weights=ONE), measure=True, output={'kind': told})
+def test_a_kind_that_contradicts_the_measurement_is_refused(networks, mask_of, kind, nodes, fault):
+    with pytest.raises(ConfigError, match=f'output.kind is {kind}, but .* measured: .*{fault}'):
+        mask_of(network(networks, nodes, IDS, weights=ONE), measure=True, output={'kind': kind})
 
 
 def test_a_depth_is_no_segmentation(networks, mask_of):
     model = network(networks, [node('Softplus', 's', output='y')], IDS, weights=ONE)
-    with pytest.raises(ConfigError, match=r'never negative, .* depth .* output\.kind'):
+    with pytest.raises(ConfigError, match=r'never negative; .* depth .* output\.kind'):
         mask_of(model, measure=True)
 
 
@@ -244,7 +244,7 @@ def test_classes_may_be_last(networks, mask_of, shape):
     check(mask_of(network(networks, nodes, shape, constants={'shape': np.array(shape)}))[1])
 
 
-# Whatever is done to it ----------------------------------------------------------------------
+# Operators that keep the meaning --------------------------------------------------------------
 
 
 def _quantize(x, y, scale, zero):
@@ -320,14 +320,14 @@ MEANS = {'softmax': 'probabilities', 'foreground': 'probabilities', 'threshold':
 CHANNELS = {'softmax': 2, 'foreground': 2, 'ids': 2, 'threshold': 1, 'one hot': 2,
             'hyperbolic': 1, 'logarithm': 2}
 WIDE = 'logits', 'ids', 'threshold', 'hyperbolic', 'logarithm'
-"""What is not probabilities, and may be cut by steps that keep what is within 0 and 1."""
+"""Values that are not probabilities, so that clipping to 0..1 may change them."""
 
 
 @given(last=st.sampled_from(sorted(LAST)), channels=st.sampled_from([1, 2]),
        steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=6),
        dtype=st.sampled_from([FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, UINT8, INT8]))
-def test_the_mask_stays_the_same_whatever_keeps_the_meaning(networks, mask_of, last, channels,
-                                                            steps, dtype):
+def test_operators_that_keep_the_meaning_keep_the_mask(networks, mask_of, last, channels,
+                                                       steps, dtype):
     channels = CHANNELS.get(last, channels)
     nodes = list(LAST[last])
     steps = [step for step in steps if step != 'quantize' or last not in WIDE]
@@ -361,7 +361,7 @@ def test_the_mask_stays_the_same_whatever_keeps_the_meaning(networks, mask_of, l
     onnx.checker.check_model(model)
     spec, mask = mask_of(model)
     assert spec.kind == MEANS.get(last, last)
-    assert {fact.key: fact.origin for fact in spec.facts}['output.kind'] == 'graph'
+    assert {entry.key: entry.origin for entry in spec.provenance}['output.kind'] == 'graph'
     check(mask)
     assert isinstance(complete_config(spec), ModelConfig)
 
@@ -386,7 +386,7 @@ def test_a_quantized_input_is_fed_by_its_scale_and_zero_point(networks, mask_of,
         {'w': np.float32(ONE)[:, :, None, None], 'step': np.float32(step or 1),
          'point': kind(zero), 'middle': np.float32(middle)})
     spec, mask = mask_of(model, input={})
-    assert {fact.key: fact.origin for fact in spec.facts}['input.mean'] == origin
+    assert {entry.key: entry.origin for entry in spec.provenance}['input.mean'] == origin
     check(mask)
 
 
@@ -416,7 +416,7 @@ def boxes_and_masks(networks, boxes, masks, last='Identity', names=('boxes', 'ma
     ([1, 5, 4], [1, 5, *SIZE], 'Sigmoid'), ([1, 5, 4], [1, 5, *SIZE], 'Identity'),
     ([5, 4], [5, 1, *SIZE], 'Sigmoid'), ([5, 4], [5, *SIZE], 'Sigmoid')])
 def test_boxes_with_a_mask_each_are_no_classes(networks, boxes, masks, last):
-    with pytest.raises(ConfigError, match=r'are boxes and their masks, instances'):
+    with pytest.raises(ConfigError, match=r'are boxes and their masks, as Mask R-CNN'):
         networks.spec_of(boxes_and_masks(networks, boxes, masks, last))
 
 
@@ -426,7 +426,7 @@ def test_masks_of_0_to_1_are_no_queries(networks):
         networks.spec_of(model)
 
 
-def test_four_values_are_classes_only_where_that_is_told(networks):
+def test_four_values_are_classes_only_if_the_config_says_so(networks):
     model = boxes_and_masks(networks, [1, 5, 4], [1, 5, *SIZE], 'Identity', ('a', 'b'))
     with pytest.raises(ConfigError, match=r'if they are queries .* output\.kind: queries'):
         networks.spec_of(model)
@@ -448,21 +448,21 @@ def test_open_channels_are_read_off_the_first_convolution(networks, layout, size
     assert (spec.input_layout, spec.size, spec.scores.channels) == (layout, size, 2)
 
 
-def test_a_layout_that_no_graph_tells_is_asked_for(networks):
+def test_an_ambiguous_layout_requires_a_config(networks):
     model = networks.onnx_model(
         [node('ReduceSum', 'pixels', 'one', output='y')],
         [networks.tensor('pixels', [1, None, *SIZE])], [networks.tensor('y', IDS)],
         {'one': np.array([1])})
-    with pytest.raises(ConfigError, match=r'leaves its channels open, .* input\.layout: nchw'):
+    with pytest.raises(ConfigError, match=r'has dynamic channels, .* input\.layout: nchw'):
         networks.spec_of(model)
     spec = networks.spec_of(model, input={'layout': 'nchw'})
-    assert {fact.key: fact.origin for fact in spec.facts}['input.layout'] == 'config'
+    assert {entry.key: entry.origin for entry in spec.provenance}['input.layout'] == 'config'
     assert complete_config(spec).input.layout == 'nchw'
-    with pytest.raises(ConfigError, match=r'input\.layout says nhwc, .* 12 channels there, not 3'):
+    with pytest.raises(ConfigError, match=r'input\.layout is nhwc, .* 12 channels, not 3'):
         networks.spec_of(model, input={'layout': 'nhwc'})
 
 
-def test_the_layout_whose_classes_are_a_number_is_taken(networks):
+def test_the_layout_with_a_fixed_number_of_classes_is_chosen(networks):
     model = network(networks, [node('Transpose', 's', output='y', perm=[0, 2, 3, 1])],
                     [1, 'h', 'w', 2])
     for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
@@ -471,7 +471,7 @@ def test_the_layout_whose_classes_are_a_number_is_taken(networks):
     assert (spec.scores.axis, spec.scores.channels) == (3, 2)
 
 
-# What is no segmentation ---------------------------------------------------------------------
+# Outputs without a segmentation -----------------------------------------------------------------
 
 
 def declared(networks, outputs, size=SIZE):
@@ -479,17 +479,17 @@ def declared(networks, outputs, size=SIZE):
                                [networks.tensor(name, shape) for name, shape in outputs])
 
 
-@pytest.mark.parametrize(('outputs', 'size', 'says'), [
+@pytest.mark.parametrize(('outputs', 'size', 'message'), [
     ([('scores', [1, 1000])], SIZE, 'a classification network or an embedding'),
     ([('image_embeds', [1, 512])], SIZE, 'it is an embedding'),
     ([('last_hidden_state', [1, 197, 768])], (224, 224), 'it is an embedding'),
-    ([('output0', [1, 84, 8400])], (640, 640), 'boxes, as a detection network'),
-    ([('output0', [1, 84, 6400])], (640, 640), 'boxes, as a detection network'),
+    ([('output0', [1, 84, 8400])], (640, 640), 'boxes of a detection network'),
+    ([('output0', [1, 84, 6400])], (640, 640), 'boxes of a detection network'),
     ([('y', [1, 201, 18, 4])], (288, 800), 'lane anchors'),
     ([('a', [1, 255, 80, 80]), ('b', [1, 255, 40, 40]), ('c', [1, 255, 20, 20])], (640, 640),
      'heads of a detection network')])
-def test_what_is_no_segmentation_is_called_what_it_is(networks, outputs, size, says):
-    with pytest.raises((ConfigError, ModelError), match=says):
+def test_an_output_without_segmentation_is_named(networks, outputs, size, message):
+    with pytest.raises((ConfigError, ModelError), match=message):
         networks.spec_of(declared(networks, outputs, size))
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is read off an ONNX file, and which files are refused."""
+"""Reading ONNX files, and the files that are refused."""
 
 import numpy as np
 import onnx
@@ -61,7 +61,7 @@ def test_undeclared_output_shapes_are_inferred(networks):
     (['Softmax'], 'Softmax'), (['Sigmoid'], 'Sigmoid'), (['Softmax', 'Identity'], 'Softmax'),
     (['Sigmoid', 'Transpose', 'Transpose'], 'Sigmoid'), (['Identity', 'Cast'], 'Conv'),
     (['Softmax', 'Cast', 'Flatten'], 'Softmax'), (['Softmax', 'Relu'], 'Relu')])
-def test_what_made_an_output(networks, op_types, maker):
+def test_the_operator_of_an_output(networks, op_types, maker):
     model = with_output_nodes(networks, *op_types, Cast={'to': TensorProto.FLOAT16})
     assert describe_network(model, '').outputs[0].made_by == maker
 
@@ -101,7 +101,7 @@ def test_new_opsets_stay_as_they_are(networks, tmp_path, opset):
     assert (network.opset, network.model) == (opset, model)
 
 
-def test_what_cannot_be_converted_says_so(networks):
+def test_a_failed_conversion_is_reported(networks):
     nodes = [helper.make_node('Cast', ['pixels'], ['scores'], to='FLOAT')]  # as opset 5 had it
     model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 3, 8, 8])],
                                 [networks.tensor('scores', [1, 3, 8, 8])], opset=5, ir_version=3)
@@ -119,11 +119,11 @@ def test_weights_in_a_file_of_their_own(networks, tmp_path):
     assert numpy_helper.to_array(network.model.graph.initializer[0]).tolist() == \
         WEIGHTS[:, :, None, None].tolist()
     (tmp_path / 'weights').unlink()
-    with pytest.raises(ModelError, match=r"'weights' is in 'weights', which is not there; copy"):
+    with pytest.raises(ModelError, match=r"'weights' is in 'weights', which is missing; copy"):
         read_network(path)
 
 
-def test_places_in_float64_are_sampled_in_float32(networks):
+def test_grids_in_float64_become_float32(networks):
     rows, columns = np.meshgrid([-0.5, 0.5], [-0.5, 0.5], indexing='ij')
     grid = np.stack([columns, rows], axis=-1)[None]
     nodes = [helper.make_node('Add', ['grid', 'nil'], ['places']),
@@ -149,7 +149,7 @@ def test_a_missing_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize('content', [b'\0', b'PK\x03\x04 a zip', b'<html>404</html>',
                                      b'\xff' * 1000])
-def test_what_is_no_onnx_is_refused(tmp_path, content):
+def test_a_file_that_is_not_onnx_is_refused(tmp_path, content):
     path = tmp_path / 'net.onnx'
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r'net\.onnx: this is no valid ONNX model .* again'):
@@ -214,7 +214,7 @@ def test_a_network_without_open_extents_stays_as_it_is(networks):
     assert fixed.outputs[0].shape == (1, 4, 8, 12)
 
 
-# Words -------------------------------------------------------------------------------------
+# Text --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(('dtype', 'name'), [
@@ -230,7 +230,7 @@ def test_shape_text(shape, text):
     assert shape_text(shape) == text
 
 
-def test_nodes_out_of_order_are_put_in_order(networks, tmp_path):
+def test_unsorted_nodes_are_sorted(networks, tmp_path):
     model = networks.pointwise(WEIGHTS, (4, 6), activation='Softmax')
     nodes = list(model.graph.node)[::-1]
     assert len(nodes) > 1

@@ -12,9 +12,9 @@ from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.onnx_tools import opset as lowered_by
 from trt_segmentation.graph.onnx_tools.opset import (
     converter_is_complete,
-    in_older_words,
     lower_opset,
     opset_of,
+    with_basic_operators,
 )
 from trt_segmentation.graph.pipeline.prepare import prepare
 
@@ -72,7 +72,7 @@ def single(networks, op, opset, inputs=('x',), **attributes):
 
 @lowering
 @pytest.mark.parametrize(('op', 'opset'), [('Gelu', 20), ('Mish', 18)])
-def test_younger_operators_become_what_they_are_defined_by(networks, op, opset):
+def test_newer_operators_are_replaced_by_their_definitions(networks, op, opset):
     model = single(networks, op, opset)
     lowered = lower_opset(model, OLD, 'net.onnx')
     assert op not in {node.op_type for node in lowered.graph.node}
@@ -82,7 +82,7 @@ def test_younger_operators_become_what_they_are_defined_by(networks, op, opset):
 
 @lowering
 @pytest.mark.parametrize(('axis', 'count'), [(1, 3), (2, 2), (3, 4), (-1, 4)])
-def test_a_split_that_counts_its_parts_says_how_long_they_are(networks, axis, count):
+def test_a_split_with_num_outputs_gets_lengths(networks, axis, count):
     parts = [f'part_{index}' for index in range(count)]
     model = networks.onnx_model(
         [helper.make_node('Split', ['x'], parts, axis=axis, num_outputs=count)],
@@ -100,7 +100,7 @@ def test_a_split_of_an_open_extent_is_refused(networks):
     model = networks.onnx_model([helper.make_node('Split', ['x'], ['a', 'b'], num_outputs=2)],
                                 [networks.tensor('x', ['n'])],
                                 [networks.tensor(name, [None]) for name in 'ab'], opset=18)
-    with pytest.raises(ModelError, match=r'opset 17 cannot say all of it .*Split'):
+    with pytest.raises(ModelError, match=r'cannot be converted to opset 17 .*Split'):
         lower_opset(model, OLD, 'net.onnx')
 
 
@@ -110,7 +110,7 @@ def test_a_part_of_a_shape_becomes_a_slice_of_it(networks, part):
     model = networks.onnx_model([helper.make_node('Shape', ['x'], ['y'], 'the_node', **part)],
                                 [networks.tensor('x', SHAPE)],
                                 [networks.tensor('y', [None], TensorProto.INT64)])
-    older = in_older_words(model)
+    older = with_basic_operators(model)
     onnx.checker.check_model(older)
     assert not any(node.attribute for node in older.graph.node)
     x = np.zeros(SHAPE, np.float32)
@@ -125,7 +125,7 @@ def test_castlike_becomes_a_cast(networks, like):
     inputs = [networks.tensor('x', SHAPE), networks.tensor('an input', [1], TensorProto.INT32)]
     model = networks.onnx_model(nodes, inputs, [networks.tensor('y', SHAPE, TensorProto.INT32)],
                                 {'a weight': np.zeros(1, np.int32)})
-    older = in_older_words(model)
+    older = with_basic_operators(model)
     onnx.checker.check_model(older)
     assert [node.op_type for node in older.graph.node] == ['Cast', 'Cast']
     feed = {'x': np.random.default_rng(0).normal(0, 9, SHAPE).astype(np.float32),
@@ -133,7 +133,7 @@ def test_castlike_becomes_a_cast(networks, like):
     np.testing.assert_array_equal(run(older, **feed)[0], run(model, **feed)[0])
 
 
-def test_what_is_old_enough_stays_as_it_is(networks):
+def test_an_older_opset_is_not_changed(networks):
     model = single(networks, 'Relu', OLD)
     assert lower_opset(model, OLD, 'net.onnx') is model
 
@@ -146,10 +146,10 @@ def test_an_incomplete_converter_is_not_trusted(networks, monkeypatch):
 
 
 @lowering
-def test_what_cannot_be_said_is_refused(networks):
+def test_an_operator_without_an_older_form_is_refused(networks):
     model = single(networks, 'DeformConv', 19, ('x', 'w', 'offset'))
     with pytest.raises(ModelError) as error:
         lower_opset(model, OLD, 'net.onnx')
     assert str(error.value) == (
-        'net.onnx has opset 19, and opset 17 cannot say all of it (No Previous Version of '
+        'net.onnx has opset 19 and cannot be converted to opset 17 (No Previous Version of '
         'DeformConv exists); export it with opset 17 or older')

@@ -283,11 +283,11 @@ def test_what_needs_one_mask_says_how_to_choose_it(open_model):
 # What is known -----------------------------------------------------------------------------
 
 
-def test_facts_are_of_their_task(open_model):
-    facts = {fact.key: fact for fact in open_model().spec.facts}
-    assert facts['outputs.drivable.kind'].origin == 'graph'
-    assert facts['outputs.lanes.labels'].value == ('none', 'left', 'right')
-    assert not [key for key in facts if key.startswith(('output.', 'classes.'))]
+def test_provenance_is_per_task(open_model):
+    provenance = {entry.key: entry for entry in open_model().spec.provenance}
+    assert provenance['outputs.drivable.kind'].origin == 'graph'
+    assert provenance['outputs.lanes.labels'].value == ('none', 'left', 'right')
+    assert not [key for key in provenance if key.startswith(('output.', 'classes.'))]
 
 
 def test_a_complete_config_says_the_same(networks, open_model):
@@ -295,7 +295,7 @@ def test_a_complete_config_says_the_same(networks, open_model):
         'none': ['none'], 'lane': ['left', 'right']}}]).spec
     text = complete_config(spec).to_text()
     again = resolve(read_network(spec.network.source), ModelConfig.from_text(text, 'test'))
-    assert replace(again, facts=(), network=spec.network) == replace(spec, facts=())
+    assert replace(again, provenance=(), network=spec.network) == replace(spec, provenance=())
 
 
 def test_an_outline_needs_no_graph(networks, open_model, tmp_path):
@@ -328,7 +328,7 @@ def test_the_file_itself_may_tell_of_its_tasks(networks, tmp_path):
 
 
 def test_what_is_wrong_with_a_task_names_it(open_model):
-    with pytest.raises(ConfigError, match=r'task lanes: .*output\.kind says probabilities'):
+    with pytest.raises(ConfigError, match=r'task lanes: .*output\.kind is probabilities'):
         open_model([TASKS[0], {**TASKS[1], 'kind': 'probabilities'}])
     with pytest.raises(ConfigError, match=r"task road: .*'road', but the graph's outputs are "):
         open_model([TASKS[0], {'name': 'road'}])
@@ -343,8 +343,8 @@ def test_an_assumed_kind_of_a_task_is_reported(networks, open_model, caplog):
     conv.output[0] = 'lanes/logits'
     model.graph.node.append(onnx.helper.make_node('Sin', ['lanes/logits'], ['lanes']))
     onnx.save(model, path)
-    facts = {fact.key: fact for fact in open_model(measure=False).spec.facts}
-    assert facts['outputs.lanes.kind'].origin == 'assumed'
+    provenance = {entry.key: entry for entry in open_model(measure=False).spec.provenance}
+    assert provenance['outputs.lanes.kind'].origin == 'assumed'
     assert 'outputs.lanes.kind is assumed to be logits' in caplog.text
     assert 'drivable.kind' not in caplog.text
 

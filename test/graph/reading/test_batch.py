@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Several images in one graph: the same bytes as one by one, and who cannot is told."""
+"""Batches: the same bytes as image by image, and errors of networks without a batch."""
 
 import numpy as np
 import onnx
@@ -22,7 +22,7 @@ from trt_segmentation.segmenter import demo_model
 
 WEIGHTS = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
 SIZE = 8, 12
-WAY_OUT = 'export it with an open batch axis, or run one node a camera$'
+BATCH_HINT = 'export it with a dynamic batch axis, or run one node for each camera$'
 
 
 def run(spec, images, **how):
@@ -115,13 +115,13 @@ def test_merged_classes_of_a_batch(networks, encoding):
                          {'classes': classes}, RunOptions(mask_encoding=encoding), for_cpu=True)
 
 
-def test_networks_from_elsewhere(networks, known_answer):
+def test_external_networks(networks, known_answer):
     network = read_network(known_answer.model)
     images = [networks.random_image(60, 80, seed) for seed in range(2)]
     try:
         together = resolve(network, known_answer.config, 2)
-    except ModelError as error:  # its exporter has written a batch of 1 into it
-        assert 'of one image built in' in str(error)
+    except ModelError as error:  # exported with a fixed batch of 1
+        assert 'of one image' in str(error)
         return
     check_independence(together)
     alone = resolve(network, known_answer.config)
@@ -133,13 +133,13 @@ def test_networks_from_elsewhere(networks, known_answer):
 
 def test_a_batch_of_one_is_the_graph_of_one(networks):
     network = read_network(demo_model())
-    one, told = (prepare(resolve(network, ModelConfig(), *batch)).model.SerializeToString(
+    one, explicit = (prepare(resolve(network, ModelConfig(), *batch)).model.SerializeToString(
         deterministic=True) for batch in ((), (1,)))
-    assert one == told
+    assert one == explicit
     assert batched(network.model, 1) is network.model
 
 
-def test_the_prepared_graph_tells_its_shapes(networks):
+def test_the_prepared_graph_has_shapes(networks):
     spec = with_mask(networks.spec_of(networks.pointwise(WEIGHTS, SIZE), 3),
                      RunOptions(mask_encoding='mono16'))
     graph = prepare(spec).model.graph
@@ -152,11 +152,11 @@ def test_the_prepared_graph_tells_its_shapes(networks):
     assert shapes['overlay'] == [3, 'height', 'width', 3]
 
 
-# Who cannot ----------------------------------------------------------------------------------
+# Networks that do not accept a batch ----------------------------------------------------------
 
 
 def reshaping(networks, *shapes):
-    """A network that brings its pixels into these shapes, one after the other."""
+    """A network that reshapes its pixels to these shapes in turn."""
     nodes, last = [], 'pixels'
     for index, _ in enumerate(shapes):
         output = 'scores' if index + 1 == len(shapes) else f'step_{index}'
@@ -173,12 +173,12 @@ def reshaping(networks, *shapes):
     ([(1, 3, 96), (1, 3, 8, 12)], 'reshape_0'), ([(0, 3, 96), (1, 3, 8, 12)], 'reshape_1'),
     ([(1, 3, -1), (-1, 3, 8, 12)], 'reshape_0'),  # which would mix them without an error
     ([(-1, 8, 12), (1, 3, 8, 12)], 'reshape_1')])
-def test_a_shape_that_is_built_in_is_named(networks, shapes, node):
+def test_a_fixed_target_shape_is_named(networks, shapes, node):
     model = reshaping(networks, *shapes)
     networks.spec_of(model, 1)
     with pytest.raises(ModelError, match=rf"^net.onnx: cannot take 3 images at once: Reshape "
-                                         rf"'{node}' has the shape \[.*\] of one image built in; "
-                                         + WAY_OUT):
+                                         rf"'{node}' has the fixed shape \[.*\] of one image; "
+                                         + BATCH_HINT):
         networks.spec_of(model, 3)
 
 
@@ -194,24 +194,24 @@ def test_a_concatenation_with_something_of_one_image_is_named(networks):
                                 [networks.tensor('scores', [1, 4, *SIZE])],
                                 {'more': np.zeros((1, 1, *SIZE), np.float32)})
     with pytest.raises(ModelError, match=r"at once: Concat 'joined' does not fit \(.*\); "
-                                         + WAY_OUT):
+                                         + BATCH_HINT):
         networks.spec_of(model, 2)
 
 
-def test_a_size_that_is_built_in_is_named(networks):
+def test_a_fixed_resize_shape_is_named(networks):
     nodes = [helper.make_node('Resize', ['pixels', '', '', 'sizes'], ['scores'], 'grown')]
     model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 3, *SIZE])],
                                 [networks.tensor('scores', [1, 3, 16, 24])],
                                 {'sizes': np.array([1, 3, 16, 24])})
-    with pytest.raises(ModelError, match=r"at once: Resize 'grown' has the shape \[1, 3, 16, 24\] "
-                                         'of one image built in; ' + WAY_OUT):
+    with pytest.raises(ModelError, match=r"at once: Resize 'grown' has the fixed shape "
+                                         r'\[1, 3, 16, 24\] of one image; ' + BATCH_HINT):
         networks.spec_of(model, 2)
 
 
 def test_an_output_of_one_image_is_named(networks):
     model = networks.fixed(networks.random_scores(4, *SIZE))
     with pytest.raises(ModelError, match="at once: the first extent of output 'scores' is 1 for "
-                                         'any number of images; ' + WAY_OUT):
+                                         'any number of images; ' + BATCH_HINT):
         networks.spec_of(model, 2)
 
 
@@ -220,14 +220,14 @@ def test_instances_of_one_image_are_named(networks):
     rows = next(tensor for tensor in model.graph.initializer if tensor.name == 'rows')
     rows.CopyFrom(onnx.numpy_helper.from_array(np.array([1, 11, -1]), 'rows'))
     assert networks.spec_of(model, 1).pair.kind == 'instances'
-    with pytest.raises(ModelError, match=r"at once: Reshape 'found' has the shape \[1, 11, -1\] "
-                                         'of one image built in; ' + WAY_OUT):
+    with pytest.raises(ModelError, match=r"at once: Reshape 'found' has the fixed shape "
+                                         r'\[1, 11, -1\] of one image; ' + BATCH_HINT):
         networks.spec_of(model, 2)
 
 
 @pytest.mark.parametrize('batch', [0, -1])
 def test_no_images_are_no_batch(networks, batch):
-    with pytest.raises(ConfigError, match=f'batch is {batch}; it is a number of images, 1'):
+    with pytest.raises(ConfigError, match=f'batch is {batch}; it must be 1 or more images'):
         networks.spec_of(networks.pointwise(WEIGHTS, SIZE), batch)
 
 
@@ -240,7 +240,7 @@ def test_weights_with_the_extents_of_a_batch_are_no_fault(networks):
     assert networks.spec_of(model, 3).batch == 3
 
 
-def test_a_model_that_inference_does_not_know_is_taken(networks):
+def test_a_model_that_inference_rejects_is_accepted(networks):
     model = networks.pointwise(WEIGHTS, SIZE, dtype=TensorProto.FLOAT)
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 9  # no such thing
     assert networks.spec_of(model, 3).batch == 3

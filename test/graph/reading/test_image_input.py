@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What networks are fed, read off the graph: layout, type, range, one image without a batch."""
+"""The input of a network from its graph: layout, type, range, a missing batch axis."""
 
 import numpy as np
 import onnx
@@ -71,14 +71,13 @@ def test_the_range_is_read_off_a_network_that_normalizes_itself(networks, halves
     assert halves.segment(networks, model, input={'scale': 2})[0].scale == 2
 
 
-@pytest.mark.parametrize(('told', 'warns'), [
+@pytest.mark.parametrize(('config', 'warns'), [
     ({'scale': 1 / 255, 'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225]}, True),
     ({'scale': 1.0}, False)])
-def test_a_network_that_is_told_to_be_normalised_twice_is_warned_of(networks, halves, caplog,
-                                                                    told, warns):
+def test_a_double_normalisation_causes_a_warning(networks, halves, caplog, config, warns):
     model = halves.network(lambda op: op.conv(2, normalized(op)), SCORES)
-    halves.segment(networks, model, input=told)
-    assert ('feed -2.12 to 2.64, but the network normalises its image itself and takes 0 to 255'
+    halves.segment(networks, model, input=config)
+    assert ('feed -2.12 to 2.64, but the network has built-in normalisation for 0 to 255'
             in caplog.text) == warns
 
 
@@ -143,7 +142,7 @@ def test_float64_is_run_in_float32(networks, halves, caplog, build):
     halves.check(mask)
 
 
-def test_the_convolution_is_found_behind_what_only_asks_for_shapes(networks, halves):
+def test_the_convolution_is_found_despite_shape_operators(networks, halves):
     def build(op):
         for axis in range(60):
             op('Gather', op('Shape', 'x'), np.int64(axis % 4))

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Instances become classes as Ultralytics' own code makes them: against plain NumPy."""
+"""Instances become classes as in Ultralytics' code: compared with NumPy."""
 
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +15,7 @@ from onnx import TensorProto
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.onnx_tools.network import TensorInfo, describe_network, outline_network
 from trt_segmentation.graph.pipeline.prepare import prepare
-from trt_segmentation.graph.reading.instances import CANDIDATES, MOST, OVERLAP
+from trt_segmentation.graph.reading.instances import CANDIDATES, MAX_INSTANCES, OVERLAP
 from trt_segmentation.graph.reading.resolve import complete_config, resolve
 from trt_segmentation.model_config import ModelConfig
 
@@ -26,7 +26,7 @@ LABELS = {'labels': ['car', 'bus', 'person']}
 
 
 def network(networks, found, prototypes, **options):
-    """Return a network that says these instances and prototypes of every image."""
+    """Return a network that gives these instances and prototypes for every image."""
     return networks.instances(found, prototypes, **({'size': SIZE} | options))
 
 
@@ -64,7 +64,7 @@ def as_rows(found, classes=CLASSES):
                            scores.argmax(0)[None], coefficients]).T
 
 
-def painted(networks, rows, prototypes, classes=CLASSES, size=CELLS, most=MOST):
+def painted(networks, rows, prototypes, classes=CLASSES, size=CELLS, most=MAX_INSTANCES):
     """Return scores [classes, h, w]: the highest of the instances that cover a pixel."""
     scores = np.zeros((classes, *size), np.float32)
     prototypes = np.moveaxis(networks.resized(np.moveaxis(prototypes[0], 0, 2), size), 2, 0)
@@ -122,13 +122,13 @@ def test_of_many_anchors_the_best_get_a_mask(networks, count):
     found[0, :2] = rng.uniform(0, [[SIZE[1]], [SIZE[0]]], (2, count))
     found[0, 2:4] = rng.uniform(2, 6, (2, count))  # apart, so that nearly all are kept
     kept = suppressed(as_rows(found))
-    assert len(kept) > (MOST if count > MOST else 100)
+    assert len(kept) > (MAX_INSTANCES if count > MAX_INSTANCES else 100)
     spec = networks.spec_of(network(networks, found, prototypes), classes=LABELS)
     scores, _ = found_scores(networks, spec)
     np.testing.assert_allclose(scores, painted(networks, kept, prototypes), rtol=1e-5)
 
 
-def test_masks_grow_before_they_are_cut_off_where_that_is_told(networks):
+def test_grow_masks_resizes_before_the_threshold(networks):
     found, prototypes = random_instances(1)
     spec = networks.spec_of(network(networks, found, prototypes), classes=LABELS,
                             output={'grow_masks': True})
@@ -161,34 +161,35 @@ def test_half_precision_and_an_open_size(networks):
     assert (run['mask'] == mask).mean() > 0.99  # scores that are equal by now
 
 
-def test_what_is_noted(networks):
+def test_provenance(networks):
     spec = networks.spec_of(network(networks, *random_instances(0)))
-    facts = {fact.key: (fact.value, fact.origin) for fact in spec.facts}
-    assert facts['output.kind'] == ('instances', 'graph')
-    assert facts['output.name'] == ('output1', 'graph')
-    assert facts['output.class_name'] == ('output0', 'graph')
-    assert facts['output.grow_masks'] == (False, 'default')
-    assert facts['output.threshold'] == (0.25, 'default')
-    assert facts['classes.labels'][0] == ('class 0', 'class 1', 'class 2')
+    provenance = {entry.key: (entry.value, entry.origin) for entry in spec.provenance}
+    assert provenance['output.kind'] == ('instances', 'graph')
+    assert provenance['output.name'] == ('output1', 'graph')
+    assert provenance['output.class_name'] == ('output0', 'graph')
+    assert provenance['output.grow_masks'] == (False, 'default')
+    assert provenance['output.threshold'] == (0.25, 'default')
+    assert provenance['classes.labels'][0] == ('class 0', 'class 1', 'class 2')
 
 
-def test_a_complete_config_says_the_same_again(networks):
+def test_a_complete_config_gives_the_same_spec(networks):
     read = describe_network(network(networks, *random_instances(0)), 'net.onnx')
-    told = ModelConfig.from_text('output: {grow_masks: true}\n'
-                                 'input: {resize: letterbox, border: 114}', 'test')
-    spec = resolve(read, told)
+    config = ModelConfig.from_text('output: {grow_masks: true}\n'
+                                   'input: {resize: letterbox, border: 114}', 'test')
+    spec = resolve(read, config)
     again = resolve(read, ModelConfig.from_text(complete_config(spec).to_text(), 'test'))
     assert again.assumed == ()
-    assert replace(again, facts=(), network=read) == replace(spec, facts=(), network=read)
+    assert replace(again, provenance=(), network=read) == \
+        replace(spec, provenance=(), network=read)
 
 
-def test_an_engine_of_ours_has_them_combined(networks):
+def test_an_own_engine_has_the_combined_output(networks):
     spec = networks.spec_of(network(networks, *random_instances(0)))
     engine = outline_network('net.engine', spec.network.inputs, spec.network.outputs)
     assert resolve(engine, complete_config(spec)).scores == spec.scores
 
 
-def test_an_engine_from_elsewhere_is_refused():
+def test_an_external_engine_is_refused():
     image = TensorInfo('pixels', TensorProto.FLOAT, (1, 3, 64, 64))
     engine = outline_network('net.engine', [image], [
         TensorInfo('output0', TensorProto.FLOAT, (1, 39, 84)),
@@ -199,22 +200,22 @@ def test_an_engine_from_elsewhere_is_refused():
 
 def test_final_instances_need_their_classes(networks):
     found, prototypes = random_instances(0)
-    with pytest.raises(ConfigError, match=r'how many classes .* as classes\.labels'):
+    with pytest.raises(ConfigError, match=r'number of classes; .* as classes\.labels'):
         networks.spec_of(network(networks, as_rows(found)[None], prototypes))
 
 
-@pytest.mark.parametrize(('told', 'said'), [
-    ({'kind': 'instances', 'class_name': 'nowhere'}, r'says instances, but no such .*output1'),
-    ({'threshold': 0}, r'threshold is 0, .* say one above'),
+@pytest.mark.parametrize(('config', 'message'), [
+    ({'kind': 'instances', 'class_name': 'nowhere'}, r'is instances, but no matching .*output1'),
+    ({'threshold': 0}, r'threshold is 0, .* set it above 0'),
     ({'kind': 'logits', 'name': 'output1', 'grow_masks': True},
-     r'grow_masks is .True., but output\.kind logits')])
-def test_contradictions(networks, told, said):
-    with pytest.raises(ConfigError, match=said):
-        networks.spec_of(network(networks, *random_instances(0)), output=told)
+     r'grow_masks is .True., but output\.kind is logits')])
+def test_contradictions(networks, config, message):
+    with pytest.raises(ConfigError, match=message):
+        networks.spec_of(network(networks, *random_instances(0)), output=config)
 
 
 def test_boxes_are_compared_with_cells_once_however_many_there_are(networks):
-    """Not once for each block, which TensorRT 8.6 got wrong: see ``_add_scores``."""
+    """Not once for each block, which TensorRT 8.6 computes incorrectly: see ``_add_scores``."""
     few, many = (
         Counter(node.op_type for node in prepare(networks.spec_of(
             network(networks, *random_instances(0, count)), classes=LABELS)).model.graph.node)
@@ -228,7 +229,7 @@ _RESHAPING = {'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze'}
 
 @pytest.mark.parametrize('open_count', [False, True])
 def test_no_operation_gets_one_tensor_in_two_shapes(networks, open_count):
-    """TensorRT 8.6 may take both for the same operand: see ``_add_suppression``."""
+    """TensorRT 8.6 may use one for both operands: see ``_add_suppression``."""
     model = network(networks, *random_instances(0))
     if open_count:
         next(value for value in model.graph.output if value.name == 'output0'

@@ -1,13 +1,13 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where outputs have their classes, rows and columns, and which outputs are maps at all."""
+"""The layout of outputs, and which outputs are maps."""
 
 import numpy as np
 import pytest
 from onnx import TensorProto
 
 from trt_segmentation.errors import ConfigError, ModelError
-from trt_segmentation.graph.analysis.measurement import Measuring
+from trt_segmentation.graph.analysis.measurement import MeasurementSetup
 from trt_segmentation.graph.reading.resolve import complete_config, resolve
 
 FLOAT, INT8, INT64 = TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT64
@@ -36,7 +36,7 @@ def ids(op, **more):
     return op('ArgMax', op.conv(2), axis=1, **more)
 
 
-# Of an input whose size is open: what it gives is measured -------------------------------------
+# Dynamic input sizes: the output shape is measured ----------------------------------------------
 
 OPEN = {
     'a map of probabilities': (lambda op: without(op, p(op), 1), [None] * 3, FLOAT),
@@ -56,15 +56,15 @@ OPEN = {
 }
 
 
-@pytest.mark.parametrize('told', [{'resize': 'none'}, {'size': list(SIZE)}])
+@pytest.mark.parametrize('config', [{'resize': 'none'}, {'size': list(SIZE)}])
 @pytest.mark.parametrize('name', OPEN)
-def test_what_an_open_size_leaves_open_is_measured(networks, halves, name, told):
+def test_a_dynamic_shape_is_measured(networks, halves, name, config):
     build, shape, dtype = OPEN[name]
     model = halves.network(build, (shape, dtype), fed=([1, 3, None, None], FLOAT))
-    spec, mask = halves.segment(networks, model, input=halves.SIGNED | told)
+    spec, mask = halves.segment(networks, model, input=halves.SIGNED | config)
     assert spec.output_name == 'y'
     halves.check(mask)
-    again = resolve(spec.network, complete_config(spec), measuring=Measuring())
+    again = resolve(spec.network, complete_config(spec), measuring=MeasurementSetup())
     assert (again.kind, again.scores) == (spec.kind, spec.scores)
 
 
@@ -104,7 +104,7 @@ def hidden_axis(op):
 
 @pytest.mark.parametrize(('build', 'shape'), [
     (hidden_axis, [1, 12, 12, 12]), (lambda op: without(op, last(op, 12), 0), [12, 12, 12])])
-def test_a_layout_that_nothing_tells_is_assumed_or_told(networks, halves, caplog, build, shape):
+def test_an_ambiguous_layout_is_assumed_or_configured(networks, halves, caplog, build, shape):
     model = halves.network(build, (shape, FLOAT), size=(12, 12))
     spec, _ = halves.segment(networks, model, size=(12, 12))
     assert halves.origin_of(spec, 'output.layout') == 'assumed'
@@ -116,7 +116,7 @@ def test_a_layout_that_nothing_tells_is_assumed_or_told(networks, halves, caplog
     halves.check(mask)
 
 
-def test_what_has_not_the_aspect_of_the_input_is_no_map_unless_that_is_told(networks, halves):
+def test_another_aspect_ratio_is_refused_unless_configured(networks, halves):
     model = halves.network(lambda op: shaped(op, op.conv(2), 1, 2, 48, 2),
                            ([1, 2, 48, 2], FLOAT))
     with pytest.raises(ModelError, match=r'aspect ratio of the input \(8x12\).*output\.layout'):
@@ -148,9 +148,9 @@ def bounded(op, values, most):
     return op('Clip', rows(op, values), f32(0), f32(most))
 
 
-@pytest.mark.parametrize(('build', 'outputs', 'says'), [
+@pytest.mark.parametrize(('build', 'outputs', 'message'), [
     (lambda op: [bounded(op, 5, 12), maps(op)], [([1, 24, 5], 'a'), ([1, 24, *SIZE], 'b')],
-     r"shapes of queries, but 'a' was measured: 0 to 1\.\d+; logits are negative, too"),
+     r"shapes of queries, but 'a' was measured: 0 to 1\.\d+; logits have both signs"),
     (lambda op: [bounded(op, 4, 12), maps(op)], [([1, 24, 4], 'classes'), ([1, 24, *SIZE], 'b')],
      "'classes' was measured"),
     (lambda op: [rows(op, 5), op('Abs', maps(op))], [([1, 24, 5], 'a'), ([1, 24, *SIZE], 'b')],
@@ -160,9 +160,10 @@ def bounded(op, values, most):
     (lambda op: op.conv(), [([1, 1, *SIZE], 'predicted_depth')], 'no segmentation by its name'),
     (lambda op: shaped(op, op.conv(), *SIZE), [([*SIZE], 'disparity')],
      'no segmentation by its name')])
-def test_values_and_names_that_are_no_classes_are_refused(networks, halves, build, outputs, says):
+def test_values_and_names_that_are_no_classes_are_refused(networks, halves, build, outputs,
+                                                          message):
     model = halves.network(build, *((shape, FLOAT, name) for shape, name in outputs))
-    with pytest.raises((ConfigError, ModelError), match=says):
+    with pytest.raises((ConfigError, ModelError), match=message):
         halves.segment(networks, model)
 
 

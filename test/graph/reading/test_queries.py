@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Queries of masks and classes become scores, as MaskFormer's and Mask2Former's own code does."""
+"""Queries of masks and classes become scores as in the code of MaskFormer and Mask2Former."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ CLASSES = np.random.default_rng(1).normal(0, 3, (1, 6, 4)).astype(np.float32)
 
 
 def network(networks, outputs=None, *, opset=17, size=SIZE):
-    """Return a network that says these arrays, by output name, of every image."""
+    """Return a network that gives these arrays, by output name, for every image."""
     outputs = outputs or {'masks': MASKS, 'classes': CLASSES}
     nodes = [helper.make_node('ReduceMax', ['pixels'], ['brightest'], keepdims=0),
              helper.make_node('Mul', ['brightest', 'nil'], ['zero'])]
@@ -54,7 +54,7 @@ def test_scores_are_sums_over_all_queries(networks, opset):
         networks.grown(networks.as_byte(np.minimum(expected.max(0), 1)), SIZE))
 
 
-def test_masks_grow_before_they_are_combined_where_that_is_told(networks):
+def test_grow_masks_resizes_before_combining(networks):
     spec = networks.spec_of(network(networks), output={'kind': 'queries', 'grow_masks': True})
     large = np.moveaxis(networks.resized(np.moveaxis(MASKS[0], 0, 2), SIZE), 2, 0)[None]
     expected = combined(networks, large)
@@ -77,14 +77,14 @@ def test_open_sizes_are_combined_too(networks, grow):
     np.testing.assert_array_equal(mask, expected)
 
 
-def test_what_is_noted(networks):
-    facts = {fact.key: (fact.value, fact.origin)
-             for fact in networks.spec_of(network(networks)).facts}
-    assert facts['output.kind'] == ('queries', 'graph')
-    assert facts['output.name'] == ('masks', 'graph')
-    assert facts['output.class_name'] == ('classes', 'graph')
-    assert facts['output.grow_masks'] == (False, 'assumed')
-    assert facts['classes.labels'][0] == ('class 0', 'class 1', 'class 2')
+def test_provenance(networks):
+    provenance = {entry.key: (entry.value, entry.origin)
+                  for entry in networks.spec_of(network(networks)).provenance}
+    assert provenance['output.kind'] == ('queries', 'graph')
+    assert provenance['output.name'] == ('masks', 'graph')
+    assert provenance['output.class_name'] == ('classes', 'graph')
+    assert provenance['output.grow_masks'] == (False, 'assumed')
+    assert provenance['classes.labels'][0] == ('class 0', 'class 1', 'class 2')
 
 
 OTHERS = {'features': np.zeros((1, 6, 9), np.float32),
@@ -98,7 +98,7 @@ def test_known_names_decide_among_several(networks):
     assert spec.pair.classes.name == 'class_queries_logits'
 
 
-def test_other_names_are_asked_for(networks):
+def test_ambiguous_names_require_a_config(networks):
     model = network(networks, {'masks': MASKS, 'classes': CLASSES, **OTHERS})
     with pytest.raises(ConfigError, match=r"'masks' with 'classes' or .*output\.class_name"):
         networks.spec_of(model)
@@ -108,15 +108,16 @@ def test_other_names_are_asked_for(networks):
     assert (spec.pair.masks.name, spec.pair.classes.name) == ('masks', 'classes')
 
 
-def test_a_complete_config_says_the_same_again(networks):
+def test_a_complete_config_gives_the_same_spec(networks):
     read = describe_network(network(networks), 'net.onnx')
     spec = resolve(read, ModelConfig(output=OutputConfig(grow_masks=True, kind='queries')))
     again = resolve(read, ModelConfig.from_text(complete_config(spec).to_text(), 'test'))
     assert again.assumed == ()
-    assert replace(again, facts=(), network=read) == replace(spec, facts=(), network=read)
+    assert replace(again, provenance=(), network=read) == \
+        replace(spec, provenance=(), network=read)
 
 
-def test_an_engine_of_ours_has_them_combined(networks):
+def test_an_own_engine_has_the_combined_output(networks):
     spec = networks.spec_of(network(networks))
     engine = outline_network('net.engine', spec.network.inputs, spec.network.outputs)
     again = resolve(engine, complete_config(spec))
@@ -124,20 +125,20 @@ def test_an_engine_of_ours_has_them_combined(networks):
     assert again.network is not spec.network
 
 
-@pytest.mark.parametrize(('outputs', 'told', 'said'), [
+@pytest.mark.parametrize(('outputs', 'config', 'message'), [
     ({'scores': np.zeros((1, 3, 4, 6), np.float32)}, {'kind': 'queries'},
-     r"says queries, but no such .*'scores'"),
+     r"is queries, but no matching .*'scores'"),
     ({'masks': MASKS, 'classes': CLASSES}, {'kind': 'queries', 'class_name': 'nowhere'},
-     r"queries and class_name 'nowhere', but no such"),
+     r"queries and class_name 'nowhere', but no matching"),
     ({'masks': MASKS, 'classes': CLASSES},
      {'kind': 'logits', 'name': 'masks', 'class_name': 'classes'},
-     r"class_name is 'classes', but output\.kind logits; it is for queries and instances only")])
-def test_contradictions(networks, outputs, told, said):
-    with pytest.raises(ConfigError, match=said):
-        networks.spec_of(network(networks, outputs), output=told)
+     r"class_name is 'classes', but output\.kind is logits; it is for queries and instances")])
+def test_contradictions(networks, outputs, config, message):
+    with pytest.raises(ConfigError, match=message):
+        networks.spec_of(network(networks, outputs), output=config)
 
 
-def test_an_engine_from_elsewhere_is_refused(networks):
+def test_an_external_engine_is_refused(networks):
     image = TensorInfo('pixels', TensorProto.FLOAT, (1, 3, *SIZE))
     engine = outline_network('net.engine', [image], [
         TensorInfo('masks', TensorProto.FLOAT, MASKS.shape),

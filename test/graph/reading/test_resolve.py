@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is read off a graph, what is assumed, and which contradictions are named."""
+"""Settings from the graph, assumed settings, and contradictions."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from trt_segmentation.graph.onnx_tools.network import describe_network
 from trt_segmentation.graph.reading.resolve import (
     complete_config,
     embedded_config,
-    format_facts,
+    format_provenance,
     resolve,
 )
 from trt_segmentation.model_config import ModelConfig
@@ -40,7 +40,7 @@ def network_of(networks):
 
 
 def origins(spec):
-    return {fact.key: fact.origin for fact in spec.facts}
+    return {entry.key: entry.origin for entry in spec.provenance}
 
 
 def normalisation(spec):
@@ -49,15 +49,15 @@ def normalisation(spec):
 
 def declared(networks, inputs, outputs, extra_inputs=()):
     """Return a model of these inputs and outputs, (name, shape, dtype) each, without any node."""
-    return networks.onnx_model([], [networks.tensor(*told) for told in [*inputs, *extra_inputs]],
-                               [networks.tensor(*told) for told in outputs])
+    return networks.onnx_model([], [networks.tensor(*each) for each in [*inputs, *extra_inputs]],
+                               [networks.tensor(*each) for each in outputs])
 
 
 IMAGE = ('pixels', [1, 3, 8, 12], TensorProto.FLOAT)
 SCORES = ('scores', [1, 4, 8, 12], TensorProto.FLOAT)
 
 
-# What a bare network tells -----------------------------------------------------------------
+# Without a config ---------------------------------------------------------------------------
 
 
 def test_a_bare_network(networks, network_of):
@@ -75,20 +75,20 @@ def test_a_bare_network(networks, network_of):
         'input.std': 'assumed', 'output.name': 'graph', 'output.layout': 'graph',
         'output.kind': 'graph', 'output.threshold': 'default', 'classes.labels': 'assumed',
         'classes.colors': 'default', 'classes.unlabelled': 'default'}
-    assert {fact.key for fact in spec.assumed} == {
+    assert {entry.key for entry in spec.assumed} == {
         'input.color', 'input.scale', 'input.mean', 'input.std', 'classes.labels'}
 
 
-def test_whoever_tells_everything_assumes_nothing(networks, network_of):
-    told = {'input': {'color': 'bgr', 'scale': 2.0, 'mean': [1.0, 2.0, 3.0],
-                      'std': [4.0, 5.0, 6.0], 'resize': 'letterbox', 'size': [8, 12]},
-            'output': {'name': 'scores', 'kind': 'logits', 'layout': 'nchw', 'threshold': 0.25},
-            'classes': {'labels': ['a', 'b', 'c', 'd'], 'colors': [[i, i, i] for i in range(4)],
-                        'unlabelled': 3}}
-    spec = networks.spec_of(network_of(), **told)
+def test_a_complete_config_leaves_no_assumptions(networks, network_of):
+    config = {'input': {'color': 'bgr', 'scale': 2.0, 'mean': [1.0, 2.0, 3.0],
+                        'std': [4.0, 5.0, 6.0], 'resize': 'letterbox', 'size': [8, 12]},
+              'output': {'name': 'scores', 'kind': 'logits', 'layout': 'nchw', 'threshold': 0.25},
+              'classes': {'labels': ['a', 'b', 'c', 'd'], 'colors': [[i, i, i] for i in range(4)],
+                          'unlabelled': 3}}
+    spec = networks.spec_of(network_of(), **config)
     assert spec.assumed == ()
     assert set(origins(spec).items()) == {('input.layout', 'graph')} | {
-        (f'{section}.{key}', 'config') for section in told for key in told[section]}
+        (f'{section}.{key}', 'config') for section in config for key in config[section]}
     assert normalisation(spec) == {'scale': 2.0, 'mean': (1.0, 2.0, 3.0), 'std': (4.0, 5.0, 6.0)}
     assert (spec.color, spec.resize, spec.threshold, spec.unlabelled) == \
         ('bgr', 'letterbox', 0.25, 3)
@@ -96,12 +96,12 @@ def test_whoever_tells_everything_assumes_nothing(networks, network_of):
     assert spec.palette.colors[3] == (3, 3, 3)
 
 
-@pytest.mark.parametrize('told', [{'scale': 0.5}, {'mean': [1.0, 2.0, 3.0]},
-                                  {'std': [1.0, 2.0, 3.0]}])
-def test_whoever_tells_one_of_the_three_means_the_others_to_do_nothing(networks, network_of, told):
-    spec = networks.spec_of(network_of(), input=told)
+@pytest.mark.parametrize('config', [{'scale': 0.5}, {'mean': [1.0, 2.0, 3.0]},
+                                    {'std': [1.0, 2.0, 3.0]}])
+def test_one_normalisation_setting_disables_the_other_defaults(networks, network_of, config):
+    spec = networks.spec_of(network_of(), input=config)
     wanted = {key: tuple(value) if isinstance(value, list) else value
-              for key, value in {**NO_NORMALISATION, **told}.items()}
+              for key, value in {**NO_NORMALISATION, **config}.items()}
     assert normalisation(spec) == wanted
     assert {origins(spec)[f'input.{key}'] for key in wanted} == {'config', 'default'}
 
@@ -109,7 +109,7 @@ def test_whoever_tells_one_of_the_three_means_the_others_to_do_nothing(networks,
 def test_networks_of_bytes_normalise_themselves(networks, network_of):
     spec = networks.spec_of(network_of(dtype=TensorProto.UINT8))
     assert normalisation(spec) == NO_NORMALISATION
-    assert {fact.key for fact in spec.assumed} == {'input.color', 'classes.labels'}
+    assert {entry.key for entry in spec.assumed} == {'input.color', 'classes.labels'}
 
 
 def test_one_channel_is_background_and_foreground(networks, network_of):
@@ -188,7 +188,7 @@ def test_of_several_maps_the_named_one_is_taken(networks):
 
 
 @pytest.mark.parametrize('main', ['out', 'logits'])
-def test_of_several_maps_the_one_that_families_call_main_is_taken(networks, main):
+def test_of_several_maps_the_main_output_is_chosen(networks, main):
     model = declared(networks, [IMAGE], [('aux', [1, 4, 8, 12]), (main, [1, 4, 8, 12]),
                                          ('hidden', [1, 32, 4, 6])])
     spec = networks.spec_of(model)
@@ -204,27 +204,27 @@ def test_of_maps_that_are_alike_the_first_is_assumed(networks):
 def test_instances_of_another_form_are_refused_with_the_reason(networks):
     # YOLOv5: anchors along axis 1, and whether there is any object besides the classes.
     model = declared(networks, [IMAGE], [('output0', [1, 252, 117]), ('output1', [1, 32, 2, 3])])
-    with pytest.raises(ConfigError, match=r'not as those of .*YOLO from version 8 on.* width\]$'):
+    with pytest.raises(ConfigError, match=r'not those of .*YOLO from version 8 on.* width\]$'):
         networks.spec_of(model)
 
 
 @pytest.mark.parametrize('output', [{}, {'kind': 'instances'}])
-def test_instances_of_open_shape_are_refused_with_the_way_out(networks, output):
+def test_instances_of_dynamic_shape_are_refused_with_a_remedy(networks, output):
     model = declared(networks, [IMAGE], [('output0', [1, None, None]), ('output1', [1, 32, 2, 3])])
-    with pytest.raises(ConfigError, match=r'an instance has is left open: export it with fixed '
+    with pytest.raises(ConfigError, match=r'an instance is dynamic: export it with fixed '
                                           r'shapes .*, without dynamic=True, or with the default'):
         networks.spec_of(model, output=output, classes={'labels': ['car', 'bus']})
 
 
 @pytest.mark.parametrize('size', [('h', 'w'), (None, None), (8, None)])
-def test_an_open_size_is_told_or_not_needed(networks, network_of, size):
-    told = networks.spec_of(network_of(size=size), input={'size': [8, 12]})
-    assert told.size == (8, 12)
-    assert told.network.inputs[0].shape == (1, 3, 8, 12)
-    assert told.network.outputs[0].shape == (1, 4, 8, 12)
+def test_a_dynamic_size_needs_a_config_or_no_resize(networks, network_of, size):
+    fixed = networks.spec_of(network_of(size=size), input={'size': [8, 12]})
+    assert fixed.size == (8, 12)
+    assert fixed.network.inputs[0].shape == (1, 3, 8, 12)
+    assert fixed.network.outputs[0].shape == (1, 4, 8, 12)
     free = networks.spec_of(network_of(size=size), input={'resize': 'none'})
     assert (free.size, free.resize) == (None, 'none')
-    with pytest.raises(ConfigError, match=r'leaves its size open and input\.size is not told'):
+    with pytest.raises(ConfigError, match=r'has a dynamic size and input\.size is not set'):
         networks.spec_of(network_of(size=size))
 
 
@@ -234,7 +234,7 @@ def test_an_open_batch_is_one(networks, network_of):
     assert networks.spec_of(model).network.inputs[0].shape == (1, 3, 8, 12)
 
 
-# Who is believed ---------------------------------------------------------------------------
+# Precedence ---------------------------------------------------------------------------------
 
 
 METADATA = """
@@ -247,12 +247,12 @@ classes: {labels: [a, b, c, d], colors: [[1, 1, 1], [2, 2, 2], [3, 3, 3], [4, 4,
 @pytest.mark.parametrize('text', [
     METADATA, 'input: {mean: [1, 2, 3], std: [1, 2, 4]}\nclasses: {unlabelled: 2}', '',
     'output: {name: scores, layout: nchw}'])
-def test_metadata_says_what_a_file_says(networks, network_of, text):
+def test_metadata_is_equivalent_to_a_file(networks, network_of, text):
     config = ModelConfig.from_text(text, 'net.yaml')
-    plain = describe_network(network_of(), 'net.onnx')
-    telling = describe_network(network_of(metadata=text), 'net.onnx')
-    assert embedded_config(telling) == config
-    from_file, from_metadata = resolve(plain, config), resolve(telling, ModelConfig())
+    without = describe_network(network_of(), 'net.onnx')
+    with_metadata = describe_network(network_of(metadata=text), 'net.onnx')
+    assert embedded_config(with_metadata) == config
+    from_file, from_metadata = resolve(without, config), resolve(with_metadata, ModelConfig())
     assert replace(from_metadata, network=from_file.network) == from_file
 
 
@@ -265,7 +265,7 @@ def test_a_config_goes_before_metadata(networks, network_of):
     assert spec.palette.colors[0] == (1, 1, 1)
 
 
-def test_aligned_corners_are_told_on_and_again(networks, network_of):
+def test_align_corners_is_kept_in_a_complete_config(networks, network_of):
     spec = networks.spec_of(network_of(), output={'align_corners': True})
     assert spec.align_corners and origins(spec)['output.align_corners'] == 'config'
     assert resolve(spec.network, complete_config(spec)).align_corners
@@ -275,7 +275,7 @@ def test_aligned_corners_are_told_on_and_again(networks, network_of):
 
 def test_ids_have_no_corners_to_align(networks):
     with pytest.raises(ConfigError, match=r'net.onnx: output.align_corners is true, but '
-                                          r'output.kind ids; it is for logits, probabilities, '):
+                                          r'output.kind is ids; it is for logits, prob'):
         networks.spec_of(networks.fixed(np.zeros((1, 8, 12), np.int32)),
                          output={'align_corners': True})
 
@@ -290,19 +290,20 @@ def test_wrong_metadata_is_named(network_of):
 
 
 CONTRADICTIONS = [
-    ({'input': {'size': [9, 12]}}, {}, ['input.size', 'height 9', 'graph 8']),
-    ({'input': {'size': [8, 11]}}, {}, ['input.size', 'width 11', 'graph 12']),
-    ({'input': {'size': [8, 11]}}, {'size': (None, 12)}, ['input.size', 'width 11', 'graph 12']),
+    ({'input': {'size': [9, 12]}}, {}, ['input.size', 'height 9', 'graph has 8']),
+    ({'input': {'size': [8, 11]}}, {}, ['input.size', 'width 11', 'graph has 12']),
+    ({'input': {'size': [8, 11]}}, {'size': (None, 12)},
+     ['input.size', 'width 11', 'graph has 12']),
     ({'input': {'resize': 'none'}}, {}, ['input.resize is none', '8x12']),
     ({'input': {'resize': 'none', 'size': [8, 12]}}, {'size': (None, None)},
-     ['input.resize is none', 'input.size says 8x12']),
+     ['input.resize is none', 'input.size is 8x12']),
     ({'output': {'name': 'mask'}}, {}, ["output.name is 'mask'", 'scores']),
-    ({'output': {'kind': 'ids'}}, {}, ['output.kind says ids', 'float32']),
-    ({'output': {'kind': 'probabilities'}}, {}, ['says probabilities', 'Conv', 'logits']),
-    ({'output': {'kind': 'sigmoid'}}, {}, ['says sigmoid', 'Conv', 'logits']),
-    ({'output': {'layout': 'nhwc'}}, {}, ['output.layout says nhwc', '[1, 4, 8, 12]', 'nchw']),
+    ({'output': {'kind': 'ids'}}, {}, ['output.kind is ids', 'float32']),
+    ({'output': {'kind': 'probabilities'}}, {}, ['is probabilities', 'Conv', 'logits']),
+    ({'output': {'kind': 'sigmoid'}}, {}, ['is sigmoid', 'Conv', 'logits']),
+    ({'output': {'layout': 'nhwc'}}, {}, ['output.layout is nhwc', '[1, 4, 8, 12]', 'nchw']),
     ({'output': {'layout': 'nchw'}}, {'layout': 'nhwc'},
-     ['output.layout says nchw', '[1, 8, 12, 4]', 'nhwc']),
+     ['output.layout is nchw', '[1, 8, 12, 4]', 'nhwc']),
     ({'classes': {'labels': ['a', 'b', 'c']}}, {}, ['classes.labels has 3', '4 classes']),
     ({'classes': {'colors': [[0, 0, 0]] * 5}}, {}, ['classes.colors has 5', '4 classes']),
     ({'classes': {'preset': 'cityscapes'}}, {}, ['classes.labels has 19', '4 classes']),
@@ -311,20 +312,20 @@ CONTRADICTIONS = [
 ]
 
 
-@pytest.mark.parametrize(('told', 'options', 'said'), CONTRADICTIONS,
-                         ids=[' '.join(said) for _, _, said in CONTRADICTIONS])
-def test_contradictions(networks, network_of, told, options, said):
+@pytest.mark.parametrize(('config', 'options', 'message'), CONTRADICTIONS,
+                         ids=[' '.join(message) for _, _, message in CONTRADICTIONS])
+def test_contradictions(networks, network_of, config, options, message):
     with pytest.raises(ConfigError) as caught:
-        networks.spec_of(network_of(**options), **told)
+        networks.spec_of(network_of(**options), **config)
     assert str(caught.value).startswith('net.onnx: ')
-    for words in said:
+    for words in message:
         assert words in str(caught.value)
 
 
 @pytest.mark.parametrize('kind', ['logits', 'probabilities', 'sigmoid'])
 def test_scores_are_not_integers(networks, kind):
     ids = networks.fixed(np.zeros((1, 8, 12), np.int64))
-    with pytest.raises(ConfigError, match=f'output.kind says {kind}, but .* int64'):
+    with pytest.raises(ConfigError, match=f'output.kind is {kind}, but .* int64'):
         networks.spec_of(ids, output={'kind': kind})
 
 
@@ -350,16 +351,16 @@ REFUSED = [
     ([*image(1, 3, 8, 12), ('depth', [1, 1, 8, 12])], output(1, 4, 8, 12),
      ['one image input is needed', "has 2: 'pixels' float32 [1, 3, 8, 12], 'depth'"]),
     ([], output(1, 4, 8, 12), ['one image input is needed', 'has 0: none']),
-    (image(4, 3, 8, 12), output(4, 4, 8, 12), ['batches of 4', 'batch of 1 or a dynamic one']),
+    (image(4, 3, 8, 12), output(4, 4, 8, 12), ['has a batch of 4', 'or a dynamic batch']),
     (image(1, 3, 8, 12), output(4, 4, 8, 12), ["'scores'", 'batch of 4, not 1']),
     (image(1, 3, 8), output(1, 4, 8, 12), ['[1, 3, 8]', 'no batch of images']),
     (image(), output(1, 4, 8, 12), ['no batch of images']),
     (image(1, 4, 8, 12), output(1, 4, 8, 12), ['[1, 4, 8, 12]', 'neither 3 channels']),
-    (image(1, 2, 8, 12), output(1, 4, 8, 12), ['[1, 2, 8, 12]', 'nor 1, as of a gray one']),
+    (image(1, 2, 8, 12), output(1, 4, 8, 12), ['[1, 2, 8, 12]', 'nor 1, as a gray one has']),
     (image(1, 6, 8, 12), output(1, 4, 8, 12), ['[1, 6, 8, 12]', 'several images']),
     (image(1, 3, 8, 12, dtype=TensorProto.STRING), output(1, 4, 8, 12), ['no image type']),
     (image(1, 3, 8, 12, dtype=TensorProto.BOOL), output(1, 4, 8, 12), ['bool', 'no image type']),
-    (image(1, 3, 8, 12), output(1, None, 8, 12), ['[1, ?, 8, 12]', 'number of classes open']),
+    (image(1, 3, 8, 12), output(1, None, 8, 12), ['[1, ?, 8, 12]', 'dynamic number of classes']),
     (image(1, 3, 8, 12), output(1, 4, 8, 12, dtype=TensorProto.INT64), ['4 channels of integers']),
     (image(1, 3, 8, 12), output(1, 1, 8, 12, dtype=TensorProto.COMPLEX64),
      ['neither scores', 'ids']),
@@ -369,13 +370,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(('inputs', 'outputs', 'said'), REFUSED,
-                         ids=[said[0] for _, _, said in REFUSED])
-def test_networks_that_are_refused(networks, inputs, outputs, said):
+@pytest.mark.parametrize(('inputs', 'outputs', 'message'), REFUSED,
+                         ids=[message[0] for _, _, message in REFUSED])
+def test_networks_that_are_refused(networks, inputs, outputs, message):
     with pytest.raises(ModelError) as caught:
         networks.spec_of(declared(networks, inputs, outputs))
     assert str(caught.value).startswith('net.onnx: ')
-    for words in said:
+    for words in message:
         assert words in str(caught.value)
 
 
@@ -406,16 +407,16 @@ def test_an_output_of_unknown_rank_is_refused(networks):
         networks.spec_of(model)
 
 
-# The table of facts ------------------------------------------------------------------------
+# The table of provenance ------------------------------------------------------------------------
 
 
-def test_facts_are_an_aligned_table(networks, network_of):
+def test_provenance_is_an_aligned_table(networks, network_of):
     spec = networks.spec_of(network_of(150), classes={'preset': 'ade20k'})
-    lines = format_facts(spec).splitlines()
-    assert len(lines) == len(spec.facts)
-    for fact, line in zip(spec.facts, lines, strict=True):
-        assert line.split()[0] == fact.key
-        assert line.split()[-1] == fact.origin
+    lines = format_provenance(spec).splitlines()
+    assert len(lines) == len(spec.provenance)
+    for entry, line in zip(spec.provenance, lines, strict=True):
+        assert line.split()[0] == entry.key
+        assert line.split()[-1] == entry.origin
         assert len(line) < 99
     assert len({line.rindex('  ') for line in lines}) == 1
     assert 'input.size          [8, 12]' in '\n'.join(lines)
@@ -445,6 +446,6 @@ def test_a_quantized_input_brings_the_values_of_training_to_integers(networks, b
 
 @pytest.mark.parametrize('dtype', [TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32])
 def test_values_of_training_are_refused_by_plain_integers(networks, network_of, dtype):
-    with pytest.raises(ConfigError, match=r'takes integers, but input\.scale, mean and std bring '
-                                          r'black to -1 and white to 1; say what its integers'):
+    with pytest.raises(ConfigError, match=r'takes integers, but input\.scale, mean and std map '
+                                          r'black to -1 and white to 1; set them for integers'):
         networks.spec_of(network_of(dtype=dtype), input=HALF)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What Ultralytics' exporter writes into a file is believed, unless a config says otherwise."""
+"""Metadata of Ultralytics' exporter is used unless a config overrides it."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ FED = {'input.color': 'rgb', 'input.scale': 1 / 255, 'input.mean': (0.0,) * 3,
 
 
 def semantic(networks, size=SIZE, **metadata):
-    """Return a network that says which channel is the highest, as uint8 [1, h, w]."""
+    """Return a network that gives the index of the highest channel, uint8 [1, h, w]."""
     nodes = [helper.make_node('ArgMax', ['images'], ['highest'], axis=1, keepdims=0),
              helper.make_node('Cast', ['highest'], ['output0'], to=TensorProto.UINT8)]
     model = networks.onnx_model(
@@ -27,13 +27,13 @@ def semantic(networks, size=SIZE, **metadata):
     return model
 
 
-def facts_of(spec):
-    return {fact.key: (fact.value, fact.origin) for fact in spec.facts}
+def provenance_of(spec):
+    return {entry.key: (entry.value, entry.origin) for entry in spec.provenance}
 
 
 def test_feed_and_labels_are_read_from_the_file(networks):
     spec = networks.spec_of(semantic(networks))
-    found = facts_of(spec)
+    found = provenance_of(spec)
     assert {key: found[key] for key in FED} == {
         key: (value, 'metadata') for key, value in FED.items()}
     assert found['classes.labels'] == (('road', 'car', 'sky'), 'metadata')
@@ -42,7 +42,7 @@ def test_feed_and_labels_are_read_from_the_file(networks):
 
 
 def test_an_open_size_is_that_of_the_export(networks):
-    found = facts_of(networks.spec_of(semantic(networks, ('h', 'w'))))
+    found = provenance_of(networks.spec_of(semantic(networks, ('h', 'w'))))
     assert found['input.size'] == (SIZE, 'metadata')
     free = networks.spec_of(semantic(networks, ('h', 'w')), input={'resize': 'none'})
     assert (free.size, free.border) == (None, None)
@@ -53,7 +53,7 @@ def test_a_config_goes_before_it(networks):
                             input={'mean': [100, 100, 100], 'resize': 'stretch'})
     assert (spec.scale, spec.mean, spec.std) == (1.0, (100.0,) * 3, (1.0,) * 3)
     assert (spec.labels, spec.resize, spec.border) == (('a', 'b', 'c'), 'stretch', None)
-    assert facts_of(spec)['classes.labels'][1] == 'config'
+    assert provenance_of(spec)['classes.labels'][1] == 'config'
 
 
 @pytest.mark.parametrize('names', ["['road', 'car', 'sky']", "{0: 'road', 1: 'car', 2: 'sky'}"])
@@ -62,10 +62,10 @@ def test_names_are_a_list_or_a_dictionary(networks, names):
 
 
 @pytest.mark.parametrize('names', ["{0: 'a', 1: 'a', 2: 'b'}", "{1: 'a', 2: 'b'}", '{', '7', ''])
-def test_names_that_are_none_are_left_out(networks, names):
+def test_invalid_names_are_ignored(networks, names):
     spec = networks.spec_of(semantic(networks, names=names))
     assert spec.labels == ()
-    assert 'classes.labels' in {fact.key for fact in spec.assumed}
+    assert 'classes.labels' in {entry.key for entry in spec.assumed}
 
 
 def test_of_one_name_the_other_class_is_background(networks):
@@ -73,15 +73,15 @@ def test_of_one_name_the_other_class_is_background(networks):
     assert spec.labels == ('background', 'crack')
 
 
-def test_metadata_of_others_is_left_alone(networks):
+def test_metadata_of_other_exporters_is_ignored(networks):
     spec = networks.spec_of(semantic(networks, author='somebody'))
     assert spec.resize == 'stretch'
-    assert 'input.color' in {fact.key for fact in spec.assumed}
+    assert 'input.color' in {entry.key for entry in spec.assumed}
 
 
 @pytest.mark.parametrize(('task', 'gives'), [('detect', 'boxes'), ('depth', 'distances'),
                                              ('classify', 'one class for the whole image')])
-def test_other_tasks_are_refused_unless_told_better(networks, task, gives):
+def test_other_tasks_are_refused_unless_kind_is_set(networks, task, gives):
     with pytest.raises(ModelError, match=rf"the task '{task}', which gives {gives} .*-seg\.pt"):
         networks.spec_of(semantic(networks, task=task))
     assert networks.spec_of(semantic(networks, task=task), output={'kind': 'ids'}).kind == 'ids'

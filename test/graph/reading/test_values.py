@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the values of outputs mean, in the forms that exporters and quantizers give them."""
+"""The kind of output values in the forms that exporters and quantizers write."""
 
 import numpy as np
 import onnx
@@ -123,19 +123,19 @@ MEASURED = {
                           '-'),
     'some classes': (lambda op: summed(op, op('Slice', p(op, 4), CHANNELS, np.array([4]),
                                               CHANNELS)), ONE, FLOAT, 'sigmoid', '0.'),
-    'bytes': (lambda op: bytes_of(op, hidden(op)), ONE, UINT8, 'sigmoid', 'whole numbers '),
+    'bytes': (lambda op: bytes_of(op, hidden(op)), ONE, UINT8, 'sigmoid', 'integers '),
     'bytes as float': (lambda op: op('Mul', hidden(op), f32(255)), ONE, FLOAT, 'sigmoid', '0.'),
     'sign after sigmoid': (lambda op: op('Sign', op('Sub', hidden(op), MIDDLE)), ONE, FLOAT,
-                           'ids', 'whole numbers -1 to 1'),
+                           'ids', 'integers -1 to 1'),
     'a table of ids': (lambda op: op('Gather', np.array([1, 0]), op('ArgMin', op.conv(2), axis=1,
                                                                     keepdims=0)), ROW, INT64,
-                       'ids', 'whole numbers 0 to 1'),
+                       'ids', 'integers 0 to 1'),
     'unit vectors': (lambda op: op('LpNormalization', op.conv(2), axis=1), TWO, FLOAT, 'logits',
                      '-0.7071 to 0.7071'),
 }
 ASSUMED = {
     'one value': (lambda op: op('Add', op('Mul', op.conv(), f32(0)), f32(0.3)), ONE, FLOAT,
-                  'logits', 'one value only'),
+                  'logits', 'only one value'),
     'no number': (lambda op: op('Div', op('Mul', op.conv(), f32(0)), f32(0)), ONE, FLOAT,
                   'logits', 'no finite value'),
     'little': (lambda op: op('Mul', hidden(op), f32(0.02)), ONE, FLOAT, 'sigmoid',
@@ -143,14 +143,14 @@ ASSUMED = {
     'no logits': (lambda op: op('Sub', op('Exp', op.conv()), f32(0.15)), ONE, FLOAT, 'logits',
                   'almost all on one side of 0'),
     'some bytes': (lambda op: bytes_of(op, hidden(op, 1)), ONE, UINT8, 'ids',
-                   'more different ones than classes have'),
+                   'too many different values for classes'),
     'integers of classes': (lambda op: bytes_of(op, op('Div', op('Exp', op.conv(2)), summed(
-        op, op('Exp', op.conv(2))))), TWO, UINT8, 'logits', 'whole numbers of several channels'),
+        op, op('Exp', op.conv(2))))), TWO, UINT8, 'logits', 'integers in several channels'),
 }
 
 
 @pytest.mark.parametrize('name', GRAPH)
-def test_the_graph_tells(networks, halves, name):
+def test_kinds_from_the_graph(networks, halves, name):
     build, shape, dtype, kind = GRAPH[name]
     spec, mask = halves.segment(networks, halves.network(build, (shape, dtype)))
     assert (spec.kind, halves.origin_of(spec, 'output.kind')) == (kind, 'graph')
@@ -158,35 +158,35 @@ def test_the_graph_tells(networks, halves, name):
 
 
 @pytest.mark.parametrize('name', MEASURED)
-def test_values_tell(networks, halves, name):
-    build, shape, dtype, kind, says = MEASURED[name]
+def test_kinds_from_measured_values(networks, halves, name):
+    build, shape, dtype, kind, message = MEASURED[name]
     model = halves.network(build, (shape, dtype))
     spec, mask = halves.segment(networks, model)
     origin = halves.origin_of(spec, 'output.kind')
     assert spec.kind == kind
-    assert origin.startswith(f'measured ({says}')
+    assert origin.startswith(f'measured ({message}')
     halves.check(mask)
     halves.check(halves.segment(networks, model, output={'kind': kind})[1])  # as it is written
 
 
 @pytest.mark.parametrize('name', ASSUMED)
 def test_what_remains_ambiguous_is_assumed_with_a_warning(networks, halves, caplog, name):
-    build, shape, dtype, kind, says = ASSUMED[name]
+    build, shape, dtype, kind, message = ASSUMED[name]
     spec, _ = halves.segment(networks, halves.network(build, (shape, dtype)))
     assert (spec.kind, halves.origin_of(spec, 'output.kind')) == (kind, 'assumed')
-    assert says in caplog.text
+    assert message in caplog.text
     assert 'Write output.kind into the model config' in caplog.text
 
 
-@pytest.mark.parametrize(('build', 'shape', 'dtype', 'says'), [
+@pytest.mark.parametrize(('build', 'shape', 'dtype', 'message'), [
     (lambda op: op('ReduceMax', p(op, 3), axes=[1]), ONE, FLOAT, 'a confidence'),
     (lambda op: op('TopK', p(op, 3), CHANNELS, axis=1, outs=2)[0], ONE, FLOAT, 'a confidence'),
     (lambda op: op('Gather', np.uint8([[9, 80, 3], [128, 64, 128]]), best(op, keepdims=0)),
-     [1, *SIZE, 3], UINT8, 'a picture, classes that were coloured'),
+     [1, *SIZE, 3], UINT8, 'an image of class colours'),
     (lambda op: op('Relu', op.conv()), ONE, FLOAT, 'a depth or a distance'),
     (lambda op: op('Mul', *[op.conv()] * 2), ONE, FLOAT, 'a depth or a distance')])
-def test_what_holds_no_classes_is_refused(networks, halves, build, shape, dtype, says):
-    with pytest.raises((ConfigError, ModelError), match=says):
+def test_an_output_without_classes_is_refused(networks, halves, build, shape, dtype, message):
+    with pytest.raises((ConfigError, ModelError), match=message):
         halves.segment(networks, halves.network(build, (shape, dtype)))
 
 

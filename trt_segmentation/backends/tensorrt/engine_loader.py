@@ -54,7 +54,7 @@ from trt_segmentation.backends.tensorrt.verify import (
 from trt_segmentation.cache_folder import cache_folder
 from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding, mask_encoding
 from trt_segmentation.errors import BackendError, ConfigError, ModelError, SegmentationError
-from trt_segmentation.graph.analysis.measurement import measuring_of
+from trt_segmentation.graph.analysis.measurement import measurement_setup
 from trt_segmentation.graph.onnx_tools.network import outline_network, read_network
 from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.graph.pipeline.prepare import prepare_head, prepare_tail
@@ -275,7 +275,7 @@ class EngineLoader:
         if {'image', 'mask'} <= {kind_of(name) for name, _, _ in stage.tensors()}:
             raise ModelError(f'{path}: {path.name}.json is missing, which says what its classes '
                              'are; trt-segmentation build wrote it beside the engine')
-        measuring = measuring_of(options)
+        measuring = measurement_setup(options)
         if measuring is not None:
             measuring = replace(measuring, plan=plan, run=partial(run_once, self._device, stage))
         with self._device.current():

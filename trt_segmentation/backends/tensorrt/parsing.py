@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from trt_segmentation.backends.tensorrt.api import Capabilities, Log
 from trt_segmentation.backends.tensorrt.unsupported import fix_of
 from trt_segmentation.errors import BackendError, MissingBackendError, ModelError
-from trt_segmentation.graph.onnx_tools.opset import in_older_words, lower_opset, opset_of
+from trt_segmentation.graph.onnx_tools.opset import lower_opset, opset_of, with_basic_operators
 from trt_segmentation.graph.pipeline.prepare import NETWORK_PREFIX
 
 _EVERYWHERE_OPSET = 17
@@ -86,7 +86,7 @@ def _as_known(model: bytes, empty: Callable[[], Parsed], source: str) -> bytes:
         return model
     if opset <= _SURE_OPSET or reads_axes(empty()):
         return model
-    return in_older_words(lower_opset(proto, _EVERYWHERE_OPSET, source)).SerializeToString()
+    return with_basic_operators(lower_opset(proto, _EVERYWHERE_OPSET, source)).SerializeToString()
 
 
 def reads_axes(parsed: Parsed) -> bool:

@@ -1,3 +1,3 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What values in a network mean: by its operators, and measured in one run."""
+"""The meaning of output values (logits, probabilities, ids): from the graph, or from one run."""

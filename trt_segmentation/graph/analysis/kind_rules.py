@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator makes of the meaning of its inputs, a rule for each kind of operator."""
+"""Rules that give the meaning of an operator's output from the meaning of its inputs."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from onnx import TensorProto
 from trt_segmentation.graph.analysis.value_kind import UNDECIDED, Meaning, Step, affine
 
 RULES: dict[str, Callable[[Step], Meaning]] = {}
-"""By operator, in whatever domain, what one of its outputs means."""
+"""By operator name, in any domain: the rule for its outputs."""
 
 
 def _rule(names: str) -> Callable:
@@ -65,15 +65,15 @@ def _cast(step: Step) -> Meaning:
                      TensorProto.DOUBLE)
     if found.kind == 'ids':
         return replace(found, largest=1) if to == TensorProto.BOOL else found
-    if is_real or not found.is_share or found.scale > 2:
+    if is_real or not found.is_fraction or found.scale > 2:
         return found
-    return _thresholded(step, found, 0.5)  # others are cut to 0 or 1 at their ends
+    return _thresholded(step, found, 0.5)  # a Cast to integers truncates
 
 
 def _thresholded(step: Step, found: Meaning, middle: float) -> Meaning:
-    """What a probability is once it was rounded, if that is a comparison with 0.5."""
+    """The meaning of a rounded probability, if the rounding is a comparison with 0.5."""
     is_middle = found.scale == 1 and math.isclose(found.offset, middle, abs_tol=1e-6)
-    return step.made('ids', largest=1, axis=found.axis) if found.is_share and is_middle \
+    return step.made('ids', largest=1, axis=found.axis) if found.is_fraction and is_middle \
         else UNDECIDED
 
 
@@ -88,7 +88,7 @@ def _quantized(step: Step, found: Meaning, place: int) -> Meaning:
 
 
 def _scale_and_zero(step: Step, place: int) -> tuple[float, float] | None:
-    """The scale at a place and the zero point behind it; None where they are not one number."""
+    """The scale at input ``place`` and the zero point after it; None if they are no scalars."""
     scale, zero = step.number(place), step.number(place + 1, 0.0)
     return None if scale is None or zero is None or scale <= 0 else (scale, zero)
 
@@ -144,13 +144,13 @@ def _quantized_softmax(step: Step) -> Meaning:
 @_rule('Log')
 def _log(step: Step) -> Meaning:
     found = step.read()
-    return replace(found, log=True) if found.is_share and found.is_plain else UNDECIDED
+    return replace(found, log=True) if found.is_fraction and found.is_unscaled else UNDECIDED
 
 
 @_rule('Exp')
 def _exp(step: Step) -> Meaning:
     found = step.read()
-    return replace(found, log=False) if found.log and found.is_plain else UNDECIDED
+    return replace(found, log=False) if found.log and found.is_unscaled else UNDECIDED
 
 
 @_rule('BatchNormalization InstanceNormalization GroupNorm GroupNormalization')
@@ -166,24 +166,24 @@ def _product_of_matrices(step: Step) -> Meaning:
     return replace(_activated(step), axis=-1 if is_right else None)
 
 
-_SHARES = 'sigmoid', 'probabilities'
+_FRACTIONS = 'sigmoid', 'probabilities'
 
 
 @_rule('Conv ConvTranspose ConvInteger FusedConv NhwcConv NhwcFusedConv')
 def _convolution(step: Step) -> Meaning:
     found = step.read()
-    if found.kind in _SHARES and not step.attribute('activation'):
+    if found.kind in _FRACTIONS and not step.attribute('activation'):
         weights = step.constant(1)
         if _is_smoothing(step, weights):
             return found
         if weights is not None and weights.shape[0] == 1:
-            return UNDECIDED  # a mixture of maps, with an end of its own or not
+            return UNDECIDED  # a mix of probability maps; it may be one or be logits
     axis = -1 if step.node.op_type.startswith('Nhwc') else 1
     return replace(_activated(step), axis=axis)
 
 
 def _is_smoothing(step: Step, weights: np.ndarray | None) -> bool:
-    """Whether a convolution gives mean values, as one that grows or blurs a map does."""
+    """Whether a convolution computes weighted means, as upsampling or blurring does."""
     if weights is None or weights.ndim != 4 or weights.shape[1] != 1:
         return False
     has_bias = (bias := step.constant(2)) is not None and bias.any()
@@ -194,7 +194,7 @@ def _is_smoothing(step: Step, weights: np.ndarray | None) -> bool:
 
 
 def _activated(step: Step) -> Meaning:
-    """What a linear operator gives that may hold the activation behind it."""
+    """The meaning of a linear operator's output, with its fused activation if it has one."""
     activation = step.attribute('activation', b'') or b''
     if activation in (b'Sigmoid', b'HardSigmoid'):
         return step.made('sigmoid')
@@ -207,7 +207,7 @@ def _activated(step: Step) -> Meaning:
 def _quantized_linear(step: Step) -> Meaning:
     if step.node.op_type != 'QLinearConv':
         return _quantized(step, step.made('logits', axis=-1), 6)
-    if step.read().kind in _SHARES:  # see _convolution
+    if step.read().kind in _FRACTIONS:  # see _convolution
         weights = step.constant(3)
         if weights is not None and weights.shape[0] == 1:
             return UNDECIDED
@@ -236,7 +236,7 @@ def _quantized_concat(step: Step) -> Meaning:
 
 @_rule('Tanh Erf Softsign')
 def _from_minus_1_to_1(step: Step) -> Meaning:
-    # Tanh is 2 * sigmoid(2 * x) - 1; the others are curves of the same kind.
+    # Tanh is 2 * sigmoid(2 * x) - 1; the others have a similar curve.
     return step.made('sigmoid', scale=2.0, offset=-1.0)
 
 
@@ -249,14 +249,14 @@ def _signed(step: Step) -> Meaning:
 @_rule('Clip Relu Min Max')
 def _bounded(step: Step) -> Meaning:
     found, lowest, highest = _bounds(step)
-    if found.is_share and found.kind != 'ids' and lowest is not None and highest is not None:
+    if found.is_fraction and found.kind != 'ids' and lowest is not None and highest is not None:
         part = found.scale / 100
         keeps = (lowest <= found.offset + part
                  and highest >= found.offset + found.scale - part)
         return found if keeps else UNDECIDED
     if lowest is None or highest is None:
         return UNDECIDED
-    if found.log:  # of a probability of 0 the logarithm is cut off somewhere
+    if found.log:  # the logarithm of 0 is clipped to some lower bound
         keeps = highest >= found.offset and lowest <= found.offset - 5 * found.scale
         return found if keeps else UNDECIDED
     if found.kind == 'ids':
@@ -268,7 +268,7 @@ def _bounded(step: Step) -> Meaning:
 
 
 def _bounds(step: Step) -> tuple[Meaning, float | None, float | None]:
-    """The value that is bounded, and by what; None where that is not known."""
+    """The value that is clipped, and its bounds; None for a bound that is not known."""
     operator = step.node.op_type
     if operator == 'Relu':
         return step.read(), 0.0, math.inf
@@ -301,7 +301,7 @@ def _reduced(step: Step) -> Meaning:
 
 
 def _is_of_all_classes(found: Meaning) -> bool:
-    """Whether the highest value of a pixel is how sure the network is, of whatever class."""
+    """Whether the highest value of a pixel is the confidence of its most likely class."""
     return found.kind == 'probabilities' and not found.log and not found.is_part
 
 
@@ -325,7 +325,7 @@ def _product(step: Step) -> Meaning:
             return UNDECIDED
         if number and not (divides and place == 1):
             return _times(step.read(place), 1 / number if divides else number)
-    # A factor of its own for each channel, a gate, or the scale of a dynamic quantization.
+    # A factor for each channel, a gate, or the scale of a dynamic quantization.
     if divides:
         return UNDECIDED
     found = next((each for each in (step.read(0), step.read(1)) if each.kind == 'logits'),
@@ -334,7 +334,7 @@ def _product(step: Step) -> Meaning:
 
 
 def _times(found: Meaning, factor: float) -> Meaning:
-    # The zero of logits stays where it is, and a factor makes them other logits.
+    # Scaled logits are logits, and their zero does not move.
     if found.kind == 'logits' and found.offset == 0:
         return found
     return affine(found, factor, 0.0)
@@ -358,7 +358,7 @@ def _plus(found: Meaning, number: float) -> Meaning:
     if found.kind == 'logits':
         return found
     if found.kind == 'ids' and not found.flipped and (number / found.scale).is_integer():
-        return replace(found, largest=None)  # other ids
+        return replace(found, largest=None)  # shifted ids
     return affine(found, 1.0, number)
 
 
@@ -412,7 +412,7 @@ def _where(step: Step) -> Meaning:
 
 
 def _with_ids_of(two: Meaning) -> Meaning:
-    """0 and 255 are two classes as a picture shows them; 0 and 15 are classes 0 and 15."""
+    """0 and 255 are classes 0 and 1, drawn as black and white; 0 and 15 are classes 0 and 15."""
     is_id = float(two.scale).is_integer() and two.scale not in (1, 255)
     return replace(two, scale=1.0, largest=int(two.scale)) if is_id else two
 
@@ -427,7 +427,7 @@ def _concat(step: Step) -> Meaning:
 
 
 def _are_alike(found: Sequence[Meaning]) -> bool:
-    """Whether values mean the same but for where they come from; quantization rounds scales."""
+    """Whether meanings agree except for their source; quantization rounds scales."""
     first = found[0]
     return all(each.kind == first.kind and each.log == first.log
                and math.isclose(each.scale, first.scale, rel_tol=1e-4)
@@ -436,7 +436,7 @@ def _are_alike(found: Sequence[Meaning]) -> bool:
 
 
 def _joined(found: Sequence[Meaning]) -> Meaning:
-    """What values mean that are put side by side, be it of other classes or of other pixels."""
+    """The meaning of concatenated values, along the classes or along the pixels."""
     first = found[0]
     if not _are_alike(found):
         return UNDECIDED

@@ -1,24 +1,30 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the values of an output mean, read off the operators that made them.
+"""Determines the meaning of an output from the operators that compute it.
 
-The value is followed back to the operator that gave it its meaning. What is passed on the way
-either keeps the meaning (Cast, Resize, Transpose, Clip of a probability to 0..1) or is an affine
-step that can be undone (QuantizeLinear, a factor of 255).
+The trace goes back from the output to the operator that determines the meaning. Operators in
+between keep the meaning (Cast, Resize, Transpose, Clip of a probability to 0..1) or are affine
+(QuantizeLinear, a factor of 255), which is inverted later.
 """
 
 import onnx
 from onnx import NodeProto
 
 from trt_segmentation.graph.analysis.kind_rules import RULES
-from trt_segmentation.graph.analysis.value_kind import UNDECIDED, Meaning, Scope, Step, makers_of
+from trt_segmentation.graph.analysis.value_kind import (
+    UNDECIDED,
+    Meaning,
+    Scope,
+    Step,
+    producers_of,
+)
 
-_DEEPEST = 60
-"""Operators that are passed on the way back; each takes some seven of Python's 1000 frames."""
+_MAX_DEPTH = 60
+"""Maximum number of operators in a trace; each takes about 7 of Python's 1000 stack frames."""
 
 
 def read_meaning(model: onnx.ModelProto, name: str) -> Meaning:
-    """Return what the values of a graph's output mean.
+    """Return the meaning of an output's values.
 
     Args:
         model: the network.
@@ -32,19 +38,19 @@ class _Reader:
         self._functions = {(function.domain, function.name): function
                            for function in model.functions}
         self._known: dict[tuple[int, str], Meaning] = {}
-        self._scopes: list[Scope] = []  # keeps their ids from being used again
+        self._scopes: list[Scope] = []  # keeps them alive, so that ids stay unique
 
     def read(self, scope: Scope, name: str, depth: int) -> Meaning:
         key = (id(scope), name)
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             return UNDECIDED
         if key not in self._known:
-            self._known[key] = UNDECIDED  # of a circle
+            self._known[key] = UNDECIDED  # ends cycles
             self._known[key] = self._read(scope, name, depth + 1)
         return self._known[key]
 
     def _read(self, scope: Scope, name: str, depth: int) -> Meaning:
-        node = scope.makers.get(name)
+        node = scope.producers.get(name)
         if node is None:
             if name in scope.constants or scope.outer is None:
                 return UNDECIDED
@@ -60,8 +66,8 @@ class _Reader:
 
     def _read_call(self, scope: Scope, node: NodeProto, function: onnx.FunctionProto, name: str,
                    depth: int) -> Meaning:
-        inner = Scope(makers_of(list(function.node)), {}, scope,
-                       dict(zip(function.input, node.input, strict=False)))
+        inner = Scope(producers_of(list(function.node)), {}, scope,
+                      dict(zip(function.input, node.input, strict=False)))
         self._scopes.append(inner)
         return self.read(inner, function.output[list(node.output).index(name)], depth)
 

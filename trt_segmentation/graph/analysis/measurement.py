@@ -1,11 +1,11 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an output's values are when a network is run once: what the graph does not say.
+"""Runs a network once to determine what its output values mean, if the graph does not.
 
-The image is the user's where there is one, else a rendered road scene, the first of the sample
-images that ship with the package. Trained networks tell more on a scene than on noise, gradients
-and patches. One that finds persons, cut before its Sigmoid, has logits of both signs on 13 of 16
-rendered scenes, the one that is taken here among them, and only negative ones on the latter.
+The image is the user's. Without one, it is a rendered road scene, the first sample image of the
+package. A scene shows more of a trained network than noise, gradients or patches do: a person
+segmentation network, cut before its Sigmoid, gave logits of both signs on 13 of 16 rendered
+scenes (the one used here is among them) and only negative logits on noise, gradients and patches.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 
 from trt_segmentation.cache_folder import cache_folder
 from trt_segmentation.errors import ImageError
-from trt_segmentation.graph.analysis.measurement_store import MeasuredStore
+from trt_segmentation.graph.analysis.measurement_store import MeasurementStore
 from trt_segmentation.graph.onnx_tools.network import Network
 from trt_segmentation.graph.onnx_tools.onnxruntime_api import (
     import_onnxruntime,
@@ -35,29 +35,28 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar('T')
 
-OPEN_SIZE = (448, 896)
-"""Height and width of the image where the network takes any: multiples of strides up to 64 and of
-patches of 14 pixels."""
+DEFAULT_SIZE = (448, 896)
+"""Height and width of the image for a network of dynamic size: multiples of strides up to 64 and
+of patches of 14 pixels."""
 
 _VERSION = 1
-"""Part of what a kept measurement is found by: raise it where ``measurement_of`` or
-``sample_image`` changes."""
+"""Part of the cache key: increase it when ``measurement_of`` or ``sample_image`` changes."""
 
 _TOLERANCE = 0.01
-"""Within which a sum is 1 and a value is a probability: float16 and 8 bits round so much."""
+"""Tolerance for a sum of 1 and for the range 0..1: the rounding of float16 and of 8 bits."""
 
 _TOLERANCE_OF_CLASS = 1 / 512
-"""By which each class may add to that in a sum: half a step of 8 bits."""
+"""Additional tolerance of a sum for each class: half a step of 8 bits."""
 
-_NEARLY_255, _MANY = 250, 16
+_NEARLY_255, _MIN_BYTE_VALUES = 250, 16
 _MOST_CLASSES_SEEN = 64
-"""Different classes that a test image is taken for at most; a picture or a depth has more."""
+"""Maximum number of classes on the test image; a colour or depth image has more values."""
 
-_FEW = 0.05
-"""How far values of one sign have to reach, as a part of the other's, to count as both signs."""
+_MIN_SIGN_RATIO = 0.05
+"""Values have both signs if the smaller extreme is at least this fraction of the larger one."""
 
-_COUNTED = 10000
-"""About how many values are looked at first, to see whether there are many different ones."""
+_SAMPLE_SIZE = 10000
+"""Size of the sample that is counted first; all values are counted only if it has few."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,11 @@ class Measurement:
     """The values of one output on the test image.
 
     Attributes:
-        lowest, highest: of all values that are finite.
-        integers: whether all are whole numbers.
-        sums_to_one: whether the values of each pixel sum to 1, along ``axis`` of ``measured``.
-        two: the only two values there are; None where there are more, or fewer.
-        different: how many different values there are.
+        lowest, highest: of all finite values.
+        integers: whether all values are integers.
+        sums_to_one: whether the values of each pixel sum to 1 over the classes.
+        two: the two values, if there are exactly two; else None.
+        different: number of distinct values; may be too low above ``_MOST_CLASSES_SEEN``.
     """
 
     lowest: float
@@ -81,7 +80,7 @@ class Measurement:
 
     @property
     def is_constant(self) -> bool:
-        """Whether there is one value only, which tells nothing."""
+        """Whether all values are equal, so that they do not show what they mean."""
         return self.lowest == self.highest
 
     @property
@@ -91,38 +90,38 @@ class Measurement:
 
     @property
     def are_probabilities(self) -> bool:
-        """Whether all values are within 0..1 and not only 0 and 1."""
+        """Whether all values are within 0..1, and some are neither 0 nor 1."""
         return self.are_within_0_and_1 and not self.integers
 
     @property
     def are_bytes(self) -> bool:
-        """Whether these are values from 0 to 1 as 0 to 255: many, almost up to 255."""
+        """Whether these are probabilities times 255: many distinct values, up to about 255."""
         return (self.lowest >= 0 and _NEARLY_255 <= self.highest <= 255.5
-                and self.different >= _MANY)
+                and self.different >= _MIN_BYTE_VALUES)
 
     @property
     def are_many(self) -> bool:
-        """Whether whole numbers are more different ones than the classes of one image."""
+        """Whether there are more distinct values than one image has classes."""
         return self.different > _MOST_CLASSES_SEEN
 
     @property
-    def is_lopsided(self) -> bool:
-        """Whether values of both signs are almost only of one, as what is no logit may be."""
+    def is_mostly_one_sign(self) -> bool:
+        """Whether almost all of the range has one sign, so that the values may not be logits."""
         smaller, larger = sorted((abs(self.lowest), abs(self.highest)))
-        return self.lowest >= 0 or self.highest <= 0 or smaller < _FEW * larger
+        return self.lowest >= 0 or self.highest <= 0 or smaller < _MIN_SIGN_RATIO * larger
 
     def __str__(self) -> str:
-        whole = 'whole numbers ' if self.integers else ''
+        whole = 'integers ' if self.integers else ''
         sums = ', sums of 1' if self.sums_to_one else ''
         return f'{whole}{self.lowest:.4g} to {self.highest:.4g}{sums}'
 
 
 def measurement_of(values: np.ndarray, axis: int | None) -> Measurement | None:
-    """Return what there is to say about values; None where none is finite.
+    """Return the statistics of an output; None if no value is finite.
 
     Args:
         values: of one output.
-        axis: where the classes are; None where there is one value a pixel.
+        axis: the class axis; None if each pixel has one value.
     """
     finite = values[np.isfinite(values)].astype(np.float64)
     if not finite.size:
@@ -133,18 +132,18 @@ def measurement_of(values: np.ndarray, axis: int | None) -> Measurement | None:
         (np.abs(values.sum(axis, dtype=np.float64) - 1)
          <= _TOLERANCE + values.shape[axis] * _TOLERANCE_OF_CLASS).all())
     return Measurement(lowest, highest, bool((finite == np.round(finite)).all()), sums,
-                       (lowest, highest) if are_two else None, _count_of_different(finite))
+                       (lowest, highest) if are_two else None, _distinct_count(finite))
 
 
-def _count_of_different(values: np.ndarray) -> int:
-    """How many different values there are, counted up to ``_MOST_CLASSES_SEEN`` and one more."""
-    found = np.unique(values[:: max(1, values.size // _COUNTED)])
+def _distinct_count(values: np.ndarray) -> int:
+    """The number of distinct values; may be too low above ``_MOST_CLASSES_SEEN``."""
+    found = np.unique(values[:: max(1, values.size // _SAMPLE_SIZE)])
     return len(found) if len(found) > _MOST_CLASSES_SEEN else len(np.unique(values))
 
 
 @dataclass(frozen=True)
-class Feeding:
-    """How an image becomes the network's input; see ``resolve.ModelSpec``."""
+class Preprocessing:
+    """The conversion of an image to the network's input; see ``resolve.ModelSpec``."""
 
     layout: str
     size: tuple[int, int] | None
@@ -158,16 +157,15 @@ Photo = Callable[[], np.ndarray | None]
 
 
 @dataclass(frozen=True)
-class Measuring:
-    """How a network is measured where its graph does not decide what its values mean.
+class MeasurementSetup:
+    """How a network is measured, if its graph does not determine what its output values mean.
 
     Attributes:
-        folder: where what was measured is kept; None keeps nothing.
-        photo: returns the image to measure on, uint8 BGR [H, W, 3], or None for
-            ``sample_image``; called only where the graph does not decide.
-        run: takes the input and returns the outputs by name; None runs the network on ONNX
-            Runtime.
-        plan: the engine that ``run`` runs; empty without one.
+        folder: cache of the measurements; None disables the cache.
+        photo: returns the test image, uint8 BGR [H, W, 3], or None for ``sample_image``. It is
+            called only if a measurement is needed.
+        run: maps the input to the outputs by name; None runs the network on ONNX Runtime.
+        plan: the engine that ``run`` executes; empty if there is none.
     """
 
     folder: Path | None = None
@@ -176,42 +174,47 @@ class Measuring:
     plan: bytes = b''
 
 
-def measuring_of(options: RunOptions, photo: Photo | None = None) -> Measuring | None:
-    """Return how a network is measured that is opened with such options; None where it is not.
+def measurement_setup(options: RunOptions, photo: Photo | None = None) -> MeasurementSetup | None:
+    """Return how to measure a network under these options; None if measuring is disabled.
 
     Args:
-        options: if they name calibration images, one of these is what it is measured on.
-        photo: see ``Measuring``; goes before the calibration images.
+        options: the first calibration image, if they name any, is the test image.
+        photo: see ``MeasurementSetup``; takes precedence over the calibration images.
     """
     if not options.measure:
         return None
-    told = options.build.calibration
-    if photo is None and told.images:
-        photo = partial(_first_image, told)
-    return Measuring(cache_folder(options.engine_cache), photo)
+    calibration = options.build.calibration
+    if photo is None and calibration.images:
+        photo = partial(_first_image, calibration)
+    return MeasurementSetup(cache_folder(options.engine_cache), photo)
 
 
-def _first_image(told: CalibrationOptions) -> np.ndarray | None:
-    from trt_segmentation.images.sources import open_images  # brings OpenCV
+def _first_image(options: CalibrationOptions) -> np.ndarray | None:
+    from trt_segmentation.images.sources import open_images  # imports OpenCV
     try:
-        return next((image for _, image in open_images(told.images, told.topic, 1)), None)
+        return next((image for _, image in open_images(options.images, options.topic, 1)), None)
     except ImageError as error:
-        logger.warning('the network is measured on a rendered image, since %s', error)
+        logger.warning('the network is measured on a rendered image: %s', error)
         return None
 
 
 class Probe:
-    """Runs a network once, when its values are first asked for and not known from before.
+    """Runs a network once, when an output is first requested and its measurement is not cached.
 
     Args:
-        network: with its input's size fixed, where it is known.
-        feeding: how its input is made.
-        measuring: what runs it, on what, and where the results are kept.
+        network: with a fixed input size, unless any size is valid.
+        preprocessing: how an image becomes its input.
+        measuring: the test image, the runtime and the cache.
+
+    Attributes:
+        fault: why the network could not run; empty if it did or was not run yet.
+        is_missing: whether ONNX Runtime is not installed.
     """
 
-    def __init__(self, network: Network, feeding: Feeding, measuring: Measuring) -> None:
+    def __init__(self, network: Network, preprocessing: Preprocessing,
+                 measuring: MeasurementSetup) -> None:
         self._network = network
-        self._feeding = feeding
+        self._preprocessing = preprocessing
         self._measuring = measuring
         self._values: Mapping[str, np.ndarray] | None = None
         self.fault = ''
@@ -219,84 +222,84 @@ class Probe:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the image that it is fed."""
-        return self._feeding.size or OPEN_SIZE
+        """Height and width of the network's input."""
+        return self._preprocessing.size or DEFAULT_SIZE
 
     def measurement(self, name: str, form: str,
                     measure: Callable[[np.ndarray], Measurement | None]) -> Measurement | None:
-        """Return what an output's values are, from the folder where they were measured before.
+        """Return the measurement of an output, from the cache if it is there.
 
         Args:
             name: of the output.
-            form: all that ``measure`` depends on besides the values.
-            measure: is given the values.
+            form: identifies ``measure`` in the cache.
+            measure: computes the measurement from the values.
 
         Returns:
-            None where the network could not be run (``fault`` says why), or no value is finite.
+            None if the network could not run (see ``fault``), or no value is finite.
         """
-        def ask(values: np.ndarray) -> dict[str, Any] | None:
+        def extract(values: np.ndarray) -> dict[str, Any] | None:
             measured = measure(values)
             return None if measured is None else asdict(measured)
 
-        return self._kept_or(name, form, ask, _from_json)
+        return self._cached_or_measured(name, form, extract, _from_json)
 
     def shape(self, name: str) -> tuple[int, ...] | None:
-        """Return the shape of an output on the image; None where the network could not be run."""
-        return self._kept_or(name, 'shape', lambda values: list(values.shape), tuple)
+        """Return an output's shape on the test image; None if the network could not run."""
+        return self._cached_or_measured(name, 'shape', lambda values: list(values.shape), tuple)
 
-    def _kept_or(self, name: str, what: str, ask: Callable[[np.ndarray], Any],
-                 read: Callable[[Any], T | None]) -> T | None:
-        """Return what is kept of an output's values, or ask them; None where there are none.
+    def _cached_or_measured(self, name: str, what: str, extract: Callable[[np.ndarray], Any],
+                            read: Callable[[Any], T | None]) -> T | None:
+        """Return a cached property of an output, or compute and cache it; None if there is none.
 
         Args:
             name: of the output.
-            what: names what is asked.
-            ask: returns the answer as JSON can hold it, or None.
-            read: returns what such an answer means; None where it means nothing.
+            what: names the property in the cache.
+            extract: computes it from the values, as JSON data or None.
+            read: parses that data; returns None if it is not valid.
         """
-        store = MeasuredStore(self._measuring.folder) if self._measuring.folder else None
-        question, key = f'{name}: {what}', self._kept_under if store else ''
+        store = MeasurementStore(self._measuring.folder) if self._measuring.folder else None
+        entry, key = f'{name}: {what}', self._cache_key if store else ''
         kept = store.read(key) if store and key else {}
-        if question in kept and (known := read(kept[question])) is not None:
+        if entry in kept and (known := read(kept[entry])) is not None:
             return known
         values = self.values(name)
-        found = None if values is None else ask(values)
+        found = None if values is None else extract(values)
         if found is None:
             return None
         if store and key:
-            store.write(key, {**kept, question: found})
+            store.write(key, {**kept, entry: found})
         return read(found)
 
     def values(self, name: str) -> np.ndarray | None:
-        """Return an output on the image; None where the network could not be run, and ``fault``
-        says why."""
+        """Return an output on the test image; None if the network could not run."""
         if self._values is None:
             try:
                 self._values = (self._measuring.run or self._run)(self._input())
             except ImportError:
                 self._values, self.fault = {}, 'ONNX Runtime is not installed'
                 self.is_missing = True
-            except Exception as error:  # each status of the runtime has its own type
+            except Exception as error:  # ONNX Runtime has many
                 self._values, self.fault = {}, ' '.join(str(error).split())[:300]
         return self._values.get(name)
 
     def _input(self) -> np.ndarray:
-        return fed_image(self._feeding, self._network.inputs[0].dtype, self._photo)
+        return fed_image(self._preprocessing, self._network.inputs[0].dtype, self._photo)
 
     @cached_property
     def _photo(self) -> np.ndarray | None:
         return self._measuring.photo() if self._measuring.photo else None
 
     @cached_property
-    def _kept_under(self) -> str:
-        """The digest of all that decides the values; '' where there is none."""
+    def _cache_key(self) -> str:
+        """Digest of everything that determines the values; '' if it cannot be computed."""
         try:
             content = self._measuring.plan or model_digest(self._network.model).encode()
             photo = b'' if self._photo is None else \
                 f'{self._photo.shape}'.encode() + self._photo.tobytes()
-        except Exception:  # serialising ends at 2 GB; a photo that cannot be read is met again
+        except Exception:  # models above 2 GB; an unreadable photo, which ``values`` reports
             return ''
-        parts = f'{_VERSION} {self._network.inputs[0]} {self._feeding}'.encode(), photo, content
+        parts = (f'{_VERSION} {self._network.inputs[0]} {self._preprocessing}'.encode(), photo,
+                 content)
         digests = [hashlib.sha256(part).digest() for part in parts]
         return hashlib.sha256(b''.join(digests)).hexdigest()
 
@@ -307,13 +310,13 @@ class Probe:
         names = [value.name for value in session.get_outputs()]
         found = session.run(names, {self._network.inputs[0].name: fed})
         del session
-        return_free_memory()  # before the one that stays is opened
+        return_free_memory()  # before the session for inference is opened
         given = zip(names, found, strict=True)
         return {name: values for name, values in given if isinstance(values, np.ndarray)}
 
 
 def _from_json(kept: Mapping[str, Any]) -> Measurement | None:
-    """Return a kept measurement; None where it is that of another version."""
+    """Return a cached measurement; None if another version wrote it."""
     try:
         values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
                                   for name, value in kept.items()}
@@ -322,23 +325,24 @@ def _from_json(kept: Mapping[str, Any]) -> Measurement | None:
         return None
 
 
-def fed_image(feeding: Feeding, dtype: int, photo: np.ndarray | None = None) -> np.ndarray:
+def fed_image(preprocessing: Preprocessing, dtype: int, photo: np.ndarray | None = None,
+              ) -> np.ndarray:
     """Return an image as a network's input.
 
     Args:
-        feeding: how it is fed.
+        preprocessing: how the image becomes the input.
         dtype: ONNX element type of the input.
-        photo: uint8 BGR [H, W, 3]; None takes ``sample_image``.
+        photo: uint8 BGR [H, W, 3]; None for ``sample_image``.
     """
-    height, width = feeding.size or OPEN_SIZE
+    height, width = preprocessing.size or DEFAULT_SIZE
     image = sample_image(height, width) if photo is None else _resized(photo, height, width)
-    if feeding.color == 'gray':
-        image = image[..., 1:2]  # green, most of the brightness
-    elif feeding.color == 'rgb':
+    if preprocessing.color == 'gray':
+        image = image[..., 1:2]  # green, the largest part of the luminance
+    elif preprocessing.color == 'rgb':
         image = image[..., ::-1]
-    fed = (image.astype(np.float32) * feeding.scale - np.asarray(feeding.mean, np.float32)) \
-        / np.asarray(feeding.std, np.float32)
-    if feeding.layout == 'nchw':
+    mean, std = (np.asarray(each, np.float32) for each in (preprocessing.mean, preprocessing.std))
+    fed = (image.astype(np.float32) * preprocessing.scale - mean) / std
+    if preprocessing.layout == 'nchw':
         fed = fed.transpose(2, 0, 1)
     wanted = np.dtype(helper.tensor_dtype_to_np_dtype(dtype)) \
         if dtype != TensorProto.BFLOAT16 else np.dtype(np.float32)
@@ -349,13 +353,13 @@ def fed_image(feeding: Feeding, dtype: int, photo: np.ndarray | None = None) -> 
 
 
 def sample_image(height: int, width: int) -> np.ndarray:
-    """Return the image where the user gives none: uint8 BGR [height, width, 3]."""
-    from trt_segmentation.images.sources import SAMPLES, read_image  # brings OpenCV
+    """Return the default test image: uint8 BGR [height, width, 3]."""
+    from trt_segmentation.images.sources import SAMPLES, read_image  # imports OpenCV
     return _resized(read_image(SAMPLES / '1.jpg'), height, width)
 
 
 def _resized(photo: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return a photo with another size: its nearest pixels, which keep the range of values."""
+    """Return a photo resized by nearest neighbour, which keeps the range of values."""
     rows = np.arange(height) * photo.shape[0] // height
     columns = np.arange(width) * photo.shape[1] // width
     return photo[rows[:, None], columns]

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What was measured of networks, as small JSON files beside the engines."""
+"""A cache of measurements of networks: small JSON files in the folder of the engine cache."""
 
 import hashlib
 import json
@@ -16,43 +16,43 @@ logger = logging.getLogger(__name__)
 _warned: set[Path] = set()
 
 
-class MeasuredStore:
+class MeasurementStore:
     """A folder of measurements. Several processes may share it.
 
-    A file that cannot be read or is damaged counts as missing. Where nothing can be written, a
-    warning reports it once for each folder, and networks are measured at each opening.
+    An unreadable or damaged file counts as missing. If the folder is not writable, a warning
+    reports it once, and each start measures the network again.
 
     Args:
-        folder: made when it is first needed.
+        folder: created when it is first needed.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def read(self, key: str) -> dict[str, Any]:
-        """Return what was kept under a key; empty where that is nothing.
+        """Return the data stored under a key; empty if there is none.
 
         Args:
-            key: of all that decides the values, as hexadecimal digits.
+            key: digest of everything that determines the values, as hexadecimal digits.
         """
         path = self._path(key)
         try:
             kept = json.loads(path.read_text(encoding='utf-8'))
             if (kept['key'], kept['sha256']) != (key, _digest(kept['found'])):
-                raise ValueError('its content is not what was written')
+                raise ValueError('its key or checksum is wrong')
             return kept['found']
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError, TypeError, KeyError) as error:
-            logger.debug('%s is not used (%s)', path, error)
+            logger.debug('%s is ignored: %s', path, error)
             return {}
 
     def write(self, key: str, found: Mapping[str, Any]) -> None:
-        """Keep something under a key.
+        """Store data under a key.
 
         Args:
-            key: as of ``read``.
-            found: replaces what was kept; anything that JSON can hold.
+            key: see ``read``.
+            found: JSON data; replaces the stored data.
         """
         text = json.dumps({'key': key, 'sha256': _digest(found), 'found': found}, indent=1)
         try:
@@ -60,8 +60,8 @@ class MeasuredStore:
             write_whole(self._path(key), text.encode())
         except OSError as error:
             if self._folder not in _warned:
-                logger.warning('what was measured cannot be kept in %s (%s); it is measured at '
-                               'each opening', self._folder, error)
+                logger.warning('the measurement cannot be stored in %s (%s); each start measures '
+                               'the network again', self._folder, error)
             _warned.add(self._folder)
 
     def _path(self, key: str) -> Path:

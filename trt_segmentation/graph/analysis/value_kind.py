@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What values of a network mean, and one operator on the way to what gave them that meaning."""
+"""The meaning of values in a graph, and access to one operator and its constants."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,21 +14,21 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 @dataclass(frozen=True)
 class Meaning:
-    """What values mean; ``value = scale * meant + offset``, where ``meant`` is of ``kind``.
+    """The meaning of values: ``value = scale * x + offset``, where ``x`` is of ``kind``.
 
     Attributes:
         kind: 'logits', 'probabilities', 'sigmoid', 'ids', 'confidence' (the highest probability
-            of a pixel, without its class), or '' where the graph does not decide.
-        made_by: the operator that gave the meaning; '' where none did.
-        scale, offset: of the last steps, such as a quantization. 1 and 0 for most.
-        log: whether ``meant`` is the logarithm of probabilities.
-        one_sided: of logits, whether they never are negative, as after a Relu.
-        largest: the highest id, where the graph tells; None where it does not.
-        axis: where the classes are, -1 for the last axis; None where that is not known.
-        is_part: whether some of the classes may have been left behind.
-        source: which value ``meant`` was first; that of two values tells whether they belong
-            together.
-        flipped: whether ``meant`` is 1 minus that value.
+            of a pixel, without its class), or '' if the graph does not determine it.
+        made_by: the operator that determines the meaning; '' if there is none.
+        scale, offset: of later affine steps, such as a quantization; mostly 1 and 0.
+        log: whether ``x`` is the logarithm of a probability.
+        one_sided: whether logits have one sign only, as after a Relu.
+        largest: the highest id; None if the graph does not determine it.
+        axis: the class axis, -1 for the last one; None if it is not known.
+        is_part: whether some of the classes may have been removed.
+        source: the scope and name of the value that ``x`` comes from. Two values of one source
+            belong together.
+        flipped: whether ``x`` is 1 minus the source.
     """
 
     kind: str = ''
@@ -44,13 +44,13 @@ class Meaning:
     flipped: bool = False
 
     @property
-    def is_plain(self) -> bool:
-        """Whether values are what is meant, without scale and offset."""
+    def is_unscaled(self) -> bool:
+        """Whether scale is 1 and offset is 0."""
         return math.isclose(self.scale, 1.0, rel_tol=1e-4) and abs(self.offset) < 1e-4
 
     @property
-    def is_share(self) -> bool:
-        """Whether what is meant lies between 0 and 1."""
+    def is_fraction(self) -> bool:
+        """Whether ``x`` is within 0..1."""
         return not self.log and (self.kind in ('probabilities', 'sigmoid') or self.largest == 1)
 
 
@@ -58,39 +58,46 @@ UNDECIDED = Meaning()
 
 
 def affine(meaning: Meaning, factor: float, added: float) -> Meaning:
-    """Return what ``factor * value + added`` means."""
+    """Return the meaning of ``factor * value + added``."""
     if not meaning.kind or factor == 0:
         return UNDECIDED
     scale, offset = meaning.scale * factor, meaning.offset * factor + added
-    if scale < 0 and meaning.is_share:  # 1 - p is as much a probability as p
+    if scale < 0 and meaning.is_fraction:  # 1 - p is a probability, too
         return replace(meaning, scale=-scale, offset=offset + scale, flipped=not meaning.flipped)
     return replace(meaning, scale=scale, offset=offset) if scale > 0 else UNDECIDED
 
 
 @dataclass(eq=False)
 class Scope:
-    """A graph, a body of an If, or one call of a local function."""
+    """A graph, a branch of an If, or one call of a local function.
 
-    makers: Mapping[str, NodeProto]
+    Attributes:
+        producers: the node that computes each value.
+        constants: initializers by name.
+        outer: the enclosing scope.
+        arguments: of a function call, the caller's name of each function input.
+    """
+
+    producers: Mapping[str, NodeProto]
     constants: Mapping[str, TensorProto]
     outer: 'Scope | None' = None
     arguments: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, graph: onnx.GraphProto, outer: 'Scope | None' = None) -> 'Scope':
-        """Return the scope of a graph, inside of that of ``outer``."""
-        return cls(makers_of(graph.node), {tensor.name: tensor for tensor in graph.initializer},
+        """Return the scope of a graph that is nested in ``outer``."""
+        return cls(producers_of(graph.node), {tensor.name: tensor for tensor in graph.initializer},
                    outer)
 
 
-def makers_of(nodes: list[NodeProto]) -> dict[str, NodeProto]:
-    """Return the node that computes each value, by the name of the value."""
+def producers_of(nodes: list[NodeProto]) -> dict[str, NodeProto]:
+    """Return the node that computes each value, by value name."""
     return {output: node for node in nodes for output in node.output if output}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One operator on the way back."""
+    """One operator, seen from its output ``name``."""
 
     read_value: Callable[[Scope, str], Meaning]
     scope: Scope
@@ -98,19 +105,19 @@ class Step:
     name: str
 
     def read(self, place: int = 0) -> Meaning:
-        """Return what an input means."""
+        """Return the meaning of an input."""
         if place >= len(self.node.input) or not self.node.input[place]:
             return UNDECIDED
         return self.read_value(self.scope, self.node.input[place])
 
     def constant(self, place: int) -> np.ndarray | None:
-        """Return an input that is a constant; None where it is not one, or is left out."""
+        """Return a constant input; None if it is not constant or is omitted."""
         if place >= len(self.node.input) or not self.node.input[place]:
             return None
         return _constant_of(self.scope, self.node.input[place])
 
     def number(self, place: int, otherwise: float | None = None) -> float | None:
-        """Return an input that is one constant number."""
+        """Return a scalar constant input; ``otherwise`` if it is omitted, else None."""
         if place >= len(self.node.input) or not self.node.input[place]:
             return otherwise
         found = self.constant(place)
@@ -119,12 +126,12 @@ class Step:
         return float(found.reshape(-1)[0])
 
     def attribute(self, name: str, otherwise: Any = None) -> Any:
-        """Return an attribute's value."""
+        """Return an attribute's value; ``otherwise`` if it is not set."""
         return next((helper.get_attribute_value(each) for each in self.node.attribute
                      if each.name == name and not each.ref_attr_name), otherwise)
 
     def made(self, kind: str, **known: Any) -> Meaning:
-        """Return the meaning that this operator gives."""
+        """Return a meaning that this operator determines."""
         return Meaning(kind, self.node.op_type, source=(id(self.scope), self.name),
                        **known)
 
@@ -133,14 +140,14 @@ def _constant_of(scope: Scope | None, name: str) -> np.ndarray | None:
     while scope is not None:
         if name in scope.constants:
             return np.asarray(numpy_helper.to_array(scope.constants[name]))
-        if (node := scope.makers.get(name)) is not None:
+        if (node := scope.producers.get(name)) is not None:
             return _value_of(scope, node)
         name, scope = scope.arguments.get(name, name), scope.outer
     return None
 
 
 def _value_of(scope: Scope, node: NodeProto) -> np.ndarray | None:
-    """What a node gives whose inputs are constants, as far as weights are stored so."""
+    """The output of a node with constant inputs: Constant, Identity or DequantizeLinear."""
     if node.op_type in ('Identity', 'DequantizeLinear'):
         given = [_constant_of(scope, name) for name in node.input if name]
         known = [each for each in given if each is not None]
@@ -159,7 +166,7 @@ def _value_of(scope: Scope, node: NodeProto) -> np.ndarray | None:
 
 def _dequantized(node: NodeProto, values: np.ndarray, scale: np.ndarray,
                  zero: np.ndarray | None = None) -> np.ndarray | None:
-    """What a DequantizeLinear gives; None where scales are of blocks."""
+    """The output of a DequantizeLinear; None for blockwise scales."""
     axis = next((each.i for each in node.attribute if each.name == 'axis'), 1)
     shape = [1] * values.ndim
     if scale.size > 1:

@@ -1,7 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that compute the same with what is common: float32 instead of float64, one image as a
-batch of one."""
+"""Converts a model to the common form: float32 instead of float64, an input with a batch axis."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,14 +16,14 @@ _SQUEEZE_AXES_AS_INPUT = 13
 
 
 def canonicalized(model: onnx.ModelProto, source: str, opset: int) -> onnx.ModelProto:
-    """Return a model that runtimes take and the rest of the graph is written for.
+    """Return the model in float32 and with a batch axis.
 
     Args:
-        model: returned as it is where nothing is to be changed.
-        source: what to call it in messages.
+        model: returned unchanged if it is in this form.
+        source: its name in messages.
         opset: version of the default ONNX domain.
     """
-    if not model.graph.node:  # the outline of an engine, which is as it is
+    if not model.graph.node:  # an engine, of which only inputs and outputs are known
         return model
     inputs = _image_inputs(model.graph)
     computes_double = any(
@@ -37,8 +36,8 @@ def canonicalized(model: onnx.ModelProto, source: str, opset: int) -> onnx.Model
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     if computes_double:
-        logger.warning('%s: computes in float64, which TensorRT does not and ONNX Runtime only in '
-                       'part; it is run in float32. Export it in float32', source)
+        logger.warning('%s: computes in float64, which TensorRT does not support and ONNX Runtime '
+                       'supports only in part; it runs in float32. Export it in float32', source)
         _narrow(changed)
     if lacks_batch:
         _add_batch_axis(changed, inputs[0].name, opset)
@@ -58,7 +57,7 @@ def _dtype(value: onnx.ValueInfoProto) -> int:
 
 
 def _narrow(model: onnx.ModelProto) -> None:
-    """Make float32 of all that is float64."""
+    """Convert everything in float64 to float32."""
     _narrow_graph(model.graph)
     for function in model.functions:
         _narrow_nodes(function.node)
@@ -97,17 +96,17 @@ def _narrow_tensor(tensor: TensorProto) -> None:
             numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
 
 
-# One image without a batch axis --------------------------------------------------------------
+# Missing batch axis ----------------------------------------------------------------------------
 
 
 def _is_one_image(value: onnx.ValueInfoProto) -> bool:
-    """Whether this is [3, h, w] or [h, w, 3]."""
+    """Whether the shape is [3, h, w] or [h, w, 3]."""
     dims = value.type.tensor_type.shape.dim
     return len(dims) == 3 and _COLOURS in (dims[0].dim_value, dims[2].dim_value)
 
 
 def _add_batch_axis(model: onnx.ModelProto, name: str, opset: int) -> None:
-    """Let the model take a batch of one image under the same name."""
+    """Give the input a batch axis of extent 1, under the same name."""
     inner = f'{name}/image'
     for node in model.graph.node:
         _rename(node, name, inner)

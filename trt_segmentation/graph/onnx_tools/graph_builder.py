@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A small writer of ONNX nodes that knows which opset and which runtime it writes for."""
+"""Builds ONNX nodes for a given opset and runtime."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ import numpy.typing as npt
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 OLDEST_OPSET = 11
-"""Half-pixel Resize and dynamic Pad exist from here on."""
+"""The first opset with half-pixel Resize and dynamic Pad."""
 
 _INTEGER_MIN = 12
-"""Min and Max take integers from here on."""
+"""The first opset in which Min and Max take integers."""
 
 _REDUCE_AXES_AS_INPUT = {'ReduceSum': 13, 'ReduceMax': 18}
 
@@ -26,9 +26,10 @@ class GraphBuilder:
         doubled = op('Mul', x, op.constant(np.float32(2)))
 
     Args:
-        prefix: put before every name that the builder makes up.
+        prefix: of every name that the builder generates.
         opset: version of the default ONNX domain, at least ``OLDEST_OPSET``.
-        for_cpu: whether to write what ONNX Runtime is fast with on a CPU, not TensorRT on a GPU.
+        for_cpu: whether to choose operators that are fast in ONNX Runtime on a CPU, instead of in
+            TensorRT on a GPU.
     """
 
     def __init__(self, prefix: str, opset: int, for_cpu: bool = False) -> None:
@@ -40,7 +41,7 @@ class GraphBuilder:
 
     @property
     def constants(self) -> list[TensorProto]:
-        """The constants so far, as graph initializers; equal ones are kept once."""
+        """The constants as graph initializers, without duplicates."""
         return list(self._constants.values())
 
     def __call__(self, op_type: str, *inputs: str, output: str = '', **attributes: Any) -> str:
@@ -89,12 +90,12 @@ class GraphBuilder:
         return self(op_type, x, axes=[axis], keepdims=keepdims)
 
     def top(self, x: str, count: str, axis: int) -> tuple[str, str]:
-        """Return the highest values of ``x`` along ``axis``, the highest first, and their places.
+        """Return the highest values of ``x`` along ``axis``, descending, and their indices.
 
         Args:
-            x: any floats.
-            count: how many, the name of an int64 vector of one element.
-            axis: along which.
+            x: floats.
+            count: number of values: name of an int64 vector of one element.
+            axis: of ``x``.
         """
         name = f'{self.prefix}TopK_{len(self.nodes)}'
         values, places = f'{name}/values', f'{name}/places'
@@ -102,23 +103,23 @@ class GraphBuilder:
         return values, places
 
     def part(self, x: str, first: int, end: int, axis: int) -> str:
-        """Return what is at ``first`` to ``end`` (not included) along ``axis`` of ``x``."""
+        """Return the slice ``first:end`` of ``x`` along ``axis``."""
         return self('Slice', x, self.ints(first), self.ints(end), self.ints(axis))
 
     def columns(self, x: str, first: int, end: int) -> str:
-        """Return what is at ``first`` to ``end`` (not included) along the last axis of ``x``."""
+        """Return the slice ``first:end`` of ``x`` along the last axis."""
         return self.part(x, first, end, -1)
 
     def upto(self, count: str) -> str:
-        """Return 0, 1, 2 and so on, ``count`` of them, an int64 vector of one element: int64."""
+        """Return 0 to ``count`` - 1, int64; ``count`` is an int64 vector of one element."""
         return self('Range', self.constant(np.int64(0)), self.squeeze(count, 0),
                     self.constant(np.int64(1)))
 
     def minimum(self, a: str, b: str) -> str:
         """Return the elementwise minimum of two int64 tensors.
 
-        Of sizes, TensorRT 8.6 knows a bound after Min, but not after Where: it would allocate for
-        the largest value that either of the two can have.
+        For sizes, TensorRT 8.6 derives an upper bound from Min, but not from Where: it would
+        allocate memory for the larger of the two bounds.
         """
         if self.opset >= _INTEGER_MIN:
             return self('Min', a, b)
@@ -132,8 +133,7 @@ class GraphBuilder:
 
     def resize_linear(self, x: str, sizes: str, align_corners: bool = False) -> str:
         """Return ``x`` resized to the int64 vector ``sizes``: bilinear, half-pixel centres,
-        edges clamped, no antialiasing, as OpenCV's ``INTER_LINEAR`` does; or with the corners'
-        centres on each other."""
+        edges clamped, no antialiasing, as OpenCV's ``INTER_LINEAR``; or with aligned corners."""
         unused = '' if self.opset >= 13 else self.constant(np.zeros(0, np.float32))
         return self('Resize', x, unused, unused, sizes, mode='linear',
                     coordinate_transformation_mode='align_corners' if align_corners

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes of a model as if it had no local functions."""
+"""Inlines calls of local functions in a list of nodes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,10 +11,10 @@ _Functions = Mapping[tuple[str, str], FunctionProto]
 
 
 def expanded_nodes(model: onnx.ModelProto) -> list[NodeProto]:
-    """Return the nodes of a model's graph, calls of local functions replaced by what these do.
+    """Return the nodes of a model's graph with calls of local functions inlined.
 
-    What is within a function is called after the node that calls it. Bodies of If, Loop and Scan
-    stay as they are.
+    Values inside a function get the name of the calling node as a prefix. Bodies of If, Loop and
+    Scan are not changed.
     """
     functions = {(each.domain, each.name): each for each in model.functions}
     return list(_expanded(model.graph.node, functions))
@@ -30,7 +30,7 @@ def _expanded(nodes: Sequence[NodeProto], functions: _Functions) -> Iterator[Nod
 
 
 def _body(call: NodeProto, function: FunctionProto) -> list[NodeProto]:
-    """The nodes of a function under the names of one call."""
+    """The nodes of a function, renamed for one call."""
     names = dict(zip(function.input, call.input, strict=False))
     names |= dict(zip(function.output, call.output, strict=False))
     prefix = f'{call.output[0]}/'

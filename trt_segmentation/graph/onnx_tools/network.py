@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What can be read off a network: its inputs and outputs, and what made the outputs."""
+"""Reads a network: its inputs, its outputs and the operators that compute them."""
 
 import contextlib
 from collections.abc import Iterable
@@ -32,14 +32,14 @@ INTEGER_TYPES = (TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16, Tensor
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
 Shape = tuple[int | None, ...]
-"""Extents; None where the graph leaves one open."""
+"""Extents; None for a dynamic one."""
 
 _SHAPE_ONLY_OPS = {'Cast', 'Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Resize',
                    'Upsample', 'Slice', 'Flatten'}
-"""Ops after which scores still mean what they meant before."""
+"""Operators that do not change the meaning of scores."""
 
 _OUTLINE_OPSET = 17
-"""Of the head and tail around an engine; TensorRT 8.6 parses it in full."""
+"""Opset of the head and tail around an engine; TensorRT 8.6 supports all of it."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class TensorInfo:
     Attributes:
         name: its name in the graph.
         dtype: ONNX element type.
-        shape: extents; None as a whole where the rank is not known.
-        made_by: for an output, the op type that gave its values their meaning.
+        shape: extents; None if the rank is not known.
+        made_by: for an output, the operator that determines the meaning of its values.
     """
 
     name: str
@@ -64,11 +64,11 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Network:
-    """A network as it was exported, ready to be given a head and a tail.
+    """A network as it was exported, to which a head and a tail can be added.
 
     Attributes:
         model: the ONNX model.
-        source: what to call it in messages, usually its path.
+        source: its name in messages, usually its path.
         inputs, outputs: in the graph's order.
         opset: version of the default ONNX domain.
     """
@@ -86,14 +86,14 @@ class Network:
 
 
 def dtype_name(dtype: int) -> str:
-    """Return an ONNX element type as people write it: 'float32', 'uint8'."""
-    if dtype == TensorProto.BFLOAT16:  # which NumPy has not
+    """Return the name of an ONNX element type: 'float32', 'uint8'."""
+    if dtype == TensorProto.BFLOAT16:  # not in NumPy
         return 'bfloat16'
     return str(helper.tensor_dtype_to_np_dtype(dtype)) if dtype else 'unknown type'
 
 
 def rare_types(network: Network) -> list[str]:
-    """Return which of float64 and bfloat16 a network takes, gives or has weights of."""
+    """Return which of float64 and bfloat16 the inputs, outputs or weights of a network have."""
     found = {info.dtype for info in (*network.inputs, *network.outputs)}
     found.update(tensor.data_type for tensor in network.model.graph.initializer)
     return [dtype_name(dtype) for dtype in (TensorProto.DOUBLE, TensorProto.BFLOAT16)
@@ -101,7 +101,7 @@ def rare_types(network: Network) -> list[str]:
 
 
 def shape_text(shape: Shape | None) -> str:
-    """Return a shape as text, '?' for what is open."""
+    """Return a shape as text, '?' for a dynamic extent."""
     if shape is None:
         return 'of unknown rank'
     return '[' + ', '.join('?' if extent is None else str(extent) for extent in shape) + ']'
@@ -112,24 +112,24 @@ def read_network(path: str | Path) -> Network:
 
     Raises:
         ModelError: the file is missing, is not ONNX, or is older than opset 11 and cannot be
-            converted; it wants data that is not there, or outside its folder; or its weights
-            are no numbers.
+            converted; its external data is missing or outside its folder; or a weight is not
+            finite.
     """
     path = Path(path)
     check_file(path)
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf and the system each raise their own
+    except Exception as error:  # protobuf and the system have their own types
         why = _first_line(error)
-        raise ModelError(f'{path}: this is no valid ONNX model ({why}); it is damaged, cut short '
-                         'or something else: copy or export it again') from error
+        raise ModelError(f'{path}: this is no valid ONNX model ({why}); it is damaged, truncated '
+                         'or of another format: copy or export it again') from error
     check_external_data(model, path)
     check_opset(model, path)
     try:
         load_external_data_for_model(model, str(path.parent))
-        _put_in_order(model)
+        _sort_if_needed(model)
         _check(model)
-    except Exception as error:  # as above
+    except Exception as error:  # see above
         why = _first_line(error).rstrip('.')
         raise ModelError(f'{path}: this is no valid ONNX model ({why}); export it again, with '
                          'another opset if it is complete') from error
@@ -138,11 +138,10 @@ def read_network(path: str | Path) -> Network:
 
 
 def network_files(path: Path) -> list[Path]:
-    """Return the files that a network consists of: the .onnx file, and those of weights that it
-    refers to, as far as they are there.
+    """Return the .onnx file and its external weight files, if they exist.
 
     Args:
-        path: of any model; of what is no ONNX file, only the file itself is returned.
+        path: of any model; for a file that is not ONNX, only the file itself is returned.
     """
     try:
         model = onnx.load(path, load_external_data=False)
@@ -153,7 +152,7 @@ def network_files(path: Path) -> list[Path]:
 
 
 def _check(model: onnx.ModelProto) -> None:
-    """Run ONNX's checker, which wants a shape of each input and output; runtimes do not."""
+    """Run ONNX's checker. It requires shapes of inputs and outputs, which runtimes do not."""
     light = without_weights(model)
     for value in (*light.graph.input, *light.graph.output):
         if value.type.HasField('tensor_type'):
@@ -162,8 +161,8 @@ def _check(model: onnx.ModelProto) -> None:
 
 
 def network_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata_props of an ONNX file, without its weights where these are in other
-    files; nothing of what is no ONNX file."""
+    """Return the metadata_props of an ONNX file; empty if it is not ONNX. External weights are not
+    read."""
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception:  # protobuf and the system each raise their own
@@ -171,20 +170,20 @@ def network_metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
-def _put_in_order(model: onnx.ModelProto) -> None:
-    """Put nodes in order where they are not, as in fp16 exports of Ultralytics, which runtimes
-    take."""
+def _sort_if_needed(model: onnx.ModelProto) -> None:
+    """Sort the nodes if they are not sorted, as in Ultralytics' fp16 exports; runtimes accept
+    those."""
     if not is_sorted(model.graph):
-        with contextlib.suppress(CycleError):  # the checker says what is wrong
+        with contextlib.suppress(CycleError):  # the checker reports it
             sort_nodes(model.graph)
 
 
 def outline_network(source: str, inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo],
                     ) -> Network:
-    """Return a network of which only inputs and outputs are known, such as an engine's.
+    """Return a network of which only inputs and outputs are known, such as that of an engine.
 
     Args:
-        source: what to call it in messages.
+        source: its name in messages.
         inputs, outputs: of known rank.
     """
     values = [[helper.make_tensor_value_info(info.name, info.dtype, info.shape) for info in infos]
@@ -195,7 +194,7 @@ def outline_network(source: str, inputs: Iterable[TensorInfo], outputs: Iterable
 
 
 def describe_network(model: onnx.ModelProto, source: str) -> Network:
-    """Read inputs, outputs and opset off a model; one of an old opset is converted first.
+    """Return a model with its inputs, outputs and opset; an opset older than 11 is converted.
 
     Raises:
         ModelError: the model has no graph or cannot be converted.
@@ -211,13 +210,13 @@ def describe_network(model: onnx.ModelProto, source: str) -> Network:
                 f'{source}: opset {opset} cannot be converted to {OLDEST_OPSET} '
                 f'({_first_line(error)}); export it with opset 11 or newer') from error
         opset = OLDEST_OPSET
-    model = _with_narrow_grids(canonicalized(model, source, opset))
+    model = _with_float32_grids(canonicalized(model, source, opset))
     graph = model.graph
     weights = {initializer.name for initializer in graph.initializer}
-    makers = {output: node for node in graph.node for output in node.output}
+    producers = {output: node for node in graph.node for output in node.output}
     inputs = tuple(_tensor_info(value) for value in graph.input if value.name not in weights)
     shapes = _inferred_shapes(model)
-    outputs = tuple(_tensor_info(shapes.get(value.name, value), _made_by(value.name, makers))
+    outputs = tuple(_tensor_info(shapes.get(value.name, value), _made_by(value.name, producers))
                     for value in graph.output)
     return Network(model, source, inputs, outputs, opset)
 
@@ -227,9 +226,9 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _with_narrow_grids(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Sample at float32 places. PyTorch's exporter makes some float64 (Mask2Former's deformable
-    attention), which ONNX allows and ONNX Runtime has no kernel for."""
+def _with_float32_grids(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Cast the grids of GridSample to float32. PyTorch's exporter makes some float64, as in
+    Mask2Former's deformable attention; ONNX Runtime has no kernel for that."""
     if not any(node.op_type == 'GridSample' for node in model.graph.node):
         return model
     types = {value.name: value.type.tensor_type.elem_type
@@ -249,21 +248,20 @@ def _with_narrow_grids(model: onnx.ModelProto) -> onnx.ModelProto:
     return narrowed
 
 
-_USUAL_TYPES = {TensorProto.UINT8: TensorProto.INT32, TensorProto.INT8: TensorProto.INT32,
-                TensorProto.UINT16: TensorProto.INT32, TensorProto.INT16: TensorProto.INT32,
-                TensorProto.DOUBLE: TensorProto.FLOAT}
-"""By type that TensorRT does not know before a tail, the one that holds the same values."""
+_SUPPORTED_TYPES = {TensorProto.UINT8: TensorProto.INT32, TensorProto.INT8: TensorProto.INT32,
+                    TensorProto.UINT16: TensorProto.INT32, TensorProto.INT16: TensorProto.INT32,
+                    TensorProto.DOUBLE: TensorProto.FLOAT}
+"""By type that TensorRT does not support inside a graph, a type that holds the same values."""
 
 
-def with_usual_types(network: Network) -> Network:
-    """Return the network with other types of outputs that it casts last: int32 instead of uint8,
-    as Ultralytics' semantic networks give, and of the other small integers, and float32 instead
-    of float64. TensorRT knows uint8 at the ends of a graph only, not before a tail, and the others
-    not at all."""
+def with_supported_types(network: Network) -> Network:
+    """Return the network with final Casts changed to types that TensorRT supports before a tail:
+    int32 instead of small integers (Ultralytics' semantic networks give uint8), float32 instead of
+    float64. TensorRT supports uint8 only at inputs and outputs, and the other types not at all."""
     read = {name for node in network.model.graph.node for name in node.input}
-    usual = {info.name: _USUAL_TYPES[info.dtype] for info in network.outputs
+    usual = {info.name: _SUPPORTED_TYPES[info.dtype] for info in network.outputs
              if info.dtype == TensorProto.UINT8
-             or (info.dtype in _USUAL_TYPES and info.name not in read)}
+             or (info.dtype in _SUPPORTED_TYPES and info.name not in read)}
     casts = {node.output[0] for node in network.model.graph.node if node.op_type == 'Cast'}
     if not usual.keys() & casts:
         return network
@@ -279,15 +277,15 @@ def with_usual_types(network: Network) -> Network:
 
 
 def _inferred_shapes(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
-    """Output shapes after inference; exporters often leave them out."""
+    """Output shapes after inference; exporters often omit them."""
     return {value.name: value for value in _inferred(model).graph.output}
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without its large weights, with all shapes that can be inferred."""
+    """The model without its large weights, with all inferable shapes."""
     try:
         return onnx.shape_inference.infer_shapes(without_weights(model), data_prop=True)
-    except Exception:  # inference is a help, not a check
+    except Exception:  # inference is optional
         return model
 
 
@@ -297,26 +295,26 @@ def _tensor_info(value: onnx.ValueInfoProto, made_by: str = '') -> TensorInfo:
 
 
 def value_shape(value: onnx.ValueInfoProto) -> Shape | None:
-    """Return the shape that is declared or was inferred; None where the rank is not known."""
+    """Return the declared or inferred shape; None if the rank is not known."""
     tensor = value.type.tensor_type
     if not tensor.HasField('shape'):
         return None
     return tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)
 
 
-def _made_by(name: str, makers: dict[str, onnx.NodeProto]) -> str:
-    node = makers.get(name)
+def _made_by(name: str, producers: dict[str, onnx.NodeProto]) -> str:
+    node = producers.get(name)
     while node is not None and node.op_type in _SHAPE_ONLY_OPS:
-        node = makers.get(node.input[0])
+        node = producers.get(node.input[0])
     return node.op_type if node is not None else ''
 
 
 def fix_input_shape(network: Network, shape: Shape) -> Network:
-    """Return the network with its input's open extents filled in and its outputs inferred again.
+    """Return the network with a fixed input shape and its output shapes inferred again.
 
     Args:
-        network: with one input; returned as it is where nothing is open.
-        shape: the input's whole shape, no extent None.
+        network: with one input; returned unchanged if its shapes are fixed.
+        shape: of the input, without None.
     """
     if network.inputs[0].shape == shape and all(
             info.shape is not None and None not in info.shape for info in network.outputs):
@@ -327,7 +325,7 @@ def fix_input_shape(network: Network, shape: Shape) -> Network:
         if value.name == network.inputs[0].name:
             for dim, extent in zip(value.type.tensor_type.shape.dim, shape, strict=True):
                 dim.dim_value = extent
-    for value in model.graph.output:  # declared symbols would hide what inference finds
+    for value in model.graph.output:  # declared symbols would hide inferred extents
         for dim in value.type.tensor_type.shape.dim:
             if not dim.HasField('dim_value'):
                 dim.Clear()

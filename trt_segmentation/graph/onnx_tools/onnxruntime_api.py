@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The only place that imports ONNX Runtime, so that its telemetry is off in every process."""
+"""The only module that imports ONNX Runtime, so that telemetry is off in every process."""
 
 import contextlib
 import ctypes
@@ -28,7 +28,7 @@ def import_onnxruntime(part: str = '') -> Any:
     """Import ONNX Runtime with its telemetry disabled; see ``disable_telemetry``.
 
     Args:
-        part: a module of it, for example 'quantization'; '' for ``onnxruntime`` itself.
+        part: a submodule, for example 'quantization'; '' for ``onnxruntime`` itself.
 
     Returns:
         The module.
@@ -45,8 +45,7 @@ def open_session(model: bytes, options: Any = None) -> Any:
     """Open a model on the CPU provider.
 
     Args:
-        model: serialised, so that the caller need not keep the model itself meanwhile; the
-            session keeps no reference to it.
+        model: serialised; the session keeps no reference to it.
         options: an ``onnxruntime.SessionOptions``.
 
     Returns:
@@ -54,20 +53,19 @@ def open_session(model: bytes, options: Any = None) -> Any:
 
     Raises:
         ImportError: ONNX Runtime is not installed, or cannot be loaded.
-        Exception: it does not take the model; the binding raises its own types, one for each
-            status code.
+        Exception: it cannot load the model; it has an exception type for each status code.
     """
     session = import_onnxruntime().InferenceSession(model, options, ['CPUExecutionProvider'])
-    if hasattr(session, '_model_bytes'):  # kept to change providers, as large as the weights
+    if hasattr(session, '_model_bytes'):  # a copy of the model, to change providers
         session._model_bytes = None
     return session
 
 
 def return_free_memory() -> None:
-    """Return to the system what the C library keeps of freed memory.
+    """Return freed memory from the C library to the system.
 
-    Opening a network frees twice the size of its weights in pieces that glibc keeps for later.
-    There is no effect with another C library.
+    Opening a network frees about twice the size of its weights, which glibc keeps for reuse. With
+    another C library there is no effect.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

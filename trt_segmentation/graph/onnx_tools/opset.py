@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A graph in an older version of ONNX's operators, for runtimes that know no newer ones."""
+"""Converts a graph to an older opset, for runtimes that do not support newer ones."""
 
 from functools import cache
 from itertools import chain
@@ -13,24 +13,23 @@ from trt_segmentation.errors import ModelError
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """Return the version of ONNX's own operators that a model uses; 1 where it names none."""
+    """Return the version of the default ONNX domain that a model uses; 1 if it has none."""
     return max((entry.version for entry in model.opset_import if entry.domain in ('', 'ai.onnx')),
                default=1)
 
 
 def lower_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelProto:
-    """Return the same computation in an older opset; the model itself where it is old enough.
+    """Return the same computation in an older opset; the model itself if its opset is not newer.
 
-    Operators that are younger than that are written as those that they are defined by (Gelu as
-    Erf, Mul and so on).
+    Newer operators are replaced by their definitions (Gelu by Erf, Mul and so on).
 
     Args:
-        model: with all of its weights inside.
-        opset: version wanted of ONNX's own operators.
-        source: what to call the model in errors.
+        model: without external data.
+        opset: version of the default ONNX domain.
+        source: name of the model in errors.
 
     Raises:
-        ModelError: something in it cannot be said in that version.
+        ModelError: the model cannot be expressed in that version.
     """
     if opset_of(model) <= opset:
         return model
@@ -42,12 +41,12 @@ def lower_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelPr
     try:
         if model.functions:
             model = inliner.inline_local_functions(model)
-        if younger := _younger_operators(model, opset):
-            model = inliner.inline_selected_functions(model, younger, inline_schema_functions=True)
+        if newer := _newer_operators(model, opset):
+            model = inliner.inline_selected_functions(model, newer, inline_schema_functions=True)
         return _converted(model, opset)
-    except (RuntimeError, TypeError, AttributeError) as error:  # of onnx's C++; it being too old
-        raise ModelError(f'{source} has opset {opset_of(model)}, and opset {opset} cannot say all '
-                         f'of it ({_last_clause(error)}); export it with opset {opset} or '
+    except (RuntimeError, TypeError, AttributeError) as error:  # from onnx's C++ code
+        raise ModelError(f'{source} has opset {opset_of(model)} and cannot be converted to opset '
+                         f'{opset} ({_last_clause(error)}); export it with opset {opset} or '
                          'older') from error
 
 
@@ -55,8 +54,8 @@ def lower_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelPr
 def converter_is_complete() -> bool:
     """Whether the installed onnx converts to older opsets correctly.
 
-    onnx 1.17 to 1.22 cannot convert a Resize, and convert graphs without one to graphs that
-    compute something else (seen with 1.17). The Resize is what can be asked for.
+    onnx 1.17 to 1.22 cannot convert a Resize. Graphs without a Resize they convert incorrectly
+    (seen with 1.17). Converting a Resize is a quick test for such a version.
     """
     nodes = [helper.make_node('Resize', ['x', '', 'scales'], ['y'])]
     scales = numpy_helper.from_array(np.ones(1, np.float32), 'scales')
@@ -71,20 +70,20 @@ def converter_is_complete() -> bool:
     return True
 
 
-def in_older_words(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the same computation without what the parser of TensorRT 8.6 does not know.
+def with_basic_operators(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the same computation without operators that TensorRT 8.6 does not parse correctly.
 
-    A Shape that gives a part of the shape becomes Shape and Slice: the parser overlooks which
-    part. CastLike becomes Cast, where it can be told to what.
+    A Shape with a start or an end becomes Shape and Slice: the parser ignores these attributes.
+    CastLike becomes Cast, if the type is known.
 
     Args:
-        model: with all of its weights inside; of opset 17 or older.
+        model: without external data; of opset 17 or older.
     """
     older = onnx.ModelProto()
     older.CopyFrom(model)
     graph, types = older.graph, {}
     if any(node.op_type == 'CastLike' for node in graph.node):
-        types = {name: told.elem_type for name, told in _tensor_types(model).items()}
+        types = {name: each.elem_type for name, each in _tensor_types(model).items()}
         types |= {weight.name: weight.data_type for weight in graph.initializer}
     del graph.node[:]
     for node in model.graph.node:
@@ -99,7 +98,7 @@ def in_older_words(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _sliced_shape(node: NodeProto, graph: onnx.GraphProto) -> list[NodeProto]:
-    """A Shape with a start or an end as a Shape and a Slice, whose bounds go to the graph."""
+    """The Shape and the Slice for a Shape with a start or an end; adds the bounds to the graph."""
     part = {each.name: each.i for each in node.attribute}
     whole = f'{node.output[0]}/whole'
     bounds = [f'{node.output[0]}/{name}' for name in ('start', 'end')]
@@ -111,64 +110,64 @@ def _sliced_shape(node: NodeProto, graph: onnx.GraphProto) -> list[NodeProto]:
 
 
 def _tensor_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
-    """Element types and shapes by tensor, as far as they can be told; not those of weights."""
+    """Known element types and shapes by tensor name, without weights."""
     graph = shape_inference.infer_shapes(model).graph
     return {value.name: value.type.tensor_type
             for value in chain(graph.value_info, graph.input, graph.output)}
 
 
-def _younger_operators(model: onnx.ModelProto, opset: int) -> list[tuple[str, str]]:
-    """Domain and name of the operators that an opset does not have at all."""
+def _newer_operators(model: onnx.ModelProto, opset: int) -> list[tuple[str, str]]:
+    """Domain and name of the operators that do not exist in an opset."""
     names = {node.op_type for node in model.graph.node if node.domain in ('', 'ai.onnx')}
     return [('', name) for name in sorted(names)
             if defs.has(name) and not _has(name, opset)]
 
 
-_ASIDE = 'trt_segmentation.aside'
-"""A domain that the converter leaves alone."""
+_SKIPPED = 'trt_segmentation.skipped'
+"""A domain that the converter does not convert."""
 
 _SAME_BEFORE = {('Pad', 2), ('Pad', 3), ('Split', 2)}
-"""Operators and numbers of inputs that have been the same since opset 13; more came later."""
+"""Operators and numbers of inputs whose definition is the same since opset 13."""
 
 
 def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Convert with onnx's converter, and do what it leaves out.
+    """Convert with onnx's converter, and work around its gaps.
 
-    It cannot convert any Pad, though those without axes have been the same since opset 13, nor
-    any Split that counts its parts. It leaves an attribute on reductions that says how they
-    reduce over no axes; those that name their axes do not need it.
+    It cannot convert a Pad, although a Pad without axes is the same since opset 13, nor a Split
+    with ``num_outputs``. It keeps ``noop_with_empty_axes`` of reductions, which those with axes
+    do not need.
     """
-    aside = onnx.ModelProto()
-    aside.CopyFrom(model)
-    aside.opset_import.append(helper.make_opsetid(_ASIDE, 1))
-    counting = [node for node in aside.graph.node
+    prepared = onnx.ModelProto()
+    prepared.CopyFrom(model)
+    prepared.opset_import.append(helper.make_opsetid(_SKIPPED, 1))
+    counting = [node for node in prepared.graph.node
                 if node.op_type == 'Split' and len(node.input) == 1]
     types = _tensor_types(model) if counting else {}
     for node in counting:
-        _name_lengths(node, aside.graph, types)
-    for node in aside.graph.node:
+        _set_lengths(node, prepared.graph, types)
+    for node in prepared.graph.node:
         if (node.op_type, len(node.input)) in _SAME_BEFORE:
-            node.domain = _ASIDE
-    converted = version_converter.convert_version(aside, opset)
+            node.domain = _SKIPPED
+    converted = version_converter.convert_version(prepared, opset)
     for node in converted.graph.node:
-        if node.domain == _ASIDE:
+        if node.domain == _SKIPPED:
             node.domain = ''
         if any(each.name == 'axes' for each in node.attribute):
             _drop_attribute(node, 'noop_with_empty_axes')
-    imports = [entry for entry in converted.opset_import if entry.domain != _ASIDE]
+    imports = [entry for entry in converted.opset_import if entry.domain != _SKIPPED]
     del converted.opset_import[:]
     converted.opset_import.extend(imports)
     return converted
 
 
-def _name_lengths(node: NodeProto, graph: onnx.GraphProto,
-                  types: dict[str, onnx.TypeProto.Tensor]) -> None:
-    """Make a Split that counts its parts say how long they are, where that is known."""
+def _set_lengths(node: NodeProto, graph: onnx.GraphProto,
+                 types: dict[str, onnx.TypeProto.Tensor]) -> None:
+    """Give a Split with ``num_outputs`` the lengths of its parts, if they are known."""
     axis = next((each.i for each in node.attribute if each.name == 'axis'), 0)
-    told = types.get(node.input[0])
-    if told is None or not told.HasField('shape'):
+    found = types.get(node.input[0])
+    if found is None or not found.HasField('shape'):
         return
-    extent, count = told.shape.dim[axis].dim_value, len(node.output)
+    extent, count = found.shape.dim[axis].dim_value, len(node.output)
     if extent == 0:
         return
     longest = -(-extent // count)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What nodes read, and their order."""
+"""Topological order of nodes, and the values that a node reads."""
 
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -9,7 +9,7 @@ import onnx
 
 
 def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs inside If, Loop and Scan."""
+    """Yield the graphs inside an If, Loop or Scan."""
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:
             yield attribute.g
@@ -17,25 +17,26 @@ def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 
 
 def names_captured(graph: onnx.GraphProto) -> set[str]:
-    """Names that a body reads from outside."""
+    """Return the names that a body reads from the enclosing graph."""
     own = {name for node in graph.node for name in node.output}
     own.update(value.name for value in (*graph.input, *graph.initializer))
     return {name for node in graph.node for name in names_read(node)} - own - {''}
 
 
 def names_read(node: onnx.NodeProto) -> set[str]:
-    """Names that a node and its bodies read."""
+    """Return the names that a node and its bodies read."""
     return set(node.input).union(*(names_captured(body) for body in bodies(node)))
 
 
 def sort_nodes(graph: onnx.GraphProto) -> None:
-    """Put makers before readers, as ONNX demands; converters to fp16 append their nodes.
+    """Sort nodes topologically, as ONNX requires; converters to fp16 append theirs unsorted.
 
     Raises:
-        graphlib.CycleError: that is not possible.
+        graphlib.CycleError: the graph has a cycle.
     """
-    maker = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
-    readers = {index: [maker[name] for name in sorted(names_read(node)) if name in maker]
+    producer = {name: index for index, node in enumerate(graph.node)
+                for name in node.output if name}
+    readers = {index: [producer[name] for name in sorted(names_read(node)) if name in producer]
                for index, node in enumerate(graph.node)}
     nodes = [graph.node[index] for index in TopologicalSorter(readers).static_order()]
     del graph.node[:]
@@ -43,7 +44,7 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
 
 
 def is_sorted(graph: onnx.GraphProto) -> bool:
-    """Return whether every node stands behind those that make what it reads."""
+    """Return whether every node comes after the producers of its inputs."""
     later = {name for node in graph.node for name in node.output if name}
     for node in graph.node:
         if not later.isdisjoint(names_read(node)):

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Is an ONNX file whole? What a parser and a checker do not say, or not so that it helps."""
+"""Checks of an ONNX file that the ONNX checker lacks, or reports without a remedy."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,27 +16,27 @@ from trt_segmentation.graph.onnx_tools.weights import is_large
 _FLOAT_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
 _WEIGHTED_OPS = {'Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'BatchNormalization'}
-"""Ops whose constants are learned. Elsewhere, infinity may be meant: bounds, attention masks."""
+"""Operators with learned constants. Elsewhere infinity is valid: bounds, attention masks."""
 
 _GIT_LFS = b'version https://git-lfs.github.com/spec/'
 
-_USUAL_OPSET = 17
-"""Which every runtime here takes."""
+_RECOMMENDED_OPSET = 17
+"""An opset that all supported runtimes accept."""
 
 
 def check_file(path: Path) -> None:
-    """Check what can be seen without reading.
+    """Check a path without parsing the file.
 
     Raises:
-        ModelError: the path is no file called .onnx with something in it.
+        ModelError: the path is not a non-empty .onnx file.
     """
     if path.is_dir():
         raise ModelError(f'{path}: is a folder; name the .onnx file in it')
     if path.suffix != '.onnx':
-        raise ModelError(f'{path}: is no model; it ends in .onnx, .engine or .plan (export a '
-                         'network of another framework to ONNX first)')
+        raise ModelError(f'{path}: is no model; models end in .onnx, .engine or .plan (export '
+                         'other networks to ONNX first)')
     if not path.is_file():
-        raise ModelError(f'{path}: there is no such file; is the path right?')
+        raise ModelError(f'{path}: there is no such file; check the path')
     if path.stat().st_size == 0:
         raise ModelError(f'{path}: is empty; export it again')
     with path.open('rb') as file:
@@ -46,8 +46,8 @@ def check_file(path: Path) -> None:
 
 
 def external_data(model: onnx.ModelProto, path: Path) -> dict[str, tuple[str, Path]]:
-    """Return where weights lie that are not in the model itself: by what the model calls the
-    file, the first tensor that is in it, and its path."""
+    """Return the external weight files of a model: by the location in the model, the first tensor
+    in the file, and its path."""
     folder, found = path.parent.resolve(), dict[str, tuple[str, Path]]()
     for tensor in _tensors(model):
         for entry in tensor.external_data:
@@ -57,43 +57,43 @@ def external_data(model: onnx.ModelProto, path: Path) -> dict[str, tuple[str, Pa
 
 
 def check_external_data(model: onnx.ModelProto, path: Path) -> None:
-    """Check where a model's weights lie; onnx 1.12 itself reads any file.
+    """Check the external weight files; onnx 1.12 reads files outside the folder, too.
 
     Raises:
-        ModelError: they lie outside the model's folder, or are not there.
+        ModelError: a file is outside the model's folder, or missing.
     """
     folder = path.parent.resolve()
     for name, (tensor, place) in external_data(model, path).items():
         if not place.is_relative_to(folder):
             raise ModelError(
                 f"{path}: its tensor '{tensor}' is in '{name}', outside the model's folder; "
-                'export it again with its data beside the .onnx file')
+                'export it again with its data in the folder of the .onnx file')
         if not place.is_file():
             raise ModelError(
-                f"{path}: its tensor '{tensor}' is in '{name}', which is not there; copy that "
-                'file beside the .onnx file, or export it again')
+                f"{path}: its tensor '{tensor}' is in '{name}', which is missing; copy that "
+                'file to the folder of the .onnx file, or export it again')
 
 
 def check_opset(model: onnx.ModelProto, path: Path) -> None:
-    """Check that the model's operators can be known.
+    """Check that the onnx package supports the model's opset.
 
     Raises:
-        ModelError: they are of a newer opset than the onnx package knows.
+        ModelError: the opset is newer.
     """
     newest = onnx.defs.onnx_opset_version()
     for entry in model.opset_import:
         if entry.domain in ('', 'ai.onnx') and entry.version > newest:
             raise ModelError(
-                f'{path}: has opset {entry.version}, but onnx {onnx.__version__} knows only up '
-                f'to {newest}; export it with opset {_USUAL_OPSET}, or update onnx')
+                f'{path}: has opset {entry.version}, but onnx {onnx.__version__} supports only up '
+                f'to {newest}; export it with opset {_RECOMMENDED_OPSET}, or update onnx')
 
 
 def check_weights(model: onnx.ModelProto, path: Path) -> None:
-    """Check that a network computes numbers, and that weights are whole that ONNX's checker does
-    not see; see ``without_weights``.
+    """Check that the weights are finite and complete, those included that ONNX's checker does not
+    see; see ``without_weights``.
 
     Raises:
-        ModelError: a weight is NaN, or infinite; or it has more or fewer bytes than its shape.
+        ModelError: a weight is NaN or infinite, or its size does not match its shape.
     """
     learned = {name for node in model.graph.node if node.op_type in _WEIGHTED_OPS
                for name in node.input[1:]}
@@ -115,12 +115,12 @@ def check_weights(model: onnx.ModelProto, path: Path) -> None:
                 continue
         raise ModelError(
             f"{path}: {np.count_nonzero(broken)} of {values.size} values of its tensor "
-            f"'{tensor.name}' are {what}, so its masks mean nothing; look at the checkpoint (did "
-            'training diverge?) and export it again')
+            f"'{tensor.name}' are {what}, so its masks are invalid; check whether "
+            'training diverged, and export it again')
 
 
 def _tensors(message: Any) -> Iterator[TensorProto]:
-    """All tensors in a part of a model: weights, constants, those of subgraphs and functions."""
+    """Yield all tensors in a message: weights and constants, also of subgraphs and functions."""
     if isinstance(message, TensorProto):
         yield message
         return

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Models of hundreds of megabytes, handled by the few kilobytes that are not weights."""
+"""Copies and digests of a model that avoid copying its large weights."""
 
 import hashlib
 import math
@@ -9,19 +9,19 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-_FEW = 1024
-"""Elements that a tensor may have and still be kept: shapes, axes and scales are smaller."""
+_MAX_SMALL = 1024
+"""Maximum number of elements of a small tensor; shapes, axes and scales have fewer."""
 
 
 def is_large(tensor: TensorProto) -> bool:
-    """Return whether a tensor is left out of ``without_weights``."""
-    return tensor.HasField('raw_data') and math.prod(tensor.dims) > _FEW
+    """Return whether ``without_weights`` omits a tensor."""
+    return tensor.HasField('raw_data') and math.prod(tensor.dims) > _MAX_SMALL
 
 
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model whose large weights are inputs of their types and shapes.
+    """Return a model whose large weights are replaced by inputs of the same types and shapes.
 
-    Checks and shape inference find the same in it, and need not copy the weights.
+    The checker and shape inference give the same results for it, and do not copy the weights.
     """
     light = onnx.ModelProto()
     _copy_fields(model, light, left_out='graph')
@@ -37,7 +37,7 @@ def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def model_digest(model: onnx.ModelProto) -> str:
-    """Return the SHA-256 of all that a model consists of, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a model with its weights, as 64 hexadecimal digits."""
     digest = hashlib.sha256(without_weights(model).SerializeToString(deterministic=True))
     for tensor in model.graph.initializer:
         if is_large(tensor):

@@ -53,7 +53,7 @@ from trt_segmentation.graph.pipeline.tail import (
     add_nearest_index,
 )
 from trt_segmentation.graph.reading.batch import batched
-from trt_segmentation.graph.reading.dual_outputs import own_prefix
+from trt_segmentation.graph.reading.dual_outputs import task_prefix
 from trt_segmentation.graph.reading.resolve import ModelSpec, TaskSpec
 from trt_segmentation.graph.reading.scores import Scores
 
@@ -250,7 +250,7 @@ def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation
 
 
 def _tail_prefix(task: TaskSpec) -> str:
-    return own_prefix('tail/', task.name)
+    return task_prefix('tail/', task.name)
 
 
 def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapping[str, str],

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that take several images at once, and which do not."""
+"""Checks whether a network accepts a batch of several images."""
 
 import math
 import re
@@ -13,25 +13,25 @@ from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.onnx_tools.network import Network, Shape, shape_text, value_shape
 
 _PROBE = 8191
-"""Images that a network is tried with, in its shapes alone: no other extent is a multiple of it,
-so that wherever it occurs it is the batch."""
+"""Batch size for the check of shapes. No other extent is a multiple of this prime number, so that
+it always marks the batch."""
 
-WAY_OUT = 'export it with an open batch axis, or run one node a camera'
-"""For a network that does not take a batch."""
+BATCH_HINT = 'export it with a dynamic batch axis, or run one node for each camera'
+"""The remedy for a network that does not accept a batch."""
 
-_MOST_AXES = 16
-"""Of a tensor; longer vectors are no shapes."""
+_MAX_RANK = 16
+"""Maximum rank of a tensor; longer vectors are not shapes."""
 
 
 def batched(model: onnx.ModelProto, count: int) -> onnx.ModelProto:
-    """Return a model of one image as one of ``count``: the first extent of its input.
+    """Return a model of one image with the batch size ``count``.
 
-    What the file says about shapes further on is left out, since it tells them of one image.
-    With a count of 1 it is the same model.
+    Declared shapes of other values are removed, since they are those of one image. With a count
+    of 1, the model itself is returned.
 
     Args:
-        model: with one input that is no weight.
-        count: 1 and up.
+        model: with one input besides weights.
+        count: 1 or more.
     """
     if count == 1:
         return model
@@ -48,25 +48,25 @@ def batched(model: onnx.ModelProto, count: int) -> onnx.ModelProto:
 
 
 def check_batch(network: Network, outputs: tuple[str, ...], count: int) -> None:
-    """Find out from its shapes whether a network takes so many images at once.
+    """Check from its shapes that a network accepts a batch of images.
 
     Args:
-        network: that of one image.
-        outputs: names of those that are used.
-        count: images in one enqueue.
+        network: with a batch of one image.
+        outputs: names of the outputs that are used.
+        count: images in one inference.
 
     Raises:
         ConfigError: ``count`` is less than 1.
-        ModelError: it does not; the message names the node or the output.
+        ModelError: the network does not; the message names the node or the output.
     """
     if count < 1:
-        raise ConfigError(f'batch is {count}; it is a number of images, 1 or more',
+        raise ConfigError(f'batch is {count}; it must be 1 or more images',
                           settings=['batch'])
     if count == 1:
         return
     if fault := _fault(network.model, outputs):
         raise ModelError(f'{network.source}: cannot take {count} images at once: {fault}; '
-                         f'{WAY_OUT}')
+                         f'{BATCH_HINT}')
 
 
 def _fault(model: onnx.ModelProto, outputs: tuple[str, ...]) -> str:
@@ -88,15 +88,15 @@ def _fault(model: onnx.ModelProto, outputs: tuple[str, ...]) -> str:
 def _inferred_as_far_as_possible(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception:  # as it may be for one image, too
+    except Exception:  # inference may fail for one image, too
         return model
 
 
 def inference_fault(model: onnx.ModelProto) -> str:
-    """Return what is wrong with the first node whose shapes do not fit; '' for none."""
+    """Return the error of the first node with inconsistent shapes; '' if there is none."""
     try:
         onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except Exception as error:  # protobuf's or onnx's own
+    except Exception as error:  # protobuf and onnx have their own types
         text = ' '.join(str(error).split())
     else:
         return ''
@@ -109,14 +109,14 @@ def inference_fault(model: onnx.ModelProto) -> str:
 
 
 _TARGETS = {'Reshape': 1, 'Resize': 3}
-"""By op type, the input that holds the shape wanted."""
+"""By operator, the input that holds the target shape."""
 
 
 def _faults_of_targets(graph: onnx.GraphProto, shapes: Mapping[str, Shape | None],
                        ) -> Iterator[str]:
-    """Say of each node whose target shape is a constant where that has no place for a batch.
+    """Yield an error for each node with a constant target shape that fixes the batch size to 1.
 
-    Where a Reshape has a -1 in it, images would be mixed without an error.
+    A Reshape with a -1 would mix images without an error.
     """
     constants = _constants(graph)
     for node in graph.node:
@@ -128,18 +128,18 @@ def _faults_of_targets(graph: onnx.GraphProto, shapes: Mapping[str, Shape | None
         is_first = data[0] % _PROBE == 0 and target[0] > 0
         is_whole = node.op_type == 'Reshape' and min(target) > 0
         if is_first or (is_whole and math.prod(target) != math.prod(data)):
-            yield (f"{node.op_type} '{node.name or node.output[0]}' has the shape "
-                   f'{shape_text(target)} of one image built in')
+            yield (f"{node.op_type} '{node.name or node.output[0]}' has the fixed "
+                   f'shape {shape_text(target)} of one image')
 
 
 def _known(shape: Shape | None) -> tuple[int, ...]:
-    """A shape without open extents; empty where there are some."""
+    """The shape; empty if an extent is dynamic."""
     known = tuple(extent for extent in shape or () if extent is not None)
     return known if len(known) == len(shape or ()) else ()
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
-    """Vectors of integers by name: what may be the shape wanted of a node."""
+    """Constant int64 vectors by name, which may be target shapes."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     tensors.update((node.output[0], attribute.t) for node in graph.node
                    if node.op_type == 'Constant'
@@ -147,5 +147,5 @@ def _constants(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     return {name: tuple(numpy_helper.to_array(tensor).tolist())
             for name, tensor in tensors.items()
             if len(tensor.dims) == 1 and tensor.data_type == onnx.TensorProto.INT64
-            and tensor.dims[0] <= _MOST_AXES}
+            and tensor.dims[0] <= _MAX_RANK}
 

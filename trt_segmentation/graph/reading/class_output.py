@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The output of a network that holds classes, and what its values mean."""
+"""Selects the output with the classes, and determines the meaning of its values."""
 
 import logging
 from dataclasses import replace
@@ -9,36 +9,36 @@ from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.analysis.kind_tracing import read_meaning
 from trt_segmentation.graph.analysis.measurement import Probe
 from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network, TensorInfo
-from trt_segmentation.graph.reading.dual_outputs import combined_already, input_size
+from trt_segmentation.graph.reading.dual_outputs import existing_output, input_size
 from trt_segmentation.graph.reading.instances import (
     Instances,
     find_instances,
-    said_open,
-    told_instances,
+    open_shape_hint,
+    required_instances,
     with_instance_scores,
 )
 from trt_segmentation.graph.reading.other_outputs import (
-    boxes_beside,
+    boxes_of_classes,
     boxes_of_masks,
-    is_something_else,
-    said_heads,
-    seems,
+    detection_heads_hint,
+    is_other_output,
+    output_hint,
 )
 from trt_segmentation.graph.reading.output_form import (
     Output,
+    canonical_name,
     find_forms,
-    plain_name,
-    with_plain_output,
+    with_canonical_output,
 )
 from trt_segmentation.graph.reading.output_kind import FoundOutput, resolve_kind
-from trt_segmentation.graph.reading.output_layout import CHANNEL_AXIS, Told, resolve_form
+from trt_segmentation.graph.reading.output_layout import CHANNEL_AXIS, ChosenOutput, resolve_form
 from trt_segmentation.graph.reading.pair_check import pair_fault
 from trt_segmentation.graph.reading.provenance import Ledger
 from trt_segmentation.graph.reading.queries import (
     Queries,
     find_queries,
-    said_pairs,
-    told_queries,
+    pairs_text,
+    required_queries,
     with_scores,
 )
 from trt_segmentation.graph.reading.scores import Scores
@@ -47,10 +47,10 @@ from trt_segmentation.model_config import ModelConfig
 logger = logging.getLogger(__name__)
 
 _PAIRS = ('queries', 'instances')
-"""Kinds of which a network gives two outputs that belong together."""
+"""Kinds that consist of two outputs."""
 
 _MAIN_OUTPUTS = ('out', 'logits')
-"""What torchvision and transformers call the output that is no auxiliary one."""
+"""Names of the main output in torchvision and transformers."""
 
 
 Pair = Queries | Instances
@@ -58,66 +58,67 @@ Pair = Queries | Instances
 
 def choose_pair(network: Network, input_layout: str, class_count: int | None,
                 config: ModelConfig, probe: Probe | None = None) -> Pair | None:
-    """Return the two outputs that only give scores together; None for a network of scores.
+    """Return the two outputs of queries or instances; None for a network of scores.
 
     Args:
-        network: its outputs are looked at.
+        network: with a resolved input.
         input_layout: 'nchw' or 'nhwc'.
-        class_count: how many classes there are, where that is known.
-        config: what is told of them.
-        probe: runs the network where its graph does not tell what they hold; None where that is
-            not wanted.
+        class_count: number of classes; None if not known.
+        config: of the mask.
+        probe: runs the network if its graph does not determine what the outputs hold; None
+            disables this.
 
     Raises:
-        ConfigError: what is told fits no outputs; or two have the shapes, but not the values.
+        ConfigError: no outputs match the config; or two have the right shapes, but not the values.
     """
     pair = _pair_by_shape(network, input_layout, class_count, config)
     fault = pair_fault(network, pair, probe) if pair is not None and probe is not None else ''
     if pair is not None and fault:
         raise ConfigError(
             f"{network.source}: outputs '{pair.masks.name}' and '{pair.classes.name}' have the "
-            f'shapes of {pair.kind}, but {fault}. Boxes and a mask for each of them are not '
-            'understood; if another output is the segmentation, name it as output.name')
+            f'shapes of {pair.kind}, but {fault}. Boxes with a mask for each of them are not '
+            'supported; if another output is the segmentation, name it as output.name')
     return pair
 
 
 def _pair_by_shape(network: Network, input_layout: str, class_count: int | None,
                    config: ModelConfig) -> Pair | None:
     """Return the two outputs whose shapes are those of queries or instances."""
-    told = config.output
-    if told.kind == 'instances':
-        return told_instances(network, told.name, told.class_name, input_layout, class_count)
-    if told.kind == 'queries':
-        return told_queries(network, told.name, told.class_name)
-    for key, value in (('class_name', told.class_name), ('grow_masks', told.grow_masks)):
-        if value is not None and told.kind is not None:
+    given = config.output
+    if given.kind == 'instances':
+        return required_instances(network, given.name, given.class_name, input_layout, class_count)
+    if given.kind == 'queries':
+        return required_queries(network, given.name, given.class_name)
+    for key, value in (('class_name', given.class_name), ('grow_masks', given.grow_masks)):
+        if value is not None and given.kind is not None:
             raise ConfigError(f"{network.source}: output.{key} is '{value}', but output.kind "
-                              f'{told.kind}; it is for {" and ".join(_PAIRS)} only')
-    if told.kind is not None or (told.name is not None and told.class_name is None):
+                              f'is {given.kind}; it is for {" and ".join(_PAIRS)} only')
+    if given.kind is not None or (given.name is not None and given.class_name is None):
         return None
-    pairs = find_queries(network, told.name, told.class_name)
-    if told.class_name is None:  # of other names, four values are a box as likely as classes
+    pairs = find_queries(network, given.name, given.class_name)
+    if given.class_name is None:  # with other names, four values may be a box
         pairs = tuple(pair for pair in pairs if not pair.may_be_boxes)
-    # Those that do not tell their number of classes are found, too: what they lack is said.
-    if not pairs and len(find_instances(network, told.name, told.class_name, input_layout,
+    # Instances without a known number of classes are found, too, to report what is missing.
+    if not pairs and len(find_instances(network, given.name, given.class_name, input_layout,
                                         class_count or 1)) == 1:
-        return told_instances(network, told.name, told.class_name, input_layout, class_count)
-    if told.class_name is not None:
-        return told_queries(network, told.name, told.class_name)
+        return required_instances(network, given.name, given.class_name, input_layout, class_count)
+    if given.class_name is not None:
+        return required_queries(network, given.name, given.class_name)
     return pairs[0] if len(pairs) == 1 else None
 
 
 def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelConfig,
                  ledger: Ledger, batch: int = 1) -> tuple[Network, Pair, Scores, str]:
-    """Combine two outputs within the network, which gives scores of one of the other kinds."""
-    told = config.output
-    ledger.note('output.name', pair.masks.name, 'config' if told.name else 'graph')
-    ledger.note('output.class_name', pair.classes.name, 'config' if told.class_name else 'graph')
-    ledger.note('output.kind', pair.kind, 'config' if told.kind else 'graph')
-    # Queries' families differ. Of instances it is a choice: finer edges, much more work.
+    """Add nodes that compute scores from the two outputs, and record the settings."""
+    given = config.output
+    ledger.record('output.name', pair.masks.name, 'config' if given.name else 'graph')
+    ledger.record('output.class_name', pair.classes.name,
+                  'config' if given.class_name else 'graph')
+    ledger.record('output.kind', pair.kind, 'config' if given.kind else 'graph')
+    # Families of queries differ. For instances it is a choice: finer edges, but slower.
     origin = 'assumed' if pair.kind == 'queries' else 'default'
-    pair = replace(pair, grow=ledger.told('output.grow_masks', told.grow_masks, lambda: False,
-                                          origin))
+    pair = replace(pair, grow=ledger.resolve('output.grow_masks', given.grow_masks, lambda: False,
+                                             origin))
     if isinstance(pair, Queries):
         network, output = with_scores(network, pair, input_layout, batch, ledger.task)
     else:
@@ -136,77 +137,77 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
         if name not in by_name:
             raise ConfigError(f"{network.source}: output.name is '{name}', but the graph's "
                               f'outputs are {", ".join(by_name)}')
-        return by_name[ledger.note('output.name', name, 'config')]
+        return by_name[ledger.record('output.name', name, 'config')]
     maps = [info for info in network.outputs if info.dtype
             and (info.shape is None or len(info.shape) in (3, 4))]
     fed = input_size(network, input_layout)
     if (boxes := boxes_of_masks(network.outputs)) and config.output.kind is None:
         raise ConfigError(
             f"{network.source}: outputs {boxes[0]} and {boxes[1]} are boxes and their masks, "
-            'instances as those of Mask R-CNN; no class of each pixel follows from them alone. '
-            "Instances as those of Ultralytics' YOLO from version 8 on and queries as those of "
-            'MaskFormer are understood')
+            'as Mask R-CNN has them, which do not give a class for each pixel. Supported are '
+            "instances of Ultralytics' YOLO from version 8 on, and queries as MaskFormer has them")
     maps = maps or [info for info in network.outputs if info.shape and (
         None in info.shape[1:] or find_forms(info.shape, fed))]
-    maps = [info for info in maps if not is_something_else(info)] or maps
+    maps = [info for info in maps if not is_other_output(info)] or maps
     main = [info for info in maps if info.name in _MAIN_OUTPUTS]
     chosen = main if len(main) == 1 else maps
-    if len(chosen) == 1 and (beside := boxes_beside(chosen[0], network.outputs)):
-        raise ConfigError(f'{network.source}: outputs {beside} and {chosen[0]} are boxes and the '
-                          'class of each, as a detection network gives them; no class of each '
-                          'pixel follows from them: take a network for segmentation')
-    # Alike in all but their values: of a main and an auxiliary output, exporters put main first.
+    if len(chosen) == 1 and (found := boxes_of_classes(chosen[0], network.outputs)):
+        raise ConfigError(f'{network.source}: outputs {found} and {chosen[0]} are boxes and the '
+                          'class of each, the outputs of a detection network, which do not give '
+                          'a class for each pixel: use a segmentation network')
+    # Of outputs with the same shape, exporters write the main one before an auxiliary one.
     alike = len({(info.dtype, info.shape) for info in chosen}) == 1 and chosen[0].shape is not None
     if not chosen or (len(chosen) > 1 and not alike):
         raise _undecided(network, maps)
-    ledger.note('output.name', chosen[0].name, 'graph' if len(chosen) == 1 else 'assumed')
+    ledger.record('output.name', chosen[0].name, 'graph' if len(chosen) == 1 else 'assumed')
     return chosen[0]
 
 
 def _undecided(network: Network, maps: list[TensorInfo]) -> ConfigError:
-    """The error for a network without one output that is clearly the segmentation."""
+    """The error for a network whose segmentation output is ambiguous."""
     found = ', '.join(str(info) for info in network.outputs)
     fix = 'scores [1, classes, height, width] or ids [1, height, width] are needed'
     if maps:
-        fix = 'name one as output.name, or each that is to become a mask in outputs'
-    if heads := said_heads(maps):
+        fix = 'name one as output.name, or several masks in outputs'
+    if heads := detection_heads_hint(maps):
         fix += f'; {heads}'
     elif len(network.outputs) == 1 or not maps:
-        fix += ''.join(dict.fromkeys(seems(info, (None, None)) for info in network.outputs))
+        fix += ''.join(dict.fromkeys(output_hint(info, (None, None)) for info in network.outputs))
     if pairs := find_queries(network):
-        fix += (f'; if they are queries of masks and classes ({said_pairs(pairs)}), say so with '
+        fix += (f'; if they are queries of masks and classes ({pairs_text(pairs)}), set '
                 'output.kind: queries, output.name (the masks) and output.class_name')
     elif sorted(len(info.shape or ()) for info in maps if info.dtype in FLOAT_TYPES) == [3, 4]:
         fix += ('; if they are the instances and prototypes of an instance segmentation, they are '
-                'not as those of Ultralytics\' YOLO from version 8 on, which are understood: '
+                'not those of Ultralytics\' YOLO from version 8 on, which are supported: '
                 'anchors [1, 4 + classes + m, n] or instances [1, n, 6 + m], and [1, m, height, '
-                f'width]{said_open(network)}')
+                f'width]{open_shape_hint(network)}')
     return ConfigError(f'{network.source}: {len(maps)} outputs could be the segmentation '
                        f'({found}); {fix}')
 
 
 def read_output(network: Network, input_layout: str, config: ModelConfig, ledger: Ledger,
                 probe: Probe | None = None) -> tuple[Network, Scores, str]:
-    """Choose the output that is the segmentation and find out what it means.
+    """Select the segmentation output, and determine its layout and its kind.
 
     Args:
-        network: its input's size is fixed, where it is known.
+        network: with a fixed input size, unless any size is valid.
         input_layout: 'nchw' or 'nhwc'.
-        config: what is told of the output.
-        ledger: gets what is found.
-        probe: runs the network where its graph does not say what its values mean; None where
-            that is not wanted.
+        config: of the mask.
+        ledger: records the settings.
+        probe: runs the network if its graph does not determine what its values mean; None
+            disables this.
 
     Returns:
-        The network, which has one more output where its own is not of a form that a tail reads;
-        that output's layout; and what it means.
+        The network, with one more output if a tail cannot read its own; the scores; and their
+        kind.
     """
     output = choose_output(network, input_layout, config, ledger)
-    output = combined_already(network, plain_name(ledger.task)) or output
+    output = existing_output(network, canonical_name(ledger.task)) or output
     meaning = read_meaning(network.model, output.name)
-    form = resolve_form(Told(network, output, input_layout, config), meaning, ledger, probe)
+    form = resolve_form(ChosenOutput(network, output, input_layout, config), meaning, ledger,
+                        probe)
     kind, decoding = resolve_kind(FoundOutput(network, output, form, meaning), config.output.kind,
                                   ledger, probe)
-    network, scores = with_plain_output(network, Output(output, form, kind, decoding),
-                                        input_layout, ledger.task)
+    network, scores = with_canonical_output(network, Output(output, form, kind, decoding),
+                                            input_layout, ledger.task)
     return network, scores, kind

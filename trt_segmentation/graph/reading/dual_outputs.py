@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What networks have in common whose answer is in two outputs, combined before the tail."""
+"""Shared parts of the networks with two outputs that are combined before the tail."""
 
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
@@ -9,47 +9,46 @@ from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
 from trt_segmentation.graph.onnx_tools.network import Network, TensorInfo, describe_network
 
 Size = tuple[int | None, int | None]
-"""Height and width; None where the graph leaves one open."""
+"""Height and width; None for a dynamic extent."""
 
 _FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16)
 HEIGHT_AXIS = {'nchw': 2, 'nhwc': 1}
-"""Where the height is in the shape of an input; the width follows."""
+"""The height axis of an input; the width is the next axis."""
 
 
-def combined_already(network: Network, name: str) -> TensorInfo | None:
-    """Return the output of that name, which engines of ours have compiled in."""
+def existing_output(network: Network, name: str) -> TensorInfo | None:
+    """Return the output of that name, which engines built by this package already have."""
     return next((info for info in network.outputs if info.name == name), None)
 
 
-def own_prefix(prefix: str, task: str) -> str:
-    """Return what is before the names that are added for a task, each of which has its own."""
+def task_prefix(prefix: str, task: str) -> str:
+    """Return the prefix of all names that are added for a task."""
     return f'{prefix}{task}/' if task else prefix
 
 
-def check_open(network: Network, outputs: str) -> None:
-    """Make sure that more can be put into a network.
+def check_has_graph(network: Network, outputs: str) -> None:
+    """Check that nodes can be added to a network.
 
     Args:
         network: any.
-        outputs: what its outputs are, for the error.
+        outputs: description of its outputs, for the error.
 
     Raises:
-        ModelError: only its outputs are known, not what is in it.
+        ModelError: it is an engine, of which only inputs and outputs are known.
     """
     if not network.model.graph.node:
-        raise ModelError(f'{network.source}: its outputs {outputs}, which can only be combined '
-                         'inside the network; open its .onnx file, so that an engine is built '
-                         'of both')
+        raise ModelError(f'{network.source}: its outputs {outputs}, which must be combined '
+                         'inside the engine; open its .onnx file to build such an engine')
 
 
 def with_output(network: Network, op: GraphBuilder, output: ValueInfoProto,
                 ) -> tuple[Network, TensorInfo]:
-    """Return the network with what ``op`` has written, and with one more output, which follows.
+    """Return the network with the nodes of ``op`` and one more output, and that output.
 
     Args:
-        network: left as it is.
-        op: its nodes read what is in the network.
-        output: made by one of them.
+        network: not changed.
+        op: its nodes read values of the network.
+        output: computed by one of them.
     """
     model = ModelProto()
     model.CopyFrom(network.model)
@@ -60,9 +59,9 @@ def with_output(network: Network, op: GraphBuilder, output: ValueInfoProto,
     return network, next(info for info in network.outputs if info.name == output.name)
 
 
-def add_grown(op: GraphBuilder, maps: TensorInfo, image: TensorInfo, input_layout: str,
-              batch: int = 1) -> str:
-    """Return maps [N, C, h, w] at the size of the network's input, bilinearly; N is ``batch``."""
+def add_upsampled(op: GraphBuilder, maps: TensorInfo, image: TensorInfo, input_layout: str,
+                  batch: int = 1) -> str:
+    """Return maps [N, C, h, w] resized bilinearly to the network's input; N is ``batch``."""
     images = op.ints(1) if batch == 1 else op.size(maps.name, 0)
     sizes = op('Concat', images, op.size(maps.name, 1),
                add_extents(op, image, HEIGHT_AXIS[input_layout]), axis=0)
@@ -70,7 +69,7 @@ def add_grown(op: GraphBuilder, maps: TensorInfo, image: TensorInfo, input_layou
 
 
 def add_extents(op: GraphBuilder, info: TensorInfo, first_axis: int) -> str:
-    """Return two extents of a tensor, along ``first_axis`` and the next one: int64 [2]."""
+    """Return the extents of a tensor along ``first_axis`` and the next axis: int64 [2]."""
     if known := all_known((info.shape or ())[first_axis:first_axis + 2]):
         return op.ints(*known)
     return op('Concat', op.size(info.name, first_axis), op.size(info.name, first_axis + 1), axis=0)
@@ -89,13 +88,13 @@ def input_size(network: Network, layout: str) -> Size:
 
 
 def all_known(extents: tuple[int | None, ...]) -> tuple[int, ...]:
-    """Return extents; none at all where one of them is open."""
+    """Return the extents; empty if one of them is dynamic."""
     known = tuple(extent for extent in extents if extent is not None)
     return known if len(known) == len(extents) else ()
 
 
 def rank(info: TensorInfo) -> int:
-    """Return the rank of a batch of one of floats; 0 for everything else."""
+    """Return the rank of a float tensor whose batch size may be 1; 0 for other tensors."""
     if info.dtype not in _FLOAT_TYPES or not info.shape or info.shape[0] not in (None, 1):
         return 0
     return len(info.shape)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The input of a network: an image, and how it is fed."""
+"""Determines the input of a network: layout, size, colour order and normalisation."""
 
 import logging
 from dataclasses import replace
@@ -24,7 +24,7 @@ from trt_segmentation.graph.reading.input_layout import (
     layout_of_convolution,
 )
 from trt_segmentation.graph.reading.input_range import read_scale
-from trt_segmentation.graph.reading.input_sizes import by_inference, multiple_of, said_multiple
+from trt_segmentation.graph.reading.input_sizes import by_inference, multiple_of, multiple_text
 from trt_segmentation.graph.reading.provenance import Ledger
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 
@@ -40,82 +40,81 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def resolve_input(network: Network, config: ModelConfig, ledger: Ledger,
                   ) -> tuple[str, int, tuple[int, int] | None, str]:
-    """Return layout, channels (3 or 1), height and width (None where any will do), and resize of
-    the input."""
+    """Return layout, channels (3 or 1), height and width (None: any size is valid), and resize."""
     info = _only_input(network)
     shape = info.shape
     if shape is None or len(shape) != 4:
         raise ModelError(f'{network.source}: input {info} is no batch of images; '
-                         'a network from [1, 3, height, width] or [1, height, width, 3], or with '
-                         'one channel instead of three, is needed')
+                         'it must be [1, 3, height, width] or [1, height, width, 3], or have '
+                         'one channel instead of three')
     if shape[0] not in (None, 1):
-        raise ModelError(f'{network.source}: input {info} takes batches of {shape[0]}; '
-                         'export it with a batch of 1 or a dynamic one')
-    layout = ledger.told('input.layout', _told_layout(network, info, shape, config),
-                         lambda: _input_layout(network, info, shape), 'graph')
+        raise ModelError(f'{network.source}: input {info} has a batch of {shape[0]}; '
+                         'export it with a batch of 1 or a dynamic batch')
+    layout = ledger.resolve('input.layout', _configured_layout(network, info, shape, config),
+                            lambda: _input_layout(network, info, shape), 'graph')
     channels = shape[CHANNEL_AXES[layout]] or _open_channels(network, info, layout, config)
     known = shape[2:] if layout == 'nchw' else shape[1:3]
     size = _resolve_size(network, (known[0], known[1]), config, ledger)
-    resize = ledger.told('input.resize', config.input.resize, lambda: 'stretch', 'default')
+    resize = ledger.resolve('input.resize', config.input.resize, lambda: 'stretch', 'default')
     if resize == 'none':
         if None not in known:
-            raise ConfigError(f'{network.source}: input.resize is none, but the graph takes '
-                              f'{known[0]}x{known[1]} only; use stretch or letterbox')
+            raise ConfigError(f'{network.source}: input.resize is none, but the graph has '
+                              f'the fixed size {known[0]}x{known[1]}; use stretch or letterbox')
         if config.input.size is not None:
             height, width = config.input.size
             raise ConfigError(f'{network.source}: input.resize is none, which feeds each image at '
-                              f'its own size, but input.size says {height}x{width}; leave one of '
-                              'them out')
+                              f'its own size, but input.size is {height}x{width}; remove one of '
+                              'them')
         return layout, channels, None, resize
     if size is None:
-        raise OpenSizeError(f'{network.source}: input {info} leaves its size open and input.size '
-                            'is not told; give input.size: [height, width], or resize: none to '
-                            "feed each image at the camera's own size")
+        raise UnknownSizeError(f'{network.source}: input {info} has a dynamic size and input.size '
+                               'is not set; set input.size: [height, width], or resize: none to '
+                               "feed each image at the camera's own size")
     if None in known:
         _check_size(network, layout, channels, size)
     return layout, channels, size, resize
 
 
-class OpenSizeError(ConfigError):
-    """A network takes any size, and nobody has said which."""
+class UnknownSizeError(ConfigError):
+    """The input size is dynamic, and ``input.size`` is not set."""
 
 
 def _check_size(network: Network, layout: str, channels: int, size: tuple[int, int]) -> None:
-    """Make sure that a network of open size takes that one, as far as its shapes tell.
+    """Check by shape inference that a network of dynamic size accepts this size.
 
     Raises:
-        ConfigError: it does not; the message says what a size has to be a multiple of.
+        ConfigError: it does not; the message gives the number of which sizes must be multiples.
     """
     fault = by_inference(network, layout, channels)
     if not (why := fault(size)) or (multiple := multiple_of(fault, size)) is None:
-        return  # what is wrong at any size is not the size
-    raise ConfigError(f'{network.source}: input.size says {size[0]}x{size[1]}, which does not fit '
-                      f'through the network ({why}); {said_multiple(multiple, size)}')
+        return  # an error at every size has another cause
+    raise ConfigError(f'{network.source}: input.size is {size[0]}x{size[1]}, which the network '
+                      f'does not accept ({why}); {multiple_text(multiple, size)}')
 
 
 def _only_input(network: Network) -> TensorInfo:
     if len(network.inputs) != 1:
         found = ', '.join(str(info) for info in network.inputs) or 'none'
         raise ModelError(f'{network.source}: a network with one image input is needed, '
-                         f'this one has {len(network.inputs)}: {found}')
+                         f'but this one has {len(network.inputs)}: {found}')
     info = network.inputs[0]
     if info.dtype not in FLOAT_TYPES + INTEGER_TYPES:
-        raise ModelError(f'{network.source}: input {info} is no image type; '
-                         'float32, float16, uint8 or another integer is needed')
+        raise ModelError(f'{network.source}: input {info} is no image type; it '
+                         'must be float32, float16, uint8 or another integer')
     return info
 
 
-def _told_layout(network: Network, info: TensorInfo, shape: Shape, config: ModelConfig,
+def _configured_layout(network: Network, info: TensorInfo, shape: Shape, config: ModelConfig,
                  ) -> str | None:
-    told = config.input.layout
-    if told is not None and shape[CHANNEL_AXES[told]] not in (None, *CHANNEL_COUNTS):
-        raise ConfigError(f'{network.source}: input.layout says {told}, but input {info} has '
-                          f'{shape[CHANNEL_AXES[told]]} channels there, not 3 or 1')
-    return told
+    given = config.input.layout
+    if given is not None and shape[CHANNEL_AXES[given]] not in (None, *CHANNEL_COUNTS):
+        raise ConfigError(f'{network.source}: input.layout is {given}, but input {info} then '
+                          f'has {shape[CHANNEL_AXES[given]]} channels, not 3 or 1')
+    return given
 
 
 def _open_channels(network: Network, info: TensorInfo, layout: str, config: ModelConfig) -> int:
-    """How many channels an input has whose shape leaves them open."""
+    """The channel count of an input whose channel axis is dynamic."""
     found, count = layout_of_convolution(network.model, info.name)
     return count if found == layout else 1 if config.input.color == 'gray' else 3
 
@@ -130,55 +129,54 @@ def _input_layout(network: Network, info: TensorInfo, shape: Shape) -> str:
         return layout
     if of_color:
         raise ModelError(f'{network.source}: input {info} has extent 3 at axis 1 and at axis 3, '
-                         'so its layout cannot be told; write input.layout: nchw or nhwc into '
+                         'so its layout is ambiguous; write input.layout: nchw or nhwc into '
                          'the model config, or export it with another size')
     if len(of_gray) == 1:
         return of_gray[0]
     if None in (shape[1], shape[3]):
-        raise ConfigError(f'{network.source}: input {info} leaves its channels open, and no '
-                          'convolution tells where they are; write input.layout: nchw (most '
+        raise ConfigError(f'{network.source}: input {info} has dynamic channels, and no '
+                          'convolution shows their axis; write input.layout: nchw (most '
                           'PyTorch exports) or nhwc (most TensorFlow ones) into the model config')
-    raise ModelError(f'{network.source}: input {info} has neither 3 channels, as of a colour '
-                     'image, nor 1, as of a gray one, at axis 1 or 3; of others (depth, infrared, '
-                     'several images) nothing tells what to feed them')
+    raise ModelError(f'{network.source}: input {info} has neither 3 channels, as a colour '
+                     'image has, nor 1, as a gray one has, at axis 1 or 3; other inputs (depth, '
+                     'infrared, several images) are not supported')
 
 
 def _resolve_size(network: Network, known: tuple[int | None, int | None], config: ModelConfig,
                   ledger: Ledger) -> tuple[int, int] | None:
-    told = config.input.size
+    given = config.input.size
     for axis, name in enumerate(('height', 'width')):
-        if told is not None and known[axis] not in (None, told[axis]):
-            raise ConfigError(f'{network.source}: input.size says {name} {told[axis]}, '
-                              f'the graph {known[axis]}; leave input.size out or export anew')
-    if told is not None:
-        return ledger.note('input.size', told, ledger.teller('input.size'))
+        if given is not None and known[axis] not in (None, given[axis]):
+            raise ConfigError(f'{network.source}: input.size has {name} {given[axis]}, but '
+                              f'the graph has {known[axis]}; remove input.size or export it again')
+    if given is not None:
+        return ledger.record('input.size', given, ledger.config_origin('input.size'))
     if known[0] is not None and known[1] is not None:
-        return ledger.note('input.size', (known[0], known[1]), 'graph')
+        return ledger.record('input.size', (known[0], known[1]), 'graph')
     return None
 
 
 def with_fixed_input(network: Network, layout: str, channels: int, size: tuple[int, int] | None,
                      ) -> Network:
-    """Return the network with that size of its input filled in."""
+    """Return the network with a fixed input size."""
     if size is None:
         return network
     return fix_input_shape(network, image_shape(layout, channels, size))
 
 
 Normalisation = tuple[float, tuple[float, ...], tuple[float, ...]]
-"""Scale, mean and std: the value fed is ``(pixel * scale - mean) / std``."""
+"""Scale, mean and std: the input is ``(pixel * scale - mean) / std``."""
 
 _PIXEL_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))
-"""Lowest and highest value of what quantized networks are trained on: their integer input is the
-pixel itself, or the pixel minus 128."""
+"""Value ranges of quantized networks whose integer input is the pixel, or the pixel minus 128."""
 
-_NEAR = 0.02
-"""By which part of its range a calibrated range may differ from these."""
+_RANGE_TOLERANCE = 0.02
+"""Tolerance of a calibrated range, as a fraction of the range."""
 
 
-def _usual_normalisation(channels: int, depth: int) -> Normalisation:
-    """What float inputs are usually fed: ImageNet's colours; of gray, 0 to 1, as torchvision's
-    ToTensor makes it, since no mean of gray images is common to many networks."""
+def _default_normalisation(channels: int, depth: int) -> Normalisation:
+    """The default for float inputs: ImageNet's mean and std for colour; 0 to 1 for gray, as
+    torchvision's ToTensor gives it, since there is no common mean of gray images."""
     if channels == 3:
         return 1 / 255, IMAGENET_MEAN, IMAGENET_STD
     return 1 / (2 ** depth - 1), (0.0,), (1.0,)
@@ -186,12 +184,12 @@ def _usual_normalisation(channels: int, depth: int) -> Normalisation:
 
 def _integer_normalisation(network: Network, channels: int, depth: int,
                            ) -> tuple[Normalisation, str]:
-    """Return scale, mean and std of an integer input, and where they come from."""
+    """Return scale, mean and std of an integer input, and their origin."""
     info = network.inputs[0]
     limits = np.iinfo(helper.tensor_dtype_to_np_dtype(info.dtype))
     byte = 255 / (2 ** depth - 1)
     found = input_quantization(network.model, info.name) if limits.bits <= 16 else None
-    if found is None:  # only as int8 is a pixel not the number that it is
+    if found is None:  # int8 cannot hold pixels above 127
         lowest = limits.min if info.dtype == TensorProto.INT8 else 0
         is_usual = info.dtype in (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
         return ((byte, (float(-lowest),) * channels, (1.0,) * channels),
@@ -199,11 +197,12 @@ def _integer_normalisation(network: Network, channels: int, depth: int,
     step, zero = found
     fed = (limits.min - zero) * step, (limits.max - zero) * step
     for low, high in _PIXEL_RANGES:
-        if all(abs(a - b) <= _NEAR * (high - low) for a, b in zip(fed, (low, high), strict=True)):
+        if all(abs(a - b) <= _RANGE_TOLERANCE * (high - low)
+               for a, b in zip(fed, (low, high), strict=True)):
             whole = (limits.max - limits.min) / 255
             return (whole * byte, (float(-limits.min),) * channels, (1.0,) * channels), 'graph'
-    # Integers of normalised values: ((pixel / 255 - mean) / std) / step + zero.
-    scale, means, stds = _usual_normalisation(channels, depth)
+    # Quantized normalised values: ((pixel / 255 - mean) / std) / step + zero.
+    scale, means, stds = _default_normalisation(channels, depth)
     mean = tuple(mean - zero * step * std for mean, std in zip(means, stds, strict=True))
     return (scale, mean, tuple(std * step for std in stds)), 'assumed'
 
@@ -233,8 +232,8 @@ def input_quantization(model: onnx.ModelProto, name: str) -> tuple[float, int] |
 
 
 _DEEP_SCALE = 1 / 1000
-"""Below this, ``input.scale`` is a factor of pixels of 16 bits, such as 1/65535, or 1/4095 of
-cameras of 12 bits; 255 times it would be next to nothing."""
+"""Below this, ``input.scale`` is for pixels of 16 bits: 1/65535, or 1/4095 for cameras of 12 bits.
+For 8 bits, it would map all pixels to nearly 0."""
 
 
 def resolve_color(network: Network, channels: int, config: ModelConfig, ledger: Ledger,
@@ -242,48 +241,48 @@ def resolve_color(network: Network, channels: int, config: ModelConfig, ledger: 
     """Return colour order, or 'gray', and depth.
 
     Raises:
-        ConfigError: the network has another number of channels than what is told of them.
+        ConfigError: the config contradicts the number of channels.
     """
-    told, source, info = config.input, network.source, network.inputs[0]
-    if channels == 1 and told.color in COLOR_ORDERS:
-        raise ConfigError(f'{source}: input.color says {told.color}, but input {info} has 1 '
+    given, source, info = config.input, network.source, network.inputs[0]
+    if channels == 1 and given.color in COLOR_ORDERS:
+        raise ConfigError(f'{source}: input.color is {given.color}, but input {info} has 1 '
                           'channel; write input.color: gray')
-    if channels == 3 and (told.color == 'gray' or told.depth is not None):
-        key = 'color says gray' if told.color == 'gray' else f'depth says {told.depth}'
+    if channels == 3 and (given.color == 'gray' or given.depth is not None):
+        key = 'color is gray' if given.color == 'gray' else f'depth is {given.depth}'
         raise ConfigError(f'{source}: input.{key}, but input {info} has 3 channels; write '
                           'input.color: rgb or bgr without a depth, which feeds a gray image to '
                           'all three')
-    color = ledger.told('input.color', told.color, *(
+    color = ledger.resolve('input.color', given.color, *(
         (lambda: 'gray', 'graph') if channels == 1 else (lambda: 'rgb', 'assumed')))
-    if fault := replace(told, color=color).fault():
+    if fault := replace(given, color=color).fault():
         raise ConfigError(f'{source}: {fault}')
     if color != 'gray':
         return color, 8
-    is_deep = told.scale is not None and told.scale < _DEEP_SCALE
-    return color, ledger.told('input.depth', told.depth, lambda: 16 if is_deep else 8,
-                              'config' if is_deep else 'default')
+    is_deep = given.scale is not None and given.scale < _DEEP_SCALE
+    return color, ledger.resolve('input.depth', given.depth, lambda: 16 if is_deep else 8,
+                                 'config' if is_deep else 'default')
 
 
 def resolve_normalisation(network: Network, channels: int, depth: int, config: ModelConfig,
                           ledger: Ledger,
                           ) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
     """Return scale, mean and std."""
-    told = config.input
+    given = config.input
     nothing = 1.0, (0.0,) * channels, (1.0,) * channels
-    untold = told.scale is None and told.mean is None and told.std is None
+    is_unset = given.scale is None and given.mean is None and given.std is None
     if network.inputs[0].dtype in INTEGER_TYPES:
-        defaults, origin = (nothing, 'default') if not untold else \
+        defaults, origin = (nothing, 'default') if not is_unset else \
             _integer_normalisation(network, channels, depth)
-    elif untold and (factor := read_scale(network.model, network.inputs[0].name)):
+    elif is_unset and (factor := read_scale(network.model, network.inputs[0].name)):
         defaults, origin = (factor * 255 / (2 ** depth - 1), *nothing[1:]), 'graph'
-    elif untold:
-        defaults, origin = _usual_normalisation(channels, depth), 'assumed'
-    else:  # whoever tells one of the three means the others to do nothing
+    elif is_unset:
+        defaults, origin = _default_normalisation(channels, depth), 'assumed'
+    else:  # if one of the three is set, the others have no effect by default
         defaults, origin = nothing, 'default'
-    found = (ledger.told('input.scale', told.scale, lambda: defaults[0], origin),
-             ledger.told('input.mean', told.mean, lambda: defaults[1], origin),
-             ledger.told('input.std', told.std, lambda: defaults[2], origin))
-    if untold:
+    found = (ledger.resolve('input.scale', given.scale, lambda: defaults[0], origin),
+             ledger.resolve('input.mean', given.mean, lambda: defaults[1], origin),
+             ledger.resolve('input.std', given.std, lambda: defaults[2], origin))
+    if is_unset:
         return found
     if network.inputs[0].dtype in INTEGER_TYPES:
         return _as_integers(network, depth, *found)
@@ -291,49 +290,48 @@ def resolve_normalisation(network: Network, channels: int, depth: int, config: M
     return found
 
 
-_OTHER_RANGE = 20
-"""How many times as wide a range is another one: 0 to 255 is, of about -2 to 2."""
+_RANGE_FACTOR = 20
+"""Ranges whose widths differ by this factor are different, such as 0 to 255 and -2 to 2."""
 
 
 def _check_range(network: Network, depth: int, scale: float, mean: tuple[float, ...],
                  std: tuple[float, ...]) -> None:
-    """Warn of a network that normalises its image itself and is told to be fed another range."""
+    """Warn if a network has built-in normalisation and the config feeds another range."""
     factor = read_scale(network.model, network.inputs[0].name)
     white, channels = scale * (2 ** depth - 1), list(zip(mean, std, strict=True))
     lowest, highest = min(-m / s for m, s in channels), max((white - m) / s for m, s in channels)
     takes = (factor or 0.0) * 255
-    if takes and not takes / _OTHER_RANGE < highest - lowest < takes * _OTHER_RANGE:
+    if takes and not takes / _RANGE_FACTOR < highest - lowest < takes * _RANGE_FACTOR:
         logger.warning('%s: input.scale, mean and std feed %.3g to %.3g, but the network '
-                       'normalises its image itself and takes 0 to %.3g; leave the three out',
+                       'has built-in normalisation for 0 to %.3g; remove these three settings',
                        network.source, lowest, highest, takes)
 
 
-_FEW = 16
-"""So far black and white are apart in an integer input at least; values of training are 1 to 5
-apart."""
+_MIN_INTEGER_RANGE = 16
+"""Minimum difference of black and white in an integer input. In normalised values, it is 1 to
+5."""
 
 
 def _as_integers(network: Network, depth: int, scale: float, mean: tuple[float, ...],
                  std: tuple[float, ...]) -> Normalisation:
-    """Return what feeds an integer input, where a config may say how the network was trained.
+    """Return the normalisation of an integer input whose config may be that of the training.
 
-    Values of training, such as -1 to 1, become integers by the input's own scale and zero point.
+    Normalised values, such as -1 to 1, are quantized with the input's scale and zero point.
 
     Raises:
-        ConfigError: the input has neither, and the values would be rounded to a few integers.
+        ConfigError: the input has neither, and rounding would leave only a few integers.
     """
     black = [-m / s for m, s in zip(mean, std, strict=True)]
     white = [((2 ** depth - 1) * scale - m) / s for m, s in zip(mean, std, strict=True)]
-    if any(abs(high - low) >= _FEW for low, high in zip(black, white, strict=True)):
+    if any(abs(high - low) >= _MIN_INTEGER_RANGE for low, high in zip(black, white, strict=True)):
         return scale, mean, std
     info = network.inputs[0]
     found = input_quantization(network.model, info.name)
     if found is None:
         raise ConfigError(
-            f'{network.source}: input {info} takes integers, but input.scale, mean and std bring '
-            f'black to {black[0]:.3g} and white to {white[0]:.3g}; say what its integers are '
-            '(scale: 1 feeds the pixel, with mean: [128, 128, 128] the pixel minus 128), or leave '
-            'the three out')
+            f'{network.source}: input {info} takes integers, but input.scale, mean and std map '
+            f'black to {black[0]:.3g} and white to {white[0]:.3g}; set them for integers (scale: '
+            '1 feeds the pixel, with mean: [128, 128, 128] the pixel minus 128), or remove them')
     step, zero = found
     return (scale, tuple(m - zero * step * s for m, s in zip(mean, std, strict=True)),
             tuple(s * step for s in std))

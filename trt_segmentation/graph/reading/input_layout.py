@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a network's input has its channels, and how many, read off the first convolution."""
+"""Determines the channel axis and channel count of an input from the first convolution."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ from onnx import NodeProto, helper
 from trt_segmentation.graph.onnx_tools.inlining import expanded_nodes
 
 CHANNEL_COUNTS = (3, 1)
-"""Of a colour image and of a gray one, the likelier first."""
+"""Channels of a colour and of a gray image; the more likely one first."""
 
 _KEEP_AXES = {'Identity', 'Cast', 'Mul', 'Div', 'Add', 'Sub', 'Neg', 'QuantizeLinear', 'Pow',
               'DequantizeLinear', 'Pad', 'Resize', 'Clip', 'Dropout', 'BatchNormalization',
               'Slice', 'Split', 'Concat'}
-"""Operators that leave the axes where they are."""
+"""Operators that do not move axes."""
 
 _WEIGHTS = {'Conv': 1, 'FusedConv': 1, 'ConvInteger': 1, 'QLinearConv': 3}
 """By convolution, the input that holds its weights: [out, in / group, height, width]."""
 
-_MOST = 200
-"""Values that are looked at."""
+_MAX_VALUES = 200
+"""Maximum number of values to trace."""
 
 
 def image_shape(layout: str, channels: int, size: tuple[int | None, int | None],
@@ -32,8 +32,8 @@ def image_shape(layout: str, channels: int, size: tuple[int | None, int | None],
 
 
 def layout_of_convolution(model: onnx.ModelProto, name: str) -> tuple[str | None, int]:
-    """Return 'nchw' or 'nhwc', whichever gives the first convolution as many channels as it
-    takes, and these, 3 or 1; None and 0 where no such convolution is near.
+    """Return the layout in which the input fits the first convolution, 'nchw' or 'nhwc', and its
+    channel count, 3 or 1; None and 0 if no such convolution is found.
 
     Args:
         model: the network.
@@ -46,8 +46,8 @@ def layout_of_convolution(model: onnx.ModelProto, name: str) -> tuple[str | None
         for each in dict.fromkeys(node.input):
             readers.setdefault(each, []).append(node)
     axes: tuple[int, ...] = (0, 1, 2, 3)
-    waiting = deque([(name, axes)])  # values, and which axes of the input they have
-    for _ in range(_MOST):
+    waiting = deque([(name, axes)])  # values, and their axes as axes of the input
+    for _ in range(_MAX_VALUES):
         if not waiting:
             return None, 0
         value, order = waiting.popleft()
@@ -57,21 +57,21 @@ def layout_of_convolution(model: onnx.ModelProto, name: str) -> tuple[str | None
                 if value != node.input[0] or layout is None or count not in CHANNEL_COUNTS:
                     return None, 0
                 return layout, count
-            if behind := _order_behind(node, order, extents):
-                waiting.extend((output, behind) for output in node.output)
+            if after := _axes_after(node, order, extents):
+                waiting.extend((output, after) for output in node.output)
     return None, 0
 
 
-def _order_behind(node: NodeProto, order: tuple[int, ...],
-                  extents: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """The axes behind a node that reads the image; none where they are no longer known."""
+def _axes_after(node: NodeProto, order: tuple[int, ...],
+                extents: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The axes after a node that reads the image; empty if they are not known."""
     if node.op_type == 'Transpose':
-        return _turned(node, order)
+        return _permuted(node, order)
     picks = node.op_type == 'Gather' and len(extents.get(node.input[1], ())) == 1
     return order if picks or node.op_type in _KEEP_AXES else ()
 
 
-def _turned(node: NodeProto, order: Sequence[int]) -> tuple[int, ...]:
+def _permuted(node: NodeProto, order: Sequence[int]) -> tuple[int, ...]:
     places = next((tuple(helper.get_attribute_value(each)) for each in node.attribute
                    if each.name == 'perm'), ())
     return tuple(order[place] for place in places) if len(places) == len(order) else ()
@@ -79,7 +79,7 @@ def _turned(node: NodeProto, order: Sequence[int]) -> tuple[int, ...]:
 
 def _extents_of_weights(nodes: Sequence[NodeProto], weights: Sequence[onnx.TensorProto],
                         ) -> dict[str, tuple[int, ...]]:
-    """Extents of constants by name, those behind a DequantizeLinear or a Cast among them."""
+    """Extents of constants by name, also after a DequantizeLinear or a Cast."""
     extents = {tensor.name: tuple(tensor.dims) for tensor in weights}
     for node in nodes:
         if node.op_type == 'Constant' and node.attribute[0].name == 'value':
@@ -90,7 +90,7 @@ def _extents_of_weights(nodes: Sequence[NodeProto], weights: Sequence[onnx.Tenso
 
 
 def _channels_of(node: NodeProto, extents: Mapping[str, tuple[int, ...]]) -> int:
-    """How many channels a convolution takes; 0 where that is not known."""
+    """Input channels of a convolution; 0 if not known."""
     place = _WEIGHTS[node.op_type]
     weights = extents.get(node.input[place], ()) if place < len(node.input) else ()
     groups = next((each.i for each in node.attribute if each.name == 'group'), 1)

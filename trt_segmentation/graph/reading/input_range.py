@@ -1,10 +1,10 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What values a network takes that normalises its image itself: read off its first operators.
+"""Determines the input range of a network with built-in normalisation from its first operators.
 
-Keras' Rescaling and Normalization, OpenVINO's mean and scale values and many wrappers of PyTorch
-put it there. Such a network takes the pixel (0 to 255) or the pixel / 255; the mean that is
-subtracted tells which.
+Keras' Rescaling and Normalization, OpenVINO's mean and scale values and many PyTorch wrappers
+add such operators. The input is then the pixel (0 to 255) or the pixel / 255; the subtracted mean
+shows which.
 """
 
 import math
@@ -18,33 +18,33 @@ from onnx import NodeProto, helper, numpy_helper
 from trt_segmentation.graph.onnx_tools.inlining import expanded_nodes
 
 _PIXELS, _UNIT = 1.0, 1 / 255
-"""Factors of the pixel, for networks of 0..255 and of 0..1."""
+"""Pixel factors for an input of 0..255 and of 0..1."""
 
-_PASSED = ('Cast', 'Identity', 'Transpose', 'Dropout', 'Pad', 'Resize')
-_FARTHEST = 16
+_IGNORED_OPS = ('Cast', 'Identity', 'Transpose', 'Dropout', 'Pad', 'Resize')
+_MAX_STEPS = 16
 
 
 @dataclass(frozen=True)
 class _Affine:
-    """What is done to a value: ``factor * value + added``."""
+    """The function ``factor * value + added``."""
 
     factor: float = 1.0
     added: float = 0.0
 
     @property
     def mean(self) -> float:
-        """The value that becomes 0."""
+        """The value that maps to 0."""
         return -self.added / self.factor
 
     @property
     def deviation(self) -> float:
-        """How much of the value becomes 1."""
+        """The difference of values that maps to 1."""
         return 1 / self.factor
 
 
 def read_scale(model: onnx.ModelProto, name: str) -> float | None:
-    """Return the factor of the 0..255 pixel for a network that normalises it itself; None for
-    others.
+    """Return the factor from the pixel (0..255) to the input of a network with built-in
+    normalisation; None for other networks.
 
     Args:
         model: the network.
@@ -80,29 +80,29 @@ def _of_steps(found: _Affine) -> float | None:
 
 
 def _of_statistics(mean: float, deviation: float) -> float | None:
-    """What has a mean and a deviation like those of pixels, or of pixels / 255."""
+    """The factor whose pixels have such a mean and deviation; None if neither has."""
     if 60 <= mean <= 190 and 30 <= deviation <= 150:
         return _PIXELS
     return _UNIT if 0.25 <= mean <= 0.75 and 0.12 <= deviation <= 0.6 else None
 
 
 def _chain(nodes: Sequence[NodeProto], name: str) -> Iterator[tuple[NodeProto, str]]:
-    """Yield the operators that the image passes first, each with what it reads."""
+    """Yield the first operators that process the image, each with the name of its input."""
     readers: dict[str, list[NodeProto]] = {}
     for node in nodes:
         for each in dict.fromkeys(node.input):
             readers.setdefault(each, []).append(node)
-    for _ in range(_FARTHEST):
+    for _ in range(_MAX_STEPS):
         found = [node for node in readers.get(name, ()) if node.op_type != 'Shape']
         if len(found) != 1:
             return
-        if found[0].op_type not in _PASSED:
+        if found[0].op_type not in _IGNORED_OPS:
             yield found[0], name
         name = found[0].output[0]
 
 
 def _step(node: NodeProto, source: str, constants: Mapping[str, np.ndarray]) -> _Affine | None:
-    """What an operator does to its image; None for one that is no such step."""
+    """An operator as an affine function of its image; None if it is none."""
     if node.op_type not in ('Add', 'Sub', 'Mul', 'Div') or len(node.input) != 2:
         return None
     is_first = node.input[0] == source
@@ -118,7 +118,7 @@ def _step(node: NodeProto, source: str, constants: Mapping[str, np.ndarray]) -> 
 
 def _constants(nodes: Sequence[NodeProto], weights: Sequence[onnx.TensorProto],
                ) -> dict[str, np.ndarray]:
-    """Numbers, or one a channel, by name."""
+    """Constants by name: one number, or one for each channel."""
     tensors = {tensor.name: tensor for tensor in weights}
     values = {}
     for node in nodes:
@@ -134,6 +134,6 @@ def _constants(nodes: Sequence[NodeProto], weights: Sequence[onnx.TensorProto],
 
 
 def _number(constants: Mapping[str, np.ndarray], name: str) -> float | None:
-    """The mean over the channels."""
+    """A constant, averaged over the channels; None if it is not known."""
     found = constants.get(name)
     return None if found is None or found.dtype.kind not in 'fiu' else float(found.mean())

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which heights and widths a network of open size takes."""
+"""Determines the input sizes that a network of dynamic size accepts."""
 
 from collections.abc import Callable
 
@@ -18,18 +18,18 @@ Fault = Callable[[Size], str]
 
 LIKELY_SIZES = ((512, 512), (256, 256), (640, 640), (224, 224), (1024, 1024), (518, 518),
                 (384, 384), (320, 320), (128, 128), (64, 64), (32, 32))
-"""What networks of open size are often trained on."""
+"""Frequent training sizes of networks with dynamic size."""
 
 _MULTIPLES = (2, 4, 8, 14, 16, 28, 32, 64, 128)
-"""Strides and patches of known networks."""
+"""Strides and patch sizes of known networks."""
 
 
 def multiple_of(fault: Fault, size: Size) -> int | None:
-    """Return what height and width have to be multiples of; None where that is not found.
+    """Return the number of which height and width must be multiples; None if none is found.
 
     Args:
-        fault: says what is wrong with a size, '' if nothing is.
-        size: one that the network does not take.
+        fault: returns the error for a size, or ''.
+        size: one that the network does not accept.
     """
     for multiple in _MULTIPLES:
         next_ones = [tuple((extent // multiple + more) * multiple for extent in size)
@@ -39,48 +39,48 @@ def multiple_of(fault: Fault, size: Size) -> int | None:
     return None
 
 
-def said_fault(network: Network, layout: str, channels: int, size: Size) -> str:
-    """Return what sizes a network takes instead of this one, found by running it; '' where the
-    size is not what is wrong, or nothing is.
+def size_hint(network: Network, layout: str, channels: int, size: Size) -> str:
+    """Run a network and return a hint on the sizes that it accepts; '' if it accepts this one, or
+    fails for another reason.
 
     Args:
         network: with one input.
         layout: of the input, 'nchw' or 'nhwc'.
         channels: of the input.
-        size: height and width that it was or would be fed.
+        size: height and width of the input.
     """
     try:
         fault = by_running(network, layout, channels)
-    except Exception:  # ONNX Runtime is not here, or does not take the network at any size
+    except Exception:  # no ONNX Runtime, or it cannot load the network
         return ''
     if not fault(size):
         return ''
     if (multiple := multiple_of(fault, size)) is not None:
-        return said_multiple(multiple, size)
+        return multiple_text(multiple, size)
     runs = next((each for each in LIKELY_SIZES if not fault(each)), None)
     return f'{runs[0]}x{runs[1]} runs: input.size: [{runs[0]}, {runs[1]}]' if runs else ''
 
 
 def wrong_size(size: Size, right: str) -> str:
-    """Return the sentence for a network that does not run at the size that it is fed at.
+    """Return the error message for a network that does not run at its input size.
 
     Args:
         size: height and width.
-        right: see ``said_fault``.
+        right: the accepted sizes; see ``size_hint``.
     """
-    return (f'the network does not run at its input.size, {size[0]}x{size[1]}; {right} (where '
-            'the graph has its size built in, export it again with such a one)')
+    return (f'the network does not run at its input.size, {size[0]}x{size[1]}; {right} (if '
+            'the size is fixed in the graph, export it again with an accepted size)')
 
 
-def said_multiple(multiple: int, size: Size) -> str:
-    """Return what sizes a network takes, with the next one."""
+def multiple_text(multiple: int, size: Size) -> str:
+    """Return the accepted sizes as text, with the next larger one."""
     height, width = (-(-extent // multiple) * multiple for extent in size)
-    return (f'height and width have to be multiples of {multiple}, for example input.size: '
+    return (f'height and width must be multiples of {multiple}, for example input.size: '
             f'[{height}, {width}]')
 
 
 def by_inference(network: Network, layout: str, channels: int) -> Fault:
-    """Return what finds the fault of a size in the shapes alone, without running."""
+    """Return a function that checks a size by shape inference."""
     def fault(size: Size) -> str:
         return inference_fault(_with_shape(network, image_shape(layout, channels, size)))
 
@@ -88,10 +88,10 @@ def by_inference(network: Network, layout: str, channels: int) -> Fault:
 
 
 def by_running(network: Network, layout: str, channels: int) -> Fault:
-    """Return what finds the fault of a size by running the network on ONNX Runtime.
+    """Return a function that checks a size by running the network on ONNX Runtime.
 
     Raises:
-        Exception: ONNX Runtime is not here, or does not take the network whatever its size.
+        Exception: ONNX Runtime is not installed, or cannot load the network.
     """
     options = import_onnxruntime().SessionOptions()
     options.log_severity_level = 4
@@ -107,7 +107,7 @@ def by_running(network: Network, layout: str, channels: int) -> Fault:
         fed = np.zeros([extent or 1 for extent in image_shape(layout, channels, size)], dtype)
         try:
             session.run(None, {info.name: fed}, quiet)
-        except Exception as error:  # each status of the runtime has its own type
+        except Exception as error:  # ONNX Runtime has many types
             return ' '.join(str(error).split())
         return ''
 
@@ -115,7 +115,7 @@ def by_running(network: Network, layout: str, channels: int) -> Fault:
 
 
 def _with_shape(network: Network, shape: Shape) -> onnx.ModelProto:
-    """The network with that shape of its input; what follows from it is left out."""
+    """The network with that input shape, without the shapes of other values."""
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
     for value in model.graph.input:

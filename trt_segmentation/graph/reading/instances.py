@@ -1,21 +1,21 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that answer in instances: boxes with a class and mask coefficients, and prototypes.
+"""Instance segmentation networks: boxes with a class and mask coefficients, and prototypes.
 
-YOLACT (arXiv 1904.02689, section 3): an instance's mask is where the product of its coefficients
-and the prototypes is above 0, cropped to its box. Ultralytics' YOLO networks for segmentation say
-so, of every anchor or of what is left of them. Here, a pixel gets the class of the instance with
-the highest score that covers it.
+As in YOLACT (arXiv 1904.02689, section 3), an instance's mask is where the product of its
+coefficients and the prototypes is above 0, cropped to its box. Ultralytics' YOLO segmentation
+networks give the coefficients of every anchor, or of the final instances. Here, a pixel gets the
+class of the instance with the highest score that covers it.
 
-Of anchors, many see the same object. All of them together would do for a mask of classes, were
-that not larger than the best one's mask: where only weaker ones reach, Ultralytics has another
-class or none. So those go first, as its non-maximum suppression drops them: a box of the same
-class that overlaps one with a higher score, which is itself kept, by more than ``OVERLAP``. That
-is a recursion along the scores. As a fixed number of products of matrices it needs no operator
-that runtimes lack. It is exact where no chain of boxes that drop one another is longer than
-``_STEPS``; of a longer one, too many are kept, never too few.
+Many anchors detect the same object. The union of their masks is larger than the best one's mask,
+so that Ultralytics has another class or none in the rest. Therefore the anchors first pass
+Ultralytics' non-maximum suppression: it drops a box that overlaps a kept box of the same class
+and a higher score by more than ``OVERLAP``. This is a recursion in the order of the scores. Here
+it is a fixed number of matrix products, which every runtime supports. The result is exact unless
+a chain of boxes that suppress one another is longer than ``_STEPS``; then too many boxes are
+kept, never too few.
 
-N is the number of images, 1 for one camera; K is how many instances are looked at.
+N is the number of images, 1 for one camera. K is the number of candidate instances.
 """
 
 from dataclasses import dataclass
@@ -31,43 +31,41 @@ from trt_segmentation.graph.reading.dual_outputs import (
     HEIGHT_AXIS,
     Size,
     add_extents,
-    add_grown,
+    add_upsampled,
     all_known,
-    check_open,
-    combined_already,
+    check_has_graph,
+    existing_output,
     input_size,
     map_size,
-    own_prefix,
     rank,
+    task_prefix,
     with_output,
 )
 
 PREFIX = 'instances/'
-"""Of the names of all nodes that are added. They stay in float32 whatever the precision is: in
-half precision, a box's area is infinite from 256x256 pixels on, and from 512 on a corner is a
-multiple of half a pixel."""
+"""Prefix of all added nodes. They stay in float32 at any precision: in float16, the area of a box
+is infinite from 256x256 pixels on, and a corner above 512 is rounded to half a pixel.
 
-"""Name of the output that the combination adds: float32 [N, classes, h, w], the score of the
-instance that a pixel belongs to in the plane of its class, 0 in the others and where there is
-none."""
+The added output is ``<prefix>scores``, float32 [N, classes, h, w]: the score of the instance at a
+pixel in the plane of its class, 0 in the other planes and without an instance."""
 
 THRESHOLD = 0.25
-"""Score from which on an instance counts; Ultralytics' default, ``conf``."""
+"""Minimum score of an instance; Ultralytics' default of ``conf``."""
 
 OVERLAP = 0.7
-"""Intersection over union; Ultralytics' default, ``iou``."""
+"""Maximum intersection over union; Ultralytics' default of ``iou``."""
 
 CANDIDATES = 512
-"""So many anchors or final instances of the highest scores are looked at."""
+"""Number of anchors or final instances that are used, those with the highest scores."""
 
-MOST = 300
-"""So many instances of anchors get a mask; Ultralytics' default, ``max_det``."""
+MAX_INSTANCES = 300
+"""Maximum number of instances from anchors; Ultralytics' default of ``max_det``."""
 
 _BLOCK = 50
-"""So many are painted at once: all of them at the input's size would take gigabytes."""
+"""Number of instances that are painted at once; all of them would take gigabytes."""
 
 _STEPS = 8
-"""Even: an odd number would keep too few where it is too low."""
+"""Must be even: an odd number would keep too few boxes of a longer chain."""
 
 _BOX = 4
 _FINAL = 6
@@ -76,16 +74,16 @@ _FINAL = 6
 
 @dataclass(frozen=True)
 class Instances:
-    """The two outputs that belong together.
+    """The two outputs of an instance segmentation network.
 
     Attributes:
         masks: prototypes [1, m, h, w].
         classes: final instances [1, n, 6 + m]: corners in pixels of the input, score, class and
             coefficients; or anchors [1, 4 + classes + m, n]: centre and extent of a box, a score
-            a class, coefficients.
-        count: how many classes there are.
-        grow: whether masks are brought to the size of the network's input before they are cut
-            off at 0, as Ultralytics' own code does.
+            for each class, coefficients.
+        count: number of classes.
+        grow: whether masks are resized to the network's input before the threshold of 0, as in
+            Ultralytics' code.
     """
 
     kind: ClassVar[str] = 'instances'
@@ -97,25 +95,24 @@ class Instances:
 
     @property
     def coefficients(self) -> int:
-        """How many each instance has."""
+        """Number of coefficients of an instance."""
         return _channels(self.masks)
 
     @property
     def are_final(self) -> bool:
-        """Whether the network has done its own suppression."""
+        """Whether the network includes the non-maximum suppression."""
         return _are_final(self.masks, self.classes)
 
 
 def find_instances(network: Network, name: str | None, class_name: str | None,
                    input_layout: str, count: int | None) -> tuple[Instances, ...]:
-    """Return the pairs of outputs that may be instances; one where it is clear which.
+    """Return the pairs of outputs that may be instances.
 
     Args:
-        network: its outputs are looked at.
-        name, class_name: of prototypes and instances, where they are told.
+        network: with a resolved input.
+        name, class_name: of prototypes and instances; None for any.
         input_layout: 'nchw' or 'nhwc'.
-        count: how many classes there are, where that is known; of final instances none is found
-            otherwise.
+        count: number of classes; None if not known, which finds no final instances.
     """
     found = (_as_instances(masks, classes, count)
              for masks in network.outputs for classes in network.outputs
@@ -125,9 +122,9 @@ def find_instances(network: Network, name: str | None, class_name: str | None,
     return tuple(instances for instances in found if instances is not None)
 
 
-def told_instances(network: Network, name: str | None, class_name: str | None,
-                   input_layout: str, count: int | None) -> Instances:
-    """Return the one pair of a network whose ``output.kind`` is instances.
+def required_instances(network: Network, name: str | None, class_name: str | None,
+                       input_layout: str, count: int | None) -> Instances:
+    """Return the only pair of outputs that may be instances.
 
     Raises:
         ConfigError: there is none, or more than one.
@@ -137,52 +134,52 @@ def told_instances(network: Network, name: str | None, class_name: str | None,
         return found[0]
     outputs = ', '.join(str(info) for info in network.outputs)
     if found:
-        raise ConfigError(f'{network.source}: output.kind says instances, which several of its '
-                          f'outputs could be ({outputs}); say which are the prototypes as '
-                          'output.name and which the instances as output.class_name')
+        raise ConfigError(f'{network.source}: output.kind is instances, but several of its '
+                          f'outputs match ({outputs}); name the prototypes as output.name and '
+                          'the instances as output.class_name')
     if count is None and find_instances(network, name, class_name, input_layout, 1):
-        raise ConfigError(f'{network.source}: its instances do not tell how many classes there '
-                          'are; name them as classes.labels')
+        raise ConfigError(f'{network.source}: its instances do not show the number of classes; '
+                          'write the classes as classes.labels')
     classes = f'{count} classes' if count else 'classes'
-    raise ConfigError(f'{network.source}: output.kind says instances, but no such outputs are '
-                      'prototypes [1, m, height, width] at a part of the size of the input and '
+    raise ConfigError(f'{network.source}: output.kind is instances, but no matching outputs are '
+                      'prototypes [1, m, height, width] at a fraction of the input size and '
                       f'anchors [1, 4 + {classes} + m, n] or instances [1, n, 6 + m]; there are '
-                      f'{outputs}{said_open(network)}')
+                      f'{outputs}{open_shape_hint(network)}')
 
 
-def said_open(network: Network) -> str:
-    """Return what to say of outputs that may be instances, but leave open how many values one
-    has; '' where there are none."""
+def open_shape_hint(network: Network) -> str:
+    """Return the part of an error for instances with a dynamic number of values; '' if there are
+    none."""
     if not any(rank(info) == 3 and (info.shape or ())[1:] == (None, None)
                for info in network.outputs):
         return ''
-    return ('; how many values an instance has is left open: export it with fixed shapes (of '
+    return ('; the number of values of an instance is dynamic: export it with fixed shapes (from '
             "Ultralytics, without dynamic=True, or with the default of nms)")
 
 
 def with_instance_scores(network: Network, instances: Instances, input_layout: str,
                          batch: int = 1, task: str = '') -> tuple[Network, TensorInfo]:
-    """Return the network with its instances painted, and the output of scores that this adds.
+    """Return the network with an added output of scores, and that output.
 
     Args:
         network: with one input.
         instances: two of its outputs.
         input_layout: 'nchw' or 'nhwc'.
-        batch: number of images that the network will be given at once.
-        task: whose instances these are; '' where the network has one task.
+        batch: number of images in one inference.
+        task: name of the task; '' if the network has one task.
 
     Raises:
-        ModelError: only the outputs of the network are known, not what is in it.
+        ModelError: it is an engine, of which only inputs and outputs are known.
     """
-    op = GraphBuilder(own_prefix(PREFIX, task), network.opset)
-    if found := combined_already(network, f'{op.prefix}scores'):
+    op = GraphBuilder(task_prefix(PREFIX, task), network.opset)
+    if found := existing_output(network, f'{op.prefix}scores'):
         return network, found
-    check_open(network, f'{instances.classes} and {instances.masks} are instances and their '
-                        'prototypes')
+    check_has_graph(network, f'{instances.classes} and {instances.masks} are instances and their '
+                    'prototypes')
     image, masks, size = network.inputs[0], instances.masks, map_size(instances.masks)
     if instances.grow:
         size = input_size(network, input_layout)
-        masks = TensorInfo(add_grown(op, masks, image, input_layout, batch), masks.dtype,
+        masks = TensorInfo(add_upsampled(op, masks, image, input_layout, batch), masks.dtype,
                            (1, instances.coefficients, *size))
     _add_scores(op, instances, masks, image, HEIGHT_AXIS[input_layout],
                 _add_best(op, instances, batch))
@@ -192,12 +189,12 @@ def with_instance_scores(network: Network, instances: Instances, input_layout: s
 
 @dataclass(frozen=True)
 class _Best:
-    """The instances that get a mask, the highest score first.
+    """The instances that get a mask, in descending order of their scores.
 
     Attributes:
-        rows: float32 [N, count, 6 + m], as final instances are.
+        rows: float32 [N, count, 6 + m], in the format of final instances.
         scores: float32 [N, count].
-        count: how many.
+        count: number of instances.
     """
 
     rows: str
@@ -214,7 +211,7 @@ def _add_best(op: GraphBuilder, instances: Instances, batch: int) -> _Best:
         scores = op.squeeze(op.columns(found, _BOX, _BOX + 1), 2)
         rows, scores = _add_highest(op, found, scores, most, known)
     else:
-        most, known = MOST, shape[2]
+        most, known = MAX_INSTANCES, shape[2]
         found = op('Transpose', found, perm=[0, 2, 1])
         scores = op.reduce('ReduceMax', op.columns(found, _BOX, _BOX + instances.count), 2)
         found, scores = _add_highest(op, found, scores, CANDIDATES, known)
@@ -228,21 +225,21 @@ def _add_best(op: GraphBuilder, instances: Instances, batch: int) -> _Best:
 
 
 def _add_padding(op: GraphBuilder, x: str, shape: tuple[int, ...]) -> str:
-    """Return ``x`` with zeros, which cover nothing, up to the extent ``shape[1]`` of axis 1."""
+    """Return ``x`` padded with zeros, which are empty instances, to ``shape[1]`` along axis 1."""
     padded = op('Concat', x, op.constant(np.zeros(shape, np.float32)), axis=1)
     return op.part(padded, 0, shape[1], 1)
 
 
 def _add_highest(op: GraphBuilder, rows: str, scores: str, most: int, known: int | None,
                  ) -> tuple[str, str]:
-    """Return of rows [N, n, v] those with the highest scores [N, n], the highest first, and these
+    """Return the rows [N, n, v] with the highest scores [N, n] in descending order, and these
     scores: [N, K, v] and [N, K].
 
     Args:
-        op: where the nodes go.
+        op: gets the nodes.
         rows, scores: see above.
         most: K, unless there are fewer.
-        known: n; None where the graph leaves it open.
+        known: n; None if it is dynamic.
     """
     count = op.minimum(op.ints(most), op.size(rows, 1)) if known is None else \
         op.ints(min(most, known))
@@ -251,15 +248,15 @@ def _add_highest(op: GraphBuilder, rows: str, scores: str, most: int, known: int
 
 
 def _add_own(op: GraphBuilder, rows: str, places: str, more: int) -> str:
-    """Look up places [N, ...] in each image's own rows [N, n, v]: [N, ..., v].
+    """Look up indices [N, ...] in the rows [N, n, v] of each image: [N, ..., v].
 
-    It is one Gather from the rows of all images: ONNX has none with a batch axis before opset 12.
+    It is one Gather from the rows of all images: GatherND has no batch axis before opset 12.
 
     Args:
-        op: where the nodes go.
+        op: gets the nodes.
         rows: see above.
-        places: integers, 0 to n - 1.
-        more: how many axes places have besides the first.
+        places: the indices, 0 to n - 1.
+        more: number of axes of the indices besides the first.
     """
     starts = op('Mul', op.upto(op.size(rows, 0)), op.size(rows, 1))
     starts = op.cast(op('Reshape', starts, op.ints(-1, *[1] * more)), TensorProto.INT32)
@@ -279,22 +276,22 @@ def _add_final_rows(op: GraphBuilder, found: str, scores: str, instances: Instan
 
 
 def _add_suppression(op: GraphBuilder, rows: str) -> str:
-    """Return 1 for each of the rows [N, K, 6 + m], the highest score first, that is kept, 0 for
-    the others: float32 [N, K]."""
-    turned = op('Transpose', rows, perm=[0, 2, 1])
+    """Return 1 for each row that the suppression keeps, else 0: float32 [N, K]. The rows
+    [N, K, 6 + m] are in descending order of their scores."""
+    transposed = op('Transpose', rows, perm=[0, 2, 1])
 
     def pair(column: int) -> tuple[str, str]:
         """One value of each row, along axis 1 and along axis 2.
 
-        Each is cut out of a tensor of its own. A computed one and its transposition, [N, K, 1]
-        and [N, 1, K], are the same bytes, and TensorRT 8.6 took both for the same operand (H100,
-        2026-11-27): as many pixels agreed as where rows are paired with themselves.
+        Each is a slice of a different tensor. A tensor [N, K, 1] and its transpose [N, 1, K] are
+        the same bytes, and TensorRT 8.6 used one for both operands (H100, 2026-11-27): the result
+        was that of rows paired with themselves.
         """
-        return op.columns(rows, column, column + 1), op.part(turned, column, column + 1, 1)
+        return op.columns(rows, column, column + 1), op.part(transposed, column, column + 1, 1)
 
     def lengths(first: int) -> tuple[tuple[str, str], str]:
-        """Along one axis of the image: of each box, as a pair, and what each two have in
-        common."""
+        """Along one axis of the image: the lengths of the boxes, as a pair, and the overlap of
+        each two boxes."""
         low, high = pair(first), pair(first + 2)
         common = op('Relu', op('Sub', op('Min', *high), op('Max', *low)))
         return (op('Sub', high[0], low[0]), op('Sub', high[1], low[1])), common
@@ -304,13 +301,13 @@ def _add_suppression(op: GraphBuilder, rows: str) -> str:
     common = op('Mul', common_width, common_height)
     union = op('Sub', op('Add', *areas), common)
     overlapping = op('Greater', common, op('Mul', union, op.constant(np.float32(OVERLAP))))
-    order = op.upto(op.size(rows, 1)), op.upto(op.size(turned, 2))
+    order = op.upto(op.size(rows, 1)), op.upto(op.size(transposed, 2))
     earlier = op('Less', op.unsqueeze(order[0], 1), op.unsqueeze(order[1], 0))
     drops = op('And', op('And', earlier, op('Equal', *pair(_FINAL - 1))), overlapping)
     drops = op.cast(drops, TensorProto.FLOAT)
     dropped, limit = op.reduce('ReduceMax', drops, 1, keepdims=1), op.constant(np.float32(0.5))
     kept = op('Less', dropped, limit)
-    for _ in range(_STEPS - 1):  # who is dropped by nobody that is kept
+    for _ in range(_STEPS - 1):  # keep the boxes that no kept box suppresses
         dropped = op('MatMul', op.cast(kept, TensorProto.FLOAT), drops)
         kept = op('Less', dropped, limit)
     return op.squeeze(op.cast(kept, TensorProto.FLOAT), 1)
@@ -318,19 +315,19 @@ def _add_suppression(op: GraphBuilder, rows: str) -> str:
 
 def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image: TensorInfo,
                 input_axis: int, best: _Best) -> None:
-    """Paint instances.
+    """Paint the instances into the planes of their classes.
 
-    All boxes are compared with cells at once, before they are cut into blocks: where each block
-    had its own comparison, TensorRT 8.6 got the last ones wrong (H100, 2026-11-27: stripes the
-    height of the image, 90.5 % of the pixels right).
+    All boxes are compared with cells at once, before the split into blocks. With a comparison in
+    each block, TensorRT 8.6 computed the last ones incorrectly (H100, 2026-11-27: stripes as high
+    as the image, 90.5 % of the pixels correct).
 
     Args:
-        op: where the nodes go.
-        instances: what is painted.
+        op: gets the nodes.
+        instances: the two outputs.
         masks: prototypes at the size of the masks.
-        image: the input, whose height is along ``input_axis``.
-        input_axis: see there.
-        best: those that get a mask.
+        image: the input.
+        input_axis: height axis of ``image``.
+        best: the instances that get a mask.
     """
     extents = add_extents(op, masks, 2)
     prototypes = op('Reshape', op.cast(masks.name, TensorProto.FLOAT),
@@ -338,7 +335,7 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
     prototypes = op('Transpose', prototypes, perm=[0, 2, 1])
     high, wide = (_add_crop(op, best, axis, (masks, 2 + axis), (image, input_axis + axis))
                   for axis in (0, 1))
-    coefficients = _add_turned(op, best.rows, _FINAL, _FINAL + instances.coefficients)
+    coefficients = _add_transposed(op, best.rows, _FINAL, _FINAL + instances.coefficients)
     blocks = []
     for first in range(0, best.count, _BLOCK):
         end = min(first + _BLOCK, best.count)
@@ -350,8 +347,8 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
     first_covering = op.cast(op('Sub', count, highest), TensorProto.INT32)
 
     def painted(values: str) -> str:
-        """Look up values [N, K, 1] of the first instances: [N, 1, h, w], 0 where there is
-        none."""
+        """Look up values [N, K, 1] of the first instance at each pixel: [N, 1, h, w], 0 without
+        one."""
         padded = op('Pad', values, op.ints(0, 0, 0, 0, 1, 0))
         return op.squeeze(_add_own(op, padded, first_covering, 3), 4)
 
@@ -363,14 +360,14 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
 
 def _add_axis(op: GraphBuilder, masks: tuple[TensorInfo, int], image: tuple[TensorInfo, int],
               ) -> tuple[str, str]:
-    """Return the cells along an axis of the masks, float32 [n, 1], and how many of them there are
+    """Return the cell indices along an axis of the masks, float32 [n, 1], and the number of cells
     for a pixel of the input, float32 [1].
 
-    Constants where the sizes are known: on an H100 (2026-11-27), a network of 640x640 took
-    4.15 ms so, 5.27 ms with cells that are computed.
+    With fixed sizes they are constants: on an H100 (2026-11-27), a network of 640x640 took
+    4.15 ms with constants and 5.27 ms with computed cells.
 
     Args:
-        op: where the nodes go.
+        op: gets the nodes.
         masks, image: each with its axis.
     """
     if known := all_known(tuple((info.shape or ())[axis] for info, axis in (masks, image))):
@@ -381,24 +378,24 @@ def _add_axis(op: GraphBuilder, masks: tuple[TensorInfo, int], image: tuple[Tens
             op('Div', op.cast(extent, TensorProto.FLOAT), op.cast(pixels, TensorProto.FLOAT)))
 
 
-def _add_turned(op: GraphBuilder, rows: str, first: int, end: int) -> str:
-    """Return values of each instance, rows [N, k, v], as [N, end - first, k]."""
+def _add_transposed(op: GraphBuilder, rows: str, first: int, end: int) -> str:
+    """Return the columns ``first:end`` of rows [N, k, v], transposed: [N, end - first, k]."""
     return op('Transpose', op.columns(rows, first, end), perm=[0, 2, 1])
 
 
 def _add_crop(op: GraphBuilder, best: _Best, axis: int, masks: tuple[TensorInfo, int],
               image: tuple[TensorInfo, int]) -> str:
-    """Return the rank of each instance where its box has cells along an axis, else 0: [N, n, k].
-    It is k for the first, 1 for the last.
+    """Return the rank of each instance for the cells of its box along an axis, else 0: [N, n, k].
+    The rank is k for the first instance and 1 for the last.
 
     Args:
-        op: where the nodes go.
+        op: gets the nodes.
         best: k instances.
         axis: of the image; 0: height, 1: width.
-        masks, image: each with that axis of its own; see ``_add_axis``.
+        masks, image: each with its own index of that axis; see ``_add_axis``.
     """
     cells, ratio = _add_axis(op, masks, image)
-    low, high = (op('Mul', _add_turned(op, best.rows, column, column + 1), ratio)
+    low, high = (op('Mul', _add_transposed(op, best.rows, column, column + 1), ratio)
                  for column in (1 - axis, 3 - axis))
     inside = op('And', op('Not', op('Less', cells, low)), op('Less', cells, high))
     ranks = op.constant(np.arange(best.count, 0, -1, dtype=np.float32))
@@ -407,14 +404,14 @@ def _add_crop(op: GraphBuilder, best: _Best, axis: int, masks: tuple[TensorInfo,
 
 def _add_highest_rank(op: GraphBuilder, prototypes: str, shape: str, rows: str, columns: str,
                       coefficients: str) -> str:
-    """Return the highest rank of the instances that cover a pixel, 0 where none does: [N, h, w].
+    """Return the highest rank of the instances that cover a pixel, 0 if there is none: [N, h, w].
 
-    Of instances in the order of their scores, it is that of the first: one maximum finds it.
-    Products select, since ONNX Runtime's Where takes several times as long; instances are the
-    last axis, since its maximum along any other takes twice as long or more.
+    Instances are in descending order of their scores, so that the highest rank is that of the
+    best one. Products replace Where, which takes several times as long in ONNX Runtime. Instances
+    are the last axis; a maximum along another axis takes at least twice as long.
 
     Args:
-        op: where the nodes go.
+        op: gets the nodes.
         prototypes: [N, h * w, m].
         shape: [0, h, w, k], int64.
         rows, columns: rank of each instance in the rows and columns of its box, else 0: [N, h, k]
@@ -428,7 +425,7 @@ def _add_highest_rank(op: GraphBuilder, prototypes: str, shape: str, rows: str, 
 
 
 def _as_instances(masks: TensorInfo, classes: TensorInfo, count: int | None) -> Instances | None:
-    """Read two outputs as instances; None where they are not."""
+    """Return two outputs as instances; None if their shapes do not match."""
     if _are_final(masks, classes):
         return None if count is None else Instances(masks, classes, count)
     _, values, anchors = classes.shape or ()
@@ -437,7 +434,7 @@ def _as_instances(masks: TensorInfo, classes: TensorInfo, count: int | None) -> 
     found = values - _BOX - _channels(masks)
     if found == count:
         return Instances(masks, classes, found)
-    # YOLOv5 has anchors along axis 1, and one value more.
+    # YOLOv5 has its anchors along axis 1 and one more value.
     likely = anchors is None or anchors > values
     return Instances(masks, classes, found) if found > 0 and likely else None
 
@@ -451,7 +448,7 @@ def _channels(masks: TensorInfo) -> int:
 
 
 def _may_be_prototypes(masks: TensorInfo, fed: Size) -> bool:
-    """Whether these are maps of a part of the input's size."""
+    """Whether these are maps of at most half the input size."""
     if rank(masks) != 4 or not _channels(masks):
         return False
     known = [(extent, of) for extent, of in zip(map_size(masks), fed, strict=True)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Outputs that are no segmentation, called what they are."""
+"""Recognises outputs that are no segmentation, for error messages."""
 
 import itertools
 import re
@@ -11,21 +11,21 @@ BOXES = ('box', 'boxes', 'bbox', 'bboxes', 'rois', 'det', 'dets', 'detection', '
 _FEATURES = ('embedding', 'embeddings', 'embed', 'embeds', 'feature', 'features', 'hidden',
              'pooler')
 CLASSES = ('class', 'classes', 'cls', 'logits')
-"""Words in the names of outputs that are classes."""
+"""Words in the names of class outputs."""
 
 NO_MAPS = (*BOXES, *_FEATURES)
-"""Words in the names of outputs that are no maps."""
+"""Words in the names of outputs that are not maps."""
 
 PICTURES = ('depth', 'depths', 'disparity', 'disp', 'normal', 'normals', 'flow', 'fgr')
-"""Words in the names of outputs that are maps of something else than classes."""
+"""Words in the names of maps without classes."""
 
 _MAPS = ('seg', 'segm', 'segmentation', 'semantic', 'sem', 'mask', 'masks')
-"""Words in the names of outputs that are maps of classes, whatever else is in it."""
+"""Words in the names of class maps; they take precedence over the others."""
 
 BOX_VALUES = 4
 """Values of a box."""
 
-_TAKE_SEGMENTATION = ('take one for segmentation (of YOLO, one with -seg or -sem in its name)')
+_TAKE_SEGMENTATION = 'use a segmentation network (YOLO: with -seg or -sem in its name)'
 
 
 def is_named(info: TensorInfo, words: tuple[str, ...]) -> bool:
@@ -34,8 +34,8 @@ def is_named(info: TensorInfo, words: tuple[str, ...]) -> bool:
     return bool(set(parts) & set(words))
 
 
-def is_something_else(info: TensorInfo, words: tuple[str, ...] = (*NO_MAPS, *PICTURES)) -> bool:
-    """Return whether an output's name is that of something else than a map of classes."""
+def is_other_output(info: TensorInfo, words: tuple[str, ...] = (*NO_MAPS, *PICTURES)) -> bool:
+    """Return whether an output's name is not that of a class map."""
     return is_named(info, words) and not is_named(info, _MAPS)
 
 
@@ -46,7 +46,7 @@ def is_boxes(info: TensorInfo) -> bool:
 
 
 def boxes_of_masks(outputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, TensorInfo] | None:
-    """Return the outputs that are boxes and a mask for each of them; None where there are none.
+    """Return the outputs that are boxes and a mask for each of them; None if there are none.
 
     Boxes are [1, n, 4] and masks [1, n, h, w], or [n, 4] and [n, 1, h, w] or [n, h, w].
     """
@@ -61,22 +61,20 @@ def boxes_of_masks(outputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, TensorI
     return None
 
 
-def boxes_beside(info: TensorInfo, outputs: tuple[TensorInfo, ...]) -> TensorInfo | None:
-    """Return the boxes [1, n, 4] to which an output [1, n, classes] belongs; None where there are
-    none."""
+def boxes_of_classes(info: TensorInfo, outputs: tuple[TensorInfo, ...]) -> TensorInfo | None:
+    """Return the boxes [1, n, 4] of an output [1, n, classes]; None if there are none."""
     shape = info.shape or ()
     return next((boxes for boxes in filter(is_boxes, outputs)
                  if boxes.name != info.name and len(shape) == len(boxes.shape or ()) == 3
                  and shape[1] == (boxes.shape or ())[1]), None)
 
 
-_MOST_LANES = 8
-"""Lanes that a network of lane anchors finds at most."""
+_MAX_LANES = 8
+"""Maximum number of lanes of a lane anchor network."""
 
 
-def seems_no_map(shape: Shape, fed: tuple[int | None, int | None]) -> str:
-    """Return what an output of four axes is whose two last ones are no height and width; '' where
-    they may be.
+def lane_anchor_text(shape: Shape, fed: tuple[int | None, int | None]) -> str:
+    """Return the description of an output of four axes that holds lane anchors; '' for others.
 
     Args:
         shape: of the output.
@@ -85,10 +83,10 @@ def seems_no_map(shape: Shape, fed: tuple[int | None, int | None]) -> str:
     _, cells, rows, lanes = shape
     if None in (*shape[1:], *fed) or not all(fed):
         return ''
-    narrow = lanes <= _MOST_LANES < rows <= cells  # type: ignore[operator]
+    narrow = lanes <= _MAX_LANES < rows <= cells  # type: ignore[operator]
     if narrow and rows * fed[1] > 4 * lanes * fed[0]:  # type: ignore[operator]
-        return (f'by its shape it is of lane anchors ({cells} cells along each of {rows} rows, '
-                f'{lanes} lanes), as Ultra-Fast-Lane-Detection gives them: take a network that '
+        return (f'by its shape it holds lane anchors ({cells} cells along each of {rows} rows, '
+                f'{lanes} lanes), as those of Ultra-Fast-Lane-Detection: use a network that '
                 'gives a class for each pixel')
     return ''
 
@@ -97,9 +95,9 @@ _ANCHORS = 3
 _BOX_AND_OBJECT = 5
 
 
-def said_heads(maps: list[TensorInfo]) -> str:
-    """Return what to say of outputs that are the heads of a detection network: the same channels
-    at three or more sizes, each half of the one before; '' for others."""
+def detection_heads_hint(maps: list[TensorInfo]) -> str:
+    """Return the part of an error for the heads of a detection network: the same channels at three
+    or more sizes, each half of the one before; '' for other outputs."""
     shapes = [info.shape for info in maps if info.shape and len(info.shape) >= 4]
     heights = sorted({shape[2] for shape in shapes if shape[2]})
     halves = all(high == 2 * low for low, high in itertools.pairwise(heights))
@@ -108,13 +106,13 @@ def said_heads(maps: list[TensorInfo]) -> str:
     if len(shapes) < len(maps) or len(heights) < 3 or not halves or len(channels) != 1 or not one:
         return ''
     if one == _ANCHORS or (one % _ANCHORS == 0 and one // _ANCHORS > _BOX_AND_OBJECT):
-        return ('if they are the heads of a detection network, boxes at several sizes, '
+        return ('if they are the heads of a detection network (boxes at several sizes), '
                 + _TAKE_SEGMENTATION)
     return ''
 
 
-def seems(output: TensorInfo, fed: tuple[int | None, int | None]) -> str:
-    """Return what to say of an output that is no map: what it seems to be.
+def output_hint(output: TensorInfo, fed: tuple[int | None, int | None]) -> str:
+    """Return the part of an error that describes an output that is not a map.
 
     Args:
         output: of the network.
@@ -123,10 +121,10 @@ def seems(output: TensorInfo, fed: tuple[int | None, int | None]) -> str:
     shape = output.shape or ()
     if is_named(output, _FEATURES):
         return ('; by its name it is an embedding, features without classes: add a head that '
-                'makes classes of it, or take a network for segmentation')
+                'computes classes, or use a segmentation network')
     if len(shape) == 3:
-        return ('; if it is of boxes, as a detection network gives them, ' + _TAKE_SEGMENTATION)
+        return ('; if it holds the boxes of a detection network, ' + _TAKE_SEGMENTATION)
     if len(shape) == 2 and shape[0] in (None, 1):
-        return ('; it is one vector for the whole image, as a classification network or an '
-                'embedding gives it: take a network for segmentation')
+        return ('; it is one vector for the whole image, the output of a classification network '
+                'or an embedding: use a segmentation network')
     return ''

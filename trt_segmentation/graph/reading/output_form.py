@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The forms in which networks give a map, and how each becomes scores or ids that a tail reads."""
+"""The layouts and encodings of output maps, and the nodes that convert them for the tail."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,37 +11,37 @@ from onnx import TensorProto, helper
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
 from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network, Shape, TensorInfo
-from trt_segmentation.graph.reading.dual_outputs import HEIGHT_AXIS, own_prefix, with_output
+from trt_segmentation.graph.reading.dual_outputs import HEIGHT_AXIS, task_prefix, with_output
 from trt_segmentation.graph.reading.scores import Scores
 
 _PREFIX = 'output/'
 
 
-def plain_name(task: str) -> str:
-    """Return the name of the output that is added where the network's own is not of a form that
-    a tail reads."""
-    return f'{own_prefix(_PREFIX, task)}scores'
+def canonical_name(task: str) -> str:
+    """Return the name of the output that is added if a tail cannot read the network's own."""
+    return f'{task_prefix(_PREFIX, task)}scores'
 
 
 ID_TYPES = (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
-"""What a tail reads class ids from."""
+"""Types of class ids that a tail reads."""
 
 _WIDE_TYPES = (TensorProto.UINT32, TensorProto.UINT64)
 _LARGEST_STRIDE = 64
-_TIMES = (2, 4, 8)
-"""How much larger than the input a map may be."""
+_UPSAMPLING_FACTORS = (2, 4, 8)
+"""Factors by which a map may be larger than the input."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How an output's values are laid out.
+    """The layout of an output.
 
     Attributes:
-        channels: values of a pixel; None where the graph leaves it open.
-        axis: where they are once the output has four axes.
-        shape: the output's with four axes; [1, h, w] for ids without a channel axis.
-        steps: what gives it these axes, an operator and its argument each; 'rows' of pixels have
-            the channel axis, how many channels, and input pixels a cell.
+        channels: number of values of a pixel; None if dynamic.
+        axis: the channel axis after ``steps``; None for ids without one.
+        shape: after ``steps``: four axes, or [1, h, w] for ids without a channel axis.
+        steps: operators that give it this shape, each with its arguments: 'squeeze' and
+            'unsqueeze' have an axis; 'rows' (of pixels) have the channel axis, the number of
+            channels, and the number of input pixels for a cell.
     """
 
     channels: int | None
@@ -49,13 +49,13 @@ class Form:
     shape: Shape
     steps: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
-    def opened(self) -> 'Form':
-        """Return the form where height and width are left open."""
+    def with_dynamic_size(self) -> 'Form':
+        """Return the form with dynamic height and width."""
         first = 2 if self.axis == 1 else 1
         return replace(self, shape=(*self.shape[:first], None, None, *self.shape[first + 2:]))
 
     def arranged(self, values: np.ndarray, fed: tuple[int, int]) -> np.ndarray:
-        """Return values of the output with the axes of this form.
+        """Return values of the output after ``steps``.
 
         Args:
             values: of the output.
@@ -75,8 +75,8 @@ class Form:
 
 
 def find_forms(shape: Shape, fed: tuple[int | None, int | None]) -> list[Form]:
-    """Return the forms that an output may have that has not the usual four axes, the likeliest
-    first; none where it is no map.
+    """Return the possible forms of an output without the usual four axes, the most likely one
+    first; empty if it is no map.
 
     Args:
         shape: of the output.
@@ -114,18 +114,18 @@ def _forms(shape: Shape, fed: tuple[int | None, int | None]) -> Iterator[Form]:
         yield from _flat(shape[0], 1, 1, fed)
 
 
-_MOST_FLAT = 256
-"""Values of a pixel in rows of pixels; longer ones are features."""
+_MAX_FLAT_VALUES = 256
+"""Maximum number of values of a pixel in rows of pixels; more are features."""
 
 _LARGEST_FLAT_STRIDE = 8
 
 
 def _flat(cells: int | None, channels: int | None, axis: int, fed: tuple[int | None, int | None],
           ) -> Iterator[Form]:
-    """Rows of all pixels, [h * w, classes] or [classes, h * w]."""
-    if cells is None or channels is None or None in fed or channels > _MOST_FLAT:
+    """Yield the form of rows of pixels, [h * w, classes] or [classes, h * w]."""
+    if cells is None or channels is None or None in fed or channels > _MAX_FLAT_VALUES:
         return
-    # Behind the classes, fewer cells than pixels are as likely the anchors of a detection network.
+    # In [classes, n], an n below the number of pixels may be the anchors of a detection network.
     for stride in range(1, (_LARGEST_FLAT_STRIDE if axis == 3 else 1) + 1):
         height, width = (extent // stride for extent in fed if extent is not None)
         is_whole = not any(extent % stride for extent in fed if extent is not None)
@@ -136,12 +136,12 @@ def _flat(cells: int | None, channels: int | None, axis: int, fed: tuple[int | N
 
 
 def _fits(size: Shape, fed: tuple[int | None, int | None]) -> bool:
-    """Whether this is the height and width of a map: the input's, a whole part of it, or twice
-    as much."""
+    """Whether this is the size of a map: the input size, divided by a stride or multiplied by 2, 4
+    or 8."""
     if None in size or None in fed or 1 in size:
         return False
     if any(all(found == of * times  # type: ignore[operator]
-               for found, of in zip(size, fed, strict=True)) for times in _TIMES):
+               for found, of in zip(size, fed, strict=True)) for times in _UPSAMPLING_FACTORS):
         return True
     return any(all(found in (of // stride, -(-of // stride))  # type: ignore[operator]
                    for found, of in zip(size, fed, strict=True))
@@ -150,7 +150,7 @@ def _fits(size: Shape, fed: tuple[int | None, int | None]) -> bool:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How values become what they mean: ``(value - offset) / scale``, then the exponential."""
+    """Decodes values: ``(value - offset) / scale``, then the exponential if set."""
 
     scale: float = 1.0
     offset: float = 0.0
@@ -164,13 +164,13 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Output:
-    """What is known of the output that is used.
+    """The output that is used.
 
     Attributes:
-        info: the network's own.
-        form: how its values are laid out.
-        kind: what they mean.
-        decoding: how they become that.
+        info: the network's output.
+        form: its layout.
+        kind: meaning of its decoded values.
+        decoding: of its values.
     """
 
     info: TensorInfo
@@ -179,18 +179,18 @@ class Output:
     decoding: Decoding
 
 
-def with_plain_output(network: Network, found: Output, input_layout: str, task: str = '',
+def with_canonical_output(network: Network, found: Output, input_layout: str, task: str = '',
                       ) -> tuple[Network, Scores]:
-    """Return the network with scores or ids that a tail reads, and how these are laid out.
+    """Return the network with scores or ids that a tail reads, and these.
 
     Args:
-        network: left as it is where its own output will do.
+        network: returned unchanged if a tail can read its own output.
         found: one of its outputs.
         input_layout: 'nchw' or 'nhwc'.
-        task: whose output it is; '' where the network has one task.
+        task: name of the task; '' if the network has one task.
 
     Raises:
-        ModelError: only the outputs of the network are known, not what is in it.
+        ModelError: it is an engine, of which only inputs and outputs are known.
     """
     output, form, kind = found.info, found.form, found.kind
     right_type = output.dtype in (ID_TYPES if kind == 'ids' else FLOAT_TYPES)
@@ -198,23 +198,23 @@ def with_plain_output(network: Network, found: Output, input_layout: str, task: 
     if right_type and not form.steps and not found.decoding.is_needed:
         return network, Scores(output.name, channels, form.axis, output.dtype)
     if not network.model.graph.node:
-        raise ModelError(f'{network.source}: its output {output} has to be rearranged inside the '
-                         'network; open its .onnx file, so that an engine is built of both')
-    op = GraphBuilder(own_prefix(_PREFIX, task), network.opset)
+        raise ModelError(f'{network.source}: its output {output} must be converted inside the '
+                         'engine; open its .onnx file to build such an engine')
+    op = GraphBuilder(task_prefix(_PREFIX, task), network.opset)
     x, dtype = _add_values(op, found)
     image = network.inputs[0].name, HEIGHT_AXIS[input_layout]
     for step, argument in form.steps:
         x = _add_step(op, x, step, argument, form, image)
-    op('Identity', x, output=plain_name(task))
+    op('Identity', x, output=canonical_name(task))
     network, added = with_output(network, op, helper.make_tensor_value_info(
-        plain_name(task), dtype, form.shape))
+        canonical_name(task), dtype, form.shape))
     shape = added.shape or ()
     extent = shape[form.axis] if form.axis is not None and len(shape) > form.axis else 1
     return network, Scores(added.name, extent or channels, form.axis, dtype)
 
 
 def _add_values(op: GraphBuilder, found: Output) -> tuple[str, int]:
-    """Return values as what they mean, and their type."""
+    """Return the decoded values and their type."""
     x, dtype, decoding = found.info.name, found.info.dtype, found.decoding
     if decoding.is_needed or (found.kind != 'ids' and dtype not in FLOAT_TYPES):
         x, dtype = op.cast(x, TensorProto.FLOAT), TensorProto.FLOAT
@@ -228,7 +228,7 @@ def _add_values(op: GraphBuilder, found: Output) -> tuple[str, int]:
 
 
 def _add_ids(op: GraphBuilder, x: str, dtype: int) -> tuple[str, int]:
-    """Return ids as integers that a tail reads."""
+    """Return ids as integers that a tail reads, and their type."""
     if dtype in FLOAT_TYPES:
         if dtype in (TensorProto.DOUBLE, TensorProto.BFLOAT16):
             x = op.cast(x, TensorProto.FLOAT)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the values of the output that is used mean: by its graph, else by what was measured."""
+"""Determines the kind of an output's values from the graph, else from a measurement."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ INTEGER_OUTPUTS = (TensorProto.BOOL, TensorProto.UINT8, TensorProto.INT8, Tensor
 
 _LINEAR_OPS = ('Conv', 'ConvTranspose', 'FusedConv', 'NhwcFusedConv', 'NhwcConv', 'QLinearConv',
                'ConvInteger', 'BatchNormalization', 'QLinearAdd')
-"""Operators after which even one channel is logits."""
+"""Operators whose output is logits even with one channel."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class FoundOutput:
     """The output that is used.
 
     Attributes:
-        network, output: it is one of the network's.
-        form: how its values are laid out.
-        meaning: what the graph says that they mean.
+        network, output: the output, and its network.
+        form: its layout.
+        meaning: of its values, according to the graph.
     """
 
     network: Network
@@ -42,12 +42,12 @@ class FoundOutput:
 
     @property
     def is_integer(self) -> bool:
-        """Whether its type holds whole numbers only, or bool."""
+        """Whether its type is an integer type or bool."""
         return self.output.dtype not in FLOAT_TYPES
 
     @property
     def is_one(self) -> bool:
-        """Whether there is one value a pixel."""
+        """Whether each pixel has one value."""
         return self.form.channels == 1
 
     @property
@@ -57,140 +57,139 @@ class FoundOutput:
 
 
 def decided(meaning: Meaning, output: TensorInfo, form: Form) -> Meaning:
-    """Return a meaning, or that the graph does not decide it for values of this form."""
+    """Return a meaning, or ``UNDECIDED`` if the graph does not determine it for this form."""
     is_integer = output.dtype not in FLOAT_TYPES
-    if meaning.kind == 'logits' and is_integer and meaning.is_plain:
-        return UNDECIDED  # numbers that were cut, such as ids that were computed
+    if meaning.kind == 'logits' and is_integer and meaning.is_unscaled:
+        return UNDECIDED  # truncated numbers, such as computed ids
     if meaning.kind == 'logits' and form.channels == 1 and (
             meaning.one_sided or meaning.made_by not in _LINEAR_OPS):
         return UNDECIDED
-    is_signed = meaning.made_by in ('Tanh', 'Erf', 'Softsign') and not meaning.is_plain
+    is_signed = meaning.made_by in ('Tanh', 'Erf', 'Softsign') and not meaning.is_unscaled
     if is_signed and form.channels != 1:
         return Meaning('logits', meaning.made_by)
     if (meaning.kind == 'probabilities' and form.channels == 1 and not meaning.is_part
             and meaning.axis is not None and not form.steps and meaning.axis % 4 == form.axis):
-        return UNDECIDED  # a sum over one class is 1 everywhere
+        return UNDECIDED  # a softmax over one class is 1 everywhere
     return meaning
 
 
-def resolve_kind(found: FoundOutput, told: str | None, ledger: Ledger, probe: Probe | None,
+def resolve_kind(found: FoundOutput, given: str | None, ledger: Ledger, probe: Probe | None,
                  ) -> tuple[str, Decoding]:
-    """Return what the output's values mean, one of ``model_config.KINDS``, and how they become
-    that.
+    """Return the kind of an output, one of ``model_config.KINDS``, and the decoding of its values.
 
     Args:
         found: the output.
-        told: what is told of it.
-        ledger: gets what is found.
-        probe: runs the network where its graph does not tell; None where that is not wanted.
+        given: ``output.kind`` of the config; None if not set.
+        ledger: records the kind.
+        probe: runs the network if its graph does not determine the kind; None disables this.
 
     Raises:
-        ConfigError: what is told contradicts the graph or the values.
-        ModelError: no class of each pixel follows from such values.
+        ConfigError: ``given`` contradicts the graph or the values.
+        ModelError: such values do not give a class for each pixel.
     """
     meaning = decided(found.meaning, found.output, found.form)
     found = replace(found, meaning=meaning)
     if found.output.dtype not in (*FLOAT_TYPES, *INTEGER_OUTPUTS):
         raise ModelError(f'{found.text} is neither scores (float) nor ids (integers or bool)')
-    if meaning.kind == 'confidence' and told is None:
+    if meaning.kind == 'confidence' and given is None:
         raise ModelError(f'{found.text} is the highest probability of each pixel '
-                         f'({meaning.made_by} of a Softmax) without its class, a confidence; name '
+                         f'({meaning.made_by} of a Softmax), a confidence without its class; name '
                          'another output as output.name, or export the Softmax or its ArgMax')
     if meaning.kind not in ('', 'confidence'):
         kind, origin, decoding = meaning.kind, 'graph', _decoding(meaning, found.form.channels)
         if kind == 'ids' and not found.is_one and meaning.largest == 1:
-            kind = 'sigmoid'  # each class was compared with a threshold
-        _check_told(found, told, kind)
+            kind = 'sigmoid'  # a threshold for each class
+        _check_config(found, given, kind)
     else:
-        kind, origin, decoding = _measured_kind(found, told, probe)
+        kind, origin, decoding = _measured_kind(found, given, probe)
     if kind == 'ids' and not found.is_one:
         raise ModelError(f'{found.text} has {found.form.channels} channels of integers; class ids '
                          'have one')
-    return ledger.told('output.kind', told, lambda: kind, origin), decoding
+    return ledger.resolve('output.kind', given, lambda: kind, origin), decoding
 
 
 def _decoding(meaning: Meaning, channels: int | None) -> Decoding:
-    plain = Decoding() if meaning.is_plain else Decoding(meaning.scale, meaning.offset)
+    plain = Decoding() if meaning.is_unscaled else Decoding(meaning.scale, meaning.offset)
     return replace(plain, exponential=meaning.log and not _is_log_softmax(meaning, channels))
 
 
 def _is_log_softmax(meaning: Meaning, channels: int | None) -> bool:
-    """Whether a softmax of the values gives the probabilities, as it does of logits."""
+    """Whether a softmax of the values gives the probabilities, as for logits."""
     return meaning.kind == 'probabilities' and channels != 1
 
 
-def _check_told(found: FoundOutput, told: str | None, kind: str) -> None:
-    """Raise ConfigError where what is told of an output is not what the graph says."""
-    if told is None or told == kind:
+def _check_config(found: FoundOutput, given: str | None, kind: str) -> None:
+    """Raise ConfigError if the config contradicts the graph."""
+    if given is None or given == kind:
         return
-    if (told == 'ids') != (kind == 'ids'):
-        raise _wrong_type(found, told, f'class ids of {found.meaning.made_by}'
+    if (given == 'ids') != (kind == 'ids'):
+        raise _wrong_type(found, given, f'class ids of {found.meaning.made_by}'
                           if kind == 'ids' else '')
     are_logits = (found.meaning.made_by in ('Conv', 'ConvTranspose')
                   and not found.meaning.one_sided)
-    if told in ('probabilities', 'sigmoid') and are_logits:
-        raise ConfigError(f'{found.network.source}: output.kind says {told}, but output '
-                          f'{found.output} comes straight from a {found.meaning.made_by}; '
-                          'those are logits')
-    if told == 'logits' and found.is_one and kind != 'logits':
-        raise ConfigError(f'{found.network.source}: output.kind says logits, but output '
-                          f'{found.output} comes from a {found.meaning.made_by}; those are '
+    if given in ('probabilities', 'sigmoid') and are_logits:
+        raise ConfigError(f'{found.network.source}: output.kind is {given}, but output '
+                          f'{found.output} is that of a {found.meaning.made_by}; '
+                          'these are logits')
+    if given == 'logits' and found.is_one and kind != 'logits':
+        raise ConfigError(f'{found.network.source}: output.kind is logits, but output '
+                          f'{found.output} comes from a {found.meaning.made_by}; these are '
                           f'{kind}')
 
 
-def _wrong_type(found: FoundOutput, told: str, holds: str = '') -> ConfigError:
-    return ConfigError(f'{found.network.source}: output.kind says {told}, but output '
+def _wrong_type(found: FoundOutput, given: str, holds: str = '') -> ConfigError:
+    return ConfigError(f'{found.network.source}: output.kind is {given}, but output '
                        f'{found.output} holds {holds or dtype_name(found.output.dtype)}'
                        f'{"" if holds else " values"}')
 
 
-_Judged = tuple[str, str, Decoding]
+_KindResult = tuple[str, str, Decoding]
 """Kind, origin and decoding of values."""
 
 
-def _measured_kind(found: FoundOutput, told: str | None, probe: Probe | None) -> _Judged:
-    """Return what values are of which the graph says nothing."""
+def _measured_kind(found: FoundOutput, given: str | None, probe: Probe | None) -> _KindResult:
+    """Return the kind of values whose meaning the graph does not determine."""
     is_bool = found.output.dtype == TensorProto.BOOL and found.is_one
-    measured = None if is_bool or found.form.channels is None else _measured(found, told, probe)
-    coded = _coded(measured) if measured and found.is_one else None
-    if measured and coded and told in (None, coded[0]):
-        return coded[0], f'measured ({measured})', coded[1]
-    if told is not None:
-        if found.is_integer and found.is_one and told != 'ids':
-            raise _wrong_type(found, told)
+    measured = None if is_bool or found.form.channels is None else _measured(found, given, probe)
+    encoded = _encoded(measured) if measured and found.is_one else None
+    if measured and encoded and given in (None, encoded[0]):
+        return encoded[0], f'measured ({measured})', encoded[1]
+    if given is not None:
+        if found.is_integer and found.is_one and given != 'ids':
+            raise _wrong_type(found, given)
         if measured:
-            _check_measured(found, told, measured)
-        return told, 'config', Decoding()
+            _check_measured(found, given, measured)
+        return given, 'config', Decoding()
     if measured is None:
         return ('ids', 'graph', Decoding()) if found.is_integer else \
             ('logits', 'assumed', Decoding())
     return (_kind_of_one if found.is_one else _kind_of_several)(found, measured)
 
 
-def _measured(found: FoundOutput, told: str | None, probe: Probe | None) -> Measurement | None:
-    """Return what the values are; None where that is not known, or tells nothing."""
+def _measured(found: FoundOutput, given: str | None, probe: Probe | None) -> Measurement | None:
+    """Return the measurement of the values; None if there is none or it shows nothing."""
     if probe is None:
         return None
     form, size = found.form, probe.size
     measured = probe.measurement(
         found.output.name, str(form),
         lambda values: measurement_of(form.arranged(values, size), form.axis))
-    is_open = told is None and not found.is_integer
+    is_assumed = given is None and not found.is_integer
     if probe.fault:
-        if is_open:  # a network that the runtime does not take is refused later, or runs elsewhere
+        if is_assumed:  # if ONNX Runtime fails, another backend may run the network
             _warn(found, f'could not be measured ({probe.fault})', 'logits',
                   logging.WARNING if probe.is_missing else logging.DEBUG)
         return None
     if measured is None or measured.is_constant:
-        if is_open:
-            _warn(found, 'has one value only on a test image' if measured else
+        if is_assumed:
+            _warn(found, 'has only one value on a test image' if measured else
                   'has no finite value on a test image', 'logits')
         return None
     return measured
 
 
-def _coded(measured: Measurement) -> tuple[str, Decoding] | None:
-    """Return what one value a pixel means that is neither a probability nor an id as it is."""
+def _encoded(measured: Measurement) -> tuple[str, Decoding] | None:
+    """Return the kind and decoding of scaled ids or probabilities; None for others."""
     if measured.two == (0, 255):
         return 'ids', Decoding(scale=255.0)
     if measured.two == (-1, 1):
@@ -198,12 +197,12 @@ def _coded(measured: Measurement) -> tuple[str, Decoding] | None:
     return ('sigmoid', Decoding(scale=255.0)) if measured.are_bytes else None
 
 
-def _kind_of_one(found: FoundOutput, measured: Measurement) -> _Judged:
-    """Judge one value a pixel."""
+def _kind_of_one(found: FoundOutput, measured: Measurement) -> _KindResult:
+    """Return the kind of an output with one value for each pixel."""
     origin = f'measured ({measured})'
     if found.is_integer or (measured.integers and measured.lowest >= -1):
         if measured.are_many:
-            return _assumed(found, 'ids', measured, 'more different ones than classes have')
+            return _assumed(found, 'ids', measured, 'too many different values for classes')
         return 'ids', origin, Decoding()
     if measured.are_probabilities:
         if measured.lowest < 0.5 <= measured.highest:
@@ -211,17 +210,17 @@ def _kind_of_one(found: FoundOutput, measured: Measurement) -> _Judged:
         return _assumed(found, 'sigmoid', measured, 'all on one side of 0.5')
     if measured.lowest >= 0:
         raise ConfigError(f'{found.text} has values from {measured.lowest:.4g} to '
-                          f'{measured.highest:.4g} on a test image, which are neither '
-                          'probabilities nor class ids, and never negative, as logits are; a '
-                          'depth or a distance is no segmentation. If it is one, write what its '
-                          'values mean as output.kind, or name another output as output.name')
-    if measured.is_lopsided:
+                          f'{measured.highest:.4g} on a test image, which are not '
+                          'probabilities, not class ids, and not logits, since they are never '
+                          'negative; a depth or a distance is no segmentation. If it is a '
+                          'segmentation, set output.kind, else name another output as output.name')
+    if measured.is_mostly_one_sign:
         return _assumed(found, 'logits', measured, 'almost all on one side of 0')
     return 'logits', origin, Decoding()
 
 
-def _kind_of_several(found: FoundOutput, measured: Measurement) -> _Judged:
-    """Judge a value a class and pixel."""
+def _kind_of_several(found: FoundOutput, measured: Measurement) -> _KindResult:
+    """Return the kind of an output with a value for each class and pixel."""
     origin = f'measured ({measured})'
     if measured.are_within_0_and_1:
         if measured.sums_to_one:
@@ -230,39 +229,39 @@ def _kind_of_several(found: FoundOutput, measured: Measurement) -> _Judged:
             return _assumed(found, 'sigmoid', measured, 'all below 0.5')
         return 'sigmoid', origin, Decoding()
     if found.output.dtype == TensorProto.UINT8 and found.form.channels == _COLOURS:
-        raise ModelError(f'{found.text} was measured: {measured}; by its type it is a picture, '
-                         'classes that were coloured: export the network without its colours')
+        raise ModelError(f'{found.text} was measured: {measured}; by its type it is an image '
+                         'of class colours: export the network without the colours')
     if found.is_integer:
-        return _assumed(found, 'logits', measured, 'whole numbers of several channels')
+        return _assumed(found, 'logits', measured, 'integers in several channels')
     return 'logits', origin, Decoding()
 
 
 _COLOURS = 3
 
 
-def _assumed(found: FoundOutput, kind: str, measured: Measurement, why: str) -> _Judged:
+def _assumed(found: FoundOutput, kind: str, measured: Measurement, why: str) -> _KindResult:
     _warn(found, f'was measured: {measured}, {why}', kind)
     return kind, 'assumed', Decoding()
 
 
 def _warn(found: FoundOutput, what: str, kind: str, level: int = logging.WARNING) -> None:
     """Log that a kind is assumed."""
-    logger.log(level, '%s %s. The graph does not tell what its values mean; they are taken for '
-               '%s. Write output.kind into the model config', found.text, what, kind)
+    logger.log(level, '%s %s. The graph does not determine what its values mean; they are '
+               'assumed to be %s. Write output.kind into the model config', found.text, what, kind)
 
 
-def _check_measured(found: FoundOutput, told: str, measured: Measurement) -> None:
-    """Compare what is told of values with what they were."""
+def _check_measured(found: FoundOutput, given: str, measured: Measurement) -> None:
+    """Compare the config with the measured values."""
     fault = ''
-    if told == 'ids' and not measured.integers:
-        fault = 'class ids are whole numbers'
-    elif told in ('probabilities', 'sigmoid') and not measured.are_within_0_and_1:
+    if given == 'ids' and not measured.integers:
+        fault = 'class ids are integers'
+    elif given in ('probabilities', 'sigmoid') and not measured.are_within_0_and_1:
         fault = 'probabilities are within 0 and 1'
-    elif told == 'logits' and found.is_one and measured.are_probabilities:
+    elif given == 'logits' and found.is_one and measured.are_probabilities:
         fault = 'logits have both signs'
     if fault:
-        raise ConfigError(f'{found.network.source}: output.kind says {told}, but output '
+        raise ConfigError(f'{found.network.source}: output.kind is {given}, but output '
                           f'{found.output} was measured: {measured}; {fault}')
-    if told == 'logits' and found.is_one and measured.lowest >= 0:
-        logger.warning('%s: output.kind says logits, but its values were measured: %s. Logits '
-                       'have both signs; is it sigmoid or ids?', found.text, measured)
+    if given == 'logits' and found.is_one and measured.lowest >= 0:
+        logger.warning('%s: output.kind is logits, but its values were measured: %s. Logits '
+                       'have both signs; check whether it is sigmoid or ids', found.text, measured)

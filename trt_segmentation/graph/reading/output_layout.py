@@ -1,7 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the output that is used has its classes, rows and columns: by its graph, else by what the
-network gave when it was run."""
+"""Determines the layout of an output from the graph, else from one run of the network."""
 
 import logging
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from trt_segmentation.graph.reading.other_outputs import (
     BOXES,
     NO_MAPS,
     PICTURES,
-    is_something_else,
-    seems,
-    seems_no_map,
+    is_other_output,
+    lane_anchor_text,
+    output_hint,
 )
 from trt_segmentation.graph.reading.output_form import Form, find_forms
 from trt_segmentation.graph.reading.provenance import Ledger
@@ -28,15 +27,15 @@ logger = logging.getLogger(__name__)
 CHANNEL_AXIS = {'nchw': 1, 'nhwc': 3}
 
 _LARGEST_STRIDE = 64
-"""Input pixels a cell; no segmentation network known to us has maps coarser than that."""
+"""Maximum number of input pixels for a cell; no known segmentation network has more."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """The output that is used, and what is told of it.
+class ChosenOutput:
+    """The output that is used, with its config.
 
     Attributes:
-        network, output: it is one of the network's.
+        network, output: the output, and its network.
         input_layout: 'nchw' or 'nhwc'.
         config: of the network.
     """
@@ -48,7 +47,7 @@ class Told:
 
     @property
     def layout(self) -> str | None:
-        """The layout that is told."""
+        """``output.layout`` of the config; None if not set."""
         return self.config.output.layout
 
     @property
@@ -57,65 +56,67 @@ class Told:
         return f'{self.network.source}: output {self.output}'
 
 
-def resolve_form(told: Told, meaning: Meaning, ledger: Ledger, probe: Probe | None) -> Form:
-    """Return how the output's values are laid out.
+def resolve_form(chosen: ChosenOutput, meaning: Meaning, ledger: Ledger, probe: Probe | None,
+                 ) -> Form:
+    """Return the layout of an output.
 
     Args:
-        told: the output.
-        meaning: of its values, as far as the graph tells it.
-        ledger: gets the layout.
-        probe: runs the network where its graph leaves the output's shape open; None where that is
-            not wanted.
+        chosen: the output.
+        meaning: of its values, according to the graph.
+        ledger: records the layout.
+        probe: runs the network if the output's shape is dynamic; None disables this.
 
     Raises:
-        ConfigError: another layout is told than the output has.
+        ConfigError: the config has another layout than the output.
         ModelError: it is no map of classes.
     """
-    shape, fed = told.output.shape, input_size(told.network, told.input_layout)
+    shape, fed = chosen.output.shape, input_size(chosen.network, chosen.input_layout)
     is_measured = False
-    if probe is not None and not _is_told(told, shape, fed, meaning) \
-            and (found := probe.shape(told.output.name)) is not None:
+    if probe is not None and not _shape_is_sufficient(chosen, shape, fed, meaning) \
+            and (found := probe.shape(chosen.output.name)) is not None:
         shape, fed, is_measured = found, probe.size, True
     if shape is None:
-        raise ModelError(f'{told.network.source}: the rank of output {told.output} is not known; '
-                         'export the network with fixed shapes')
-    form = _form(told, shape, fed, meaning, ledger)
-    if is_measured and None in input_size(told.network, told.input_layout):
-        return form.opened()
+        raise ModelError(f'{chosen.network.source}: the rank of output {chosen.output} is not '
+                         'known; export the network with fixed shapes')
+    form = _form(chosen, shape, fed, meaning, ledger)
+    if is_measured and None in input_size(chosen.network, chosen.input_layout):
+        return form.with_dynamic_size()
     return form
 
 
-def _is_told(told: Told, shape: Shape | None, fed: Size, meaning: Meaning) -> bool:
-    """Whether a shape tells how an output is laid out."""
+def _shape_is_sufficient(chosen: ChosenOutput, shape: Shape | None, fed: Size, meaning: Meaning,
+                         ) -> bool:
+    """Whether the shape determines the layout."""
     if shape is None or None not in shape[1:]:
         return shape is not None
     if len(shape) != 4:
-        return bool(_other_forms(told.output, shape, fed, meaning))
-    likely = _layouts(shape, fed, told.input_layout, meaning)
+        return bool(_other_forms(chosen.output, shape, fed, meaning))
+    likely = _layouts(shape, fed, chosen.input_layout, meaning)
     return bool(likely) and shape[CHANNEL_AXIS[likely[0]]] is not None
 
 
-def _form(told: Told, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger) -> Form:
+def _form(chosen: ChosenOutput, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger) -> Form:
     """Return the form of an output of this shape."""
-    is_chosen = told.config.output.name is not None or told.config.output.kind is not None
-    if is_something_else(told.output, (*BOXES, *PICTURES)) and not is_chosen:
-        raise ModelError(f'{told.text} is no segmentation by its name; scores or class ids of '
-                         'each pixel are needed. If it holds them, write what its values mean as '
-                         'output.kind, or name another one as output.name'
-                         f'{seems(told.output, fed)}')
+    is_chosen = chosen.config.output.name is not None or chosen.config.output.kind is not None
+    if is_other_output(chosen.output, (*BOXES, *PICTURES)) and not is_chosen:
+        raise ModelError(f'{chosen.text} is no segmentation by its name; scores or class ids of '
+                         'each pixel are needed. If it holds them, set output.kind, else name '
+                         'another output as output.name'
+                         f'{output_hint(chosen.output, fed)}')
     if len(shape) != 4 or shape[0] not in (None, 1):
-        forms = _other_forms(told.output, shape, fed, meaning)
+        forms = _other_forms(chosen.output, shape, fed, meaning)
         if forms:
-            return _choose_form(told, forms, ledger)
+            return _choose_form(chosen, forms, ledger)
     if len(shape) != 4:
-        raise ModelError(f'{told.text} is no segmentation; scores [1, classes, height, width] or '
-                         f'integer ids [1, height, width] are needed{seems(told.output, fed)}')
+        hint = output_hint(chosen.output, fed)
+        raise ModelError(f'{chosen.text} is no segmentation; scores [1, classes, height, width] '
+                         f'or integer ids [1, height, width] are needed{hint}')
     if shape[0] not in (None, 1):
-        raise ModelError(f'{told.text} has a batch of {shape[0]}, not 1')
-    axis = CHANNEL_AXIS[_layout(told, shape, fed, meaning, ledger)]
-    _check_is_map(told, shape, axis)
+        raise ModelError(f'{chosen.text} has a batch of {shape[0]}, not 1')
+    axis = CHANNEL_AXIS[_layout(chosen, shape, fed, meaning, ledger)]
+    _check_is_map(chosen, shape, axis)
     if shape[axis] is None:
-        raise ModelError(f'{told.text} leaves its number of classes open; export the network '
+        raise ModelError(f'{chosen.text} has a dynamic number of classes; export the network '
                          'with fixed shapes')
     return Form(shape[axis], axis, shape)
 
@@ -124,29 +125,29 @@ def _layout_of(form: Form) -> str | None:
     return next((name for name, axis in CHANNEL_AXIS.items() if axis == form.axis), None)
 
 
-def _choose_form(told: Told, forms: list[Form], ledger: Ledger) -> Form:
-    """Return the form that fits what is told, else the likeliest one."""
-    fitting = [form for form in forms if told.layout in (None, _layout_of(form))]
+def _choose_form(chosen: ChosenOutput, forms: list[Form], ledger: Ledger) -> Form:
+    """Return the most likely form that matches the config."""
+    fitting = [form for form in forms if chosen.layout in (None, _layout_of(form))]
     if not fitting:
-        raise ConfigError(f'{told.network.source}: output.layout says {told.layout}, but output '
-                          f'{told.output} fits {_layout_of(forms[0]) or "neither layout"}')
+        raise ConfigError(f'{chosen.network.source}: output.layout is {chosen.layout}, but output '
+                          f'{chosen.output} fits {_layout_of(forms[0]) or "neither layout"}')
     if len({form.axis for form in fitting if form.channels != 1}) > 1:
-        _warn_of_layout(told, 'nchw' if fitting[0].axis == 1 else 'nhwc', ledger)
-    elif told.layout is not None:
-        ledger.note('output.layout', told.layout, ledger.teller('output.layout'))
+        _warn_of_layout(chosen, 'nchw' if fitting[0].axis == 1 else 'nhwc', ledger)
+    elif chosen.layout is not None:
+        ledger.record('output.layout', chosen.layout, ledger.config_origin('output.layout'))
     return fitting[0]
 
 
-def _warn_of_layout(told: Told, layout: str, ledger: Ledger) -> str:
-    """Note that a layout is assumed."""
-    logger.warning('%s fits both layouts, nchw and nhwc; it is taken for %s. Write output.layout '
-                   'into the model config', told.text, layout)
-    return ledger.note('output.layout', layout, 'assumed')
+def _warn_of_layout(chosen: ChosenOutput, layout: str, ledger: Ledger) -> str:
+    """Log and record that a layout is assumed."""
+    logger.warning('%s fits both layouts, nchw and nhwc; %s is assumed. Write output.layout '
+                   'into the model config', chosen.text, layout)
+    return ledger.record('output.layout', layout, 'assumed')
 
 
 def _other_forms(output: TensorInfo, shape: Shape, fed: Size, meaning: Meaning) -> list[Form]:
-    """Return the forms that an output may have that has not the four axes of most."""
-    forms = [] if is_something_else(output, NO_MAPS) else find_forms(shape, fed)
+    """Return the possible forms of an output without the usual four axes."""
+    forms = [] if is_other_output(output, NO_MAPS) else find_forms(shape, fed)
     are_ids = output.dtype not in FLOAT_TYPES and meaning.kind in ('', 'ids')
     if are_ids:
         forms = [form for form in forms if form.channels == 1]
@@ -160,35 +161,36 @@ def _other_forms(output: TensorInfo, shape: Shape, fed: Size, meaning: Meaning) 
     return forms
 
 
-def _layout(told: Told, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger) -> str:
+def _layout(chosen: ChosenOutput, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger,
+            ) -> str:
     """Return the layout of an output of four axes."""
-    likely = _layouts(shape, fed, told.input_layout, meaning)
-    if told.layout is not None:
-        if likely and told.layout not in likely:
-            raise ConfigError(f'{told.network.source}: output.layout says {told.layout}, but '
-                              f'output {told.output} fits {likely[0]}')
-        return ledger.note('output.layout', told.layout, ledger.teller('output.layout'))
+    likely = _layouts(shape, fed, chosen.input_layout, meaning)
+    if chosen.layout is not None:
+        if likely and chosen.layout not in likely:
+            raise ConfigError(f'{chosen.network.source}: output.layout is {chosen.layout}, but '
+                              f'output {chosen.output} fits {likely[0]}')
+        return ledger.record('output.layout', chosen.layout, ledger.config_origin('output.layout'))
     if not likely:
-        what = seems_no_map(shape, fed) or (
-            'neither with the layout nchw nor with nhwc has it the aspect ratio of the input '
-            f'({fed[0]}x{fed[1]}). If it is a map of it all the same, write output.layout')
-        raise ModelError(f'{told.text} is no segmentation; {what}')
+        what = lane_anchor_text(shape, fed) or (
+            'in neither layout, nchw or nhwc, it has the aspect ratio of the input '
+            f'({fed[0]}x{fed[1]}). If it is a segmentation, set output.layout')
+        raise ModelError(f'{chosen.text} is no segmentation; {what}')
     open_ones = [layout for layout in likely if shape[CHANNEL_AXIS[layout]] is None]
     if _axis_of(meaning) is None and len(likely) - len(open_ones) > 1:
-        return _warn_of_layout(told, likely[0], ledger)
-    return ledger.note('output.layout', likely[0], 'graph')
+        return _warn_of_layout(chosen, likely[0], ledger)
+    return ledger.record('output.layout', likely[0], 'graph')
 
 
 def _axis_of(meaning: Meaning) -> int | None:
-    """The axis of four that the graph has the classes at; None where it does not tell."""
+    """The class axis of four axes according to the graph; None if not known."""
     axis = None if meaning.axis is None else meaning.axis % 4
     return axis if axis in CHANNEL_AXIS.values() else None
 
 
 def _layouts(shape: Shape, fed: Size, input_layout: str, meaning: Meaning) -> list[str]:
-    """The layouts whose height and width have the input's aspect ratio, likeliest first."""
+    """The layouts with the input's aspect ratio, the most likely one first."""
     likely = [input_layout, *(layout for layout in CHANNEL_AXIS if layout != input_layout)]
-    # Where one of them leaves the number of classes open, the other one is meant.
+    # The number of classes is fixed: a layout with a dynamic one comes last.
     likely.sort(key=lambda layout: (CHANNEL_AXIS[layout] != _axis_of(meaning),
                                     not all(fed) and shape[CHANNEL_AXIS[layout]] is None))
 
@@ -197,18 +199,18 @@ def _layouts(shape: Shape, fed: Size, input_layout: str, meaning: Meaning) -> li
 
 
 def _is_open_or_like(size: Shape, fed: Size) -> bool:
-    """Whether a height and a width may have the input's aspect ratio."""
+    """Whether height and width may have the input's aspect ratio."""
     (height, width), (full_height, full_width) = size, fed
     if height is None or width is None or full_height is None or full_width is None:
         return True
-    # Strides round: each extent may be off by one.
+    # Strides round: each extent may differ by one.
     return abs(height * full_width - width * full_height) <= max(full_height, full_width)
 
 
-def _check_is_map(told: Told, shape: Shape, axis: int) -> None:
-    fed = told.network.inputs[0].shape or ()
+def _check_is_map(chosen: ChosenOutput, shape: Shape, axis: int) -> None:
+    fed = chosen.network.inputs[0].shape or ()
     is_one_cell = (shape[2:] if axis == 1 else shape[1:3]) == (1, 1)
     if is_one_cell and max(extent or 0 for extent in fed) > _LARGEST_STRIDE:
-        raise ModelError(f'{told.text} is 1x1, one class for the whole image; a class for each '
+        raise ModelError(f'{chosen.text} is 1x1, one class for the whole image; a class for each '
                          'pixel is needed: export the network without its pooling, or name '
                          'another output as output.name')

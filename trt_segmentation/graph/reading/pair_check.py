@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether two outputs of the right shapes hold what queries or instances consist of."""
+"""Checks that two outputs with the shapes of queries or instances hold such values."""
 
 import numpy as np
 
@@ -14,12 +14,12 @@ _BOX = 4
 
 
 def pair_fault(network: Network, pair: Queries | Instances, probe: Probe) -> str:
-    """Return why two outputs are not what their shapes are those of; '' where they may be.
+    """Return why two outputs are not the queries or instances of their shapes; '' if they may be.
 
     Args:
-        network: they are two of its outputs.
-        pair: the two.
-        probe: runs the network where its graph does not tell what their values mean.
+        network: has both outputs.
+        pair: the two outputs.
+        probe: runs the network if its graph does not determine what the values mean.
     """
     if isinstance(pair, Instances):
         return _instances_fault(pair, probe)
@@ -27,18 +27,18 @@ def pair_fault(network: Network, pair: Queries | Instances, probe: Probe) -> str
 
 
 def _logits_fault(network: Network, info: TensorInfo, probe: Probe) -> str:
-    """Say of an output that is to hold logits why it does not."""
+    """Why an output does not hold logits; '' if it may."""
     meaning = read_meaning(network.model, info.name)
     if meaning.kind == 'logits' and not meaning.one_sided:
         return ''
     measured = probe.measurement(info.name, 'all', lambda values: measurement_of(values, None))
     if measured is None or measured.is_constant or measured.lowest < 0:
         return ''
-    return f"'{info.name}' was measured: {measured}; logits are negative, too"
+    return f"'{info.name}' was measured: {measured}; logits have both signs"
 
 
 def _instances_fault(pair: Instances, probe: Probe) -> str:
-    """Say of the values beside a box why they are no scores, or no classes."""
+    """Why the values after a box are no scores or no classes; '' if they may be."""
     name, count = pair.classes.name, pair.count
 
     def measured(part: str, first: int, last: int) -> Measurement | None:
@@ -50,9 +50,9 @@ def _instances_fault(pair: Instances, probe: Probe) -> str:
     if pair.are_final:
         scores, classes = measured('score', _BOX, _BOX + 1), measured('class', _BOX + 1, _BOX + 2)
         if classes is not None and not classes.integers:
-            return f"'{name}' has classes that are no whole numbers"
+            return f"'{name}' has classes that are no integers"
     else:
         scores = measured(f'{count} scores', _BOX, _BOX + count)
     if scores is None or scores.are_within_0_and_1:
         return ''
-    return f"the scores in '{name}' were measured: {scores}; scores are 0 to 1"
+    return f"the scores in '{name}' were measured: {scores}; scores must be 0 to 1"

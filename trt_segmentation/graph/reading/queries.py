@@ -1,11 +1,11 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that answer in queries: each a mask, and how likely that mask is of which class.
+"""Networks with queries, of which each has a mask and class probabilities.
 
-MaskFormer (arXiv 2107.06278, section 3.4, semantic inference) and Mask2Former, as
-``post_process_semantic_segmentation`` of transformers' image processors reads them: a class's
-score of a pixel is the sum, over all queries, of the query's probability of that class times its
-probability of covering the pixel. The last class, "no object", has no score.
+These are MaskFormer (arXiv 2107.06278, section 3.4, semantic inference) and Mask2Former. The
+postprocessing is that of ``post_process_semantic_segmentation`` in transformers: the score of a
+class at a pixel is the sum, over all queries, of the class probability times the mask probability
+at the pixel. The last class, "no object", has no score.
 """
 
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ from trt_segmentation.graph.onnx_tools.network import Network, TensorInfo
 from trt_segmentation.graph.reading.dual_outputs import (
     Size,
     add_extents,
-    add_grown,
-    check_open,
-    combined_already,
+    add_upsampled,
+    check_has_graph,
+    existing_output,
     input_size,
     map_size,
-    own_prefix,
     rank,
+    task_prefix,
     with_output,
 )
 from trt_segmentation.graph.reading.other_outputs import BOX_VALUES, CLASSES, is_boxes, is_named
 
 PREFIX = 'queries/'
-"""Name of the output that the combination adds: [1, classes, h, w], 0 and up."""
+"""Prefix of all added nodes. The output ``<prefix>scores`` is [1, classes, h, w], 0 or more."""
 
 _AS_IT_IS = 0
-"""What keeps an extent in the shape that a Reshape is given."""
+"""In the target shape of a Reshape, keeps an extent."""
 
 _KNOWN_NAMES = (('masks_queries_logits', 'class_queries_logits'),  # transformers
                 ('pred_masks', 'pred_logits'),  # the authors' code, detectron2
@@ -44,13 +44,13 @@ _KNOWN_NAMES = (('masks_queries_logits', 'class_queries_logits'),  # transformer
 
 @dataclass(frozen=True)
 class Queries:
-    """The two outputs that belong together.
+    """The two outputs of a network with queries.
 
     Attributes:
         masks: logits [1, queries, h, w].
         classes: logits [1, queries, classes + 1].
-        grow: whether masks are brought to the size of the network's input before they are
-            combined, as Mask2Former's own code does and MaskFormer's of transformers does not.
+        grow: whether masks are resized to the network's input before they are combined, as in
+            Mask2Former's code, but not in that of MaskFormer in transformers.
     """
 
     kind: ClassVar[str] = 'queries'
@@ -61,18 +61,18 @@ class Queries:
 
     @property
     def may_be_boxes(self) -> bool:
-        """Whether the classes could as well be boxes with four corners each."""
+        """Whether the classes may be boxes of four values."""
         return (not is_named(self.classes, CLASSES)
                 and (self.classes.shape or ())[-1] == BOX_VALUES)
 
 
 def find_queries(network: Network, name: str | None = None, class_name: str | None = None,
                  ) -> tuple[Queries, ...]:
-    """Return the pairs of outputs that may be queries; one where it is clear which.
+    """Return the pairs of outputs that may be queries.
 
     Args:
-        network: its outputs are looked at.
-        name, class_name: of masks and classes, where they are told.
+        network: with its outputs.
+        name, class_name: of masks and classes; None for any.
     """
     pairs = tuple(
         Queries(masks, classes) for masks in network.outputs for classes in network.outputs
@@ -87,12 +87,12 @@ def find_queries(network: Network, name: str | None = None, class_name: str | No
 
 
 def _are_logits(network: Network, info: TensorInfo) -> bool:
-    """Whether an output may hold logits: masks and boxes of 0 to 1 are those of instances."""
+    """Whether an output may hold logits; masks and boxes of 0 to 1 belong to instances."""
     return read_meaning(network.model, info.name).kind in ('', 'logits')
 
 
-def told_queries(network: Network, name: str | None, class_name: str | None) -> Queries:
-    """Return the one pair of a network whose ``output.kind`` is queries.
+def required_queries(network: Network, name: str | None, class_name: str | None) -> Queries:
+    """Return the only pair of outputs that may be queries.
 
     Raises:
         ConfigError: there is none, or more than one.
@@ -102,50 +102,50 @@ def told_queries(network: Network, name: str | None, class_name: str | None) -> 
         return pairs[0]
     outputs = ', '.join(str(info) for info in network.outputs)
     if not pairs:
-        told = ''.join(f' and {key} {value!r}' for key, value in
-                       (('name', name), ('class_name', class_name)) if value)
-        raise ConfigError(f'{network.source}: output.kind says queries{told}, but no such outputs '
-                          'are masks [1, queries, height, width] and classes [1, queries, '
+        given = ''.join(f' and {key} {value!r}' for key, value in
+                        (('name', name), ('class_name', class_name)) if value)
+        raise ConfigError(f'{network.source}: output.kind is queries{given}, but no matching '
+                          'outputs are masks [1, queries, height, width] and classes [1, queries, '
                           f'classes + 1], both logits; there are {outputs}')
-    raise ConfigError(f'{network.source}: output.kind says queries, which could be '
-                      f'{said_pairs(pairs)}; say which masks as output.name and which classes as '
+    raise ConfigError(f'{network.source}: output.kind is queries, which could be '
+                      f'{pairs_text(pairs)}; name the masks as output.name and the classes as '
                       'output.class_name')
 
 
-def said_pairs(pairs: tuple[Queries, ...]) -> str:
+def pairs_text(pairs: tuple[Queries, ...]) -> str:
     """Return pairs as text."""
     return ' or '.join(f"'{pair.masks.name}' with '{pair.classes.name}'" for pair in pairs)
 
 
 def with_scores(network: Network, queries: Queries, input_layout: str, batch: int = 1,
                 task: str = '') -> tuple[Network, TensorInfo]:
-    """Return the network with its queries combined, and the output of scores that this adds.
+    """Return the network with an added output of scores, and that output.
 
     Args:
         network: with one input.
         queries: two of its outputs.
         input_layout: 'nchw' or 'nhwc'.
-        batch: number of images that the network will be given at once.
-        task: whose queries these are; '' where the network has one task.
+        batch: number of images in one inference.
+        task: name of the task; '' if the network has one task.
 
     Raises:
-        ModelError: only the outputs of the network are known, not what is in it.
+        ModelError: it is an engine, of which only inputs and outputs are known.
     """
-    op = GraphBuilder(own_prefix(PREFIX, task), network.opset)
-    if found := combined_already(network, f'{op.prefix}scores'):
+    op = GraphBuilder(task_prefix(PREFIX, task), network.opset)
+    if found := existing_output(network, f'{op.prefix}scores'):
         return network, found
-    check_open(network, f'{queries.masks} and {queries.classes} are queries')
+    check_has_graph(network, f'{queries.masks} and {queries.classes} are queries')
     masks, size = queries.masks.name, map_size(queries.masks)
     if queries.grow:
         size = input_size(network, input_layout)
-        masks = add_grown(op, queries.masks, network.inputs[0], input_layout, batch)
+        masks = add_upsampled(op, queries.masks, network.inputs[0], input_layout, batch)
     _add_scores(op, queries, masks, size, batch)
     return with_output(network, op, helper.make_tensor_value_info(
         f'{op.prefix}scores', queries.masks.dtype, [1, _class_count(queries), *size]))
 
 
 def _add_scores(op: GraphBuilder, queries: Queries, masks: str, size: Size, batch: int) -> None:
-    """One product of matrices: [classes, queries] times [queries, h * w]."""
+    """Add one matrix product: [classes, queries] times [queries, h * w]."""
     likely = op('Softmax', op.cast(queries.classes.name, queries.masks.dtype), axis=2)
     likely = op.part(likely, 0, -1, 2)
     covered = op('Reshape', op('Sigmoid', masks), op.ints(0, 0, -1))
@@ -159,6 +159,6 @@ def _add_scores(op: GraphBuilder, queries: Queries, masks: str, size: Size, batc
 def _class_count(queries: Queries) -> int:
     count = (queries.classes.shape or ())[2]
     if count is None or count < 2:
-        raise ModelError(f'output {queries.classes} has no known number of classes and "no '
-                         'object" behind them; export the network with fixed shapes')
+        raise ModelError(f'output {queries.classes} has no known number of classes, "no '
+                         'object" included; export the network with fixed shapes')
     return count - 1

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A network and what its owner says about it, checked against each other and made complete."""
+"""Combines a network with its model config into a complete, checked ``ModelSpec``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,8 +11,8 @@ from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding, mask_enc
 from trt_segmentation.classes.merging import ClassMerge, resolve_merge
 from trt_segmentation.classes.palette import Palette
 from trt_segmentation.errors import ConfigError, ModelError
-from trt_segmentation.graph.analysis.measurement import Feeding, Measuring, Probe
-from trt_segmentation.graph.onnx_tools.network import Network, shape_text, with_usual_types
+from trt_segmentation.graph.analysis.measurement import MeasurementSetup, Preprocessing, Probe
+from trt_segmentation.graph.onnx_tools.network import Network, shape_text, with_supported_types
 from trt_segmentation.graph.reading.batch import check_batch
 from trt_segmentation.graph.reading.class_output import (
     Pair,
@@ -27,7 +27,7 @@ from trt_segmentation.graph.reading.image_input import (
     with_fixed_input,
 )
 from trt_segmentation.graph.reading.instances import THRESHOLD
-from trt_segmentation.graph.reading.provenance import Fact, Ledger
+from trt_segmentation.graph.reading.provenance import Ledger, Provenance
 from trt_segmentation.graph.reading.scores import Scores
 from trt_segmentation.graph.reading.ultralytics import exported_class_count, exporter_config
 from trt_segmentation.model_config import (
@@ -47,20 +47,20 @@ from trt_segmentation.options import RunOptions
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """Everything that a tail needs to know about one mask that a network gives.
+    """Everything that a tail needs to know about one mask of a network.
 
     Attributes:
-        name: of its topics and files; '' where the network gives one mask.
+        name: of its topics and files; '' if the network has one mask.
         scores: the output that is used.
         kind: one of ``model_config.KINDS``.
         threshold: 0..1.
-        labels: names of the mask's classes by id; empty where nobody told them.
+        labels: names of the mask's classes by id; empty if they are not known.
         palette: colours of the mask's classes.
         unlabelled: the network's id for "no class".
-        merge: how the network's classes become those of the mask; None where they are the same.
-        pair: what ``scores`` is combined from; None where the network gives scores itself.
-        align_corners: how the scores lie on the network's input; see ``OutputConfig``.
-        output_name: the network's own output that ``scores`` is, or is made from.
+        merge: maps the network's classes to those of the mask; None if they are the same.
+        pair: the two outputs that ``scores`` is computed from; None for one output.
+        align_corners: alignment of scores and network input; see ``OutputConfig``.
+        output_name: the network's own output that ``scores`` is, or is computed from.
     """
 
     name: str
@@ -80,24 +80,24 @@ class TaskSpec:
 class ModelSpec:
     """Everything that head and tails need to know about a network.
 
-    What it has of ``TaskSpec`` is that of its only task. Where it has several, these attributes
-    raise ConfigError, which names the tasks.
+    The attributes of ``TaskSpec`` are those of its only task. If it has several tasks, they raise
+    a ConfigError that names the tasks.
 
     Attributes:
-        network: the network, with its input shape fixed where ``size`` is.
-        color: 'rgb' or 'bgr'; 'gray' of a network of one channel.
-        scale, mean, std: the value fed is ``(pixel * scale - mean) / std``.
+        network: the network; its input shape is fixed if ``size`` is not None.
+        color: 'rgb' or 'bgr'; 'gray' for a network of one channel.
+        scale, mean, std: the input is ``(pixel * scale - mean) / std``.
         resize: 'stretch', 'letterbox' or 'none'.
-        size: height and width of the network's input; None where ``resize`` is 'none'.
+        size: height and width of the network's input; None if ``resize`` is 'none'.
         input_layout: 'nchw' or 'nhwc'.
-        tasks: the masks that it gives, at least one.
-        facts: all of that, with where it comes from.
-        mask_size: height and width of masks and confidences; None for those of the image.
+        tasks: its masks, at least one.
+        provenance: all settings with their origins.
+        mask_size: height and width of masks and confidences; None for the image size.
         encoding: of the masks.
-        border: of 'letterbox', the pixel value around the image, 0..255; None for ``mean``.
-        batch: images that head and tails take at once. ``network`` is that of one image;
-            ``graph.reading.batch.batched`` makes it take so many.
-        depth: of gray, how many bits of a pixel are fed, 8 or 16; see ``InputConfig``.
+        border: pixel value around a letterboxed image, 0..255; None for ``mean``.
+        batch: number of images in one inference. ``network`` has a batch of one image;
+            ``graph.reading.batch.batched`` changes that.
+        depth: bits of a gray pixel, 8 or 16; see ``InputConfig``.
     """
 
     network: Network
@@ -109,7 +109,7 @@ class ModelSpec:
     size: tuple[int, int] | None
     input_layout: str
     tasks: tuple[TaskSpec, ...]
-    facts: tuple[Fact, ...]
+    provenance: tuple[Provenance, ...]
     mask_size: tuple[int, int] | None = None
     encoding: MaskEncoding = MONO8
     border: float | None = None
@@ -118,12 +118,12 @@ class ModelSpec:
 
     @property
     def channel_count(self) -> int:
-        """Channels of the network's input: 3, or 1 of gray."""
+        """Channels of the network's input: 3, or 1 for gray."""
         return len(self.mean)
 
     @property
     def gray_bits(self) -> int:
-        """How many bits of a pixel a network of one channel is fed; 0 for one of three."""
+        """Bits of a gray pixel; 0 for a colour network."""
         return self.depth if self.color == 'gray' else 0
 
     @property
@@ -137,11 +137,11 @@ class ModelSpec:
         return self.tasks[0]
 
     def check_single(self) -> None:
-        """Raise ConfigError where there are several tasks."""
+        """Raise ConfigError if there are several tasks."""
         if len(self.tasks) > 1:
             names = ', '.join(task.name for task in self.tasks)
-            raise ConfigError(f'{self.network.source}: gives several masks ({names}), and one is '
-                              'needed here; choose it with a model config of output: '
+            raise ConfigError(f'{self.network.source}: has several masks ({names}), but one is '
+                              'needed here; select one with a model config of output: '
                               f'{{name: {self.tasks[0].output_name}}}')
 
     scores = property(lambda self: self.task.scores)
@@ -156,53 +156,54 @@ class ModelSpec:
     output_name = property(lambda self: self.task.output_name)
 
     def channels(self, color: str) -> tuple[int, int, int]:
-        """Return which channel of an 'rgb' or 'bgr' image is the network's channel 0, 1, 2; for
-        one of gray, which is red, green and blue."""
+        """Return the channel of an 'rgb' or 'bgr' image for the network's channels 0, 1, 2;
+        for a gray network, the channels of red, green and blue."""
         order = 'rgb' if self.color == 'gray' else self.color
         first, second, third = (color.index(name) for name in order)
         return first, second, third
 
     def palette_table(self, color: str, task: TaskSpec | None = None) -> np.ndarray:
-        """Return the colours of all values of a task's mask, or the only one's, for an 'rgb' or
-        'bgr' image: uint8 [256 or 65536, 3]."""
+        """Return the colours of all values of a task's mask for an 'rgb' or 'bgr' image: uint8
+        [256 or 65536, 3]. The default is the only task."""
         return (task or self.task).palette.table(color, self.encoding.unlabelled + 1)
 
     @property
-    def assumed(self) -> tuple[Fact, ...]:
-        """What may be wrong, since nobody said it and the graph cannot tell."""
-        return tuple(fact for fact in self.facts if fact.origin == 'assumed')
+    def assumed(self) -> tuple[Provenance, ...]:
+        """Assumed settings, which may be wrong."""
+        return tuple(entry for entry in self.provenance if entry.origin == 'assumed')
 
 
 def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
-            measuring: Measuring | None = None) -> ModelSpec:
-    """Read everything else off the graph, and check what was told against it.
+            measuring: MeasurementSetup | None = None) -> ModelSpec:
+    """Complete a model config from the graph, and check the config against the graph.
 
     Args:
         network: see ``read_network``.
-        config: what the user says; it goes before what the file's own metadata says.
-        batch: images in one enqueue, 1 and up.
-        measuring: how the network is run once where its graph does not say what its values
-            mean; None assumes it.
+        config: of the user; takes precedence over the file's metadata.
+        batch: images in one inference, 1 or more.
+        measuring: how to run the network once if its graph does not determine what its output
+            values mean; None assumes their meaning.
 
     Raises:
-        ConfigError: config and graph, or config and measured values, contradict each other (both
-            sides are named), or something that no graph tells is missing.
-        ModelError: this is no network from one image to classes per pixel, or it does not take
-            so many images at once.
+        ConfigError: the config contradicts the graph or the measured values (the message names
+            both), or a setting that the graph does not determine is missing.
+        ModelError: the network does not map one image to a class for each pixel, or does not
+            accept the batch.
     """
-    told = config.over(embedded_config(network))
-    config = told.over(exporter_config(network, told))
-    ledger = Ledger(from_metadata=config.told() - told.told())
+    given = config.over(embedded_config(network))
+    config = given.over(exporter_config(network, given))
+    ledger = Ledger(from_metadata=config.told() - given.told())
     layout, channels, size, resize = resolve_input(network, config, ledger)
-    network = with_usual_types(with_fixed_input(network, layout, channels, size))
+    network = with_supported_types(with_fixed_input(network, layout, channels, size))
     color, depth = resolve_color(network, channels, config, ledger)
     scale, mean, std = resolve_normalisation(network, channels, depth, config, ledger)
     border = None
     if resize == 'letterbox' and config.input.border is not None:
-        border = ledger.told('input.border', config.input.border, lambda: 0.0, 'default')
-    feeding = Feeding(layout, size, scale * (257 if depth == 16 else 1), mean, std, color)
+        border = ledger.resolve('input.border', config.input.border, lambda: 0.0, 'default')
+    preprocessing = Preprocessing(layout, size, scale * (257 if depth == 16 else 1), mean, std,
+                                  color)
     can_run = network.model.graph.node or (measuring and measuring.run)
-    probe = Probe(network, feeding, measuring) if measuring and can_run else None
+    probe = Probe(network, preprocessing, measuring) if measuring and can_run else None
     tasks: list[TaskSpec] = []
     for task in config.tasks:
         own = Ledger(ledger.from_metadata, task.task)
@@ -210,22 +211,21 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
             network, resolved = _resolve_task(network, layout, config.of_task(task), own, probe,
                                               batch)
         tasks.append(resolved)
-        ledger.facts += own.facts
+        ledger.entries += own.entries
     return ModelSpec(network, color, scale, mean, std, resize, size, layout, tuple(tasks),
-                     tuple(ledger.facts), border=border, batch=batch, depth=depth)
+                     tuple(ledger.entries), border=border, batch=batch, depth=depth)
 
 
 def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Ledger,
                   probe: Probe | None, batch: int) -> tuple[Network, TaskSpec]:
-    """Return one of the network's masks, and the network, which has more outputs where that takes
-    some.
+    """Return the network, with more outputs if the mask needs them, and the mask.
 
     Args:
-        network: its input is known.
+        network: with a resolved input.
         layout: of the input.
-        config: that of the mask.
-        ledger: gets what is found, and knows the name of the task.
-        probe, batch: as of ``read_output`` and ``resolve``.
+        config: of the mask.
+        ledger: of the task; records its settings.
+        probe, batch: see ``read_output`` and ``resolve``.
     """
     pair = choose_pair(network, layout, _class_count(network, config), config, probe)
     if pair is not None:
@@ -237,7 +237,7 @@ def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Le
     align_corners = _resolve_corners(network, kind if pair is None else pair.kind, config, ledger)
     threshold = _resolve_threshold(network, pair, config, ledger)
     labels, palette = _resolve_classes(network, scores, kind, config, ledger)
-    unlabelled = ledger.told(
+    unlabelled = ledger.resolve(
         'classes.unlabelled', config.classes.unlabelled,
         lambda: UNLABELLED if len(labels) <= UNLABELLED else MOST_CLASSES, 'default')
     task = TaskSpec(ledger.task, scores, kind, threshold, labels, palette, unlabelled, pair=pair,
@@ -247,33 +247,33 @@ def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Le
 
 def _name_of(ledger: Ledger, scores: Scores) -> str:
     key = ledger.key('output.name')
-    return next((str(fact.value) for fact in ledger.facts if fact.key == key), scores.name)
+    return next((str(entry.value) for entry in ledger.entries if entry.key == key), scores.name)
 
 
 def _class_count(network: Network, config: ModelConfig) -> int | None:
-    """How many classes there are, where file or config tell."""
+    """The number of classes, if the file or the config has it."""
     count = exported_class_count(network)
     return len(config.classes.labels) if count is None and config.classes.labels else count
 
 
 def _resolve_corners(network: Network, kind: str, config: ModelConfig, ledger: Ledger) -> bool:
-    told = config.output.align_corners
-    if told is None:
+    given = config.output.align_corners
+    if given is None:
         return False
-    if told and kind not in SCORE_KINDS:
+    if given and kind not in SCORE_KINDS:
         raise ConfigError(f'{network.source}: output.align_corners is true, but output.kind '
-                          f'{kind}; it is for {", ".join(SCORE_KINDS)} only')
-    return ledger.told('output.align_corners', told, lambda: False, 'default')
+                          f'is {kind}; it is for {", ".join(SCORE_KINDS)} only')
+    return ledger.resolve('output.align_corners', given, lambda: False, 'default')
 
 
 def _resolve_threshold(network: Network, pair: Pair | None, config: ModelConfig, ledger: Ledger,
                        ) -> float:
     is_instances = pair is not None and pair.kind == 'instances'
     if is_instances and config.output.threshold == 0:
-        raise ConfigError(f'{network.source}: output.threshold is 0, which is the score where '
-                          'there is no instance; say one above it')
-    return ledger.told('output.threshold', config.output.threshold,
-                       lambda: THRESHOLD if is_instances else 0.5, 'default')
+        raise ConfigError(f'{network.source}: output.threshold is 0, which is the score '
+                          'without an instance; set it above 0')
+    return ledger.resolve('output.threshold', config.output.threshold,
+                          lambda: THRESHOLD if is_instances else 0.5, 'default')
 
 
 def _with_merge(task: TaskSpec, config: ModelConfig, ledger: Ledger, source: str) -> TaskSpec:
@@ -284,12 +284,12 @@ def _with_merge(task: TaskSpec, config: ModelConfig, ledger: Ledger, source: str
                               len(task.labels) or MOST_CLASSES, task.unlabelled)
     except ConfigError as error:
         raise ConfigError(f'{source}: {error}') from None
-    ledger.note('classes.merge', merge.merged_labels, 'config')
+    ledger.record('classes.merge', merge.merged_labels, 'config')
     return replace(task, labels=merge.merged_labels, palette=merge.merged_palette, merge=merge)
 
 
 def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
-    """Return a spec for masks of the size and encoding that options ask for.
+    """Return the spec with the mask size and encoding of the options.
 
     Raises:
         ConfigError: the network has more classes than such a mask can hold.
@@ -305,10 +305,10 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
 
 
 def embedded_config(network: Network) -> ModelConfig:
-    """Return the config in the model's own metadata; an empty one if there is none.
+    """Return the config in the model's metadata; an empty config if there is none.
 
     Raises:
-        ConfigError: it is there and not understood.
+        ConfigError: the config in the metadata is not valid.
     """
     return config_in(network.metadata, network.source)
 
@@ -326,14 +326,14 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
         raise ModelError(f"{network.source}: output '{scores.name}' has {count} classes; a mask "
                          f'holds at most {MOST_CLASSES}')
     labels, colors = config.classes.labels, config.classes.colors
-    for key, told in (('labels', labels), ('colors', colors)):
-        if told is not None and count is not None and len(told) != count:
+    for key, given in (('labels', labels), ('colors', colors)):
+        if given is not None and count is not None and len(given) != count:
             means = f'{count} classes' if scores.channels > 1 else \
                 '1 channel, which makes 2 classes (background, foreground)'
-            raise ConfigError(f'{network.source}: classes.{key} has {len(told)} entries, but '
+            raise ConfigError(f'{network.source}: classes.{key} has {len(given)} entries, but '
                               f"output '{scores.name}' has {means}")
 
-    if fault := config.classes.fault():  # each from a place of its own
+    if fault := config.classes.fault():  # labels and colours may come from different sources
         raise ConfigError(f'{network.source}: {fault}')
 
     def default_labels() -> tuple[str, ...]:
@@ -343,40 +343,40 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelC
             return 'background', 'foreground'
         return tuple(f'class {index}' for index in range(count))
 
-    # Names that a merge replaces cannot be wrong.
+    # A merge replaces these names, so that they cannot be wrong.
     origin = 'assumed' if config.classes.merge is None else 'default'
-    labels = ledger.told('classes.labels', labels, default_labels, origin)
+    labels = ledger.resolve('classes.labels', labels, default_labels, origin)
     palette_size = count or len(labels) or UNLABELLED
     background = labels[:1] == ('background',)
-    colors = ledger.told('classes.colors', colors,
-                         lambda: Palette.generate(palette_size, background).colors, 'default')
+    colors = ledger.resolve('classes.colors', colors,
+                            lambda: Palette.generate(palette_size, background).colors, 'default')
     return labels, Palette(colors)
 
 
 def complete_config(spec: ModelSpec) -> ModelConfig:
-    """Return the config that says everything a spec says, nothing left to the graph."""
+    """Return a config with all settings of a spec."""
     fed = InputConfig(spec.color, spec.scale, spec.mean, spec.std, spec.resize, spec.size,
                       spec.border, spec.input_layout, spec.gray_bits or None)
-    found = {fact.key: fact.value for fact in spec.facts}
+    found = {entry.key: entry.value for entry in spec.provenance}
     return ModelConfig.of_tasks(fed, tuple(_complete_task(task, found) for task in spec.tasks))
 
 
 def _complete_task(task: TaskSpec, found: Mapping[str, object]) -> TaskConfig:
     layout = found.get(Ledger(task=task.name).key('output.layout'))
     own = task if task.merge is None else task.merge
-    told = None if task.merge is None else task.merge.told
+    merge = None if task.merge is None else task.merge.told
     output = OutputConfig(task.output_name, task.kind, str(layout) if layout else None,
                           task.threshold, align_corners=task.align_corners or None)
     if task.pair is not None:
         output = OutputConfig(task.pair.masks.name, task.pair.kind, threshold=task.threshold,
                               class_name=task.pair.classes.name, grow_masks=task.pair.grow)
     return TaskConfig(task.name, output, ClassesConfig(own.labels or None, own.palette.colors,
-                                                       task.unlabelled, told))
+                                                       task.unlabelled, merge))
 
 
-def format_facts(spec: ModelSpec) -> str:
-    """Return the spec's facts as an aligned table: key, value, origin."""
-    rows = [(fact.key, _short(fact.value), fact.origin) for fact in spec.facts]
+def format_provenance(spec: ModelSpec) -> str:
+    """Return the spec's settings as an aligned table: key, value, origin."""
+    rows = [(entry.key, _short(entry.value), entry.origin) for entry in spec.provenance]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return '\n'.join(f'{key:{widths[0]}}  {value:{widths[1]}}  {origin}'
                      for key, value, origin in rows)

@@ -1,18 +1,18 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a network gives, in the form that the tail reads."""
+"""The network output that the tail reads."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What the network says, as float32 scores or integer class ids.
+    """Float scores or integer class ids: [N, C, h, w] or [N, h, w, C], ids also [N, h, w].
 
     Attributes:
-        name: [N, C, h, w] or [N, h, w, C], ids also [N, h, w].
+        name: of the output.
         channels: C.
-        axis: where C is in the shape; None for ids without a channel axis.
+        axis: of C; None for ids without a channel axis.
         dtype: ONNX element type.
     """
 

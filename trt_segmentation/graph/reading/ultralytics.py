@@ -1,10 +1,10 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What Ultralytics' exporter writes beside a network: task, class names and image size.
+"""Reads the metadata of Ultralytics' exporter: task, class names and image size.
 
-``ultralytics/engine/exporter.py`` writes them as metadata_props; how such networks are fed is in
-``engine/predictor.py`` (RGB, pixel / 255) and in ``LetterBox`` of ``data/augment.py`` (centred,
-on 114). Nothing of it is imported here.
+``ultralytics/engine/exporter.py`` writes it as metadata_props. The preprocessing is that of
+``engine/predictor.py`` (RGB, pixel / 255) and of ``LetterBox`` in ``data/augment.py`` (centred,
+border 114). Ultralytics is not imported.
 """
 
 import ast
@@ -22,35 +22,35 @@ _GIVES = {'detect': 'boxes', 'obb': 'rotated boxes', 'pose': 'boxes and key poin
           'classify': 'one class for the whole image', 'depth': 'distances'}
 
 
-def exporter_config(network: Network, told: ModelConfig) -> ModelConfig:
-    """Return what the exporter says of a network; an empty config of one from elsewhere.
+def exporter_config(network: Network, given: ModelConfig) -> ModelConfig:
+    """Return the config from the exporter's metadata; an empty config for other exporters.
 
     Args:
-        network: its input and its metadata are looked at.
-        told: what is known already; what would contradict it is left out.
+        network: with its metadata.
+        given: the known config; settings that would contradict it are omitted.
 
     Raises:
-        ModelError: it is for a task that gives no mask, and nobody told what its output is.
+        ModelError: its task has no mask, and no ``output.kind`` is given.
     """
     if not _is_ultralytics(network):
         return ModelConfig()
     task = network.metadata['task']
-    if task not in _TASKS and all(each.output.kind is None for each in told.tasks):
+    if task not in _TASKS and all(each.output.kind is None for each in given.tasks):
         gives = f', which gives {_GIVES[task]}' if task in _GIVES else ''
         raise ModelError(f"{network.source}: is an Ultralytics network for the task '{task}'"
                          f'{gives} and no class for each pixel; export one for segment '
                          "(such as yolo11n-seg.pt) or semantic (such as yolo26n-sem.pt)")
     channels = _channels(network)
     fed = InputConfig('gray' if channels == 1 else 'rgb', resize='letterbox', border=_BORDER,
-                      size=_size(network, told))
-    if told.input.scale is told.input.mean is told.input.std is None:  # they belong together
-        highest = 2 ** (told.input.depth or 8) - 1
+                      size=_size(network, given))
+    if given.input.scale is given.input.mean is given.input.std is None:  # they belong together
+        highest = 2 ** (given.input.depth or 8) - 1
         fed = replace(fed, scale=1 / highest, mean=(0.0,) * channels, std=(1.0,) * channels)
     return ModelConfig(fed, classes=ClassesConfig(labels=_labels(network)))
 
 
 def exported_class_count(network: Network) -> int | None:
-    """Return how many classes the exporter says; None of a network from elsewhere."""
+    """Return the number of classes in the metadata; None for other exporters."""
     return len(_names(network)) or None
 
 
@@ -60,14 +60,14 @@ def _is_ultralytics(network: Network) -> bool:
 
 
 def _channels(network: Network) -> int:
-    """1 for a network that was trained on gray images, else 3."""
+    """1 for a gray network, else 3."""
     shape = network.inputs[0].shape if network.inputs else None
     return 1 if shape is not None and len(shape) == 4 and shape[1] == 1 else 3
 
 
-def _size(network: Network, told: ModelConfig) -> tuple[int, int] | None:
-    """The size it was exported for, where the graph leaves it open."""
-    if told.input.resize == 'none' or not network.inputs or \
+def _size(network: Network, given: ModelConfig) -> tuple[int, int] | None:
+    """The size in the metadata, if the size in the graph is dynamic."""
+    if given.input.resize == 'none' or not network.inputs or \
             None not in (network.inputs[0].shape or ())[1:]:
         return None
     size = _literal(network.metadata['imgsz'])
@@ -78,7 +78,7 @@ def _size(network: Network, told: ModelConfig) -> tuple[int, int] | None:
 
 
 def _labels(network: Network) -> tuple[str, ...] | None:
-    """The mask's labels; of one class, what is not it is background."""
+    """The mask's labels; a single class gets the label background before it."""
     names = _names(network)
     if len(names) == 1:
         names = 'background', *names
@@ -86,7 +86,7 @@ def _labels(network: Network) -> tuple[str, ...] | None:
 
 
 def _names(network: Network) -> tuple[str, ...]:
-    """Names by id; none where the metadata has none that are understood."""
+    """Names by id; empty if the metadata has no valid ones."""
     if not _is_ultralytics(network):
         return ()
     names = _literal(network.metadata['names'])
@@ -98,7 +98,7 @@ def _names(network: Network) -> tuple[str, ...]:
 
 
 def _literal(text: str) -> object:
-    """What a Python literal says; None where it is none."""
+    """The value of a Python literal; None if the text is no literal."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
