@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The real node in a process of its own, and a camera and a consumer around it, over DDS."""
+"""Fixtures: the node in a separate process, with a camera and a consumer over DDS."""
 
 from __future__ import annotations  # messages are named that need not be there
 

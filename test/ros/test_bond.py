@@ -20,7 +20,7 @@ _numbers = itertools.count()
 
 
 class StandIn:
-    """A node without ROS that keeps what is published, and what it has told."""
+    """A node without ROS that records published messages and log lines."""
 
     def __init__(self):
         self.sent, self.told, self.alive = [], [], set()
@@ -114,7 +114,7 @@ def test_without_a_manager_heartbeats_end(node):
     assert "no lifecycle manager has answered on topic '/bond'" in node.told[-1]
 
 
-def test_a_manager_that_falls_silent_does_not_matter(node):
+def test_a_manager_that_stops_sending_is_ignored(node):
     started(node)
     node.receive(from_manager())
     for _ in range(1000):
@@ -148,7 +148,7 @@ def test_its_own_messages_do_not_count(node):
     assert not made.is_formed
 
 
-def test_a_manager_may_be_started_anew(node):
+def test_a_manager_may_be_restarted(node):
     made = started(node)
     node.receive(from_manager())
     node.receive(from_manager(instance='second'))

@@ -302,8 +302,8 @@ def test_a_camera_that_dies_is_missed_and_found_again(start, messages):
         assert_all_counted(cameras.counts(name))
 
 
-def test_a_bad_frame_costs_one_round_and_is_said_with_its_camera(start, messages, image_message,
-                                                                 images):
+def test_a_bad_frame_is_logged_with_its_camera_and_drops_one_match(start, messages, image_message,
+                                                                   images):
     cameras = start()
     bad = {**messages, 'left': image_message(images['left'], '32FC7')}
     cameras.send_all(bad)
@@ -322,14 +322,14 @@ def test_a_bad_frame_costs_one_round_and_is_said_with_its_camera(start, messages
 @pytest.mark.parametrize(('change', 'said'), [
     (lambda image: (image[:24], 'bgr8'), 'front 64x48 bgr, left 64x24 bgr, right 64x48 bgr'),
     (lambda image: (image, 'rgb8'), 'front 64x48 bgr, left 64x48 rgb, right 64x48 bgr')])
-def test_cameras_that_differ_are_dropped_and_said(start, messages, image_message, images, change,
+def test_different_images_are_dropped_and_logged(start, messages, image_message, images, change,
                                                   said):
     cameras = start(roi='[0, 0, 64, 24]')
     cameras.send_all({**messages, 'left': image_message(*change(images['left']))})
     cameras.bench.spin_until(lambda: 'a frame of each camera dropped' in cameras.bench.log(),
                              'the warning')
-    assert ('cameras that are segmented together have one size and one channel order, but there '
-            f'are {said}') in cameras.bench.log()
+    assert ('images of one batch must have the same size and channel order, but '
+            f'they are {said}') in cameras.bench.log()
     assert [cameras.counts(name)['dropped, bad_frame'] for name in NAMES] == [1, 1, 1]
     assert not any(cameras.received.values())
     stamps = cameras.send_all(messages)
@@ -411,12 +411,12 @@ def test_enable_holds_for_all(start, messages):
     cameras.send_all(messages)
     for name, dropped in zip(NAMES, (2, 1, 1), strict=True):
         cameras.wait_for_count(name, 'dropped, disabled', dropped)
-    assert cameras.status('left').message == 'switched off by ~/enable'
+    assert cameras.status('left').message == 'disabled by ~/enable'
     assert cameras.bench.call(SetBool, 'enable', SetBool.Request(data=True)).success
     cameras.answer('right', cameras.send_all(messages)['right'])
 
 
-def test_a_network_that_takes_one_image_is_said(make_bench, networks, model):
+def test_a_network_with_a_fixed_batch_of_one_is_refused(make_bench, networks, model):
     onnx.save(networks.fixed(networks.random_scores(3, *SIZE)), model)
     bench = make_bench(engine_path=model, cameras='[front, left]')
     status = bench.wait_for_status('cannot take 2 images at once')
@@ -424,7 +424,7 @@ def test_a_network_that_takes_one_image_is_said(make_bench, networks, model):
     assert 'run one node a camera' in status.message
 
 
-def test_what_runs_is_told_once(start):
+def test_the_loaded_network_is_reported_once(start):
     cameras = start()
     common, front = ({value.key for value in cameras.status(name).values}
                      for name in ('', 'front'))

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Switching, changing the network while it runs, and what the node says of itself meanwhile."""
+"""~/enable, ~/load_model while the node runs, and the status that it reports."""
 
 import subprocess
 import sys
@@ -98,7 +98,7 @@ def test_enable_switches_it_off_and_on(make_bench, camera, models):
     for seed in range(3):
         bench.send_in_vain(camera(seed).message, 'disabled')
     assert bench.counts()['frames dropped, disabled'] == 3
-    assert bench.status().message == 'switched off by ~/enable'
+    assert bench.status().message == 'disabled by ~/enable'
     assert not bench.received['mask']
     assert enable(bench, True).success
     for seed in range(4, 6):
@@ -142,7 +142,7 @@ def network_of(picture, mask):
                 if np.array_equal(mask, getattr(picture, name)))
 
 
-def test_a_loaded_network_tells_its_labels_and_its_name(make_bench, models):
+def test_a_loaded_network_publishes_its_labels_and_its_name(make_bench, models):
     vision_msgs = pytest.importorskip('vision_msgs.msg')
     bench = make_bench(engine_path=models.brightest)
     infos = bench.collect(vision_msgs.LabelInfo, 'segmentation/label_info', QoSProfile(
@@ -165,7 +165,7 @@ def loyal_bench(make_module_bench, models):
 
 @pytest.mark.parametrize(('name', 'reason'), [
     ('broken', 'broken.onnx'), ('missing', 'missing.onnx'),
-    ('ids', 'gives mask, overlay and the running one mask, confidence, overlay')])
+    ('ids', 'has mask, overlay, but the running one has mask, confidence, overlay')])
 def test_a_network_that_cannot_serve_leaves_the_old_one(loyal_bench, camera, models, name,
                                                         reason):
     answer = load(loyal_bench, getattr(models, name))
@@ -191,7 +191,7 @@ def test_load_model_needs_a_configured_node(make_bench):
     bench = make_bench(autostart=False)
     answer = bench.call(Trigger, 'load_model', Trigger.Request())
     assert not answer.success
-    assert 'nothing is configured' in answer.message
+    assert 'the node is not configured' in answer.message
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def test_a_cleanup_while_it_loads_is_obeyed(loading_bench, camera):
     assert loading_bench.transition(Transition.TRANSITION_DEACTIVATE)
     assert loading_bench.transition(Transition.TRANSITION_CLEANUP)
     answer = loading_bench.go()
-    assert (answer.success, answer.message) == (False, 'the node was cleaned up meanwhile')
+    assert (answer.success, answer.message) == (False, 'the node was cleaned up during loading')
     assert loading_bench.state() == 'unconfigured'
     assert loading_bench.transition(Transition.TRANSITION_CONFIGURE)
     assert loading_bench.transition(Transition.TRANSITION_ACTIVATE)
@@ -234,7 +234,7 @@ def test_a_cleanup_while_it_loads_is_obeyed(loading_bench, camera):
     np.testing.assert_array_equal(loading_bench.segment(camera(1).message), camera(1).darkest)
 
 
-def test_an_opacity_set_while_it_loads_stays(loading_bench, camera, pixels_of, networks):
+def test_an_opacity_set_during_loading_is_kept(loading_bench, camera, pixels_of, networks):
     loading_bench.set_parameter('overlay_alpha', 0.0)
     assert loading_bench.go().success
     np.testing.assert_array_equal(loading_bench.segment(camera(3).message, 'overlay'),
@@ -266,10 +266,10 @@ def test_topics_go_with_the_network_and_come_back(make_bench, models):
         bench.spin_until(lambda: not any(offered()), 'its topics to go')
 
 
-# What it says of itself
+# Status
 
 
-def test_latency_is_told_in_seconds(make_bench, camera, models):
+def test_latency_is_published_in_seconds(make_bench, camera, models):
     bench = make_bench(engine_path=models.brightest)
     ages = bench.collect(Float64, 'segmentation/latency')
     bench.listen('mask')
@@ -320,7 +320,7 @@ def test_build_only_opens_the_network_and_ends(models):
 def test_build_only_fails_with_the_network(models, name):
     done = build(f'engine_path:={getattr(models, name)}')
     assert done.returncode == 1
-    assert f'cannot be configured: {getattr(models, name)}' in done.stderr
+    assert f'configure failed: {getattr(models, name)}' in done.stderr
 
 
 def test_the_packages_log_is_the_nodes(make_bench, camera, models):
@@ -407,7 +407,7 @@ def test_a_loaded_network_takes_the_place_of_the_old_one(hosted, gpu, camera, mo
     assert bytes_held(hosted, gpu, camera(3).message) == held
 
 
-# What tools read: ros2 param dump, rqt, Foxglove
+# Tools: ros2 param dump, rqt, Foxglove
 
 
 @pytest.mark.parametrize('program', [NODE, (*NODE, '--ros-args', '--params-file', SEG_YAML)])

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Faults around the running node: each costs at most its own frames, and is said."""
+"""Faults around the running node: each loses at most its own frames, and is logged."""
 
 import os
 import signal
@@ -59,7 +59,7 @@ def image(networks):
 
 @pytest.fixture
 def start_camera():
-    """Starts a camera in a process of its own: 50 Hz until it is killed."""
+    """Starts a camera in a separate process: 50 Hz until it is killed."""
     running = []
 
     def start(namespace):
@@ -160,7 +160,7 @@ def test_bytes_that_are_no_image_cost_only_themselves(make_bench, model, image, 
         bench.send_in_vain(data, 'bad_frame')
         bench.segment(image_message(image))
     assert_all_counted(bench.counts())
-    assert bench.log().count('a message of 28 bytes is no sensor_msgs/Image') == 1
+    assert bench.log().count('a message of 28 bytes is not a valid sensor_msgs/Image') == 1
 
 
 def test_a_network_file_that_goes_away_is_not_missed(make_bench, model, image, image_message,
@@ -351,7 +351,7 @@ def test_a_build_ends_with_the_node_and_leaves_nothing_in_the_way(
     assert not list((tmp_path / 'cache').glob('.*'))
 
 
-# Cameras that are not what they should be
+# Unsuitable cameras
 
 
 def test_two_publishers_and_a_restarted_one_invent_no_frames(make_bench, model, image,

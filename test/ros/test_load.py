@@ -16,7 +16,7 @@ SECONDS = 6
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a run under load.
+    """The result of a run under load.
 
     Attributes:
         alone: seconds from stamp to mask, of frames that were sent one by one.

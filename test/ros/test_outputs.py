@@ -159,7 +159,7 @@ def test_compressed_masks_are_exact_though_nobody_wants_raw_ones(make_bench, ima
     assert mask.format == 'mono8; png compressed '
 
 
-# What is published by a thread
+# Publishing in a thread
 
 
 def test_a_mask_waits_for_no_overlay(make_bench, image_message, pixels_of, stamp_of, scene,
