@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""``bench --ros``: camera, node and subscriber as processes, every frame accounted for."""
+"""``bench --ros``: camera, node and subscriber as processes, with an exact frame count."""
 
 import json
 
@@ -43,7 +43,7 @@ def test_the_latency_of_a_frame_is_split_into_its_parts(entries, arm):
 
 
 def test_results_that_come_late_are_waited_for(monkeypatch):
-    """As those of a network of seconds: here, even the rows about them come too late at first."""
+    """Late results, as of a slow network; here, their rows arrive late, too."""
     pytest.importorskip('rclpy')
     monkeypatch.setattr(dds, 'SETTLE', 0.001)
     with DdsBench(('ours',), CPU, (96, 128), ('mask',)) as bench:

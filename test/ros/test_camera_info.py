@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The calibration of a mask that is not as large as the camera's image."""
+"""CameraInfo of a mask whose size differs from the image."""
 
 import numpy as np
 import pytest

@@ -39,7 +39,7 @@ EVENT = 'the publisher offers best_effort, reliable is requested; set reliabilit
 
 
 class Camera:
-    """A monitor, and frames that come every ``1 / rate`` s from second 100 on."""
+    """A monitor, and frames that arrive every ``1 / rate`` s from second 100 on."""
 
     def __init__(self, rate=30.0):
         self.monitor = Monitor(100.0)
@@ -75,7 +75,7 @@ def camera():
     return Camera()
 
 
-# Meters
+# Rates and latencies
 
 @pytest.mark.parametrize('hertz', [0.1, 0.9, 29.97, 400.0])
 @pytest.mark.parametrize('lost', [0, 2])
@@ -311,7 +311,7 @@ def test_all_faults_of_the_worst_level_are_reported(camera):
 
 def test_implausible_stamps_are_counted_and_excluded_from_latency(camera):
     camera.segment(20, age=0.0124)
-    camera.segment(3, age=-5.0)  # simulated time began anew
+    camera.segment(3, age=-5.0)  # simulated time was reset
     camera.segment(2, age=1.7e9)  # the clock was set, or the camera sets no stamps
     values = camera.status().values
     assert values['latency p99, ms'] == '12.4'

@@ -84,7 +84,7 @@ def test_a_serialized_image_of_the_other_byte_order():
     assert found.data.tobytes() == b'abcde'
 
 
-def test_bytes_that_are_no_image_are_refused():
+def test_malformed_messages_are_refused():
     whole = np.frombuffer(serialize_message(
         Image(height=1, width=1, encoding='bgr8', step=3, data=array('B', b'abc'))), np.uint8)
     received_image(whole)

@@ -29,7 +29,7 @@ PIXELS = np.full((6, 8, 3), 50, np.uint8)
 
 
 class Wire:
-    """A listening node and a camera's node in one process, joined by DDS."""
+    """A node with the input and a camera node in one process, connected by DDS."""
 
     def __init__(self, name):
         self.context = rclpy.Context()
@@ -67,7 +67,7 @@ class Wire:
             self.executor.spin_once(timeout_sec=0.05)
 
     def receive(self, camera, msg):
-        """Publish until it comes: a first message may leave before both sides have matched."""
+        """Publish until it arrives: the first may be sent before both sides have matched."""
         def arrived():
             camera.publish(msg)
             self.executor.spin_once(timeout_sec=0.05)

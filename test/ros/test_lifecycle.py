@@ -1,7 +1,7 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Transitions that are asked for at a bad time, that fail, or that come from another thread; and
-nodes in a process that does more than spin them."""
+"""Invalid and failing transitions, transitions from another thread, and nodes in a process that
+also does other work."""
 
 import logging
 import random
@@ -57,11 +57,11 @@ def own_status(node):
     return node._statuses(node._settings.thresholds)['']
 
 
-# At a bad time
+# Invalid transitions
 
 
 def test_a_transition_that_is_not_possible_is_refused(make_bench, model):
-    """Each from each state, in an order of its own."""
+    """Each invalid transition from each state."""
     bench = make_bench(engine_path=model, backend='onnxruntime')
     bench.spin_until(lambda: bench.state() == 'active', 'its activation')
     state, choices = 'active', random.Random(3)
@@ -84,7 +84,7 @@ def test_an_invalid_transition_returns_an_error(make_node):
         assert trigger() == TransitionCallbackReturn.ERROR
 
 
-# That fail
+# Failing transitions
 
 
 @pytest.mark.parametrize(('name', 'first'), [
@@ -107,7 +107,7 @@ def test_a_failed_transition_is_reported(make_node, monkeypatch, capfd, name, fi
     assert 'refused by the middleware' in capfd.readouterr().err
     status = own_status(node)
     assert (status.level, 'refused by the middleware' in status.message) == (Level.ERROR, True)
-    assert node._segmenter is None  # nothing is left half-made
+    assert node._segmenter is None  # nothing is left half-configured
     assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     assert own_status(node).level == Level.OK
 
@@ -265,7 +265,7 @@ def test_no_subscription_is_left_behind(spun):
 
 
 @pytest.mark.parametrize('autostart', [True, False])
-def test_a_lifecycle_manager_hears_the_node(make_node, autostart):
+def test_a_lifecycle_manager_detects_the_node(make_node, autostart):
     bond = pytest.importorskip('bond.msg', reason='package bond (its messages) is not installed')
     node = make_node(autostart=autostart)
     peer, heard = rclpy.create_node('manager', namespace=node.get_namespace(),
@@ -281,7 +281,7 @@ def test_a_lifecycle_manager_hears_the_node(make_node, autostart):
 
     try:
         node.trigger_configure(), node.trigger_activate()
-        if autostart:  # nobody leads it
+        if autostart:  # no manager
             spin(lambda: heard, 1)
             assert not heard
             return
@@ -299,10 +299,10 @@ def test_a_lifecycle_manager_hears_the_node(make_node, autostart):
         peer.destroy_node()
 
 
-# In a process that does more
+# In a process that also does other work
 
 
-def test_two_nodes_log_what_is_theirs_once(make_node, capfd, tmp_path):
+def test_two_nodes_log_their_own_records_once(make_node, capfd, tmp_path):
     first, second = make_node('first'), make_node('second')
     first.start(), second.start()
     capfd.readouterr()

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's promises, over real DDS between processes."""
+"""The specified behaviour of the node, over real DDS between processes."""
 
 import signal
 
@@ -99,12 +99,12 @@ def test_overlay_alpha_changes_live(make_bench, image_message, scene):
 
 @pytest.mark.parametrize(('name', 'value', 'reason'), [
     ('overlay_alpha', 1.5, '1'),
-    ('confidence', False, 'read when the node is configured'),
-    ('qos_depth', 2, 'read when the node is configured'),
+    ('confidence', False, 'read only on configure'),
+    ('qos_depth', 2, 'read only on configure'),
     ('autostart', False, 'read'),
     ('tune_allocator', False, 'read'),
 ])
-def test_what_cannot_change_is_refused_with_a_reason(make_bench, name, value, reason):
+def test_refused_parameter_changes_have_a_reason(make_bench, name, value, reason):
     bench = make_bench()
     bench.wait_until_active()
     result = bench.set_parameter(name, value)

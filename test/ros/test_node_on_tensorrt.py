@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node on TensorRT, with a stand-in for the GPU, which has to be in this very process."""
+"""The node on TensorRT, with a stand-in for the GPU in the same process."""
 
 import threading
 import time

@@ -33,8 +33,7 @@ def policy():
 
 @pytest.fixture(scope='module')
 def found(make_module_bench):
-    """What nodes with every option have: kinds of entities, each with names as a policy writes
-    them."""
+    """The entities of nodes with every option, by kind, with names as in a policy."""
     if label_info.LabelInfo is None:
         pytest.skip('vision_msgs is not installed, so the node has no ~/label_info')
     found = {'publish': set(), 'subscribe': set(), 'reply': set(), 'request': set()}

@@ -12,7 +12,7 @@ TOLERANCE = 20
 
 @st.composite
 def arrivals(draw):
-    """A number of cameras, and frames: camera and stamp, in the order in which they come."""
+    """A number of cameras, and frames (camera and stamp) in the order of arrival."""
     count = draw(st.integers(1, 5))
     frames = st.tuples(st.integers(0, count - 1), st.integers(0, 300))
     return count, draw(st.lists(frames, max_size=60))

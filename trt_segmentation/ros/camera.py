@@ -85,7 +85,7 @@ class Camera:
         self.monitor.reset_failures()
 
     def subscribe(self, wanted: Parameters, on_image: Callable[['Camera', Any, dict], None],
-               on_event: Callable[['Camera', str], None]) -> None:
+                  on_event: Callable[['Camera', str], None]) -> None:
         """Subscribe to its images, and reset the statistics.
 
         Args:

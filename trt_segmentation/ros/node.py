@@ -360,7 +360,7 @@ class SegmentationNode(GuardedLifecycleNode):
         return await future
 
     def _switch_segmenter(self, running: Segmenter, segmenter: Segmenter, settings: Parameters,
-                     ) -> None:
+                          ) -> None:
         with self._frames:
             if self._segmenter is not running:
                 fault = 'the node was cleaned up during loading'
