@@ -236,7 +236,7 @@ class SegmentationNode(GuardedLifecycleNode):
         if frame is None:
             return
         dropped, frames = self._synchroniser.add(camera.index, frame.stamp, frame,
-                                                  self._tolerance)
+                                                 self._tolerance)
         for index in dropped:
             self._cameras[index].drop(UNSYNCHRONISED)
         if not frames:

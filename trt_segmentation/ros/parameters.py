@@ -96,7 +96,7 @@ class Parameters:
             'the embedded demo network')
     model_config: str = _parameter(
         '', 'YAML file with the input preprocessing, outputs and classes of the network. Empty '
-            'uses the metadata in the network file')
+            'derives them from the network file')
     measure: bool = _parameter(
         True, 'Run the network once to find the format of its output from the values, if the '
               'graph does not define it. false assumes a format and logs a '
