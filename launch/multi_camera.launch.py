@@ -1,15 +1,15 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""One node a camera: ros2 launch trt_segmentation multi_camera.launch.py cameras:=front,left
+"""One node per camera: ros2 launch trt_segmentation multi_camera.launch.py cameras:=front,left
 
-The nodes share one engine: the first builds it, the others wait for it and load it.
+The nodes share one engine: the first node builds it, the others wait for it and load it.
 
-With batch:=true, one node a GPU segments its cameras together, for cameras that take their images
-at the same time and are alike. It is /device_<index>/segmentation; masks have the same topics as
-with a node a camera. Its ~/label_info holds for all of its cameras.
+With batch:=true, one node per GPU segments its cameras in one batch. The cameras must be
+synchronised and have the same image size. The node is /device_<index>/segmentation; the masks have
+the same topics as with one node per camera. Its ~/label_info is valid for all of its cameras.
 
-Nodes and topics lie in the namespace of this launch file: namespace:=robot1, or what a parent
-launch file has pushed with PushRosNamespace.
+Nodes and topics are in the namespace of this launch file: namespace:=robot1, or the namespace that
+a parent launch file has pushed with PushRosNamespace.
 """
 
 from collections.abc import Iterable
@@ -39,35 +39,37 @@ from trt_segmentation.ros.parameters import rules
 
 SEG_LAUNCH = Path(get_package_share_directory('trt_segmentation')) / 'launch' / 'seg.launch.py'
 OWN = ('cameras', 'device', 'namespace', 'image_topic', 'camera_info_topic', 'output_topics')
-"""Arguments of seg.launch.py that are made here for each node, from the arguments below."""
+"""Arguments of seg.launch.py that this file sets for each node, from the arguments below."""
 
 
 def generate_launch_description() -> LaunchDescription:
     """Return the arguments of this file and one inclusion of seg.launch.py for each node."""
     own = [
-        DeclareLaunchArgument('cameras', description='Names with commas, such as front,left: the '
-                                                     'namespaces of their nodes'),
+        DeclareLaunchArgument('cameras', description='Comma-separated names, such as front,left; '
+                                                     'the namespaces of the nodes'),
         DeclareLaunchArgument('devices', default_value='0',
-                              description='Indices of GPUs with commas, dealt out in turn'),
+                              description='Comma-separated GPU indices, assigned to the cameras '
+                                          'in turn'),
         DeclareLaunchArgument('image_topics', default_value='{camera}/image_raw',
-                              description='Topic of each camera, {camera} being its name; '
-                                          'without a slash in front, it lies in namespace'),
+                              description='Image topic of each camera; {camera} is replaced by '
+                                          'its name. A relative topic is in namespace'),
         DeclareLaunchArgument('camera_info_topics', default_value='',
-                              description='Its sensor_msgs/CameraInfo, for masks of another size; '
-                                          'not given: camera_info beside its image'),
+                              description='Topic of its sensor_msgs/CameraInfo, used for masks of '
+                                          'another size. Default: camera_info in the namespace '
+                                          'of its image topic'),
         DeclareLaunchArgument('namespace', default_value='',
                               description='Namespace of all nodes and topics, such as robot1'),
         DeclareLaunchArgument('batch', default_value='false',
-                              description='true: segment the cameras of a GPU together, in one '
-                                          'node'),
+                              description='true: one node per GPU segments its cameras in one '
+                                          'batch'),
     ]
-    # Between push and pop: else a parent's next files would inherit what is set here.
-    return LaunchDescription([PushLaunchConfigurations(), *own, *_passed_on(),
+    # Push and pop keep these values from files that the parent includes later.
+    return LaunchDescription([PushLaunchConfigurations(), *own, *_common_arguments(),
                               OpaqueFunction(function=_nodes), PopLaunchConfigurations()])
 
 
-def _passed_on() -> list[DeclareLaunchArgument]:
-    """Return the arguments of seg.launch.py that hold for all cameras."""
+def _common_arguments() -> list[DeclareLaunchArgument]:
+    """Return the arguments of seg.launch.py that are the same for all cameras."""
     source = PythonLaunchDescriptionSource(str(SEG_LAUNCH))
     arguments = source.get_launch_description(LaunchContext(argv=[])).get_launch_arguments()
     return [argument for argument in arguments if argument.name not in OWN]
@@ -76,9 +78,9 @@ def _passed_on() -> list[DeclareLaunchArgument]:
 def _nodes(context: LaunchContext) -> list[GroupAction]:
     given = context.launch_configurations
     cameras, devices = _cameras(given), _names(given['devices'])
-    dealt = {camera: devices[number % len(devices)] for number, camera in enumerate(cameras)}
+    device_of = {camera: devices[number % len(devices)] for number, camera in enumerate(cameras)}
     base = full_namespace(given.get('ros_namespace'), given['namespace'])
-    common = {argument.name: given[argument.name] for argument in _passed_on()}
+    common = {argument.name: given[argument.name] for argument in _common_arguments()}
     image_topics = absolute_topic(base, given['image_topics'])
     info_topics = given['camera_info_topics'] and absolute_topic(base, given['camera_info_topics'])
     if flag('batch', given['batch']):
@@ -86,20 +88,21 @@ def _nodes(context: LaunchContext) -> list[GroupAction]:
                       cameras=f'[{", ".join(group)}]', image_topic=image_topics,
                       camera_info_topic=info_topics,
                       output_topics=f'{base}/{{camera}}/segmentation')
-                for device, group in _groups(dealt)]
+                for device, group in _groups(device_of)]
     return [_node(common, namespace=f'{base}/{camera}', device=device, cameras='',
                   image_topic=for_camera('image_topics', image_topics, camera),
                   camera_info_topic=for_camera('camera_info_topics', info_topics, camera),
                   output_topics='')
-            for camera, device in dealt.items()]
+            for camera, device in device_of.items()]
 
 
 def _cameras(given: dict[str, str]) -> list[str]:
-    """Return the names of the cameras, after a look at everything that is told of each."""
+    """Return the names of the cameras, after a check of the arguments for each camera."""
     cameras, devices = _names(given['cameras']), _names(given['devices'])
     if len(set(cameras)) < len(cameras) or not cameras or not devices:
-        raise RuntimeError(f"cameras is '{given['cameras']}' and devices '{given['devices']}'; "
-                           'cameras needs one name or more, each once, devices one index or more')
+        raise RuntimeError(f"cameras is '{given['cameras']}' and devices is '{given['devices']}'; "
+                           'cameras needs at least one name, each unique, and devices at least '
+                           'one index')
     if fault := rules()['cameras'].fault('cameras', cameras):
         raise argument_error('cameras', fault)
     for name in ('image_topics', 'camera_info_topics'):
@@ -107,10 +110,10 @@ def _cameras(given: dict[str, str]) -> list[str]:
     return cameras
 
 
-def _groups(dealt: dict[str, str]) -> Iterable[tuple[str, list[str]]]:
+def _groups(device_of: dict[str, str]) -> Iterable[tuple[str, list[str]]]:
     """Yield each GPU with its cameras."""
-    for device in dict.fromkeys(dealt.values()):
-        yield device, [camera for camera, its in dealt.items() if its == device]
+    for device in dict.fromkeys(device_of.values()):
+        yield device, [camera for camera, its in device_of.items() if its == device]
 
 
 def _node(common: dict[str, str], **own: str) -> GroupAction:

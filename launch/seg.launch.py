@@ -3,10 +3,10 @@
 """Segment one camera: ros2 launch trt_segmentation seg.launch.py image_topic:=/camera/image_raw
 
 With cameras:='[front, left]' and image_topic:='/{camera}/image_raw', one node segments several
-together; see also multi_camera.launch.py.
+cameras in one batch; see also multi_camera.launch.py.
 
-Included by another launch file, it takes the arguments of the same names that are set there, as
-every launch file does, and leaves none behind.
+Like every included launch file, it inherits arguments of the same names from the parent. It sets
+no arguments of the parent.
 """
 
 import os
@@ -46,53 +46,54 @@ from trt_segmentation.ros.transport import large_image_environment
 SHARE = Path(get_package_share_directory('trt_segmentation'))
 PARAMS_FILE = SHARE / 'config' / 'seg.yaml'
 PER_CAMERA = 'mask', 'mask/compressed', 'confidence', 'overlay', 'camera_info'
-"""What a node of several cameras publishes of each."""
+"""The topics that a node with several cameras publishes for each of them."""
 
 
 def generate_launch_description() -> LaunchDescription:
     """Return one launch argument for each parameter of the node, and the nodes."""
     wiring = [
         DeclareLaunchArgument('image_topic', default_value='image',
-                              description='Camera topic to segment, sensor_msgs/Image; with '
-                                          'cameras, {camera} stands for the name of each'),
+                              description='Image topic of the camera, sensor_msgs/Image. With '
+                                          'cameras, {camera} is replaced by the name of each'),
         DeclareLaunchArgument('camera_info_topic', default_value=NOT_GIVEN,
-                              description='Its sensor_msgs/CameraInfo, for masks of another size; '
-                                          'not given: camera_info beside image_topic'),
+                              description='Topic of its sensor_msgs/CameraInfo, used for masks of '
+                                          'another size. Default: camera_info in the namespace '
+                                          'of image_topic'),
         DeclareLaunchArgument('output_topics', default_value=NOT_GIVEN,
-                              description='With cameras: what stands before mask, overlay and so '
-                                          'on, such as /{camera}/segmentation; not given: '
+                              description='With cameras: prefix of the topics mask, overlay and '
+                                          'so on, such as /{camera}/segmentation. Default: '
                                           '~/{camera}'),
         DeclareLaunchArgument('namespace', default_value=NOT_GIVEN,
                               description='Namespace of the node and its topics'),
         DeclareLaunchArgument('params_file', default_value=str(PARAMS_FILE),
                               description='YAML file of parameters; ~ and package:// are '
-                                          'expanded. Launch arguments override it'),
+                                          'expanded. Launch arguments override its values'),
         DeclareLaunchArgument('use_sim_time', default_value=NOT_GIVEN,
-                              description='true: take the time from /clock, as with Gazebo and '
-                                          'rosbags; not given: as in params_file'),
+                              description='true: use the time from /clock, for example with '
+                                          'Gazebo or a rosbag. Default: the value in params_file'),
         DeclareLaunchArgument('rviz', default_value='false',
-                              description='true: show overlay and mask in RViz, where it is '
+                              description='true: show overlay and mask in RViz, if it is '
                                           'installed'),
         DeclareLaunchArgument('log_level', default_value='info',
-                              description='Least severe messages to print: one of '
-                                          f'{", ".join(LOG_LEVELS)}, in any case'),
+                              description='Minimum severity of logged messages: '
+                                          f'{", ".join(LOG_LEVELS)}; upper or lower case'),
     ]
     parameters = [DeclareLaunchArgument(name, default_value=NOT_GIVEN,
                                         description=_description(name))
                   for name in rules()]
-    # Between push and pop: else a parent's next files would inherit params_file and the others.
+    # Push and pop keep these values from files that the parent includes later.
     return LaunchDescription([PushLaunchConfigurations(), *wiring, *parameters,
                               OpaqueFunction(function=_nodes), PopLaunchConfigurations()])
 
 
 def _description(name: str) -> str:
     rule = rules()[name]
-    choices = f'; one of {", ".join(rule.choices)}' if rule.choices else ''
-    return f'{rule.description}{choices}. Not given: as in params_file'
+    choices = f'. One of {", ".join(rule.choices)}' if rule.choices else ''
+    return f'{rule.description}{choices}. Default: the value in params_file'
 
 
 def _inputs(given: dict[str, str], camera: str = '') -> list[tuple[str, str]]:
-    """Return the remappings of what one camera sends."""
+    """Return the remappings of the topics that one camera publishes."""
     prefix = f'{camera}/' if camera else ''
     topic = given['image_topic'] or 'image'
     image = for_camera('image_topic', topic, camera)
@@ -105,7 +106,7 @@ def _inputs(given: dict[str, str], camera: str = '') -> list[tuple[str, str]]:
 
 
 def _outputs(given: dict[str, str], camera: str) -> list[tuple[str, str]]:
-    """Return the remappings of what is published of one of several cameras."""
+    """Return the remappings of the node's outputs for one of several cameras."""
     target = for_camera('output_topics', given['output_topics'], camera)
     return [(f'~/{camera}/{name}', f'{target}/{name}') for name in PER_CAMERA] if target else []
 
@@ -122,7 +123,7 @@ def _remappings(given: dict[str, str], cameras: list[str]) -> list[tuple[str, st
 def _nodes(context: LaunchContext) -> list[Node]:
     given = context.launch_configurations
     overrides = parameter_overrides(given)
-    # What PushRosNamespace has pushed stands there.
+    # PushRosNamespace sets ros_namespace.
     namespace = full_namespace(given.get('ros_namespace'), given['namespace'])
     file, warnings = params_file(given['params_file'], PARAMS_FILE, f'{namespace}/{NODE_NAME}')
     for sentence in warnings:
@@ -146,8 +147,8 @@ def _is_rviz_installed() -> bool:
     except PackageNotFoundError:
         distribution = os.environ.get('ROS_DISTRO', '$ROS_DISTRO')
         get_logger('trt_segmentation').warning(
-            'rviz:=true, but rviz2 is not installed; the node runs without it. Install it with '
-            f'sudo apt install ros-{distribution}-rviz2, or look at the overlay in a browser: '
+            'rviz:=true, but rviz2 is not installed, so RViz is not started. Install it with '
+            f'sudo apt install ros-{distribution}-rviz2, or view the overlay in a browser: '
             'trt-segmentation view')
         return False
     return True
@@ -163,6 +164,6 @@ def _rviz(namespace: str, overrides: dict) -> Node:
 
 
 def _report_failed_build(event: ProcessExited, context: LaunchContext) -> None:
-    """Let ros2 launch fail, too; by itself it does not mind how a process ends."""
+    """Make ros2 launch fail, too; it ignores exit codes by default."""
     if event.returncode != 0:
         raise RuntimeError(f'build_only: no engine was built, exit code {event.returncode}')

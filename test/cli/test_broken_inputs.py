@@ -290,6 +290,6 @@ def test_the_node_is_not_configured_and_says_the_same(broken):
         [sys.executable, '-m', 'trt_segmentation.ros.node', '--ros-args', *arguments],
         capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    message, = (line for line in done.stderr.splitlines() if 'cannot be configured' in line)
+    message, = (line for line in done.stderr.splitlines() if 'configure failed' in line)
     assert_says(case, blamed, message)
     assert 'Traceback' not in done.stderr

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The real node in a process of its own, and a camera and a consumer around it, over DDS."""
+"""Fixtures: the node in a separate process, with a camera and a consumer over DDS."""
 
 from __future__ import annotations  # messages are named that need not be there
 
@@ -64,7 +64,7 @@ def image_message(pixels: np.ndarray, encoding: str = 'bgr8') -> Image:
 
 
 def pixels_of(msg: Image) -> np.ndarray:
-    """Return a mono8 or bgr8 message's pixels, as a consumer that trusts ``step`` reads them."""
+    """Return a mono8 or bgr8 message's pixels, as read by a consumer that uses ``step``."""
     channels = {'mono8': 1, 'bgr8': 3}[msg.encoding]
     data = np.frombuffer(msg.data, np.uint8)
     assert len(data) == msg.step * msg.height
@@ -74,7 +74,7 @@ def pixels_of(msg: Image) -> np.ndarray:
 
 
 class Bench:
-    """One segmentation node in its own process and namespace, with test's ends of its topics."""
+    """One segmentation node in its own process and namespace, with the peers of its topics."""
 
     def __init__(self, parameters: dict, program: Sequence[str] = NODE) -> None:
         self.namespace = f'/bench_{os.getpid()}_{next(_numbers)}'
@@ -107,7 +107,7 @@ class Bench:
                                  if status.name.startswith(self.namespace.lstrip('/') + '/')]
 
     def forget_diagnostics(self) -> None:
-        """Forget what the node has said of itself, what is still on its way included."""
+        """Discard all diagnostics of the node, including those in transit."""
         self.diagnostics.clear()
         self._forgotten_until = time.time_ns()
 
@@ -115,7 +115,7 @@ class Bench:
         end = time.monotonic() + timeout
         while not condition():
             assert self.process.poll() is None, f'the node died waiting for {what}: {self.log()}'
-            assert time.monotonic() < end, f'timed out waiting for {what}: {self._last_words()}'
+            assert time.monotonic() < end, f'timed out waiting for {what}: {self._final_report()}'
             self.executor.spin_once(timeout_sec=0.02)
 
     def spin_for(self, seconds: float) -> None:
@@ -124,7 +124,7 @@ class Bench:
             self.executor.spin_once(timeout_sec=0.01)
 
     def listen(self, *outputs: str, qos=None) -> None:
-        """Subscribe to outputs, and wait until camera, node and test have found each other."""
+        """Subscribe to outputs, and wait until all peers have discovered each other."""
         for output in outputs:
             self.received[output] = []
             self.node.create_subscription(Image, f'segmentation/{output}',
@@ -136,7 +136,7 @@ class Bench:
         self.wait_until_met()
 
     def wait_until_met(self) -> None:
-        """Wait until the node knows every publisher, subscription and client made here so far.
+        """Wait until the node has discovered all publishers, subscriptions and clients.
 
         Seeing its ends does not mean that it sees ours, and a first image would go nowhere. A
         process learns of another's ends in the order in which they were made, so it is asked by
@@ -155,7 +155,7 @@ class Bench:
         self.node.destroy_client(client)
 
     def collect(self, message_type, topic: str, qos=5) -> list:
-        """Subscribe to any topic, and return the list that its messages go to."""
+        """Subscribe to any topic, and return the list that receives its messages."""
         messages = []
         self.node.create_subscription(message_type, topic, messages.append, qos)
         return messages
@@ -164,7 +164,7 @@ class Bench:
         self.spin_until(lambda: self.camera.get_subscription_count() > 0, 'its subscription')
 
     def send(self, msg: Image) -> int:
-        """Publish with a stamp of its own; return the stamp in nanoseconds."""
+        """Publish with a unique stamp; return the stamp in nanoseconds."""
         now = self.node.get_clock().now()
         msg.header.stamp = now.to_msg()
         msg.header.frame_id = 'camera_color_optical_frame'
@@ -177,7 +177,7 @@ class Bench:
         self.published += 1
 
     def send_until(self, msg: Image, condition, what: str) -> list[int]:
-        """Send a frame again and again, since who listens may not be known yet; return stamps."""
+        """Send a frame repeatedly, since discovery may not be complete; return stamps."""
         stamps = []
 
         def sent_in_vain() -> bool:
@@ -207,11 +207,11 @@ class Bench:
         return found()[0]
 
     def segment(self, msg: Image, output: str = 'mask') -> np.ndarray:
-        """Send one frame and return the pixels of its answer."""
+        """Send one frame and return the pixels of its output."""
         return pixels_of(self.answer(output, self.send(msg)))
 
     def send_in_vain(self, msg: Image | bytes, reason: str) -> None:
-        """Send a frame, or what is none, and wait until it is counted as dropped for a reason."""
+        """Send a valid or invalid frame, and wait until it is counted as dropped for a reason."""
         def dropped() -> int:
             return self.counts()[f'frames dropped, {reason}']
 
@@ -245,7 +245,7 @@ class Bench:
         return self._clients[name]
 
     def set_parameter(self, name: str, value, kind: Parameter.Type | None = None):
-        """Return the SetParametersResult; an empty array needs to be told its kind."""
+        """Return the SetParametersResult; an empty array needs a type."""
         request = SetParameters.Request(parameters=[Parameter(name, kind, value)
                                                     .to_parameter_msg()])
         return self.call(SetParameters, 'set_parameters', request).results[0]
@@ -270,38 +270,38 @@ class Bench:
         return self.call(ChangeState, 'change_state', request).success
 
     def counts(self) -> dict[str, int]:
-        """Return the node's frame counters from a diagnostics message made after this call."""
+        """Return the node's frame counters from diagnostics published after this call."""
         return _frames_of([self.status()])
 
     def status(self):
-        """Return what the node says of itself, made after this call."""
+        """Return the status of the node, published after this call."""
         self.forget_diagnostics()
         self.spin_until(lambda: self.diagnostics, 'diagnostics')
         return self.diagnostics[-1]
 
     def wait_for_status(self, text: str, timeout: float = TIMEOUT):
-        """Wait until the node's message holds a text, and return that status."""
+        """Wait until the message of the status contains a text, and return the status."""
         self.forget_diagnostics()
         self.spin_until(lambda: self.diagnostics and text in self.diagnostics[-1].message,
                         f'diagnostics to say "{text}"', timeout)
         return self.diagnostics[-1]
 
     def stop(self, number: int = signal.SIGINT) -> tuple[int, str]:
-        """Signal the node; return its exit code and what it logged."""
+        """Signal the node; return its exit code and its log."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
             return self.process.wait(10), self.log()
         except subprocess.TimeoutExpired:
-            pytest.fail(f'the node did not end: {self._last_words()}')
+            pytest.fail(f'the node did not end: {self._final_report()}')
 
     def log(self) -> str:
-        """Return what the node has logged so far."""
+        """Return the log of the node so far."""
         self._log.seek(0)
         return self._log.read()
 
-    def _last_words(self) -> str:
-        """End the node; return its log, where its threads were, and what it had counted."""
+    def _final_report(self) -> str:
+        """Kill the node; return its log, the stacks of its threads, and its counters."""
         self.process.send_signal(signal.SIGABRT)
         self.process.wait(10)
         return f'{self.log()}\n{_frames_of(self.diagnostics)}'
@@ -354,7 +354,7 @@ def model(networks, tmp_path):
 
 @pytest.fixture
 def context():
-    """A context of its own, for nodes in the process of the test."""
+    """A separate context, for nodes in the process of the test."""
     _need_rclpy()
     context = rclpy.Context()
     context.init()
@@ -378,7 +378,7 @@ def segmenter():
 
 @pytest.fixture
 def make_bench():
-    """Start nodes: ``make_bench(engine_path=...)``; ``program`` is what Python runs instead."""
+    """Start nodes: ``make_bench(engine_path=...)``; ``program`` is run by Python instead."""
     yield from _benches()
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""``bench --ros``: camera, node and subscriber as processes, every frame accounted for."""
+"""``bench --ros``: camera, node and subscriber as processes, with an exact frame count."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_every_frame_is_accounted_for(entries, arm):
 
 
 @pytest.mark.parametrize('arm', ['ours', 'usual'])
-def test_the_way_of_a_frame_is_told_stretch_by_stretch(entries, arm):
+def test_the_latency_of_a_frame_is_split_into_its_parts(entries, arm):
     for run in entries[arm][0]['runs']:
         assert set(run['split_ms']) == WAY
         assert min(run['split_ms'].values()) >= 0
@@ -43,7 +43,7 @@ def test_the_way_of_a_frame_is_told_stretch_by_stretch(entries, arm):
 
 
 def test_results_that_come_late_are_waited_for(monkeypatch):
-    """As those of a network of seconds: here, even the rows about them come too late at first."""
+    """Late results, as of a slow network; here, their rows arrive late, too."""
     pytest.importorskip('rclpy')
     monkeypatch.setattr(dds, 'SETTLE', 0.001)
     with DdsBench(('ours',), CPU, (96, 128), ('mask',)) as bench:
@@ -53,7 +53,7 @@ def test_results_that_come_late_are_waited_for(monkeypatch):
         assert bench.run('ours', 5.0, 1.0).received
 
 
-def test_the_middleware_is_told(entries):
+def test_the_middleware_is_reported(entries):
     assert entries['middleware']['rmw'].startswith('rmw_')
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The bond with a lifecycle manager: alone, over DDS, and with bond_core's own other end."""
+"""The bond with a lifecycle manager: without ROS, over DDS, and with bond_core's own peer."""
 
 import itertools
 import time
@@ -20,7 +20,7 @@ _numbers = itertools.count()
 
 
 class StandIn:
-    """A node without ROS that keeps what is published, and what it has told."""
+    """A node without ROS that records published messages and log lines."""
 
     def __init__(self):
         self.sent, self.told, self.alive = [], [], set()
@@ -91,13 +91,13 @@ def test_heartbeats_carry_the_nodes_name_until_it_stops(node):
     assert {message.id for message in node.sent} == {'segmentation'}
     assert len({message.instance_id for message in node.sent}) == 1
     assert not node.alive and not made.is_formed
-    made.stop()  # of what has stopped
+    made.stop()  # a second time
     assert len(node.sent) == 3
 
 
-def test_each_start_is_a_bond_of_its_own(node):
+def test_each_start_creates_a_new_bond(node):
     made = started(node)
-    made.start()  # of what has started
+    made.start()  # a second time
     assert len(node.alive) == 3
     made.stop()
     made.start()
@@ -114,7 +114,7 @@ def test_without_a_manager_heartbeats_end(node):
     assert "no lifecycle manager has answered on topic '/bond'" in node.told[-1]
 
 
-def test_a_manager_that_falls_silent_does_not_matter(node):
+def test_a_manager_that_stops_sending_is_ignored(node):
     started(node)
     node.receive(from_manager())
     for _ in range(1000):
@@ -148,7 +148,7 @@ def test_its_own_messages_do_not_count(node):
     assert not made.is_formed
 
 
-def test_a_manager_may_be_started_anew(node):
+def test_a_manager_may_be_restarted(node):
     made = started(node)
     node.receive(from_manager())
     node.receive(from_manager(instance='second'))
@@ -158,7 +158,7 @@ def test_a_manager_may_be_started_anew(node):
     assert not made.is_formed
 
 
-def test_nothing_that_fails_ends_the_node(node):
+def test_failures_of_the_bond_do_not_stop_the_node(node):
     node.fails = True
     made = started(node)
     assert "no bond with a lifecycle manager: RuntimeError('not allowed')" in node.told[-1]
@@ -269,7 +269,7 @@ def formed(ends):
 
 
 @needs_messages
-def test_bond_core_hears_the_node_and_when_it_stops(ends, formed):
+def test_bond_core_detects_the_node_and_its_stop(ends, formed):
     for _ in range(2):  # the manager pauses, and resumes
         other = formed()
         ends.spin_for(2.0)
@@ -288,7 +288,7 @@ def test_bond_core_ends_the_bond_and_the_node_goes_on(ends, formed):
 
 
 @needs_messages
-def test_bond_core_hears_that_the_node_hangs(ends, formed):
+def test_bond_core_detects_a_hanging_node(ends, formed):
     other = formed()
     ends.spin_for(0.5)  # its timeout counts from the second heartbeat
     time.sleep(1.5)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The calibration of a mask that is not as large as the camera's image."""
+"""CameraInfo of a mask whose size differs from the image."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_a_camera_that_crops_and_bins_is_followed(roi, point, height, width):
     assert (scaled.binning_x, scaled.binning_y) == (0, 0)
 
 
-def test_what_does_not_depend_on_the_size_stays():
+def test_fields_that_do_not_depend_on_the_size_are_kept():
     info = calibration(500.0, 510.0, 0.1)
     scaled = scaled_camera_info(info, (HEIGHT, WIDTH))
     assert scaled == info

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Several cameras, segmented together by one node, over DDS."""
+"""Several cameras in one batch of one node, over DDS."""
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ class Cameras:
 
     Args:
         bench: of conftest; its node has the parameter ``cameras``.
-        outputs: that are listened to, of every camera.
+        outputs: subscribed outputs of every camera.
     """
 
     def __init__(self, bench, outputs=('mask',), names=NAMES, transport='raw'):
@@ -46,7 +46,7 @@ class Cameras:
                                                 qos_profile_sensor_data)
 
     def wait(self):
-        """Wait until cameras, node and test have found each other."""
+        """Wait until cameras, node and test have discovered each other."""
         node, namespace = self.bench.node, self.bench.namespace
         self.bench.spin_until(
             lambda: all(each.get_subscription_count() for each in self.publishers.values())
@@ -81,7 +81,7 @@ class Cameras:
         return found()[0]
 
     def status(self, name=''):
-        """Return what is said of a camera, or of the node, made after this call."""
+        """Return the status of a camera or of the node, published after this call."""
         self.bench.forget_diagnostics()
         suffix = f'/segmentation/{name}: segmentation' if name else '/segmentation: segmentation'
 
@@ -125,7 +125,7 @@ def start(make_bench, model):
 
 
 def assert_all_counted(counts):
-    """Every frame that came was segmented, dropped for a reason, or waits."""
+    """Every received frame was segmented, dropped for a reason, or waits."""
     dropped = sum(number for key, number in counts.items()
                   if key.startswith('dropped') and 'keep_latest' not in key)
     assert counts['received'] == counts['segmented'] + dropped + counts['waiting']
@@ -215,7 +215,7 @@ def test_compressed_images_and_masks(start, images):
     np.testing.assert_array_equal(mask, images['left'].argmax(axis=2))
 
 
-def test_what_anybody_wants_of_any_camera_is_computed(start, messages, images, pixels_of):
+def test_outputs_with_subscribers_of_any_camera_are_computed(start, messages, images, pixels_of):
     cameras = start(outputs=())
     for name, message in messages.items():
         cameras.send(name, message, cameras.now())
@@ -250,7 +250,7 @@ def test_a_region_of_interest_is_that_of_every_camera(start, messages, images, p
         assert (mask != 255).sum() == 20 * 32
 
 
-# Frames that do not go together ------------------------------------------------------------
+# Frames without a match ------------------------------------------------------------
 
 
 def test_frames_apart_are_counted_and_the_tolerance_changes_live(start, messages):
@@ -276,7 +276,7 @@ def test_frames_apart_are_counted_and_the_tolerance_changes_live(start, messages
         assert_all_counted(cameras.counts(name))
 
 
-def test_a_camera_that_dies_is_missed_and_found_again(start, messages):
+def test_a_lost_camera_is_reported_and_recovers(start, messages):
     cameras = start(input_timeout=0.5, max_drop_share=0.5)
     cameras.answer('left', cameras.send_all(messages)['left'])
     cameras.bench.node.destroy_publisher(cameras.publishers['left'])
@@ -302,8 +302,8 @@ def test_a_camera_that_dies_is_missed_and_found_again(start, messages):
         assert_all_counted(cameras.counts(name))
 
 
-def test_a_bad_frame_costs_one_round_and_is_said_with_its_camera(start, messages, image_message,
-                                                                 images):
+def test_a_bad_frame_is_logged_with_its_camera_and_drops_one_match(start, messages, image_message,
+                                                                   images):
     cameras = start()
     bad = {**messages, 'left': image_message(images['left'], '32FC7')}
     cameras.send_all(bad)
@@ -322,14 +322,14 @@ def test_a_bad_frame_costs_one_round_and_is_said_with_its_camera(start, messages
 @pytest.mark.parametrize(('change', 'said'), [
     (lambda image: (image[:24], 'bgr8'), 'front 64x48 bgr, left 64x24 bgr, right 64x48 bgr'),
     (lambda image: (image, 'rgb8'), 'front 64x48 bgr, left 64x48 rgb, right 64x48 bgr')])
-def test_cameras_that_differ_are_dropped_and_said(start, messages, image_message, images, change,
-                                                  said):
+def test_different_images_are_dropped_and_logged(start, messages, image_message, images, change,
+                                                 said):
     cameras = start(roi='[0, 0, 64, 24]')
     cameras.send_all({**messages, 'left': image_message(*change(images['left']))})
     cameras.bench.spin_until(lambda: 'a frame of each camera dropped' in cameras.bench.log(),
                              'the warning')
-    assert ('cameras that are segmented together have one size and one channel order, but there '
-            f'are {said}') in cameras.bench.log()
+    assert ('images of one batch must have the same size and channel order, but '
+            f'they are {said}') in cameras.bench.log()
     assert [cameras.counts(name)['dropped, bad_frame'] for name in NAMES] == [1, 1, 1]
     assert not any(cameras.received.values())
     stamps = cameras.send_all(messages)
@@ -359,7 +359,7 @@ def test_cameras_change_between_cleanup_and_configure(start, messages, images, i
     bench = cameras.bench
     refused = bench.set_parameter('cameras', ['front'])
     assert not refused.successful
-    assert 'read when the node is configured' in refused.reason
+    assert 'read only on configure' in refused.reason
     assert bench.transition(Transition.TRANSITION_DEACTIVATE)
     assert bench.transition(Transition.TRANSITION_CLEANUP)
     topic = f'{bench.namespace}/segmentation/right/mask'
@@ -411,12 +411,12 @@ def test_enable_holds_for_all(start, messages):
     cameras.send_all(messages)
     for name, dropped in zip(NAMES, (2, 1, 1), strict=True):
         cameras.wait_for_count(name, 'dropped, disabled', dropped)
-    assert cameras.status('left').message == 'switched off by ~/enable'
+    assert cameras.status('left').message == 'disabled by ~/enable'
     assert cameras.bench.call(SetBool, 'enable', SetBool.Request(data=True)).success
     cameras.answer('right', cameras.send_all(messages)['right'])
 
 
-def test_a_network_that_takes_one_image_is_said(make_bench, networks, model):
+def test_a_network_with_a_fixed_batch_of_one_is_refused(make_bench, networks, model):
     onnx.save(networks.fixed(networks.random_scores(3, *SIZE)), model)
     bench = make_bench(engine_path=model, cameras='[front, left]')
     status = bench.wait_for_status('cannot take 2 images at once')
@@ -424,7 +424,7 @@ def test_a_network_that_takes_one_image_is_said(make_bench, networks, model):
     assert 'run one node for each camera' in status.message
 
 
-def test_what_runs_is_told_once(start):
+def test_the_loaded_network_is_reported_once(start):
     cameras = start()
     common, front = ({value.key for value in cameras.status(name).values}
                      for name in ('', 'front'))

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What Nav2's semantic segmentation layer needs, checked the way that it reads messages.
+"""The requirements of Nav2's semantic segmentation layer, checked as it reads the messages.
 
 The rules are those of semantic_segmentation_layer's segmentation_buffer.cpp: mask, confidence and
 point cloud are matched by exact stamp, indexed ``data[v * width + u]`` whatever ``step`` says,

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Switching, changing the network while it runs, and what the node says of itself meanwhile."""
+"""~/enable, ~/load_model while the node runs, and the status that it reports."""
 
 import subprocess
 import sys
@@ -53,7 +53,7 @@ raise SystemExit(node.main())
 
 @pytest.fixture(scope='module')
 def models(networks, tmp_path_factory):
-    """Paths of two networks whose masks differ in every pixel, and of some that do not fit."""
+    """Paths of two networks whose masks differ in every pixel, and of some incompatible ones."""
     folder = tmp_path_factory.mktemp('models')
     made = {'brightest': networks.pointwise(np.eye(3), SIZE, metadata=BRIGHTEST),
             'darkest': networks.pointwise(-np.eye(3), SIZE, metadata=DARKEST),
@@ -98,7 +98,7 @@ def test_enable_switches_it_off_and_on(make_bench, camera, models):
     for seed in range(3):
         bench.send_in_vain(camera(seed).message, 'disabled')
     assert bench.counts()['frames dropped, disabled'] == 3
-    assert bench.status().message == 'switched off by ~/enable'
+    assert bench.status().message == 'disabled by ~/enable'
     assert not bench.received['mask']
     assert enable(bench, True).success
     for seed in range(4, 6):
@@ -137,12 +137,12 @@ def test_load_model_changes_over_between_two_frames(make_bench, camera, models, 
 
 
 def network_of(picture, mask):
-    """Return whose mask this is."""
+    """Return the network that a mask comes from."""
     return next(name for name in ('brightest', 'darkest')
                 if np.array_equal(mask, getattr(picture, name)))
 
 
-def test_a_loaded_network_tells_its_labels_and_its_name(make_bench, models):
+def test_a_loaded_network_publishes_its_labels_and_its_name(make_bench, models):
     vision_msgs = pytest.importorskip('vision_msgs.msg')
     bench = make_bench(engine_path=models.brightest)
     infos = bench.collect(vision_msgs.LabelInfo, 'segmentation/label_info', QoSProfile(
@@ -156,8 +156,8 @@ def test_a_loaded_network_tells_its_labels_and_its_name(make_bench, models):
 
 
 @pytest.fixture(scope='module')
-def loyal_bench(make_module_bench, models):
-    """A node that no test gets to change its network."""
+def shared_bench(make_module_bench, models):
+    """A node for tests in which every change of the network is refused."""
     bench = make_module_bench(engine_path=models.brightest)
     bench.listen('mask')
     return bench
@@ -165,38 +165,38 @@ def loyal_bench(make_module_bench, models):
 
 @pytest.mark.parametrize(('name', 'reason'), [
     ('broken', 'broken.onnx'), ('missing', 'missing.onnx'),
-    ('ids', 'gives mask, overlay and the running one mask, confidence, overlay')])
-def test_a_network_that_cannot_serve_leaves_the_old_one(loyal_bench, camera, models, name,
-                                                        reason):
-    answer = load(loyal_bench, getattr(models, name))
+    ('ids', 'has mask, overlay, but the running one has mask, confidence, overlay')])
+def test_an_incompatible_network_is_refused(shared_bench, camera, models, name,
+                                            reason):
+    answer = load(shared_bench, getattr(models, name))
     assert not answer.success
     assert reason in answer.message
-    assert loyal_bench.parameter('engine_path') == models.brightest
-    assert values_of(loyal_bench.status())['model'] == models.brightest
-    np.testing.assert_array_equal(loyal_bench.segment(camera(1).message), camera(1).brightest)
+    assert shared_bench.parameter('engine_path') == models.brightest
+    assert values_of(shared_bench.status())['model'] == models.brightest
+    np.testing.assert_array_equal(shared_bench.segment(camera(1).message), camera(1).brightest)
 
 
-def test_masks_of_another_size_are_refused(loyal_bench, camera, models):
-    loyal_bench.set_parameter('mask_height', 6)
-    loyal_bench.set_parameter('mask_width', 8)
-    answer = load(loyal_bench, models.darkest)
+def test_masks_of_another_size_are_refused(shared_bench, camera, models):
+    shared_bench.set_parameter('mask_height', 6)
+    shared_bench.set_parameter('mask_width', 8)
+    answer = load(shared_bench, models.darkest)
     assert not answer.success
     assert 'masks of 8x6' in answer.message
     assert 'deactivate' in answer.message
-    assert (loyal_bench.parameter('mask_height'), loyal_bench.parameter('mask_width')) == (0, 0)
-    np.testing.assert_array_equal(loyal_bench.segment(camera(2).message), camera(2).brightest)
+    assert (shared_bench.parameter('mask_height'), shared_bench.parameter('mask_width')) == (0, 0)
+    np.testing.assert_array_equal(shared_bench.segment(camera(2).message), camera(2).brightest)
 
 
 def test_load_model_needs_a_configured_node(make_bench):
     bench = make_bench(autostart=False)
     answer = bench.call(Trigger, 'load_model', Trigger.Request())
     assert not answer.success
-    assert 'nothing is configured' in answer.message
+    assert 'the node is not configured' in answer.message
 
 
 @pytest.fixture
 def loading_bench(make_bench, models, tmp_path):
-    """A node that loads ``darkest`` until ``bench.go`` is called; ``bench.loaded`` is to come."""
+    """A node that is loading ``darkest``; ``bench.go()`` completes it and returns the response."""
     path = tmp_path / 'net.onnx'
     path.symlink_to(models.darkest)
     bench = make_bench(program=WAITING, engine_path=models.brightest)
@@ -222,11 +222,11 @@ def test_one_network_is_loaded_at_a_time(loading_bench):
     assert loading_bench.call(Trigger, 'load_model', Trigger.Request()).success
 
 
-def test_a_cleanup_while_it_loads_is_obeyed(loading_bench, camera):
+def test_a_cleanup_during_loading_is_executed(loading_bench, camera):
     assert loading_bench.transition(Transition.TRANSITION_DEACTIVATE)
     assert loading_bench.transition(Transition.TRANSITION_CLEANUP)
     answer = loading_bench.go()
-    assert (answer.success, answer.message) == (False, 'the node was cleaned up meanwhile')
+    assert (answer.success, answer.message) == (False, 'the node was cleaned up during loading')
     assert loading_bench.state() == 'unconfigured'
     assert loading_bench.transition(Transition.TRANSITION_CONFIGURE)
     assert loading_bench.transition(Transition.TRANSITION_ACTIVATE)
@@ -234,7 +234,7 @@ def test_a_cleanup_while_it_loads_is_obeyed(loading_bench, camera):
     np.testing.assert_array_equal(loading_bench.segment(camera(1).message), camera(1).darkest)
 
 
-def test_an_opacity_set_while_it_loads_stays(loading_bench, camera, pixels_of, networks):
+def test_an_opacity_set_during_loading_is_kept(loading_bench, camera, pixels_of, networks):
     loading_bench.set_parameter('overlay_alpha', 0.0)
     assert loading_bench.go().success
     np.testing.assert_array_equal(loading_bench.segment(camera(3).message, 'overlay'),
@@ -266,10 +266,10 @@ def test_topics_go_with_the_network_and_come_back(make_bench, models):
         bench.spin_until(lambda: not any(offered()), 'its topics to go')
 
 
-# What it says of itself
+# Status
 
 
-def test_latency_is_told_in_seconds(make_bench, camera, models):
+def test_latency_is_published_in_seconds(make_bench, camera, models):
     bench = make_bench(engine_path=models.brightest)
     ages = bench.collect(Float64, 'segmentation/latency')
     bench.listen('mask')
@@ -278,7 +278,7 @@ def test_latency_is_told_in_seconds(make_bench, camera, models):
     assert 0 < ages[0].data < passed / 1e9
 
 
-def test_silence_is_a_warning_until_the_next_image(make_bench, camera, models):
+def test_missing_images_are_a_warning_until_the_next_image(make_bench, camera, models):
     bench = make_bench(engine_path=models.brightest, input_timeout=0.5)
     bench.listen('mask')
     bench.segment(camera(1).message)
@@ -320,7 +320,7 @@ def test_build_only_opens_the_network_and_ends(models):
 def test_build_only_fails_with_the_network(models, name):
     done = build(f'engine_path:={getattr(models, name)}')
     assert done.returncode == 1
-    assert f'cannot be configured: {getattr(models, name)}' in done.stderr
+    assert f'configure failed: {getattr(models, name)}' in done.stderr
 
 
 def test_the_packages_log_is_the_nodes(make_bench, camera, models):
@@ -332,11 +332,11 @@ def test_the_packages_log_is_the_nodes(make_bench, camera, models):
     assert 'segmentation]: running on ONNX Runtime' in log
 
 
-# On a stand-in for the GPU, which has to be in this very process
+# On a stand-in for the GPU, which needs the node in the same process
 
 
 @pytest.fixture
-def hosted(tensorrt, gpu, models, tmp_path):
+def node_on_stand_in(tensorrt, gpu, models, tmp_path):
     """A node on the stand-in, ``peer`` with a camera and masks, and ``spin_until``."""
     context = rclpy.Context()
     context.init()
@@ -372,42 +372,42 @@ def hosted(tensorrt, gpu, models, tmp_path):
     gpu.assert_all_is_freed()
 
 
-def bytes_held(hosted, gpu, message):
+def bytes_held(node_on_stand_in, gpu, message):
     """Return the bytes of the GPU's memory and of page-locked memory, once frames flow."""
     for _ in range(3):  # arrays are page-locked when they come again
-        hosted.segment(message)
+        node_on_stand_in.segment(message)
     return sum(len(block) for block in gpu.memory.values()), sum(gpu.locked.values())
 
 
-def test_each_cycle_gives_the_gpu_back(hosted, gpu, camera, pixels_of):
+def test_each_cycle_gives_the_gpu_back(node_on_stand_in, gpu, camera, pixels_of):
     held = []
     for _ in range(3):
-        hosted.node.start()
-        mask = hosted.segment(camera(1).message)
+        node_on_stand_in.node.start()
+        mask = node_on_stand_in.segment(camera(1).message)
         np.testing.assert_array_equal(pixels_of(mask), camera(1).brightest)
-        held.append(bytes_held(hosted, gpu, camera(1).message))
-        hosted.node.trigger_deactivate()
-        hosted.node.trigger_cleanup()
+        held.append(bytes_held(node_on_stand_in, gpu, camera(1).message))
+        node_on_stand_in.node.trigger_deactivate()
+        node_on_stand_in.node.trigger_cleanup()
         gpu.assert_all_is_freed()
     assert held == [held[0]] * 3
 
 
-def test_a_loaded_network_takes_the_place_of_the_old_one(hosted, gpu, camera, models, pixels_of):
-    hosted.node.start()
-    held = bytes_held(hosted, gpu, camera(1).message)
-    client = hosted.peer.create_client(Trigger, 'segmentation/load_model')
-    hosted.spin_until(client.service_is_ready)
+def test_a_loaded_network_replaces_the_old_one(node_on_stand_in, gpu, camera, models, pixels_of):
+    node_on_stand_in.node.start()
+    held = bytes_held(node_on_stand_in, gpu, camera(1).message)
+    client = node_on_stand_in.peer.create_client(Trigger, 'segmentation/load_model')
+    node_on_stand_in.spin_until(client.service_is_ready)
     for path in (models.darkest, models.ids, models.brightest, models.darkest):
-        hosted.node.set_parameters([Parameter('engine_path', value=path)])
+        node_on_stand_in.node.set_parameters([Parameter('engine_path', value=path)])
         loaded = client.call_async(Trigger.Request())
-        hosted.spin_until(loaded.done)
+        node_on_stand_in.spin_until(loaded.done)
         assert loaded.result().success == (path != models.ids)
-    mask = hosted.segment(camera(2).message)
+    mask = node_on_stand_in.segment(camera(2).message)
     np.testing.assert_array_equal(pixels_of(mask), camera(2).darkest)
-    assert bytes_held(hosted, gpu, camera(3).message) == held
+    assert bytes_held(node_on_stand_in, gpu, camera(3).message) == held
 
 
-# What tools read: ros2 param dump, rqt, Foxglove
+# Tools: ros2 param dump, rqt, Foxglove
 
 
 @pytest.mark.parametrize('program', [NODE, (*NODE, '--ros-args', '--params-file', SEG_YAML)])

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What /diagnostics says; every time is a plain number here."""
+"""Levels, messages and values on /diagnostics, with simulated times."""
 
 import tracemalloc
 from dataclasses import replace
@@ -15,7 +15,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 from trt_segmentation.backends.base import BackendInfo
 from trt_segmentation.ros.diagnostics import status_array, status_of, status_of_all
-from trt_segmentation.ros.health import Level, NodeState, Running, Thresholds
+from trt_segmentation.ros.health import Level, LoadedModel, NodeState, Thresholds
 from trt_segmentation.ros.statistics import (
     BACKEND_FAILED,
     BAD_FRAME,
@@ -34,12 +34,12 @@ TOPIC = '/camera/image_raw'
 INFO = BackendInfo('tensorrt', '10.9.0', 'NVIDIA Orin', 'fp16', 'fp16 in 41 of 52 layers',
                    '0123456789abcdef' * 4)
 ACTIVE = NodeState(active=True, topic=TOPIC, publishers=1,
-                   running=Running('net.onnx', INFO, 'fp16', {'': ('#804080', '#000aff')}))
-EVENT = 'the publisher offers best_effort, reliable is asked for; set reliability'
+                   loaded=LoadedModel('net.onnx', INFO, 'fp16', {'': ('#804080', '#000aff')}))
+EVENT = 'the publisher offers best_effort, reliable is requested; set reliability'
 
 
 class Camera:
-    """A monitor, and frames that come every ``1 / rate`` s from second 100 on."""
+    """A monitor, and frames that arrive every ``1 / rate`` s from second 100 on."""
 
     def __init__(self, rate=30.0):
         self.monitor = Monitor(100.0)
@@ -75,7 +75,7 @@ def camera():
     return Camera()
 
 
-# Meters
+# Rates and latencies
 
 @pytest.mark.parametrize('hertz', [0.1, 0.9, 29.97, 400.0])
 @pytest.mark.parametrize('lost', [0, 2])
@@ -182,7 +182,7 @@ def test_a_fault_outweighs_all(camera):
     (0, '', '0 publishers'), (1, '', '1 publisher'), (2, '', '2 publishers'),
     (0, EVENT, '0 publishers'), (1, EVENT, f'1 publisher, none compatible: {EVENT}'),
     (2, EVENT, f'2 publishers, not all compatible: {EVENT}')])
-def test_silence_is_said_with_its_likely_cause(camera, publishers, event, said):
+def test_missing_images_are_reported_with_a_likely_cause(camera, publishers, event, said):
     if event:
         camera.monitor.note_qos_event(event)
     state = NodeState(True, topic=TOPIC, publishers=publishers)
@@ -190,7 +190,7 @@ def test_silence_is_said_with_its_likely_cause(camera, publishers, event, said):
         Level.WARN, f'no image on {TOPIC} for 7.2 s; {said}')
 
 
-def test_silence_is_explained_by_what_is_published_instead(camera):
+def test_missing_images_are_reported_with_what_is_published_instead(camera):
     state = NodeState(True, topic=TOPIC, publishers=1, mismatch='its publisher sends letters')
     assert camera.said(state, after=7.2) == (
         Level.WARN, f'no image on {TOPIC} for 7.2 s; 1 publisher; its publisher sends letters')
@@ -217,24 +217,24 @@ def test_input_timeout_can_be_set_and_switched_off(camera):
     assert camera.said(after=999.0, input_timeout=0.0)[0] == Level.OK
 
 
-def test_slow_images_are_said_once_there_was_time_for_them():
+def test_a_low_image_rate_is_reported_after_the_window():
     camera = Camera(rate=10)
     camera.segment(40)
     assert camera.said(min_rate=15.0)[0] == Level.OK
     camera.segment(20)
     assert camera.said(min_rate=15.0) == (
-        Level.WARN, 'images come at 10.0 Hz; at least 15 Hz are wanted')
+        Level.WARN, 'images arrive at 10.0 Hz; min_rate is 15 Hz')
     assert camera.said(min_rate=9.9)[0] == Level.OK
-    assert 'images come' not in camera.status(after=9.0, min_rate=15.0).message
+    assert 'images arrive' not in camera.status(after=9.0, min_rate=15.0).message
 
 
-def test_what_keep_latest_drops_is_input_too():
+def test_frames_dropped_by_keep_latest_count_as_input():
     camera = Camera(rate=32)
     camera.segment(100, lost=3)  # by a network of 8 Hz
     status = camera.status(min_rate=31.0)
     assert (status.level, status.message) == (
-        Level.WARN, '120 of 160 frames in 5 s were dropped (keep_latest 120); at most 10% '
-                    'are wanted')
+        Level.WARN, '120 of 160 frames in 5 s were dropped (keep_latest 120); '
+                    'max_drop_share is 10%')
     assert status.values['input rate, Hz'] == '32.0'
     assert status.values['output rate, Hz'] == '8.0'
 
@@ -253,7 +253,7 @@ def test_drops_are_named_and_forgotten(camera):
     camera.drop(DEFECT)
     camera.drop(NO_SUBSCRIBER, 2)
     assert camera.said() == (Level.WARN, '4 of 6 frames in 5 s were dropped (bad_frame 3, defect 1'
-                                         '); at most 10% are wanted')
+                                         '); max_drop_share is 10%')
     camera.segment(180)
     assert camera.said() == (Level.OK, 'segmenting')
 
@@ -275,12 +275,12 @@ def test_latency_limit_is_kept_by_95_of_100(camera):
     assert camera.said(max_latency=0.1)[0] == Level.OK
     camera.segment(3, age=0.500)
     assert camera.said(max_latency=0.1) == (
-        Level.WARN, 'latency p95 is 500.0 ms; at most 100.0 ms are wanted')
+        Level.WARN, 'latency p95 is 500.0 ms; max_latency is 100.0 ms')
     assert camera.said()[0] == Level.OK
 
 
 @pytest.mark.parametrize(('age', 'said'), [(-3.0, '3.0 s ahead of'), (7200.0, '7200.0 s behind')])
-def test_latency_that_cannot_be_measured_is_no_kept_limit(camera, age, said):
+def test_a_latency_that_cannot_be_measured_is_a_warning(camera, age, said):
     camera.segment(5, age=age)
     assert camera.said() == (Level.OK, 'segmenting')
     level, message = camera.said(max_latency=0.1)
@@ -288,30 +288,30 @@ def test_latency_that_cannot_be_measured_is_no_kept_limit(camera, age, said):
     assert f"the newest image's stamp is {said} the node's clock" in message
 
 
-def test_other_precision_is_said(camera):
+def test_another_precision_is_reported(camera):
     camera.segment(9)
-    for running, level in [(Running('a', INFO, 'fp32'), Level.WARN),
-                           (Running('a', INFO, 'fp16'), Level.OK),
-                           (Running('a', BackendInfo('b', '', '', ''), 'fp16'), Level.OK)]:
-        assert camera.said(NodeState(True, running=running))[0] == level
-    assert 'precision fp32 was asked for; tensorrt runs this network in fp16 in 41 of 52' \
-        in camera.said(NodeState(True, running=Running('a', INFO, 'fp32')))[1]
+    for running, level in [(LoadedModel('a', INFO, 'fp32'), Level.WARN),
+                           (LoadedModel('a', INFO, 'fp16'), Level.OK),
+                           (LoadedModel('a', BackendInfo('b', '', '', ''), 'fp16'), Level.OK)]:
+        assert camera.said(NodeState(True, loaded=running))[0] == level
+    assert 'precision fp32 was requested; tensorrt runs this network in fp16 in 41 of 52' \
+        in camera.said(NodeState(True, loaded=LoadedModel('a', INFO, 'fp32')))[1]
 
 
-def test_all_that_is_equally_bad_is_said(camera):
+def test_all_faults_of_the_worst_level_are_reported(camera):
     camera.drop(BAD_FRAME)
     message = camera.status(after=6.0, input_timeout=4.0, min_rate=2.0).message
     assert message == f'no image on {TOPIC} for 6.0 s; 1 publisher'
-    message = camera.status(NodeState(True, running=Running('a', INFO, 'int8'))).message
+    message = camera.status(NodeState(True, loaded=LoadedModel('a', INFO, 'int8'))).message
     assert '1 of 1 frames' in message
     assert 'precision int8' in message
 
 
 # Clocks
 
-def test_stamps_that_no_latency_explains_are_counted_and_left_out(camera):
+def test_implausible_stamps_are_counted_and_excluded_from_latency(camera):
     camera.segment(20, age=0.0124)
-    camera.segment(3, age=-5.0)  # simulated time began anew
+    camera.segment(3, age=-5.0)  # simulated time was reset
     camera.segment(2, age=1.7e9)  # the clock was set, or the camera sets no stamps
     values = camera.status().values
     assert values['latency p99, ms'] == '12.4'
@@ -331,7 +331,7 @@ def test_stamp_age_is_exact_and_has_a_sign(sec, nanosec, age):
 
 def test_values_are_written_as_people_read_them(camera):
     camera.segment(200, age=0.0298, callback=0.01236)
-    state = NodeState(True, running=ACTIVE.running, gpu_memory=(312_400_000, 5_000_000_000))
+    state = NodeState(True, loaded=ACTIVE.loaded, gpu_memory=(312_400_000, 5_000_000_000))
     assert dict(camera.status(state).values) == {
         'model': 'net.onnx', 'backend': 'tensorrt', 'backend version': '10.9.0',
         'device': 'NVIDIA Orin', 'precision': 'fp16', 'layers': 'fp16 in 41 of 52 layers',
@@ -391,12 +391,12 @@ def test_message_survives_the_wire(camera):
 def test_a_node_that_is_switched_off_says_so_at_once(camera):
     camera.segment(3)
     off = replace(ACTIVE, enabled=False)
-    assert camera.said(off) == (Level.OK, 'switched off by ~/enable')
+    assert camera.said(off) == (Level.OK, 'disabled by ~/enable')
     camera.drop(DISABLED, 5)
     assert camera.said(ACTIVE) == (Level.OK, 'segmenting')
 
 
-def test_drops_that_nobody_wants_to_hear_of_are_no_work(camera):
+def test_status_when_all_frames_are_dropped(camera):
     camera.drop(BAD_FRAME, 20)
     assert camera.said(max_drop_share=1.0) == (
         Level.OK, 'nothing is segmented: all 20 frames in 5 s were dropped (bad_frame 20)')
@@ -415,12 +415,12 @@ def test_failures_are_over_when_nobody_wants_frames(camera, reason):
 def test_failures_are_over_when_what_failed_is_replaced(camera):
     camera.drop(NOT_PUBLISHED, 6, 'refused')
     assert camera.status().level == Level.ERROR
-    camera.monitor.forget_failures()
+    camera.monitor.reset_failures()
     assert camera.status().level == Level.WARN  # of the dropped frames
 
 
 def test_each_publisher_counts_its_own_frames():
-    """Two on one topic, and one that restarts: what they sent is all that there was."""
+    """Two on one topic, and one that restarts: received and lost frames are all that they sent."""
     counts, sent = Monitor(0.0).counts, 0
     for number in range(1, 200):
         for publisher in (b'front', b'left' if number < 100 else b'left, restarted'):
@@ -442,12 +442,12 @@ def test_publishers_of_the_past_cost_no_memory():
 
 
 @pytest.mark.parametrize(('wanted', 'said'), [
-    ('fp16', ''), ('fp32', 'precision fp32 was asked for')])
-def test_what_cameras_share_hides_none_of_them(wanted, said):
+    ('fp16', ''), ('fp32', 'precision fp32 was requested')])
+def test_faults_of_cameras_are_reported_with_those_of_the_node(wanted, said):
     broken, slow = Camera(), Camera()
     broken.drop(BACKEND_FAILED, 20, 'broken')
     slow.segment(3)
-    state = replace(ACTIVE, running=Running('net.onnx', INFO, wanted))
+    state = replace(ACTIVE, loaded=LoadedModel('net.onnx', INFO, wanted))
     alone = NodeState(active=True)
     whole = status_of_all(state, {'front': broken.status(alone), 'left': slow.status(alone)})
     assert (whole.level, whole.message) == (
@@ -459,7 +459,7 @@ def test_what_cameras_share_hides_none_of_them(wanted, said):
     assert 'front: no image on image for 60.0 s' in whole.message
 
 
-def test_what_holds_for_all_cameras_is_said_once():
+def test_a_fault_of_the_node_is_reported_once():
     state = NodeState(active=False, fault='net.onnx: not found')
     each = {name: Camera().status(state) for name in ('front', 'left')}
     assert status_of_all(state, each).message == 'net.onnx: not found'

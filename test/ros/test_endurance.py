@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""An hour of a 30 Hz camera, as fast as it goes: no frame lost, no memory kept."""
+"""An hour of a 30 Hz camera at full speed: no lost frames, no memory leak."""
 
 import time
 

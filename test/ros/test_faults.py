@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Faults around the running node: each costs at most its own frames, and is said."""
+"""Faults around the running node: each loses at most its own frames, and is logged."""
 
 import os
 import signal
@@ -59,7 +59,7 @@ def image(networks):
 
 @pytest.fixture
 def start_camera():
-    """Starts a camera in a process of its own: 50 Hz until it is killed."""
+    """Starts a camera in a separate process: 50 Hz until it is killed."""
     running = []
 
     def start(namespace):
@@ -79,7 +79,7 @@ def assert_all_counted(counts):
     assert counts['frames received'] == counts['frames segmented'] + dropped
 
 
-def test_a_killed_camera_is_missed_and_found_again(make_bench, model, start_camera):
+def test_a_killed_camera_is_reported_and_recovers(make_bench, model, start_camera):
     bench = make_bench(engine_path=model, input_timeout=0.5, max_drop_share=1.0)
     bench.listen('mask')
     for _ in range(2):
@@ -110,13 +110,13 @@ def test_size_and_encoding_change_with_every_frame(make_bench, model, image, ima
     assert bench.counts()['frames segmented'] == 25
 
 
-def test_simulated_time_may_jump_back_and_stand_still(make_bench, model, image, image_message):
+def test_simulated_time_may_jump_back_and_pause(make_bench, model, image, image_message):
     bench = make_bench(engine_path=model, use_sim_time=True)
     bench.listen('mask')
     clock = bench.node.create_publisher(Clock, '/clock', 10)
     topic = f'{bench.namespace}/segmentation'
     bench.spin_until(lambda: clock.get_subscription_count(), f'/clock of {topic}')
-    for number, second in enumerate((1000, 10, 11), start=1):  # a bag starts anew
+    for number, second in enumerate((1000, 10, 11), start=1):  # a bag restarts
         for _ in range(5):  # a clock ticks; a busy machine may take its time to hear it
             clock.publish(Clock(clock=Time(sec=second, nanosec=50_000_000)))
             bench.spin_for(0.15)
@@ -124,14 +124,14 @@ def test_simulated_time_may_jump_back_and_stand_still(make_bench, model, image, 
         msg.header.stamp = Time(sec=second)
         bench.camera.publish(msg)
         bench.answer('mask', second * 10**9)
-        counts = bench.counts()  # of diagnostics that come although the clock stands still
+        counts = bench.counts()  # of diagnostics that come although the clock is paused
         assert counts['frames segmented'] == number
     values = {value.key: value.value for value in bench.diagnostics[-1].values}
     assert float(values['latency p99, ms']) < 1000
     assert values['stamps ahead of the clock'] == '0'
 
 
-def test_corrupt_jpegs_cost_only_themselves(make_bench, model, image, stamp_of):
+def test_corrupt_jpegs_are_dropped(make_bench, model, image, stamp_of):
     bench = make_bench(engine_path=model, input_transport='compressed')
     camera = bench.node.create_publisher(CompressedImage, 'image/compressed',
                                          qos_profile_sensor_data)
@@ -152,7 +152,7 @@ def test_corrupt_jpegs_cost_only_themselves(make_bench, model, image, stamp_of):
     assert_all_counted(counts)
 
 
-def test_bytes_that_are_no_image_cost_only_themselves(make_bench, model, image, image_message):
+def test_malformed_messages_are_dropped(make_bench, model, image, image_message):
     bench = make_bench(engine_path=model)
     bench.listen('mask')
     whole = serialize_message(image_message(image))
@@ -160,15 +160,15 @@ def test_bytes_that_are_no_image_cost_only_themselves(make_bench, model, image, 
         bench.send_in_vain(data, 'bad_frame')
         bench.segment(image_message(image))
     assert_all_counted(bench.counts())
-    assert bench.log().count('a message of 28 bytes is no sensor_msgs/Image') == 1
+    assert bench.log().count('a message of 28 bytes is not a valid sensor_msgs/Image') == 1
 
 
-def test_a_network_file_that_goes_away_is_not_missed(make_bench, model, image, image_message,
-                                                     pixels_of):
+def test_a_deleted_network_file_does_not_stop_the_node(make_bench, model, image, image_message,
+                                                       pixels_of):
     bench = make_bench(engine_path=model)
     bench.listen('mask')
     model.unlink()
-    for height in (48, 96):  # another size makes all anew
+    for height in (48, 96):  # a new size recreates everything
         frame = cv2.resize(image, (64, height), interpolation=cv2.INTER_NEAREST)
         assert_segments(bench, frame, image_message, pixels_of)
 
@@ -231,7 +231,7 @@ def start_node(make_bench, model, tmp_path):
 
 @pytest.fixture
 def builder():
-    """Skips where there is no builder."""
+    """Skip without a builder."""
     try:
         find_tensorrt()
     except MissingBackendError as error:
@@ -249,7 +249,7 @@ def engine(model, tensorrt):
 
 @pytest.fixture(params=['read-only', 'full'])
 def hostile_folder(request, tmp_path):
-    """A folder in which nothing can be kept."""
+    """A folder in which no file can be stored."""
     folder = tmp_path / 'hostile'
     folder.mkdir()
     options = 'size=64k,ro' if request.param == 'read-only' else 'size=64k'
@@ -268,7 +268,7 @@ def assert_segments(bench, image, image_message, pixels_of):
 
 
 def builds(tmp_path):
-    """Return how many builds were begun."""
+    """Return the number of started builds."""
     told = tmp_path / 'builds'
     return len(told.read_text().split()) if told.exists() else 0
 
@@ -277,8 +277,8 @@ def builds(tmp_path):
     lambda path: path.write_bytes(path.read_bytes()[:-20]),
     lambda path: path.write_bytes(b'another plan'),
     lambda path: path.unlink()], ids=['truncated', 'replaced', 'removed'])
-def test_an_engine_file_that_breaks_is_not_missed(start_node, engine, image, image_message,
-                                                  pixels_of, damage):
+def test_a_damaged_engine_file_does_not_stop_the_node(start_node, engine, image, image_message,
+                                                      pixels_of, damage):
     bench = start_node(engine_path=engine)
     bench.listen('mask')
     assert_segments(bench, image, image_message, pixels_of)
@@ -294,7 +294,7 @@ def test_an_engine_file_that_breaks_is_not_missed(start_node, engine, image, ima
     assert_segments(bench, image, image_message, pixels_of)
 
 
-def test_a_folder_that_keeps_nothing_costs_only_the_next_build(
+def test_an_unwritable_cache_folder_does_not_stop_the_node(
         start_node, hostile_folder, image, image_message, pixels_of):
     before = list(hostile_folder.iterdir())
     bench = start_node(engine_cache=hostile_folder)
@@ -305,8 +305,8 @@ def test_a_folder_that_keeps_nothing_costs_only_the_next_build(
     assert left <= {'.lock'}
 
 
-def test_a_backend_that_fails_for_a_while_costs_those_frames(start_node, image, image_message,
-                                                             pixels_of):
+def test_a_temporary_backend_failure_drops_those_frames(start_node, image, image_message,
+                                                        pixels_of):
     bench = start_node(max_drop_share=1.0)
     bench.listen('mask')
     assert_segments(bench, image, image_message, pixels_of)
@@ -351,11 +351,11 @@ def test_a_build_ends_with_the_node_and_leaves_nothing_in_the_way(
     assert not list((tmp_path / 'cache').glob('.*'))
 
 
-# Cameras that are not what they should be
+# Unsuitable cameras
 
 
 def test_two_publishers_and_a_restarted_one_invent_no_frames(make_bench, model, image,
-                                                            image_message):
+                                                             image_message):
     bench = make_bench(engine_path=model)
     bench.listen('mask')
     message = image_message(image)
@@ -392,7 +392,7 @@ def test_a_camera_of_another_type_is_named(make_bench, model, transport, sent, t
     assert bench.log().count(said) == 1
 
 
-def test_depth_images_cost_only_themselves(make_bench, model, image, image_message):
+def test_depth_images_are_dropped(make_bench, model, image, image_message):
     bench = make_bench(engine_path=model, input_transport='compressed')
     masks = bench.collect(Image, 'segmentation/mask')
     camera = bench.node.create_publisher(CompressedImage, 'image/compressed',

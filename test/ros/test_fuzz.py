@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""10,000 messages, right and wrong: each gives pixels and a mask of its size, or is refused."""
+"""10,000 valid and invalid messages: each gives pixels and a mask of its size, or is refused."""
 
 from array import array
 
@@ -40,7 +40,7 @@ FORMATS = ['jpeg', 'png', '', 'rgb8; jpeg compressed bgr8', 'bayer_rggb8; png co
 
 @st.composite
 def raw_images(draw):
-    """Draw an Image that is right, or was so before some of its fields were changed."""
+    """Draw a valid Image, or one with some changed fields."""
     encoding = draw(st.sampled_from([*LAYOUTS, *UNKNOWN]))
     row_bytes, rows_of_two, *multiples = LAYOUTS.get(encoding, (3, 2, 1, 1))
     height, width = (draw(st.integers(1, 5)) * multiple for multiple in multiples)
@@ -56,7 +56,7 @@ def raw_images(draw):
 
 
 def expected_shape(msg):
-    """Return the shape of a right message's pixels, None of a wrong one."""
+    """Return the shape of a valid message's pixels, None for an invalid one."""
     if msg.encoding not in LAYOUTS:
         return None
     row_bytes, rows_of_two, *multiples = LAYOUTS[msg.encoding]

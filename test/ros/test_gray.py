@@ -13,7 +13,7 @@ HALF[:, 32:] = 255
 
 @pytest.fixture
 def gray_bench(make_bench, networks, tmp_path):
-    """Makes a node with a network that finds what is brighter than the middle."""
+    """Start a node with a network that finds the brighter half."""
     def make(**fed):
         onnx.save(networks.pointwise([[-1], [1]], SIZE), tmp_path / 'net.onnx')
         config = networks.config_of(input={'mean': [1.0], 'std': [1.0], **fed})

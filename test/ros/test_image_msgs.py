@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Every message becomes the pixels that OpenCV would make of it, whatever its rows look like."""
+"""Every encoding is converted to the same pixels as by OpenCV, with any row padding."""
 
 import struct
 import subprocess
@@ -84,16 +84,16 @@ def test_a_serialized_image_of_the_other_byte_order():
     assert found.data.tobytes() == b'abcde'
 
 
-def test_bytes_that_are_no_image_are_refused():
+def test_malformed_messages_are_refused():
     whole = np.frombuffer(serialize_message(
         Image(height=1, width=1, encoding='bgr8', step=3, data=array('B', b'abc'))), np.uint8)
     received_image(whole)
     for length in range(len(whole)):
-        with pytest.raises(ImageError, match=f'^a message of {length} bytes is no sensor_msgs/Im'):
+        with pytest.raises(ImageError, match=f'^a message of {length} bytes is not a valid '):
             received_image(whole[:length])
     twisted = whole.copy()
     twisted[12:16] = 255  # the length of frame_id
-    with pytest.raises(ImageError, match='4294967295 bytes announced, '):
+    with pytest.raises(ImageError, match='4294967295 bytes expected, '):
         received_image(twisted)
 
 
@@ -187,7 +187,7 @@ def test_wrong_messages_are_refused_by_name_and_number(fields, said):
 
 
 class CvBridge:
-    """A stand-in: cv_bridge is not on PyPI. Like it, refuses what it cannot convert."""
+    """A stand-in, since cv_bridge is not on PyPI; it also refuses unknown encodings."""
 
     def imgmsg_to_cv2(self, msg, desired_encoding):
         assert desired_encoding == 'bgr8'
@@ -206,13 +206,13 @@ def test_other_encodings_go_through_cv_bridge(monkeypatch):
     assert color == 'bgr'
     assert image.flags.c_contiguous
     msg.height = 3
-    with pytest.raises(ImageError, match=r"'rgb16' \(5x3\) cannot be segmented: cv_bridge says"):
+    with pytest.raises(ImageError, match=r"'rgb16' \(5x3\) cannot be segmented: cv_bridge failed"):
         ImageReader().read(msg)
 
 
 def test_other_encodings_are_refused_by_name_without_cv_bridge(monkeypatch):
     monkeypatch.setitem(sys.modules, 'cv_bridge', None)
-    with pytest.raises(ImageError, match=r"'rgb16' .*; known are bgr8, .* and what cv_bridge"):
+    with pytest.raises(ImageError, match=r"'rgb16' .*; supported are bgr8, .* of cv_bridge if"):
         ImageReader().read(message(np.zeros((4, 30), np.uint8), 5, 'rgb16'))
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the subscription receives, and what it says about publishers that do not match."""
+"""The image subscription, and its messages about incompatible publishers."""
 
 import time
 from array import array
@@ -29,7 +29,7 @@ PIXELS = np.full((6, 8, 3), 50, np.uint8)
 
 
 class Wire:
-    """A listening node and a camera's node in one process, joined by DDS."""
+    """A node with the input and a camera node in one process, connected by DDS."""
 
     def __init__(self, name):
         self.context = rclpy.Context()
@@ -67,7 +67,7 @@ class Wire:
             self.executor.spin_once(timeout_sec=0.05)
 
     def receive(self, camera, msg):
-        """Publish until it comes: a first message may leave before both sides have matched."""
+        """Publish until it arrives: the first may be sent before both sides have matched."""
         def arrived():
             camera.publish(msg)
             self.executor.spin_once(timeout_sec=0.05)
@@ -133,20 +133,20 @@ def test_remapping_holds_for_both_transports(wire, rule, transport, topic):
     sensor = wire.listen(rule, transport=transport)
     assert sensor.topic == topic
     wire.camera(Image if transport == 'raw' else CompressedImage, topic)
-    wire.spin_until(lambda: sensor.sources().count == 1)
+    wire.spin_until(lambda: sensor.publishers().count == 1)
 
 
 @pytest.mark.parametrize(('policy', 'asked', 'offered'), [
     ('reliability', 'reliable', 'best_effort'), ('durability', 'transient_local', 'volatile')])
-def test_a_publisher_that_does_not_match_is_said(wire, frame, policy, asked, offered):
+def test_a_publisher_with_incompatible_qos_is_reported(wire, frame, policy, asked, offered):
     sensor = wire.listen(**{policy: asked})
     camera = wire.camera(Image, 'image', **{policy: offered})
     wire.spin_until(lambda: wire.events)
     camera.publish(frame)
     assert wire.events == [
-        f'{sensor.topic}: a publisher cannot be received: its {policy} is {offered}, {asked} is '
-        f'asked for; set qos_{policy} to {offered}']
-    wire.spin_until(lambda: sensor.sources().count == 1)
+        f'{sensor.topic}: the QoS of a publisher is incompatible: it offers {policy} {offered}, '
+        f'but {asked} is requested; set qos_{policy} to {offered}']
+    wire.spin_until(lambda: sensor.publishers().count == 1)
     assert wire.frames == []
 
 
@@ -198,34 +198,34 @@ def test_middleware_without_the_event_is_used_without_it(wire, frame, monkeypatc
 
 @pytest.mark.parametrize(('rule', 'transport', 'sent', 'topic', 'remedy'), [
     ('image:=/cam/image/compressed', 'raw', CompressedImage, '/cam/image/compressed',
-     'its publisher sends sensor_msgs/msg/CompressedImage; set input_transport to compressed and '
-     'remap image to /cam/image'),
+     'its publisher has type sensor_msgs/msg/CompressedImage; set input_transport to compressed '
+     'and remap image to /cam/image'),
     ('image:=/cam/jpeg', 'raw', CompressedImage, '/cam/jpeg',
-     'its publisher sends sensor_msgs/msg/CompressedImage; set input_transport to compressed and '
-     'remap image/compressed to /cam/jpeg'),
+     'its publisher has type sensor_msgs/msg/CompressedImage; set input_transport to compressed '
+     'and remap image/compressed to /cam/jpeg'),
     ('image:=/cam/image', 'raw', CompressedImage, '/cam/image/compressed',
      'only /cam/image/compressed is published; set input_transport to compressed'),
     ('image:=/cam/image/compressed', 'compressed', CompressedImage, '/cam/image/compressed',
-     '/cam/image/compressed is what is published; remap image to /cam/image, to which '
+     'only /cam/image/compressed is published; remap image to /cam/image, because '
      '/compressed is appended'),
     ('image:=/cam/image', 'compressed', Image, '/cam/image',
      'only /cam/image is published; set input_transport to raw'),
     ('image/compressed:=/cam/image', 'compressed', Image, '/cam/image',
-     'its publisher sends sensor_msgs/msg/Image; set input_transport to raw and remap image to '
+     'its publisher has type sensor_msgs/msg/Image; set input_transport to raw and remap image to '
      '/cam/image'),
     ('image:=/cam/points', 'raw', CameraInfo, '/cam/points',
-     'its publisher sends sensor_msgs/msg/CameraInfo; sensor_msgs/msg/Image is needed')])
+     'its publisher has type sensor_msgs/msg/CameraInfo; sensor_msgs/msg/Image is required')])
 def test_a_publisher_of_another_type_or_beside_is_named(wire, rule, transport, sent, topic,
                                                         remedy):
     sensor = wire.listen(rule, transport=transport)
-    assert sensor.sources().mismatch == ''
+    assert sensor.publishers().mismatch == ''
     elsewhere = rclpy.Context()  # one participant has one type for a topic
     elsewhere.init()
     camera = rclpy.create_node('elsewhere', context=elsewhere)
     camera.create_publisher(sent, topic, 1)
     try:
-        wire.spin_until(lambda: sensor.sources().mismatch)
-        assert sensor.sources().mismatch == remedy
+        wire.spin_until(lambda: sensor.publishers().mismatch)
+        assert sensor.publishers().mismatch == remedy
     finally:
         camera.destroy_node()
         elsewhere.try_shutdown()

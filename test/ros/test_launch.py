@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the launch files offer and start, where launch_ros is installed."""
+"""The arguments and nodes of the launch files; needs launch_ros."""
 
 import importlib.util
 from pathlib import Path
@@ -39,7 +39,7 @@ def rviz(monkeypatch):
 
 @pytest.fixture
 def warnings(monkeypatch):
-    """What the launch files warn about."""
+    """The warnings of the launch files."""
     import launch.logging
     found = []
     monkeypatch.setattr(launch.logging, 'get_logger',
@@ -200,14 +200,14 @@ def test_the_file_of_parameters_is_there(started, tmp_path):
     (tmp_path / 'mine.yaml').write_text('/**: {ros__parameters: {precision: fp16}}')
     node, = started('seg', params_file=f'{tmp_path}/mine.yaml')
     assert node.parameters == [f'{tmp_path}/mine.yaml', {}]
-    with pytest.raises(ConfigError, match='there is no such file'):
+    with pytest.raises(ConfigError, match='does not exist'):
         started('seg', params_file=f'{tmp_path}/other.yaml')
 
 
 def test_a_file_of_parameters_for_other_nodes_is_a_warning(started, tmp_path, warnings):
     (tmp_path / 'nav2.yaml').write_text('/planner_server: {ros__parameters: {a: 1}}')
     started('seg', params_file=f'{tmp_path}/nav2.yaml', namespace='robot1')
-    assert 'sets no parameter of /robot1/segmentation: it holds /planner_server' in warnings[0]
+    assert 'sets no parameter of /robot1/segmentation: it contains /planner_server' in warnings[0]
 
 
 def test_simulated_time(started, rviz):
@@ -228,14 +228,14 @@ def test_rviz_shows_the_topics_of_the_namespace(started, rviz):
 def test_without_rviz_the_node_runs(started, warnings):
     node, = started('seg', rviz='true')
     assert node.executable == 'segmentation_node'
-    assert 'rviz2 is not installed; the node runs without it' in warnings[0]
+    assert 'rviz2 is not installed, so RViz is not started' in warnings[0]
 
 
 @pytest.mark.parametrize(('arguments', 'fault'), [
     ({'image_topics': '/image_raw'}, 'image_topics is .* the same topic for all cameras'),
     ({'camera_info_topics': '/info'}, 'camera_info_topics is .* the same topic for all cameras'),
-    ({'image_topics': '/{camera}/{side}'}, r'only \{camera} may stand in braces'),
-    ({'cameras': 'front-left,b'}, 'it has names of letters')])
+    ({'image_topics': '/{camera}/{side}'}, r'the only placeholder is \{camera}'),
+    ({'cameras': 'front-left,b'}, 'names must be unique')])
 def test_topics_of_several_cameras_differ(started, arguments, fault):
     with pytest.raises(ConfigError, match=fault):
         started('multi_camera', **{'cameras': 'front,left', **arguments})
@@ -277,7 +277,7 @@ def test_remapped_cameras_are_served_where_a_node_each_would(
 
 @pytest.mark.parametrize(('cameras', 'devices'), [('', '0'), ('front,front', '0'), ('front', ',')])
 def test_cameras_that_make_no_sense_are_refused(started, cameras, devices):
-    with pytest.raises(RuntimeError, match='cameras needs one name or more, each once'):
+    with pytest.raises(RuntimeError, match='cameras needs at least one name, each unique'):
         started('multi_camera', cameras=cameras, devices=devices)
 
 

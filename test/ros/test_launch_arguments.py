@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the launch files make of their arguments; launch itself is not needed."""
+"""Parsing and validation of launch arguments, without launch."""
 
 from pathlib import Path
 
@@ -26,15 +26,15 @@ def test_parameters_get_their_types():
 
 
 @pytest.mark.parametrize(('name', 'text', 'fault'), [
-    ('device', 'left_camera', 'int is needed'), ('device', '99', 'it is 0 to 63'),
-    ('precision', 'fp61', 'it is one of fp32, fp16, int8'), ('roi', '[a, b, c, d]', 'wrong type'),
-    ('roi', '[1, 2]', 'it has 4 values'), ('cameras', '[]', 'leave it out'),
-    ('cameras', '[1, 2]', 'wrong type'), ('use_sim_time', 'maybe', 'it is true or false')])
-def test_a_bad_value_may_be_inherited_and_the_error_tells_the_way_out(name, text, fault):
+    ('device', 'left_camera', 'int is needed'), ('device', '99', 'it must be 0 to 63'),
+    ('precision', 'fp61', 'it must be one of fp32, fp16, int8'), ('cameras', '[]', 'omit it'),
+    ('roi', '[a, b, c, d]', 'wrong type'), ('roi', '[1, 2]', 'it must have 4 values'),
+    ('cameras', '[1, 2]', 'wrong type'), ('use_sim_time', 'maybe', 'it must be true or false')])
+def test_a_bad_value_may_be_inherited_and_the_error_names_the_remedy(name, text, fault):
     with pytest.raises(ConfigError, match=fault) as caught:
         parameter_overrides({name: text})
     assert 'inherits arguments of the same name' in str(caught.value)
-    assert f"Set '{name}' in launch_arguments" in str(caught.value)
+    assert f"Set '{name}' in the launch_arguments" in str(caught.value)
 
 
 @pytest.mark.parametrize(('text', 'expected'), [('true', True), ('True', True), ('FALSE', False),
@@ -50,7 +50,7 @@ def test_log_levels(text, expected):
 
 
 def test_a_log_level_that_does_not_exist():
-    with pytest.raises(ConfigError, match="log_level is 'LOUD'; it is one of debug, info, warn"):
+    with pytest.raises(ConfigError, match="log_level is 'LOUD'; it must be one of debug, info"):
         log_level('LOUD')
 
 
@@ -69,7 +69,7 @@ def test_topics(topic, expected):
 @pytest.mark.parametrize(('template', 'camera'), [
     ('/{camera}/image', ''), ('/{cam}/image', 'front'), ('/{camera}/{', 'front')])
 def test_braces_that_nothing_replaces(template, camera):
-    with pytest.raises(ConfigError, match=r'only \{camera} may stand in braces'):
+    with pytest.raises(ConfigError, match=r'the only placeholder is \{camera}'):
         for_camera('image_topic', template, camera)
 
 
@@ -99,7 +99,7 @@ def test_a_file_without_parameters_is_a_warning(tmp_path, text):
     file = tmp_path / 'parameters.yaml'
     file.write_text(text)
     _, (warning,) = params_file(str(file), file, '/segmentation')
-    assert 'it holds nothing that has ros__parameters' in warning
+    assert 'it contains no ros__parameters' in warning
 
 
 def test_a_misspelt_parameter_is_a_warning(tmp_path):
@@ -111,9 +111,9 @@ def test_a_misspelt_parameter_is_a_warning(tmp_path):
     assert "sets 'precisions' of /segmentation, which has no such parameter" in warning
 
 
-@pytest.mark.parametrize(('text', 'fault'), [(None, 'there is no such file'),
-                                             ('a: [b', 'it is not YAML'),
-                                             (b'\xff', 'it is not YAML')])
+@pytest.mark.parametrize(('text', 'fault'), [(None, 'does not exist'),
+                                             ('a: [b', 'not valid YAML'),
+                                             (b'\xff', 'not valid YAML')])
 def test_a_file_that_cannot_be_read(tmp_path, text, fault):
     file = tmp_path / 'parameters.yaml'
     if text is not None:

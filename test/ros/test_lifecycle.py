@@ -1,7 +1,7 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Transitions that are asked for at a bad time, that fail, or that come from another thread; and
-nodes in a process that does more than spin them."""
+"""Invalid and failing transitions, transitions from another thread, and nodes in a process that
+also does other work."""
 
 import logging
 import random
@@ -57,11 +57,11 @@ def own_status(node):
     return node._statuses(node._settings.thresholds)['']
 
 
-# At a bad time
+# Invalid transitions
 
 
 def test_a_transition_that_is_not_possible_is_refused(make_bench, model):
-    """Each from each state, in an order of its own."""
+    """Each invalid transition from each state."""
     bench = make_bench(engine_path=model, backend='onnxruntime')
     bench.spin_until(lambda: bench.state() == 'active', 'its activation')
     state, choices = 'active', random.Random(3)
@@ -74,7 +74,7 @@ def test_a_transition_that_is_not_possible_is_refused(make_bench, model):
     assert bench.process.poll() is None
 
 
-def test_who_triggers_is_told_that_it_is_not_possible(make_node):
+def test_an_invalid_transition_returns_an_error(make_node):
     node = make_node()
     assert node.trigger_activate() == TransitionCallbackReturn.ERROR
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
@@ -84,13 +84,13 @@ def test_who_triggers_is_told_that_it_is_not_possible(make_node):
         assert trigger() == TransitionCallbackReturn.ERROR
 
 
-# That fail
+# Failing transitions
 
 
 @pytest.mark.parametrize(('name', 'first'), [
-    ('offer', []), ('listen', ['configure']), ('stop_listening', ['configure', 'activate']),
+    ('advertise', []), ('subscribe', ['configure']), ('unsubscribe', ['configure', 'activate']),
     ('close', ['configure'])])
-def test_what_fails_in_a_transition_is_reported(make_node, monkeypatch, capfd, name, first):
+def test_a_failed_transition_is_reported(make_node, monkeypatch, capfd, name, first):
     node = make_node()
     for transition in first:
         getattr(node, f'trigger_{transition}')()
@@ -101,18 +101,18 @@ def test_what_fails_in_a_transition_is_reported(make_node, monkeypatch, capfd, n
         raise RuntimeError('refused by the middleware')
 
     monkeypatch.setattr(camera_module.Camera, name, refuse)
-    last = {'offer': 'configure', 'listen': 'activate', 'stop_listening': 'deactivate',
+    last = {'advertise': 'configure', 'subscribe': 'activate', 'unsubscribe': 'deactivate',
             'close': 'cleanup'}[name]
     assert getattr(node, f'trigger_{last}')() == TransitionCallbackReturn.ERROR
     assert 'refused by the middleware' in capfd.readouterr().err
     status = own_status(node)
     assert (status.level, 'refused by the middleware' in status.message) == (Level.ERROR, True)
-    assert node._segmenter is None  # nothing is left half-made
+    assert node._segmenter is None  # nothing is left half-configured
     assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     assert own_status(node).level == Level.OK
 
 
-def test_everything_is_freed_whatever_fails(make_node, monkeypatch):
+def test_everything_is_released_although_a_part_fails(make_node, monkeypatch):
     node = make_node()
     node.start()
     segmenter, closed = node._segmenter, []
@@ -153,11 +153,11 @@ def test_other_cameras_than_before_survive_a_failed_configuration(make_bench, mo
         assert {status.name for status in bench.diagnostics} == wanted
 
 
-# What the middleware refuses
+# Errors of the middleware
 
 
 @pytest.mark.parametrize('output', ['mask', 'overlay'])
-def test_a_refused_message_costs_itself(spun, monkeypatch, output):
+def test_a_publish_error_loses_only_its_message(spun, monkeypatch, output):
     whole = serialized.SerializedImage.publish
     refused = []
 
@@ -265,7 +265,7 @@ def test_no_subscription_is_left_behind(spun):
 
 
 @pytest.mark.parametrize('autostart', [True, False])
-def test_a_lifecycle_manager_hears_the_node(make_node, autostart):
+def test_a_lifecycle_manager_detects_the_node(make_node, autostart):
     bond = pytest.importorskip('bond.msg', reason='package bond (its messages) is not installed')
     node = make_node(autostart=autostart)
     peer, heard = rclpy.create_node('manager', namespace=node.get_namespace(),
@@ -281,7 +281,7 @@ def test_a_lifecycle_manager_hears_the_node(make_node, autostart):
 
     try:
         node.trigger_configure(), node.trigger_activate()
-        if autostart:  # nobody leads it
+        if autostart:  # no manager
             spin(lambda: heard, 1)
             assert not heard
             return
@@ -299,15 +299,15 @@ def test_a_lifecycle_manager_hears_the_node(make_node, autostart):
         peer.destroy_node()
 
 
-# In a process that does more
+# In a process that also does other work
 
 
-def test_two_nodes_log_what_is_theirs_once(make_node, capfd, tmp_path):
+def test_two_nodes_log_their_own_records_once(make_node, capfd, tmp_path):
     first, second = make_node('first'), make_node('second')
     first.start(), second.start()
     capfd.readouterr()
     PACKAGE.getChild('here').info('of nobody')
-    with second.log_bridge.at_work():
+    with second.log_bridge.capturing():
         PACKAGE.getChild('here').info('of the second')
     found = capfd.readouterr().err
     namespace = tmp_path.name
@@ -346,7 +346,7 @@ def test_a_process_may_end_in_any_order(context, make_node, end):
     ('engine_path:=123', "'engine_path' to '123' of type 'INTEGER'"),
     ('cameras:=[1, 2]', "'cameras' to '[1, 2]' of type 'INTEGER_ARRAY'"),
     ('diagnostics_period:=0.0', 'diagnostics_period')])
-def test_a_bad_parameter_costs_one_line(parameter, said):
+def test_a_bad_parameter_is_reported_in_one_line(parameter, said):
     ended = subprocess.run([sys.executable, '-m', 'trt_segmentation.ros.node', '--ros-args', '-p',
                             parameter], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
@@ -358,8 +358,9 @@ def test_a_bad_parameter_costs_one_line(parameter, said):
 def test_a_parameter_of_another_name_is_reported(make_node, capfd):
     make_node(precisions='fp16', wheels=4)
     found = capfd.readouterr().err
-    assert "parameter 'precisions' is ignored: the node has none of that name; precision" in found
-    assert "parameter 'wheels' is ignored: the node has none of that name\n" in found
+    assert ("parameter 'precisions' is ignored: the node has no such parameter; "
+            'did you mean precision?') in found
+    assert "parameter 'wheels' is ignored: the node has no such parameter\n" in found
     assert found.count('is ignored') == 2
 
 

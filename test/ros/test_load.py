@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A camera at twice the rate that the node can do: the newest frame wins, and nothing piles up."""
+"""A camera at twice the maximum rate of the node: the newest frame is used, no queue grows."""
 
 import time
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SECONDS = 6
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a run under load.
+    """The result of a run under load.
 
     Attributes:
         alone: seconds from stamp to mask, of frames that were sent one by one.
@@ -45,7 +45,7 @@ class Run:
 
 
 class Masks:
-    """The masks that come: their stamps, and the times of their arrival, nanoseconds."""
+    """The received masks: their stamps, and the times of their arrival, nanoseconds."""
 
     def __init__(self, bench, stamp_of):
         self.bench, self.stamps, self.times = bench, [], []

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the package logs arrives in the node's log, each record with its severity."""
+"""Records of the package reach the node's logger with their severity."""
 
 import logging
 
@@ -12,7 +12,7 @@ from trt_segmentation.ros.log_bridge import LogBridge
 
 
 class NodeLogger:
-    """Writes down what a node's logger is told."""
+    """A logger that records its lines."""
 
     def __init__(self):
         self.told = []
@@ -23,7 +23,7 @@ class NodeLogger:
 
 @pytest.fixture
 def told():
-    """What the node's logger is told of the package's log."""
+    """The lines that reach the node's logger."""
     logger, node_logger = logging.getLogger('trt_segmentation'), NodeLogger()
     bridge, level = LogBridge(node_logger), logger.level
     logger.addHandler(bridge)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's promises, over real DDS between processes."""
+"""The specified behaviour of the node, over real DDS between processes."""
 
 import signal
 
@@ -53,7 +53,7 @@ def test_camera_may_change_its_size_and_encoding(make_bench, image_message, segm
         segmenter.infer(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)).mask)
 
 
-def test_nothing_is_computed_for_nobody(make_bench, image_message, scene):
+def test_nothing_is_computed_without_subscribers(make_bench, image_message, scene):
     bench = make_bench()
     bench.wait_until_active()
     bench.wait_until_met()
@@ -99,12 +99,12 @@ def test_overlay_alpha_changes_live(make_bench, image_message, scene):
 
 @pytest.mark.parametrize(('name', 'value', 'reason'), [
     ('overlay_alpha', 1.5, '1'),
-    ('confidence', False, 'read when the node is configured'),
-    ('qos_depth', 2, 'read when the node is configured'),
+    ('confidence', False, 'read only on configure'),
+    ('qos_depth', 2, 'read only on configure'),
     ('autostart', False, 'read'),
     ('tune_allocator', False, 'read'),
 ])
-def test_what_cannot_change_is_refused_with_a_reason(make_bench, name, value, reason):
+def test_refused_parameter_changes_have_a_reason(make_bench, name, value, reason):
     bench = make_bench()
     bench.wait_until_active()
     result = bench.set_parameter(name, value)
@@ -145,7 +145,7 @@ def test_lifecycle_loads_and_frees(make_bench, image_message, scene, expected):
     assert bench.node.count_publishers(f'{bench.namespace}/segmentation/confidence') == 0
 
 
-def test_wrong_model_is_said_and_can_be_mended(make_bench):
+def test_a_wrong_model_is_reported_and_can_be_corrected(make_bench):
     bench = make_bench(engine_path='/nowhere/net.onnx')
     bench.spin_until(lambda: bench.diagnostics and bench.diagnostics[-1].message != 'not active',
                      'the fault')
@@ -158,10 +158,10 @@ def test_wrong_model_is_said_and_can_be_mended(make_bench):
     assert bench.transition(Transition.TRANSITION_ACTIVATE)
     bench.wait_until_active()
     _, log = bench.stop()
-    assert 'cannot be configured: /nowhere/net.onnx' in log
+    assert 'configure failed: /nowhere/net.onnx' in log
 
 
-def test_missing_backend_is_said(make_bench):
+def test_a_missing_backend_is_reported(make_bench):
     bench = make_bench(backend='tensorrt')
     bench.spin_until(lambda: bench.diagnostics and bench.diagnostics[-1].message != 'not active',
                      'the fault')
@@ -179,7 +179,7 @@ def test_signals_end_it_cleanly(make_bench, image_message, scene, number):
     assert 'Traceback' not in log
 
 
-def test_bad_frames_are_said_once(make_bench, image_message, scene):
+def test_bad_frames_are_logged_once(make_bench, image_message, scene):
     bench = make_bench()
     bench.listen('mask')
     bad = image_message(scene, '32FC7')

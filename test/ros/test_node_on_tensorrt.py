@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node on TensorRT, with a stand-in for the GPU, which has to be in this very process."""
+"""The node on TensorRT, with a stand-in for the GPU in the same process."""
 
 import threading
 import time
@@ -107,7 +107,7 @@ def test_masks_of_many_frames_are_right(networks, camera, gpu, image_message, pi
     camera.wait_for_value('device', 'Stand-in GPU')
 
 
-def test_a_failure_of_the_gpu_costs_one_frame(networks, camera, gpu, image_message, pixels_of):
+def test_a_failure_of_the_gpu_drops_one_frame(networks, camera, gpu, image_message, pixels_of):
     gpu.fail('capture', 99)  # so that each frame is enqueued by TensorRT
     assert_right(camera, networks.random_image(*SIZE), image_message, pixels_of)
     gpu.fail('enqueue')

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Masks of a size of their own, of a region, and as PNG, over real DDS."""
+"""Masks of another size, masks of a region, and PNG masks, over real DDS."""
 
 import cv2
 import numpy as np
@@ -43,7 +43,7 @@ INSIDE = np.s_[20:120, 40:240]
 
 @pytest.fixture(scope='module')
 def small_masks(make_module_bench):
-    """A node with masks of 80x45 that hears of no calibration yet."""
+    """A node with masks of 80x45 that has received no CameraInfo yet."""
     bench = make_module_bench(mask_height=45, mask_width=80)
     bench.infos = bench.collect(CameraInfo, 'segmentation/camera_info')
     bench.listen(*ALL)
@@ -159,7 +159,7 @@ def test_compressed_masks_are_exact_though_nobody_wants_raw_ones(make_bench, ima
     assert mask.format == 'mono8; png compressed '
 
 
-# What is published by a thread
+# Publishing in a thread
 
 
 def test_a_mask_waits_for_no_overlay(make_bench, image_message, pixels_of, stamp_of, scene,
@@ -174,7 +174,7 @@ def test_a_mask_waits_for_no_overlay(make_bench, image_message, pixels_of, stamp
         expected = segmenter.infer(image, outputs=ALL)
         np.testing.assert_array_equal(pixels_of(bench.answer('mask', stamps[-1])), expected.mask)
         assert stamps[-1] not in map(stamp_of, bench.received['overlay'])
-        if number < 2:  # its results shall not go where the overlay still lies
+        if number < 2:  # its results must not overwrite the unpublished overlay
             stamps.append(bench.send(image_message(images[number + 1])))
             bench.spin_for(0.2)
         gate.touch()

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The parameter table, and what else has to agree with it."""
+"""The parameter table, and the files that must agree with it."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -33,17 +33,17 @@ def test_defaults_are_good():
 
 
 @pytest.mark.parametrize(('name', 'value', 'said'), [
-    ('overlay_alpha', -0.1, 'overlay_alpha is -0.1; it is 0 to 1'),
+    ('overlay_alpha', -0.1, 'overlay_alpha is -0.1; it must be 0 to 1'),
     ('precision', 'fp8', 'fp32, fp16, int8'),
     ('model_config', 'net\0.yaml', "model_config is 'net\\x00.yaml'"),
     ('mask_interpolation', 'cubic', 'nearest, bilinear'),
     ('num_threads', -1, 'num_threads is -1'),
-    ('min_size', (64,), 'min_size is [64]; it has 2 values'),
-    ('max_size', (0, 1920), 'max_size is [0, 1920]; it is 1 to 16384'),
-    ('roi', (1, 2, 3), 'roi is [1, 2, 3]; it has 4 values'),
+    ('min_size', (64,), 'min_size is [64]; it must have 2 values'),
+    ('max_size', (0, 1920), 'max_size is [0, 1920]; it must be 1 to 16384'),
+    ('roi', (1, 2, 3), 'roi is [1, 2, 3]; it must have 4 values'),
     ('input_transport', 'theora', 'raw, compressed'),
-    ('sync_tolerance', -1.0, 'sync_tolerance is -1.0; it is 0 to 60'),
-    *((('cameras', names, f'cameras is {list(names)}; it has names of letters'))
+    ('sync_tolerance', -1.0, 'sync_tolerance is -1.0; it must be 0 to 60'),
+    *((('cameras', names, f'cameras is {list(names)}; names must be unique'))
       for names in (('front', 'front'), ('',), ('a b',), ('a/b',), ('1st',), ('a__b',), ('a_',))),
 ])
 def test_faults_name_value_and_bound(name, value, said):
@@ -52,7 +52,7 @@ def test_faults_name_value_and_bound(name, value, said):
 
 
 @pytest.mark.parametrize(('values', 'said'), [
-    ({'mask_height': 90}, 'mask_height is 90 and mask_width 0; give both'),
+    ({'mask_height': 90}, 'mask_height is 90 and mask_width is 0; set both'),
     ({'roi': (4, 4, 0, 8)}, 'roi is [4, 4, 0, 8]; its width and height'),
     ({'roi': (0, 0, 8, 8), 'mask_height': 9, 'mask_width': 9}, 'only one of the two'),
 ])
@@ -68,7 +68,7 @@ def test_as_many_images_as_cameras_are_segmented_at_once():
 
 def test_only_live_parameters_change_while_configured():
     assert change_fault('overlay_alpha', 0.2, configured=True) == ''
-    assert 'clean it up' in change_fault('confidence', False, configured=True)
+    assert 'clean up the node' in change_fault('confidence', False, configured=True)
     assert change_fault('confidence', False, configured=False) == ''
     assert change_fault('engine_path', 'x.onnx', configured=True) == ''  # for ~/load_model
     assert 'restart' in change_fault('autostart', False, configured=False)

@@ -43,7 +43,7 @@ def test_the_share_folder_of_a_package(package):
 @pytest.mark.parametrize('name', ['other', 'no such name', '..'])
 def test_a_package_that_is_not_there(package, name):
     with pytest.raises(ConfigError, match=rf"model_config is 'package://{name}/net.yaml'; ROS "
-                                          f'package {name} is not found in AMENT_PREFIX_PATH'):
+                                          f'package {name} was not found in AMENT_PREFIX_PATH'):
         expand_path('model_config', f'package://{name}/net.yaml')
 
 
@@ -54,13 +54,13 @@ def test_no_package_path_at_all(package, monkeypatch):
 
 
 def test_no_package_is_named():
-    with pytest.raises(ConfigError, match='the name of a ROS package is needed'):
+    with pytest.raises(ConfigError, match='it must name a ROS package'):
         expand_path('engine_path', 'package:///net.onnx')
 
 
 def test_without_the_index(monkeypatch):
     monkeypatch.setitem(sys.modules, 'ament_index_python.packages', None)
-    with pytest.raises(ConfigError, match='needs ament_index_python'):
+    with pytest.raises(ConfigError, match='requires ament_index_python'):
         expand_path('engine_path', 'package://my_robot/net.onnx')
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Real networks give their known answers through the node, at the image's own size."""
+"""Real networks give their known results through the node, at the size of the image."""
 
 import cv2
 import pytest

@@ -26,7 +26,7 @@ def segmenter(networks, tmp_path_factory):
 
 
 def inferred(region, segmenter, image, outputs=ALL, color='bgr'):
-    """Return what lands in arrays that were full of something else."""
+    """Return the results in arrays that had other contents before."""
     out = {name: np.full((*image.shape[:2], 3) if name == 'overlay' else image.shape[:2], 77,
                          np.uint8) for name in outputs}
     region.infer_batch(segmenter, [image], color=color, outputs=outputs, outs=[out])

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Serialized messages of ours are what rclpy would have made of the same image."""
+"""Serialized messages equal those of rclpy for the same image."""
 
 import time
 from array import array
@@ -16,14 +16,14 @@ from std_msgs.msg import Header
 
 from trt_segmentation.ros import serialized
 from trt_segmentation.ros.image_msgs import OutgoingImage
-from trt_segmentation.ros.serialized import ReceivingMemory, SerializedImage
+from trt_segmentation.ros.serialized import ReceiveBuffer, SerializedImage
 
 TIMEOUT = 20.0
 
 
 @pytest.fixture
 def wire(context, tmp_path):
-    """A publisher of images, and what publishes with it and returns what arrives elsewhere."""
+    """A publisher of images, and a function that publishes and returns the received message."""
     publishing, listening = (rclpy.create_node(name, context=context, namespace=tmp_path.name)
                              for name in ('publishing', 'listening'))
     received = []
@@ -85,7 +85,7 @@ def test_a_frame_of_another_name_keeps_its_pixels(wire):
         np.testing.assert_array_equal(pixels, outgoing.pixels)
 
 
-def test_what_rcl_refuses_is_said(context, monkeypatch):
+def test_a_publish_error_of_rcl_is_raised(context, monkeypatch):
     rcl = SimpleNamespace(rcl_publish_serialized_message=lambda *arguments: 300,
                           rcutils_reset_error=lambda: None)
     monkeypatch.setattr(serialized, 'find_rcl', lambda: rcl)
@@ -103,7 +103,7 @@ def test_memory_grows_with_the_messages_that_are_received(context):
     node = rclpy.create_node('both', context=context)
     publisher = node.create_publisher(Image, 'both/image', 10)
     subscription = node.create_subscription(Image, 'both/image', print, 10)
-    memory, end, numbers = ReceivingMemory(), time.monotonic() + TIMEOUT, []
+    memory, end, numbers = ReceiveBuffer(), time.monotonic() + TIMEOUT, []
     assert memory.take(subscription) is None
     while not publisher.get_subscription_count():
         assert time.monotonic() < end, 'the two do not find each other'
@@ -120,17 +120,17 @@ def test_memory_grows_with_the_messages_that_are_received(context):
     assert memory.take(subscription) is None
 
 
-def test_what_rcl_does_not_take_is_said(context, monkeypatch):
+def test_a_take_error_of_rcl_is_raised(context, monkeypatch):
     rcl = SimpleNamespace(rcl_take_serialized_message=lambda *arguments: 400,
                           rcutils_reset_error=lambda: None)
     monkeypatch.setattr(serialized, 'find_rcl', lambda: rcl)
     node = rclpy.create_node('refused', context=context)
     subscription = node.create_subscription(Image, 'refused/image', print, 1)
     with pytest.raises(RuntimeError, match=r'/refused/image cannot be received: .* returned 400'):
-        ReceivingMemory().take(subscription)
+        ReceiveBuffer().take(subscription)
 
 
 def test_the_bytes_are_those_of_the_message():
     ours = SerializedImage(image('camera'))
     ours.pixels[:] = 9
-    assert set(deserialize_message(ours._memory.tobytes(), Image).data) == {9}
+    assert set(deserialize_message(ours._buffer.tobytes(), Image).data) == {9}

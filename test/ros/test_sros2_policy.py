@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""config/sros2_policy.xml allows what the running node has, and nothing else."""
+"""config/sros2_policy.xml allows exactly the topics and services of the running node."""
 
 import functools
 from pathlib import Path
@@ -13,7 +13,7 @@ from trt_segmentation.ros import label_info
 POLICY = Path(__file__).parents[2] / 'config' / 'sros2_policy.xml'
 
 NOT_EVERYWHERE = {'~/get_type_description', 'bond'}
-"""What the node has not got on Humble, and what it has for a lifecycle manager only."""
+"""Names that are missing on Humble, and those that exist only with a lifecycle manager."""
 
 SCHEMA = {
     'policy': ({'version'}, {'enclaves'}), 'enclaves': (set(), {'enclave'}),
@@ -33,8 +33,7 @@ def policy():
 
 @pytest.fixture(scope='module')
 def found(make_module_bench):
-    """What nodes with every option have: kinds of entities, each with names as a policy writes
-    them."""
+    """The entities of nodes with every option, by kind, with names as in a policy."""
     if label_info.LabelInfo is None:
         pytest.skip('vision_msgs is not installed, so the node has no ~/label_info')
     found = {'publish': set(), 'subscribe': set(), 'reply': set(), 'request': set()}
@@ -51,7 +50,7 @@ def found(make_module_bench):
 
 
 def is_known(node, namespace):
-    """Return whether discovery has told of the node in a namespace, by its name."""
+    """Return whether the node in a namespace has been discovered."""
     return ('segmentation', namespace) in node.get_node_names_and_namespaces()
 
 
@@ -60,7 +59,7 @@ def is_active(bench):
 
 
 def settled_entities(bench):
-    """Return ``entities`` once discovery tells of no more."""
+    """Return ``entities`` once no more are discovered."""
     before, now = None, {}
     while now != before:
         before = now
@@ -70,7 +69,7 @@ def settled_entities(bench):
 
 
 def entities(node, namespace):
-    """Return the names of what the node in a namespace has, by kind."""
+    """Return the names of the entities of the node in a namespace, by kind."""
     lists = {'publish': node.get_publisher_names_and_types_by_node,
              'subscribe': node.get_subscriber_names_and_types_by_node,
              'reply': node.get_service_names_and_types_by_node,

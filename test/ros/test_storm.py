@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that people do to a node, at random and from several threads at once, over DDS."""
+"""Random requests to a node, from several threads at once, over DDS."""
 
 import random
 import threading
@@ -26,11 +26,11 @@ CONFIG = 'input: {color: bgr, scale: 1}\nclasses: {labels: [blue, green, red]}'
 
 
 class Person(threading.Thread):
-    """Someone who asks the node for anything, in any order, and waits for each answer.
+    """A client that sends random requests to the node and waits for each response.
 
     Attributes:
-        asked: how many requests were answered.
-        wrong: masks that were none of the two right ones.
+        asked: number of answered requests.
+        wrong: number of masks that are neither of the two correct ones.
         error: what ended the thread.
     """
 
@@ -119,7 +119,7 @@ class Person(threading.Thread):
             self._executor.spin_once(timeout_sec=0.03)
 
     def _send(self):
-        """Send a picture whose stamp says which one it is."""
+        """Send an image whose stamp identifies it."""
         number = self._choices.randrange(len(self._pictures))
         msg = self._message(self._pictures[number])
         msg.header.stamp.sec = number
@@ -144,7 +144,7 @@ class Person(threading.Thread):
 
 @pytest.fixture
 def models(networks, tmp_path):
-    """Two networks whose masks differ in every pixel, and one that is none."""
+    """Two networks whose masks differ in every pixel, and one invalid file."""
     for name, weights in (('brightest', np.eye(3)), ('darkest', -np.eye(3))):
         onnx.save(networks.pointwise(weights, SIZE, metadata=CONFIG), tmp_path / f'{name}.onnx')
     (tmp_path / 'broken.onnx').write_bytes(b'no network')

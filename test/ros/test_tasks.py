@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A network of several tasks in the real node: each has topics of its own, over DDS."""
+"""A network with several tasks in the real node over DDS: each task has its own topics."""
 
 import cv2
 import numpy as np
@@ -101,7 +101,7 @@ def test_another_network_is_loaded_only_with_the_same_tasks(
     bench.set_parameter('engine_path', str(single))
     refused = bench.call(Trigger, 'load_model', Trigger.Request())
     assert not refused.success
-    assert 'gives mask, confidence, overlay and the running one drivable/mask' in refused.message
+    assert 'has mask, confidence, overlay, but the running one has drivable/' in refused.message
     bench.set_parameter('engine_path', str(swapped))
     assert bench.call(Trigger, 'load_model', Trigger.Request()).success
     np.testing.assert_array_equal(bench.segment(image_message(image), 'lanes/mask'),

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which Fast DDS variables are set, by the library that would read them."""
+"""The Fast DDS variables that are set, by the library that reads them."""
 
 import importlib.util
 import os
@@ -24,7 +24,7 @@ LIBRARIES = {'jazzy': (JAZZY, {OLD}, {OLD}), 'kilted': (KILTED, {NEW}, {OLD, NEW
 
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch, tmp_path):
-    """A machine of two cores, whose Python brings no ROS 2."""
+    """A machine with two cores, without ROS 2 in its Python."""
     monkeypatch.setattr(transport, 'cpu_count', lambda: 2)
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     monkeypatch.setattr(sys, 'prefix', str(tmp_path / 'python'))

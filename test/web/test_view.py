@@ -80,7 +80,7 @@ def node(node_process):
 def view(programs, node):
     """The URL at which ``trt-segmentation view`` shows the node, and its process."""
     process = programs(*VIEW, '--node', node)
-    told = re.fullmatch(rf'{node} is shown at (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)\n',
+    told = re.fullmatch(rf'{node} is shown at (http://127\.0\.0\.1:\d+/) \(stop with Ctrl-C\)\n',
                         process.stdout.readline())
     assert told
     yield told[1], process
@@ -216,7 +216,7 @@ def test_a_signal_ends_it_without_a_complaint(view, number):
 
 
 @pytest.mark.parametrize(('arguments', 'sentence'), [
-    (['--node', '/a b'], "--node is '/a b', which is no full name of a node"),
+    (['--node', '/a b'], "--node is '/a b'; it must be the full name of a node"),
     (['--host', '192.0.2.1'], 'cannot listen on 192.0.2.1, port 0')])
 def test_what_cannot_be_shown_is_one_sentence(programs, arguments, sentence):
     process = programs(*VIEW, *arguments)

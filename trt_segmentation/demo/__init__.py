@@ -1,3 +1,3 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The packaged scenes, and the network trained on them."""
+"""The demo network and the demo clip of the package."""

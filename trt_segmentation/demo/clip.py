@@ -1,8 +1,8 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The clip that ships with the package: drives along rendered streets, with exact ground truth.
+"""The demo clip of the package: rendered street scenes with exact ground truth.
 
-``tools/demo_scenes/make_clip.py`` makes it. No scene in it was used to train the demo network,
+``tools/demo_scenes/make_clip.py`` renders it. No scene in it was used to train the demo network,
 and none is among the sample images (``sources.SAMPLES``).
 """
 
@@ -29,7 +29,7 @@ LABEL_FOLDER = _FOLDER / 'labels'
 
 @dataclass(frozen=True)
 class ClipFrame:
-    """A picture and its ground truth.
+    """An image and its ground truth.
 
     Attributes:
         image: uint8 [H, W, 3], BGR, 0..255.
@@ -44,9 +44,9 @@ def read_frame(number: int, height: int = 720, width: int = 1280) -> ClipFrame:
     """Read one frame.
 
     Args:
-        number: of the frame, at least 0; the clip starts again after its last one.
-        height, width: in pixels. Other sizes than 720x1280 are resized: the image linearly,
-            the labels to the nearest pixel.
+        number: of the frame, at least 0; after the last frame, the clip repeats.
+        height, width: in pixels. Other sizes than 720x1280 are resized: the image with linear,
+            the labels with nearest-neighbour interpolation.
 
     Returns:
         The frame, in new arrays.

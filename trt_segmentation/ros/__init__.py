@@ -1,3 +1,3 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node: messages in, messages out; the only place that imports rclpy."""
+"""The ROS 2 node and its messages, parameters, lifecycle and diagnostics."""

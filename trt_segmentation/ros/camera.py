@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""One camera of the node: where its images come from, where its results go, what is counted."""
+"""One camera of the node: its input, its outputs and its statistics."""
 
 import time
 from collections.abc import Callable
@@ -23,9 +23,9 @@ class Frame:
     """An image that was received.
 
     Attributes:
-        image: of ``ImageDecoder.read``; good until the camera's next one is read.
-        color: 'bgr' or 'rgb', order of its channels.
-        header: of its message.
+        image: of ``ImageDecoder.read``; valid until the next image of the camera is read.
+        color: 'bgr' or 'rgb', the channel order.
+        header: of the message.
     """
 
     image: np.ndarray
@@ -34,7 +34,7 @@ class Frame:
 
     @property
     def stamp(self) -> int:
-        """When it was taken, nanoseconds."""
+        """Time of capture, nanoseconds."""
         return nanoseconds(self.header.stamp)
 
     def __str__(self) -> str:
@@ -44,19 +44,19 @@ class Frame:
 
 
 class Camera:
-    """A camera; the topics are there from ``offer`` to ``close``, the subscription from
-    ``listen`` to ``stop_listening``.
+    """A camera. Its topics exist from ``advertise`` to ``close``, its subscription from
+    ``subscribe`` to ``unsubscribe``.
 
     Args:
         node: a LifecycleNode.
         index: of the camera, 0 and up.
-        name: before its topics: ``<name>/image`` and ``~/<name>/mask``; '' for the only camera,
-            whose topics are ``image`` and ``~/mask``.
+        name: prefix of its topics: ``<name>/image`` and ``~/<name>/mask``; '' for a single camera
+            with the topics ``image`` and ``~/mask``.
 
     Attributes:
         monitor: counts since the last activation.
-        input: None while it does not listen.
-        mismatch: of ``inputs.Sources``, as it was reported last.
+        input: None while it is not subscribed.
+        mismatch: of ``inputs.Publishers``, as last reported.
     """
 
     def __init__(self, node: Any, index: int = 0, name: str = '') -> None:
@@ -71,27 +71,27 @@ class Camera:
 
     @property
     def outputs(self) -> Outputs:
-        """The topics of its results; they exist from ``offer`` to ``close``."""
+        """The topics of its results, which exist from ``advertise`` to ``close``."""
         assert self._outputs is not None
         return self._outputs
 
-    def offer(self, segmenter: Segmenter, confidence: bool) -> None:
-        """Make the topics of its results; see ``Outputs``."""
+    def advertise(self, segmenter: Segmenter, confidence: bool) -> None:
+        """Create the topics of its results; see ``Outputs``."""
         self._outputs = Outputs(self._node, segmenter, confidence, self._prefix)
 
-    def serve(self, segmenter: Segmenter) -> None:
-        """Go on with another segmenter; see ``Outputs.serve``."""
-        self.outputs.serve(segmenter)
-        self.monitor.forget_failures()
+    def switch_segmenter(self, segmenter: Segmenter) -> None:
+        """Continue with another segmenter; see ``Outputs.switch_segmenter``."""
+        self.outputs.switch_segmenter(segmenter)
+        self.monitor.reset_failures()
 
-    def listen(self, wanted: Parameters, on_image: Callable[['Camera', Any, dict], None],
-               on_event: Callable[['Camera', str], None]) -> None:
-        """Subscribe to its images, and count anew.
+    def subscribe(self, wanted: Parameters, on_image: Callable[['Camera', Any, dict], None],
+                  on_event: Callable[['Camera', str], None]) -> None:
+        """Subscribe to its images, and reset the statistics.
 
         Args:
-            wanted: how it is subscribed to.
-            on_image: called with the camera, and as by ``ImageInput``.
-            on_event: likewise.
+            wanted: the parameters of the subscription.
+            on_image: called with the camera and the arguments of ``ImageInput``'s ``on_image``.
+            on_event: called with the camera and the message of a QoS event.
         """
         self.monitor = self._new_monitor()
         self._parse = TRANSPORTS[wanted.input_transport].parse
@@ -102,14 +102,14 @@ class Camera:
             on_event=lambda sentence: on_event(self, sentence))
 
     def read(self, msg: Any, gray_bits: int) -> Frame:
-        """Return a message's image.
+        """Return the image of a message.
 
         Args:
-            msg: what ``ImageInput`` calls with.
-            gray_bits: of the ``ModelSpec`` of the network that it is for.
+            msg: as passed by ``ImageInput``.
+            gray_bits: of the ``ModelSpec`` of the network.
 
         Raises:
-            ImageError: it cannot be read.
+            ImageError: the image cannot be read.
         """
         if isinstance(msg, np.ndarray):
             msg = self._parse(msg)
@@ -120,12 +120,12 @@ class Camera:
         """Count a frame that is dropped; see ``Monitor.note_dropped``."""
         self.monitor.note_dropped(time.monotonic(), reason, why)
 
-    def said(self, sentence: str) -> str:
-        """Return a sentence about the camera, with its name where there are several."""
+    def with_name(self, sentence: str) -> str:
+        """Return a message with the name of the camera in front, if the camera has one."""
         return f'{self.name}: {sentence}' if self.name else sentence
 
-    def stop_listening(self) -> None:
-        """Unsubscribe; what was segmented is published by then."""
+    def unsubscribe(self) -> None:
+        """Unsubscribe, after all results are published."""
         if self._outputs is not None:
             self._outputs.finish()
         if self.input is not None:
@@ -133,8 +133,8 @@ class Camera:
             self.input = None
 
     def close(self) -> None:
-        """Unsubscribe, and take its topics away."""
-        self.stop_listening()
+        """Unsubscribe, and destroy its topics."""
+        self.unsubscribe()
         if self._outputs is not None:
             self._outputs.close()
             self._outputs = None

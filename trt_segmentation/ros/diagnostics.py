@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""How the node tells on /diagnostics what it measures and how it is."""
+"""The messages of the node on /diagnostics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from trt_segmentation.ros.health import Level, NodeState, Thresholds, assess
-from trt_segmentation.ros.statistics import MAX_AGE, Figures, FrameCounts, Monitor
+from trt_segmentation.ros.statistics import MAX_AGE, FrameCounts, Monitor, Statistics
 from trt_segmentation.web.state import colors_key
 
 _KEY_DIGITS = 16
-"""As many as the files in the cache are named by."""
+"""Length of the keys in the file names of the engine cache."""
 
 
 @dataclass(frozen=True)
 class CameraStatus:
-    """What is told: level, one sentence, and values by key."""
+    """A diagnostic status: level, message, and values by key."""
 
     level: Level
     message: str
@@ -27,19 +27,18 @@ class CameraStatus:
 
 def status_of(monitor: Monitor, now: float, state: NodeState, thresholds: Thresholds,
               waiting: bool | None = None) -> CameraStatus:
-    """Return what is to be told of a camera now.
+    """Return the current status of a camera.
 
     Args:
         monitor: of the camera.
-        now: time of it.
-        state: of the node; without what runs where that is told by itself.
-        thresholds: from where on something is wrong.
-        waiting: whether its newest frame waits for those of other cameras; None where there are
-            none.
+        now: the current time.
+        state: of the node; without the loaded model if that is reported separately.
+        thresholds: the limits for warnings and errors.
+        waiting: whether its newest frame waits for the other cameras; None for a single camera.
     """
-    figures = monitor.figures(now)
-    level, message = assess(figures, state, thresholds)
-    values = {**_values_of_running(state), **_values_of_figures(figures),
+    statistics = monitor.statistics(now)
+    level, message = assess(statistics, state, thresholds)
+    values = {**_values_of_model(state), **_values_of_statistics(statistics),
               **_values_of_counts(monitor.counts, monitor.reasons),
               **({} if waiting is None else {'frames waiting': str(int(waiting))}),
               'stamps ahead of the clock': str(monitor.stamps_ahead),
@@ -48,19 +47,19 @@ def status_of(monitor: Monitor, now: float, state: NodeState, thresholds: Thresh
 
 
 def status_of_all(state: NodeState, cameras: Mapping[str, CameraStatus]) -> CameraStatus:
-    """Return what is to be told of a node of several cameras: what they share, and who of them is
-    worst.
+    """Return the status of a node with several cameras: the shared state, and the worst level of
+    the cameras.
 
     Args:
         state: of the node.
         cameras: status of each, by its name.
     """
-    own_level, own_message = assess(Figures(), state, Thresholds())
+    own_level, own_message = assess(Statistics(), state, Thresholds())
     level = max(own_level, *(status.level for status in cameras.values()))
     sentences = [own_message] if own_level == level != Level.OK else []
     sentences += [f'{name}: {status.message}' for name, status in cameras.items()
                   if status.level == level and status.message not in sentences]
-    return CameraStatus(level, '; '.join(sentences), _values_of_running(state))
+    return CameraStatus(level, '; '.join(sentences), _values_of_model(state))
 
 
 def status_array(stamp: Time, name: str, statuses: Mapping[str, CameraStatus]) -> DiagnosticArray:
@@ -69,7 +68,7 @@ def status_array(stamp: Time, name: str, statuses: Mapping[str, CameraStatus]) -
     Args:
         stamp: builtin_interfaces/Time of now.
         name: the node's full name.
-        statuses: by what comes behind the name: '' for the node, '/' and a camera's name.
+        statuses: by suffix of the name: '' for the node, '/' and the name of a camera.
     """
     array = DiagnosticArray(status=[DiagnosticStatus(
         level=bytes([status.level]), name=f'{name.lstrip("/")}{suffix}: segmentation',
@@ -80,18 +79,18 @@ def status_array(stamp: Time, name: str, statuses: Mapping[str, CameraStatus]) -
     return array
 
 
-# Values as people read them; what is not known is left out.
+# Values as text; unknown ones are left out.
 
-def _values_of_running(state: NodeState) -> dict[str, str]:
+def _values_of_model(state: NodeState) -> dict[str, str]:
     values = {}
-    if state.running is not None:
-        info = state.running.info
-        values = {'model': str(state.running.model), 'backend': info.backend,
+    if state.loaded is not None:
+        info = state.loaded.info
+        values = {'model': str(state.loaded.model), 'backend': info.backend,
                   'backend version': info.version, 'device': info.device,
                   'precision': info.precision, 'layers': info.layers,
                   'engine key': info.engine_key[:_KEY_DIGITS],
                   **{colors_key(task): ' '.join(colors)
-                     for task, colors in state.running.colors.items()}}
+                     for task, colors in state.loaded.colors.items()}}
     if state.gpu_memory is not None:
         used, free = state.gpu_memory
         values['GPU memory used, MB'] = f'{used / 1e6:.0f}'
@@ -99,9 +98,9 @@ def _values_of_running(state: NodeState) -> dict[str, str]:
     return {key: value for key, value in values.items() if value}
 
 
-def _values_of_figures(figures: Figures) -> dict[str, str]:
-    values = {'input rate, Hz': figures.input_rate, 'output rate, Hz': figures.output_rate}
-    for name, seconds in (('latency', figures.latency), ('callback', figures.callback)):
+def _values_of_statistics(statistics: Statistics) -> dict[str, str]:
+    values = {'input rate, Hz': statistics.input_rate, 'output rate, Hz': statistics.output_rate}
+    for name, seconds in (('latency', statistics.latency), ('callback', statistics.callback)):
         values |= {f'{name} p{percent}, ms': value * 1e3 for percent, value in seconds.items()}
     return {key: f'{value:.1f}' for key, value in values.items()}
 

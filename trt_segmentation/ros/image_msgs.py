@@ -1,7 +1,7 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's image messages: those that are received serialized, what cv_bridge reads, too, and
-those that the network writes into."""
+"""The image messages of the node: parsers for serialized input, a reader that falls back to
+cv_bridge, and output messages that the network writes into."""
 
 import struct
 import sys
@@ -23,7 +23,7 @@ from trt_segmentation.ros.serialized import SerializedImage
 
 @dataclass(frozen=True)
 class ReceivedImage:
-    """A sensor_msgs/Image, by its fields; ``data`` is the memory that it was received into."""
+    """The fields of a sensor_msgs/Image; ``data`` is a view of the receive buffer."""
 
     header: Header
     height: int
@@ -36,7 +36,7 @@ class ReceivedImage:
 
 @dataclass(frozen=True)
 class ReceivedCompressedImage:
-    """A sensor_msgs/CompressedImage; see ``ReceivedImage``."""
+    """The fields of a sensor_msgs/CompressedImage; see ``ReceivedImage``."""
 
     header: Header
     format: str
@@ -44,16 +44,15 @@ class ReceivedCompressedImage:
 
 
 def received_image(memory: np.ndarray) -> ReceivedImage:
-    """Read a serialized sensor_msgs/Image, without a copy of its data.
+    """Parse a serialized sensor_msgs/Image without copying its data.
 
     Args:
-        memory: uint8, in the Common Data Representation (OMG DDS-RTPS 10.2): plain, of either
-            byte order.
+        memory: uint8, plain CDR (OMG DDS-RTPS 10.2) in either byte order.
 
     Raises:
-        ImageError: it is none.
+        ImageError: the message is malformed.
     """
-    with _refusing(memory, 'Image'):
+    with _image_errors(memory, 'Image'):
         order, header, at = _header(memory)
         height, width, length = _unpacked(f'{order}III', memory, at)
         encoding, at = _part(memory, at + 12, length)
@@ -65,8 +64,8 @@ def received_image(memory: np.ndarray) -> ReceivedImage:
 
 
 def received_compressed_image(memory: np.ndarray) -> ReceivedCompressedImage:
-    """Read a serialized sensor_msgs/CompressedImage; see ``received_image``."""
-    with _refusing(memory, 'CompressedImage'):
+    """Parse a serialized sensor_msgs/CompressedImage; see ``received_image``."""
+    with _image_errors(memory, 'CompressedImage'):
         order, header, at = _header(memory)
         (length,) = _unpacked(f'{order}I', memory, at)
         format_, at = _part(memory, at + 4, length)
@@ -77,17 +76,17 @@ def received_compressed_image(memory: np.ndarray) -> ReceivedCompressedImage:
 
 
 @contextmanager
-def _refusing(memory: np.ndarray, name: str) -> Iterator[None]:
-    """Turn what a malformed message raises into an ImageError."""
+def _image_errors(memory: np.ndarray, name: str) -> Iterator[None]:
+    """Convert the exceptions of a malformed message into an ImageError."""
     try:
         yield
     except (struct.error, ValueError) as error:
-        raise ImageError(f'a message of {len(memory)} bytes is no sensor_msgs/{name} '
-                         f'({error})') from error
+        raise ImageError(f'a message of {len(memory)} bytes is not a valid '
+                         f'sensor_msgs/{name} ({error})') from error
 
 
 def _header(memory: np.ndarray) -> tuple[str, Header, int]:
-    """Return struct's sign of the byte order, the std_msgs/Header, and where the rest begins."""
+    """Return the byte order for struct, the std_msgs/Header, and the offset of the next field."""
     order = '<' if len(memory) > 1 and memory[1] & 1 else '>'
     sec, nanosec, length = _unpacked(f'{order}iII', memory, 4)
     frame_id, at = _part(memory, 16, length)
@@ -100,20 +99,20 @@ def _unpacked(form: str, memory: np.ndarray, at: int) -> tuple[Any, ...]:
 
 
 def _part(memory: np.ndarray, start: int, length: int) -> tuple[np.ndarray, int]:
-    """Return that part, and where it ends."""
+    """Return a slice, and the offset of its end."""
     end = start + length
     if end > len(memory):
-        raise ValueError(f'{length} bytes announced, {len(memory) - start} there')
+        raise ValueError(f'{length} bytes expected, {len(memory) - start} left')
     return memory[start:end], end
 
 
 def _text(string: np.ndarray) -> str:
-    """Return a string that ends with a zero."""
+    """Decode a null-terminated string."""
     return string.tobytes().rstrip(b'\0').decode()
 
 
 class ImageReader(ImageDecoder):
-    """Reads what ``ImageDecoder`` reads, and what cv_bridge knows where that is installed."""
+    """Reads the encodings of ``ImageDecoder``, and those of cv_bridge if it is installed."""
 
     @cached_property
     def _cv_bridge(self) -> Any:
@@ -124,17 +123,18 @@ class ImageReader(ImageDecoder):
         return CvBridge()
 
     def read_other(self, msg: Image) -> np.ndarray:
-        """Return the pixels as cv_bridge converts them: uint8 BGR [H, W, 3]."""
-        what = f"encoding '{msg.encoding}' ({msg.width}x{msg.height}) cannot be segmented"
+        """Convert an image with cv_bridge to uint8 BGR [H, W, 3]."""
+        error_start = f"encoding '{msg.encoding}' ({msg.width}x{msg.height}) cannot be segmented"
         if self._cv_bridge is None:
-            raise ImageError(f'{what}; known are {", ".join(ENCODINGS)}, and what cv_bridge '
-                             'knows, which is not installed')
+            raise ImageError(f'{error_start}; supported are {", ".join(ENCODINGS)}, and the '
+                             'encodings of cv_bridge if it is installed')
         try:
             pixels = self._cv_bridge.imgmsg_to_cv2(msg, 'bgr8')
-        except Exception as error:  # its own, OpenCV's, NumPy's
-            raise ImageError(f'{what}: cv_bridge says {error}') from error
+        except Exception as error:  # of cv_bridge, OpenCV or NumPy
+            raise ImageError(f'{error_start}: cv_bridge failed: {error}') from error
         if pixels.shape != (msg.height, msg.width, 3) or pixels.dtype != np.uint8:
-            raise ImageError(f'{what}: cv_bridge makes {pixels.dtype} {pixels.shape} of it')
+            raise ImageError(f'{error_start}: cv_bridge returned {pixels.dtype} '
+                             f'{pixels.shape}')
         return np.ascontiguousarray(pixels)
 
 
@@ -142,15 +142,15 @@ _OUTGOING = {'mono8': (np.uint8, 1), 'mono16': (np.uint16, 1), 'bgr8': (np.uint8
 
 
 class OutgoingImage:
-    """A message whose memory is sized once and written by the network for every frame.
+    """An output message with a reused buffer that the network writes every frame into.
 
     Args:
         encoding: 'mono8', 'mono16' or 'bgr8'.
         height, width: pixels.
 
     Attributes:
-        pixels: its memory: uint8 or, for mono16, uint16 [height, width], or uint8
-            [height, width, 3]. Another one as soon as the frame of the camera has another name.
+        pixels: view of the buffer: uint8 or, for mono16, uint16 [height, width], or uint8
+            [height, width, 3]. It is replaced when the frame_id changes.
     """
 
     def __init__(self, encoding: str, height: int, width: int) -> None:
@@ -165,11 +165,11 @@ class OutgoingImage:
         """Publish the pixels.
 
         Args:
-            header: stamp and frame_id to give them.
-            publisher: of the type sensor_msgs/Image.
+            header: with the stamp and the frame_id.
+            publisher: of sensor_msgs/Image.
 
         Raises:
-            RuntimeError: the middleware refuses.
+            RuntimeError: the middleware failed to publish.
         """
         if header.frame_id != self._description.header.frame_id:
             written = self.pixels

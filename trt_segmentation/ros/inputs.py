@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The subscription to the camera, raw or compressed, with the quality of service asked for."""
+"""The subscription to the camera images, raw or compressed, with configurable QoS."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from trt_segmentation.ros.image_msgs import received_compressed_image, received_image
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
-from trt_segmentation.ros.serialized import ReceivingMemory, can_take_serialized
+from trt_segmentation.ros.serialized import ReceiveBuffer, can_take_serialized
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
@@ -33,12 +33,12 @@ except ImportError:  # Humble
 
 @dataclass(frozen=True)
 class Transport:
-    """How images come.
+    """An image transport.
 
     Attributes:
-        message: type of the topic.
+        message: type of the messages.
         suffix: of the topic's name.
-        parse: reads a serialized message (uint8): by its fields, without a copy of its data.
+        parse: parses a serialized message (uint8) without copying its data.
     """
 
     message: Any
@@ -54,22 +54,22 @@ DURABILITIES = {'volatile': DurabilityPolicy.VOLATILE,
                 'transient_local': DurabilityPolicy.TRANSIENT_LOCAL}
 
 _REMEDIES = {
-    'reliability': 'its reliability is best_effort, reliable is asked for; set qos_reliability '
-                   'to best_effort',
-    'durability': 'its durability is volatile, transient_local is asked for; set qos_durability '
-                  'to volatile',
+    'reliability': 'it offers reliability best_effort, but reliable is requested; set '
+                   'qos_reliability to best_effort',
+    'durability': 'it offers durability volatile, but transient_local is requested; set '
+                  'qos_durability to volatile',
 }
-"""By policy: parameters of the node that mend it."""
+"""By QoS policy: the cause, and the parameter to change."""
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Who publishes on the topic of the images.
+class Publishers:
+    """The publishers on the image topic.
 
     Attributes:
-        count: publishers, those that do not match included.
-        mismatch: '' or why none of them can be received, and what to set: they send another type,
-            or it comes on a neighbouring topic.
+        count: number of publishers, including incompatible ones.
+        mismatch: '' or why no images can be received from them, and what to change: they publish
+            another type, or the images are on the raw or compressed topic beside it.
     """
 
     count: int
@@ -77,25 +77,25 @@ class Sources:
 
 
 class ImageInput:
-    """Receives the camera's images.
+    """Receives the images of a camera.
 
-    The defaults are REP 2003's for sensor data, and the newest frame wins: a queue would only
-    add latency.
+    The defaults are those of REP 2003 for sensor data, with depth 1: a longer queue would only add
+    latency.
 
     Args:
-        node: that listens.
-        on_image: called with each message and its message info. It is serialized (uint8, good
-            until the next one, for ``Transport.parse``), or rclpy's where that is not certain to
-            arrive. The info has publication_sequence_number and publisher_gid (bytes) where
-            middleware and distribution tell both.
-        prefix: before ``image``: '' or the camera's name and a slash.
+        node: owner of the subscription.
+        on_image: called with each message and its message info. The message is serialized
+            (uint8, valid until the next one, for ``Transport.parse``), or an rclpy message if
+            ``can_take_serialized`` is false. The info has publication_sequence_number and
+            publisher_gid (bytes) if middleware and distribution provide both.
+        prefix: of ``image``: '' or the camera's name and a slash.
         transport: of ``TRANSPORTS``: 'raw' subscribes to ``image``, 'compressed' to
-            ``image/compressed``. Where ``image`` is remapped, ``/compressed`` is appended to its
-            new name, as image_transport does.
+            ``image/compressed``. If ``image`` is remapped, ``/compressed`` is appended to its
+            new name, as in image_transport.
         reliability: 'best_effort' or 'reliable'.
         durability: 'volatile' or 'transient_local'.
-        depth: messages that may wait, 1 and up.
-        on_event: called with a sentence when a publisher does not match for its QoS.
+        depth: history depth, at least 1.
+        on_event: called with a message when the QoS of a publisher is incompatible.
     """
 
     def __init__(self, node: Node, on_image: Callable[[Any, dict], None], *, prefix: str = '',
@@ -110,32 +110,32 @@ class ImageInput:
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth,
                          reliability=RELIABILITIES[reliability],
                          durability=DURABILITIES[durability])
-        # A second resolution applies rules for image/compressed itself.
+        # rclpy resolves the name again, which also applies remappings of image/compressed.
         name = f'{prefix}image'
         if self._transport.suffix:
             name = node.resolve_topic_name(name) + self._transport.suffix
         self.topic: str = node.resolve_topic_name(name)
         is_serialized = can_take_serialized()
         arguments = (self._transport.message, name, _callback(self._deliver), qos)
-        options = {'callback_group': _OnlyItsEvents()} if is_serialized else {}
+        options = {'callback_group': _EventsOnly()} if is_serialized else {}
         events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos)
         try:
             self._subscription = node.create_subscription(*arguments, event_callbacks=events,
                                                           **options)
-        except UnsupportedEventTypeError:  # the middleware cannot tell
+        except UnsupportedEventTypeError:  # not supported by the middleware
             self._subscription = node.create_subscription(*arguments, **options)
         self._taking = None
         if is_serialized:
-            self._taking = SerializedTaking(node, self._subscription, self._deliver)
+            self._taking = SerializedTaker(node, self._subscription, self._deliver)
             node.add_waitable(self._taking)
 
-    def sources(self) -> Sources:
-        """Return who publishes on the topic."""
+    def publishers(self) -> Publishers:
+        """Return the publishers on the topic."""
         types = self._types_on(self.topic)
-        return Sources(len(types), self._mismatch(types))
+        return Publishers(len(types), self._mismatch(types))
 
     def destroy(self) -> None:
-        """Stop listening; what is being received is ignored."""
+        """Unsubscribe; a message that is being received is ignored."""
         self._is_open = False
         if self._taking is not None:
             self._node.remove_waitable(self._taking)
@@ -150,47 +150,47 @@ class ImageInput:
         return [each.topic_type for each in self._node.get_publishers_info_by_topic(topic)]
 
     def _mismatch(self, types: list[str]) -> str:
-        """Return '' or why none of the publishers can be received, by their types."""
+        """Return '' or why no images can be received, given the types of the publishers."""
         wanted = _type_name(self._transport.message)
         if wanted in types:
             return ''
         if types:
-            return f'its publisher sends {types[0]}; {self._remedy(types[0])}'
+            return f'its publisher has type {types[0]}; {self._remedy(types[0])}'
         base, suffix = self.topic.removesuffix('/compressed'), '/compressed'
         if not self._transport.suffix:
             if _COMPRESSED in self._types_on(self.topic + suffix):
                 return f'only {self.topic}{suffix} is published; set input_transport to compressed'
         elif _COMPRESSED in self._types_on(base):
-            return (f'{base} is what is published; remap image to '
-                    f'{base.removesuffix(suffix)}, to which {suffix} is appended')
+            return (f'only {base} is published; remap image to '
+                    f'{base.removesuffix(suffix)}, because {suffix} is appended')
         elif _RAW in self._types_on(base):
             return f'only {base} is published; set input_transport to raw'
         return ''
 
     def _remedy(self, found: str) -> str:
-        """Return what to set where publishers on the topic send another type."""
+        """Return what to change if the publishers on the topic have another type."""
         if found == _RAW:
             return f'set input_transport to raw and remap image to {self.topic}'
         if found == _COMPRESSED:
             base = self.topic.removesuffix('/compressed')
             name = 'image/compressed' if base == self.topic else 'image'
             return f'set input_transport to compressed and remap {name} to {base}'
-        return f'{_type_name(self._transport.message)} is needed'
+        return f'{_type_name(self._transport.message)} is required'
 
     def _on_incompatible_qos(self, event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
-        reason = _REMEDIES.get(policy, f'its {policy} is not what is asked for')
-        self._on_event(f'{self.topic}: a publisher cannot be received: {reason}')
+        reason = _REMEDIES.get(policy, f'its {policy} is incompatible with the request')
+        self._on_event(f'{self.topic}: the QoS of a publisher is incompatible: {reason}')
 
 
-class SerializedTaking(Waitable):
-    """Takes a subscription's messages serialized, in the place of rclpy's executor.
+class SerializedTaker(Waitable):
+    """Takes the messages of a subscription serialized, instead of rclpy's executor.
 
-    A message object would cost two more copies of its data.
+    This saves the two copies of the data that a message object needs.
 
     Args:
-        node: whose executor waits.
-        subscription: in a callback group that keeps the executor from taking.
+        node: its executor waits for the subscription.
+        subscription: in a callback group that prevents the executor from taking messages.
         on_image: called with each serialized message and its info.
     """
 
@@ -200,11 +200,11 @@ class SerializedTaking(Waitable):
         self._logger = node.get_logger()
         self._subscription = subscription
         self._on_image = on_image
-        self._memory = ReceivingMemory()
+        self._memory = ReceiveBuffer()
         self._index = 0
 
     def __enter__(self) -> None:
-        """Keep the subscription while it is waited for."""
+        """Keep the subscription alive while the executor waits for it."""
         self._subscription.handle.__enter__()
 
     def __exit__(self, *error: Any) -> None:
@@ -222,9 +222,9 @@ class SerializedTaking(Waitable):
     def take_data(self) -> tuple[np.ndarray, dict] | None:
         try:
             return self._memory.take(self._subscription)
-        except InvalidHandle:  # destroyed by another thread, since it was found ready
+        except InvalidHandle:  # destroyed by another thread after it was ready
             return None
-        except RuntimeError as error:  # costs this frame, not the node
+        except RuntimeError as error:  # the frame is lost, the node continues
             self._logger.error(str(error), throttle_duration_sec=WARNING_PERIOD)
             return None
 
@@ -233,8 +233,8 @@ class SerializedTaking(Waitable):
             self._on_image(*taken)
 
 
-class _OnlyItsEvents(CallbackGroup):
-    """Lets the executor run what belongs to a subscription, but not take its messages."""
+class _EventsOnly(CallbackGroup):
+    """Lets the executor run the event callbacks of a subscription, but not take its messages."""
 
     def can_execute(self, entity: Any) -> bool:
         return not isinstance(entity, Subscription)
@@ -247,12 +247,12 @@ class _OnlyItsEvents(CallbackGroup):
 
 
 def _callback(deliver: Callable[[Any, dict], None]) -> Callable[..., None]:
-    """Return rclpy's callback of a subscription."""
+    """Return the subscription callback for rclpy."""
     if not hasattr(Subscription, 'CallbackType'):  # Humble gives no message info
         return lambda msg: deliver(msg, {})
 
     def on_message(msg: Any, info: Any) -> None:
-        publisher = info.get('publisher_gid')  # Jazzy does not tell it
+        publisher = info.get('publisher_gid')  # missing in Jazzy
         deliver(msg, {} if publisher is None else {
             'publication_sequence_number': info['publication_sequence_number'],
             'publisher_gid': publisher['data']})
@@ -261,7 +261,7 @@ def _callback(deliver: Callable[[Any, dict], None]) -> Callable[..., None]:
 
 
 def _type_name(message: Any) -> str:
-    """Return a message type's name as publishers have it: package/msg/Type."""
+    """Return the name of a message type: package/msg/Type."""
     return f'{message.__module__.split(".", 1)[0]}/msg/{message.__name__}'
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""vision_msgs/LabelInfo: which id in the mask is which class."""
+"""vision_msgs/LabelInfo: the class names of the ids in the mask."""
 
 from typing import Any
 
@@ -9,17 +9,17 @@ try:
 except ImportError:
     LabelInfo = None
 
-MISSING = ('vision_msgs is not installed, so ~/label_info is not published and Nav2 will not '
-           'know the classes; sudo apt install ros-$ROS_DISTRO-vision-msgs')
+MISSING = ('vision_msgs is not installed, so ~/label_info is not published and Nav2 does not get '
+           'the class names. Install it with sudo apt install ros-$ROS_DISTRO-vision-msgs')
 
 
 def label_info_message(stamp: Any, labels: tuple[str, ...], threshold: float) -> 'LabelInfo':
-    """Return the message that consumers key the mask by.
+    """Return the message that maps the ids in the mask to class names.
 
     Args:
-        stamp: builtin_interfaces/Time of now.
+        stamp: builtin_interfaces/Time, the current time.
         labels: unique names, indexed by class id.
-        threshold: probability from which on a class counts.
+        threshold: minimum probability of a class.
     """
     message = LabelInfo(threshold=threshold, class_map=[
         VisionClass(class_id=index, class_name=label) for index, label in enumerate(labels)])

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A lifecycle node that survives what people do to it, on every distribution."""
+"""A lifecycle node with robust transitions on every supported ROS 2 distribution."""
 
 import threading
 import traceback
@@ -18,14 +18,14 @@ _RclError = rclpy_implementation.RCLError
 
 
 class GuardedLifecycleNode(LifecycleNode):
-    """rclpy's LifecycleNode, with four differences:
+    """A LifecycleNode that differs from rclpy's in four points:
 
-    - A transition that is not possible now is answered with ``success=False`` or ``ERROR``. Up to
-      Jazzy, rclpy raises RCLError instead, which ends the process.
-    - An exception in a transition is logged and kept in ``fault``; rclpy drops it silently.
-    - Transitions may be triggered from any thread. They wait for each other, and what they
-      destroy stays valid until the executor has finished the round in which it may wait for it.
-    - A destroyed publisher is no longer managed, by whichever method it was destroyed.
+    - An invalid transition returns ``success=False`` or ``ERROR``. Up to Jazzy, rclpy raises
+      RCLError instead, which terminates the process.
+    - An exception in a transition is logged and stored in ``fault``; rclpy ignores it silently.
+    - Transitions can be triggered from any thread. They are serialized by a lock, and the entities
+      that they destroy stay valid until the executor no longer waits for them.
+    - Every method that destroys a publisher also removes it from the managed entities.
 
     A subclass defines ``configure``, ``activate``, ``deactivate`` and ``release``; each may raise.
 
@@ -34,8 +34,8 @@ class GuardedLifecycleNode(LifecycleNode):
         kwargs: of ``rclpy.lifecycle.LifecycleNode``.
 
     Attributes:
-        fault: '' or why the last transition failed, until the node is configured again.
-        log_bridge: hands what the package logs on to the log of this node.
+        fault: '' or why the last transition failed; reset when the node is configured again.
+        log_bridge: forwards the log records of the package to the logger of this node.
     """
 
     def __init__(self, node_name: str, **kwargs: Any) -> None:
@@ -49,27 +49,27 @@ class GuardedLifecycleNode(LifecycleNode):
         self.log_bridge.attach()
         for service in self.services:
             if service.srv_type is ChangeState:
-                service.callback = self._answering(service.callback)
+                service.callback = self._guarded(service.callback)
 
-    # What a subclass defines
+    # Defined by a subclass
 
     def configure(self) -> None:
-        """Take what is needed to become active.
+        """Acquire the resources of the node.
 
         Raises:
-            SegmentationError: it cannot be had; the node stays unconfigured.
+            SegmentationError: a resource is not available; the node stays unconfigured.
         """
 
     def activate(self) -> None:
-        """Start working."""
+        """Start processing."""
 
     def deactivate(self) -> None:
-        """Stop working; everything stays ready."""
+        """Stop processing; keep the resources."""
 
     def release(self) -> None:
-        """Free everything, from any state, also after a failure half-way."""
+        """Release all resources, in any state and after a partial failure."""
 
-    # What rclpy calls
+    # Called by rclpy
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Call ``configure``."""
@@ -101,23 +101,23 @@ class GuardedLifecycleNode(LifecycleNode):
         return self._work(self.release)
 
     def trigger_configure(self) -> TransitionCallbackReturn:
-        """Configure the node; return ERROR where that is not possible now."""
+        """Configure the node; return ERROR if its state does not allow it."""
         return self._trigger(super().trigger_configure)
 
     def trigger_activate(self) -> TransitionCallbackReturn:
-        """Activate the node; return ERROR where that is not possible now."""
+        """Activate the node; return ERROR if its state does not allow it."""
         return self._trigger(super().trigger_activate)
 
     def trigger_deactivate(self) -> TransitionCallbackReturn:
-        """Deactivate the node; return ERROR where that is not possible now."""
+        """Deactivate the node; return ERROR if its state does not allow it."""
         return self._trigger(super().trigger_deactivate)
 
     def trigger_cleanup(self) -> TransitionCallbackReturn:
-        """Clean the node up; return ERROR where that is not possible now."""
+        """Clean up the node; return ERROR if its state does not allow it."""
         return self._trigger(super().trigger_cleanup)
 
     def trigger_shutdown(self) -> TransitionCallbackReturn:
-        """Shut the node down; return ERROR where that is not possible now."""
+        """Shut down the node; return ERROR if its state does not allow it."""
         return self._trigger(super().trigger_shutdown)
 
     def _trigger(self, transition: Callable[[], TransitionCallbackReturn],
@@ -126,42 +126,43 @@ class GuardedLifecycleNode(LifecycleNode):
             try:
                 return transition()
             except _RclError as error:
-                self.get_logger().error(f'the transition is not possible now: {error}')
+                self.get_logger().error(f'the transition is not possible in this state: {error}')
                 return TransitionCallbackReturn.ERROR
 
-    def _answering(self, callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        """Return the service's callback, which answers where rclpy's raises."""
+    def _guarded(self, callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """Wrap a service callback: an invalid transition is answered instead of raised."""
         def answer(request: ChangeState.Request, response: ChangeState.Response,
                    ) -> ChangeState.Response:
             with self._transitions:
                 try:
                     return callback(request, response)
                 except _RclError as error:
-                    asked = request.transition.label or request.transition.id
-                    self.get_logger().error(f'transition {asked} is not possible now: {error}')
+                    requested = request.transition.label or request.transition.id
+                    self.get_logger().error(
+                        f'transition {requested} is not possible in this state: {error}')
                     response.success = False
                     return response
         return answer
 
     def _work(self, work: Callable[[], None]) -> TransitionCallbackReturn:
-        """Do a transition's work; log and keep what fails."""
+        """Run the work of a transition; log and store its error."""
         try:
-            with self.log_bridge.at_work():
+            with self.log_bridge.capturing():
                 work()
         except SegmentationError as error:
             self.fault = str(error)
             if work == self.configure:
-                self.get_logger().error(f'cannot be configured: {error}')
+                self.get_logger().error(f'configure failed: {error}')
                 return TransitionCallbackReturn.FAILURE
             self.get_logger().error(f'{work.__name__} failed: {error}')
             return TransitionCallbackReturn.ERROR
-        except Exception:  # a defect of ours; rclpy would swallow it silently
+        except Exception:  # a bug in this package; rclpy would ignore it silently
             self.fault = traceback.format_exc()
             self.get_logger().fatal(self.fault)
             return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
 
-    # Destroying, while an executor may wait for what is destroyed
+    # Destroying entities while an executor may wait for them
 
     @property
     def subscriptions(self) -> Iterator[Any]:
@@ -192,20 +193,20 @@ class GuardedLifecycleNode(LifecycleNode):
         return self._retire(publisher, super().destroy_publisher)
 
     def destroy_lifecycle_publisher(self, publisher: Any) -> bool:
-        """Do the same; rclpy's own, where there is one, would not wait."""
+        """Call ``destroy_publisher``; rclpy's own method does not wait for the executor."""
         return self.destroy_publisher(publisher)
 
     def _retire(self, entity: Any, destroy: Callable[[Any], bool]) -> bool:
-        """Hide an entity from the executor, and destroy it in the executor's next round.
+        """Hide an entity from the executor, and destroy it in the executor's next iteration.
 
-        rclpy's executors raise InvalidHandle where an entity goes between their gathering it and
-        their waiting for it.
+        rclpy's executors raise InvalidHandle if an entity is destroyed after they collect it and
+        before they wait for it.
         """
         executor = self.executor
         if executor is None or self._is_destroyed:
             return destroy(entity)
         self._retired[entity] = destroy
-        # Each by a task of its own: an older task may run while the executor waits for this one.
+        # One task per entity: an older task can run while the executor waits for this entity.
         executor.create_task(self._destroy_retired, entity)
         return True
 
@@ -223,7 +224,7 @@ class GuardedLifecycleNode(LifecycleNode):
         return (entity for entity in entities if entity not in hidden)
 
     def destroy_node(self) -> None:
-        """Free everything, from any state; a second time does nothing."""
+        """Release all resources, in any state; a second call does nothing."""
         with self._transitions:
             if self._is_destroyed:
                 return

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the package logs, in the log of the node that is at work."""
+"""Forwards log records of the package to the logger of a node."""
 
 import logging
 import time
@@ -12,30 +12,30 @@ from typing import Any, ClassVar
 from trt_segmentation import PROGRESS_LOGGER
 
 WARNING_PERIOD = 5.0
-"""Seconds between two warnings of one kind."""
+"""Minimum seconds between two equal warnings."""
 
 _PROGRESS_PERIOD = 10.0
-"""Seconds between two lines of progress."""
+"""Minimum seconds between two progress messages."""
 
 _PACKAGE_LOGGER = logging.getLogger('trt_segmentation')
 
 
 class LogBridge(logging.Handler):
-    """Hands the package's records to a node's logger.
+    """Forwards the log records of the package to the logger of a node.
 
-    Several nodes in one process have a bridge each. A record goes to the node that is ``at_work``
-    in the calling thread, or else to the one that was attached first.
+    Several nodes in one process have one bridge each. A record goes to the bridge that is
+    ``capturing`` in the calling thread, otherwise to the one that was attached first.
 
     Args:
-        node_logger: what ``Node.get_logger`` gives.
+        node_logger: of ``Node.get_logger``.
     """
 
     _attached: ClassVar[list[Any]] = []
-    _at_work: ClassVar[ContextVar[Any]] = ContextVar('_at_work', default=None)
+    _capturing: ClassVar[ContextVar[Any]] = ContextVar('_capturing', default=None)
 
     def __init__(self, node_logger: Any) -> None:
         super().__init__()
-        # rclpy knows a call by its line, and a line must not change its severity.
+        # rclpy identifies a log call by its line and raises if the severity of a line changes.
         self._writers: dict[int, Callable[[str], Any]] = {
             logging.DEBUG: lambda text: node_logger.debug(text),
             logging.INFO: lambda text: node_logger.info(text),
@@ -46,31 +46,31 @@ class LogBridge(logging.Handler):
         self._last_progress = -_PROGRESS_PERIOD
 
     def attach(self) -> None:
-        """Start; the package logs from INFO on, where nobody has set another level."""
+        """Start to forward. The level of the package is INFO unless another one is set."""
         if not _PACKAGE_LOGGER.level:
             _PACKAGE_LOGGER.setLevel(logging.INFO)
         self._attached.append(self)
         _PACKAGE_LOGGER.addHandler(self)
 
     def detach(self) -> None:
-        """Stop."""
+        """Stop to forward."""
         _PACKAGE_LOGGER.removeHandler(self)
         if self in self._attached:
             self._attached.remove(self)
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Take the records of the calling thread, for the body of a with statement."""
-        token = self._at_work.set(self)
+    def capturing(self) -> Iterator[None]:
+        """Receive the records of the calling thread within a with statement."""
+        token = self._capturing.set(self)
         try:
             yield
         finally:
-            self._at_work.reset(token)
+            self._capturing.reset(token)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record, where it is for this node."""
+        """Log a record, if it is for this node."""
         first = self._attached[0] if self._attached else self
-        if (self._at_work.get() or first) is not self:
+        if (self._capturing.get() or first) is not self:
             return
         if record.name == PROGRESS_LOGGER:
             if time.monotonic() - self._last_progress < _PROGRESS_PERIOD:

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the node gives: topics, the messages that are written for every frame, who listens."""
+"""The output topics of the node and their messages."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,13 +22,14 @@ from trt_segmentation.ros.log_bridge import WARNING_PERIOD
 from trt_segmentation.segmenter import Segmenter
 
 COMPRESSED_FORMAT = '{}; png compressed '
-"""As compressed_image_transport writes and reads it. Never JPEG: that would blend class ids."""
+"""The format of compressed_image_transport. Always PNG: JPEG would change class ids."""
 
 _PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-if hasattr(cv2, 'IMWRITE_PNG_FILTER'):  # where the default tries all filters on every row
+if hasattr(cv2, 'IMWRITE_PNG_FILTER'):  # the default tries all filters on every row
     _PNG_OPTIONS += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
-# Reliable offers match reliable and best-effort requests; a few frames bridge retransmissions.
+# A reliable publisher matches reliable and best-effort subscriptions. The depth allows for
+# retransmissions.
 OUTPUT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5,
                         reliability=ReliabilityPolicy.RELIABLE)
 LATCHED_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
@@ -39,16 +40,16 @@ CAMERA_INFO_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
 
 
 class Outputs:
-    """The topics of one camera; only what somebody listens to is computed.
+    """The output topics of one camera; only outputs with subscribers are computed.
 
-    A robot waits for the mask, and people look at the rest: that is published by a thread, so that
-    the next frame need not wait for it.
+    Masks are published at once. A separate thread publishes the other outputs, so that the next
+    frame does not wait for them.
 
     Args:
         node: a LifecycleNode.
-        segmenter: what fills the messages.
-        confidence: whether to offer ~/confidence, where the network tells it.
-        prefix: before the topics' own names: '' or the camera's name and a slash.
+        segmenter: writes the messages.
+        confidence: whether to advertise ~/confidence, if the network has confidence values.
+        prefix: of the topic names: '' or the camera's name and a slash.
     """
 
     def __init__(self, node: Any, segmenter: Segmenter, confidence: bool, prefix: str = '',
@@ -76,24 +77,24 @@ class Outputs:
                 CameraInfo, f'{prefix}camera_info', self._on_camera_info, CAMERA_INFO_QOS)
 
     def fault(self, segmenter: Segmenter) -> str:
-        """Return '' where these topics can go on with another segmenter, else why not."""
-        ours, theirs = _offer(self._segmenter), _offer(segmenter)
+        """Return '' if another segmenter has the same output topics, else the difference."""
+        ours, theirs = _describe(self._segmenter), _describe(segmenter)
         return '' if ours == theirs else (
-            f'the new network gives {theirs} and the running one {ours}; deactivate, clean up, '
-            'configure and activate the node to change that')
+            f'the new network has {theirs}, but the running one has {ours}; deactivate, clean up, '
+            'configure and activate the node to change the outputs')
 
-    def serve(self, segmenter: Segmenter) -> None:
-        """Go on with a segmenter that has no ``fault``."""
+    def switch_segmenter(self, segmenter: Segmenter) -> None:
+        """Continue with a segmenter that has no ``fault``."""
         self._segmenter = segmenter
 
-    def wanted(self) -> tuple[str, ...]:
-        """Return the outputs that somebody listens to."""
+    def subscribed(self) -> tuple[str, ...]:
+        """Return the outputs that have subscribers."""
         return tuple(name for name, publisher in self._images.items()
                      if publisher.get_subscription_count() > 0 or self._is_compressed(name))
 
-    def arrays(self, size: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, np.ndarray]:
-        """Return the memory of the outgoing messages, for an image of ``size`` (height, width);
-        what is in there is with the middleware by then."""
+    def buffers(self, size: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, np.ndarray]:
+        """Return the reused buffers of the output messages for images of ``size`` (height,
+        width), after their previous contents are published."""
         self.finish()
         for name in names:
             height, width = self._segmenter.output_shape(name, size)[:2]
@@ -103,7 +104,7 @@ class Outputs:
         return {name: self._outgoing[name].pixels for name in names}
 
     def publish(self, header: Any, names: tuple[str, ...]) -> None:
-        """Publish what was written into ``arrays``: masks at once, the rest before
+        """Publish the contents of ``buffers``: masks at once, the other outputs by the end of
         ``finish``."""
         masks = [name for name in names if name in self._compressed]
         for name in masks:
@@ -119,13 +120,13 @@ class Outputs:
             self._unpublished = self._thread.submit(self._attempt, works)
 
     def finish(self) -> None:
-        """Wait until everything is with the middleware."""
+        """Wait until all outputs are published."""
         if self._unpublished is not None:
             self._unpublished.result()
             self._unpublished = None
 
     def close(self) -> None:
-        """Take the topics away."""
+        """Destroy the topics."""
         self._thread.shutdown()
         for publisher in (*self._images.values(), *self._compressed.values(),
                           self._camera_publisher):
@@ -141,17 +142,17 @@ class Outputs:
                 'overlay': 'bgr8'}[kind_of(name)]
 
     def _is_compressed(self, name: str) -> bool:
-        """Whether somebody listens to the PNGs of an output."""
+        """Whether the compressed topic of an output has subscribers."""
         publisher = self._compressed.get(name)
         return publisher is not None and publisher.get_subscription_count() > 0
 
     def _attempt(self, works: Sequence[Callable[[], None]]) -> None:
-        """Do each; what fails is said, and the others are done all the same."""
+        """Run each; an error is logged and does not stop the others."""
         for work in works:
             try:
                 work()
             except Exception as error:
-                if self._node.context.ok():  # else a signal came meanwhile
+                if self._node.context.ok():  # otherwise a signal has shut down ROS
                     self._node.get_logger().error(f'not published: {error!r}',
                                                   throttle_duration_sec=WARNING_PERIOD)
 
@@ -177,11 +178,11 @@ class Outputs:
 
 
 class Labels:
-    """The topics ~/label_info, one for each task, where vision_msgs is installed.
+    """The topics ~/label_info, one for each task, if vision_msgs is installed.
 
     Args:
         node: a LifecycleNode.
-        spec: of the network whose tasks these are.
+        spec: of the network with these tasks.
     """
 
     def __init__(self, node: Any, spec: ModelSpec) -> None:
@@ -195,7 +196,7 @@ class Labels:
                 for task in spec.tasks}
 
     def publish(self, spec: ModelSpec) -> None:
-        """Publish the names of the classes, for everyone who comes from now on.
+        """Publish the class names; the topics are latched.
 
         Args:
             spec: of a network with the same tasks.
@@ -207,7 +208,7 @@ class Labels:
                     stamp, task.labels, task.threshold))
 
     def close(self) -> None:
-        """Take the topics away."""
+        """Destroy the topics."""
         for publisher in self._publishers.values():
             _destroy(self._node, publisher)
 
@@ -216,7 +217,7 @@ def _destroy(node: Any, publisher: Any) -> None:
     node.destroy_lifecycle_publisher(publisher)
 
 
-def _offer(segmenter: Segmenter) -> str:
+def _describe(segmenter: Segmenter) -> str:
     spec, outputs = segmenter.spec, ', '.join(segmenter.available_outputs)
     mask = [spec.encoding.name] if spec.encoding != MONO8 else []
     if spec.mask_size is not None:

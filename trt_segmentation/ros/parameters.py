@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's parameters: one table declares, describes and validates them all."""
+"""The table of the node's parameters: defaults, descriptions and valid values."""
 
 import difflib
 import re
@@ -27,7 +27,7 @@ from trt_segmentation.ros.inputs import DURABILITIES, RELIABILITIES, TRANSPORTS
 from trt_segmentation.ros.region import Region
 
 LIVE = 'live'
-"""Takes effect on the next frame."""
+"""Takes effect with the next frame."""
 
 RELOAD = 'reload'
 """Read when a network is opened: when the node is configured, and by ``~/load_model``."""
@@ -44,10 +44,10 @@ MAX_EXTENT = 16384
 
 @dataclass(frozen=True)
 class ParameterRule:
-    """What a parameter is for, and which values it takes.
+    """The description of a parameter and the values that it accepts.
 
     Attributes:
-        description: one sentence for ``ros2 param describe`` and the launch file's --show-args.
+        description: for ``ros2 param describe`` and --show-args of the launch file.
         changes: ``LIVE``, ``RELOAD``, ``CONFIGURE`` or ``STARTUP``.
         choices: the values of a string parameter; empty allows all.
         minimum, maximum: bounds of a number, or of each in an array, inclusive.
@@ -64,22 +64,22 @@ class ParameterRule:
     pattern: str = ''
 
     def fault(self, name: str, value: Any) -> str:
-        """Return '' for a good value, else a sentence with name, value and bound."""
+        """Return '' for a valid value, else an error with name, value and bounds."""
         if isinstance(value, str) and '\0' in value:
-            return f'{name} is {value!r}; text ends before a null character'
+            return f'{name} is {value!r}; it must not contain a null character'
         if self.length and len(value) != self.length:
-            return f'{name} is {list(value)}; it has {self.length} values'
+            return f'{name} is {list(value)}; it must have {self.length} values'
         if self.pattern and (len(set(value)) < len(value)
                              or not all(re.fullmatch(self.pattern, each) for each in value)):
-            return (f'{name} is {list(value)}; it has names of letters, digits and single '
-                    'underscores, each once')
+            return (f'{name} is {list(value)}; names must be unique and consist of letters, '
+                    'digits and single underscores')
         if self.choices and value not in self.choices:
-            return f"{name} is '{value}'; it is one of {', '.join(self.choices)}"
+            return f"{name} is '{value}'; it must be one of {', '.join(self.choices)}"
         values = value if self.length else (value,)
         if self.minimum is not None and self.maximum is not None \
                 and not all(self.minimum <= each <= self.maximum for each in values):
             shown = list(value) if self.length else value
-            return f'{name} is {shown}; it is {self.minimum:g} to {self.maximum:g}'
+            return f'{name} is {shown}; it must be {self.minimum:g} to {self.maximum:g}'
         return ''
 
 
@@ -89,143 +89,155 @@ def _parameter(default: Any, description: str, changes: str = RELOAD, **rule: An
 
 @dataclass(frozen=True)
 class Parameters:
-    """The values of all parameters at one moment; defaults as the node declares them."""
+    """The values of all parameters at one time; the defaults are those of the node."""
 
     engine_path: str = _parameter(
-        '', 'Network to run: path of an .onnx file, or of a TensorRT .engine or .plan; empty runs '
+        '', 'Path of the network: an .onnx file, or a TensorRT .engine or .plan file. Empty runs '
             'the embedded demo network')
     model_config: str = _parameter(
-        '', 'YAML file that says how the network is fed and what its classes are; empty takes '
-            'what the network file itself tells')
+        '', 'YAML file with the input preprocessing, outputs and classes of the network. Empty '
+            'derives them from the network file')
     measure: bool = _parameter(
-        True, 'Run a network once where its graph does not say what its output means, and look at '
-              'the values; false assumes it')
+        True, 'Run the network once to find the format of its output from the values, if the '
+              'graph does not define it. false assumes a format and logs a '
+              'warning')
     precision: str = _parameter(
-        'fp32', 'Precision the network shall compute in; the log and /diagnostics say what '
-                'really runs', choices=PRECISIONS)
+        'fp32', 'Precision of the engine. The log and /diagnostics report the precision that '
+                'runs', choices=PRECISIONS)
     backend: str = _parameter(
-        'auto', 'Runtime of the network; auto takes tensorrt where it and a GPU are there, else '
-                'onnxruntime',
-        choices=BACKENDS)
+        'auto', 'Inference runtime. auto uses tensorrt if TensorRT and a GPU are available, '
+                'otherwise onnxruntime', choices=BACKENDS)
     device: int = _parameter(
-        0, 'Index of the GPU; ONNX Runtime runs on the CPU and ignores it',
+        0, 'Index of the GPU. ONNX Runtime runs on the CPU and ignores it',
         minimum=0, maximum=63)
     engine_cache: str = _parameter(
-        '', 'Folder in which built engines are kept; empty takes the cache folder of the user')
+        '', 'Folder for built engines. Empty uses the cache folder of the user')
     min_size: tuple[int, ...] = _parameter(
-        (64, 64), 'Height and width of the smallest image that an engine is built for',
+        (64, 64), 'Height and width in pixels of the smallest image that the engine accepts',
         length=2, minimum=1, maximum=MAX_EXTENT)
     opt_size: tuple[int, ...] = _parameter(
-        (1080, 1920), 'Height and width of the image that an engine is tuned for',
+        (1080, 1920), 'Height and width in pixels of the image that the engine is optimized for',
         length=2, minimum=1, maximum=MAX_EXTENT)
     max_size: tuple[int, ...] = _parameter(
-        (2160, 3840), 'Height and width of the largest image that an engine is built for',
+        (2160, 3840), 'Height and width in pixels of the largest image that the engine accepts',
         length=2, minimum=1, maximum=MAX_EXTENT)
     tf32: bool = _parameter(
-        False, 'Let fp32 engines round the factors of products to 10 bits: faster on Ampere and '
-               'later')
+        False, 'Allow TF32 in fp32 engines: faster on Ampere and newer GPUs, but inputs of '
+               'products are rounded to a 10-bit mantissa')
     workspace: int = _parameter(
-        0, 'MiB of GPU memory that TensorRT may take for scratch space; 0 sets no limit',
+        0, 'Limit of the TensorRT workspace in MiB of GPU memory; 0 sets no limit',
         minimum=0, maximum=1048576)
     optimization_level: int = _parameter(
-        -1, "0 builds fastest, 5 makes the fastest engine; -1 is TensorRT's default",
+        -1, 'TensorRT builder optimization level: 0 builds fastest, 5 gives the fastest engine, '
+            '-1 is the default of TensorRT',
         minimum=-1, maximum=5)
     tactic_sources: str = _parameter(
-        '', 'Libraries whose kernels TensorRT may choose, by their names in trt.TacticSource and '
-            "with commas; empty is TensorRT's default")
+        '', 'Tactic sources that TensorRT may use, as comma-separated names of '
+            'trt.TacticSource. Empty uses the default of TensorRT')
     version_compatible: bool = _parameter(
-        False, 'Build engines that newer TensorRT versions run, too')
+        False, 'Build engines that newer versions of TensorRT can also load')
     hardware_compatible: bool = _parameter(
-        False, 'Build engines that other GPUs (Ampere and later) run, too')
+        False, 'Build engines that other GPUs (Ampere and newer) can also run')
     dla_core: int = _parameter(
-        -1, 'DLA core to run on, with the GPU for what it cannot; -1 uses none',
+        -1, 'DLA core to run on. Layers that the DLA does not support run on the GPU; -1 uses no '
+            'DLA',
         minimum=-1, maximum=15)
     fp16_fallback: bool = _parameter(
-        True, 'Where precision is int8: build fp16, too, and take that where int8 is slower on '
-              'this GPU, cannot be built, or gives too few pixels the class of fp32')
+        True, 'With precision int8, also build an fp16 engine. It is used if int8 is slower, '
+              'fails to build, or differs from fp32 in too many pixels')
     calibration_images: str = _parameter(
-        '', 'What int8 ranges are measured on: image, folder, video or rosbag2 of typical scenes')
+        '', 'Images of typical scenes for int8 calibration: an image, a folder, a video or a '
+            'rosbag2')
     calibration_topic: str = _parameter(
-        '', 'Image topic in a rosbag2 of calibration images; empty takes the only one')
+        '', 'Image topic of the calibration rosbag2. Empty uses the only image topic in it')
     calibration_method: str = _parameter(
-        'percentile', 'How int8 ranges are chosen from what was measured',
+        'percentile', 'Method that selects the int8 ranges during calibration',
         choices=CALIBRATION_METHODS)
     calibration_count: int = _parameter(
-        200, 'Number of calibration images used at most, spread evenly over all there are',
+        200, 'Maximum number of calibration images, spread evenly over all available images',
         minimum=1, maximum=100000)
     calibration_table: str = _parameter(
-        '', 'File of saved int8 ranges: read where it exists, else written after calibration')
+        '', 'File for the int8 ranges. It is read if it exists, otherwise written after '
+            'calibration')
     num_threads: int = _parameter(
-        0, 'CPU threads that share one operation of the network; 0 takes one for each core',
+        0, 'CPU threads that one operation of the network uses; 0 uses one for each core',
         minimum=0, maximum=1024)
     mask_interpolation: str = _parameter(
-        'nearest', 'How the mask gets the size of the image: nearest decides classes at the '
-                   "network's size, bilinear at the image's: smoother edges, slower",
+        'nearest', 'How the mask is resized to the image: nearest resizes the class ids, bilinear '
+                   'resizes the scores, which gives smoother edges and is slower',
         choices=MASK_INTERPOLATIONS)
     mask_height: int = _parameter(
-        0, 'Height of mask and confidence, for consumers with smaller point clouds; 0 takes that '
-           'of the image', minimum=0, maximum=MAX_EXTENT)
+        0, 'Height of mask and confidence in pixels, for example that of a smaller point cloud. '
+           '0 uses the height of the image', minimum=0, maximum=MAX_EXTENT)
     mask_width: int = _parameter(
-        0, 'Width of mask and confidence; 0 takes that of the image',
+        0, 'Width of mask and confidence in pixels. 0 uses the width of the image',
         minimum=0, maximum=MAX_EXTENT)
     mask_encoding: str = _parameter(
-        'mono8', 'Type of ~/mask: mono8 holds 255 classes (255 is none), mono16 65535 (65535 is '
-                 'none)', choices=MASK_ENCODINGS)
+        'mono8', 'Encoding of ~/mask. mono8 holds 255 classes and 255 means no class; mono16 '
+                 'holds 65535 classes and 65535 means no class', choices=MASK_ENCODINGS)
     roi: tuple[int, ...] = _parameter(
-        (0, 0, 0, 0), 'Region of interest: x, y, width and height of the part of the image that '
-                      'is segmented; the rest has no class. All 0 takes the whole image',
+        (0, 0, 0, 0), 'Region of interest as x, y, width and height in pixels; pixels outside '
+                      'have no class. All 0 segments the whole image',
         CONFIGURE, length=4, minimum=0, maximum=MAX_EXTENT)
     confidence: bool = _parameter(
-        True, 'Offer ~/confidence, where the network tells it; costs nothing unless subscribed',
+        True, 'Advertise ~/confidence, if the network has confidence values. It is computed only '
+              'while it has subscribers',
         CONFIGURE)
     cameras: tuple[str, ...] = _parameter(
-        (), 'Names of cameras that are segmented together, such as [front, left]: before image, '
-            'camera_info and the names of what is published; empty for one camera without a name',
+        (), 'Names of cameras that are segmented in one batch, such as [front, left]. Each name '
+            'is the prefix of the topics of its camera; empty means one camera without a prefix',
         CONFIGURE, pattern=r'[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*')
     sync_tolerance: float = _parameter(
-        0.02, 'Seconds that lie at most between the stamps of images that are segmented together; '
-              'only with cameras', LIVE, minimum=0.0, maximum=60.0)
+        0.02, 'Maximum difference in seconds between the stamps of images in one batch. Used only '
+              'with cameras', LIVE, minimum=0.0, maximum=60.0)
     input_transport: str = _parameter(
-        'raw', 'raw listens to image (sensor_msgs/Image), compressed to image/compressed '
-               '(sensor_msgs/CompressedImage)', CONFIGURE, choices=tuple(TRANSPORTS))
+        'raw', 'raw subscribes to image (sensor_msgs/Image), compressed subscribes to '
+               'image/compressed (sensor_msgs/CompressedImage)', CONFIGURE,
+        choices=tuple(TRANSPORTS))
     qos_reliability: str = _parameter(
-        'best_effort', 'What the image subscription asks of its publisher; reliable matches only '
-                       'reliable publishers', CONFIGURE, choices=tuple(RELIABILITIES))
+        'best_effort', 'QoS reliability of the image subscription. reliable matches only reliable '
+                       'publishers', CONFIGURE, choices=tuple(RELIABILITIES))
     qos_durability: str = _parameter(
-        'volatile', 'transient_local also asks for the frame before the subscription; matches '
-                    'only publishers that offer it', CONFIGURE, choices=tuple(DURABILITIES))
+        'volatile', 'QoS durability of the image subscription. transient_local also receives '
+                    'the last image before the subscription, and matches only transient_local '
+                    'publishers', CONFIGURE, choices=tuple(DURABILITIES))
     qos_depth: int = _parameter(
-        1, 'Frames that wait for their turn; with 1, the newest always wins', CONFIGURE,
+        1, 'QoS history depth of the image subscription. With 1, the node always segments the '
+           'newest image', CONFIGURE,
         minimum=1, maximum=100)
     overlay_alpha: float = _parameter(
-        0.5, 'Opacity of the colours in ~/overlay: 0 shows only the image, 1 only the classes',
+        0.5, 'Opacity of the class colours in ~/overlay: 0 shows only the image, 1 only the '
+             'classes',
         LIVE, minimum=0.0, maximum=1.0)
     input_timeout: float = _parameter(
-        5.0, 'Seconds without an image after which /diagnostics warns; 0 never warns', LIVE,
+        5.0, '/diagnostics warns after this many seconds without an image; 0 never warns', LIVE,
         minimum=0.0, maximum=3600.0)
     min_rate: float = _parameter(
-        0.0, 'Hz that images must come at, or /diagnostics warns', LIVE,
+        0.0, '/diagnostics warns if images arrive at less than this rate in Hz; 0 never warns',
+        LIVE,
         minimum=0.0, maximum=1000.0)
     max_drop_share: float = _parameter(
-        0.1, 'Fraction of the frames that may be dropped before /diagnostics warns; 1 never warns',
+        0.1, '/diagnostics warns if more than this fraction of the images is dropped; 1 never '
+             'warns',
         LIVE, minimum=0.0, maximum=1.0)
     max_latency: float = _parameter(
-        0.0, 'Seconds from stamp to publish that 95 of 100 frames must keep, or /diagnostics '
-             'warns; 0 sets no limit', LIVE, minimum=0.0, maximum=60.0)
+        0.0, '/diagnostics warns if the 95th percentile of the latency from image stamp to '
+             'publish exceeds this many seconds; 0 never warns', LIVE, minimum=0.0, maximum=60.0)
     max_failures: int = _parameter(
-        5, 'Frames that fail in a row when /diagnostics says that the backend is broken', LIVE,
+        5, '/diagnostics reports an error after this many consecutive failed frames', LIVE,
         minimum=1, maximum=10000)
     diagnostics_period: float = _parameter(
-        1.0, 'Seconds between two messages on /diagnostics', STARTUP,
+        1.0, 'Period of /diagnostics in seconds', STARTUP,
         minimum=0.1, maximum=60.0)
     autostart: bool = _parameter(
-        True, 'Configure and activate at start; false waits for a lifecycle manager', STARTUP)
+        True, 'Configure and activate the node at startup. false waits for a lifecycle manager',
+        STARTUP)
     build_only: bool = _parameter(
-        False, 'Build the engine into engine_cache and exit, for example while an image of the '
-               'robot is made', STARTUP)
+        False, 'Build the engine into engine_cache and exit, for example while a container image '
+               'is built', STARTUP)
     tune_allocator: bool = _parameter(
-        True, 'Let the process keep the memory of large messages instead of mapping it anew for '
-              'each; receives images about three times as fast', STARTUP)
+        True, 'Configure glibc malloc to reuse the memory of large messages. Images are received '
+              'about three times as fast', STARTUP)
 
     @property
     def run_options(self) -> RunOptions:
@@ -244,13 +256,13 @@ class Parameters:
                           self.engine_cache, build, self.measure)
 
     @property
-    def wanted_precision(self) -> str:
-        """The precision asked for; '' where a prebuilt engine has decided it."""
+    def requested_precision(self) -> str:
+        """The requested precision; '' for a prebuilt engine, whose precision is fixed."""
         return '' if self.engine_path.endswith(ENGINE_SUFFIXES) else self.precision
 
     @property
     def thresholds(self) -> Thresholds:
-        """From where on something is wrong."""
+        """The limits beyond which /diagnostics warns."""
         return Thresholds(self.input_timeout, self.min_rate, self.max_drop_share,
                           self.max_latency, self.max_failures)
 
@@ -271,10 +283,10 @@ def rules() -> dict[str, ParameterRule]:
 
 
 def value_from_text(name: str, text: str) -> Any:
-    """Return a launch argument as the type that its parameter has.
+    """Convert a launch argument to the type of its parameter.
 
     Raises:
-        ConfigError: the text is no such value.
+        ConfigError: the text is not a value of that type.
     """
     kind = type(getattr(Parameters, name))
     if kind is str:
@@ -304,40 +316,40 @@ def declare_parameters(node: Any) -> None:
     empty = []
     for entry in fields(Parameters):
         default = list(entry.default) if isinstance(entry.default, tuple) else entry.default
-        if default == []:  # of which rclpy cannot tell the type
+        if default == []:  # rclpy cannot derive its type
             default = Parameter.Type.STRING_ARRAY
         declared = node.declare_parameter(
             entry.name, default, _descriptor(entry.metadata['rule'], type(entry.default)))
         if declared.value is None:
             empty.append(Parameter(entry.name, Parameter.Type.STRING_ARRAY, []))
-    # One parameter without a value takes them from all that are asked for in one request.
+    # A request for several parameters returns no values if one of them has no value.
     node.set_parameters(empty)
 
 
 def unknown_parameters(node: Any) -> list[str]:
-    """Return a sentence about each parameter that was given to a node and that it does not have.
+    """Return a warning for each parameter that was set for a node but that it does not have.
 
-    ROS 2 ignores them silently, and a misspelt name would leave the default in place.
+    ROS 2 ignores them silently, so a misspelt parameter keeps its default.
     """
-    given = getattr(node, '_parameter_overrides', {})  # rclpy has no public name for it
+    given = getattr(node, '_parameter_overrides', {})  # rclpy has no public accessor
     unknown = [name for name in given
                if not node.has_parameter(name) and not name.startswith('qos_overrides.')]
-    near = {name: difflib.get_close_matches(name, rules(), 1) for name in unknown}
-    return [f"parameter '{name}' is ignored: the node has none of that name"
-            + (f'; {near[name][0]} is near' if near[name] else '') for name in unknown]
+    similar = {name: difflib.get_close_matches(name, rules(), 1) for name in unknown}
+    return [f"parameter '{name}' is ignored: the node has no such parameter"
+            + (f'; did you mean {similar[name][0]}?' if similar[name] else '') for name in unknown]
 
 
 def read_parameters(node: Any) -> Parameters:
-    """Return a node's parameters as they are now."""
+    """Return the current parameters of a node."""
     def value(entry: Any) -> Any:
-        told = node.get_parameter(entry.name).value
-        return tuple(told) if isinstance(entry.default, tuple) else told
+        found = node.get_parameter(entry.name).value
+        return tuple(found) if isinstance(entry.default, tuple) else found
 
     return Parameters(**{entry.name: value(entry) for entry in fields(Parameters)})
 
 
 def first_fault(parameters: Parameters) -> str:
-    """Return '' if all values are good, else what is wrong with the first that is not."""
+    """Return '' if all values are valid, else the error of the first invalid one."""
     for name, rule in rules().items():
         if fault := rule.fault(name, getattr(parameters, name)):
             return fault
@@ -347,32 +359,32 @@ def first_fault(parameters: Parameters) -> str:
 def _combined_fault(parameters: Parameters) -> str:
     height, width, roi = parameters.mask_height, parameters.mask_width, parameters.roi
     if bool(height) != bool(width):
-        return (f'mask_height is {height} and mask_width {width}; give both, or 0 for both to '
-                "take the image's size")
+        return (f'mask_height is {height} and mask_width is {width}; set both, or set both to 0 '
+                'to use the size of the image')
     if any(roi) and 0 in roi[2:]:
-        return f'roi is {list(roi)}; its width and height (the last two) are at least 1'
+        return f'roi is {list(roi)}; its width and height (the last two values) must be at least 1'
     if any(roi) and height:
-        return (f'roi is {list(roi)} and mask_height {height}; a mask of its own size always '
-                'shows the whole image, so only one of the two can be set')
+        return (f'roi is {list(roi)} and mask_height is {height}; set only one of the two: '
+                'a resized mask always covers the whole image')
     return ''
 
 
 def change_fault(name: str, value: Any, configured: bool) -> str:
-    """Return '' if a parameter may be set now, else the reason why not.
+    """Return '' if a parameter can be set now, else the reason why not.
 
     Args:
-        name: of any parameter, others of rclpy's own included.
-        value: the value wanted.
+        name: of any parameter, including those of rclpy.
+        value: the new value.
         configured: whether the node has a network open.
     """
     rule = rules().get(name)
     if rule is None:
         return ''
     if rule.changes == STARTUP:
-        return f'{name} is read once at start; restart the node with -p {name}:={value}'
+        return f'{name} is read only at startup; restart the node with -p {name}:={value}'
     if rule.changes == CONFIGURE and configured:
-        return (f'{name} is read when the node is configured; deactivate and clean it up, set '
-                f'{name}, then configure and activate')
+        return (f'{name} is read only on configure; deactivate and clean up the node, set '
+                f'{name}, then configure and activate it')
     return rule.fault(name, value)
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A region of interest: only that part of the image is segmented, the rest has no class."""
+"""The region of interest: the only part of the image that is segmented."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,10 +32,10 @@ class Region:
                     outputs: tuple[str, ...], outs: Sequence[Mapping[str, np.ndarray]]) -> None:
         """Segment the region; the arguments are those of ``Segmenter.infer_batch``.
 
-        Outside, the mask has no class, the confidence is 0 and the overlay the image.
+        Outside, the mask has no class, the confidence is 0 and the overlay is the image.
 
         Raises:
-            ImageError: the region does not lie within the images; or as of ``infer_batch``.
+            ImageError: the region does not lie within the images; or see ``infer_batch``.
             BackendError: the runtime failed.
         """
         height, width = images[0].shape[:2]

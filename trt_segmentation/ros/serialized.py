@@ -1,10 +1,10 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Serialized messages in memory of ours, published from there and received into it.
+"""Serialized messages in reused buffers, for publishing and receiving.
 
-rclpy knows a serialized message only as ``bytes``, which nothing can be written into: it copies
-those once more on the way out, and makes new ones for every message on the way in. rcl, the C
-library below it, takes any memory.
+rclpy represents a serialized message as ``bytes``, which are immutable: it copies them when it
+publishes, and allocates new ones for every received message. rcl, the C library below rclpy,
+accepts any buffer.
 """
 
 import ctypes
@@ -19,12 +19,12 @@ from rclpy.node import Node
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
-_STAMP_AT = 4
-"""Of a serialized message with a header: behind the encapsulation (OMG DDS-RTPS 10.2)."""
+_STAMP_OFFSET = 4
+"""Offset of the stamp of a message with a header, after the encapsulation (OMG DDS-RTPS 10.2)."""
 
 
 _TAKE_FAILED = 401
-"""RCL_RET_SUBSCRIPTION_TAKE_FAILED of rcl/types.h: no message waits, or no longer."""
+"""RCL_RET_SUBSCRIPTION_TAKE_FAILED of rcl/types.h: there is no message to take."""
 
 _pointer, _size = ctypes.c_void_p, ctypes.c_size_t
 _Allocate = ctypes.CFUNCTYPE(_pointer, _size, _pointer)
@@ -34,7 +34,7 @@ _ZeroAllocate = ctypes.CFUNCTYPE(_pointer, _size, _size, _pointer)
 
 
 class _Allocator(ctypes.Structure):
-    """rcutils_allocator_t; only a message that is received needs one."""
+    """rcutils_allocator_t; used only to receive messages."""
 
     _fields_ = [('allocate', _Allocate), ('deallocate', _Deallocate),
                 ('reallocate', _Reallocate), ('zero_allocate', _ZeroAllocate),
@@ -49,10 +49,10 @@ class _SerializedMessage(ctypes.Structure):
 
 
 class _MessageInfo(ctypes.Structure):
-    """The beginning of rmw_message_info_t (rmw/types.h), and room for what follows.
+    """The first fields of rmw_message_info_t (rmw/types.h), and space for the others.
 
-    It is the same from Humble to Rolling: Humble's identifiers are 24 bytes long, of which the
-    first 16 are the publisher's (its GUID in DDS, its GID in Zenoh).
+    They are the same from Humble to Rolling. Humble's identifiers have 24 bytes; the first 16
+    identify the publisher (its GUID in DDS, its GID in Zenoh).
     """
 
     _fields_ = [('source_timestamp', ctypes.c_int64), ('received_timestamp', ctypes.c_int64),
@@ -67,13 +67,13 @@ _NO_SEQUENCE_NUMBER = 2**64 - 1
 
 
 class SerializedImage:
-    """A sensor_msgs/Image, serialized, whose memory is sized once and written for every frame.
+    """A serialized sensor_msgs/Image with a buffer that is reused for every frame.
 
     Args:
-        msg: all but the pixels; ``data`` is not looked at.
+        msg: all fields except the pixels; ``data`` is ignored.
 
     Attributes:
-        pixels: uint8 [height * step], the memory of ``data``.
+        pixels: uint8 [height * step], a view of ``data``.
     """
 
     def __init__(self, msg: Image) -> None:
@@ -81,31 +81,31 @@ class SerializedImage:
         head = serialize_message(Image(
             header=msg.header, height=msg.height, width=msg.width, encoding=msg.encoding,
             is_bigendian=msg.is_bigendian, step=msg.step))
-        self._memory = np.empty(len(head) + size, np.uint8)
-        self._memory[:len(head)] = np.frombuffer(head, np.uint8)
-        # The length of data, 0 so far.
-        struct.pack_into('=I', self._memory.data, len(head) - 4, size)
-        self.pixels = self._memory[len(head):]
-        self._message = _SerializedMessage(self._memory.ctypes.data, self._memory.nbytes,
-                                           self._memory.nbytes)
+        self._buffer = np.empty(len(head) + size, np.uint8)
+        self._buffer[:len(head)] = np.frombuffer(head, np.uint8)
+        # Replace the length of data, which is 0.
+        struct.pack_into('=I', self._buffer.data, len(head) - 4, size)
+        self.pixels = self._buffer[len(head):]
+        self._message = _SerializedMessage(self._buffer.ctypes.data, self._buffer.nbytes,
+                                           self._buffer.nbytes)
 
     def set_stamp(self, seconds: int, nanoseconds: int) -> None:
         """Write the stamp."""
-        struct.pack_into('=iI', self._memory.data, _STAMP_AT, seconds, nanoseconds)
+        struct.pack_into('=iI', self._buffer.data, _STAMP_OFFSET, seconds, nanoseconds)
 
     def publish(self, publisher: Any) -> None:
-        """Hand the message to the middleware, which copies it.
+        """Publish the message; the middleware copies it.
 
         Args:
-            publisher: rclpy's, of the type Image; a lifecycle publisher that is not active
-                publishes nothing.
+            publisher: rclpy publisher of Image; an inactive lifecycle publisher publishes
+                nothing.
 
         Raises:
-            RuntimeError: rcl refuses, or the context is shut down.
+            RuntimeError: rcl failed, or the context is shut down.
         """
         rcl = find_rcl()
         if rcl is None:
-            publisher.publish(deserialize_message(self._memory.tobytes(), Image))
+            publisher.publish(deserialize_message(self._buffer.tobytes(), Image))
             return
         if not getattr(publisher, 'is_activated', True):
             return
@@ -117,14 +117,14 @@ class SerializedImage:
                                         'rcl_publish_serialized_message')
 
 
-class ReceivingMemory:
-    """Memory that the messages of a subscription are taken into, one after the other.
+class ReceiveBuffer:
+    """A reused buffer for the messages of a subscription.
 
-    It grows with the largest of them.
+    It grows to the size of the largest message.
     """
 
     def __init__(self) -> None:
-        self._memory = np.empty(0, np.uint8)
+        self._buffer = np.empty(0, np.uint8)
         self._info = _MessageInfo()
         self._message = _SerializedMessage(None, 0, 0, _Allocator(
             allocate=_Allocate(lambda size, state: None),
@@ -133,18 +133,18 @@ class ReceivingMemory:
             zero_allocate=_ZeroAllocate(lambda count, size, state: None)))
 
     def take(self, subscription: Any) -> tuple[np.ndarray, dict] | None:
-        """Take the oldest message that waits.
+        """Take the oldest message in the queue.
 
         Args:
-            subscription: rclpy's.
+            subscription: an rclpy subscription.
 
         Returns:
-            The serialized message, uint8 and good until the next one is taken, and its
-            publication_sequence_number and publisher_gid, where the middleware tells; None where
-            no message waits.
+            The serialized message, uint8, valid until the next one is taken, and its
+            publication_sequence_number and publisher_gid, if the middleware provides them; None if
+            there is no message.
 
         Raises:
-            RuntimeError: there is no rcl, or it refuses.
+            RuntimeError: rcl failed.
             rclpy.exceptions.InvalidHandle: the subscription is destroyed.
         """
         rcl = find_rcl()
@@ -162,31 +162,31 @@ class ReceivingMemory:
         if self._info.publication_sequence_number != _NO_SEQUENCE_NUMBER:
             info = {'publication_sequence_number': self._info.publication_sequence_number,
                     'publisher_gid': bytes(self._info.publisher_gid)}
-        return self._memory[:self._message.buffer_length], info
+        return self._buffer[:self._message.buffer_length], info
 
     def _grow(self, address: int | None, size: int, state: int | None) -> int:
-        """Give C more memory; what was in the old one is not kept, since nobody reads it."""
-        if size > self._memory.nbytes:
-            self._memory = np.empty(size, np.uint8)
-        return self._memory.ctypes.data
+        """Allocator callback: enlarge the buffer; its old contents are not needed."""
+        if size > self._buffer.nbytes:
+            self._buffer = np.empty(size, np.uint8)
+        return self._buffer.ctypes.data
 
 
 def serialized_stamp(message: bytes) -> int:
-    """Return the stamp of a serialized message that begins with a header, in nanoseconds."""
+    """Return the stamp of a serialized message that starts with a header, nanoseconds."""
     order = '<' if message[1] & 1 else '>'  # odd encapsulations are little-endian
-    seconds, nanoseconds = struct.unpack_from(f'{order}iI', message, _STAMP_AT)
+    seconds, nanoseconds = struct.unpack_from(f'{order}iI', message, _STAMP_OFFSET)
     return seconds * 10**9 + nanoseconds
 
 
-def _failure(rcl: Any, status: int, what: str) -> RuntimeError:
-    """Return the error of an rcl function that returned a status."""
+def _failure(rcl: Any, status: int, call: str) -> RuntimeError:
+    """Return the error for a failed call of an rcl function."""
     rcl.rcutils_reset_error()
-    return RuntimeError(f'{what} returned {status}')
+    return RuntimeError(f'{call} returned {status}')
 
 
 @cache
 def find_rcl() -> Any:
-    """Return the rcl that rclpy has loaded; None where it cannot be found."""
+    """Return the rcl library that rclpy has loaded; None if it cannot be found."""
     try:
         rcl = ctypes.CDLL('librcl.so', mode=os.RTLD_NOLOAD | os.RTLD_NOW)
         for function, count in ((rcl.rcl_publish_serialized_message, 3),
@@ -200,12 +200,13 @@ def find_rcl() -> Any:
 
 
 def can_take_serialized() -> bool:
-    """Return whether messages that are taken serialized are certain to arrive.
+    """Return whether serialized messages can be taken without losing any.
 
-    From ROS 2 Lyrical on, a publisher of an Image has a second channel for subscribers that know
-    ``rosidl::Buffer``, as rclpy's do; up to rmw_fastrtps 9.5.0, who takes serialized messages does
-    not read it, and nothing says so (ros2/rmw_fastrtps#881). Messages are taken as rclpy's there.
+    From ROS 2 Lyrical on, a publisher of Image has a second channel for subscribers that support
+    ``rosidl::Buffer``, which rclpy does. Up to rmw_fastrtps 9.5.0, a subscriber that takes
+    serialized messages silently receives none from this channel (ros2/rmw_fastrtps#881). There,
+    rclpy takes the messages.
     """
-    knows_buffers = 'acceptable_buffer_backends' in inspect.signature(
+    supports_buffers = 'acceptable_buffer_backends' in inspect.signature(
         Node.create_subscription).parameters
-    return find_rcl() is not None and not knows_buffers
+    return find_rcl() is not None and not supports_buffers

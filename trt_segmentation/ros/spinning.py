@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Running a node that ends with its process."""
+"""Runs a node until its process is terminated."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,10 @@ from rclpy.node import Node
 
 
 def spin(make_node: Callable[[], Node]) -> None:
-    """Make a node and spin it until SIGINT or SIGTERM, then shut ROS down; it is initialized."""
+    """Create a node and spin it until SIGINT or SIGTERM, then shut down ROS.
+
+    ``rclpy.init`` must have been called.
+    """
     try:
         node = make_node()
         try:

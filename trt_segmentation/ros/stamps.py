@@ -6,5 +6,5 @@ from typing import Any
 
 
 def nanoseconds(stamp: Any) -> int:
-    """Return a builtin_interfaces/Time as one number."""
+    """Convert a builtin_interfaces/Time to nanoseconds."""
     return stamp.sec * 10**9 + stamp.nanosec

@@ -1,8 +1,8 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the node counts and measures.
+"""Frame counts, rates and latencies of the node.
 
-Times called ``now`` are seconds of a monotonic clock: rates do not care for simulated time.
+Times called ``now`` are seconds of a monotonic clock, so rates are independent of simulated time.
 """
 
 from collections import Counter
@@ -15,10 +15,10 @@ import numpy as np
 from trt_segmentation.ros.stamps import nanoseconds
 
 KEEP_LATEST = 'keep_latest'
-"""A newer frame came while the one before was worked on, or the transport lost it."""
+"""A newer frame arrived while the node was busy, or the transport lost the frame."""
 
 UNSYNCHRONISED = 'unsynchronised'
-"""No frames of the other cameras were taken at the same time; only where there are several."""
+"""No match with the other cameras within the tolerance; used only with several cameras."""
 
 NO_SUBSCRIBER = 'no_subscriber'
 DISABLED = 'disabled'
@@ -27,44 +27,44 @@ BACKEND_FAILED = 'backend_failed'
 DEFECT = 'defect'
 
 NOT_PUBLISHED = 'not_published'
-"""The middleware refused the mask."""
+"""The middleware failed to publish the results."""
 
-UNWANTED = (NO_SUBSCRIBER, DISABLED)
-"""Reasons for which nobody misses a frame."""
+EXPECTED = (NO_SUBSCRIBER, DISABLED)
+"""Reasons that are not a fault: no results are requested."""
 
-REASONS = (KEEP_LATEST, *UNWANTED, BAD_FRAME, BACKEND_FAILED, NOT_PUBLISHED, DEFECT)
+REASONS = (KEEP_LATEST, *EXPECTED, BAD_FRAME, BACKEND_FAILED, NOT_PUBLISHED, DEFECT)
 
 _FAILURES = (BACKEND_FAILED, NOT_PUBLISHED, DEFECT)
 
 _MAX_PUBLISHERS = 64
-"""That are told apart on one topic; the one that has been silent for longest is forgotten."""
+"""Maximum number of publishers that are tracked on one topic; the least recent one is removed."""
 
 WINDOW = 5.0
-"""Seconds over which rates and the share of dropped frames are taken."""
+"""Seconds over which rates and the fraction of dropped frames are computed."""
 
 MAX_AGE = 60.0
-"""Seconds; an image whose stamp is older was stamped by another clock, or before ours was set."""
+"""Seconds; older stamps come from another clock, or from before the clock was set."""
 
 PERCENTS = (50, 95, 99)
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What was measured, at one moment.
+class Statistics:
+    """A snapshot of the statistics.
 
     Attributes:
-        measured_for, silent_for: seconds since activation, and since the node, idle, waits for
-            an image.
-        input_rate, output_rate: Hz. Frames that the camera sent and that never came are input,
-            where the middleware tells of them.
-        frames: number that the camera sent within ``WINDOW``.
-        dropped: those of them that were dropped, by reason.
+        measured_for: seconds since activation.
+        silent_for: seconds since the last frame was received or processed.
+        input_rate, output_rate: Hz. The input includes lost frames, if the middleware provides
+            sequence numbers.
+        frames: number of input frames within ``WINDOW``.
+        dropped: number of dropped frames within ``WINDOW``, by reason.
         latency, callback: seconds by percentile, from stamp to publish and of the callback
-            alone; empty before there is a frame.
-        stamp_age: seconds that the newest frame's stamp was old when it was published.
-        failures, why: frames that failed in a row until now, and the last one's error.
-        incompatible: '' or the sentence about a publisher whose QoS does not fit, until an image
-            shows that another one's does.
+            alone; empty before the first frame.
+        stamp_age: age of the newest frame's stamp when it was published, seconds.
+        failures, why: number of consecutive failed frames, and the error of the last one.
+        incompatible: '' or the message about a publisher with incompatible QoS; reset by the next
+            image.
     """
 
     measured_for: float = 0.0
@@ -83,12 +83,12 @@ class Figures:
 
 @dataclass
 class FrameCounts:
-    """Where every frame of the camera went since the node was activated.
+    """The number of frames since activation, by result.
 
     Attributes:
         received: frames that reached the callback.
         segmented: frames whose results were published.
-        dropped: all others, by reason.
+        dropped: all other frames, by reason.
     """
 
     received: int = 0
@@ -97,20 +97,20 @@ class FrameCounts:
     _last_sequences: dict[bytes, int] = field(default_factory=dict)
 
     def note_arrival(self, sequence: int | None, publisher: bytes = b'') -> int:
-        """Count a frame, and those that its publisher sent before it and that never came.
+        """Count a frame, and the frames of its publisher that were lost before it.
 
         Args:
-            sequence: the publisher's sequence number; None where the middleware has none.
-            publisher: identifies it: several may share the topic, and each counts its own frames.
+            sequence: the publisher's sequence number; None if the middleware has none.
+            publisher: id of the publisher; each publisher on a topic counts its own frames.
 
         Returns:
-            The number of those that never came; 0 where that cannot be known.
+            The number of lost frames; 0 if it is unknown.
         """
         self.received += 1
         if sequence is None:
             return 0
         last = self._last_sequences.pop(publisher, sequence)
-        self._last_sequences[publisher] = sequence  # now the newest
+        self._last_sequences[publisher] = sequence  # moves it to the end
         if len(self._last_sequences) > _MAX_PUBLISHERS:
             del self._last_sequences[next(iter(self._last_sequences))]
         lost = max(0, sequence - last - 1)
@@ -120,11 +120,11 @@ class FrameCounts:
 
 
 class RateMeter:
-    """How many of something there were lately, and how often it comes.
+    """Counts events within a time window, and computes their rate.
 
     Args:
-        window: seconds that count as lately.
-        capacity: events that are remembered; 4096 fill 5 s at 800 Hz.
+        window: length of the window, seconds.
+        capacity: number of stored events; 4096 are enough for 5 s at 800 Hz.
     """
 
     def __init__(self, window: float = WINDOW, capacity: int = 4096) -> None:
@@ -134,35 +134,35 @@ class RateMeter:
         self._next = 0
 
     def note(self, now: float, count: int = 1) -> None:
-        """Remember that ``count`` of them were there."""
+        """Add ``count`` events."""
         self._times[self._next] = now
         self._counts[self._next] = count
         self._next = (self._next + 1) % len(self._times)
 
     def count(self, now: float) -> int:
-        """Return how many there were within the window."""
+        """Return the number of events within the window."""
         return int(self._counts[self._times > now - self._window].sum())
 
     def rate(self, now: float) -> float:
-        """Return how often they come, Hz; 0 when they have stopped."""
+        """Return the rate of the events, Hz; 0 after they have stopped."""
         newest, before = self._times[self._next - 1], self._times[self._next - 2]
         if not np.isfinite(before):
             return 0.0
-        # A window holds two frames at least, however slowly they come.
+        # Enlarge the window for slow events, so that it contains at least two.
         recent = self._times > now - max(self._window, 3 * (newest - before))
         if not recent.any() or self._times[recent].min() == newest:
             return 0.0
         oldest = self._times[recent].min()
         steady = self._counts[self._times > oldest].sum() / (newest - oldest)
-        # The time since the newest counts as soon as it is longer than usual.
+        # The time since the newest event lowers the rate once it exceeds the period.
         return float(min(steady, self._counts[recent].sum() / (now - oldest)))
 
 
 class LatencyMeter:
-    """The newest durations.
+    """Percentiles of the newest durations.
 
     Args:
-        capacity: how many.
+        capacity: number of durations.
     """
 
     def __init__(self, capacity: int = 300) -> None:
@@ -170,12 +170,12 @@ class LatencyMeter:
         self._next = 0
 
     def note(self, seconds: float) -> None:
-        """Remember one."""
+        """Add a duration."""
         self._seconds[self._next] = seconds
         self._next = (self._next + 1) % len(self._seconds)
 
     def percentiles(self) -> dict[int, float]:
-        """Return the seconds at each of ``PERCENTS``; empty before there is one."""
+        """Return the seconds at each of ``PERCENTS``; empty before the first one."""
         known = self._seconds[~np.isnan(self._seconds)]
         if not known.size:
             return {}
@@ -183,11 +183,11 @@ class LatencyMeter:
 
 
 class Monitor:
-    """Measures one activation of the node; a new activation gets a new one.
+    """Collects the statistics of one activation of the node.
 
     Args:
         started: time of the activation.
-        reasons: for which frames may be dropped.
+        reasons: possible reasons for dropped frames.
     """
 
     def __init__(self, started: float, reasons: tuple[str, ...] = REASONS) -> None:
@@ -205,7 +205,7 @@ class Monitor:
         self._incompatible = ''
 
     def note_arrival(self, now: float, sequence: int | None, publisher: bytes = b'') -> None:
-        """A frame reached the callback; see ``FrameCounts.note_arrival``."""
+        """Record a frame that reached the callback; see ``FrameCounts.note_arrival``."""
         lost = self.counts.note_arrival(sequence, publisher)
         self._input.note(now, 1 + lost)
         if lost:
@@ -214,12 +214,12 @@ class Monitor:
         self._incompatible = ''
 
     def note_published(self, now: float, stamp_age: float, callback_seconds: float) -> None:
-        """Its results were published.
+        """Record a frame whose results were published.
 
         Args:
-            now: time of it.
-            stamp_age: see ``stamp_age``; what no latency can be is counted, but not measured.
-            callback_seconds: from its arrival until now.
+            now: time of the publish.
+            stamp_age: see ``stamp_age``; an implausible one is counted, but not used as latency.
+            callback_seconds: from arrival to publish.
         """
         self.counts.segmented += 1
         self._output.note(now)
@@ -235,34 +235,34 @@ class Monitor:
         self._idle_since = now
 
     def note_dropped(self, now: float, reason: str, why: str = '') -> None:
-        """It was dropped.
+        """Record a dropped frame.
 
         Args:
-            now: time of it.
-            reason: one of the monitor's.
-            why: the error in one sentence.
+            now: time of the drop.
+            reason: one of ``reasons``.
+            why: the error message.
         """
         self.counts.dropped[reason] += 1
         self._dropped[reason].note(now)
         if reason in _FAILURES:
             self._failures += 1
             self._why = why
-        elif reason in UNWANTED:  # whether the next one would fail cannot be known
-            self.forget_failures()
+        elif reason in EXPECTED:  # unknown whether the next frame would fail
+            self.reset_failures()
         self._idle_since = now
 
-    def forget_failures(self) -> None:
-        """What failed has been replaced, or is no longer wanted."""
+    def reset_failures(self) -> None:
+        """Reset the consecutive failures, after a change of the network or of the subscribers."""
         self._failures, self._why = 0, ''
 
     def note_qos_event(self, sentence: str) -> None:
-        """A publisher was found whose QoS does not fit; the sentence says what to set."""
+        """Record the message about a publisher with incompatible QoS."""
         self._incompatible = sentence
 
-    def figures(self, now: float) -> Figures:
-        """Return what was measured until now."""
+    def statistics(self, now: float) -> Statistics:
+        """Return the current statistics."""
         dropped = {reason: meter.count(now) for reason, meter in self._dropped.items()}
-        return Figures(
+        return Statistics(
             measured_for=now - self._started, silent_for=now - self._idle_since,
             input_rate=self._input.rate(now), output_rate=self._output.rate(now),
             frames=self._input.count(now),
@@ -273,10 +273,10 @@ class Monitor:
 
 
 def stamp_age(clock: int, stamp: Any) -> float:
-    """Return how old a stamp is, seconds; negative for one from the future.
+    """Return the age of a stamp, seconds; negative for a stamp in the future.
 
     Args:
-        clock: nanoseconds of the node's clock, which may be simulated.
+        clock: time of the node, which may be simulated, nanoseconds.
         stamp: builtin_interfaces/Time of the image's header.
     """
     return (clock - nanoseconds(stamp)) / 1e9

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fast DDS settings with which images reach another process, and early."""
+"""Fast DDS settings for reliable and fast transport of images between processes."""
 
 import importlib.util
 import os
@@ -14,9 +14,9 @@ from trt_segmentation.options import cpu_count
 
 _OLD, _NEW = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
 _VARIABLES = {b'libfastrtps.so': _OLD, b'libfastdds.so': _NEW}
-"""What each library reads: Fast DDS 2 (Humble, Jazzy) is libfastrtps and knows the old name only,
-Fast DDS 3 (Kilted and newer) is libfastdds and knows the new name only; ``XMLParserCommon.cpp``
-of Fast DDS 2.6, 2.14, 3.2 and 3.6."""
+"""The variable that each library reads: Fast DDS 2 (Humble, Jazzy) is libfastrtps and reads only
+the old name, Fast DDS 3 (Kilted and newer) is libfastdds and reads only the new name; see
+``XMLParserCommon.cpp`` of Fast DDS 2.6, 2.14, 3.2 and 3.6."""
 
 _MIDDLEWARE = 'librmw_fastrtps_shared_cpp.so'
 """The ROS 2 library that is linked with Fast DDS."""
@@ -25,23 +25,22 @@ _TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
 _PUBLICATION_MODE = 'RMW_FASTRTPS_PUBLICATION_MODE'
 
 CORES_TO_SPARE = 4
-"""From so many on, a thread of the middleware takes nothing away from the node; measured with 2
-and with 16, see docs/performance.md."""
+"""Minimum number of cores for asynchronous publishing, so that its thread does not slow down the
+node; measured with 2 and 16 cores, see docs/performance.md."""
 
 
 def large_image_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables to add to a process that publishes images.
 
-    By default, Fast DDS hands messages to other processes of the same host through a shared
-    memory segment of 512 KB and loses best-effort ones that are larger: a 640x480 overlay has
-    900 KB. What counts is the setting of the publishing process. ``fastdds.xml`` beside this
-    module enlarges the segment and changes nothing else. With ``CORES_TO_SPARE``, messages are
-    handed on by a thread of Fast DDS instead of the one that publishes.
+    By default, Fast DDS sends messages to other processes of the same host through a shared
+    memory segment of 512 KB, and loses larger best-effort messages: a 640x480 overlay has 900 KB.
+    The setting of the publishing process applies. ``fastdds.xml`` in this folder enlarges the
+    segment and changes nothing else. With at least ``CORES_TO_SPARE`` cores, a thread of Fast DDS
+    sends the messages instead of the publishing thread.
 
     Args:
-        environment: what the process has already. What the operator has chosen there, a
-            transport, a profile or a publication mode, is left alone. A variable that the
-            installed middleware does not read is no choice.
+        environment: of the process. A transport, a profile or a publication mode that is set
+            there is kept. Variables that the installed middleware does not read are ignored.
     """
     added = {}
     variables = find_profile_variables(environment)
@@ -54,11 +53,11 @@ def large_image_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 class ProfileVariables(NamedTuple):
-    """The environment variables that name a profile file to Fast DDS.
+    """The environment variables for a profile file of Fast DDS.
 
     Attributes:
-        to_set: what to set.
-        read: what the middleware reads, so what an operator may have set.
+        to_set: variables to set.
+        read: variables that the middleware reads, so that a user may have set.
     """
 
     to_set: tuple[str, ...]
@@ -68,10 +67,10 @@ class ProfileVariables(NamedTuple):
 def find_profile_variables(environment: Mapping[str, str]) -> ProfileVariables:
     """Return the variables that the installed middleware reads.
 
-    The library decides, not the distribution's name, which PyPI's wheels do not set: the file of
-    rmw_fastrtps names the Fast DDS that it is linked with. The file is read, not loaded. Where
-    there is none, both variables are to be set: each Fast DDS reads its own, and the cost is a
-    deprecation warning of newer rmw_fastrtps, which still takes the old name (seen with 9.3).
+    The library file of rmw_fastrtps contains the name of the Fast DDS library that it is linked
+    with. It is read, not loaded. ROS_DISTRO is not used, since the wheels on PyPI do not set it.
+    If the file is not found, both variables are set. Newer rmw_fastrtps still accepts the
+    old name, and logs a deprecation warning (seen with 9.3).
 
     Args:
         environment: of the process that will load the middleware.
@@ -91,14 +90,14 @@ def find_profile_variables(environment: Mapping[str, str]) -> ProfileVariables:
 
 
 def _library_folders(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Yield where ROS 2's libraries may lie, in the order in which the loader looks."""
+    """Yield the possible folders of the ROS 2 libraries, in the order of the loader."""
     for entry in environment.get('LD_LIBRARY_PATH', '').split(os.pathsep):
         if entry:
             yield Path(entry)
     for entry in environment.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
         if entry:
             yield Path(entry, 'lib')
-    # rclpy's wheels and conda's packages need no variables: <prefix>/lib/python3.x/site-packages.
+    # Wheels of rclpy and conda packages set no variables: <prefix>/lib/python3.x/site-packages.
     rclpy = importlib.util.find_spec('rclpy')
     if rclpy is not None and rclpy.origin is not None:
         yield from (folder for folder in Path(rclpy.origin).parents if folder.name == 'lib')

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The live view of a running node: listens to its topics while somebody looks at the page."""
+"""Live view of a running node in a web browser; subscribes only while the page is open."""
 
 import argparse
 import asyncio
@@ -43,28 +43,28 @@ from trt_segmentation.web.source import Status, View
 from trt_segmentation.web.view_options import ViewError, ViewOptions, add_arguments, parsed
 
 _STATUS_NAME = ': segmentation'
-"""What the node's name is followed by on /diagnostics."""
+"""Suffix of the node's name on /diagnostics."""
 
 _IMAGE_QOS = QoSProfile(depth=1)
-"""Reliable: over UDP, large images only arrive that way (docs/network.md)."""
+"""Reliable, because large best-effort images do not arrive over UDP (docs/network.md)."""
 
 _MASK_QOS = QoSProfile(depth=5)
-"""Deeper, so that the mask of a picture is not missed while the picture is received."""
+"""Deeper, so that no mask is lost while its overlay is received."""
 
 
 class NodeSource:
-    """The newest of everything that a segmentation node publishes; a ``web.source.Source``.
+    """The newest messages of a segmentation node; a ``web.source.Source``.
 
-    Images are kept as they come and read only when somebody asks, which is less often.
+    Images are stored serialized and decoded only on request.
 
     Args:
         node: of this process.
-        executor: that spins it; subscriptions come and go in its thread.
-        name: full name of the node that is looked at.
+        executor: of ``node``; its thread creates and destroys the subscriptions.
+        name: full name of the segmentation node.
         task: see ``ViewOptions``.
 
     Raises:
-        ViewError: that can be no node's name, or no task's.
+        ViewError: the name of the node or of the task is invalid.
     """
 
     def __init__(self, node: Node, executor: SingleThreadedExecutor, name: str, task: str = '',
@@ -75,17 +75,17 @@ class NodeSource:
         try:
             validate_full_topic_name(f'{name}/overlay')
         except InvalidTopicNameException as error:
-            raise ViewError(f"--node is '{name}', which is no full name of a node, for example "
+            raise ViewError(f"--node is '{name}'; it must be the full name of a node, for example "
                             '/front/segmentation') from error
         try:
             validate_full_topic_name(self._topics['overlay'])
         except InvalidTopicNameException as error:
-            raise ViewError(f"--task is '{task}', which is no name of a task, for example "
+            raise ViewError(f"--task is '{task}'; it must be the name of a task, for example "
                             'lanes') from error
         self._reader = ImageReader()
         self._subscriptions: list[Any] = []
         self._lock = threading.Lock()
-        """Of all below: callbacks run in the executor's thread, readers in others."""
+        """Protects the attributes below: callbacks and readers run in different threads."""
         self._overlay: bytes | None = None
         self._labels: dict[int, str] = {}
         self._pairing = Pairing()
@@ -94,11 +94,11 @@ class NodeSource:
         self._status_paces: defaultdict[str, Pace] = defaultdict(Pace)
 
     def start(self, on_picture: Callable[[], object]) -> None:
-        """Subscribe; the node under view does not compute what nobody subscribes to."""
+        """Subscribe to the topics of the node."""
         self._executor.create_task(self._subscribe, on_picture)
 
     def stop(self) -> None:
-        """Unsubscribe and forget."""
+        """Unsubscribe and discard all messages."""
         self._executor.create_task(self._unsubscribe)
 
     def picture(self) -> np.ndarray | None:
@@ -109,12 +109,12 @@ class NodeSource:
             return None
         pixels = self._reader.read(deserialize_message(data, Image))[0]
         with self._lock:
-            if self._overlay is not None:  # nobody has stopped meanwhile
+            if self._overlay is not None:  # not stopped since
                 self._pairing.show(serialized_stamp(data))
         return pixels
 
     def view(self) -> View:
-        """Return everything but the picture; the mask is that of the picture taken last."""
+        """Return everything except the picture; the mask belongs to the last picture returned."""
         with self._lock:
             now = time.monotonic()
             mask, is_of_picture = self._pairing.mask, self._pairing.is_of_picture
@@ -216,7 +216,7 @@ async def _serve(source: NodeSource, options: ViewOptions) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with serving(source, options) as url:
-        print(f'{options.node} is shown at {url} (Ctrl-C ends it)', flush=True)
+        print(f'{options.node} is shown at {url} (stop with Ctrl-C)', flush=True)
         await stop.wait()
 
 

@@ -9,7 +9,7 @@ from rclpy.executors import Executor
 
 from trt_segmentation.benchmark.ros.rows import FrameClock
 from trt_segmentation.ros import node
-from trt_segmentation.ros.inputs import SerializedTaking
+from trt_segmentation.ros.inputs import SerializedTaker
 from trt_segmentation.ros.outputs import Outputs
 from trt_segmentation.ros.transport import large_image_environment
 from trt_segmentation.segmenter import Segmenter
@@ -20,7 +20,7 @@ def main(args: list[str] | None = None) -> int:
     os.environ.update(large_image_environment(os.environ))
     clock = FrameClock()
     clock.watch(Executor, '_take_subscription', 'taking', 'taken')
-    clock.watch(SerializedTaking, 'take_data', 'taking', 'taken')
+    clock.watch(SerializedTaker, 'take_data', 'taking', 'taken')
     clock.watch(Segmenter, 'infer_batch', 'infer', 'inferred')
     clock.watch(node.SegmentationNode, '_on_image', before='called')
     clock.watch(Outputs, 'publish', after='published')

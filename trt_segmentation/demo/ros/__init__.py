@@ -1,3 +1,3 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The processes of ``trt-segmentation demo`` around the node."""
+"""The image publisher and the recorder of ``trt-segmentation demo``."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's camera: publishes images on ``image``, over and over, and prints when."""
+"""The camera of the demo: publishes images on ``image`` in a loop, and prints their stamps."""
 
 import argparse
 import json
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('images', type=Path, help='an image, or a folder of images')
     parser.add_argument('--frames', type=int, required=True)
     parser.add_argument('--rate', type=float, required=True, help='Hz')
-    parser.add_argument('--namespace', default='', help='of its topic, image')
+    parser.add_argument('--namespace', default='', help='namespace of the topic image')
     args = parser.parse_args(argv)
     messages = [_message(image) for _, image in open_images(args.images)]
     rclpy.init()
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     publisher = node.create_publisher(Image, 'image', QoSProfile(depth=1))
     while publisher.get_subscription_count() == 0:
         time.sleep(0.02)
-    time.sleep(0.5)  # the subscriber has yet to match from its side
+    time.sleep(0.5)  # until the subscriber has matched, too
     start = time.monotonic()
     for index in range(args.frames):
         time.sleep(max(0.0, start + index / args.rate - time.monotonic()))
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         publisher.publish(message)
         print(json.dumps({'sent': nanoseconds(message.header.stamp),
                           'picture': index % len(messages)}), flush=True)
-    time.sleep(1.0)  # the last one has yet to leave
+    time.sleep(1.0)  # until the last message is sent
     node.destroy_node()
     rclpy.try_shutdown()
     return 0

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's recorder: keeps every mask and the newest overlay, and says what arrives."""
+"""The recorder of the demo: saves all masks and the newest overlay, and prints each message."""
 
 import argparse
 import json
@@ -23,8 +23,7 @@ class Recorder(Node):
     """Writes one JSON line to stdout for each mask and each diagnostics message.
 
     Args:
-        folder: where masks (<stamp>_mask.npy) and overlays (<stamp>_overlay.npy, the newest
-            only) go.
+        folder: for masks (<stamp>_mask.npy) and the newest overlay (<stamp>_overlay.npy).
         namespace: of the segmentation node.
     """
 
@@ -41,7 +40,7 @@ class Recorder(Node):
         now = self.get_clock().now().nanoseconds
         stamp = nanoseconds(msg.header.stamp)
         np.save(self._folder / f'{stamp}_mask.npy', _pixels(msg))
-        _say({'mask': stamp, 'latency_ms': (now - stamp) / 1e6})
+        _print_json({'mask': stamp, 'latency_ms': (now - stamp) / 1e6})
 
     def _on_overlay(self, msg: Image) -> None:
         path = self._folder / f'{nanoseconds(msg.header.stamp)}_overlay.npy'
@@ -53,7 +52,7 @@ class Recorder(Node):
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
             if status.name == f'{self.get_namespace()[1:]}/segmentation: segmentation':
-                _say({'diagnostics': {value.key: value.value for value in status.values},
+                _print_json({'diagnostics': {value.key: value.value for value in status.values},
                       'message': status.message})
 
 
@@ -74,7 +73,7 @@ def _pixels(msg: Image) -> np.ndarray:
     return np.frombuffer(msg.data, np.uint8).reshape(shape)
 
 
-def _say(entry: dict) -> None:
+def _print_json(entry: dict) -> None:
     print(json.dumps(entry), flush=True)
 
 
