@@ -160,7 +160,7 @@ def test_over_keeps_the_tasks_of_the_first(mine, theirs):
     assert [task.task for task in merged.tasks] == [task.task for task in mine.tasks]
     assert ModelConfig().over(mine) == mine
     assert mine.over(mine) == mine
-    assert merged.told() >= mine.told()
+    assert merged.set_keys() >= mine.set_keys()
     for result, own in zip(merged.tasks, mine.tasks, strict=True):
         assert result.over(own) == result == own.over(result)
 
@@ -183,7 +183,7 @@ def test_the_task_is_named_as_the_output_unless_it_is_told():
         ('drivable', 'drivable'), ('lanes', 'output/1')]
     assert config.tasks[0].classes.labels == preset_labels('cityscapes')
     assert config.tasks[1].classes.colors == ((1, 2, 3),)
-    assert config.told() >= {'outputs.lanes.threshold', 'outputs.drivable.labels'}
+    assert config.set_keys() >= {'outputs.lanes.threshold', 'outputs.drivable.labels'}
 
 
 def test_over_keeps_falsy_values():

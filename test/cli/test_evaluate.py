@@ -165,7 +165,7 @@ def test_labels_that_do_not_fit_end_it(tmp_path, colours, labels, message, capsy
 
 def test_neither_labels_nor_another_model_is_an_error(tmp_path, colours, capsys):
     assert evaluate(tmp_path, colours, labels=False) == (1, None)
-    assert 'not one of the 4 images has labels' in capsys.readouterr().err
+    assert 'none of the 4 images has labels' in capsys.readouterr().err
 
 
 def test_a_limit_is_kept(tmp_path, colours):

@@ -102,9 +102,9 @@ def test_without_labels_only_images_are_found_if_that_is_enough(tmp_path):
     write(tmp_path / 'b' / 'x.png', BLANK)
     for folder in ('a', 'b'):
         assert [s.labels for s in find_samples(tmp_path / folder, labels_needed=False)] == [None]
-    with pytest.raises(DatasetError, match=r'would be .*_gtFine_labelTrainIds\.png'):
+    with pytest.raises(DatasetError, match=r'are expected at .*_gtFine_labelTrainIds\.png'):
         find_samples(tmp_path / 'a')
-    with pytest.raises(DatasetError, match=r'x\.png, would be in a folder that must be given'):
+    with pytest.raises(DatasetError, match=r'x\.png, are expected in a folder that must be given'):
         find_samples(tmp_path / 'b')
 
 
@@ -112,7 +112,7 @@ def test_an_empty_pairing_is_an_error(tmp_path):
     write(tmp_path / 'images' / 'a.png', BLANK)
     write(tmp_path / 'labels' / 'b.png', IDS)
     (tmp_path / 'nothing').mkdir()
-    with pytest.raises(DatasetError, match='not one of the 1 images has labels'):
+    with pytest.raises(DatasetError, match='none of the 1 images has labels'):
         find_samples(tmp_path / 'images', tmp_path / 'labels')
     with pytest.raises(DatasetError, match='there is no image in this folder'):
         find_samples(tmp_path / 'nothing', tmp_path / 'labels')
