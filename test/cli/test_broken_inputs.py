@@ -220,7 +220,7 @@ BROKEN = {
                                blamed='net.yaml'),
     'label count': Broken(GOOD, ('labels has 2 entries', '3 classes'),
                           'classes: {labels: [a, b]}'),
-    'labels twice': Broken(GOOD, ('repeats a', 'needs its own'), 'classes: {labels: [a, b, a]}',
+    'labels twice': Broken(GOOD, ('repeats a', 'must be unique'), 'classes: {labels: [a, b, a]}',
                            blamed='net.yaml'),
     'labels and colours': Broken(GOOD, ('3 entries', 'colors 2'),
                                  'classes: {labels: [a, b, c], colors: [[0, 0, 0], [1, 1, 1]]}',

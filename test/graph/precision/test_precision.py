@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Converted networks say what the network in fp32 says, whatever is in it."""
+"""Converted networks give the results of the network in fp32."""
 
 import logging
 from dataclasses import replace
@@ -132,7 +132,7 @@ CASES = {
 
 @pytest.mark.parametrize('opset', [11, 13, 17, 20])
 @pytest.mark.parametrize('case', CASES)
-def test_fp16_says_what_fp32_says(networks, between, images, case, opset):
+def test_fp16_gives_the_results_of_fp32(networks, between, images, case, opset):
     nodes, weights = CASES[case]
     spec = between(*nodes, weights=weights, unnamed=opset == 13, opset=opset)
     result = to_fp16(spec, images)
@@ -266,12 +266,12 @@ def test_open_sizes_and_class_ids_are_converted(networks, convert):
     assert agreement(networks, spec, convert(spec, images), images) >= 0.95
 
 
-def test_fp16_wants_an_image(between):
+def test_fp16_needs_an_image(between):
     with pytest.raises(ConfigError, match=r'net\.onnx: fp16 is checked on images'):
         to_fp16(between(node('Relu', ['x'], ['y'])), [])
 
 
-def test_what_the_runtime_does_not_take_is_named(between, images):
+def test_a_network_that_the_runtime_does_not_accept_is_named(between, images):
     spec = between(node('Unheard', ['x'], ['y'], 'odd', domain='own'))
     spec.network.model.opset_import.append(helper.make_opsetid('own', 1))
     for convert in (lambda: to_fp16(spec, images), lambda: to_int8(spec, images, MINMAX)):
@@ -281,7 +281,7 @@ def test_what_the_runtime_does_not_take_is_named(between, images):
 
 @pytest.mark.parametrize('opset', [11, 13, 17, 20])
 @pytest.mark.parametrize('case', CASES)
-def test_int8_says_nearly_what_fp32_says(networks, between, images, case, opset):
+def test_int8_gives_nearly_the_results_of_fp32(networks, between, images, case, opset):
     nodes, weights = CASES[case]
     spec = between(*nodes, weights=weights, unnamed=opset == 13, opset=opset)
     quantized = to_int8(spec, images, MINMAX)
