@@ -282,4 +282,4 @@ def test_what_cannot_be_written_is_one_line(tmp_path, colours, capsys):
     (tmp_path / 'file').write_text('')
     for arguments in (['--output', tmp_path / 'file'], ['--output', tmp_path / 'file' / 'in']):
         assert evaluate(tmp_path, colours, *arguments)[0] == 1
-        assert f'{arguments[1]}: cannot be made' in capsys.readouterr().err
+        assert f'{arguments[1]}: cannot be created' in capsys.readouterr().err

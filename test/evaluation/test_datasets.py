@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which image belongs to which labels, and which ids the labels hold."""
+"""Pairs of images and labels, and the ids in the labels."""
 
 import sys
 
@@ -172,7 +172,7 @@ def palette_png(path):
 
 @pytest.mark.parametrize('make', [lambda path: write(path, np.tile(IDS, (9, 9))), palette_png])
 @pytest.mark.parametrize('kept', [0, 20, 0.5, 0.9])
-def test_damaged_labels_are_said_to_be(tmp_path, make, kept):
+def test_damaged_labels_are_reported(tmp_path, make, kept):
     path = tmp_path / 'a.png'
     make(path)
     data = path.read_bytes()
@@ -181,7 +181,7 @@ def test_damaged_labels_are_said_to_be(tmp_path, make, kept):
         read_truth(path, (90, 90), 3, [255])
 
 
-def test_a_palette_without_pillow_says_what_to_install(tmp_path, monkeypatch):
+def test_a_palette_without_pillow_names_the_package_to_install(tmp_path, monkeypatch):
     palette_png(tmp_path / 'a.png')
     monkeypatch.setitem(sys.modules, 'PIL', None)
     with pytest.raises(DatasetError, match='pip install pillow'):

@@ -220,7 +220,7 @@ def test_boxes_stay_in_fp32_though_those_of_the_samples_are_small(networks, imag
     assert added <= set(to_fp16(spec, images).kept)
 
 
-def test_a_mask_that_fp16_changes_is_warned_of(networks, images, caplog):
+def test_a_mask_that_fp16_changes_gives_a_warning(networks, images, caplog):
     model = networks.pointwise([[1, 0, 0], [1.0001, 0, 0]], SIZE)  # equal in fp16
     with caplog.at_level(logging.WARNING):
         result = to_fp16(networks.spec_of(model, input=networks.PASSED_THROUGH), images)
