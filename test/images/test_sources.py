@@ -190,7 +190,7 @@ def test_a_small_file_that_claims_a_large_size_takes_no_memory(tmp_path, image_b
 def test_a_url_is_refused_and_supported_sources_are_named(given):
     for read in (refuse_address, source_files, lambda path: list(open_images(path))):
         with pytest.raises(ImageError, match=r'^\w+://.*: is a URL; give an image file, '
-                                             r'folders of images, videos and rosbags on this '
+                                             r'a folder of images, a video or a rosbag on this '
                                              r'machine\. For a live stream, run the node'):
             read(given)
     with pytest.raises(ImageError, match=r'^rtsp://cam:554/live: '):
