@@ -220,8 +220,8 @@ def test_what_contradicts_the_graph(networks, channels, told, said):
                                        'has 1 channel'),
     ('{color: bgr, std: [1]}', 'input.std has 1 number, but input.color is bgr, which has 3'),
     ('{mean: [1], std: [1, 1, 1]}', 'input.mean has 1 number, but input.std 3 numbers'),
-    ('{mean: [1, 2]}', 'of 3 numbers, one a channel, or of one for input.color gray'),
-    ('{color: rgb, depth: 8}', 'input.depth is 8, but input.color rgb'),
+    ('{mean: [1, 2]}', 'of 3 numbers, one per channel, or of 1 number for'),
+    ('{color: rgb, depth: 8}', 'input.depth is 8, but input.color is rgb'),
     ('{depth: 12}', 'input.depth is 12; it is 8 or 16'),
     ('{color: grey}', "input.color is 'grey'; it is one of rgb, bgr, gray"),
 ])

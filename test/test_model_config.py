@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The model config: what can be written, what is refused and in which words."""
+"""The model config: valid configs, round trips, precedence and refused configs."""
 
 import json
 from dataclasses import fields, replace
@@ -48,7 +48,7 @@ def read(text):
     return ModelConfig.from_text(text, 'net.yaml')
 
 
-# What can be written -----------------------------------------------------------------------
+# Valid configs -----------------------------------------------------------------------------
 
 
 def test_every_key_is_read():
@@ -135,7 +135,7 @@ def test_what_is_written_of_tasks_reads_the_same(config):
     assert read(config.to_text()) == config
 
 
-def test_what_is_not_told_is_not_written():
+def test_keys_that_are_not_set_are_not_written():
     assert ModelConfig().to_text().strip() in ('', '{}')
     assert ModelConfig(input=InputConfig(color='bgr')).to_text() == 'input: {color: bgr}\n'
 
@@ -144,7 +144,7 @@ def test_what_is_not_told_is_not_written():
 
 
 @given(mine=CONFIGS, theirs=CONFIGS)
-def test_over_takes_what_is_open_from_the_other(mine, theirs):
+def test_over_takes_missing_keys_from_the_other(mine, theirs):
     merged = mine.over(theirs)
     for section in ('input', 'output', 'classes'):
         parts = [getattr(config, section) for config in (merged, mine, theirs)]
@@ -160,12 +160,12 @@ def test_over_keeps_the_tasks_of_the_first(mine, theirs):
     assert [task.task for task in merged.tasks] == [task.task for task in mine.tasks]
     assert ModelConfig().over(mine) == mine
     assert mine.over(mine) == mine
-    assert merged.told() >= mine.told()
+    assert merged.set_keys() >= mine.set_keys()
     for result, own in zip(merged.tasks, mine.tasks, strict=True):
         assert result.over(own) == result == own.over(result)
 
 
-def test_a_task_takes_what_the_other_config_says_of_it():
+def test_a_task_takes_missing_keys_from_the_other_config():
     theirs = read('outputs: [{name: a, kind: sigmoid, labels: [x, y]}, {name: b, task: c}]')
     merged = read('outputs: [{name: d, task: c}, {name: a, task: other, labels: [u, v]}]') \
         .over(theirs)
@@ -176,14 +176,14 @@ def test_a_task_takes_what_the_other_config_says_of_it():
                        'classes: {labels: [x, y]}}')
 
 
-def test_the_task_is_named_as_the_output_unless_it_is_told():
+def test_the_task_is_named_as_the_output_unless_it_is_set():
     config = read('outputs: [{name: drivable, preset: cityscapes}, {name: output/1, task: lanes, '
                   'threshold: 0.2, colors: [[1, 2, 3]]}]')
     assert [(task.task, task.output.name) for task in config.tasks] == [
         ('drivable', 'drivable'), ('lanes', 'output/1')]
     assert config.tasks[0].classes.labels == preset_labels('cityscapes')
     assert config.tasks[1].classes.colors == ((1, 2, 3),)
-    assert config.told() >= {'outputs.lanes.threshold', 'outputs.drivable.labels'}
+    assert config.set_keys() >= {'outputs.lanes.threshold', 'outputs.drivable.labels'}
 
 
 def test_over_keeps_falsy_values():
@@ -194,7 +194,7 @@ def test_over_keeps_falsy_values():
     assert mine.over(theirs) == mine
 
 
-# What is refused ---------------------------------------------------------------------------
+# Refused configs ---------------------------------------------------------------------------
 
 
 REFUSED = [  # text, key and value that the message names
@@ -314,7 +314,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         ModelConfig.from_file(tmp_path / 'latin.yaml')
 
 
-# Whatever is written, nothing but ConfigError ----------------------------------------------
+# No input raises anything but ConfigError --------------------------------------------------
 
 
 SCALARS = (st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)

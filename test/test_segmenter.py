@@ -547,7 +547,7 @@ def test_wrong_arguments_are_refused_by_the_call_itself(networks, opened, segmen
         segmenter.predict(tmp_path, outputs='depth')
     with pytest.raises(ImageError, match='gone: there is no such file'):
         segmenter.predict(tmp_path / 'gone')
-    with pytest.raises(ImageError, match='rtsp://camera: is an address'):
+    with pytest.raises(ImageError, match='rtsp://camera: is a URL'):
         segmenter.predict('rtsp://camera')
     with pytest.raises(ImageError, match='images given: 1; the network was opened for 2'):
         opened(networks.pointwise(WEIGHTS, SIZE), batch=2).predict(tmp_path)

@@ -1,9 +1,9 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The model config: how a network is fed, what its output means, what its classes are called.
+"""The model config: preprocessing of a network, meaning of its output, and its classes.
 
-It is written as one YAML file a network, or as the same text under ``METADATA_KEY`` in the ONNX
-file's metadata. Every key is optional; ``graph/reading/resolve.py`` reads the rest off the graph.
+It is one YAML file per network, or the same text under ``METADATA_KEY`` in the metadata of the
+ONNX file. Every key is optional; ``graph/reading/resolve.py`` derives the others from the graph.
 """
 
 import math
@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from trt_segmentation.classes.mask_encoding import MONO8, MONO16
-from trt_segmentation.classes.merging import MergedClass, plain_merge, read_merge
+from trt_segmentation.classes.merging import MergedClass, merge_tree, read_merge
 from trt_segmentation.classes.palette import Colour, Palette, preset_labels, preset_names
 from trt_segmentation.errors import ConfigError, ModelError
 
@@ -31,7 +31,7 @@ SCORE_KINDS = ('logits', 'probabilities', 'sigmoid')
 KINDS = (*SCORE_KINDS, 'ids', 'queries', 'instances')
 LAYOUTS = ('nchw', 'nhwc')
 UNLABELLED = MONO8.unlabelled
-"""Value of a pixel without a class in a mono8 mask, and in what networks give as ids."""
+"""Value of a pixel without a class, in a mono8 mask and in class ids that a network outputs."""
 
 MAX_CLASSES = UNLABELLED
 """A mono8 mask has 256 values, one of which means unlabelled."""
@@ -42,20 +42,20 @@ MOST_CLASSES = MONO16.unlabelled
 
 @dataclass(frozen=True)
 class InputConfig:
-    """How the network is fed: ``(pixel * scale - mean) / std``; None where not told.
+    """The preprocessing, ``(pixel * scale - mean) / std``; None for a key that is not set.
 
     Attributes:
-        color: 'rgb' or 'bgr', order of the network's three channels; 'gray', its only one.
-        scale: factor of the pixel, 0..255, or 0..65535 where ``depth`` is 16.
+        color: order of the network's three channels, 'rgb' or 'bgr'; 'gray' for one channel.
+        scale: factor of the pixel, which is 0..255, or 0..65535 if ``depth`` is 16.
         mean, std: one value per network channel.
-        resize: 'stretch', 'letterbox' or 'none', how the image gets the network's size.
-        size: height, width in pixels; needed for networks whose size is open.
-        layout: 'nchw' or 'nhwc'; needed where the graph does not tell it.
-        border: of letterbox, 0..255, pixel value of all three channels around the image; where
-            it is not told, the network is fed 0 there, the colour ``mean``.
-        depth: of gray, 8 or 16: how many bits of a pixel reach the network. With 8, those of 16
-            bits are fed by their higher 8; with 16, those of 8 bits are fed times 257. Where it
-            is not told, a ``scale`` below 1/1000 means 16.
+        resize: 'stretch', 'letterbox' or 'none': how the image is resized to the network's size.
+        size: height, width in pixels; needed for a network with dynamic input size.
+        layout: 'nchw' or 'nhwc'; needed if the graph leaves it open.
+        border: for letterbox, pixel value of all three channels around the image, 0..255; if not
+            set, the network gets 0 there, which is the colour ``mean``.
+        depth: for gray, bits of a pixel that are fed, 8 or 16. With 8, pixels of 16 bits are fed
+            as their high byte; with 16, pixels of 8 bits are multiplied by 257. If not set, a
+            ``scale`` below 1/1000 means 16.
     """
 
     color: str | None = None
@@ -69,18 +69,19 @@ class InputConfig:
     depth: int | None = None
 
     def fault(self) -> str:
-        """Return '' if colour, mean, std and depth fit together, else what does not."""
+        """Return the contradiction between color, mean, std and depth; '' if there is none."""
         if self.color in COLOR_ORDERS and self.depth is not None:
-            return (f'input.depth is {self.depth}, but input.color {self.color}; it is for gray '
-                    'only')
+            return (f'input.depth is {self.depth}, but input.color is {self.color}; depth is for '
+                    'gray only')
         counts = [3 if self.color in COLOR_ORDERS else 1] if self.color else [1, 3]
-        for key, told in (('mean', self.mean), ('std', self.std)):
-            if told is not None and len(told) not in counts:
-                return (f'input.{key} has {_counted(len(told))}, but input.color is {self.color}, '
-                        f'which has {_counted(counts[0], "channel")}; give one number a channel')
+        for key, values in (('mean', self.mean), ('std', self.std)):
+            if values is not None and len(values) not in counts:
+                return (f'input.{key} has {_counted(len(values))}, but input.color is '
+                        f'{self.color}, which has {_counted(counts[0], "channel")}; give one '
+                        'number per channel')
         if self.mean and self.std and len(self.mean) != len(self.std):
             return (f'input.mean has {_counted(len(self.mean))}, but input.std '
-                    f'{_counted(len(self.std))}; give one number a channel, 3 for rgb and bgr '
+                    f'{_counted(len(self.std))}; give one number per channel, 3 for rgb and bgr '
                     'and 1 for gray')
         return ''
 
@@ -91,22 +92,20 @@ def _counted(count: int, name: str = 'number') -> str:
 
 @dataclass(frozen=True)
 class OutputConfig:
-    """What the network's output means; None where not told.
+    """The meaning of the network's output; None for a key that is not set.
 
     Attributes:
-        name: which output, where there are several.
-        kind: 'logits', 'probabilities', 'sigmoid' (one probability a class), 'ids', 'queries'
-            (masks that each have classes, as of MaskFormer), or 'instances' (boxes with a class
-            and mask coefficients, and prototypes, as of Ultralytics' YOLO).
+        name: of the output that is used, for a network with several.
+        kind: 'logits', 'probabilities', 'sigmoid' (one probability per class), 'ids', 'queries'
+            (masks with class scores each, as in MaskFormer), or 'instances' (boxes with a class
+            and mask coefficients, and prototypes, as in Ultralytics' YOLO).
         layout: 'nchw' or 'nhwc'.
-        threshold: 0..1, probability from which on a foreground, a sigmoid class or an instance
-            counts.
-        class_name: of 'queries' and 'instances', which output has their classes; ``name`` is
-            that of the masks or prototypes.
-        grow_masks: of both, whether their masks are brought to the input's size first.
-        align_corners: of scores, whether the centres of their corner cells lie on those of the
-            input's corner pixels, as PyTorch's ``interpolate`` calls it. They are grown to the
-            input's size so, before anything else.
+        threshold: lowest probability, 0..1, of a foreground, a sigmoid class or an instance.
+        class_name: for 'queries' and 'instances', the output with their classes; ``name`` is the
+            output with the masks or prototypes.
+        grow_masks: for both, whether their masks are first resized to the input's size.
+        align_corners: for scores, whether they are resized to the input's size as PyTorch's
+            ``interpolate`` does with ``align_corners=True``, before anything else.
     """
 
     name: str | None = None
@@ -120,13 +119,13 @@ class OutputConfig:
 
 @dataclass(frozen=True)
 class ClassesConfig:
-    """The classes; None where not told.
+    """The classes; None for a key that is not set.
 
     Attributes:
         labels: unique names, indexed by class id.
         colors: RGB 0..255, indexed by class id.
         unlabelled: the network's id for "no class"; such pixels have no class in the mask.
-        merge: what the mask shows instead of these classes; see ``classes.merging``.
+        merge: the classes of the mask if they differ from these; see ``classes.merging``.
     """
 
     labels: tuple[str, ...] | None = None
@@ -135,21 +134,21 @@ class ClassesConfig:
     merge: tuple[MergedClass, ...] | None = None
 
     def fault(self) -> str:
-        """Return '' if labels and colours fit together, else what does not."""
+        """Return the contradiction between labels and colors; '' if there is none."""
         if self.labels is None or self.colors is None or len(self.labels) == len(self.colors):
             return ''
         return (f'classes.labels has {len(self.labels)} entries but classes.colors '
-                f'{len(self.colors)}; give one colour a label')
+                f'{len(self.colors)}; give one colour per label')
 
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """One of a network's masks, where it gives several.
+    """One mask of a network with several masks.
 
     Attributes:
-        task: name of its topics and files, ``~/<task>/mask``; '' for the only mask of a network,
+        task: name in its topics and files, ``~/<task>/mask``; '' for the only mask of a network,
             which is ``~/mask``.
-        output, classes: as of a network that gives this mask alone.
+        output, classes: as for a network with this mask only.
     """
 
     task: str
@@ -157,20 +156,20 @@ class TaskConfig:
     classes: ClassesConfig
 
     def over(self, other: 'TaskConfig') -> 'TaskConfig':
-        """Return this task, with what it leaves open taken from ``other``."""
+        """Return this task, with keys that are not set taken from ``other``."""
         return replace(self, output=_over(self.output, other.output),
                        classes=_over(self.classes, other.classes))
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All that can be said about a network; see the sections.
+    """The config of a network; see its sections.
 
     Attributes:
-        input: how it is fed.
-        output, classes: of a network of one mask.
-        outputs: of one that gives several masks, each of them; then ``output`` and ``classes``
-            say nothing.
+        input: the preprocessing.
+        output, classes: of a network with one mask.
+        outputs: of a network with several masks, one entry per mask; then no key of ``output``
+            and ``classes`` is set.
     """
 
     input: InputConfig = field(default_factory=InputConfig)
@@ -180,18 +179,18 @@ class ModelConfig:
 
     @classmethod
     def of_tasks(cls, fed: InputConfig, tasks: tuple[TaskConfig, ...]) -> 'ModelConfig':
-        """Return the config whose ``tasks`` these are."""
+        """Return the config with this input section and these ``tasks``."""
         if tasks[0].task:
             return cls(fed, outputs=tasks)
         return cls(fed, tasks[0].output, tasks[0].classes)
 
     @property
     def tasks(self) -> tuple[TaskConfig, ...]:
-        """Its masks: ``outputs``, or the one of ``output`` and ``classes``, which has no name."""
+        """The masks: ``outputs``, or one without a name, from ``output`` and ``classes``."""
         return self.outputs or (TaskConfig('', self.output, self.classes),)
 
     def of_task(self, task: TaskConfig) -> 'ModelConfig':
-        """Return the config of the same network as one that gives a single mask."""
+        """Return the config that uses only this mask of the network."""
         return ModelConfig(self.input, task.output, task.classes)
 
     @classmethod
@@ -199,7 +198,7 @@ class ModelConfig:
         """Read a YAML file.
 
         Raises:
-            ConfigError: it is missing, is no YAML, or says something that is not understood.
+            ConfigError: it is missing, is no YAML, or has an invalid key or value.
         """
         try:
             text = Path(path).read_text(encoding='utf-8')
@@ -212,7 +211,7 @@ class ModelConfig:
         """Read YAML text; ``source`` names it in errors.
 
         Raises:
-            ConfigError: it is no YAML, or says something that is not understood.
+            ConfigError: it is no YAML, or has an invalid key or value.
         """
         try:
             tree = _Loader(text).get_single_data()
@@ -226,65 +225,65 @@ class ModelConfig:
         except ConfigError as error:
             raise ConfigError(f'{source}: {error}') from None
 
-    def told(self) -> frozenset[str]:
-        """Return the keys that are told, such as 'input.color'."""
-        sections = {'input': _told(self.input), 'output': _told(self.output),
-                    'classes': _told(self.classes),
-                    **{f'outputs.{each.task}': _told(each.output, each.classes)
+    def set_keys(self) -> frozenset[str]:
+        """Return the keys that are set, such as 'input.color'."""
+        sections = {'input': _set_values(self.input), 'output': _set_values(self.output),
+                    'classes': _set_values(self.classes),
+                    **{f'outputs.{each.task}': _set_values(each.output, each.classes)
                        for each in self.outputs}}
-        return frozenset(f'{section}.{key}' for section, told in sections.items() for key in told)
+        return frozenset(f'{section}.{key}' for section, keys in sections.items() for key in keys)
 
     def over(self, other: 'ModelConfig') -> 'ModelConfig':
-        """Return this config, with what it leaves open taken from ``other``.
+        """Return this config, with keys that are not set taken from ``other``.
 
-        Which masks there are, one config tells: this one, if it tells anything of them. What the
-        other one says of the same task, or of the same output of the network, is taken over.
+        The masks are those of this config if it has any key of output, classes or outputs, else
+        those of ``other``. A mask takes missing keys from the mask of ``other`` with the same
+        task or the same output of the network.
 
         Raises:
-            ConfigError: this one speaks of one mask without a name, the other one of several.
+            ConfigError: this config has one mask without a name, the other one has several.
         """
-        is_silent = not (self.outputs or _told(self.output) or _told(self.classes))
-        tasks = other.tasks if is_silent else tuple(
+        has_masks = bool(self.outputs or _set_values(self.output) or _set_values(self.classes))
+        tasks = other.tasks if not has_masks else tuple(
             task.over(found) if (found := _counterpart(task, other)) else task
             for task in self.tasks)
-        if other.outputs and not (is_silent or self.outputs or self.output.name):
+        if other.outputs and has_masks and not (self.outputs or self.output.name):
             names = ', '.join(str(each.output.name) for each in other.outputs)
-            raise ConfigError('the config tells of output or classes without output.name, but the '
-                              "network's own config says that it gives several masks, of "
+            raise ConfigError('the config has output or classes without output.name, but the '
+                              "network's own config has several masks, of "
                               f'{names}; name one of them as output.name, or write outputs')
         return ModelConfig.of_tasks(_over(self.input, other.input), tasks)
 
     def to_text(self) -> str:
-        """Return the config as YAML, without what is not told."""
+        """Return the config as YAML, without keys that are not set."""
         tree: dict[str, Any] = {
-            'input': _told(self.input), 'output': _told(self.output),
-            'classes': _told(self.classes),
-            'outputs': [{'task': each.task, **_told(each.output, each.classes)}
+            'input': _set_values(self.input), 'output': _set_values(self.output),
+            'classes': _set_values(self.classes),
+            'outputs': [{'task': each.task, **_set_values(each.output, each.classes)}
                         for each in self.outputs]}
         return yaml.safe_dump({k: v for k, v in tree.items() if v}, sort_keys=False,
                               default_flow_style=None, width=99)
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is told twice, which YAML forbids and PyYAML lets pass."""
+    """Refuses duplicate keys, which YAML forbids and PyYAML accepts."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key in keys:
             if keys.count(key) > 1:
-                raise ConfigError(f"has the key '{key}' twice; leave one out")
+                raise ConfigError(f"has the key '{key}' twice; remove one")
         return super().construct_mapping(node, deep)
 
 
 def _over(mine: Any, theirs: Any) -> Any:
-    """Return a section, with what it leaves open taken from another one."""
-    told = {f.name: value for f in fields(mine)
-            if (value := getattr(mine, f.name)) is not None}
-    return replace(theirs, **told)
+    """Return a section, with keys that are not set taken from another one."""
+    return replace(theirs, **{f.name: value for f in fields(mine)
+                              if (value := getattr(mine, f.name)) is not None})
 
 
 def _counterpart(task: TaskConfig, other: ModelConfig) -> TaskConfig | None:
-    """Return what another config says of the same task, or of the same output."""
+    """Return the mask of another config with the same task or the same output."""
     if task.task == other.tasks[0].task == '':
         return other.tasks[0]
     is_same = [each for each in other.tasks if each.task == task.task] or \
@@ -294,8 +293,8 @@ def _counterpart(task: TaskConfig, other: ModelConfig) -> TaskConfig | None:
 
 
 @contextmanager
-def naming(task: str) -> Iterator[None]:
-    """Name the task in errors of what is done for it; '' is that of a network of one mask."""
+def naming_task(task: str) -> Iterator[None]:
+    """Put the task into the message of errors raised inside; '' changes nothing."""
     try:
         yield
     except (ConfigError, ModelError) as error:
@@ -304,16 +303,16 @@ def naming(task: str) -> Iterator[None]:
         raise type(error)(f'outputs, task {task}: {error}', error.settings) from error
 
 
-def _told(*sections: Any) -> dict[str, Any]:
-    """What sections say, by key, as YAML takes it."""
-    told = {f.name: value for section in sections for f in fields(section)
-            if (value := getattr(section, f.name)) is not None}
-    return {key: plain_merge(value) if key == 'merge' else _plain(value)
-            for key, value in told.items()}
+def _set_values(*sections: Any) -> dict[str, Any]:
+    """The values that are set in sections, by key, as YAML types."""
+    values = {f.name: value for section in sections for f in fields(section)
+              if (value := getattr(section, f.name)) is not None}
+    return {key: merge_tree(value) if key == 'merge' else _as_lists(value)
+            for key, value in values.items()}
 
 
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _read_config(tree: Any) -> ModelConfig:
@@ -325,16 +324,16 @@ def _read_config(tree: Any) -> ModelConfig:
         return ModelConfig(fed, _read_output(sections.get('output')),
                            _read_classes(sections.get('classes')))
     if others := [key for key in ('output', 'classes') if sections.get(key) is not None]:
-        raise ConfigError(f'has outputs and {" and ".join(others)}; outputs says of each mask '
-                          f'what output and classes say of one: leave {" and ".join(others)} '
-                          'out, or outputs')
+        raise ConfigError(f'has outputs and {" and ".join(others)}; for several masks, write '
+                          f'these keys into the entries of outputs and remove '
+                          f'{" and ".join(others)}; for one mask, remove outputs')
     return ModelConfig(fed, outputs=_read_tasks(several))
 
 
 _TASK_NAME = re.compile('[A-Za-z][A-Za-z0-9_]*')
 _TASK_KEYS = {'output': tuple(f.name for f in fields(OutputConfig)),
               'classes': (*(f.name for f in fields(ClassesConfig)), 'preset')}
-"""What an entry of ``outputs`` has of the sections, beside ``task``."""
+"""Keys of an entry of ``outputs``, by section; ``task`` is one more."""
 
 
 def _read_tasks(value: Any) -> tuple[TaskConfig, ...]:
@@ -344,8 +343,8 @@ def _read_tasks(value: Any) -> tuple[TaskConfig, ...]:
     tasks = tuple(_read_task(f'outputs[{index}]', entry) for index, entry in enumerate(value))
     counts = Counter(each.task for each in tasks)
     if repeated := [task for task, count in counts.items() if count > 1]:
-        raise ConfigError(f'outputs has the task {", ".join(repeated)} twice; each needs a name '
-                          'of its own, given by the key task')
+        raise ConfigError(f'outputs has the task {", ".join(repeated)} twice; give each entry '
+                          'another name by the key task')
     return tasks
 
 
@@ -354,29 +353,30 @@ def _read_task(where: str, tree: Any) -> TaskConfig:
     entry = _checked_keys(where, tree, known)
     task = entry.get('task', entry.get('name'))
     if entry.get('name') is None:
-        raise ConfigError(f'{where} has no name; it names the output of the network that the mask '
-                          'comes from')
+        raise ConfigError(f'{where} has no name; name is the output of the network that gives '
+                          'the mask')
     if not isinstance(task, str) or not _TASK_NAME.fullmatch(task) or task == 'network':
         raise ConfigError(
-            f'{where} is called {task!r}, which is no name of a topic; give it one by the key '
+            f'{where} is called {task!r}, which is no valid topic name; set one by the key '
             "task: letters, digits and underscores, a letter first, and not 'network'")
-    told = {section: {key: entry[key] for key in keys if key in entry}
-            for section, keys in _TASK_KEYS.items()}
-    with naming(task):
-        return TaskConfig(task, _read_output(told['output']), _read_classes(told['classes']))
+    sections = {section: {key: entry[key] for key in keys if key in entry}
+                for section, keys in _TASK_KEYS.items()}
+    with naming_task(task):
+        return TaskConfig(task, _read_output(sections['output']),
+                          _read_classes(sections['classes']))
 
 
 def _read_input(tree: Any) -> InputConfig:
     keys = _checked_keys('input', tree, tuple(f.name for f in fields(InputConfig)))
     std = _numbers('input.std', keys.get('std'))
     if std is not None and 0.0 in std:
-        raise ConfigError(f'input.std is {list(std)}; every value divides, none may be 0')
+        raise ConfigError(f'input.std is {list(std)}; it is a divisor, no value may be 0')
     border, resize = _number('input.border', keys.get('border')), keys.get('resize')
     if border is not None and not 0 <= border <= 255:
         raise ConfigError(f'input.border is {border}; it is a pixel value, 0 to 255')
     if border is not None and resize not in (None, 'letterbox'):
-        raise ConfigError(f'input.border is {border}, but input.resize {resize}, which has no '
-                          'borders; leave one of them out')
+        raise ConfigError(f'input.border is {border}, but input.resize is {resize}, which has no '
+                          'borders; remove one of them')
     return InputConfig(
         color=_choice('input.color', keys.get('color'), COLORS),
         scale=_number('input.scale', keys.get('scale')),
@@ -392,7 +392,7 @@ def _read_input(tree: Any) -> InputConfig:
 def _read_depth(value: Any) -> int | None:
     if value is not None and not (_is_int(value) and value in DEPTHS):
         raise ConfigError(f'input.depth is {value!r}; it is 8 or 16, the bits of a pixel that '
-                          'reach the network')
+                          'the network gets')
     return value
 
 
@@ -445,11 +445,11 @@ def _read_labels(value: Any) -> tuple[str, ...] | None:
         return None
     if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
         raise ConfigError(f'classes.labels is {value!r}; it is a list of names '
-                          '(quote those that YAML reads as something else)')
+                          '(quote names that YAML does not read as strings)')
     repeated = sorted(label for label, count in Counter(value).items() if count > 1)
     if repeated:
-        raise ConfigError(f'classes.labels repeats {", ".join(repeated)}; consumers key classes '
-                          'by name, so each needs its own')
+        raise ConfigError(f'classes.labels repeats {", ".join(repeated)}; consumers look up '
+                          'classes by name, so names must be unique')
     if not 0 < len(value) <= MOST_CLASSES:
         raise ConfigError(f'classes.labels has {len(value)} entries; a mask holds 1 to '
                           f'{MOST_CLASSES} classes')
@@ -516,6 +516,6 @@ def _numbers(name: str, value: Any) -> tuple[float, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or len(value) not in (1, 3) or None in value:
-        raise ConfigError(f'{name} is {value!r}; it is a list of 3 numbers, one a channel, or of '
-                          'one for input.color gray')
+        raise ConfigError(f'{name} is {value!r}; it is a list of 3 numbers, one per channel, or '
+                          'of 1 number for input.color gray')
     return tuple(_number(f'{name}[{i}]', item) or 0.0 for i, item in enumerate(value))

@@ -293,7 +293,7 @@ def test_a_chunk_that_is_damaged_costs_no_other(tmp_path, write_drive, capsys):
     file.write_bytes(data)
     assert run(bag, tmp_path / 'out.mcap') == 1
     shown = capsys.readouterr().err
-    assert 'cannot be read on' in shown
+    assert 'cannot be read further' in shown
     assert 'messages of /camera/image_raw are not where the index says' in shown
     masks = [received for topic, received, _ in read(tmp_path / 'out.mcap') if 'mask' in topic]
     assert masks[-1] == 10 ** 18 + 5 + 150 * 50_000_000

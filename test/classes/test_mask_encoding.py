@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Masks of 16 bits and merged classes, from the file to the picture."""
+"""Masks of 16 bits and merged classes, in the segmenter, the CLI and TensorRT."""
 
 import cv2
 import numpy as np

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Merged classes and 16-bit masks in the prepared graph, against plain NumPy."""
+"""Merged classes and 16-bit masks in the prepared graph, compared with NumPy."""
 
 from collections import Counter
 from dataclasses import replace

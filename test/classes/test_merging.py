@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Merged classes in the model config: what can be written, and what is refused in which words."""
+"""Merged classes in the model config: valid and invalid ones."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from trt_segmentation.model_config import ModelConfig
 NETWORK = {'labels': ['road', 'path', 'person', 'dog', 'sky']}
 
 
-def told(text):
+def read(text):
     return ModelConfig.from_text(text, 'net.yaml')
 
 
@@ -25,12 +25,12 @@ def test_labels_and_ids_name_the_members(networks):
     assert spec.merge.mask_ids == (0, 0, 2, 1, 1)
 
 
-def test_a_class_named_nowhere_has_no_class_in_the_mask(networks):
+def test_a_class_that_is_not_listed_has_no_class_in_the_mask(networks):
     spec = spec_of(networks, **NETWORK, merge={'way': ['road']})
     assert spec.merge.mask_ids == (0, None, None, None, None)
 
 
-def test_colours_are_those_told_else_of_the_first_member(networks):
+def test_colours_are_those_of_the_config_else_of_the_first_member(networks):
     colors = [[i, i, i] for i in range(5)]
     merge = {'way': ['path', 'road'], 'me': {'of': ['person'], 'color': [9, 8, 7]},
              'other': 'rest'}
@@ -38,19 +38,19 @@ def test_colours_are_those_told_else_of_the_first_member(networks):
     assert spec.palette.colors == ((1, 1, 1), (9, 8, 7), (3, 3, 3))
 
 
-def test_names_that_are_merged_away_are_not_assumed(networks):
+def test_names_of_merged_classes_are_not_assumed(networks):
     spec = spec_of(networks, merge={'way': [0, 'class 1'], 'other': 'rest'})
     assert spec.labels == ('way', 'other')
     assert 'classes.labels' not in [fact.key for fact in spec.assumed]
 
 
 def test_a_written_merge_is_read_back():
-    config = told('classes: {preset: ade20k, merge: {road: [road, 52], '
+    config = read('classes: {preset: ade20k, merge: {road: [road, 52], '
                   'person: {of: [person], color: [1, 2, 3]}, obstacle: rest}}')
-    assert told(config.to_text()) == config
+    assert read(config.to_text()) == config
 
 
-@pytest.mark.parametrize(('merge', 'said'), [
+@pytest.mark.parametrize(('merge', 'message'), [
     ('[road]', 'it is a mapping such as'),
     ('{way: road}', "classes.merge.way is 'road'; it is a list"),
     ('{way: []}', 'it is a list of labels or ids'),
@@ -62,33 +62,33 @@ def test_a_written_merge_is_read_back():
     ('{way: {of: [road], color: [1, 2]}}', 'way.color is [1, 2]; it is [red, green, blue]'),
     ('{way: {of: [road], color: [1, 2, 256]}}', 'it is [red, green, blue], 0 to 255'),
 ])
-def test_what_is_not_understood_is_said(merge, said):
+def test_invalid_merges_are_refused(merge, message):
     with pytest.raises(ConfigError) as caught:
-        told(f'classes: {{merge: {merge}}}')
-    assert said in str(caught.value)
+        read(f'classes: {{merge: {merge}}}')
+    assert message in str(caught.value)
     assert str(caught.value).startswith('net.yaml: classes.merge')
 
 
-@pytest.mark.parametrize(('classes', 'said'), [
-    ({'merge': {'way': ['raod']}}, "names 'raod', which is no class of the network; near it are "
-                                   'road'),
-    ({'merge': {'way': ['Person']}}, 'near it are person'),
-    ({'merge': {'way': ['xyzzy']}}, 'known are road, path, person, dog, sky'),
+@pytest.mark.parametrize(('classes', 'message'), [
+    ({'merge': {'way': ['raod']}}, "names 'raod', which is no class of the network; similar names "
+                                   'are road'),
+    ({'merge': {'way': ['Person']}}, 'similar names are person'),
+    ({'merge': {'way': ['xyzzy']}}, 'its classes are road, path, person, dog, sky'),
     ({'merge': {'way': [5]}}, 'names class 5, but the network has 5 classes, 0 to 4'),
     ({'merge': {'way': [-1]}}, 'names class -1'),
     ({'merge': {'way': ['road'], 'b': ['path', 0]}}, 'names 0 twice, for way and for b'),
     ({'merge': {'way': ['road', 'road']}}, "names 'road' twice, for way and for way"),
     ({'merge': {'way': [0, 1, 2, 3, 4], 'b': 'rest'}}, 'b takes the rest, but every class'),
-    ({'merge': {'way': ['road']}, 'unlabelled': 0}, 'classes.unlabelled (0) says is no class'),
+    ({'merge': {'way': ['road']}, 'unlabelled': 0}, 'is no class by classes.unlabelled (0)'),
 ])
-def test_what_does_not_fit_the_network_is_said(networks, classes, said):
+def test_merges_that_do_not_fit_the_network_are_refused(networks, classes, message):
     with pytest.raises(ConfigError) as caught:
         spec_of(networks, **NETWORK, **classes)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith('net.onnx: ')
 
 
 def test_names_need_a_network_whose_names_are_known(networks):
-    with pytest.raises(ConfigError, match='class names are not told; name classes by id'):
+    with pytest.raises(ConfigError, match='class names are not known; name classes by id'):
         networks.spec_of(networks.fixed(networks.random_scores(1, 4, 5)[0].astype('int32')),
                          classes={'merge': {'way': ['road']}})

@@ -175,9 +175,9 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_built(
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    ([], 'net.onnx: int8 needs value ranges; give some hundred of your own images as '
-         '--calibration-images, a table saved before as --calibration-table, or a network'),
-    (['--calibration-table', 'gone.json'], '--calibration-table (gone.json is not there)'),
+    ([], 'net.onnx: int8 needs value ranges; give a few hundred of your own images as '
+         '--calibration-images, a saved table as --calibration-table, or a network'),
+    (['--calibration-table', 'gone.json'], '--calibration-table (gone.json does not exist)'),
     (['--calibration-images', 'gone'], 'gone: there is no such file or folder')])
 @pytest.mark.parametrize('precisions', [None, 'int8', 'fp32,int8'])
 def test_int8_without_ranges_is_refused_before_anything_is_built(

@@ -165,7 +165,7 @@ def test_labels_that_do_not_fit_end_it(tmp_path, colours, labels, message, capsy
 
 def test_neither_labels_nor_another_model_is_an_error(tmp_path, colours, capsys):
     assert evaluate(tmp_path, colours, labels=False) == (1, None)
-    assert 'not one of the 4 images has labels' in capsys.readouterr().err
+    assert 'none of the 4 images has labels' in capsys.readouterr().err
 
 
 def test_a_limit_is_kept(tmp_path, colours):
@@ -282,4 +282,4 @@ def test_what_cannot_be_written_is_one_line(tmp_path, colours, capsys):
     (tmp_path / 'file').write_text('')
     for arguments in (['--output', tmp_path / 'file'], ['--output', tmp_path / 'file' / 'in']):
         assert evaluate(tmp_path, colours, *arguments)[0] == 1
-        assert f'{arguments[1]}: cannot be made' in capsys.readouterr().err
+        assert f'{arguments[1]}: cannot be created' in capsys.readouterr().err

@@ -131,7 +131,7 @@ def test_only_what_is_assumed_differs(here, text, count):
     assert len(configs) == len({config.name for config in configs}) == count
     told = ModelConfig.from_text(text, 'test')
     for likely in configs:
-        assert not ModelConfig(likely.input).told() & told.told()
+        assert not ModelConfig(likely.input).set_keys() & told.set_keys()
         assert ModelConfig.from_text(likely.yaml, 'line').input == likely.input
         assert likely.over(told).over(told) == likely.over(told)
 

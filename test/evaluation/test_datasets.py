@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which image belongs to which labels, and which ids the labels hold."""
+"""Pairs of images and labels, and the ids in the labels."""
 
 import sys
 
@@ -102,9 +102,9 @@ def test_without_labels_only_images_are_found_if_that_is_enough(tmp_path):
     write(tmp_path / 'b' / 'x.png', BLANK)
     for folder in ('a', 'b'):
         assert [s.labels for s in find_samples(tmp_path / folder, labels_needed=False)] == [None]
-    with pytest.raises(DatasetError, match=r'would be .*_gtFine_labelTrainIds\.png'):
+    with pytest.raises(DatasetError, match=r'are expected at .*_gtFine_labelTrainIds\.png'):
         find_samples(tmp_path / 'a')
-    with pytest.raises(DatasetError, match=r'x\.png, would be in a folder that must be given'):
+    with pytest.raises(DatasetError, match=r'x\.png, are expected in a folder that must be given'):
         find_samples(tmp_path / 'b')
 
 
@@ -112,7 +112,7 @@ def test_an_empty_pairing_is_an_error(tmp_path):
     write(tmp_path / 'images' / 'a.png', BLANK)
     write(tmp_path / 'labels' / 'b.png', IDS)
     (tmp_path / 'nothing').mkdir()
-    with pytest.raises(DatasetError, match='not one of the 1 images has labels'):
+    with pytest.raises(DatasetError, match='none of the 1 images has labels'):
         find_samples(tmp_path / 'images', tmp_path / 'labels')
     with pytest.raises(DatasetError, match='there is no image in this folder'):
         find_samples(tmp_path / 'nothing', tmp_path / 'labels')
@@ -172,7 +172,7 @@ def palette_png(path):
 
 @pytest.mark.parametrize('make', [lambda path: write(path, np.tile(IDS, (9, 9))), palette_png])
 @pytest.mark.parametrize('kept', [0, 20, 0.5, 0.9])
-def test_damaged_labels_are_said_to_be(tmp_path, make, kept):
+def test_damaged_labels_are_reported(tmp_path, make, kept):
     path = tmp_path / 'a.png'
     make(path)
     data = path.read_bytes()
@@ -181,7 +181,7 @@ def test_damaged_labels_are_said_to_be(tmp_path, make, kept):
         read_truth(path, (90, 90), 3, [255])
 
 
-def test_a_palette_without_pillow_says_what_to_install(tmp_path, monkeypatch):
+def test_a_palette_without_pillow_names_the_package_to_install(tmp_path, monkeypatch):
     palette_png(tmp_path / 'a.png')
     monkeypatch.setitem(sys.modules, 'PIL', None)
     with pytest.raises(DatasetError, match='pip install pillow'):

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics, against the definitions written down with loops and sets."""
+"""Metrics, compared with their definitions in loops and sets."""
 
 import math
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files are there whole or not at all, and what is no file is written through."""
+"""Files are written atomically; pipes and devices are written directly."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_it_is_readable_to_whom_the_umask_says(tmp_path):
+def test_permissions_are_those_of_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
         write_file(tmp_path / 'a.txt', b'')
@@ -31,7 +31,7 @@ def test_it_is_readable_to_whom_the_umask_says(tmp_path):
     assert stat.S_IMODE((tmp_path / 'a.txt').stat().st_mode) == 0o640
 
 
-def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / 'a.txt'
     write_file(path, b'old')
 
@@ -75,9 +75,9 @@ def test_a_new_file_replaces_nothing(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_what_cannot_be_made_is_named(tmp_path):
+def test_what_cannot_be_created_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(OutputError, match='file/folder: cannot be made'):
+    with pytest.raises(OutputError, match='file/folder: cannot be created'):
         make_folder(tmp_path / 'file' / 'folder')
     with pytest.raises(OutputError, match=r'gone/a\.txt: cannot be written'):
         write_file(tmp_path / 'gone' / 'a.txt', b'')
@@ -86,7 +86,7 @@ def test_what_cannot_be_made_is_named(tmp_path):
 @pytest.mark.parametrize('links', [True, False])
 @pytest.mark.parametrize('fault', [OSError(errno.ENOSPC, 'No space left on device'),
                                    KeyboardInterrupt()])
-def test_what_cannot_be_written_in_full_leaves_nothing(tmp_path, monkeypatch, fault, links):
+def test_an_incomplete_write_leaves_no_file(tmp_path, monkeypatch, fault, links):
     def fail(*arguments):
         raise fault
 

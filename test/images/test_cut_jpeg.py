@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A JPEG that is cut short is refused, whatever OpenCV makes of it."""
+"""A JPEG that is cut short is refused, with every version of OpenCV."""
 
 import struct
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ def jpeg(*flags):
 
 
 def with_thumbnail(data):
-    """Return a JPEG that holds another, whole one in its head, as cameras write it."""
+    """Return a JPEG with a complete thumbnail in its header, as cameras write it."""
     thumbnail = cv2.imencode('.jpg', PIXELS[:16, :16])[1].tobytes()
     return data[:2] + b'\xff\xe1' + struct.pack('>H', 2 + len(thumbnail)) + thumbnail + data[2:]
 
@@ -53,9 +53,9 @@ def test_cut_ones_are_refused(data, share, tmp_path):
 
 
 @pytest.mark.parametrize('data', [b'', b'\xff', b'\x89PNG\r\n', b'BM'])
-def test_what_is_no_jpeg_is_not_judged(data):
+def test_other_data_is_no_cut_jpeg(data):
     assert not is_cut_jpeg(data)
 
 
-def test_a_head_alone_is_cut():
+def test_a_jpeg_header_only_is_cut():
     assert all(is_cut_jpeg(jpeg()[:length]) for length in range(2, 700))

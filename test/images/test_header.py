@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The header of an encoded image is read as its specification says, and nothing is trusted."""
+"""Headers are read by their specification, and damaged or malicious ones are refused."""
 
 import cv2
 import numpy as np
@@ -122,11 +122,11 @@ def test_the_greatest_size_is_taken(image_bytes):
     assert read_header(image_bytes.png_of(MAX_SIDE, MAX_SIDE)).width == MAX_SIDE
 
 
-@pytest.mark.parametrize(('make', 'said'), [
+@pytest.mark.parametrize(('make', 'size'), [
     (lambda make: make.png_of(0, 8), '0x8 .PNG.'), (lambda make: make.jpeg_of(8, 0), '8x0 .JPEG.'),
     (lambda make: b'P5 0 4 255 ', '0x4 .Netpbm.')])
-def test_an_image_without_pixels_is_refused(image_bytes, make, said):
-    with pytest.raises(ImageError, match=f'^{said} is an image without pixels'):
+def test_an_image_without_pixels_is_refused(image_bytes, make, size):
+    with pytest.raises(ImageError, match=f'^{size} is an image without pixels'):
         read_header(make(image_bytes))
 
 
@@ -138,22 +138,22 @@ def test_an_image_without_pixels_is_refused(image_bytes, make, said):
     (b'#?RADIANCE\n', 'Radiance HDR'), (b'\x59\xa6\x6a\x95', 'Sun raster')])
 def test_formats_that_are_not_read_are_refused_by_name(data, name):
     assert begins_as_image(data)
-    with pytest.raises(ImageError, match=f'is {name}, which is not read.*convert it to PNG'):
+    with pytest.raises(ImageError, match=f'is {name}, which is not supported.*convert it to PNG'):
         read_header(data)
 
 
 @pytest.mark.parametrize('data', [
     b'', b'B', b'BM', b'BMW builds cars, and this is a text', b'P5', b'P5 is a pentagon',
     b'\xff\xd8', b'\0\0\0\x20ftypisom', b'RIFF\0\0\0\0AVI LIST', b'MMM', b'GIF'])
-def test_what_is_no_image(data):
+def test_data_that_is_no_image(data):
     assert not begins_as_image(data)
-    with pytest.raises(ImageError, match='of a format that is not read; JPEG, PNG'):
+    with pytest.raises(ImageError, match='of an unknown format; JPEG, PNG'):
         read_header(data)
 
 
 @pytest.mark.parametrize(('highest', 'kind'), [(1023, 'P6'), (100, 'P5'), (254, 'P3')])
 def test_values_that_opencv_does_not_scale_are_refused(highest, kind):
-    with pytest.raises(ImageError, match=f'values up to {highest}; 255 and 65535 are read'):
+    with pytest.raises(ImageError, match=f'values up to {highest}; only 255 and 65535'):
         read_header(f'{kind} 2 2 {highest} '.encode())
 
 
@@ -165,7 +165,7 @@ def test_values_that_are_no_brightness_are_refused(image_bytes, change):
 
 
 def test_bits_that_are_not_read_are_named(image_bytes):
-    with pytest.raises(ImageError, match='has 12 bits in a channel'):
+    with pytest.raises(ImageError, match='has 12 bits per channel'):
         read_header(image_bytes.tiff_of(8, 8, bits=12))
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for people have the right sizes and colours in the right places."""
+"""Sizes, colours and texts of drawn pictures."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ def test_legend_names_classes_without_a_label():
 
 @pytest.mark.parametrize(('height', 'lines'), [(1, 0), (35, 0), (36, 1), (61, 1), (62, 2),
                                                (88, 3), (200, 3)])
-def test_legend_leaves_out_what_finds_no_room(height, lines):
+def test_legend_leaves_out_classes_that_do_not_fit(height, lines):
     mask = np.array([[0, 1, 2]], np.uint8)
     picture = legend(mask, LABELS, PALETTE, height)
     assert picture.shape == (height, 260, 3)

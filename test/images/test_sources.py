@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images come out of real files as they were put in, in order, evenly spread."""
+"""Images of real files are read with their pixels, in order and evenly distributed."""
 
 import os
 import subprocess
@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_opened_is_named(folder, monkeypatch):
         list(open_images(path))
 
 
-def test_what_cannot_be_decoded_is_left_out_where_somebody_is_told(folder):
+def test_with_on_error_undecodable_images_are_skipped_and_reported(folder):
     (folder / '25.png').write_bytes((folder / '20.png').read_bytes()[:60])
     told = []
     assert levels(open_images(folder, on_error=told.append)) == [10, 20, 30, 40]
@@ -142,17 +142,17 @@ def test_a_depth_image_is_refused_by_name(tmp_path):
         read_image(tmp_path / 'depth.png')
 
 
-def test_an_orientation_is_not_applied_and_said_for_the_first_file(tmp_path, image_bytes, caplog,
-                                                                   monkeypatch):
+def test_an_orientation_is_not_applied_and_logged_for_the_first_file(tmp_path, image_bytes, caplog,
+                                                                     monkeypatch):
     monkeypatch.setattr(decoding, '_warned', set())
     pixels = cv2.resize(np.arange(12, dtype=np.uint8).reshape(2, 2, 3) * 20, (32, 16))
     for name in ('a', 'b'):
         (tmp_path / f'{name}.png').write_bytes(image_bytes.turned('PNG', pixels, 3))
     for _, image in open_images(tmp_path):
         np.testing.assert_array_equal(image, pixels)
-    said, = [record.getMessage() for record in caplog.records]
-    assert f'{tmp_path / "a.png"}: its EXIF orientation 3 is not applied' in said
-    assert 'mogrify -auto-orient' in said
+    warning, = [record.getMessage() for record in caplog.records]
+    assert f'{tmp_path / "a.png"}: its EXIF orientation 3 is not applied' in warning
+    assert 'mogrify -auto-orient' in warning
 
 
 CLAIMS = """
@@ -187,10 +187,10 @@ def test_a_small_file_that_claims_a_large_size_takes_no_memory(tmp_path, image_b
 
 @pytest.mark.parametrize('given', ['rtsp://cam:554/live', Path('rtsp://cam:554/live'),
                                    'http://host/a.jpg', 'v4l2:///dev/video0'], ids=str)
-def test_an_address_is_refused_with_what_is_read_instead(given):
+def test_a_url_is_refused_and_supported_sources_are_named(given):
     for read in (refuse_address, source_files, lambda path: list(open_images(path))):
-        with pytest.raises(ImageError, match=r'^\w+://.*: is an address; read are image files, '
-                                             r'folders of images, videos and rosbags on this '
+        with pytest.raises(ImageError, match=r'^\w+://.*: is a URL; give an image file, '
+                                             r'a folder of images, a video or a rosbag on this '
                                              r'machine\. For a live stream, run the node'):
             read(given)
     with pytest.raises(ImageError, match=r'^rtsp://cam:554/live: '):
@@ -198,6 +198,6 @@ def test_an_address_is_refused_with_what_is_read_instead(given):
 
 
 @pytest.mark.parametrize('given', ['a.jpg', '/data/a.jpg', 'a:b.jpg', 'C:/images', '', 'data//a'])
-def test_paths_are_no_addresses(given):
+def test_paths_are_no_urls(given):
     refuse_address(given)
     refuse_address(Path(given))

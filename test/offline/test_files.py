@@ -199,7 +199,7 @@ def test_an_output_that_is_a_file_is_one_sentence(tmp_path, write_images, capsys
     (tmp_path / 'out').write_text('mine')
     assert run(folder, '--output', tmp_path / 'out') == 1
     shown = capsys.readouterr().err
-    assert 'out: cannot be made (File exists)' in shown
+    assert 'out: cannot be created (File exists)' in shown
     assert 'goes on' not in shown
 
 

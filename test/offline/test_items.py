@@ -112,4 +112,4 @@ def test_an_address_says_what_is_read_instead(photos):
     folder = photos('in/x.png')
     found = find_items([Path('rtsp://camera/live'), folder / 'in'], folder / 'out')
     assert targets(found, folder / 'out') == ['x_mask.png']
-    assert found.refused[0].startswith('rtsp://camera/live: is an address; read are image files')
+    assert found.refused[0].startswith('rtsp://camera/live: is a URL; give an image file')

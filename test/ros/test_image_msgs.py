@@ -291,7 +291,7 @@ def test_formats_of_image_transport_name_what_is_in_the_file():
     (slice(40), 'png', 'this PNG is damaged or cut short'),
     (slice(60), 'jpeg', 'this JPEG is damaged or cut short'),
     (slice(-20), 'jpeg', 'this JPEG is cut short'),
-    (slice(30, None), 'h264', 'of a format that is not read'),
+    (slice(30, None), 'h264', 'of an unknown format'),
     (slice(None), '16UC1; compressedDepth png', 'depth and other'),
 ])
 def test_damaged_data_is_refused_by_format_and_length(cut, form, said):
@@ -396,8 +396,8 @@ def test_colours_stay_colours():
 
 
 @pytest.mark.parametrize(('encoding', 'gray_bits', 'said'), [
-    ('16UC1', 0, 'what a camera sees$'), ('16UC1', 8, r'write input\.depth: 16 into its config$'),
-    ('16SC1', 16, 'what a camera sees$'), ('32FC1', 16, 'what a camera sees$')])
+    ('16UC1', 0, 'only camera images$'), ('16UC1', 8, r'write input\.depth: 16 into its config$'),
+    ('16SC1', 16, 'only camera images$'), ('32FC1', 16, 'only camera images$')])
 def test_measured_values_are_refused(encoding, gray_bits, said):
     with pytest.raises(ImageError, match=said):
         ImageReader().read(message(np.zeros((4, 20), np.uint8), 5, encoding), gray_bits)

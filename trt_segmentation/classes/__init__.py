@@ -1,3 +1,3 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Classes: their names and colours, merging, and how a mask writes their ids."""
+"""Class names and colours, merging of classes, and the encoding of class ids in a mask."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""How class ids are written into a mask: 8 or 16 bits a pixel."""
+"""The pixel types of a mask: 8 or 16 bits a pixel."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from trt_segmentation.errors import ConfigError
 
 @dataclass(frozen=True)
 class MaskEncoding:
-    """One way to write a mask.
+    """The pixel type of a mask.
 
     Attributes:
-        name: as sensor_msgs/Image and parameter ``mask_encoding`` call it.
+        name: the encoding in sensor_msgs/Image, and the value of parameter ``mask_encoding``.
         dtype: of a pixel.
     """
 
@@ -23,12 +23,12 @@ class MaskEncoding:
 
     @property
     def unlabelled(self) -> int:
-        """The value of a pixel without a class: the highest, so that no class id collides."""
+        """The value of a pixel without a class: the highest one, which is no class id."""
         return int(np.iinfo(self.dtype).max)
 
     @property
     def planes(self) -> int:
-        """Bytes of a pixel."""
+        """Bytes per pixel."""
         return np.dtype(self.dtype).itemsize
 
 
@@ -41,7 +41,7 @@ def mask_encoding(name: str) -> MaskEncoding:
     """Return the encoding of that name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such encoding.
     """
     if name not in _ALL:
         raise ConfigError(f"mask_encoding is '{name}'; it is one of {', '.join(_ALL)}")

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which mask id stands for which class id of the network."""
+"""The mapping from the network's class ids to the ids in the mask."""
 
 from dataclasses import dataclass
 
@@ -12,36 +12,36 @@ from trt_segmentation.classes.merging import ClassMerge
 
 @dataclass(frozen=True)
 class MaskIds:
-    """How a network's class ids become those of the mask.
+    """The mapping from the network's class ids to mask ids.
 
     Attributes:
         encoding: of the mask.
-        table: mask id by the network's id, the last one that of no class; None where an id
-            stays as it is and "no class" is the mask's own.
+        table: mask ids, indexed by the network's id; the last entry is that of "no class". None
+            if ids are not mapped.
     """
 
     encoding: MaskEncoding
     table: np.ndarray | None = None
 
     @property
-    def nothing(self) -> int:
-        """What stands for "no class" before the table is applied; higher than every id."""
+    def no_class(self) -> int:
+        """The id of "no class" before the table is applied; higher than every class id."""
         return self.encoding.unlabelled if self.table is None else len(self.table) - 1
 
     @property
-    def drops(self) -> bool:
-        """Whether some class of the network has none in the mask."""
+    def drops_classes(self) -> bool:
+        """Whether a class of the network has no id in the mask."""
         return self.table is not None and bool(np.any(self._is_dropped))
 
     @property
     def kept(self) -> np.ndarray:
-        """float32 by the network's id: 1, or 0 where the class has none in the mask."""
-        assert self.table is not None, 'ids that stay as they are drop nothing'
+        """float32, indexed by the network's id: 1 if the class has an id in the mask, else 0."""
+        assert self.table is not None, 'without a table no class is dropped'
         return (self.table != self.encoding.unlabelled).astype(np.float32)
 
     @property
     def planes(self) -> list[np.ndarray | None]:
-        """The table's bytes, uint8, lowest first; None for ids that stay as they are."""
+        """The bytes of the table, uint8, lowest byte first; [None] if ids are not mapped."""
         if self.table is None:
             return [None]
         little_endian = self.table.astype(self.table.dtype.newbyteorder('<'))
@@ -54,12 +54,12 @@ class MaskIds:
 
 def mask_ids_of(encoding: MaskEncoding, merge: ClassMerge | None, channels: int | None,
                 ) -> MaskIds:
-    """Return the coding of a network's classes.
+    """Return the mapping from a network's class ids to mask ids.
 
     Args:
         encoding: of the mask.
-        merge: what the mask shows instead of the network's classes; None for those.
-        channels: number of the network's classes; None where it gives ids, which may be any.
+        merge: the merged classes of the mask; None if the mask has the network's classes.
+        channels: number of the network's classes; None if it gives ids of any value.
     """
     if merge is None and encoding == MONO8:
         return MaskIds(encoding)

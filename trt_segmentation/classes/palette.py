@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Class names and colours: the published sets, and colours for networks that have none."""
+"""Class names and colours of published datasets, and generated colours for other networks."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -30,7 +30,7 @@ def _read_preset(name: str) -> dict:
 
 
 def preset_labels(name: str) -> tuple[str, ...]:
-    """Return a published set's class names, indexed by class id.
+    """Return the class names of a preset, indexed by class id.
 
     Raises:
         ConfigError: there is no such preset.
@@ -40,7 +40,7 @@ def preset_labels(name: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Palette:
-    """One RGB colour, 0..255 a channel, for each class id; black for all other ids.
+    """One RGB colour, 0..255 per channel, for each class id; black for all other ids.
 
     Attributes:
         colors: indexed by class id.
@@ -62,11 +62,11 @@ class Palette:
         """Distinct colours for any number of classes.
 
         The formula is the Pascal VOC devkit's colour map: the id's bits, three at a time, become
-        the high bits of red, green and blue. It makes the first colour black.
+        the high bits of red, green and blue. Its first colour is black.
 
         Args:
             count: number of classes.
-            background: whether class 0 is what is left over, and so gets the black.
+            background: whether class 0 is the background and gets black; else black is not used.
         """
         def color(index: int) -> Colour:
             rgb = [0, 0, 0]
@@ -80,7 +80,7 @@ class Palette:
 
     @property
     def hexadecimal(self) -> tuple[str, ...]:
-        """The colours as the web writes them, ``#rrggbb``."""
+        """The colours in CSS notation, ``#rrggbb``."""
         return tuple('#{:02x}{:02x}{:02x}'.format(*color) for color in self.colors)
 
     def table(self, order: str = 'bgr', size: int = 256) -> np.ndarray:
@@ -88,7 +88,7 @@ class Palette:
 
         Args:
             order: 'bgr' or 'rgb'.
-            size: number of those values, more than there are colours.
+            size: number of mask values, greater than the number of colours.
 
         Returns:
             uint8 [size, 3].

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images and their ground truth: which files belong together, and which class ids they hold."""
+"""Image files with their label files, and the class ids in the label files."""
 
 import io
 import logging
@@ -28,7 +28,7 @@ class DatasetError(SegmentationError):
 
 @dataclass(frozen=True)
 class Sample:
-    """An image file and its label file; None where there is no ground truth."""
+    """An image file and its label file; None if there is no ground truth."""
 
     image: Path
     labels: Path | None = None
@@ -36,22 +36,23 @@ class Sample:
 
 def find_samples(images: Path, labels: Path | None = None, split: str = 'val', *,
                  labels_needed: bool = True) -> list[Sample]:
-    """Find images, and their labels where there are any.
+    """Find images and their label files.
 
     Args:
         images: a folder of images; or one in the layout of Cityscapes (the dataset, its
             leftImg8bit, or a folder in there) or of Pascal VOC (the dataset).
-        labels: a folder of PNG files named like the images; for Cityscapes any folder of the
-            labels that mirrors ``images``. None takes the layout's own, or none.
+        labels: a folder of PNG files named like the images; for Cityscapes a folder of labels
+            with the structure of ``images``. None takes the folder that the layout defines.
         split: which part of a whole dataset.
-        labels_needed: whether it is an error that not one image has labels.
+        labels_needed: whether it is an error if no image has labels.
 
     Returns:
-        In the order of their names. Where some images have labels, those without are left out,
-        with a warning.
+        The samples, sorted by name. If only some images have labels, the others are left out
+        and a warning is logged.
 
     Raises:
-        DatasetError: there is no such folder, or nothing in it that belongs together.
+        DatasetError: there is no such folder, no image in it, or no labels although they are
+            needed.
     """
     for folder in (images, labels):
         if folder is not None and not folder.is_dir():
@@ -62,9 +63,10 @@ def find_samples(images: Path, labels: Path | None = None, split: str = 'val', *
         raise DatasetError(f'{images}: there is no image in this folder')
     labelled = [sample for sample in samples if sample.labels and sample.labels.is_file()]
     if not labelled and labels_needed:
-        meant = samples[0].labels or 'in a folder that must be given'
-        raise DatasetError(f'{images}: not one of the {len(samples)} images has labels; those of '
-                           f'the first, {samples[0].image.name}, would be {meant}')
+        first = samples[0]
+        place = f'at {first.labels}' if first.labels else 'in a folder that must be given'
+        raise DatasetError(f'{images}: none of the {len(samples)} images has labels; those of '
+                           f'the first, {first.image.name}, are expected {place}')
     if 0 < len(labelled) < len(samples):
         logger.warning('%s: %d of %d images have no labels and are left out', images,
                        len(samples) - len(labelled), len(samples))
@@ -78,26 +80,28 @@ def read_truth(path: Path, size: tuple[int, int], classes: int, ignore: Sequence
     Args:
         size: height and width of the image.
         classes: number of classes.
-        ignore: ids that are no truth; empty takes the highest value of the result's type.
+        ignore: ids of pixels that are not evaluated; empty takes the highest value of the
+            result's type.
 
     Returns:
-        uint8 [H, W], for more than 255 classes uint16; class ids, and the highest value of the
-        type where the id is to be ignored.
+        uint8 [H, W], for more than 255 classes uint16: class ids, and the highest value of the
+        type for ignored pixels.
 
     Raises:
         ImageError: the file cannot be decoded.
-        DatasetError: it has another size, colours instead of ids, or ids beyond the classes.
+        DatasetError: it has another size, colours instead of ids, or ids that are no class.
     """
     ids = _read_ids(path)
     if ids.shape != size:
         raise DatasetError(f'{path}: the labels are {ids.shape[1]}x{ids.shape[0]}, but their '
-                           f'image is {size[1]}x{size[0]}; they must be of one size')
+                           f'image is {size[1]}x{size[0]}; the sizes must be equal')
     encoding = MONO8 if classes <= MONO8.unlabelled else MONO16
     ignored = np.isin(ids, ignore or [encoding.unlabelled])
     beyond = ids[(ids >= classes) & ~ignored]
     if beyond.size:
         raise DatasetError(f'{path}: the labels have id {beyond.max()}, but the network has '
-                           f'{classes} classes (0 to {classes - 1}); is it to be ignored?')
+                           f'{classes} classes (0 to {classes - 1}); give this id as ignored if '
+                           'it is no class')
     return np.where(ignored, encoding.unlabelled, ids).astype(encoding.dtype)
 
 
@@ -109,7 +113,7 @@ def _read_ids(path: Path) -> np.ndarray:
     except ImageError as error:
         raise ImageError(f'{path}: {error}') from error
     if header.format != 'PNG':
-        raise ImageError(f'{path}: labels are PNG, and this is {header.format}')
+        raise ImageError(f'{path}: is {header.format}; labels must be PNG')
     if header.has_palette:
         return _palette_indices(path, data)
     try:
@@ -121,12 +125,12 @@ def _read_ids(path: Path) -> np.ndarray:
     if ids.ndim != 2:
         raise DatasetError(f'{path}: is a picture of {ids.shape[2]} channels; labels are class '
                            'ids in one channel, or indices of a palette')
-    # OpenCV stretches 1, 2 and 4 bits over a whole byte.
+    # OpenCV scales values of 1, 2 and 4 bits to 0..255.
     return ids if header.bits >= 8 else ids // (255 // (2 ** header.bits - 1))
 
 
 def _palette_indices(path: Path, data: bytes) -> np.ndarray:
-    """What OpenCV cannot give: it paints the indices in their colours."""
+    """Palette indices of a PNG, by Pillow; OpenCV replaces them by their colours."""
     try:
         from PIL import Image
     except ImportError as error:
@@ -135,7 +139,7 @@ def _palette_indices(path: Path, data: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             return np.asarray(picture)
-    except (OSError, SyntaxError, ValueError,  # as Pillow words a damaged PNG
+    except (OSError, SyntaxError, ValueError,  # raised by Pillow for a damaged PNG
             Image.DecompressionBombError) as error:
         raise ImageError(f'{path}: cannot be decoded; the file is damaged or cut short '
                          f'({error})') from error
@@ -158,13 +162,13 @@ def _find_voc(root: Path, labels: Path | None, split: str) -> list[Sample]:
     names = root / 'ImageSets' / 'Segmentation' / f'{split}.txt'
     if not names.is_file():
         known = ', '.join(file.stem for file in folder_files(names.parent)) or 'none'
-        raise DatasetError(f'{names}: there is no such split; there is {known}')
+        raise DatasetError(f'{names}: there is no such split; the splits are {known}')
     return [Sample(root / 'JPEGImages' / f'{name}.jpg', labels / f'{name}.png')
             for name in names.read_text(encoding='utf-8').split()]
 
 
 def _find_in_folders(images: Path, labels: Path | None, split: str) -> list[Sample]:
-    # A damaged file is none of OpenCV's images, but its name says what it should be.
+    # A damaged file is recognised by its suffix, so that it is reported and not skipped.
     files = [file for file in folder_files(images)
              if is_image(file) or file.suffix.lower() in IMAGE_SUFFIXES]
     if labels is None:

@@ -1,19 +1,19 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""How good a mask is, against ground truth or another mask."""
+"""Metrics of a mask against ground truth or another mask."""
 
 import numpy as np
 
 
 def joint_counts(first: np.ndarray, second: np.ndarray, classes: int) -> np.ndarray:
-    """Count pixels by their class in one mask and in another.
+    """Count pixels by their classes in two masks.
 
     Args:
-        first, second: uint8 or uint16 arrays of one shape; ids beyond the classes are no class.
+        first, second: uint8 or uint16 arrays of equal shape; ids from ``classes`` on are no class.
         classes: number of classes, less than the type's highest value.
 
     Returns:
-        int64 [classes + 1, classes + 1]; the last row and column are those without a class.
+        int64 [classes + 1, classes + 1]; the last row and column count pixels without a class.
     """
     side = classes + 1
     cells = np.minimum(first, classes).astype(np.int64) * side + np.minimum(second, classes)
@@ -24,8 +24,8 @@ def confusion_matrix(truth: np.ndarray, mask: np.ndarray, classes: int) -> np.nd
     """Count pixels by true and by predicted class.
 
     Args:
-        truth, mask: uint8 or uint16 arrays of one shape. Pixels whose truth is beyond the
-            classes do not count; such predictions are misses and land in the last column.
+        truth, mask: uint8 or uint16 arrays of equal shape. Pixels whose truth is no class are
+            not counted. Predictions that are no class are misses, counted in the last column.
         classes: number of classes, less than the type's highest value.
 
     Returns:
@@ -35,13 +35,13 @@ def confusion_matrix(truth: np.ndarray, mask: np.ndarray, classes: int) -> np.nd
 
 
 def class_iou(confusion: np.ndarray) -> np.ndarray:
-    """Return intersection over union of every class; NaN where it occurs in neither.
+    """Return intersection over union of each class; NaN for a class that does not occur.
 
     Args:
-        confusion: int64 of ``confusion_matrix`` or of ``joint_counts``.
+        confusion: int64, from ``confusion_matrix`` or ``joint_counts``.
 
     Returns:
-        float64, one for each row, 0..1.
+        float64, one per row, 0..1.
     """
     hits = np.diag(confusion).astype(np.float64)
     union = confusion.sum(axis=1) + confusion[:, :len(hits)].sum(axis=0) - hits
@@ -54,10 +54,10 @@ def mean_iou(confusion: np.ndarray) -> float:
 
 
 def pixel_accuracy(confusion: np.ndarray) -> float:
-    """Return the share of the counted pixels whose two classes are equal; NaN for no pixels.
+    """Return the share of the counted pixels whose two classes are equal; NaN without pixels.
 
     Args:
-        confusion: int64 of ``confusion_matrix`` or of ``joint_counts``.
+        confusion: int64, from ``confusion_matrix`` or ``joint_counts``.
     """
     total = int(confusion.sum())
     return float(np.trace(confusion)) / total if total else float('nan')

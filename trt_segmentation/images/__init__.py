@@ -1,3 +1,3 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images: found, decoded, drawn and written, without ROS."""
+"""Reading, decoding, drawing and writing of images, without ROS."""

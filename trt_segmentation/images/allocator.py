@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""glibc's malloc, told that this process handles large messages all day."""
+"""Settings of glibc's malloc for a process that handles large messages."""
 
 import ctypes
 
@@ -11,13 +11,13 @@ _M_MMAP_MAX = -4
 
 
 def keep_large_blocks() -> bool:
-    """Serve large blocks from the heap and keep them, instead of mapping each one anew.
+    """Serve large blocks from the heap and reuse them, instead of mapping each one.
 
-    A 6 MB image is otherwise mapped, faulted in page by page and unmapped several times on its
-    way from the middleware to Python.
+    Without it, a 6 MB image is mapped, faulted in page by page and unmapped several times between
+    the middleware and Python.
 
     Returns:
-        Whether the C library took the settings (glibc does, musl and macOS have none).
+        Whether the C library accepted the settings (glibc does; musl and macOS have none).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

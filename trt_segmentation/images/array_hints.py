@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The line of code that makes what people have, as Python gives it to them, an image."""
+"""Hints for error messages: the line of code that converts another object to an image."""
 
 from pathlib import PurePath
 from typing import Any
@@ -11,16 +11,16 @@ from trt_segmentation.images.gray import can_be_gray
 
 
 def array_hint(image: Any, color: str, gray: bool = False) -> str:
-    """Return what to write instead of ``image``, so that it becomes uint8 [H, W, 3].
+    """Return the expression that converts ``image`` to uint8 [H, W, 3].
 
     Args:
-        image: anything else.
-        color: order of the channels that it is given as, 'bgr' or 'rgb'.
-        gray: whether one channel is taken as it is, see ``images.gray.can_be_gray``.
+        image: any object that is no such array.
+        color: order of its channels, 'bgr' or 'rgb'.
+        gray: whether an image of one channel is accepted, see ``images.gray.can_be_gray``.
 
     Returns:
-        An expression of ``image``, ``np`` and ``cv2``, or a call of the segmenter, or a
-        sentence; '' where nothing can be said.
+        An expression of ``image``, ``np`` and ``cv2``, a call of the segmenter, or a sentence;
+        '' if there is no hint.
     """
     if isinstance(image, np.ndarray):
         return _array_remedy(image, color, gray)
@@ -45,7 +45,7 @@ def array_hint(image: Any, color: str, gray: bool = False) -> str:
 
 
 def _after(step: str, values: np.ndarray, color: str, gray: bool) -> str:
-    """A first step, and what its result still needs."""
+    """The expression ``step``, completed by the conversion that its result needs."""
     if values.dtype == object or values.ndim < 2:
         return ''
     return _array_remedy(values, color, gray, step) or step
@@ -77,14 +77,13 @@ def _array_remedy(image: np.ndarray, color: str, gray: bool, step: str = 'image'
 
 
 def _as_bytes(step: str, image: np.ndarray) -> str:
-    """The step from other values to bytes, by the range that they have; '' where they are no
-    brightness."""
+    """The conversion of values to bytes, chosen by their range; '' if they are no brightness."""
     if image.dtype == bool:
         return f'{step}.astype(np.uint8) * 255'
     if image.dtype.kind not in 'iuf':
         return ''
     smallest, largest = image.min(), image.max()
-    if not 0 <= smallest <= largest:  # NaN is neither
+    if not 0 <= smallest <= largest:  # also false for NaN
         return ''
     if image.dtype.kind == 'f' and largest <= 1:
         return f'({step} * 255).round().astype(np.uint8)'

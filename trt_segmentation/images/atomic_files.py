@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are there whole or not at all: written beside their place, then renamed."""
+"""Atomic writing of files: to a temporary file, which is then renamed."""
 
 import os
 import uuid
@@ -15,15 +15,15 @@ Data = bytes | memoryview
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where they are not there yet.
+    """Create a folder and its parents if they do not exist.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: it cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f'{path}: cannot be made ({error.strerror})') from error
+        raise OutputError(f'{path}: cannot be created ({error.strerror})') from error
 
 
 def write_image(path: Path, image: np.ndarray, scratch: Path | None = None) -> None:
@@ -32,16 +32,16 @@ def write_image(path: Path, image: np.ndarray, scratch: Path | None = None) -> N
 
 
 def write_file(path: Path, data: Data, scratch: Path | None = None) -> None:
-    """Write a file, or replace one; whoever reads it sees all of it.
+    """Write or replace a file; readers never see a part of it.
 
     Args:
         path: of the file.
         data: its content.
-        scratch: folder on the same file system where it is written until it is complete; None
-            takes the file's own.
+        scratch: folder of the temporary file, on the same file system; None takes the folder of
+            ``path``.
 
     Raises:
-        OutputError: it cannot be written; nothing of it is left.
+        OutputError: it cannot be written; the temporary file is removed.
     """
     if path.is_symlink():
         path, scratch = Path(os.path.realpath(path)), None
@@ -57,10 +57,10 @@ def write_new_image(path: Path, image: np.ndarray) -> None:
 
 
 def write_new_file(path: Path, data: Data) -> None:
-    """Write a file that does not exist yet: the whole of it, or no file of that name.
+    """Write a file that does not exist yet; readers never see a part of it.
 
     Raises:
-        OutputError: there is something of that name already, or it cannot be written.
+        OutputError: the name exists already, or the file cannot be written.
     """
     try:
         _write(path, data, path.parent, lambda written: _name_exclusively(written, path))
@@ -69,20 +69,20 @@ def write_new_file(path: Path, data: Data) -> None:
 
 
 def check_new(path: Path) -> None:
-    """Check early that ``write_new_file`` would not find its name taken.
+    """Check that a name for ``write_new_file`` does not exist yet.
 
     Raises:
-        OutputError: there is something of that name.
+        OutputError: the name exists already.
     """
     if os.path.lexists(path):
         raise _taken(path)
 
 
 def check_utf8(path: Path) -> str:
-    """Return a path as OpenCV takes it.
+    """Return a path as a string for OpenCV.
 
     Raises:
-        OutputError: it is not UTF-8, which OpenCV does not survive.
+        OutputError: it is not UTF-8, which crashes OpenCV.
     """
     if printable(path) != str(path):
         raise OutputError(f'{path}: OpenCV writes videos under UTF-8 names only; choose another '
@@ -115,10 +115,10 @@ def _write(path: Path, data: Data, scratch: Path, put: Callable[[Path], object])
 
 
 def _name_exclusively(written: Path, path: Path) -> None:
-    """Give a file a name that nothing has.
+    """Give a file a name that does not exist yet.
 
     Raises:
-        FileExistsError: something has it.
+        FileExistsError: the name exists.
     """
     try:
         os.link(written, path)
@@ -138,5 +138,5 @@ def _taken(path: Path) -> OutputError:
 
 
 def _png(image: np.ndarray) -> memoryview:
-    import cv2  # not needed by those who write other files
+    import cv2  # not needed for other files
     return cv2.imencode('.png', image)[1].ravel().data

@@ -1,7 +1,7 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pixels of image messages, from ROS topics and rosbags alike, without a copy where the encoding
-allows it. Messages are known by their fields, so that nothing of ROS is needed."""
+"""Decoding of image messages from ROS topics and rosbags, without a copy if the encoding allows
+it. Messages are read by the names of their fields, so that ROS is not needed."""
 
 import logging
 import re
@@ -24,15 +24,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Encoding:
-    """How one of sensor_msgs' encodings becomes three 8-bit channels.
+    """The conversion of an encoding of sensor_msgs to three 8-bit channels.
 
     Attributes:
-        channels: values per pixel; of planar encodings: in the first plane.
+        channels: values per pixel; for planar encodings, in the first plane.
         color: channel order of the result.
-        conversion: OpenCV's colour conversion code; None where the bytes are used as they are.
+        conversion: OpenCV's colour conversion code; None if the bytes are used unchanged.
         itemsize: bytes per value.
-        cell: width and height, in pixels, of what shares one chroma value. Where it is 2 high,
-            the chroma values follow the image as half as many rows of the same step.
+        cell: width and height, in pixels, of a block that shares one chroma value. If the height
+            is 2, the chroma plane follows the image; it has half as many rows of the same step.
     """
 
     channels: int
@@ -43,7 +43,7 @@ class Encoding:
 
     @property
     def is_gray(self) -> bool:
-        """Whether a pixel is its brightness."""
+        """Whether a pixel has one value, its brightness."""
         return self.conversion == cv2.COLOR_GRAY2BGR
 
     def rows(self, height: int) -> int:
@@ -52,9 +52,9 @@ class Encoding:
 
 
 # OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by its first row's
-# first two: rggb there is BG here. Heights and steps of nv12 and nv21 are those of the luma plane:
-# sensor_msgs/image_encodings.hpp (getHeightScaling; ros2/common_interfaces#264), which refers to
-# V4L2_PIX_FMT_NV12: the chroma plane follows at once, its rows as wide and padded alike.
+# first two: rggb in ROS is BG in OpenCV. Heights and steps of nv12 and nv21 are those of the luma
+# plane: sensor_msgs/image_encodings.hpp (getHeightScaling; ros2/common_interfaces#264), which
+# refers to V4L2_PIX_FMT_NV12: the chroma plane follows directly, with the same width and padding.
 ENCODINGS = {
     'bgr8': Encoding(3),
     '8UC3': Encoding(3),
@@ -82,26 +82,26 @@ ENCODINGS = {
 }
 
 
-# OpenCV's names of values that are no brightness, by image_encodings.hpp: depth in millimetres
-# (16UC1) or metres (32FC1, both REP 118), disparity, labels.
+# OpenCV's names of encodings for values that are no brightness (image_encodings.hpp): depth in
+# millimetres (16UC1) or metres (32FC1, both REP 118), disparity, labels.
 _MEASURED = re.compile(r'(8S|16U|16S|32S|32F|64F)C\d+')
 _THERMAL = '16UC1'
-"""Among them, what thermal cameras use, too: a network may be trained on such values."""
+"""The one of them that thermal cameras use, too; a network may be trained on such values."""
 
 
 def _encoding(name: str, gray_bits: int) -> Encoding | None:
     return ENCODINGS.get('mono16' if name == _THERMAL and gray_bits == 16 else name)
 
 
-def _way_out(name: str, gray_bits: int) -> str:
-    """What to add for a network of one channel that gets values it might have been trained on."""
+def _depth_hint(name: str, gray_bits: int) -> str:
+    """A hint for a network of one channel that may have been trained on such values; else ''."""
     if name != _THERMAL or gray_bits != 8:
         return ''
     return '; if the network was trained on such values, write input.depth: 16 into its config'
 
 
 class ImageDecoder:
-    """Reads incoming messages; owns the memory for those that need converting."""
+    """Reads incoming messages; has a reused buffer for those that are converted."""
 
     def __init__(self) -> None:
         self._bgr = np.empty((0, 0, 3), np.uint8)
@@ -111,19 +111,19 @@ class ImageDecoder:
         """Return a message's pixels.
 
         Args:
-            msg: a sensor_msgs/Image in one of ``ENCODINGS``, or one that ``read_other`` knows,
-                its rows padded or not; or a sensor_msgs/CompressedImage that OpenCV decodes.
-            gray_bits: of the ``ModelSpec`` that the pixels are for. Unless it is 0, those of one
-                channel are returned as such; where it is 16, 16UC1 is taken for mono16.
+            msg: a sensor_msgs/Image in one of ``ENCODINGS`` or in one that ``read_other`` reads,
+                with or without row padding; or a sensor_msgs/CompressedImage that OpenCV decodes.
+            gray_bits: of the ``ModelSpec`` that gets the pixels. If it is not 0, images of one
+                channel keep one channel; if it is 16, 16UC1 is read as mono16.
 
         Returns:
             uint8 [height, width, 3], or with ``gray_bits`` also uint8 or uint16 [height, width];
-            C-contiguous, and its channel order ('bgr', 'rgb'). The array is the message's own
-            memory or the reader's: good until the next call.
+            C-contiguous; and its channel order ('bgr', 'rgb'). The array is the message's data
+            or the reused buffer, which is valid until the next call.
 
         Raises:
-            ImageError: the encoding is not known; size, step and data do not fit together; or
-                compressed data cannot be decoded.
+            ImageError: the encoding is unknown; size, step and data do not match; or compressed
+                data cannot be decoded.
         """
         if hasattr(msg, 'format'):  # a CompressedImage
             return _decode(msg, gray_bits)
@@ -131,7 +131,7 @@ class ImageDecoder:
             raise ImageError(f'{_what(msg)}: an image without pixels')
         encoding = _encoding(msg.encoding, gray_bits)
         if encoding is None and _MEASURED.fullmatch(msg.encoding):
-            raise ImageError(f'{_what(msg)}: {NO_PICTURE}{_way_out(msg.encoding, gray_bits)}')
+            raise ImageError(f'{_what(msg)}: {NO_PICTURE}{_depth_hint(msg.encoding, gray_bits)}')
         if encoding is None:
             return self.read_other(msg), 'bgr'
         rows = _rows(msg, encoding)
@@ -187,38 +187,38 @@ class ImageDecoder:
 
 def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: bool = False,
                  gray_bits: int = 0, warned_as: str = 'all images') -> np.ndarray:
-    """Decode an image of a file or a message; one set of rules for both.
+    """Decode an image of a file or a message.
 
-    Its size is read from its header before anything is decoded. Pixels lie as they are stored: an
-    orientation in its EXIF data is never applied, so that a mask lies on the camera's pixels, of
-    which camera_info and labels speak. Where it has one, a warning reports it.
+    The size is read from the header before anything is decoded. An EXIF orientation is never
+    applied, so that pixels of the mask match those of the camera, camera_info and labels. If
+    there is one, a warning is logged.
 
     Args:
-        data: bytes, or what has the buffer protocol with items of one byte. It is not copied.
-        what: what to call it in messages.
-        gray: whether one channel is wanted, as of a Bayer mosaic.
+        data: bytes, or an object with the buffer protocol and items of one byte. It is not copied.
+        what: name of the image in messages.
+        gray: whether to decode to one channel, such as for a Bayer mosaic.
         is_brightness: whether 16 bits in one channel are known to be brightness, not depth.
-        gray_bits: of the ``ModelSpec`` that the image is for: where it is 16, 16 bits in one
-            channel are what the network was trained on, and are kept.
-        warned_as: the warning about an orientation is given once for each of these names, such as
-            'all files'.
+        gray_bits: of the ``ModelSpec`` that gets the image. If it is 16, the network was trained
+            on 16 bits in one channel, and these are kept.
+        warned_as: the warning about an orientation is logged once for each of these names, such
+            as 'all files'.
 
     Returns:
-        uint8 [H, W, 3], BGR, C-contiguous; [H, W] with ``gray``. Of 16 bits the high bytes, but
-        uint16 [H, W] where they are kept.
+        uint8 [H, W, 3], BGR, C-contiguous; [H, W] with ``gray``. Images of 16 bits become their
+        high bytes, or uint16 [H, W] if 16 bits are kept.
 
     Raises:
-        ImageError: what ``read_header`` refuses; a grey image of 16 bits that need not be
-            brightness; or data that is damaged or cut short.
+        ImageError: ``read_header`` refuses it; it has 16 bits in one channel that may not be
+            brightness; or the data is damaged or cut short.
     """
     try:
         header = read_header(data)
         is_kept = header.bits == gray_bits == 16 and header.is_gray
         if header.bits == 16 and header.is_gray and not (is_brightness or is_kept):
-            raise ImageError('holds 16 bits in one channel, of which nothing says that they are '
-                             "brightness, as a message's format 'mono16; png compressed ' does; "
+            raise ImageError('holds 16 bits in one channel that may not be brightness (a message '
+                             "declares brightness by format 'mono16; png compressed '); "
                              f'{NO_PICTURE}. Store brightness with 8 bits'
-                             f'{_way_out(_THERMAL, gray_bits)}')
+                             f'{_depth_hint(_THERMAL, gray_bits)}')
         if header.orientation != 1:
             _warn_of_orientation(what, header.orientation, warned_as)
             if header.format == 'TIFF':
@@ -231,7 +231,7 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
         pixels = _decoded(np.frombuffer(data, np.uint8), flags)
         if pixels is None or pixels.shape[:2] != (header.height, header.width):
             raise ImageError(f'cannot be decoded: this {header.format} is damaged, cut short, or '
-                             f'of a kind that OpenCV {cv2.__version__} does not read')
+                             f'of a variant that OpenCV {cv2.__version__} does not read')
     except ImageError as error:
         raise ImageError(f'{what}: {error}') from error
     return pixels if is_kept or pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
@@ -240,23 +240,23 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
 def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
     try:
         return cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:  # a limit of its own, or damage
+    except cv2.error:  # OpenCV's own limits, or damaged data
         return None
 
 
 _MAX_WARNINGS = 16
 _warned: set[str] = set()
-"""What ``_warn_of_orientation`` was given as ``warned_as``."""
+"""The values of ``warned_as`` for which a warning was logged."""
 
 
 def _warn_of_orientation(what: str, orientation: int, warned_as: str) -> None:
     if warned_as in _warned or len(_warned) >= _MAX_WARNINGS:
         return
     _warned.add(warned_as)
-    logger.warning('%s: its EXIF orientation %d is not applied: the mask lies on the pixels as '
-                   'they are stored. To have it upright, turn the image first, for example with '
-                   '"mogrify -auto-orient". This warning is given once for %s', what, orientation,
-                   warned_as)
+    logger.warning('%s: its EXIF orientation %d is not applied: the mask matches the pixels as '
+                   'they are stored. For an upright mask, rotate the image first, for example '
+                   'with "mogrify -auto-orient". This warning is logged once for %s', what,
+                   orientation, warned_as)
 
 
 def _decode(msg: Any, gray_bits: int) -> tuple[np.ndarray, str]:
@@ -265,11 +265,11 @@ def _decode(msg: Any, gray_bits: int) -> tuple[np.ndarray, str]:
     source, _, stored = msg.format.partition(';')
     encoding = _encoding(source, gray_bits)
     if 'compressedDepth' in msg.format or (encoding is None and _MEASURED.fullmatch(source)):
-        raise ImageError(f'{what}: {NO_PICTURE}{_way_out(source, gray_bits)}')
+        raise ImageError(f'{what}: {NO_PICTURE}{_depth_hint(source, gray_bits)}')
     if not len(msg.data):
         raise ImageError(f'{what}: an image without data')
-    # image_transport writes 'rgb8; jpeg compressed bgr8': the camera's encoding and what was
-    # stored, which is left out where it is the same (PNG of a Bayer mosaic, TIFF of anything).
+    # image_transport writes 'rgb8; jpeg compressed bgr8': the camera's encoding and the stored
+    # one, which is omitted if it is the same (PNG of a Bayer mosaic, TIFF of any encoding).
     same = stored.rstrip().endswith('compressed')
     mosaic = encoding if same and source.startswith('bayer_') else None
     conversion = mosaic.conversion if mosaic else None
@@ -292,13 +292,13 @@ def _what(msg: Any) -> str:
 
 
 def _rows(msg: Any, encoding: Encoding) -> np.ndarray:
-    """The message's rows as uint8 [rows, bytes of pixels], padding cut off."""
+    """The message's rows as uint8 [rows, bytes of pixels], without padding."""
     row = msg.width * encoding.channels * encoding.itemsize
     if msg.step < row:
         raise ImageError(f'{_what(msg)}: step is {msg.step}, a row has {row} bytes')
     if msg.width % encoding.cell[0] or msg.height % encoding.cell[1]:
         sides = 'width and height' if encoding.cell[1] == 2 else 'the width'
-        raise ImageError(f'{_what(msg)}: pixels share their colour, {sides} must be even')
+        raise ImageError(f'{_what(msg)}: pixels share chroma values, {sides} must be even')
     rows = encoding.rows(msg.height)
     expected = msg.step * rows
     if len(msg.data) < expected:

@@ -1,15 +1,15 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images for networks of one channel: how they lie in memory, and how people see them.
+"""Images for networks of one channel: their bytes as the graph reads them, and their display.
 
-The prepared graph of such a network reads the bytes of an image as they are. How many a pixel has
-says what they are:
+The prepared graph of such a network reads the unchanged bytes of an image. The number of bytes
+per pixel defines their meaning:
 
 =====  ==============================================================
 bands  a pixel
 =====  ==============================================================
 1      its brightness
-2      16 bits of brightness: the lower byte, then the higher one
+2      16 bits of brightness: the low byte, then the high byte
 3      its colour
 =====  ==============================================================
 """
@@ -21,18 +21,18 @@ GRAY_SHAPES = ('uint8 [height, width] or [height, width, 3], or uint16 [height, 
 
 
 def is_wide(image: np.ndarray) -> bool:
-    """Return whether an image has 16 bits a pixel."""
+    """Return whether an image has 16 bits per pixel."""
     return image.dtype.kind == 'u' and image.dtype.itemsize == 2
 
 
 def is_color(image: np.ndarray) -> bool:
-    """Return whether an image is uint8 [H, W, 3], which every network takes."""
+    """Return whether an image is uint8 [H, W, 3], which every network accepts."""
     return (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
             and 0 not in image.shape)
 
 
 def can_be_gray(image: np.ndarray) -> bool:
-    """Return whether a network of one channel takes an image."""
+    """Return whether a network of one channel accepts an image."""
     if is_color(image):
         return True
     is_plane = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1)
@@ -40,7 +40,7 @@ def can_be_gray(image: np.ndarray) -> bool:
 
 
 def as_bands(image: np.ndarray) -> np.ndarray:
-    """Return an image as a prepared graph reads it; no byte is copied, on little-endian machines.
+    """Return an image as a prepared graph reads it; without a copy on little-endian machines.
 
     Args:
         image: uint8 [H, W, 3], [H, W] or [H, W, 1], or uint16 [H, W] or [H, W, 1]; C-contiguous.
@@ -54,11 +54,11 @@ def as_bands(image: np.ndarray) -> np.ndarray:
 
 
 def as_brightness(image: np.ndarray) -> np.ndarray:
-    """Return an image as people see it: uint8 [H, W, 3] itself; of one channel uint8 [H, W, 1],
-    of 16 bits the higher ones.
+    """Return an image for display: uint8 [H, W, 3] unchanged; one channel as uint8 [H, W, 1], with
+    the high bytes of 16 bits.
 
     Args:
-        image: as of ``as_bands``.
+        image: see ``as_bands``.
     """
     if is_wide(image):
         image = (image >> 8).astype(np.uint8)
@@ -66,6 +66,6 @@ def as_brightness(image: np.ndarray) -> np.ndarray:
 
 
 def as_bgr(image: np.ndarray) -> np.ndarray:
-    """Return an image as people see it: uint8 [H, W, 3]; see ``as_brightness``."""
+    """Return an image for display as uint8 [H, W, 3]; see ``as_brightness``."""
     seen = as_brightness(image)
     return seen if seen.shape[2] == 3 else np.repeat(seen, 3, axis=2)

@@ -1,9 +1,9 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the header of an encoded image says, read before anything is decoded.
+"""Reading of image headers before decoding.
 
-A header of a few hundred bytes can claim any size, and a decoder takes the memory for it. OpenCV's
-own limits are environment variables, which it reads once, while it is imported."""
+A header of a few hundred bytes can declare any size, and a decoder allocates memory for it.
+OpenCV's own limits are environment variables, which it reads only once, when it is imported."""
 
 import re
 import struct
@@ -14,35 +14,34 @@ from typing import Any
 from trt_segmentation.errors import ImageError
 
 MAX_SIDE = 16384
-"""Pixels: larger images are refused."""
+"""Maximum width and height, pixels; larger images are refused."""
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
-"""What names of images end in. A damaged file is none by its content, but its name says what it
-should be."""
+"""Suffixes of image files; they identify damaged files, which their content does not."""
 
 HEAD_LENGTH = 32
-"""Bytes from the beginning of an image that tell its format."""
+"""Number of bytes at the beginning of an image that identify its format."""
 
 _MAX_PARTS = 10_000
-"""Segments, chunks or fields of a header that are looked at. A phone's depth map in a JPEG takes
-some hundred segments."""
+"""Maximum number of segments, chunks or fields of a header that are read. A phone's depth map in
+a JPEG has a few hundred segments."""
 
 _READ_DEPTHS = 1, 2, 4, 8, 16
 _MAX_VALUES = {255: 8, 65535: 16}
-"""Bits by the greatest value, of the Netpbm formats; OpenCV does not scale others."""
+"""Bits by the highest value, for the Netpbm formats; OpenCV does not scale other values."""
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What an encoded image says of itself.
+    """The header of an encoded image.
 
     Attributes:
         format: its name, such as 'JPEG'.
         width, height: pixels as they are stored, 1 to ``MAX_SIDE``.
-        bits: of a channel: 1, 2, 4, 8 or 16; of a palette those of its indices.
-        is_gray: one channel, perhaps with an opacity, and no palette.
-        has_palette: pixels are indices; only told of PNG and TIFF.
-        orientation: of Exif, 1 to 8 (Exif 2.32, tag 0x0112); 1 is upright, as where none is said.
+        bits: per channel: 1, 2, 4, 8 or 16; for a palette, bits of an index.
+        is_gray: whether it has one channel, with or without alpha, and no palette.
+        has_palette: whether pixels are indices; only detected in PNG and TIFF.
+        orientation: of Exif, 1 to 8 (Exif 2.32, tag 0x0112); 1, upright, if there is none.
     """
 
     format: str
@@ -55,14 +54,14 @@ class ImageHeader:
 
 
 class _DamagedError(Exception):
-    """Data that breaks its specification."""
+    """Data that violates the specification of its format."""
 
 
 def begins_as_image(head: bytes) -> bool:
-    """Return whether data begins as an image does, of a format that is read or refused by name.
+    """Return whether data begins with the signature of a known image format, supported or not.
 
     Args:
-        head: the first ``HEAD_LENGTH`` bytes, or all where there are fewer.
+        head: the first ``HEAD_LENGTH`` bytes, or all if there are fewer.
     """
     return any(signature.match(head) for signature, _, _ in _FORMATS)
 
@@ -71,21 +70,21 @@ def read_header(data: Any) -> ImageHeader:
     """Read the header of an encoded image.
 
     Args:
-        data: bytes, or what has the buffer protocol with items of one byte; the whole image, since
-            the header of some formats lies at its end. It is not copied.
+        data: bytes, or an object with the buffer protocol and items of one byte; the whole image,
+            since some formats have their header at the end. It is not copied.
 
     Raises:
-        ImageError: it is no image, or an animation; its format is not read; its header is damaged
-            or cut short; a side has no pixels, or more than ``MAX_SIDE``; or its channels have
-            another number of bits than 1, 2, 4, 8 and 16, or no brightness.
+        ImageError: it is no image, or an animation; its format is not supported; its header is
+            damaged or cut short; a side has no pixels, or more than ``MAX_SIDE``; its channels
+            have another number of bits than 1, 2, 4, 8 and 16; or its values are no brightness.
     """
     content = memoryview(data)
     for signature, name, parse in _FORMATS:
         if not signature.match(content):
             continue
         if parse is None:
-            raise ImageError(f'is {name}, which is not read; convert it to PNG or JPEG with 8 '
-                             'bits a channel')
+            raise ImageError(f'is {name}, which is not supported; convert it to PNG or JPEG with '
+                             '8 bits per channel')
         try:
             header = parse(content)
         except (_DamagedError, struct.error) as error:
@@ -96,40 +95,40 @@ def read_header(data: Any) -> ImageHeader:
             raise ImageError(f'{_size(header)} is too large: a side has more than {MAX_SIDE} '
                              'pixels; scale it down')
         if header.bits not in _READ_DEPTHS:
-            raise ImageError(f'has {header.bits} bits in a channel; 8 are read, and 16 of '
-                             'colour images')
+            raise ImageError(f'has {header.bits} bits per channel; 8 bits are supported, and 16 '
+                             'bits in colour images')
         return header
-    raise ImageError('cannot be decoded: damaged, cut short, or of a format that is not read; '
-                     'JPEG, PNG, WebP, TIFF, BMP, GIF and Netpbm are')
+    raise ImageError('cannot be decoded: damaged, cut short, or of an unknown format; JPEG, PNG, '
+                     'WebP, TIFF, BMP, GIF and Netpbm are supported')
 
 
 def is_cut_jpeg(data: Any) -> bool:
-    """Return whether data begins as JPEG does and lacks its end.
+    """Return whether data is a JPEG without its end.
 
-    OpenCV 4 decodes such data, and gives grey for what is missing; OpenCV 5 refuses it. Only what
-    lies behind the first scan counts, since a thumbnail before it has an end of its own (ITU-T
-    T.81, B.1.1: FF DA starts a scan, FF D9 ends the image; FF D8 begins it).
+    OpenCV 4 decodes such data and fills the missing part with grey; OpenCV 5 refuses it. The end
+    is searched behind the first scan, since a thumbnail before it has its own end (ITU-T T.81,
+    B.1.1: FF D8 begins the image, FF DA starts a scan, FF D9 ends the image).
 
     Args:
-        data: bytes, or what has the buffer protocol.
+        data: bytes, or an object with the buffer protocol.
     """
     content = memoryview(data)
     if content[:2] != b'\xff\xd8':
         return False
     for marker, _, end in _jpeg_segments(content):
         if marker == _JPEG_SCAN:
-            is_last = len(content) - 2 >= end and content[-2:] == _JPEG_END  # most often
+            is_last = len(content) - 2 >= end and content[-2:] == _JPEG_END  # the usual case
             return not is_last and _END_OF_JPEG.search(content, end) is None
     return True
 
 
 def without_orientation(data: Any) -> bytearray:
-    """Return a copy of a TIFF in which the orientation is 1, upright.
+    """Return a copy of a TIFF with orientation 1, upright.
 
-    OpenCV turns the pixels of a TIFF even with IMREAD_IGNORE_ORIENTATION (seen in 4.5.4 to 5.0).
+    OpenCV rotates the pixels of a TIFF even with IMREAD_IGNORE_ORIENTATION (seen in 4.5.4 to 5.0).
 
     Args:
-        data: of a TIFF whose header ``read_header`` has read.
+        data: a TIFF whose header was read by ``read_header``.
     """
     changed = bytearray(data)
     content = memoryview(changed)
@@ -153,14 +152,15 @@ def _size(header: ImageHeader) -> str:
 _JPEG_SCAN = 0xda
 _JPEG_END = b'\xff\xd9'
 _END_OF_JPEG = re.compile(_JPEG_END)
-_JPEG_MARKER = re.compile(b'\xff[\x01-\xfe]')  # B.1.1.2: any number of FF may go before a marker
+_JPEG_MARKER = re.compile(b'\xff[\x01-\xfe]')  # B.1.1.2: any number of FF may precede a marker
 _JPEG_ALONE = {0x01, *range(0xd0, 0xd9)}  # markers without a segment: TEM, RSTn, SOI
 _JPEG_FRAMES = {*range(0xc0, 0xd0)} - {0xc4, 0xc8, 0xcc}  # table B.1: SOFn without DHT, JPG, DAC
 _JPEG_ARITHMETIC = 0xc9  # the first frame type that is not Huffman-coded
 _JPEG_MOST_PIXELS = 512
-"""In a byte: a Huffman code has a bit or more (C.2), 64 pixels have a code or more (F.1.2, G.1.2).
+"""Most pixels per byte: a Huffman code has at least one bit (C.2), and 64 pixels have at least one
+code (F.1.2, G.1.2).
 
-OpenCV decodes data that claims more, and gives grey for what is missing.
+OpenCV decodes a JPEG that declares more pixels, and fills the missing part with grey.
 """
 _JPEG_APP1 = 0xe1
 _EXIF = b'Exif\0\0'
@@ -170,7 +170,7 @@ def _jpeg_segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of each segment up to the first scan's header."""
     at = 2
     for _ in range(_MAX_PARTS):
-        found = _JPEG_MARKER.search(data, at)  # libjpeg, too, passes over what is in between
+        found = _JPEG_MARKER.search(data, at)  # skips other bytes, as libjpeg does
         if found is None:
             return
         at = found.end()
@@ -223,8 +223,8 @@ def _read_png(data: memoryview) -> ImageHeader:
 
 
 def _png_chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield type and content of each chunk, before which their lengths are checked: OpenCV 5 takes
-    the memory that a chunk claims, up to 4 GB."""
+    """Yield type and content of each chunk after a check of its length: OpenCV 5 allocates the
+    length that a chunk declares, up to 4 GB."""
     at = 8
     for _ in range(_MAX_CHUNKS):  # 5.3: length, type, content and checksum
         length, kind = struct.unpack_from('>I4s', data, at)
@@ -264,7 +264,7 @@ def _read_webp(data: memoryview) -> ImageHeader:
 
 def _webp_orientation(data: memoryview) -> int:
     at = 12
-    for _ in range(_MAX_PARTS):  # RFC 9649, 2.3: type, length and data, which an even number pads
+    for _ in range(_MAX_PARTS):  # RFC 9649, 2.3: type, length, and data padded to an even length
         if len(data) < at + 8:
             break
         kind, length = struct.unpack_from('<4sI', data, at)
@@ -288,14 +288,14 @@ _UNSIGNED, _UNDEFINED = 1, 4  # of SampleFormat, section 19
 
 @dataclass(frozen=True)
 class _TiffForm:
-    """How a TIFF writes its numbers.
+    """The byte order and integer sizes of a TIFF.
 
     Attributes:
-        order: struct's sign of the byte order.
-        count: struct's sign of a field's number of values and of an offset.
-        fields: struct's sign of the number of fields.
-        first: where the offset of the first directory is.
-        field, value: bytes of a field, and where in it the value begins.
+        order: struct's character for the byte order.
+        count: struct's character for a field's number of values and for an offset.
+        fields: struct's character for the number of fields.
+        first: position of the offset of the first directory.
+        field, value: size of a field in bytes, and the position of the value in it.
     """
 
     order: str
@@ -315,7 +315,7 @@ def _tiff_form(data: memoryview) -> _TiffForm:
 
 
 def _tiff_fields(data: memoryview, form: _TiffForm) -> Iterator[tuple[int, int]]:
-    """Yield tag and place of the fields of the first directory that are of use here."""
+    """Yield tag and position of the fields in ``_TIFF_TAGS`` of the first directory."""
     (at,) = struct.unpack_from(form.order + form.count, data, form.first)
     (count,) = struct.unpack_from(form.order + form.fields, data, min(at, len(data)))
     at += struct.calcsize(form.order + form.fields)
@@ -328,7 +328,7 @@ def _tiff_fields(data: memoryview, form: _TiffForm) -> Iterator[tuple[int, int]]
 
 
 def _tiff_values(data: memoryview) -> dict[int, int]:
-    """Return the first value of each field that is of use here, by tag."""
+    """Return the first value of each field in ``_TIFF_TAGS``, by tag."""
     form = _tiff_form(data)
     values: dict[int, int] = {}
     for tag, at in _tiff_fields(data, form):
@@ -340,7 +340,7 @@ def _tiff_values(data: memoryview) -> dict[int, int]:
         if struct.calcsize(item) * count > form.field - form.value:
             (place,) = struct.unpack_from(form.order + form.count, data, place)
         (value,) = struct.unpack_from(item, data, min(place, len(data)))
-        values.setdefault(tag, value)  # libtiff, too, takes the first of two
+        values.setdefault(tag, value)  # the first of two, as libtiff does
     return values
 
 
@@ -350,7 +350,7 @@ def _orientation_of(values: Mapping[int, int]) -> int:
 
 
 def _exif_orientation(exif: memoryview) -> int:
-    """Return what Exif says, which is a TIFF without an image; 1 where it is damaged."""
+    """Return the orientation in Exif data, a TIFF without an image; 1 if it is damaged."""
     try:
         return _orientation_of(_tiff_values(exif))
     except (_DamagedError, struct.error):
@@ -367,14 +367,14 @@ def _read_tiff(data: memoryview) -> ImageHeader:
     tile = max(values.get(_TILE_WIDTH, 0), values.get(_TILE_LENGTH, 0))  # section 15
     if tile > MAX_SIDE:
         raise ImageError(f'has tiles with a side of {tile} pixels; more than {MAX_SIDE} pixels '
-                         'are not read; write smaller tiles')
+                         'are not supported; write smaller tiles')
     has_palette = values.get(_PHOTOMETRIC) == _PALETTE
     is_gray = values.get(_SAMPLES, 1) < 3 and not has_palette
     return ImageHeader('TIFF', values[_WIDTH], values[_LENGTH], bits, is_gray, has_palette,
                        _orientation_of(values))
 
 
-NO_PICTURE = 'depth and other measured values cannot be segmented, only what a camera sees'
+NO_PICTURE = 'depth and other measured values cannot be segmented, only camera images'
 
 
 # BMP: Microsoft, BITMAPCOREHEADER and BITMAPINFOHEADER -------------------------------------------
@@ -385,7 +385,7 @@ _CORE_HEADER = 12  # bytes
 def _read_bmp(data: memoryview) -> ImageHeader:
     (size,) = struct.unpack_from('<I', data, 14)
     width, height = struct.unpack_from('<HH' if size == _CORE_HEADER else '<ii', data, 18)
-    return ImageHeader('BMP', abs(width), abs(height))  # a negative height: the top row first
+    return ImageHeader('BMP', abs(width), abs(height))  # a negative height means top row first
 
 
 # GIF: CompuServe, Graphics Interchange Format 89a, section 18 ------------------------------------
@@ -398,7 +398,7 @@ def _read_gif(data: memoryview) -> ImageHeader:
 
 # Netpbm: https://netpbm.sourceforge.net/doc, pages pbm, pgm and ppm -----------------------------
 
-_NETPBM_HEAD = 4096  # bytes, comments among them
+_NETPBM_HEAD = 4096  # bytes, including comments
 _PNM_GAP = rb'(?:\s|#[^\r\n]*[\r\n])*'
 _PNM_NUMBER = re.compile(_PNM_GAP + rb'(\d{1,10})')
 
@@ -418,10 +418,10 @@ def _read_pnm(data: memoryview) -> ImageHeader:
 
 
 def _bits_of(highest: int) -> int:
-    """Return how many bits a channel has by its greatest value."""
+    """Return the number of bits per channel for a highest value."""
     if highest not in _MAX_VALUES:
-        raise ImageError(f'is Netpbm with values up to {highest}; 255 and 65535 are read, since '
-                         'OpenCV does not scale others; convert it to PNG')
+        raise ImageError(f'is Netpbm with values up to {highest}; only 255 and 65535 are '
+                         'supported; convert it to PNG')
     return _MAX_VALUES[highest]
 
 
@@ -434,9 +434,9 @@ _FORMATS: tuple[tuple[re.Pattern[bytes], str, Callable[[memoryview], ImageHeader
         (rb'BM.{12}[\x0c-\xff]\0\0\0', 'BMP', _read_bmp),
         (rb'P[1-6]\s+[\d#]', 'Netpbm', _read_pnm),
         (rb'GIF8[79]a', 'GIF', _read_gif),
-        # OpenCV reads red as blue (4.5.4 to 5.0).
+        # OpenCV swaps red and blue (4.5.4 to 5.0).
         (rb'P7[ \t\r]*\n', 'PAM', None),
-        # What follows can claim any size, too, and needs a decoder to tell it.
+        # The size of the following formats is only known after decoding.
         (rb'\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51', 'JPEG 2000', None),
         (rb'.{4}ftyp(?:avi[fs]|hei[cmsx]|hev[cx]|mif1|msf1)', 'AVIF or HEIC', None),
         (rb'\0\0\0\x0cJXL \r\n\x87\n', 'JPEG XL', None),

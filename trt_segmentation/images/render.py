@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for people: coloured masks, legends, side-by-side panels."""
+"""Drawing of coloured masks, overlays, legends, panels, confusion matrices and sheets."""
 
 import math
 from collections.abc import Sequence
@@ -18,22 +18,22 @@ _RED = (0, 0, 255)
 _BLUE = (140, 70, 10)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _NAMES = 190
-"""Room for the names of classes beside a confusion matrix, pixels."""
+"""Width of the class names beside a confusion matrix, pixels."""
 
 _CELL_BOX = 640, 480
-"""Width and height that a picture of a sheet is scaled to fit into, pixels."""
+"""Maximum width and height of a picture in a sheet, pixels; pictures are scaled to fit."""
 
 _CELL_WIDTH = 380
-"""Of a sheet's cell at least, so that text finds room beside a narrow picture, pixels."""
+"""Minimum width of a cell in a sheet, so that text fits below a narrow picture, pixels."""
 
 _LINE = 22
 _SHEET_ASPECT = 1.6
-"""Width by height that a sheet should have: about that of a screen."""
+"""Target ratio of width to height of a sheet: about that of a screen."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture of a sheet.
+    """A picture in a sheet, with its texts.
 
     Attributes:
         picture: uint8 [H, W, 3], BGR.
@@ -62,7 +62,7 @@ def colored_mask(mask: np.ndarray, palette: Palette) -> np.ndarray:
 
 
 def blended(image: np.ndarray, mask: np.ndarray, palette: Palette, alpha: float) -> np.ndarray:
-    """Return an image blended with the colours of its mask, as the graph's overlay is.
+    """Return an image blended with the colours of its mask, equal to the graph's overlay.
 
     Args:
         image: uint8 [H, W, 3], BGR.
@@ -85,7 +85,7 @@ def legend(mask: np.ndarray, labels: Sequence[str], palette: Palette, height: in
     Args:
         mask: uint8 or uint16 [H, W].
         labels: class names by id.
-        height: of the picture, pixels; classes that find no room are left out.
+        height: of the picture, pixels; classes that do not fit are left out.
 
     Returns:
         uint8 [height, 260, 3], BGR.
@@ -130,10 +130,10 @@ def panel(image: np.ndarray, mask: np.ndarray, overlay: np.ndarray, labels: Sequ
 
 def differences(image: np.ndarray, ours: np.ndarray, theirs: np.ndarray, palette: Palette,
                 height: int = 300) -> np.ndarray:
-    """Return an image, two masks of it, and in red where they differ, side by side.
+    """Return an image, two masks, and their differences in red, side by side.
 
     Args:
-        image: uint8 [H, W, 3], BGR, or as ``images.gray.as_bgr`` takes it.
+        image: uint8 [H, W, 3], BGR, or any image that ``images.gray.as_bgr`` accepts.
         ours, theirs: uint8 or uint16 [H, W].
         height: of each picture, pixels.
 
@@ -150,12 +150,12 @@ def differences(image: np.ndarray, ours: np.ndarray, theirs: np.ndarray, palette
 
 
 def confusion_picture(confusion: np.ndarray, names: Sequence[str], reference: str) -> np.ndarray:
-    """Draw a confusion matrix, each row as shares of its sum, with the classes that occur.
+    """Draw a confusion matrix of the classes that occur; each row has shares of its sum.
 
     Args:
-        confusion: int64 of ``confusion_matrix`` or of ``joint_counts``.
+        confusion: int64, from ``confusion_matrix`` or ``joint_counts``.
         names: of its columns.
-        reference: what its rows are.
+        reference: name of its rows.
 
     Returns:
         uint8 [H, W, 3], BGR.
@@ -188,7 +188,7 @@ def sheet(cells: Sequence[Cell]) -> np.ndarray:
     """Return pictures in rows and columns, with their texts; lines that are too long are cut.
 
     Returns:
-        uint8 [H, W, 3], BGR; about as wide and high as a screen is, whatever the pictures are.
+        uint8 [H, W, 3], BGR; with about the aspect ratio of a screen.
     """
     head, foot = (_LINE * max(map(len, lines)) + 6
                   for lines in ([cell.title for cell in cells],
@@ -216,7 +216,7 @@ def sheet(cells: Sequence[Cell]) -> np.ndarray:
 
 
 def _columns(count: int, aspect: float) -> int:
-    """Return the number of columns of cells that makes the best use of a screen."""
+    """Return the number of columns of cells that fits a screen best."""
     def cost(columns: int) -> float:
         rows = math.ceil(count / columns)
         blanks = rows * columns - count
@@ -226,7 +226,7 @@ def _columns(count: int, aspect: float) -> int:
 
 
 def _fitted(picture: np.ndarray) -> np.ndarray:
-    """Return a picture as large as ``_CELL_BOX`` lets it be."""
+    """Return a picture scaled to fit into ``_CELL_BOX``."""
     factor = min(_CELL_BOX[0] / picture.shape[1], _CELL_BOX[1] / picture.shape[0])
     height, width = (max(1, round(extent * factor)) for extent in picture.shape[:2])
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a rosbag, by rosbags' reader: rosbag2 in both storages, and ROS 1."""
+"""Reading of images from rosbags by package rosbags: rosbag2 (mcap, sqlite3) and ROS 1."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ _BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
 
 
 class DamagedBagError(ImageError):
-    """A rosbag that cannot be opened or read on."""
+    """A rosbag that cannot be opened or read to its end."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """An image message as the bag holds it.
+    """An image message as stored in the bag.
 
     Attributes:
-        received: when it was recorded, nanoseconds.
+        received: time of recording, nanoseconds.
         data: the message, serialized.
         msgtype: one of ``IMAGE_TYPES``.
     """
@@ -37,7 +37,7 @@ class Recorded:
 
 
 def is_bag(path: Path) -> bool:
-    """Return whether a path is a rosbag: a folder with metadata.yaml or a file of a storage."""
+    """Return whether a path is a rosbag: a folder with metadata.yaml, or a bag file."""
     return (path / 'metadata.yaml').is_file() or (path.suffix in _BAG_SUFFIXES and path.is_file())
 
 
@@ -46,12 +46,12 @@ class ImageTopic:
 
     Args:
         path: a folder with metadata.yaml, or a .mcap, .db3 or .bag file.
-        topic: its name; '' takes the only image topic there is.
+        topic: its name; '' takes the only image topic of the bag.
 
     Attributes:
         name: of the topic.
-        count: how many messages it has.
-        start, stop: nanoseconds; every message was received from start on and before stop.
+        count: number of its messages.
+        start, stop: nanoseconds; messages of the bag were received in [start, stop).
 
     Raises:
         DamagedBagError: the bag cannot be opened.
@@ -62,10 +62,10 @@ class ImageTopic:
         any_reader, typestore = _bag_tools()
         self._path = path
         try:
-            # db3 bags of before Iron carry no definitions.
+            # db3 bags from before Iron have no message definitions.
             self._reader = any_reader([path], default_typestore=typestore)
             self._reader.open()
-        except Exception as error:  # each storage raises its own
+        except Exception as error:  # each storage raises its own types
             raise DamagedBagError(f'{path}: this rosbag cannot be read ({error})') from error
         try:
             found = [c for c in self._reader.connections if c.msgtype in IMAGE_TYPES]
@@ -78,11 +78,10 @@ class ImageTopic:
         self.start, self.stop = self._reader.start_time, self._reader.end_time
 
     def messages(self, start: int | None = None, stop: int | None = None) -> Iterator[Recorded]:
-        """Yield the messages received from ``start`` on and before ``stop``, nanoseconds, in the
-        order of their reception.
+        """Yield the messages received in [start, stop), nanoseconds, sorted by time.
 
         Raises:
-            DamagedBagError: the bag cannot be read on.
+            DamagedBagError: the bag cannot be read to its end.
         """
         messages = self._reader.messages(self._connections, start, stop)
         while True:
@@ -90,8 +89,9 @@ class ImageTopic:
                 connection, received, data = next(messages)
             except StopIteration:
                 return
-            except Exception as error:  # each storage raises its own
-                raise DamagedBagError(f'{self._path}: cannot be read on ({error})') from error
+            except Exception as error:  # each storage raises its own types
+                raise DamagedBagError(f'{self._path}: cannot be read further '
+                                      f'({error})') from error
             yield Recorded(received, data, connection.msgtype)
 
     def decode(self, recorded: Recorded, decoder: ImageDecoder, gray_bits: int = 0,
@@ -100,8 +100,8 @@ class ImageTopic:
 
         Args:
             recorded: the message.
-            decoder: decodes it; the pixels may be its memory, good until its next image.
-            gray_bits: of the ``ModelSpec`` that the pixels are for.
+            decoder: decodes it; the pixels may be in its buffer, valid until its next image.
+            gray_bits: of the ``ModelSpec`` that gets the pixels.
 
         Returns:
             The header (``stamp.sec``, ``stamp.nanosec``, ``frame_id``); the pixels and their
@@ -112,7 +112,7 @@ class ImageTopic:
         """
         try:
             message = self._reader.deserialize(recorded.data, recorded.msgtype)
-        except Exception as error:  # the deserializer's own, struct's, NumPy's
+        except Exception as error:  # errors of the deserializer, struct or NumPy
             raise ImageError(f'the message is damaged ({error})') from error
         return message.header, *decoder.read(message, gray_bits)
 
@@ -128,7 +128,7 @@ class ImageTopic:
 
 
 def choose_topic(path: Path, found: set[str], topic: str) -> str:
-    """Return the image topic that is meant: the one asked for, or else the only one.
+    """Return the requested image topic, or without a request the only one.
 
     Raises:
         ImageError: there is no such topic, or there are several to choose from.
@@ -140,12 +140,12 @@ def choose_topic(path: Path, found: set[str], topic: str) -> str:
                              f'{listed}')
         return topic
     if len(found) != 1:
-        raise ImageError(f'{path}: say which image topic to read; this rosbag has {listed}')
+        raise ImageError(f'{path}: name the image topic to read; this rosbag has {listed}')
     return next(iter(found))
 
 
 def _bag_tools() -> tuple[Any, Any]:
-    """What opens a bag, and the messages that ROS 2 itself defines."""
+    """The reader of bags, and the message definitions of ROS 2."""
     try:
         from rosbags.highlevel import AnyReader
         from rosbags.typesys import Stores, get_typestore

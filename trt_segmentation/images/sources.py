@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images from wherever they are: files, folders, videos and rosbags."""
+"""Reading of images from files, folders, videos and rosbags."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -17,27 +17,28 @@ from trt_segmentation.images.header import HEAD_LENGTH, begins_as_image
 from trt_segmentation.images.rosbag import ImageTopic, is_bag
 
 SAMPLES = Path(str(resources.files('trt_segmentation') / 'images' / 'samples'))
-"""Folder of the images on which a network is tried where the user gives none: four rendered
-streets, JPEG, 640x360."""
+"""Folder of the images that are used if the user gives none: four rendered streets, JPEG,
+640x360."""
 
 
 def open_images(path: str | Path, topic: str = '', count: int = 0,
                 on_error: Callable[[ImageError], object] | None = None, gray_bits: int = 0,
                 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield name and image (uint8 BGR [H, W, 3]) of all that is there, one at a time.
+    """Yield name and image (uint8 BGR [H, W, 3]) of all images, one at a time.
 
     Args:
-        path: an image, a folder of images (other files are passed over), a video, or a rosbag
-            (a folder with metadata.yaml, or a .mcap, .db3 or .bag file).
-        topic: image topic in a rosbag; '' takes the only one there is.
-        count: how many at most, spread evenly over all there are; 0 takes all.
-        on_error: called with the error of an image in a folder or rosbag that cannot be decoded,
-            which costs only itself; None raises it.
-        gray_bits: of the ``ModelSpec`` that they are for. Unless it is 0, mono8 and mono16 of a
-            rosbag are uint8 and uint16 [H, W]; where it is 16, so are gray files of 16 bits.
+        path: an image, a folder of images (other files are skipped), a video, or a rosbag (a
+            folder with metadata.yaml, or a .mcap, .db3 or .bag file).
+        topic: image topic in a rosbag; '' takes the only one.
+        count: maximum number of images, evenly distributed over all; 0 takes all.
+        on_error: called with the error of an image in a folder or rosbag that cannot be decoded;
+            this image is skipped. None raises the error.
+        gray_bits: of the ``ModelSpec`` that gets the images. If it is not 0, mono8 and mono16 of
+            a rosbag are uint8 and uint16 [H, W]; if it is 16, gray files of 16 bits are uint16
+            [H, W].
 
     Raises:
-        ImageError: there is nothing, it cannot be decoded, or the topic is not in the bag.
+        ImageError: there is no image, it cannot be decoded, or the topic is not in the bag.
     """
     refuse_address(path)
     path = Path(path)
@@ -67,20 +68,20 @@ def _report(error: ImageError, on_error: Callable[[ImageError], object] | None) 
 
 
 def refuse_address(path: str | Path) -> None:
-    """Refuse the address of a stream, or of anything else on a network.
+    """Refuse a URL, such as that of a stream.
 
     Args:
-        path: as it was given, or as ``pathlib`` shortens it: 'rtsp:/camera'.
+        path: as the user wrote it, or as shortened by ``pathlib``: 'rtsp:/camera'.
 
     Raises:
-        ImageError: it is an address; the message tells what is read instead.
+        ImageError: it is a URL.
     """
     if match := re.match(r'([A-Za-z][A-Za-z0-9+.-]+):/+', str(path)):
         address = f'{match[1]}://{str(path)[match.end():]}'
-        raise ImageError(f'{address}: is an address; read are image files, folders of images, '
-                         'videos and rosbags on this machine. For a live stream, run the node '
-                         'and a camera driver that publishes the stream as a topic (gscam '
-                         'publishes rtsp)')
+        raise ImageError(f'{address}: is a URL; give an image file, a folder of images, a video '
+                         'or a rosbag on this machine. For a live stream, run the node and a '
+                         'camera driver that publishes the stream as a topic (gscam publishes '
+                         'rtsp)')
 
 
 def source_files(path: str | Path) -> list[Path]:
@@ -103,8 +104,8 @@ def folder_files(folder: Path) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a file begins as an image does, of a format that is read or refused by name;
-    False where it cannot be opened.
+    """Return whether a file begins with the signature of a known image format; False if it cannot
+    be opened.
 
     Raises:
         ImageError: there is no such file.
@@ -119,13 +120,13 @@ def is_image(path: Path) -> bool:
 
 
 def read_image(path: Path, gray_bits: int = 0) -> np.ndarray:
-    """Read an image file as uint8 BGR [H, W, 3], by the rules of ``decode_image``; where
-    ``gray_bits`` is 16, gray ones of 16 bits as uint16 [H, W].
+    """Read an image file as uint8 BGR [H, W, 3], or a gray one of 16 bits as uint16 [H, W] if
+    ``gray_bits`` is 16; see ``decode_image``.
 
     Raises:
         ImageError: it cannot be read, or it is refused.
     """
-    # OpenCV is not given the name: some of its versions crash where it is not UTF-8.
+    # OpenCV does not get the file name, since some versions crash if it is not UTF-8.
     return decode_image(read_bytes(path), printable(path), gray_bits=gray_bits,
                         warned_as='all files')
 
@@ -144,17 +145,17 @@ def read_bytes(path: Path) -> bytes:
 
 @contextmanager
 def open_video(path: Path) -> Iterator[cv2.VideoCapture]:
-    """Open a video, and close it in the end. OpenCV turns its frames as the video asks for.
+    """Open a video, and close it at exit. OpenCV applies the rotation stored in the video.
 
     Raises:
-        ImageError: it is none that OpenCV can read.
+        ImageError: OpenCV cannot read it.
     """
     try:
         path.open('rb').close()
     except OSError as error:
         raise ImageError(f'{path}: cannot be read ({error.strerror})') from error
     if printable(path) != str(path):  # OpenCV may crash
-        raise ImageError(f'{path}: is no image, and OpenCV opens no video whose name is not '
+        raise ImageError(f'{path}: is no image, and OpenCV cannot open a video whose name is not '
                          'UTF-8; rename it')
     video = cv2.VideoCapture(str(path))
     try:
@@ -166,8 +167,8 @@ def open_video(path: Path) -> Iterator[cv2.VideoCapture]:
 
 
 def spread(total: int, count: int) -> list[int]:
-    """Return the indices of ``count`` items out of ``total``, from the middles of equal parts;
-    of all where ``count`` is 0 or more than there are."""
+    """Return the indices of ``count`` items out of ``total``, from the middles of equal parts; all
+    indices if ``count`` is 0 or greater than ``total``."""
     if count <= 0 or count >= total:
         return list(range(total))
     return [(2 * index + 1) * total // (2 * count) for index in range(count)]
@@ -176,7 +177,7 @@ def spread(total: int, count: int) -> list[int]:
 def _video_frames(path: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
     total = 0
     if count:
-        with open_video(path) as video:  # headers lie about the number of frames
+        with open_video(path) as video:  # the number of frames in the header may be wrong
             while video.grab():
                 total += 1
     wanted = set(spread(total, count))
@@ -190,7 +191,7 @@ def _video_frames(path: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
                     yield f'{path.stem}_{index:06d}', frame
             index += 1
     if not found:
-        raise ImageError(f'{path}: not one frame can be decoded')
+        raise ImageError(f'{path}: no frame can be decoded')
 
 
 def _bag_images(path: Path, name: str, count: int,

@@ -148,7 +148,7 @@ def test_opacity_that_was_set_meanwhile_is_used_after_a_failure(segmenter, netwo
 @pytest.mark.parametrize('backend', ['tensorrt', 'onnxruntime', 'hosted'])
 @pytest.mark.parametrize(('outputs', 'said'), [
     (('confidence',), 'confidence'), (('mask', 'depth'), 'depth'), ('depth', 'depth'),
-    ((), 'no output was asked for')])
+    ((), 'no output was requested')])
 def test_outputs_that_a_network_cannot_give_are_refused_up_front(
         networks, tensorrt, gpu, tmp_path, backend, outputs, said):
     path, model = tmp_path / 'ids.onnx', networks.strongest(SIZE)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a network is really fed, against OpenCV and plain NumPy."""
+"""The network's input, compared with OpenCV and NumPy."""
 
 from functools import cache
 
@@ -29,7 +29,7 @@ NORMALISATIONS = {
 
 @pytest.fixture(scope='session')
 def feeder(networks):
-    """Makes functions from image (and channels) to what the network's input gets."""
+    """Makes functions from image (and channels) to the network's input."""
     @cache
     def feeder_of(size, resize='stretch', layout='nchw', dtype=TensorProto.FLOAT, opset=17,
                   normalisation='pixels as they are', color='bgr'):
@@ -186,7 +186,7 @@ def test_uint8_is_rounded(networks, feeder, resize, layout, source):
     np.testing.assert_array_equal(fed, np.floor(single + np.float32(0.5)).astype(np.uint8))
 
 
-def test_uint8_gets_the_pixels_as_they_are_unless_told(networks):
+def test_uint8_gets_the_unchanged_pixels_by_default(networks):
     model = networks.pointwise(np.eye(3), (6, 5), dtype=TensorProto.UINT8)
     spec = networks.spec_of(model, input={'color': 'bgr'})
     image = networks.random_image(6, 5)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes and places that head and tail compute, as TensorRT does it: in 32 bits."""
+"""Sizes and positions in head and tail fit into the 32 bits of TensorRT."""
 
 from fractions import Fraction
 

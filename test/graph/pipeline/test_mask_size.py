@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Masks of a size of their own, for consumers whose point clouds are smaller than the image."""
+"""Masks of another size than the image, such as for smaller point clouds."""
 
 from dataclasses import replace
 

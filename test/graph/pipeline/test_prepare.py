@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Head, network and tail together, whatever the network's opset, age, names and control flow."""
+"""The prepared graph, for networks of many opsets, format versions, names and control flows."""
 
 from collections import Counter
 from dataclasses import replace
@@ -58,7 +58,7 @@ def names_of(values):
 @pytest.mark.parametrize('outputs', [('mask',), ('confidence',), ('overlay',), ('overlay', 'mask'),
                                      ALL])
 @pytest.mark.parametrize('for_cpu', [False, True])
-def test_only_what_is_asked_for_is_given(networks, plain_spec, outputs, for_cpu):
+def test_only_requested_outputs_are_given(networks, plain_spec, outputs, for_cpu):
     spec = plain_spec(networks.pointwise(WEIGHTS, (8, 9)))
     image = networks.random_image(11, 7)
     everything = networks.Runner(prepare(spec, for_cpu=for_cpu))(image)
@@ -95,7 +95,7 @@ def test_the_default_is_all_that_the_network_can_give(networks, plain_spec):
 
 
 @pytest.mark.parametrize('name', ['confidence', 'depth'])
-def test_what_the_network_cannot_give_is_refused(networks, plain_spec, name):
+def test_an_output_that_the_network_cannot_give_is_refused(networks, plain_spec, name):
     spec = plain_spec(networks.fixed(np.zeros((1, 4, 5), np.int64)))
     with pytest.raises(ModelError, match=f'net.onnx: cannot give {name}; .*ids gives mask, over'):
         prepare(spec, ('mask', name))
@@ -321,7 +321,7 @@ VARIANTS = {
 @pytest.mark.parametrize('interpolation', MASK_INTERPOLATIONS)
 @pytest.mark.parametrize('encoding', [MONO8, MONO16], ids=lambda encoding: encoding.name)
 def test_fp16_holds_every_constant_of_ours(networks, interpolation, encoding):
-    """Others make TensorRT 8.6 warn, whatever precision the layers are pinned to."""
+    """TensorRT 8.6 warns about others, whatever precision the layers have."""
     makers = {**networks.KINDS, **networks.SEEING}
     seen = 0
     for kind, sections in product(makers, VARIANTS.values()):

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of a network's output: mask, confidence and overlay, against plain NumPy."""
+"""Mask, confidence and overlay of a network's output, compared with NumPy."""
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ STRIDED = ((32, 40), (16, 20), (8, 10), (11, 14), (64, 80))
 
 @pytest.fixture(scope='session', params=[False, True], ids=['for TensorRT', 'for the CPU'])
 def decide(networks, request):
-    """Makes the outputs of a network that says ``values`` of an image of the same size."""
+    """Makes the outputs of a network with output ``values`` for an image of the same size."""
     def outputs_of(values, image=None, size=None, options=None, alpha=0.5, **sections):
         model = networks.fixed(values, size=size)
         spec = networks.spec_of(model, **sections)
@@ -67,7 +67,7 @@ def assert_close_bytes(found, wanted, tolerance=1):
     assert np.abs(found.astype(int) - wanted.astype(int)).max() <= tolerance
 
 
-# What is decided ---------------------------------------------------------------------------
+# Decision ----------------------------------------------------------------------------------
 
 
 @given(channels=st.integers(2, 9), seed=SEEDS)
@@ -174,7 +174,7 @@ def test_scores_of_other_floats(networks, decide, dtype):
                        networks.as_byte(networks.softmax(scores[0]).max(axis=0)))
 
 
-# What is no class --------------------------------------------------------------------------
+# Pixels without a class --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('kind', ['logits', 'probabilities', 'sigmoid'])
@@ -234,7 +234,7 @@ def test_any_score_is_compared_as_it_is(networks, decide, seed, kind):
 
 @settings(max_examples=30, deadline=None)
 @given(seed=SEEDS, kind=KINDS, source=SIZES, align_corners=st.booleans())
-def test_extreme_scores_grow_alike_on_cpu_and_gpu(networks, seed, kind, source, align_corners):
+def test_extreme_scores_are_resized_alike(networks, seed, kind, source, align_corners):
     spec = networks.spec_of(networks.fixed(extreme_scores(seed), size=(20, 16)),
                             output={'kind': kind, 'align_corners': align_corners})
     masks = [networks.Runner(prepare(spec, ('mask',), mask_interpolation='bilinear',
@@ -320,7 +320,7 @@ def test_the_networks_own_unlabelled_becomes_255(networks, decide, kind, unlabel
         assert result['confidence'][ids != unlabelled].all()
 
 
-# How it grows ------------------------------------------------------------------------------
+# Resizing ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('cells', MAPS)
@@ -335,7 +335,7 @@ def test_nearest_takes_the_cell_under_the_pixels_centre(networks, nearest_runner
 
 
 def centre_inside(pixels, cells):
-    """Where a pixel's centre is not on the border of two cells; OpenCV rounds those its way."""
+    """Where a pixel's centre is on no border of two cells, which OpenCV rounds differently."""
     return (2 * np.arange(pixels) + 1) * cells % (2 * pixels) != 0
 
 
@@ -375,7 +375,7 @@ def test_nearest_undoes_the_letterbox_where_no_shape_is_declared(networks):
 
 @pytest.mark.parametrize('cells', MAPS)
 @given(source=SIZES)
-def test_bilinear_decides_on_the_grown_scores(networks, bilinear_runner, cells, source):
+def test_bilinear_decides_on_the_resized_scores(networks, bilinear_runner, cells, source):
     runner, scores = bilinear_runner(cells, 'stretch')
     result = runner(networks.random_image(*source))
     wanted = networks.resized(scores, source)
@@ -516,7 +516,7 @@ def test_a_class_ruled_out_stays_so_between_aligned_corners(networks, align_corn
     assert set(np.unique(result['mask'])) == {0, 2}
 
 
-def test_ids_grow_by_nearest_whatever_is_asked(networks):
+def test_ids_are_always_resized_by_nearest(networks):
     ids = np.array([[[0, 200], [100, 50]]], np.int64)
     spec = networks.spec_of(networks.fixed(ids, size=(2, 2)))
     runner = networks.Runner(prepare(spec, mask_interpolation='bilinear'))
@@ -542,7 +542,7 @@ def test_strided_networks(networks, strided, stride, resize, interpolation):
     assert_same_where(result['mask'], wanted, certain)
 
 
-def test_confidence_grows_with_the_mask(networks, nearest_runner):
+def test_confidence_is_resized_like_the_mask(networks, nearest_runner):
     scores = networks.random_scores(4, 5, 6)
     spec = networks.spec_of(networks.fixed(scores), output={'kind': 'logits'})
     result = networks.Runner(prepare(spec))(networks.random_image(17, 31))
@@ -550,7 +550,7 @@ def test_confidence_grows_with_the_mask(networks, nearest_runner):
     assert_close_bytes(result['confidence'], networks.grown(small, (17, 31)))
 
 
-# How it is shown ---------------------------------------------------------------------------
+# Overlay -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Several masks of one network: each is what the network gives of that output alone."""
+"""Several masks of one network: each equals the mask of a network with this output only."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -232,7 +232,7 @@ def test_all_masks_take_one_inference(networks, open_model):
         assert counted.runs == count
 
 
-def test_what_is_asked_for_changes_from_image_to_image(networks, open_model):
+def test_requested_outputs_can_change_with_each_image(networks, open_model):
     segmenter = open_model()
     for seed, outputs in enumerate(['drivable/mask', 'mask', 'lanes/mask', ('lanes/overlay',),
                                     'drivable/mask', 'mask']):
@@ -275,12 +275,12 @@ def test_a_single_entry_is_a_task_too(networks, open_model):
                                   classes_of(image, LANES))
 
 
-def test_what_needs_one_mask_says_how_to_choose_it(open_model):
+def test_functions_for_one_mask_name_the_keys_that_choose_it(open_model):
     with pytest.raises(ConfigError, match=r'\(drivable, lanes\).* output: \{name: drivable\}'):
         _ = open_model().spec.labels
 
 
-# What is known -----------------------------------------------------------------------------
+# Resolved config ---------------------------------------------------------------------------
 
 
 def test_provenance_is_per_task(open_model):
@@ -290,7 +290,7 @@ def test_provenance_is_per_task(open_model):
     assert not [key for key in provenance if key.startswith(('output.', 'classes.'))]
 
 
-def test_a_complete_config_says_the_same(networks, open_model):
+def test_a_complete_config_gives_the_same_tasks(networks, open_model):
     spec = open_model([{**TASKS[0], 'threshold': 0.3}, {**TASKS[1], 'merge': {
         'none': ['none'], 'lane': ['left', 'right']}}]).spec
     text = complete_config(spec).to_text()
@@ -299,7 +299,7 @@ def test_a_complete_config_says_the_same(networks, open_model):
 
 
 def test_an_outline_needs_no_graph(networks, open_model, tmp_path):
-    """As an engine of ours is opened, whose outputs are the network's and those added to it."""
+    """An engine is opened like this; its outputs are those of the network and added ones."""
     made = parts(networks)
     path = tmp_path / 'joined.onnx'
     onnx.save(networks.joined({name: model for name, (model, _) in made.items()}), path)
@@ -310,7 +310,7 @@ def test_an_outline_needs_no_graph(networks, open_model, tmp_path):
     assert again.tasks == spec.tasks
 
 
-def test_the_file_itself_may_tell_of_its_tasks(networks, tmp_path):
+def test_tasks_are_read_from_the_metadata(networks, tmp_path):
     metadata = networks.config_of(input=FED, outputs=TASKS).to_text()
     model = networks.heads({'drivable': ROAD, 'lanes': LANES}, SIZE, metadata=metadata)
     network = describe_network(model, 'net.onnx')
@@ -327,7 +327,7 @@ def test_the_file_itself_may_tell_of_its_tasks(networks, tmp_path):
         resolve(network, networks.config_of(classes={'labels': ['a', 'b', 'c']}))
 
 
-def test_what_is_wrong_with_a_task_names_it(open_model):
+def test_errors_name_the_task(open_model):
     with pytest.raises(ConfigError, match=r'task lanes: .*output\.kind is probabilities'):
         open_model([TASKS[0], {**TASKS[1], 'kind': 'probabilities'}])
     with pytest.raises(ConfigError, match=r"task road: .*'road', but the graph's outputs are "):

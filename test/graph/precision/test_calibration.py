@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges are those of the values, and saved tables serve the network that they belong to."""
+"""Measured ranges are those of the values; saved tables are for one network."""
 
 import json
 from dataclasses import replace
@@ -80,12 +80,12 @@ def test_an_unknown_method_is_refused(spec, images):
         to_int8(spec, images, CalibrationOptions(method='guess'))
 
 
-def test_int8_without_anything_says_what_it_needs(spec, tmp_path):
+def test_int8_without_ranges_is_refused(spec, tmp_path):
     with pytest.raises(ConfigError, match=r'calibration\.images, .* calibration\.table'):
         to_int8(spec, [], CalibrationOptions())
-    with pytest.raises(ConfigError, match=r'table\.json is not there'):
+    with pytest.raises(ConfigError, match=r'table\.json does not exist'):
         to_int8(spec, [], CalibrationOptions(table=str(tmp_path / 'table.json')))
-    with pytest.raises(ConfigError, match='drive: not one image to calibrate net'):
+    with pytest.raises(ConfigError, match='drive: has no image to calibrate net'):
         to_int8(spec, iter(()), CalibrationOptions(images='drive'))
 
 
@@ -107,14 +107,14 @@ def test_a_table_of_another_network_is_refused(networks, spec, images, tmp_path)
     with pytest.raises(ConfigError, match=r'table\.json: .* belongs to net\.onnx \(sha256 '
                        f'{network_digest(spec)[:12]}.*{network_digest(other)[:12]}'):
         to_int8(other, images, options)
-    with pytest.raises(ConfigError, match=r'scale 1\.0, .* but the config says .*scale 0\.5'):
+    with pytest.raises(ConfigError, match=r'scale 1\.0, .* but the config has .*scale 0\.5'):
         to_int8(replace(spec, scale=0.5), images, options)
 
 
 @pytest.mark.parametrize('text', ['', 'no json', '[]', '{"ranges": {}}'])
 def test_a_file_that_is_no_table_is_named(spec, images, tmp_path, text):
     (tmp_path / 'table.json').write_text(text)
-    with pytest.raises(ConfigError, match=r'table\.json: this is no calibration table'):
+    with pytest.raises(ConfigError, match=r'table\.json: is no calibration table'):
         to_int8(spec, images, CalibrationOptions(table=str(tmp_path / 'table.json')))
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The layer that loses most is found, and its loss is what can be computed by hand."""
+"""Layer losses are those computed by hand, and the worst layer comes first."""
 
 import math
 

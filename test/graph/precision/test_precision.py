@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Converted networks say what the network in fp32 says, whatever is in it."""
+"""Converted networks give the results of the network in fp32."""
 
 import logging
 from dataclasses import replace
@@ -132,7 +132,7 @@ CASES = {
 
 @pytest.mark.parametrize('opset', [11, 13, 17, 20])
 @pytest.mark.parametrize('case', CASES)
-def test_fp16_says_what_fp32_says(networks, between, images, case, opset):
+def test_fp16_gives_the_results_of_fp32(networks, between, images, case, opset):
     nodes, weights = CASES[case]
     spec = between(*nodes, weights=weights, unnamed=opset == 13, opset=opset)
     result = to_fp16(spec, images)
@@ -220,7 +220,7 @@ def test_boxes_stay_in_fp32_though_those_of_the_samples_are_small(networks, imag
     assert added <= set(to_fp16(spec, images).kept)
 
 
-def test_a_mask_that_fp16_changes_is_warned_of(networks, images, caplog):
+def test_a_mask_that_fp16_changes_gives_a_warning(networks, images, caplog):
     model = networks.pointwise([[1, 0, 0], [1.0001, 0, 0]], SIZE)  # equal in fp16
     with caplog.at_level(logging.WARNING):
         result = to_fp16(networks.spec_of(model, input=networks.PASSED_THROUGH), images)
@@ -266,12 +266,12 @@ def test_open_sizes_and_class_ids_are_converted(networks, convert):
     assert agreement(networks, spec, convert(spec, images), images) >= 0.95
 
 
-def test_fp16_wants_an_image(between):
+def test_fp16_needs_an_image(between):
     with pytest.raises(ConfigError, match=r'net\.onnx: fp16 is checked on images'):
         to_fp16(between(node('Relu', ['x'], ['y'])), [])
 
 
-def test_what_the_runtime_does_not_take_is_named(between, images):
+def test_a_network_that_the_runtime_does_not_accept_is_named(between, images):
     spec = between(node('Unheard', ['x'], ['y'], 'odd', domain='own'))
     spec.network.model.opset_import.append(helper.make_opsetid('own', 1))
     for convert in (lambda: to_fp16(spec, images), lambda: to_int8(spec, images, MINMAX)):
@@ -281,7 +281,7 @@ def test_what_the_runtime_does_not_take_is_named(between, images):
 
 @pytest.mark.parametrize('opset', [11, 13, 17, 20])
 @pytest.mark.parametrize('case', CASES)
-def test_int8_says_nearly_what_fp32_says(networks, between, images, case, opset):
+def test_int8_gives_nearly_the_results_of_fp32(networks, between, images, case, opset):
     nodes, weights = CASES[case]
     spec = between(*nodes, weights=weights, unnamed=opset == 13, opset=opset)
     quantized = to_int8(spec, images, MINMAX)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The head: from the camera's bytes to what the network was trained on."""
+"""The head: preprocessing, from the camera's bytes to the network's input."""
 
 from dataclasses import dataclass
 
@@ -51,11 +51,11 @@ def add_letterbox_window(op: GraphBuilder, source: str, size: tuple[int, int]) -
 
 @dataclass(frozen=True)
 class Gray:
-    """How an image becomes the one channel of a network.
+    """The conversion of an image to the one channel of a network.
 
     Attributes:
-        bands: how many bytes a pixel has, 1 to 3, see ``images.gray``: the name of an
-            int64 [1].
+        bands: name of an int64 [1] tensor, the number of bytes per pixel, 1 to 3; see
+            ``images.gray``.
         depth: bits of a pixel that are fed: 8 feeds 0..255, 16 feeds 0..65535.
     """
 
@@ -64,7 +64,7 @@ class Gray:
 
 
 def add_is_wide(op: GraphBuilder, bands: str) -> str:
-    """Return 1 where a pixel has two bytes, 0 where it has one or three: int64 [1]."""
+    """Return 1 if a pixel has two bytes, 0 if it has one or three: int64 [1]."""
     return op('Mul', op('Sub', bands, op.ints(1)), op('Sub', op.ints(3), bands))
 
 
@@ -75,16 +75,16 @@ def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
              gray: Gray | None = None) -> None:
     """Add resize, colour order, normalisation, layout and type of one network input.
 
-    The value fed is ``(pixel * scale - mean) / std``.
+    The network gets ``(pixel * scale - mean) / std``.
 
     Args:
         source: float32 [N, H, W, 3], 0..255; with ``gray`` [N, H, W, bands].
-        channels: int32 [3]; the source channel that becomes network channel 0, 1, 2; with
-            ``gray``, the one that is red, green, blue where there are three.
-        output: name that the result gets: ``dtype`` [N, C, h, w] or [N, h, w, C], C the length
-            of ``mean``.
-        size: height and width of the network input; None feeds the source's own.
-        window: where the source goes for letterbox; None stretches it over ``size``.
+        channels: int32 [3]; the source channel of network channel 0, 1, 2; with ``gray``, the
+            source channel of red, green, blue in an image of three bands.
+        output: name of the result: ``dtype`` [N, C, h, w] or [N, h, w, C], with C the length of
+            ``mean``.
+        size: height and width of the network input; None keeps the source's size.
+        window: where the source lies in a letterboxed input; None stretches it to ``size``.
         scale: factor of the 0..255 pixel.
         mean, std: one value per network channel.
         border: pixel value around the image for letterbox, 0..255; None for the colour ``mean``,
@@ -92,7 +92,7 @@ def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
         layout: 'nchw' or 'nhwc'.
         dtype: ONNX element type of the network input.
         batch: N, the number of images.
-        gray: of a network of one channel; None for three.
+        gray: for a network of one channel; None for three.
     """
     x = _add_resize(op, source, size, window, batch, gray)
     x = op('Transpose', x, perm=[0, 3, 1, 2])
@@ -126,15 +126,15 @@ def _add_resize(op: GraphBuilder, x: str, size: tuple[int, int] | None, window: 
 
 
 def _add_gray(op: GraphBuilder, x: str, channels: str, gray: Gray) -> str:
-    """Return [N, bands, h, w] as brightness, [N, 1, h, w]: 0..255, or 0..65535 of depth 16.
+    """Convert [N, bands, h, w] to brightness [N, 1, h, w]: 0..255, or 0..65535 for depth 16.
 
-    Of colours it is Y' = 0.299 R' + 0.587 G' + 0.114 B' (ITU-R BT.601-7, 2.5.1), as of OpenCV's
-    COLOR_BGR2GRAY and Pillow's mode L, but not rounded. Written as differences to green, it is
-    exactly the value that all three have in a gray image.
+    For colours it is Y' = 0.299 R' + 0.587 G' + 0.114 B' (ITU-R BT.601-7, 2.5.1), as in OpenCV's
+    COLOR_BGR2GRAY and Pillow's mode L, but not rounded. It is computed from differences to
+    green, so that a pixel with three equal values keeps exactly this value.
     """
     is_wide = add_is_wide(op, gray.bands)
     last = op('Sub', gray.bands, op.ints(1))
-    # Channels that there are: of one byte always 0, of two always 1, the higher one.
+    # Limited to existing channels: always 0 for one byte, always 1 (the high byte) for two.
     found = op.maximum(op.minimum(op.cast(channels, TensorProto.INT64), last), is_wide)
     colours = op('Gather', x, found, axis=1)
     red, green, blue = (op.part(colours, index, index + 1, 1) for index in range(3))
@@ -143,7 +143,7 @@ def _add_gray(op: GraphBuilder, x: str, channels: str, gray: Gray) -> str:
     brightness = op('Add', green, more)
     if gray.depth == 8:
         return brightness
-    # 65535 is 255 * 257. Of two bytes, brightness is the higher one here.
+    # 65535 is 255 * 257. For two bytes, brightness is the high byte here.
     low = op('Sub', op.part(x, 0, 1, 1), brightness)
     whole = op('Mul', brightness, op.constant(np.float32(257)))
     return op('Add', whole, op('Mul', low, op.cast(is_wide, TensorProto.FLOAT)))
@@ -163,14 +163,14 @@ def _add_normalisation(op: GraphBuilder, x: str, scale: float, mean: tuple[float
 
 def _add_limits(op: GraphBuilder, x: str, dtype: int, highest: int,
                 normalisation: tuple[float, tuple[float, ...], tuple[float, ...]]) -> str:
-    """Keep values within their type where a pixel could be beyond: a cast would wrap around."""
+    """Clip values to the range of the type if they can exceed it; a cast would wrap around."""
     limits = np.iinfo(helper.tensor_dtype_to_np_dtype(dtype))
     scale, mean, std = normalisation
     ends = [(pixel * scale - m) / s for pixel in (0, highest)
             for m, s in zip(mean, std, strict=True)]
     if limits.min - 0.5 <= min(*ends, 0.0) and max(*ends, 0.0) < limits.max + 0.5:
         return x
-    if limits.bits > 16:  # no float32 is the highest of these
+    if limits.bits > 16:  # float32 cannot represent the highest value
         return x
     return op('Clip', x, op.constant(np.float32(limits.min)), op.constant(np.float32(limits.max)))
 
@@ -182,5 +182,5 @@ def _add_border(op: GraphBuilder, x: str, window: Window, shape: tuple[int, ...]
     pads = op('Concat', op.ints(0, 0), window.top, window.left, op.ints(0, 0), bottom, right,
               axis=0)
     x = op('Pad', x, pads, op.constant(np.float32(value)), mode='constant')
-    # Its shape is known, which TensorRT cannot tell of computed pads.
+    # TensorRT cannot infer the shape from computed pads.
     return op('Reshape', x, op.ints(*shape))

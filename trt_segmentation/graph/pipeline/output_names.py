@@ -1,24 +1,24 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a network's results are called: ``mask``, or ``lanes/mask`` where it has several tasks."""
+"""Names of the graph's outputs: ``mask``, or ``lanes/mask`` for a network with several tasks."""
 
 OUTPUTS = 'mask', 'confidence', 'overlay'
-"""What there is of each task."""
+"""The outputs of each task."""
 
 
 def joined(task: str, name: str) -> str:
-    """Return the name of a task's output or control; '' is the task of a network of one."""
+    """Return the name of a task's output or input; '' is the only task of a network."""
     return f'{task}/{name}' if task else name
 
 
 def split(name: str) -> tuple[str, str]:
-    """Return what ``joined`` has joined: the task, and which of ``OUTPUTS``."""
+    """Return the two arguments of ``joined``: the task, and which of ``OUTPUTS``."""
     task, _, output = name.rpartition('/')
     return task, output
 
 
 def kind_of(name: str) -> str:
-    """Return which of ``OUTPUTS`` a name is, whatever its task."""
+    """Return which of ``OUTPUTS`` a name is, without its task."""
     return split(name)[1]
 
 

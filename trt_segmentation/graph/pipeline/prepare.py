@@ -5,22 +5,22 @@
 The prepared graph's tensors:
 
 ===============  ===========================  ==========================================
-``image``        uint8 [N, H, W, 3]           the cameras' pixels, any size, all of one
+``image``        uint8 [N, H, W, 3]           the cameras' pixels, any size, equal for all
 ``channels``     int32 [3]                    source channel of network channel 0, 1, 2
 ``palette``      uint8 [256, 3]               class colours, in the image's channel order
 ``alpha``        float32 []                   overlay opacity, 0..1
-``mask``         uint8 [N, H, W]              class ids, 255 where there is none
-``confidence``   uint8 [N, H, W]              0..255; absent where the network gives ids only
+``mask``         uint8 [N, H, W]              class ids, 255 for a pixel without a class
+``confidence``   uint8 [N, H, W]              0..255; absent if the network gives ids only
 ``overlay``      uint8 [N, H, W, 3]           image and colours blended
 ===============  ===========================  ==========================================
 
-Of a network with several tasks, each has a palette and outputs of its own, ``lanes/palette`` and
-``lanes/mask``; see ``graph.pipeline.output_names``.
+In a network with several tasks, each task has its own palette and outputs, such as
+``lanes/palette`` and ``lanes/mask``; see ``graph.pipeline.output_names``.
 
 N is the spec's ``batch``, 1 for one camera. For a network of one channel, ``image`` is uint8
-[N, H, W, bands], 1, 2 or 3 of them (see ``images.gray``), chosen for each run. Where the
-spec has a ``mask_size``, that is H and W of mask and confidence. Where its encoding is mono16, the
-mask is [N, H, W, 2], each id's lower and higher byte, and the palette [65536, 3].
+[N, H, W, bands] with 1, 2 or 3 bands (see ``images.gray``), which can change with each run. If the
+spec has a ``mask_size``, it is H and W of mask and confidence. If its encoding is mono16, the mask
+is [N, H, W, 2], the low and the high byte of each id, and the palette is [65536, 3].
 """
 
 from collections.abc import Iterable, Mapping
@@ -49,8 +49,8 @@ from trt_segmentation.graph.pipeline.tail import (
     add_cropped_scores,
     add_decision,
     add_finite_scores,
-    add_grown_scores,
     add_nearest_index,
+    add_resized_scores,
 )
 from trt_segmentation.graph.reading.batch import batched
 from trt_segmentation.graph.reading.dual_outputs import task_prefix
@@ -63,11 +63,11 @@ MASK_INTERPOLATIONS = ('nearest', 'bilinear')
 
 @dataclass(frozen=True)
 class PreparedGraph:
-    """A prepared graph and what it was prepared from.
+    """A prepared graph and the arguments of ``prepare``.
 
     Attributes:
         model: the ONNX model; see the module for its inputs and outputs.
-        spec: what its head and tail were built from.
+        spec: the network that head and tail were built for.
         outputs: names of its outputs.
         mask_interpolation, for_cpu: see ``prepare``.
     """
@@ -80,29 +80,30 @@ class PreparedGraph:
 
 
 def available_outputs(spec: ModelSpec) -> tuple[str, ...]:
-    """Return the outputs that a network can give: class ids carry no confidence."""
+    """Return the outputs that a network can give; one that outputs ids has no confidence."""
     return tuple(joined(task.name, name) for task in spec.tasks for name in OUTPUTS
                  if name != 'confidence' or task.kind != 'ids')
 
 
 def named_outputs(spec: ModelSpec, outputs: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what outputs are meant: 'mask' means that of every task.
+    """Return full output names: 'mask' becomes the mask of each task.
 
     Args:
         spec: the network.
-        outputs: of ``available_outputs``, or without a task. Others are returned as they are.
+        outputs: some of ``available_outputs``, with or without the task. Unknown names are
+            returned unchanged.
     """
     available = available_outputs(spec)
     return tuple(dict.fromkeys(
-        meant for name in outputs
-        for meant in [each for each in available if name in (each, kind_of(each))] or [name]))
+        full for name in outputs
+        for full in [each for each in available if name in (each, kind_of(each))] or [name]))
 
 
 def check_outputs(spec: ModelSpec, outputs: tuple[str, ...]) -> None:
-    """Check that a network can give what it is asked for.
+    """Check that a network can give the requested outputs.
 
     Raises:
-        ModelError: it cannot give one of the outputs; or none is asked for.
+        ModelError: it cannot give one of the outputs, or none is requested.
     """
     possible = available_outputs(spec)
     if impossible := [name for name in outputs if name not in possible]:
@@ -110,7 +111,7 @@ def check_outputs(spec: ModelSpec, outputs: tuple[str, ...]) -> None:
         raise ModelError(f'{spec.network.source}: cannot give {", ".join(impossible)}; a network '
                          f'whose output is {kinds} gives {", ".join(possible)}')
     if not outputs:
-        raise ModelError(f'{spec.network.source}: no output was asked for; it gives '
+        raise ModelError(f'{spec.network.source}: no output was requested; it gives '
                          f'{", ".join(possible)}')
 
 
@@ -119,16 +120,16 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
     """Build the prepared graph.
 
     Args:
-        spec: the network and all there is to know about it.
+        spec: the network and its resolved config.
         outputs: which outputs to give, some of ``available_outputs(spec)``; None gives all.
-        mask_interpolation: 'nearest' decides at the network's size and grows the decision;
-            'bilinear' grows the scores and decides at the camera's size: smoother edges, much
-            more work. Class ids always grow by 'nearest'.
-        for_cpu: whether ONNX Runtime on a CPU will run it, not TensorRT. Both forms give the same
-            bytes, but for ties in the overlay's rounding.
+        mask_interpolation: 'nearest' decides classes at the network's size and resizes them;
+            'bilinear' resizes the scores and decides at the camera's size, which gives smoother
+            edges and takes much more time. Class ids are always resized by 'nearest'.
+        for_cpu: whether the graph is for ONNX Runtime on a CPU; else it is for TensorRT. Both
+            give the same bytes, except for ties in the overlay's rounding.
 
     Raises:
-        ModelError: an output is asked for that the network cannot give.
+        ModelError: the network cannot give a requested output.
         ConfigError: there is no such interpolation.
     """
     outputs = available_outputs(spec) if outputs is None else outputs
@@ -142,9 +143,9 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
 
 
 def prepare_head(spec: ModelSpec) -> onnx.ModelProto:
-    """Build the head alone: ``image`` and ``channels`` to the network's input.
+    """Build the head only: ``image`` and ``channels`` to the network's input.
 
-    Its output is called ``NETWORK_PREFIX`` and the name of the network's input.
+    The name of its output is ``NETWORK_PREFIX`` and the name of the network's input.
     """
     info = spec.network.inputs[0]
     head, _ = _head_and_tail(spec, (), 'nearest', False)
@@ -154,16 +155,16 @@ def prepare_head(spec: ModelSpec) -> onnx.ModelProto:
 
 def prepare_tail(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
                  mask_interpolation: str = 'nearest') -> onnx.ModelProto:
-    """Build the tail alone: from the network's output to what is asked for.
+    """Build the tail only: from the network's output to the requested outputs.
 
-    It reads the network's output, called ``NETWORK_PREFIX`` and its name, and ``image``; see the
-    module for its other inputs and its outputs.
+    Its inputs are the network's output, named ``NETWORK_PREFIX`` and the name in the network, and
+    ``image``; see the module for its other inputs and its outputs.
 
     Args:
-        spec, outputs, mask_interpolation: as of ``prepare``.
+        spec, outputs, mask_interpolation: see ``prepare``.
 
     Raises:
-        ModelError, ConfigError: as of ``prepare``.
+        ModelError, ConfigError: see ``prepare``.
     """
     outputs = available_outputs(spec) if outputs is None else outputs
     check_outputs(spec, outputs)
@@ -174,43 +175,43 @@ def prepare_tail(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
 
 
 def scores_names(spec: ModelSpec) -> tuple[str, ...]:
-    """Return the tensors at which ``prepare_network`` ends and ``prepare_outputs`` begins: scores
+    """Return the tensors that ``prepare_network`` outputs and ``prepare_outputs`` reads: scores
     as float32, or class ids in the network's type."""
-    return tuple(value.name for value in _seam_values(spec))
+    return tuple(value.name for value in _scores_between(spec))
 
 
 def prepare_network(spec: ModelSpec) -> onnx.ModelProto:
     """Build head and network without a tail: ``image`` and ``channels`` to ``scores_names``.
 
-    Together with ``prepare_outputs`` it does what ``prepare`` does, in two graphs: the first one
-    has the weights, and is the same whatever is asked for.
+    Together with ``prepare_outputs`` it replaces ``prepare`` by two graphs. This one has the
+    weights and does not depend on the requested outputs.
     """
     head, tail = _head_and_tail(spec, available_outputs(spec), 'nearest', True)
-    network, seams = _prefixed(batched(spec.network.model, spec.batch)), scores_names(spec)
-    ends = [node for node in tail.nodes if node.output[0] in seams]
-    return _assemble(network, [*head.nodes, *network.graph.node, *ends], head.constants,
-                     _seam_values(spec), _inputs(spec))
+    network, scores = _prefixed(batched(spec.network.model, spec.batch)), scores_names(spec)
+    casts = [node for node in tail.nodes if node.output[0] in scores]
+    return _assemble(network, [*head.nodes, *network.graph.node, *casts], head.constants,
+                     _scores_between(spec), _inputs(spec))
 
 
 def prepare_outputs(spec: ModelSpec, outputs: tuple[str, ...], *,
                     mask_interpolation: str = 'nearest', for_cpu: bool = False,
                     ) -> onnx.ModelProto:
-    """Build the tail of some outputs: from ``scores_names`` and ``image`` to these.
+    """Build the tail: from ``scores_names`` and ``image`` to the requested outputs.
 
     Args:
         spec: its network may be an outline.
-        outputs, mask_interpolation, for_cpu: as of ``prepare``.
+        outputs, mask_interpolation, for_cpu: see ``prepare``.
 
     Raises:
-        ModelError, ConfigError: as of ``prepare``.
+        ModelError, ConfigError: see ``prepare``.
     """
     check_outputs(spec, outputs)
     head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu)
-    seams = scores_names(spec)
-    nodes = [node for node in (*head.nodes, *tail.nodes) if node.output[0] not in seams]
+    scores = scores_names(spec)
+    nodes = [node for node in (*head.nodes, *tail.nodes) if node.output[0] not in scores]
     return _assemble(_blank(spec), _needed_nodes(nodes, outputs),
                      [*head.constants, *tail.constants], _outputs(spec, outputs),
-                     [*_inputs(spec), *_seam_values(spec)])
+                     [*_inputs(spec), *_scores_between(spec)])
 
 
 @dataclass(frozen=True)
@@ -223,13 +224,13 @@ class _Part:
 
 def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation: str,
                    for_cpu: bool) -> tuple[GraphBuilder, _Part]:
-    """Return the head, and the tails of the tasks of which something is wanted."""
+    """Return the head, and the tails of the tasks with requested outputs."""
     if mask_interpolation not in MASK_INTERPOLATIONS:
         raise ConfigError(f"mask_interpolation is '{mask_interpolation}'; it is one of "
                           f'{", ".join(MASK_INTERPOLATIONS)}')
     head = GraphBuilder('head/', spec.network.opset)
     source = head.cast('image', TensorProto.FLOAT)
-    sized = 'image' if for_cpu else source  # TensorRT wants the cast before anything else
+    sized = 'image' if for_cpu else source  # TensorRT needs the cast as the first node
     window = None
     if spec.resize == 'letterbox' and spec.size is not None:
         window = add_letterbox_window(head, sized, spec.size)
@@ -258,7 +259,7 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapp
     """Add a task's outputs.
 
     Args:
-        outputs: what each of ``OUTPUTS`` that is wanted is called.
+        outputs: the full names of the requested ones, by their names in ``OUTPUTS``.
     """
     scores = replace(task.scores, name=NETWORK_PREFIX + task.scores.name)
     if task.kind != 'ids' and not (tail.for_cpu and scores.dtype == TensorProto.FLOAT):
@@ -266,24 +267,24 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapp
                                            output=_float_scores(task)))
     of_image = tail.size(sized, 1), tail.size(sized, 2)
     of_mask = _extents(tail, spec.mask_size) or of_image
-    grow = _grow_scores if mask_interpolation == 'bilinear' and task.kind != 'ids' else \
-        _grow_decision
-    if grow is _grow_scores or task.align_corners:
+    decide = _decide_on_resized_scores if mask_interpolation == 'bilinear' \
+        and task.kind != 'ids' else _decide_at_network_size
+    if decide is _decide_on_resized_scores or task.align_corners:
         scores = add_finite_scores(tail, scores)
-    if task.align_corners or (grow is _grow_scores and window is not None):
-        scores = add_grown_scores(tail, scores, _extents(tail, spec.size) or of_image,
-                                  align_corners=task.align_corners, batch=spec.batch)
-    decision, nearest = grow(tail, spec, task, scores, of_mask, window)
-    coding = _coding(spec, task)
-    painter = Painter(tail, nearest, coding)
+    if task.align_corners or (decide is _decide_on_resized_scores and window is not None):
+        scores = add_resized_scores(tail, scores, _extents(tail, spec.size) or of_image,
+                                    align_corners=task.align_corners, batch=spec.batch)
+    decision, nearest = decide(tail, spec, task, scores, of_mask, window)
+    mask_ids = _mask_ids(spec, task)
+    painter = Painter(tail, nearest, mask_ids)
     if 'mask' in outputs:
         painter.paint_classes(decision, outputs['mask'])
     if 'confidence' in outputs:
         painter.paint_confidence(decision, outputs['confidence'])
     if 'overlay' in outputs:
         if of_mask != of_image:
-            decision, nearest = grow(tail, spec, task, scores, of_image, window)
-        painter = Painter(tail, nearest, coding)
+            decision, nearest = decide(tail, spec, task, scores, of_image, window)
+        painter = Painter(tail, nearest, mask_ids)
         image = 'image'
         if spec.gray_bits:
             image = source = _add_visible_bands(tail, sized)
@@ -292,12 +293,12 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapp
 
 
 def _add_visible_bands(tail: GraphBuilder, image: str) -> str:
-    """Return of [N, H, W, bands] what people see: all three, or the last one, for all three."""
+    """Return the visible bands of [N, H, W, bands]: all three, or the last one in their place."""
     bands = tail.size(image, 3)
     seen = tail('Slice', image, add_is_wide(tail, bands), bands, tail.ints(3))
     if not tail.for_cpu:
-        return seen  # [N, H, W, 1], where there is one
-    # ONNX Runtime takes three times as long to add one channel to three.
+        return seen  # [N, H, W, 1] for 1 or 2 bands
+    # ONNX Runtime takes three times as long to add one channel to three by broadcasting.
     return tail.columns(tail('Concat', seen, seen, seen, axis=3), 0, 3)
 
 
@@ -305,46 +306,47 @@ def _extents(tail: GraphBuilder, size: tuple[int, int] | None) -> tuple[str, str
     return None if size is None else (tail.ints(size[0]), tail.ints(size[1]))
 
 
-def _coding(spec: ModelSpec, task: TaskSpec) -> MaskIds:
+def _mask_ids(spec: ModelSpec, task: TaskSpec) -> MaskIds:
     channels = None if task.kind == 'ids' else max(task.scores.channels, 2)
     return mask_ids_of(spec.encoding, task.merge, channels)
 
 
 def _rule(spec: ModelSpec, task: TaskSpec) -> DecisionRule:
-    return DecisionRule(task.kind, task.threshold, task.unlabelled, _coding(spec, task).nothing)
+    return DecisionRule(task.kind, task.threshold, task.unlabelled,
+                        _mask_ids(spec, task).no_class)
 
 
-def _grow_scores(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, scores: Scores,
-                 extents: tuple[str, str], window: Window | None,
-                 ) -> tuple[Decision, NearestIndex | None]:
-    if window is not None:  # they are at the size of the network's input
+def _decide_on_resized_scores(
+        tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, scores: Scores,
+        extents: tuple[str, str], window: Window | None) -> tuple[Decision, NearestIndex | None]:
+    if window is not None:  # the scores have the size of the network's input
         scores = add_cropped_scores(tail, scores, window)
-    scores = add_grown_scores(tail, scores, extents, batch=spec.batch)
+    scores = add_resized_scores(tail, scores, extents, batch=spec.batch)
     return add_decision(tail, scores, _rule(spec, task)), None
 
 
-def _grow_decision(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, scores: Scores,
-                   extents: tuple[str, str], window: Window | None,
-                   ) -> tuple[Decision, NearestIndex | None]:
+def _decide_at_network_size(
+        tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, scores: Scores,
+        extents: tuple[str, str], window: Window | None) -> tuple[Decision, NearestIndex | None]:
     decision = add_decision(tail, scores, _rule(spec, task))
     return decision, add_nearest_index(tail, decision.classes, extents, window, spec.size,
                                        _letterbox_scale(spec, task))
 
 
 _OLDEST_IR = 7
-"""Older versions of the ONNX format list every weight among the graph's inputs."""
+"""Lowest version of the ONNX format; older ones list every weight among the graph's inputs."""
 
 
 def _float_scores(task: TaskSpec) -> str:
-    """Scores of a network in another type as float32. The cast belongs to the network's graph
-    where there are two: between it and the network's last node, ONNX Runtime rounds nothing."""
+    """Name of the scores after their cast to float32. ``prepare_network`` has this cast, since
+    ONNX Runtime does not round between the network's last node and a cast in the same graph."""
     return f'{_tail_prefix(task)}scores'
 
 
 def _letterbox_scale(spec: ModelSpec, task: TaskSpec | None = None,
                      ) -> tuple[Fraction, Fraction] | None:
-    """Height and width of a task's output, or the only one's, over the network input's, in lowest
-    terms."""
+    """Height and width of a task's output divided by those of the network input; ``task`` None
+    takes the only task."""
     task = task or spec.task
     if spec.resize != 'letterbox' or spec.size is None:
         return None
@@ -359,7 +361,7 @@ def _letterbox_scale(spec: ModelSpec, task: TaskSpec | None = None,
 
 
 def _prefixed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Put ``NETWORK_PREFIX`` before every name, so that none clashes with ours."""
+    """Put ``NETWORK_PREFIX`` before every name, so that no name clashes with head and tail."""
     prefixed = compose.add_prefix(model, NETWORK_PREFIX)
     outer = {name for node in model.graph.node for name in node.output}
     outer.update(value.name for value in (*model.graph.input, *model.graph.initializer))
@@ -369,7 +371,7 @@ def _prefixed(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _prefix_captured_names(node: onnx.NodeProto, outer: set[str]) -> None:
-    """Do what add_prefix leaves out: what the bodies of If, Loop and Scan read from outside."""
+    """Prefix the names that bodies of If, Loop and Scan read from outside; add_prefix does not."""
     for attribute in node.attribute:
         for body in (attribute.g, *attribute.graphs):
             own = {name for inner in body.node for name in inner.output}
@@ -382,7 +384,7 @@ def _prefix_captured_names(node: onnx.NodeProto, outer: set[str]) -> None:
 
 
 def _needed_nodes(nodes: list[onnx.NodeProto], outputs: tuple[str, ...]) -> list[onnx.NodeProto]:
-    """The nodes that the outputs depend on; runtimes compute the others, too."""
+    """The nodes that the outputs depend on; runtimes would compute the others, too."""
     needed, kept = set(outputs), []
     for node in reversed(nodes):
         if needed.intersection(node.output):
@@ -398,17 +400,17 @@ def _score_values(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
             for info in spec.network.outputs if info.name in read]
 
 
-def _seam_values(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
-    """The tensors between network and tails, whose extents the network decides when it runs."""
+def _scores_between(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
+    """The tensors between ``prepare_network`` and ``prepare_outputs``, of dynamic size."""
     ranks = {info.name: len(info.shape or ()) for info in spec.network.outputs}
-    seams = {}  # two tasks may read one of them
+    values = {}  # by name, since two tasks may read the same tensor
     for task in spec.tasks:
         scores = task.scores
         is_cast = task.kind != 'ids' and scores.dtype != TensorProto.FLOAT
         name = _float_scores(task) if is_cast else NETWORK_PREFIX + scores.name
-        seams[name] = helper.make_tensor_value_info(
+        values[name] = helper.make_tensor_value_info(
             name, TensorProto.FLOAT if is_cast else scores.dtype, [None] * ranks[scores.name])
-    return list(seams.values())
+    return list(values.values())
 
 
 def _inputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
@@ -432,7 +434,7 @@ def _outputs(spec: ModelSpec, names: tuple[str, ...]) -> list[onnx.ValueInfoProt
 
 
 def _blank(spec: ModelSpec) -> onnx.ModelProto:
-    """A model without anything but the network's versions."""
+    """An empty model with the network's opset version."""
     return helper.make_model(onnx.GraphProto(), ir_version=_OLDEST_IR, opset_imports=[
         helper.make_opsetid('', spec.network.opset)])
 
@@ -440,12 +442,12 @@ def _blank(spec: ModelSpec) -> onnx.ModelProto:
 def _assemble(base: onnx.ModelProto, nodes: Iterable[onnx.NodeProto],
               constants: Iterable[onnx.TensorProto], outputs: list[onnx.ValueInfoProto],
               inputs: Iterable[onnx.ValueInfoProto]) -> onnx.ModelProto:
-    """Return ``base`` itself with these nodes instead of its own and with what they use added.
+    """Replace the nodes, inputs and outputs of ``base`` in place, add constants, and return it.
 
-    Nodes use some of the constants and inputs; the others are left out. No weight is copied.
+    Constants and inputs that no node reads are left out. No weight is copied.
     """
     graph, copies = base.graph, onnx.GraphProto()
-    copies.node.extend(nodes)  # some of them are the graph's own
+    copies.node.extend(nodes)  # copied before they are deleted from the graph
     del graph.node[:], graph.input[:], graph.output[:]
     for name in ('metadata_props', 'doc_string', 'training_info'):
         base.ClearField(name)

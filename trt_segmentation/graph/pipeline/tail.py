@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The tail: from what the network says to class ids, confidence and overlay at camera size.
+"""The tail: postprocessing, from the network's output to mask, confidence and overlay.
 
 N is the number of images, 1 for one camera.
 """
@@ -22,45 +22,46 @@ _NO_CLASS_BYTE = 255
 """Each byte of the mask value of a pixel without a class, in every encoding."""
 
 _EXCLUDED_SCORE = np.float32(-1e38)
-"""What minus infinity becomes where scores are interpolated; rounding must not reach -inf."""
+"""Replaces minus infinity before scores are interpolated. It is not the lowest float32, so that
+rounding does not reach minus infinity."""
 
 _LOWEST_SCORE = np.float32(-1e30)
-"""Where even the highest score of a pixel is below, every class is excluded there."""
+"""A pixel whose highest score is lower has no class: every class is excluded there."""
 
-# TensorRT 8.6 tries every float constant in fp16, whatever the layers are pinned to, and warns of
-# those that fp16 does not hold. There, large numbers are brought into its range, or made of
-# smaller ones, while the engine runs: by powers of two, which is exact.
+# TensorRT 8.6 converts every float constant to fp16, whatever precision the layers have, and warns
+# about values out of range. So large values are scaled down, or computed from smaller constants,
+# when the engine runs. The factors are powers of two, which is exact.
 
 _TWO_TO_14 = np.float32(2 ** 14)
 _REDUCTIONS = 6
-"""So often divided by 2**14, the lowest score is in fp16's range."""
+"""Divisions by 2**14 that bring the lowest score into the range of fp16."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided for every pixel of a class map.
+    """The classes of all pixels of a class map, as names of tensors.
 
     Attributes:
-        classes: int32 or int64 [N, h, w], the network's ids; any where there is no class.
-        nothing: bool [N, h, w], where there is no class; empty where each pixel has one.
-        confidence: float32 [N, h, w], 0..1; empty where the network does not tell.
+        classes: int32 or int64 [N, h, w], the network's ids; any id at pixels without a class.
+        no_class: bool [N, h, w], true at pixels without a class; '' if each pixel has a class.
+        confidence: float32 [N, h, w], 0..1; '' if the network does not give one.
     """
 
     classes: str
-    nothing: str = ''
+    no_class: str = ''
     confidence: str = ''
 
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """How scores become classes.
+    """The rule that turns scores into classes.
 
     Attributes:
         kind: one of ``model_config.KINDS``.
-        threshold: probability from which on a foreground (one channel) or a class (several
-            sigmoid channels) counts; not used by the other kinds.
+        threshold: lowest probability of a foreground (one channel) or a class (several sigmoid
+            channels); not used by the other kinds.
         unlabelled: the network's id for "no class".
-        limit: ids from here on are no class.
+        limit: ids from this value on are no class.
     """
 
     kind: str
@@ -74,7 +75,7 @@ def add_decision(op: GraphBuilder, scores: Scores, rule: DecisionRule) -> Decisi
 
     Args:
         scores: float32 for 'logits', 'probabilities' and 'sigmoid', an integer type for 'ids'.
-        rule: how.
+        rule: see there.
     """
     decision = _DECISIONS[rule.kind](op, scores, rule)
     if rule.unlabelled >= rule.limit:
@@ -85,11 +86,11 @@ def add_decision(op: GraphBuilder, scores: Scores, rule: DecisionRule) -> Decisi
 
 
 def _without_class(op: GraphBuilder, decision: Decision, where: str) -> Decision:
-    nothing = op('Or', decision.nothing, where) if decision.nothing else where
+    no_class = op('Or', decision.no_class, where) if decision.no_class else where
     if not decision.confidence:
-        return Decision(decision.classes, nothing)
+        return Decision(decision.classes, no_class)
     zero = op.constant(np.float32(0))
-    return Decision(decision.classes, nothing, op('Where', where, zero, decision.confidence))
+    return Decision(decision.classes, no_class, op('Where', where, zero, decision.confidence))
 
 
 def _decide_logits(op: GraphBuilder, scores: Scores, rule: DecisionRule) -> Decision:
@@ -128,9 +129,9 @@ def _decide_ids(op: GraphBuilder, scores: Scores, rule: DecisionRule) -> Decisio
     ids = ids if scores.dtype == TensorProto.INT64 else op.cast(ids, TensorProto.INT32)
     negative = op('Less', ids, op.constant(dtype(0)))
     too_high = op('Greater', ids, op.constant(dtype(rule.limit - 1)))
-    nothing = op('Or', negative, too_high)
-    # Ids are indices from here on.
-    return Decision(op('Where', nothing, op.constant(dtype(0)), ids), nothing)
+    no_class = op('Or', negative, too_high)
+    # Ids are used as indices, so they must be in range.
+    return Decision(op('Where', no_class, op.constant(dtype(0)), ids), no_class)
 
 
 _DECISIONS: dict[str, Callable[[GraphBuilder, Scores, DecisionRule], Decision]] = {
@@ -151,16 +152,16 @@ class _Best:
 
 def _add_best(op: GraphBuilder, scores: Scores) -> _Best:
     classes = op('ArgMax', scores.name, axis=scores.axis, keepdims=1)
-    if op.for_cpu:  # one value a pixel instead of a second pass over all of them
+    if op.for_cpu:  # gathers one value per pixel instead of a second pass over all scores
         return _Best(op('GatherElements', scores.name, classes, axis=scores.axis), classes)
     return _Best(op.reduce('ReduceMax', scores.name, scores.channel_axis, keepdims=1), classes)
 
 
 def _add_sum(op: GraphBuilder, scores: Scores, best: _Best) -> str:
-    """Return the sum over the classes, in the shape of the best."""
+    """Return the sum over the classes, in the shape of ``best``."""
     if not op.for_cpu:
         return op.reduce('ReduceSum', scores.name, scores.channel_axis, keepdims=1)
-    # ONNX Runtime's products of matrices are some ten times as fast as its sums.
+    # In ONNX Runtime, MatMul is about ten times as fast as ReduceSum.
     ones = np.ones(scores.channels, np.float32)
     if scores.axis != 1:
         return op('MatMul', scores.name, op.constant(ones[:, None]))
@@ -170,21 +171,21 @@ def _add_sum(op: GraphBuilder, scores: Scores, best: _Best) -> str:
 
 
 def _decide_best(op: GraphBuilder, scores: Scores, best: _Best, confidence: str) -> Decision:
-    """Class of the highest score; none where the highest is infinite or one is NaN."""
-    # A sum carries every NaN, which a maximum need not.
-    broken = op('IsNaN', _add_sum(op, scores, best))
+    """Class of the highest score; no class if it is infinite or any score is NaN."""
+    # A sum propagates every NaN; a maximum may not.
+    is_nan = op('IsNaN', _add_sum(op, scores, best))
     highest, lowest = best.highest, _LOWEST_SCORE
     infinite = op('IsInf', highest)
     for _ in range(0 if op.for_cpu else _REDUCTIONS):
         highest, lowest = op('Div', highest, op.constant(_TWO_TO_14)), lowest / _TWO_TO_14
     excluded = op('Less', highest, op.constant(lowest))
-    nothing = op('Or', broken, op('Or', infinite, excluded))
-    classes, nothing = (op.squeeze(x, scores.channel_axis) for x in (best.classes, nothing))
-    return _without_class(op, Decision(classes, confidence=confidence), nothing)
+    no_class = op('Or', is_nan, op('Or', infinite, excluded))
+    classes, no_class = (op.squeeze(x, scores.channel_axis) for x in (best.classes, no_class))
+    return _without_class(op, Decision(classes, confidence=confidence), no_class)
 
 
 def _decide_foreground(op: GraphBuilder, probability: str, threshold: float) -> Decision:
-    """Class 1 where the one channel's probability reaches the threshold, else class 0."""
+    """Class 1 if the probability reaches the threshold, else class 0; for one channel."""
     one = op.constant(np.float32(1))
     background = op('Less', probability, op.constant(np.float32(threshold)))
     classes = op('Where', background, op.constant(np.int32(0)), op.constant(np.int32(1)))
@@ -196,7 +197,7 @@ def _decide_foreground(op: GraphBuilder, probability: str, threshold: float) -> 
 def add_finite_scores(op: GraphBuilder, scores: Scores) -> Scores:
     """Return float32 scores that can be interpolated.
 
-    Minus infinity rules a class out; times an interpolation weight of 0 it would be NaN.
+    Minus infinity excludes a class. Multiplied by an interpolation weight of 0 it would be NaN.
     """
     if op.for_cpu:
         excluded = op('Equal', scores.name, op.constant(np.float32(-math.inf)))
@@ -216,13 +217,13 @@ def _add_excluded_score(op: GraphBuilder, where: str) -> str:
     return op('Mul', score, op.constant(_EXCLUDED_SCORE / np.float32(2 ** 126)))
 
 
-def add_grown_scores(op: GraphBuilder, scores: Scores, extents: tuple[str, str], *,
-                     align_corners: bool = False, batch: int = 1) -> Scores:
-    """Bring scores to another size by bilinear interpolation, before the decision.
+def add_resized_scores(op: GraphBuilder, scores: Scores, extents: tuple[str, str], *,
+                       align_corners: bool = False, batch: int = 1) -> Scores:
+    """Resize scores by bilinear interpolation, before the decision.
 
     Args:
-        scores: of ``add_finite_scores``, at any size.
-        extents: height and width wanted, names of int64 [1].
+        scores: from ``add_finite_scores``, at any size.
+        extents: height and width of the result, names of int64 [1] tensors.
         align_corners: see ``OutputConfig``.
         batch: number of images.
     """
@@ -233,11 +234,11 @@ def add_grown_scores(op: GraphBuilder, scores: Scores, extents: tuple[str, str],
 
 
 def add_cropped_scores(op: GraphBuilder, scores: Scores, window: Window) -> Scores:
-    """Return what scores say of the source.
+    """Crop scores to the source image.
 
     Args:
         scores: at the size of the letterboxed network input.
-        window: where the source lies in it.
+        window: where the source lies in the network input.
     """
     starts = op('Concat', window.top, window.left, axis=0)
     ends = op('Add', starts, op('Concat', window.height, window.width, axis=0))
@@ -247,7 +248,7 @@ def add_cropped_scores(op: GraphBuilder, scores: Scores, window: Window) -> Scor
 
 @dataclass(frozen=True)
 class NearestIndex:
-    """Which row and which column of a class map each pixel takes: int32 [H], [W]."""
+    """The row and the column of a class map for each pixel of a mask: int32 [H], [W]."""
 
     rows: str
     columns: str
@@ -260,15 +261,15 @@ def add_nearest_index(op: GraphBuilder, class_map: str, extents: tuple[str, str]
 
     Pixel i of H covers the map's cell ``floor((i + 1/2) * h / H)``: half-pixel centres as in the
     head's resize (OpenCV's ``INTER_NEAREST_EXACT``; its ``INTER_NEAREST`` is off by up to half
-    a cell). No value on the way reaches 2**31 for images of up to 16384 pixels a side and
-    networks of up to 4096.
+    a cell). No intermediate value reaches 2**31 for images of up to 16384 pixels per side and
+    network inputs of up to 4096.
 
     Args:
         class_map: [N, h, w].
-        extents: H and W of the mask, names of int64 [1].
-        window: where the source lies in the letterboxed network input; None where stretched.
+        extents: H and W of the mask, names of int64 [1] tensors.
+        window: where the source lies in the letterboxed network input; None if stretched.
         size: height and width of the network input; needed with ``window``.
-        scale: h and w over the network input's; None where the graph leaves them open.
+        scale: h and w divided by those of the network input; None if they are dynamic.
     """
     def along(axis: int, start: str, extent: str) -> str:
         pixels = extents[axis]
@@ -281,8 +282,8 @@ def add_nearest_index(op: GraphBuilder, class_map: str, extents: tuple[str, str]
         place = op('Add', op('Mul', centre, extent), op('Mul', start, halves))
         cells, of = (op.size(class_map, axis + 1), size[axis]) if scale is None else \
             (op.ints(scale[axis].numerator), scale[axis].denominator)
-        # place * cells / (halves * of) passes 2**31, and TensorRT computes in 32 bits. Divided
-        # in two steps it does not: floor(x / of) is floor(floor(x) / of).
+        # place * cells / (halves * of) exceeds 2**31, and TensorRT computes in 32 bits. A
+        # division in two steps does not exceed it: floor(x / of) is floor(floor(x) / of).
         whole = op('Div', place, halves)
         rest = op('Sub', place, op('Mul', whole, halves))
         scaled = op('Add', op('Mul', whole, cells), op('Div', op('Mul', rest, cells), halves))
@@ -296,46 +297,46 @@ def add_nearest_index(op: GraphBuilder, class_map: str, extents: tuple[str, str]
 class Painter:
     """Writes the tail's byte outputs.
 
-    TensorRT computes nothing in uint8: there, everything stays float32 up to one last cast.
+    TensorRT does not compute in uint8, so for TensorRT all values are float32 until a last cast.
     ONNX Runtime has uint8 kernels that move a quarter of the memory. Both forms give the same
-    bytes, but for ties in the overlay's rounding.
+    bytes, except for ties in the overlay's rounding.
 
     Args:
-        op: where the nodes go.
-        nearest: how class maps grow to the source's size; None where they have it.
-        coding: which mask id stands for which class.
+        op: receives the nodes.
+        nearest: resizes class maps to the output's size; None if they have it already.
+        mask_ids: maps the network's class ids to mask ids.
     """
 
-    def __init__(self, op: GraphBuilder, nearest: NearestIndex | None, coding: MaskIds) -> None:
+    def __init__(self, op: GraphBuilder, nearest: NearestIndex | None, mask_ids: MaskIds) -> None:
         self._op = op
         self._nearest = nearest
-        self._coding = coding
+        self._mask_ids = mask_ids
         self._dtype = TensorProto.UINT8 if op.for_cpu else TensorProto.FLOAT
         self._numpy_dtype: type[np.generic] = np.uint8 if op.for_cpu else np.float32
         self._blend = self._blend_uint8 if op.for_cpu else self._blend_float
         self._look_up = self._look_up_elements if op.for_cpu else self._look_up_rows
 
     def paint_classes(self, decision: Decision, output: str) -> None:
-        """Add ``output``: mask ids as uint8 [N, H, W]; those of 16 bits as their two bytes,
-        [N, H, W, 2], the lower one first: the memory of a little-endian uint16 [N, H, W]."""
-        planes = [self._plane(decision, table) for table in self._coding.planes]
+        """Add ``output``: mask ids as uint8 [N, H, W]. Ids of 16 bits are two bytes, [N, H, W, 2],
+        low byte first, as in a little-endian uint16 [N, H, W]."""
+        planes = [self._plane(decision, table) for table in self._mask_ids.planes]
         if len(planes) == 1:
-            grown = self._grown(planes[0])
+            resized = self._resized(planes[0])
         else:
             pairs = [self._op.unsqueeze(plane, 3) for plane in planes]
-            grown = self._grown(self._op('Concat', *pairs, axis=3), colour=True)
-        self._op('Cast', grown, to=TensorProto.UINT8, output=output)
+            resized = self._resized(self._op('Concat', *pairs, axis=3), colour=True)
+        self._op('Cast', resized, to=TensorProto.UINT8, output=output)
 
     def paint_confidence(self, decision: Decision, output: str) -> None:
         """Add ``output``: confidence as uint8 [N, H, W] of 0..255, rounded."""
         op, confidence = self._op, decision.confidence
-        if self._coding.drops:
+        if self._mask_ids.drops_classes:
             confidence = op('Mul', confidence,
-                            self._look_up(self._coding.kept, decision.classes))
+                            self._look_up(self._mask_ids.kept, decision.classes))
         limits = (op.constant(np.float32(0)), op.constant(np.float32(1)))
         scaled = op('Mul', op('Clip', confidence, *limits), op.constant(np.float32(255)))
         rounded = op('Floor', op('Add', scaled, op.constant(np.float32(0.5))))
-        self._op('Cast', self._grown(self._narrowed(rounded)), to=TensorProto.UINT8,
+        self._op('Cast', self._resized(self._narrowed(rounded)), to=TensorProto.UINT8,
                  output=output)
 
     def paint_overlay(self, decision: Decision, image: str, source: str, palette: str, alpha: str,
@@ -343,40 +344,39 @@ class Painter:
         """Add ``output``: uint8 [N, H, W, 3], the image blended with its classes' colours.
 
         Args:
-            decision: of the image's size, or to be grown to it.
-            image: uint8 [N, H, W, 3], or [N, H, W, 1] of a gray one.
-            source: the same as float32; where the graph is for TensorRT, only this is read, else
-                only the other.
+            decision: at the image's size, or at the size that ``nearest`` resizes from.
+            image: uint8 [N, H, W, 3], or [N, H, W, 1] if gray; read by graphs for ONNX Runtime.
+            source: the same as float32; read by graphs for TensorRT.
             palette: uint8 [ids of the mask, 3], channels in the image's order.
             alpha: float32 scalar, 0 (image) .. 1 (colour).
         """
-        op, coding = self._op, self._coding
+        op, mask_ids = self._op, self._mask_ids
         palette, classes = self._narrowed(palette), op.cast(decision.classes, TensorProto.INT32)
-        if coding.table is not None:  # the colours of few ids, not the ids of many pixels
-            palette = op('Gather', palette, op.constant(coding.table.astype(np.int32)), axis=0)
-        if decision.nothing:
-            nothing = op.constant(np.int32(coding.nothing))
-            classes = op('Where', decision.nothing, nothing, classes)
+        if mask_ids.table is not None:  # mapping the palette is cheaper than mapping all pixels
+            palette = op('Gather', palette, op.constant(mask_ids.table.astype(np.int32)), axis=0)
+        if decision.no_class:
+            no_class = op.constant(np.int32(mask_ids.no_class))
+            classes = op('Where', decision.no_class, no_class, classes)
         colours = op('Gather', palette, classes, axis=0)
-        self._blend(image, source, self._grown(colours, colour=True), alpha, output)
+        self._blend(image, source, self._resized(colours, colour=True), alpha, output)
 
     def _plane(self, decision: Decision, table: np.ndarray | None) -> str:
-        """One byte of each mask id, at the size of the decision."""
+        """One byte of each pixel's mask id, at the size of the decision."""
         if table is None:
             plane = self._narrowed(self._op.cast(decision.classes, TensorProto.INT32))
         else:
             plane = self._look_up(table.astype(self._numpy_dtype), decision.classes)
-        if not decision.nothing:
+        if not decision.no_class:
             return plane
-        nothing = self._op.constant(self._numpy_dtype(_NO_CLASS_BYTE))
-        return self._op('Where', decision.nothing, nothing, plane)
+        no_class = self._op.constant(self._numpy_dtype(_NO_CLASS_BYTE))
+        return self._op('Where', decision.no_class, no_class, plane)
 
     def _look_up_rows(self, table: np.ndarray, ids: str) -> str:
-        ids = self._op.cast(ids, TensorProto.INT32)  # which TensorRT computes in
+        ids = self._op.cast(ids, TensorProto.INT32)  # the integer type of TensorRT
         return self._op('Gather', self._op.constant(table), ids, axis=0)
 
     def _look_up_elements(self, table: np.ndarray, ids: str) -> str:
-        """The same, as ONNX Runtime does it ten times as fast: without a memcpy an element."""
+        """The same for ONNX Runtime, ten times as fast: no memcpy per element."""
         op = self._op
         flat = op('Reshape', ids, op.ints(-1))
         found = op('GatherElements', op.constant(table), flat, axis=0)
@@ -385,11 +385,12 @@ class Painter:
     def _narrowed(self, x: str) -> str:
         return self._op.cast(x, self._dtype)
 
-    def _grown(self, x: str, colour: bool = False) -> str:
-        """Return [N, h, w], or colours [N, h, w, 3], at the source's size.
+    def _resized(self, x: str, colour: bool = False) -> str:
+        """Resize [N, h, w], or colours [N, h, w, 3], to the output's size.
 
-        A gather copies whatever lies behind its axis in one piece. So the columns are gathered
-        with the height moved behind them: thousands of long pieces, not a million short ones.
+        Gather copies all elements behind its axis in one block. So columns are gathered with the
+        height as the last axis, which gives thousands of long blocks instead of a million short
+        ones.
         """
         if self._nearest is None:
             return x
@@ -409,7 +410,7 @@ class Painter:
 
     def _blend_uint8(self, image: str, source: str, colours: str, alpha: str,
                      output: str) -> None:
-        """The same sum as quantized addition, which ONNX Runtime runs as one kernel."""
+        """The same sum as a quantized addition, which ONNX Runtime runs as one kernel."""
         op = self._op
         one, zero = op.constant(np.float32(1)), op.constant(np.uint8(0))
         background = op('DequantizeLinear', image, op('Sub', one, alpha), zero)

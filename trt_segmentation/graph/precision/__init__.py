@@ -1,3 +1,3 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A network in fp16 or int8, and what that costs in accuracy."""
+"""Conversion of a network to fp16 or int8, and its loss of accuracy."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Value ranges of a network's tensors over images, and the file that keeps them."""
+"""Value ranges of a network's tensors, measured on images, and the file that stores them."""
 
 import contextlib
 import hashlib
@@ -23,26 +23,26 @@ from trt_segmentation.images.gray import as_bands
 from trt_segmentation.options import CALIBRATION_METHODS, CalibrationOptions
 
 Ranges = Mapping[str, tuple[float, float]]
-"""Least and greatest value by tensor."""
+"""Lowest and highest value by tensor."""
 
 _BINS = 1024
-"""Of a histogram, over both signs; int8 has 256 steps, so a step has 2 to 4 bins."""
+"""Bins of a histogram, over both signs; int8 has 256 steps, so a step has 2 to 4 bins."""
 
 _LEVELS = 128
-"""Steps that entropy calibration fits a histogram to, as ONNX Runtime's default."""
+"""Steps to which entropy calibration fits a histogram; ONNX Runtime's default."""
 
 
 @dataclass(frozen=True)
 class CalibrationTable:
-    """Saved ranges and what they were measured with.
+    """Saved ranges with their provenance.
 
     Attributes:
-        source: what the network was called.
+        source: the network's name.
         network: sha256 of the network in float, hexadecimal.
-        fed: how the network's input was computed from the pixels.
+        fed: ``preprocessing_text`` of the network.
         method: one of ``CALIBRATION_METHODS``.
-        count: how many images were used.
-        ranges: least and greatest value by tensor.
+        count: number of images.
+        ranges: lowest and highest value by tensor.
     """
 
     source: str
@@ -69,14 +69,14 @@ class CalibrationTable:
         """Read a table.
 
         Raises:
-            ConfigError: it is no calibration table.
+            ConfigError: the file is no calibration table.
         """
         try:
             table = cls(**json.loads(path.read_text(encoding='utf-8')))
             ranges = {name: (float(low), float(high))
                       for name, (low, high) in table.ranges.items()}
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise ConfigError(f'{path}: this is no calibration table ({error}); delete it and '
+            raise ConfigError(f'{path}: is no calibration table ({error}); delete it and '
                               'calibrate again') from error
         return replace(table, ranges=ranges)
 
@@ -86,14 +86,14 @@ def calibrated_ranges(spec: ModelSpec, model: onnx.ModelProto, names: Sequence[s
     """Return the ranges of tensors: from the saved table, else measured on images and saved.
 
     Args:
-        spec: what feeds the network.
-        model: the network, perhaps with other node names.
+        spec: of the network; its preprocessing is used.
+        model: the network; its node names may differ from those in ``spec``.
         names: of its float tensors.
-        images: uint8 [H, W, 3], BGR, any size; not looked at where there is a table.
-        options: where the table is, and how ranges are chosen.
+        images: uint8 [H, W, 3], BGR, any size; not read if there is a table.
+        options: path of the table, and calibration method.
 
     Raises:
-        ConfigError: neither a table nor one image is there, the table belongs to another
+        ConfigError: there is neither a table nor an image, the table belongs to another
             network or lacks a tensor, or there is no such method.
         ModelError: the network has values that are not finite.
     """
@@ -104,26 +104,26 @@ def calibrated_ranges(spec: ModelSpec, model: onnx.ModelProto, names: Sequence[s
     fed = tqdm(network_inputs(spec, images), desc='calibration', unit='image', disable=None)
     ranges, count = measure_ranges(model, spec.network.source, names, fed, options.method)
     if count == 0:
-        raise nothing_to_calibrate_on(spec.network.source, options)
+        raise missing_ranges_error(spec.network.source, options)
     if path is not None:
-        CalibrationTable(spec.network.source, network_digest(spec), fed_text(spec),
+        CalibrationTable(spec.network.source, network_digest(spec), preprocessing_text(spec),
                          options.method, count, ranges).write(path)
     return ranges
 
 
-def nothing_to_calibrate_on(source: str, options: CalibrationOptions) -> ConfigError:
+def missing_ranges_error(source: str, options: CalibrationOptions) -> ConfigError:
     """Return the error for int8 without value ranges.
 
     Args:
-        source: what to call the network.
-        options: neither their table nor one image is there.
+        source: name of the network in the message.
+        options: give neither an existing table nor an image.
     """
     if options.images:
-        return ConfigError(f'{options.images}: not one image to calibrate {source} on')
-    table = f' ({options.table} is not there)' if options.table else ''
+        return ConfigError(f'{options.images}: has no image to calibrate {source} on')
+    table = f' ({options.table} does not exist)' if options.table else ''
     return ConfigError(
-        f'{source}: int8 needs value ranges; give some hundred of your own images as '
-        f'calibration.images, a table saved before as calibration.table{table}, or a network '
+        f'{source}: int8 needs value ranges; give a few hundred of your own images as '
+        f'calibration.images, a saved table as calibration.table{table}, or a network '
         'with QuantizeLinear and DequantizeLinear nodes',
         settings=('calibration.images', 'calibration.table'))
 
@@ -135,17 +135,17 @@ def _saved_ranges(path: Path, spec: ModelSpec, names: Sequence[str], method: str
         raise ConfigError(f'{path}: this calibration table belongs to {table.source} (sha256 '
                           f'{table.network[:12]}), not to {source} (sha256 {digest[:12]}); '
                           'name another file or delete it')
-    if table.fed != fed_text(spec):
+    if table.fed != preprocessing_text(spec):
         raise ConfigError(f'{path}: this calibration table of {source} was measured with '
-                          f'{table.fed}, but the config says {fed_text(spec)}; name another '
-                          'file or delete it')
+                          f'{table.fed}, but the config has {preprocessing_text(spec)}; name '
+                          'another file or delete it')
     if missing := [name for name in names if name not in table.ranges]:
         raise ConfigError(f"{path}: this calibration table lacks tensor '{missing[0]}' of "
                           f'{source}; delete it and calibrate again')
     logger = logging.getLogger(__name__)
     logger.info('%s: ranges from %s (%s over %d images)', source, path, table.method, table.count)
     if table.method != method:
-        logger.warning('%s was made by %s, not %s; delete it to calibrate again', path,
+        logger.warning('%s was measured by %s, not %s; delete it to calibrate again', path,
                        table.method, method)
     return table.ranges
 
@@ -155,18 +155,18 @@ def network_digest(spec: ModelSpec) -> str:
     return hashlib.sha256(spec.network.model.SerializeToString(deterministic=True)).hexdigest()
 
 
-def fed_text(spec: ModelSpec) -> str:
-    """Return in words how the network's input is computed from pixels."""
+def preprocessing_text(spec: ModelSpec) -> str:
+    """Return a description of a network's preprocessing."""
     depth = f', depth {spec.depth}' if spec.depth != 8 else ''
     return (f'color {spec.color}, scale {spec.scale!r}, mean {list(spec.mean)}, '
             f'std {list(spec.std)}, resize {spec.resize}{depth}')
 
 
 def calibration_digest(options: CalibrationOptions) -> str:
-    """Return the sha256 that identifies the calibration data; '' where there is none.
+    """Return the sha256 that identifies the calibration data; '' if there is none.
 
-    It is that of the table where it exists, else of every file of images in order and of
-    topic, method and count.
+    It is the digest of the table if it exists, else of all image files in order and of topic,
+    method and count.
 
     Raises:
         ImageError: there are no such images.
@@ -181,8 +181,8 @@ def calibration_digest(options: CalibrationOptions) -> str:
 
 
 def samples_digest(options: CalibrationOptions) -> str:
-    """Return the sha256 that identifies the images that a network is tried on, whatever table,
-    method and count are; '' where there are none.
+    """Return the sha256 that identifies the images and the topic, without table, method and
+    count; '' if there are no images.
 
     Raises:
         ImageError: there are no such images.
@@ -208,24 +208,25 @@ def open_runtime(model: onnx.ModelProto, source: str) -> Any:
 
     Raises:
         BackendError: ONNX Runtime is not installed.
-        ModelError: it does not take the network.
+        ModelError: it does not accept the network.
     """
     try:
         onnxruntime = import_onnxruntime()
     except ImportError as error:
-        raise BackendError('fp16 and int8 are made by ONNX Runtime, which is not installed; '
-                           'pip install onnxruntime') from error
+        raise BackendError('conversion to fp16 and int8 needs ONNX Runtime, which is not '
+                           'installed; pip install onnxruntime') from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
         return open_session(model.SerializeToString(), options)
     except Exception as error:  # the binding raises its own types, one for each status code
-        raise ModelError(f'{source}: ONNX Runtime does not take this network: {error}') from error
+        raise ModelError(f'{source}: ONNX Runtime does not accept this network: '
+                         f'{error}') from error
 
 
 def image_feed(spec: ModelSpec, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what a head or a prepared graph is fed for a uint8 BGR [H, W, 3] image, or for what
-    ``images.gray.as_bands`` takes."""
+    """Return the inputs of a head or a prepared graph for a uint8 BGR [H, W, 3] image, or for an
+    image that ``images.gray.as_bands`` takes."""
     fed = as_bands(np.ascontiguousarray(image))
     channels = np.array(spec.channels('bgr'), np.int32)
     return {'image': fed[None], 'channels': channels}
@@ -233,7 +234,7 @@ def image_feed(spec: ModelSpec, image: np.ndarray) -> dict[str, np.ndarray]:
 
 def network_inputs(spec: ModelSpec, images: Iterable[np.ndarray],
                    ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield what a network is fed for each image, see ``image_feed``."""
+    """Yield the network's input for each image, see ``image_feed``."""
     name, head = spec.network.inputs[0].name, None
     for image in images:
         head = head or open_runtime(prepare_head(spec), spec.network.source)
@@ -243,17 +244,17 @@ def network_inputs(spec: ModelSpec, images: Iterable[np.ndarray],
 def measure_ranges(model: onnx.ModelProto, source: str, names: Sequence[str],
                    feeds: Iterable[dict[str, np.ndarray]], method: str,
                    ) -> tuple[dict[str, tuple[float, float]], int]:
-    """Return the ranges that int8 shall cover, by tensor, and the number of feeds.
+    """Return the ranges that int8 covers, by tensor, and the number of feeds.
 
-    Memory holds the tensors of one feed and one histogram for each.
+    Memory holds the tensors of one feed, and one histogram per tensor.
 
     Args:
         model: the network in float.
-        source: what to call it in messages.
-        names: float tensors of it, inputs among them.
-        feeds: what the network is fed.
-        method: 'minmax' covers every value, 'percentile' 99.999 %, 'entropy' what loses the
-            least information (as TensorRT's own calibrator did).
+        source: its name in messages.
+        names: of float tensors, which may be inputs of the network.
+        feeds: inputs of the network.
+        method: 'minmax' covers every value, 'percentile' 99.999 % of them, 'entropy' the range
+            that loses the least information (as TensorRT's entropy calibrator).
 
     Raises:
         ConfigError: there is no such method.
@@ -287,7 +288,7 @@ def measure_ranges(model: onnx.ModelProto, source: str, names: Sequence[str],
 
 
 class _MinMax:
-    """The least and the greatest value of each tensor."""
+    """The lowest and the highest value of each tensor."""
 
     def __init__(self) -> None:
         self._ranges: dict[str, tuple[float, float]] = {}
@@ -302,10 +303,10 @@ class _MinMax:
 
 
 def _histograms(method: str) -> Any:
-    """ONNX Runtime's collector, with histograms whose size does not grow.
+    """ONNX Runtime's collector, with histograms of constant size.
 
-    Its own keep the width of the first image's bins: an almost black first image makes
-    millions of them. These double the width, so that two bins become one.
+    The original one keeps the bin width of the first image and adds bins, which become millions
+    after an almost black first image. This one doubles the bin width and joins pairs of bins.
     """
     collector: Any = import_onnxruntime('quantization.calibrate').HistogramCollector
 

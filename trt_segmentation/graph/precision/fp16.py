@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A network in fp16: the same graph in half precision, but for what that cannot hold."""
+"""Conversion of a network to fp16, except for nodes whose values exceed its range."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,15 +38,15 @@ LARGEST_FP16 = 65504.0
 """Largest finite value of IEEE 754 binary16."""
 
 MIN_AGREEMENT = 0.99
-"""Share of mask pixels that fp16 must leave as they are."""
+"""Share of mask pixels that must be equal in fp16 and fp32."""
 
 _ROUNDS = 5
 _NAMED = 5
 
 _EXTENT_OPS = {'Shape', 'Size'}
 
-# ONNX Runtime's converter leaves these alone, too. Its list has Min and Max besides, which
-# take fp16 since opset 8 and bound many activations.
+# ONNX Runtime's converter keeps these in fp32, too. Its list also has Min and Max, which accept
+# fp16 since opset 8 and clip many activations.
 _FP32_OPS = {'CumSum', 'DynamicQuantizeLinear', 'NonMaxSuppression', 'QLinearConv',
              'QLinearMatMul', 'Range', 'RoiAlign', 'TopK', 'Upsample', *QUANTIZING_OPS}
 
@@ -56,9 +56,9 @@ class Fp16:
     """A network in fp16.
 
     Attributes:
-        spec: its spec; inputs and outputs have the types they had.
+        spec: of the converted network; the types of its inputs and outputs are unchanged.
         kept: names of the nodes that stay in fp32.
-        agreement: share of mask pixels that are as fp32 makes them, 0..1.
+        agreement: share of mask pixels that are equal in fp16 and fp32, 0..1.
     """
 
     spec: ModelSpec
@@ -67,13 +67,13 @@ class Fp16:
 
 
 def to_fp16(spec: ModelSpec, images: Sequence[np.ndarray]) -> Fp16:
-    """Convert a network to fp16, but for the nodes that fp16 cannot hold.
+    """Convert a network to fp16, except for the nodes whose values exceed its range.
 
-    The largest values of the network on the images tell which those are. Where masks differ
-    too much all the same, smaller values count as large, too.
+    These nodes are found by the largest values of all tensors on the images. If masks differ too
+    much, the limit is lowered step by step.
 
     Args:
-        spec: with the network in fp32; one in fp16 is returned as it is.
+        spec: with the network in fp32; one in fp16 is returned unchanged.
         images: uint8 [H, W, 3], BGR, any size, at least one.
 
     Raises:
@@ -86,7 +86,7 @@ def to_fp16(spec: ModelSpec, images: Sequence[np.ndarray]) -> Fp16:
         return Fp16(spec, (), 1.0)
     if not images:
         raise ConfigError(f'{spec.network.source}: fp16 is checked on images; give at least one')
-    _name_large_weights(model.graph, spec.network.source)
+    _warn_of_large_weights(model.graph, spec.network.source)
     peaks = _peaks(spec, model, types, images)
     always = _extent_nodes(model.graph) | {
         node.name for node in model.graph.node
@@ -95,7 +95,7 @@ def to_fp16(spec: ModelSpec, images: Sequence[np.ndarray]) -> Fp16:
     results: list[tuple[bool, Fp16]] = []
     tried: set[str] | None = None
     for power in range(_ROUNDS):
-        kept = always | _loud_nodes(model.graph, peaks, LARGEST_FP16 / 4 ** power)
+        kept = always | _nodes_above(model.graph, peaks, LARGEST_FP16 / 4 ** power)
         if kept == tried:
             continue
         tried = kept
@@ -112,7 +112,7 @@ def to_fp16(spec: ModelSpec, images: Sequence[np.ndarray]) -> Fp16:
 
 def _attempt(spec: ModelSpec, model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
              images: Sequence[np.ndarray]) -> tuple[bool, Fp16]:
-    """Convert all but the kept nodes; return whether scores stay finite, and the result."""
+    """Convert all nodes that are not kept; return whether scores stay finite, and the result."""
     source = spec.network.source
     models = _converted(model, types, kept, source), fp16_emulated(model, types, kept)
     candidates = [replace(spec, network=describe_network(each, source)) for each in models]
@@ -127,8 +127,8 @@ def _computes_in_fp16(model: onnx.ModelProto, types: Mapping[str, str]) -> bool:
     return FLOAT16 in (weighted or types.values()) and FLOAT not in weighted
 
 
-def _name_large_weights(graph: onnx.GraphProto, source: str) -> None:
-    """Warn of weights that fp16 does not hold. TensorRT 8.6 does, too, but does not name them."""
+def _warn_of_large_weights(graph: onnx.GraphProto, source: str) -> None:
+    """Log weights beyond the range of fp16. TensorRT 8.6 warns about them without their names."""
     found = []
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
@@ -139,8 +139,8 @@ def _name_large_weights(graph: onnx.GraphProto, source: str) -> None:
     if found:
         more = f' and {len(found) - _NAMED} others' if len(found) > _NAMED else ''
         logging.getLogger(__name__).warning(
-            '%s: fp16 ends at %g, which these weights exceed: %s%s; infinite ones stay infinite, '
-            'and nodes that read finite ones stay in fp32', source, LARGEST_FP16,
+            '%s: the largest fp16 value is %g, which these weights exceed: %s%s; infinite ones '
+            'stay infinite, and nodes that read finite ones stay in fp32', source, LARGEST_FP16,
             ', '.join(found[:_NAMED]), more)
 
 
@@ -153,7 +153,7 @@ def _peaks(spec: ModelSpec, model: onnx.ModelProto, types: Mapping[str, str],
     extended = onnx.ModelProto()
     extended.CopyFrom(model)
     names = [name for name, kind in types.items() if kind == FLOAT and name not in peaks]
-    for index, name in enumerate(names):  # scalars leave the runtime, not tensors
+    for index, name in enumerate(names):  # the runtime returns scalars, not whole tensors
         extended.graph.node.extend([
             helper.make_node('Abs', [name], [f'peak/abs_{index}'], f'peak/abs_{index}'),
             helper.make_node('ReduceMax', [f'peak/abs_{index}'], [f'peak/{index}'],
@@ -170,20 +170,21 @@ def _peaks(spec: ModelSpec, model: onnx.ModelProto, types: Mapping[str, str],
 
 
 def _largest(array: np.ndarray) -> float:
-    """Largest finite magnitude: fp16 has infinities of its own."""
+    """Largest finite magnitude; infinite values stay infinite in fp16."""
     return float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
 
 
-def _loud_nodes(graph: onnx.GraphProto, peaks: Mapping[str, float], limit: float) -> set[str]:
-    """Names of the nodes that make or read a value above a limit."""
+def _nodes_above(graph: onnx.GraphProto, peaks: Mapping[str, float], limit: float) -> set[str]:
+    """Names of the nodes that read or write a value above a limit."""
     return {node.name for node in graph.node
             if any(peaks.get(name, 0.0) > limit for name in (*names_read(node), *node.output))}
 
 
 def _extent_nodes(graph: onnx.GraphProto) -> set[str]:
-    """Names of the nodes that compute from extents and constants alone.
+    """Names of the nodes that compute only from tensor sizes and constants.
 
-    fp16 has integers up to 2048 only, and a scale of 1.33 that is rounded moves an extent.
+    fp16 represents integers exactly up to 2048 only, and a rounded scale such as 1.33 changes a
+    size.
     """
     known = {tensor.name for tensor in graph.initializer} | {''}
     nodes = set()
@@ -208,25 +209,25 @@ def _converted(model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
     graph.value_info.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
         for name, kind in types.items() if kind == FLOAT and name not in own | weights)
-    _give_own_scales(graph)
-    kept = kept | _uncapture(graph, types)
+    _unshare_scales(graph)
+    kept = kept | _copy_captured(graph, types)
     try:
         draft = convert(
             draft, keep_io_types=True, disable_shape_infer=True, op_block_list=[],
             node_block_list=sorted(kept))
-    except Exception as error:  # it asserts, too
+    except Exception as error:  # the converter also raises AssertionError
         raise ModelError(f'{source}: cannot be converted to fp16 ({one_line(error)}); use '
                          'precision fp32') from error
-    _join_casts(draft.graph)
+    _bypass_cast_pairs(draft.graph)
     del draft.graph.value_info[:]
     check_converted(draft, source, 'fp16')
     return draft
 
 
-def _give_own_scales(graph: onnx.GraphProto) -> None:
-    """Give every Resize scales of its own: they stay in fp32, shared ones would be cast.
+def _unshare_scales(graph: onnx.GraphProto) -> None:
+    """Copy the scales of every Resize: they stay in fp32, but shared ones would be cast.
 
-    Empty ones, which mean that there are sizes, must stay empty constants.
+    Empty scales of a Resize with sizes must stay empty constants.
     """
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
@@ -235,10 +236,10 @@ def _give_own_scales(graph: onnx.GraphProto) -> None:
             graph.initializer[-1].name = node.input[2] = f'{node.name}/scales'
 
 
-def _uncapture(graph: onnx.GraphProto, types: Mapping[str, str]) -> set[str]:
-    """Give bodies fp32 copies of what they capture, and return the names of what copies.
+def _copy_captured(graph: onnx.GraphProto, types: Mapping[str, str]) -> set[str]:
+    """Let subgraphs read fp32 copies of outer tensors, and return the names of the copying nodes.
 
-    The converter casts what a node reads, not what its bodies read.
+    The converter casts the inputs of a node, but not the outer tensors that its subgraphs read.
     """
     nodes, added = [], {}
     for node in graph.node:
@@ -262,11 +263,11 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
             _rename(body, names)
 
 
-def _join_casts(graph: onnx.GraphProto) -> None:
-    """Let values go from one fp32 node to the next without a detour through fp16.
+def _bypass_cast_pairs(graph: onnx.GraphProto) -> None:
+    """Remove casts to fp16 and back between two nodes in fp32.
 
-    The converter puts casts on both sides of every node that it keeps; between two of them a
-    large value would overflow after all.
+    The converter puts casts before and after every node that stays in fp32. Between two such
+    nodes, large values would overflow in fp16.
     """
     halves = {node.output[0]: node.input[0] for node in graph.node
               if node.op_type == 'Cast' and _cast_type(node) == TensorProto.FLOAT16}
@@ -290,9 +291,9 @@ def _cast_type(node: onnx.NodeProto) -> int:
 
 def fp16_emulated(model: onnx.ModelProto, types: Mapping[str, str], kept: set[str],
                   ) -> onnx.ModelProto:
-    """The fp32 network with casts to fp16 and back wherever the converted one holds fp16.
+    """The fp32 network with casts to fp16 and back for each tensor that is converted to fp16.
 
-    ONNX Runtime computes a network in fp16 on the CPU in fp32, and rounds only its ends.
+    On the CPU, ONNX Runtime computes an fp16 network in fp32 and rounds only inputs and outputs.
     """
     rounded = onnx.ModelProto()
     rounded.CopyFrom(model)
@@ -319,7 +320,7 @@ def fp16_emulated(model: onnx.ModelProto, types: Mapping[str, str], kept: set[st
 
 def _compare(spec: ModelSpec, others: Sequence[ModelSpec], images: Sequence[np.ndarray],
              ) -> tuple[bool, float]:
-    """Whether the others' scores stay finite, and the least share of equal pixels of a mask."""
+    """Whether scores of the others stay finite, and the lowest share of equal mask pixels."""
     expected = list(_results(spec, images))
     finite, agreements = True, []
     for other in others:
@@ -336,7 +337,7 @@ def _compare(spec: ModelSpec, others: Sequence[ModelSpec], images: Sequence[np.n
 
 def _results(spec: ModelSpec, images: Sequence[np.ndarray],
              ) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-    """The masks of each image, and where their scores are finite."""
+    """The masks of each image, and whether each of their scores is finite."""
     masks = named_outputs(spec, ('mask',))
     model = prepare(spec, masks).model
     scores = dict.fromkeys(NETWORK_PREFIX + task.scores.name for task in spec.tasks)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A network in int8: the same graph, with QuantizeLinear and DequantizeLinear nodes in it."""
+"""Conversion of a network to int8, by inserting QuantizeLinear and DequantizeLinear nodes."""
 
 import contextlib
 from collections import Counter
@@ -21,7 +21,7 @@ from trt_segmentation.graph.onnx_tools.toposort import sort_nodes
 from trt_segmentation.graph.precision.calibration import (
     Ranges,
     calibrated_ranges,
-    nothing_to_calibrate_on,
+    missing_ranges_error,
 )
 from trt_segmentation.graph.precision.rewriting import (
     FLOAT,
@@ -36,51 +36,55 @@ from trt_segmentation.graph.reading.resolve import ModelSpec
 from trt_segmentation.options import CalibrationOptions
 
 _QDQ_OPSET = 13
-"""From here on QuantizeLinear knows scales by channel."""
+"""First opset with per-channel scales in QuantizeLinear."""
 
 _POOLING_OPS = {'AveragePool', 'MaxPool'}
 _QUANTIZED_OPS = [*sorted(WEIGHTED_OPS), 'Add', *sorted(_POOLING_OPS)]
 
 _QDQ_OPTIONS = {
-    'ActivationSymmetric': True, 'WeightSymmetric': True,  # TensorRT takes no zero point but 0
+    'ActivationSymmetric': True, 'WeightSymmetric': True,  # TensorRT accepts only zero point 0
     'QuantizeBias': False, 'QDQDisableWeightAdjustForInt32Bias': True,  # biases stay float
-    'AddQDQPairToWeight': True,  # float weights, which every TensorRT takes
-    'ForceQuantizeNoInputCheck': True,  # pooling of what nothing else quantizes, too
-    'DedicatedQDQPair': True,  # one pair a reader, so that each can be fused
-    'OpTypesToExcludeOutputQuantization': _QUANTIZED_OPS,  # fused with what follows
+    'AddQDQPairToWeight': True,  # float weights, which every TensorRT accepts
+    'ForceQuantizeNoInputCheck': True,  # also pooling whose input no other node quantizes
+    'DedicatedQDQPair': True,  # one pair per reader, so that each can be fused
+    'OpTypesToExcludeOutputQuantization': _QUANTIZED_OPS,  # fused with the next node
 }
-"""As ONNX Runtime's notes in ``QDQQuantizer`` recommend for TensorRT."""
+"""The options that the comments in ONNX Runtime's ``QDQQuantizer`` recommend for TensorRT."""
 
 
 def check_calibration(network: Network, options: CalibrationOptions) -> None:
-    """Make sure, without reading an image, that a network can be calibrated if need be.
+    """Check that a network which needs calibration has data for it; reads no image.
 
     Raises:
-        ConfigError: neither images nor a table of ranges are there.
+        ConfigError: there are neither images nor a table of ranges.
     """
     table = Path(options.table) if options.table else None
     if not options.images and not (table and table.is_file()) and not is_quantized(network):
-        raise nothing_to_calibrate_on(network.source, options)
+        raise missing_ranges_error(network.source, options)
 
 
 def to_int8(spec: ModelSpec, images: Iterable[np.ndarray],
             options: CalibrationOptions) -> ModelSpec:
     """Quantize a network to int8 with QuantizeLinear and DequantizeLinear nodes.
 
-    Quantized are the inputs of what TensorRT has int8 kernels for and gains by: Conv,
-    ConvTranspose, Gemm and MatMul with constant weights (by channel), one side of an Add that
-    joins two branches, so that it fuses with the convolution on its other side, and pooling, so
-    that the convolutions around it pass int8 on. Left alone are convolutions of a single pixel
-    (squeeze and excitation: conversions take longer than they), products of two activations
-    (TensorRT's fused attention wants them in float), and everything else.
+    It quantizes the inputs of nodes that are faster in int8 in TensorRT:
+
+    * Conv, ConvTranspose, Gemm and MatMul with constant weights (per channel);
+    * one input of an Add that joins two branches, so that it fuses with the convolution at the
+      other input;
+    * pooling, so that the values between the convolutions around it stay int8.
+
+    All other nodes stay in float. So do convolutions of a single pixel (squeeze and excitation;
+    conversions take longer than the convolution) and products of two activations (TensorRT's
+    fused attention needs them in float).
 
     Args:
-        spec: with the network in fp32; one with such nodes already is returned as it is.
-        images: uint8 [H, W, 3], BGR, any size; not looked at where there is a saved table.
-        options: calibration method, and where the table of ranges is kept.
+        spec: with the network in fp32; one that is quantized already is returned unchanged.
+        images: uint8 [H, W, 3], BGR, any size; not read if there is a saved table.
+        options: calibration method, and path of the table of ranges.
 
     Raises:
-        ConfigError: there is nothing to calibrate on, or the saved table does not fit.
+        ConfigError: there is no calibration data, or the saved table does not fit.
         ModelError: the network cannot be quantized.
     """
     network = spec.network
@@ -107,20 +111,21 @@ def is_quantized(network: Network) -> bool:
 
 
 def _at_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelProto:
-    """The model at an opset, where its own is older."""
+    """The model, converted to an opset if its own is older."""
     own = opset_of(model)
     if own >= opset:
         return model
     try:
         return version_converter.convert_version(model, opset)
-    except Exception as error:  # the converter raises whatever its C++ does
+    except Exception as error:  # the converter raises many types
         raise ModelError(f'{source}: int8 needs opset {opset}, to which opset {own} cannot be '
-                         f'converted ({one_line(error)}); export it anew') from error
+                         f'converted ({one_line(error)}); export the network with opset {opset} '
+                         'or later') from error
 
 
 def _unshare_weights(graph: onnx.GraphProto) -> None:
-    """Give each node its own weights: ONNX Runtime cannot open a graph that quantizes one tensor
-    for two convolutions ("Attempt to replace the existing tensor")."""
+    """Copy weights that several nodes share. ONNX Runtime cannot open a graph that quantizes one
+    tensor for two convolutions ("Attempt to replace the existing tensor")."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
     seen: Counter[str] = Counter()
     for node in graph.node:
@@ -150,7 +155,7 @@ def _quantizable_nodes(model: onnx.ModelProto, types: Mapping[str, str]) -> list
         if len(node.input) < 2 or is_single_pixel(node.input[0]):
             return False
         first, second = node.input[:2]
-        if node.op_type == 'Add':  # of two branches, not of a bias or a broadcast vector
+        if node.op_type == 'Add':  # joins two branches; adds no bias or broadcast vector
             return not weights & {first, second} and first != second \
                 and first in shapes and shapes[first] == shapes.get(second)
         return node.op_type in WEIGHTED_OPS and first not in weights and second in weights
@@ -159,7 +164,7 @@ def _quantizable_nodes(model: onnx.ModelProto, types: Mapping[str, str]) -> list
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple]:
-    with contextlib.suppress(Exception):  # inference is a help, not a check
+    with contextlib.suppress(Exception):  # continue with the shapes that are known
         model = onnx.shape_inference.infer_shapes(model)
     values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
     return {value.name: tuple(dim.dim_value or dim.dim_param
@@ -178,7 +183,7 @@ def _quantized(model: onnx.ModelProto, nodes: list[str], ranges: Ranges,
             tensors_data(ort.CalibrationMethod.MinMax, data), nodes, [], _QUANTIZED_OPS,
             dict(_QDQ_OPTIONS))
         quantizer.quantize_model()
-    except Exception as error:  # it asserts, too
+    except Exception as error:  # the quantizer also raises AssertionError
         raise ModelError(f'{source}: cannot be quantized ({one_line(error)}); use precision '
                          'fp16') from error
     quantized = quantizer.model.model
@@ -190,13 +195,13 @@ def _quantized(model: onnx.ModelProto, nodes: list[str], ranges: Ranges,
 def _fuse_additions(graph: onnx.GraphProto) -> None:
     """Let an Add of two branches read one convolution in float, so that TensorRT fuses them.
 
-    TensorRT's best practices: quantize the residual input of an addition, not the other.
+    TensorRT's best practices recommend to quantize only the residual input of an addition.
     """
     maker = {name: node for node in graph.node for name in node.output}
     readers = Counter(name for node in graph.node for name in node.input)
 
     def origin(name: str) -> str:
-        """The convolution's output that a pair quantizes for this reader alone, or ''."""
+        """The output of a convolution that a pair quantizes for only this reader, or ''."""
         for op_type in ('DequantizeLinear', 'QuantizeLinear'):
             if name not in maker or maker[name].op_type != op_type or readers[name] != 1:
                 return ''

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which layers of a converted network lose the most: signal-to-noise ratios of their outputs."""
+"""Signal-to-noise ratios of the layers' outputs in a converted network, worst layers first."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -24,15 +24,15 @@ _MADE = '/made'
 
 @dataclass(frozen=True)
 class LayerLoss:
-    """What a precision does to the output of one layer.
+    """The loss of precision in the output of one layer.
 
     Attributes:
         node: name of the layer's node.
         op_type: for example 'Conv'.
-        own_db: signal-to-noise ratio in dB of what the layer makes of the values of fp32: only
-            its own error counts. -inf where its output overflows.
-        total_db: the same of what it makes in the converted network, after all that came before;
-            inf where nothing is lost.
+        own_db: signal-to-noise ratio in dB of the layer's output when it reads the values of
+            fp32, so that only its own error counts. -inf if its output overflows.
+        total_db: the same in the converted network, with the errors of all layers before it; inf
+            without an error.
     """
 
     node: str
@@ -43,7 +43,7 @@ class LayerLoss:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A node that is in both graphs, and one output: in fp32, as computed, and as it is read."""
+    """A node in both graphs, and names of one output: in fp32, converted, and as it is read."""
 
     node: onnx.NodeProto
     exact: str
@@ -55,29 +55,29 @@ def layer_losses(spec: ModelSpec, converted: ModelSpec, kept: Collection[str],
                  images: Sequence[np.ndarray]) -> list[LayerLoss]:
     """Compare the layers of a network in fp16 or int8 with those in fp32, on ONNX Runtime.
 
-    Both networks are one graph, and only sums of squares leave it, so that memory does not hold
-    every tensor of an image.
+    Both networks are joined into one graph that outputs only sums of squares, so that memory does
+    not hold every tensor of an image.
 
     Args:
         spec: the network in fp32.
-        converted: what ``to_fp16`` or ``to_int8`` has made of it.
-        kept: names of the nodes that ``to_fp16`` has left in fp32.
+        converted: the result of ``to_fp16`` or ``to_int8``.
+        kept: names of the nodes that ``to_fp16`` kept in fp32.
         images: uint8 [H, W, 3], BGR, any size, at least one.
 
     Returns:
-        The layers that lose anything, the one whose own error is worst first. Layers whose
-        output is 0 or not finite in fp32 are left out: they have no such ratio.
+        The layers with an error, the one with the lowest ``own_db`` first. Layers whose output
+        is 0 or not finite in fp32 have no ratio and are left out.
 
     Raises:
-        ModelError: ONNX Runtime does not take the network.
+        ModelError: ONNX Runtime does not accept the network.
     """
     source = spec.network.source
     computed = _computed(spec, converted, kept)
     reference = tidied(_at_opset_of(spec.network.model, computed))
     layers = _layers(reference, computed, tensor_types(reference, source))
     feeds = list(network_inputs(spec, images))
-    own, total = (_ratios(_joined(reference, computed, layers, apart), layers, feeds, source)
-                  for apart in (True, False))
+    own, total = (_ratios(_joined(reference, computed, layers, isolated), layers, feeds, source)
+                  for isolated in (True, False))
     losses = [LayerLoss(layer.node.name, layer.node.op_type, own[layer.exact],
                         total[layer.exact])
               for layer in layers if own.get(layer.exact, math.inf) < math.inf]
@@ -85,7 +85,7 @@ def layer_losses(spec: ModelSpec, converted: ModelSpec, kept: Collection[str],
 
 
 def _computed(spec: ModelSpec, converted: ModelSpec, kept: Collection[str]) -> onnx.ModelProto:
-    """The converted network as its precision computes it, with results in fp32."""
+    """The network that emulates the converted one, with results in fp32."""
     if is_quantized(converted.network) and not is_quantized(spec.network):
         return converted.network.model
     model = tidied(spec.network.model)
@@ -99,7 +99,7 @@ def _at_opset_of(model: onnx.ModelProto, other: onnx.ModelProto) -> onnx.ModelPr
 
 def _layers(reference: onnx.ModelProto, computed: onnx.ModelProto, types: Mapping[str, str],
             ) -> list[_Layer]:
-    """The float outputs of all nodes that are in both, in the order of the network."""
+    """The float outputs of all nodes in both graphs, in the order of the network."""
     nodes = {node.name: node for node in computed.graph.node}
     rounded = _rounded_names(computed.graph)
     return [_Layer(node, exact, made, rounded.get(made, made))
@@ -109,7 +109,7 @@ def _layers(reference: onnx.ModelProto, computed: onnx.ModelProto, types: Mappin
 
 
 def _rounded_names(graph: onnx.GraphProto) -> dict[str, str]:
-    """Tensors that are cast to fp16 and back, and what they are called then."""
+    """Names of tensors after their cast to fp16 and back, by their names before it."""
     casts = {cast_type: {node.input[0]: node.output[0] for node in graph.node
                          if node.op_type == 'Cast'
                          and helper.get_node_attr_value(node, 'to') == cast_type}
@@ -120,23 +120,23 @@ def _rounded_names(graph: onnx.GraphProto) -> dict[str, str]:
 
 
 def _joined(reference: onnx.ModelProto, computed: onnx.ModelProto, layers: Sequence[_Layer],
-            apart: bool) -> onnx.ModelProto:
+            isolated: bool) -> onnx.ModelProto:
     """Both networks and, for every layer, the energy of its output and of the difference.
 
     Args:
-        apart: whether every layer of the converted network reads the values of fp32.
+        isolated: whether every layer of the converted network reads the values of fp32.
     """
     joined = onnx.ModelProto()
     joined.CopyFrom(computed)
     joined.graph.CopyFrom(reference.graph)
     other = compose.add_prefix_graph(computed.graph, _COPY, rename_inputs=False)
     given = {_COPY + value.name: value.name for value in computed.graph.input}
-    for node in other.node:  # onnx before 1.18 renames what reads the inputs all the same
+    for node in other.node:  # onnx before 1.18 ignores rename_inputs in the nodes
         node.input[:] = [given.get(name, name) for name in node.input]
     nodes = joined.graph.node
     nodes.extend(other.node)
     joined.graph.initializer.extend(other.initializer)
-    read = _take_apart(joined.graph, layers) if apart else \
+    read = _isolate_layers(joined.graph, layers) if isolated else \
         {layer.exact: _COPY + layer.read for layer in layers}
     del joined.graph.output[:]
     for index, layer in enumerate(layers):
@@ -151,11 +151,11 @@ def _joined(reference: onnx.ModelProto, computed: onnx.ModelProto, layers: Seque
     return joined
 
 
-def _take_apart(graph: onnx.GraphProto, layers: Sequence[_Layer]) -> dict[str, str]:
-    """Put the values of fp32 in the place of every converted layer's output.
+def _isolate_layers(graph: onnx.GraphProto, layers: Sequence[_Layer]) -> dict[str, str]:
+    """Replace the output of every converted layer by the values of fp32 for its readers.
 
     Returns:
-        What each layer made, rounded as its readers read it, by its name in fp32.
+        The names of the original outputs, rounded as readers get them, by their names in fp32.
     """
     exact = {_COPY + layer.made: layer.exact for layer in layers}
     for node in graph.node:

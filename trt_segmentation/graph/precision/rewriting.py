@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What rewriting a whole network needs, into whichever precision."""
+"""Helpers of the conversions to fp16 and int8."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,9 +18,10 @@ _IR_WITHOUT_WEIGHTS_AS_INPUTS = 4
 
 
 def tidied(original: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy as the converters want it: plain nodes with names of their own.
+    """A copy in the form that the converters need.
 
-    Functions become nodes, Constant nodes become initializers, and no initializer is an input.
+    Functions become nodes, Constant nodes become initializers, no initializer is an input, and
+    every node has a unique name.
     """
     model = onnx.ModelProto()
     model.CopyFrom(original)
@@ -58,7 +59,8 @@ def _free_name(name: str, taken: Mapping[str, int]) -> str:
 
 
 def tensor_types(model: onnx.ModelProto, source: str) -> dict[str, str]:
-    """Every tensor's type as ONNX Runtime finds it: 'tensor(float)'; ONNX's inference has gaps."""
+    """The type of every tensor, such as 'tensor(float)', inferred by ONNX Runtime; ONNX's own
+    inference does not find all types."""
     extended = onnx.ModelProto()
     extended.CopyFrom(model)
     given = {value.name for value in (*model.graph.input, *model.graph.output)}
@@ -77,24 +79,24 @@ _TYPE_NAMES = {TensorProto.FLOAT: FLOAT, TensorProto.FLOAT16: FLOAT16}
 
 
 def check_converted(model: onnx.ModelProto, source: str, precision: str) -> None:
-    """Make sure that ONNX Runtime opens a converted network, and that it is valid ONNX.
+    """Check that ONNX Runtime opens a converted network, and that it is valid ONNX.
 
     Args:
-        model: converted.
+        model: the converted network.
         source: its name in messages.
-        precision: what it was converted to.
+        precision: of the converted network.
 
     Raises:
-        ModelError: either fails.
+        ModelError: one of the checks fails.
     """
     try:
         open_runtime(model, source)
         onnx.checker.check_model(model)
-    except Exception as error:  # the checker has its own
+    except Exception as error:  # the checker raises its own types
         raise ModelError(f'{source}: cannot be converted to {precision} ({one_line(error)}); use '
                          'precision fp32') from error
 
 
 def one_line(error: Exception) -> str:
-    """Return type and message of an error, cut after 300 characters."""
+    """Return type and message of an error in one line, its message cut after 300 characters."""
     return f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'

@@ -40,7 +40,7 @@ from trt_segmentation.model_config import (
     ModelConfig,
     OutputConfig,
     TaskConfig,
-    naming,
+    naming_task,
 )
 from trt_segmentation.options import RunOptions
 
@@ -192,7 +192,7 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
     """
     given = config.over(embedded_config(network))
     config = given.over(exporter_config(network, given))
-    ledger = Ledger(from_metadata=config.told() - given.told())
+    ledger = Ledger(from_metadata=config.set_keys() - given.set_keys())
     layout, channels, size, resize = resolve_input(network, config, ledger)
     network = with_supported_types(with_fixed_input(network, layout, channels, size))
     color, depth = resolve_color(network, channels, config, ledger)
@@ -207,7 +207,7 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
     tasks: list[TaskSpec] = []
     for task in config.tasks:
         own = Ledger(ledger.from_metadata, task.task)
-        with naming(task.task):
+        with naming_task(task.task):
             network, resolved = _resolve_task(network, layout, config.of_task(task), own, probe,
                                               batch)
         tasks.append(resolved)
@@ -364,7 +364,7 @@ def complete_config(spec: ModelSpec) -> ModelConfig:
 def _complete_task(task: TaskSpec, found: Mapping[str, object]) -> TaskConfig:
     layout = found.get(Ledger(task=task.name).key('output.layout'))
     own = task if task.merge is None else task.merge
-    merge = None if task.merge is None else task.merge.told
+    merge = None if task.merge is None else task.merge.classes
     output = OutputConfig(task.output_name, task.kind, str(layout) if layout else None,
                           task.threshold, align_corners=task.align_corners or None)
     if task.pair is not None:
