@@ -147,7 +147,7 @@ def test_a_written_config_says_all_that_was_found(tmp_path, capsys, networks):
     assert complete_config(written) == complete_config(plain)
     assert written.assumed == ()
     for fact in plain.assumed:
-        assert f'# Assumed, neither graph nor config say it: {fact.key}' in config.read_text()
+        assert f'# Assumed, defined by neither graph nor config: {fact.key}' in config.read_text()
     capsys.readouterr()
     assert main(['inspect', str(model), '--write-config', str(config)]) == 1
     assert 'net.yaml: exists already' in capsys.readouterr().err

@@ -89,8 +89,8 @@ def test_numbers_that_mean_nothing_are_refused(option, commands, least, capsys, 
             with pytest.raises(SystemExit) as ended:
                 main([*given, f'{option}={text}'])
             assert ended.value.code == 2
-            assert (f"argument {option}: '{text}' is no whole number of at least {least}"
-                    if option != '--ignore' else f"'{text}' is no whole number from 0 to 65535"
+            assert (f"argument {option}: '{text}' is not a whole number of at least {least}"
+                    if option != '--ignore' else f"'{text}' is not a whole number from 0 to 65535"
                     ) in capsys.readouterr().err
         found = getattr(parsed([*given, f'{option}={least}'], monkeypatch),
                         option[2:].replace('-', '_'))
@@ -127,12 +127,12 @@ def test_all_commands_read_a_network_alike(networks, tmp_path, monkeypatch, caps
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    ('build --optimization-level 6', "'6' is no whole number from 0 to 5"),
-    ('bench --seconds 0', "'0' is no number above 0"),
-    ('bench --seconds nan', "'nan' is no number above 0"),
-    ('demo --rate inf', "'inf' is no number above 0"),
-    ('compare --at-least 0', "'0' is no share of the pixels, more than 0 and at most 1"),
-    ('bench --size 0x5', "'0x5' is no HEIGHTxWIDTH, for example 1080x1920")])
+    ('build --optimization-level 6', "'6' is not a whole number from 0 to 5"),
+    ('bench --seconds 0', "'0' is not a number above 0"),
+    ('bench --seconds nan', "'nan' is not a number above 0"),
+    ('demo --rate inf', "'inf' is not a number above 0"),
+    ('compare --at-least 0', "'0' is not a fraction of the pixels, more than 0 and at most 1"),
+    ('bench --size 0x5', "'0x5' is not HEIGHTxWIDTH, for example 1080x1920")])
 def test_values_beyond_their_range_are_refused(arguments, message, capsys):
     with pytest.raises(SystemExit):
         main(arguments.split())
@@ -140,8 +140,8 @@ def test_values_beyond_their_range_are_refused(arguments, message, capsys):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    ('--min-size 200x100', '--min-size is 200x100, but --opt-size 128x128; the first may not be'),
-    ('--max-size 256x100', '--opt-size is 128x128, but --max-size 256x100')])
+    ('--min-size 200x100', '--min-size is 200x100, but --opt-size is 128x128; the first must not'),
+    ('--max-size 256x100', '--opt-size is 128x128, but --max-size is 256x100')])
 def test_sizes_in_the_wrong_order_are_refused_by_their_options(arguments, message, capsys):
     sizes = SIZE_OF | dict([arguments.split()])
     assert main(['bench', *(word for pair in sizes.items() for word in pair)]) == 1

@@ -112,8 +112,8 @@ def test_who_opens_it_to_the_network_is_warned_once(serve, caplog):
         assert not caplog.records
         serve(host='0.0.0.0')
     assert [record.getMessage() for record in caplog.records] == [
-        'the page is not for this machine only: everyone on the network who reaches 0.0.0.0 can '
-        'look']
+        'the page is not limited to this machine: everyone who can reach 0.0.0.0 over the network '
+        'can open it']
 
 
 # Pictures
@@ -157,7 +157,7 @@ def test_a_picture_that_cannot_be_made_does_not_end_the_stream(serve, source, pl
     def broken():
         raise ImageError('overlay 3x2: no data')
 
-    monkeypatch.setattr(live, '_PAUSE_AFTER_FAULT', 0.0)
+    monkeypatch.setattr(live, '_PAUSE_AFTER_ERROR', 0.0)
     monkeypatch.setattr(source, 'picture', broken)
     with serve(fps=50).answer('/stream') as answer:
         until(lambda: 'not shown: overlay 3x2: no data' in caplog.text, 'the warning')

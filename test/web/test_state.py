@@ -79,7 +79,7 @@ def test_a_node_whose_diagnostics_are_overdue_is_stale():
         told = state(status=Status(0, 'segmenting', age=age))['status']
         assert told['stale'] == stale
         assert told['level'] == ('STALE' if stale else 'OK')
-        assert told['message'] == ('nothing has come from the node' if stale else 'segmenting')
+        assert told['message'] == ('no messages from the node' if stale else 'segmenting')
         assert told['silent_for'] == (age if stale else None)
     assert not state(status=Status(0, 'segmenting', age=7.0, limit=7.5))['status']['stale']
 
@@ -87,7 +87,7 @@ def test_a_node_whose_diagnostics_are_overdue_is_stale():
 def test_pictures_without_diagnostics_are_named():
     told = state(picture_age=0.1, status=Status(0, 'segmenting', age=6.0))
     assert (told['picture_stale'], told['status']['stale']) == (False, True)
-    assert told['status']['message'] == 'nothing has come from the node on /diagnostics'
+    assert told['status']['message'] == 'no diagnostics from the node'
     assert told['status']['silent_for'] == 6.0
 
 
@@ -95,7 +95,7 @@ def test_of_a_picture_and_diagnostics_the_last_sign_of_life_counts():
     told = state(picture_age=2.0, status=Status(0, 'segmenting', age=2.5))
     assert told['picture_stale']
     assert (told['status']['message'], told['status']['silent_for']) == (
-        'nothing has come from the node', 2.0)
+        'no messages from the node', 2.0)
 
 
 @pytest.mark.parametrize(('picture_age', 'age', 'stale'), [

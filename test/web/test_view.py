@@ -173,13 +173,13 @@ def wait_until_grey(page, notice):
 
 def test_a_node_that_stops_answering_makes_all_grey(live_page, node_process):
     with stopped(node_process):
-        wait_until_grey(live_page, 'Nothing has come from the node since ')
+        wait_until_grey(live_page, 'No messages from the node since ')
     wait_until_live(live_page)
 
 
 def test_a_viewer_that_stops_answering_makes_all_grey(live_page, view):
     with stopped(view[1]):
-        wait_until_grey(live_page, 'trt-segmentation view has not answered since ')
+        wait_until_grey(live_page, 'No answer from trt-segmentation view since ')
     wait_until_live(live_page)
 
 

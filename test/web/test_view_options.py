@@ -47,7 +47,7 @@ def test_numbers_out_of_bounds_are_refused(argument, capsys):
     with pytest.raises(SystemExit) as ended:
         parse(argument)
     assert ended.value.code == 2
-    assert f"'{argument.partition('=')[2]}' is no number from" in capsys.readouterr().err
+    assert f"'{argument.partition('=')[2]}' is not a number from" in capsys.readouterr().err
 
 
 def test_an_aiohttp_that_is_too_old_is_one_sentence(monkeypatch, capsys):
