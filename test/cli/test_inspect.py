@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""``inspect`` for people who see their network for the first time."""
+"""``inspect``: next steps, likely configs, and sizes."""
 
 import shlex
 
@@ -30,7 +30,7 @@ def scene():
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, scene):
-    """An empty folder to work in, with a network that does not say how it is fed."""
+    """An empty working folder with a network whose file does not define its input."""
     model = onnx.load(demo_model())
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "my 'net'.onnx")
@@ -202,17 +202,17 @@ def test_the_chosen_one_is_written(here, number):
     assert spec_of(here / "my 'net'.onnx", (here / 'net.yaml').read_text()).assumed == ()
 
 
-def test_of_several_masks_all_is_told(networks, here, capsys):
+def test_several_masks_are_described(networks, here, capsys):
     onnx.save(networks.heads({'road': np.eye(3)[:2], 'lanes': np.eye(3)}, (32, 48)), 'net.onnx')
     assert main(['inspect', 'net.onnx']) == 1
     assert 'or each that is to become a mask in outputs' in capsys.readouterr().err
     (here / 'net.yaml').write_text('outputs: [{name: road}, {name: lanes, task: lines}]')
     assert main(['inspect', 'net.onnx', '--config', 'net.yaml', '--write-config', 'all.yaml']) == 0
-    told = capsys.readouterr().out
-    assert 'available outputs: road/mask, road/confidence, road/overlay, lines/mask' in told
+    shown = capsys.readouterr().out
+    assert 'available outputs: road/mask, road/confidence, road/overlay, lines/mask' in shown
     assert any(line.split()[:2] == ['outputs.lines.labels', 'names'] for line in
-               told.splitlines())
-    run, look, _ = steps(told)
+               shown.splitlines())
+    run, look, _ = steps(shown)
     assert look.startswith('look at net_out/PHOTO_road_overlay.png')
     paste(run)
     assert (here / 'net_out' / 'PHOTO_road_overlay.png').is_file()

@@ -82,7 +82,7 @@ SIZE_OF = {'--min-size': '64x64', '--opt-size': '128x128', '--max-size': '256x25
     ('--frames', 'bench compare demo', 1), ('--runs', 'bench', 1), ('--limit',
      'evaluate compare', 0), ('--ignore', 'evaluate compare', 0), ('--worst', 'evaluate', 0),
     ('--layers', 'compare', 0)])
-def test_numbers_that_mean_nothing_are_refused(option, commands, least, capsys, monkeypatch):
+def test_invalid_numbers_are_refused(option, commands, least, capsys, monkeypatch):
     for command in commands.split():
         given = [command, *NEEDED.get(command, ())]
         for text in (str(least - 1), '-1', '1.5', 'many', ''):
@@ -105,7 +105,7 @@ def test_measuring_can_be_turned_off(command, monkeypatch):
     assert parsed([*given, '--no-measure'], monkeypatch).measure is False
 
 
-def test_the_node_measures_as_the_command_is_told(monkeypatch):
+def test_the_node_gets_the_measure_option(monkeypatch):
     for given, text in (([], 'true'), (['--no-measure'], 'false')):
         assert f'measure:={text}' in node_parameters(parsed(['bench', *given], monkeypatch))
 
@@ -197,7 +197,7 @@ def test_the_example_runs_where_its_files_are(command, networks, tmp_path, monke
     networks.write_noise(tmp_path, 2)
     networks.save_colours(tmp_path / 'net.onnx')
     shutil.copytree(tmp_path / 'images', tmp_path / 'typical')
-    shutil.copy(tmp_path / 'images' / '0.png', tmp_path / 'street.jpg')  # told by its content
+    shutil.copy(tmp_path / 'images' / '0.png', tmp_path / 'street.jpg')
     monkeypatch.chdir(tmp_path)
     _, *arguments = shlex.split(help_of(command, capsys).splitlines()[-1])
     assert main(arguments) == 0
@@ -222,13 +222,13 @@ def test_a_reader_that_goes_away_is_no_error(arguments):
         process.stdout.close()
         shown = process.stderr.read()
         code = process.wait(60)
-    if arguments[-1] == 'gone.onnx':  # an error has somewhere to go
+    if arguments[-1] == 'gone.onnx':  # stderr is still open
         assert (code, shown.count(b'\n')) == (1, 1)
     else:
         assert (code, shown) == (141, b'')
 
 
-def test_an_interrupt_ends_without_a_word(monkeypatch, capsys):
+def test_an_interrupt_ends_silently(monkeypatch, capsys):
     def interrupt(args):
         raise KeyboardInterrupt
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What ``trt-segmentation view`` can be told."""
+"""Options of ``trt-segmentation view``."""
 
 import argparse
 import importlib.metadata
@@ -67,7 +67,7 @@ def test_what_is_not_installed_is_one_sentence(missing, way_out, monkeypatch, ca
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == missing else 1)
     monkeypatch.setattr('os.execv', None)
     assert main(['view']) == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f'error: {missing}')
-    assert way_out in told
-    assert told.count('\n') == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f'error: {missing}')
+    assert way_out in message
+    assert message.count('\n') == 1
