@@ -19,10 +19,10 @@ def test_two_precisions_are_compared_on_a_rosbag_and_calibrated_with_it(tmp_path
 
 def test_a_rosbag_has_no_labels(tmp_path, short_drive, capsys):
     assert main(['evaluate', '--images', str(short_drive)]) == 1
-    assert 'labels belong to a folder of images' in capsys.readouterr().err
+    assert 'labels need a folder of images' in capsys.readouterr().err
     assert main(['evaluate', '--images', str(short_drive), '--labels', str(tmp_path),
                  '--against', 'fp16']) == 1
-    assert 'labels belong to a folder of images' in capsys.readouterr().err
+    assert 'labels need a folder of images' in capsys.readouterr().err
 
 
 def test_precisions_are_put_side_by_side_on_a_rosbag(tmp_path, short_drive):

@@ -343,7 +343,7 @@ def test_a_rosbag_wants_a_rosbag_and_others_do_not(short_drive, tmp_path, capsys
     assert run(short_drive, tmp_path / 'folder') == 1
     assert 'name it --output OUT.mcap' in capsys.readouterr().err
     assert run(tmp_path, tmp_path / 'out.mcap') == 1
-    assert 'is a rosbag2, which is made of one rosbag' in capsys.readouterr().err
+    assert 'is a rosbag2, which needs one rosbag as input' in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_bag_is_named(tmp_path, capsys):
@@ -449,7 +449,7 @@ def test_ctrl_c_says_how_to_go_on(drive, tmp_path):
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert 'interrupted: the same command goes on where this run was' in shown
+    assert 'interrupted: the same command resumes this run' in shown
     assert 'Traceback' not in shown
 
 

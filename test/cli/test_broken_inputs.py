@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that cannot work: a message that names the file, the fact and the fix, no traceback."""
+"""Invalid files: the message names the file, the fault and the fix, without a traceback."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ WEIGHTS = np.eye(3, dtype=np.float32)
 
 @dataclass(frozen=True)
 class Broken:
-    """One thing that is wrong.
+    """One invalid input.
 
     Attributes:
         make: writes the file, given its path and the module of small networks.
@@ -237,7 +237,7 @@ BROKEN = {
                                ('300 classes', '--mask-encoding', 'classes.merge')),
 }
 NODE = 'missing', 'truncated', 'detection', 'NaN weights', 'label count', 'config not YAML'
-"""Those that are tried on the node: it says what the library says."""
+"""Cases for the node: it reports the same message as the library."""
 
 
 @pytest.fixture

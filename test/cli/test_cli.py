@@ -97,7 +97,7 @@ def test_inspect_says_what_is_missing(tmp_path, networks, capsys):
     shown = capsys.readouterr().out
     assert "input   'pixels' float32 [1, 3, ?, ?]" in shown
     assert 'input.size [512, 512] assumed' in ' '.join(shown.split())
-    assert 'input.size        [height, width] that it was trained on (this one was tried' in shown
+    assert 'input.size        [height, width] of the training (this one was tried' in shown
 
 
 def test_errors_are_one_line(tmp_path, capsys):
@@ -138,7 +138,7 @@ def test_demo_accounts_for_every_frame(tmp_path):
     assert cv2.imread(str(tmp_path / 'mask.png'), cv2.IMREAD_UNCHANGED).shape == (720, 1280)
 
 
-def test_a_written_config_says_all_that_was_found(tmp_path, capsys, networks):
+def test_a_written_config_is_complete(tmp_path, capsys, networks):
     model, config = tmp_path / 'net.onnx', tmp_path / 'net.yaml'
     onnx.save(networks.fixed(networks.random_scores(3, 6, 8)), model)
     assert main(['inspect', str(model), '--write-config', str(config)]) == 0
@@ -147,14 +147,14 @@ def test_a_written_config_says_all_that_was_found(tmp_path, capsys, networks):
     assert complete_config(written) == complete_config(plain)
     assert written.assumed == ()
     for fact in plain.assumed:
-        assert f'# Assumed, neither graph nor config say it: {fact.key}' in config.read_text()
+        assert f'# Assumed, defined by neither graph nor config: {fact.key}' in config.read_text()
     capsys.readouterr()
     assert main(['inspect', str(model), '--write-config', str(config)]) == 1
     assert 'net.yaml: exists already' in capsys.readouterr().err
 
 
-def test_one_bad_image_never_costs_the_others(tmp_path, scene, image_bytes, capsys):
-    """Each is refused in a sentence that names it; a name need not be UTF-8."""
+def test_a_bad_image_does_not_stop_the_others(tmp_path, scene, image_bytes, capsys):
+    """Each is reported by name; the name may be invalid UTF-8."""
     jpeg = image_bytes.encoded('JPEG', scene.image)
     depth = image_bytes.encoded('PNG', np.full((4, 5), 1234, np.uint16))
     files = {b'claims.jpg': (image_bytes.jpeg_of(30000, 30000), '30000x30000 (JPEG) is too large'),
@@ -171,7 +171,7 @@ def test_one_bad_image_never_costs_the_others(tmp_path, scene, image_bytes, caps
     shown = capsys.readouterr()
     assert '1 of 6 inputs segmented' in shown.out
     assert '5 failed' in shown.err
-    assert all(said in shown.err for _, said in files.values())
+    assert all(message in shown.err for _, message in files.values())
     mask = cv2.imdecode(np.fromfile(out / os.fsdecode(b'z\xe9_mask.png'), np.uint8),
                         cv2.IMREAD_UNCHANGED)
     assert mask.shape == scene.image.shape[:2]

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""``trt-segmentation compare``: one table, and where a precision loses too much, the layers."""
+"""``trt-segmentation compare``: the table, and the layers of a precision below its threshold."""
 
 import json
 
@@ -45,7 +45,7 @@ def compare(tmp_path, *arguments):
 
 
 def folders(tmp_path, *parts):
-    """Return arguments that say where images, labels and calibration images are."""
+    """Return the arguments for images, labels and calibration images."""
     options = {'images': ('--images', tmp_path / 'images'),
                'labels': ('--labels', tmp_path / 'labels'),
                'calibration': ('--calibration-images', tmp_path / 'images')}
@@ -102,13 +102,13 @@ def test_where_a_precision_falls_short_its_worst_layers_are_listed(tmp_path, fra
     assert shown.splitlines()[-1].endswith('Conv drowned')
 
 
-def test_what_is_enough_can_be_said(tmp_path, fragile, capsys):
+def test_the_required_agreement_is_an_option(tmp_path, fragile, capsys):
     given = [fragile, *folders(tmp_path, 'images', 'calibration'), '--precisions', 'fp32,int8']
     assert 'layers' not in compare(tmp_path, *given, '--at-least', 0.1)[1]['precisions']['int8']
     assert 'drowned' not in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(['compare', '--at-least', '95'])
-    assert "'95' is no share of the pixels" in capsys.readouterr().err
+    assert "'95' is not a fraction of the pixels" in capsys.readouterr().err
 
 
 def test_on_tensorrt_engines_are_built_once_and_their_files_measured(tmp_path, model, tensorrt):
@@ -123,7 +123,7 @@ def test_on_tensorrt_engines_are_built_once_and_their_files_measured(tmp_path, m
     assert len(tensorrt.builds) == 3
 
 
-def test_a_precision_that_cannot_be_made_is_said_beside_the_others(tmp_path, model, capsys):
+def test_a_precision_that_cannot_be_built_is_reported_with_the_others(tmp_path, model, capsys):
     (tmp_path / 'empty').mkdir()
     code, report = compare(tmp_path, model, *folders(tmp_path, 'images'),
                            '--calibration-images', tmp_path / 'empty',
@@ -131,7 +131,7 @@ def test_a_precision_that_cannot_be_made_is_said_beside_the_others(tmp_path, mod
     assert code == 1
     assert list(report['precisions']) == ['fp32']
     assert 'empty: there is no image' in report['failed']['int8']
-    assert f"int8 cannot be made: {report['failed']['int8']}" in capsys.readouterr().out
+    assert f"int8 cannot be built: {report['failed']['int8']}" in capsys.readouterr().out
 
 
 def test_a_video_is_compared_without_truth(tmp_path, model):
@@ -145,13 +145,13 @@ def test_a_video_is_compared_without_truth(tmp_path, model):
     assert compare(tmp_path, *given, '--limit', 2)[1]['images'] == 2
 
 
-def test_a_rosbag_is_a_folder_but_none_of_images(tmp_path, model, capsys):
+def test_a_rosbag_folder_is_no_image_folder(tmp_path, model, capsys):
     (tmp_path / 'images' / 'metadata.yaml').write_text('rosbag2_bagfile_information: {}')
     assert compare(tmp_path, model, *folders(tmp_path, 'images', 'calibration')) == (1, None)
     assert 'this rosbag cannot be read' in capsys.readouterr().err
 
 
-def test_a_damaged_image_is_said_skipped_and_counted(tmp_path, model, capsys):
+def test_a_damaged_image_is_reported_skipped_and_counted(tmp_path, model, capsys):
     damaged = tmp_path / 'images' / '1.png'
     damaged.write_bytes(damaged.read_bytes()[:200])
     code, report = compare(tmp_path, model, *folders(tmp_path, 'images'), '--precisions', 'fp32')
@@ -163,10 +163,10 @@ def test_a_damaged_image_is_said_skipped_and_counted(tmp_path, model, capsys):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['net.engine'], 'keeps the precision that it was built in'),
+    (['net.engine'], 'is an engine with a fixed precision'),
     (['net.onnx'], '--images is missing'),
     (['--images', 'gone'], 'gone: there is no such file or folder'),
-    (['--images', __file__, '--labels', '.'], 'labels belong to a folder of images')])
+    (['--images', __file__, '--labels', '.'], 'labels need a folder of images')])
 def test_what_cannot_be_compared_is_refused_before_anything_is_built(
         arguments, message, monkeypatch, capsys):
     monkeypatch.setattr(Segmenter, 'open', None)
@@ -202,7 +202,7 @@ def test_labels_that_do_not_fit_are_refused_before_anything_is_built(tmp_path, m
 def test_precisions_are_some_of_those_there_are(names, capsys):
     with pytest.raises(SystemExit):
         main(['compare', '--precisions', names])
-    assert 'some of fp32, fp16, int8, each once' in capsys.readouterr().err
+    assert 'list of fp32, fp16, int8, each at most once' in capsys.readouterr().err
 
 
 def test_calibration_refuses_a_jpeg_that_was_cut_short_by_name(tmp_path, model, image_bytes):
@@ -227,5 +227,5 @@ def test_fp16_is_recommended_where_int8_is_not_faster(times, advised):
     text = comparison_text({'model': 'net.onnx', 'images': 1, 'images_from': 'here', 'skipped': [],
                             'timed_size': [1080, 1920], 'frames': 1, 'failed': {},
                             'precisions': entries})
-    advice = 'int8 is not faster than fp16 on this GPU ({} and {} ms): take fp16'
+    advice = 'int8 is not faster than fp16 on this GPU ({} and {} ms): use fp16'
     assert (advice.format(*(f'{ms or 0:.3f}' for ms in times)) in text) == advised

@@ -21,7 +21,7 @@ def terminal(monkeypatch, capsys):
     return capsys
 
 
-def test_messages_come_as_they_are_and_warnings_say_so(capsys):
+def test_messages_are_unchanged_and_warnings_are_marked(capsys):
     with log_on_stderr():
         LOGGER.info('built %s', 'net.onnx')
         LOGGER.warning('careful')

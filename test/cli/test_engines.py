@@ -70,7 +70,7 @@ def test_inspect_shows_an_engine_without_any_gpu(engine, model, monkeypatch, cap
     assert 'network/' in shown
 
 
-def test_inspect_shows_an_engine_from_elsewhere(networks, tensorrt, tmp_path, capsys):
+def test_inspect_shows_an_external_engine(networks, tensorrt, tmp_path, capsys):
     path = tmp_path / 'other.plan'
     path.write_bytes(tensorrt.plan(networks.pointwise(networks.COLOUR_WEIGHTS, (32, 48))))
     assert main(['inspect', str(path)]) == 0
@@ -104,7 +104,7 @@ def test_masks_of_another_size_are_compiled_in(networks, tensorrt, tmp_path, cap
     segmenter.close()
 
 
-def test_an_engine_of_several_images_is_said_and_run_refuses_it(networks, model, tensorrt,
+def test_an_engine_with_a_larger_batch_is_reported_and_run_refuses_it(networks, model, tensorrt,
                                                                 tmp_path, capsys):
     path = tmp_path / 'net.engine'
     assert main(['build', str(model), '--batch', '3', '--output', str(path)]) == 0

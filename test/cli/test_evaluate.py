@@ -75,7 +75,7 @@ def test_the_demo_network_needs_no_arguments(tmp_path):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['net.onnx'], '--images is missing; net.onnx needs images of its own'),
+    (['net.onnx'], '--images is missing; give the images to run net.onnx on'),
     (['--labels', 'labels'], '--labels labels: --images is missing')])
 def test_only_the_demo_network_has_images(arguments, message, capsys):
     assert main(['evaluate', *arguments]) == 1
@@ -125,12 +125,12 @@ def test_ignored_ids_do_not_count(tmp_path, colours):
     assert found['miou'] == 1.0
 
 
-def test_if_nothing_counts_it_says_so(tmp_path, colours, capsys):
+def test_labels_with_only_ignored_ids_are_an_error(tmp_path, colours, capsys):
     assert evaluate(tmp_path, colours, '--ignore', '0', '1', '2') == (1, None)
-    assert 'not one pixel of the labels counts' in capsys.readouterr().err
+    assert 'all pixels of the labels have an ignored id' in capsys.readouterr().err
 
 
-def test_a_damaged_image_is_said_skipped_and_counted(tmp_path, colours, capsys):
+def test_a_damaged_image_is_reported_skipped_and_counted(tmp_path, colours, capsys):
     for path in (tmp_path / 'images' / '1.png', tmp_path / 'labels' / '2.png'):
         path.write_bytes(path.read_bytes()[:200])
     code, report = evaluate(tmp_path, colours)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""``inspect`` for people who see their network for the first time."""
+"""``inspect``: next steps, likely configs, and sizes."""
 
 import shlex
 
@@ -30,7 +30,7 @@ def scene():
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, scene):
-    """An empty folder to work in, with a network that does not say how it is fed."""
+    """An empty working folder with a network whose file does not define its input."""
     model = onnx.load(demo_model())
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "my 'net'.onnx")
@@ -43,7 +43,7 @@ def here(tmp_path, monkeypatch, scene):
 def steps(text):
     """Return the three lines that ``inspect`` ends with."""
     headline, *lines = text.splitlines()[-4:]
-    assert headline.startswith('what now')
+    assert headline.startswith('next steps')
     assert all(line.startswith('  ') for line in lines)
     return [line.strip() for line in lines]
 
@@ -59,7 +59,7 @@ def spec_of(model, text=''):
     return resolve(read_network(model), ModelConfig.from_text(text, 'test'))
 
 
-# What now
+# Next steps
 
 
 def test_the_commands_work_as_they_are_printed(here, capsys):
@@ -164,7 +164,7 @@ def test_configs_with_the_same_mask_are_one_panel(networks, here, capsys):
     onnx.save(networks.pointwise(np.eye(3), (36, 64)), here / 'largest.onnx')  # of the channels
     assert main(['inspect', 'largest.onnx', '--on', 'street 1.png']) == 0
     shown = capsys.readouterr().out
-    assert 'rgb, 0 to 255               the same mask as 2' in shown
+    assert 'rgb, 0 to 255               same mask as 2' in shown
     network = read_network(here / 'largest.onnx')
     trials = try_out(network, ModelConfig(), likely_configs(resolve(network, ModelConfig())),
                      cv2.imread('street 1.png'), RunOptions('onnxruntime'))
@@ -197,22 +197,22 @@ def test_the_chosen_one_is_written(here, number):
                  'net.yaml']) == 0
     written = ModelConfig.from_file('net.yaml')
     assert ModelConfig(configs[number - 1].input).over(written) == written
-    assert f'# Chosen among the likely inputs: {configs[number - 1].name}.' in \
+    assert f'# Input chosen from the likely ones: {configs[number - 1].name}.' in \
         (here / 'net.yaml').read_text()
     assert spec_of(here / "my 'net'.onnx", (here / 'net.yaml').read_text()).assumed == ()
 
 
-def test_of_several_masks_all_is_told(networks, here, capsys):
+def test_several_masks_are_described(networks, here, capsys):
     onnx.save(networks.heads({'road': np.eye(3)[:2], 'lanes': np.eye(3)}, (32, 48)), 'net.onnx')
     assert main(['inspect', 'net.onnx']) == 1
     assert 'or several masks in outputs' in capsys.readouterr().err
     (here / 'net.yaml').write_text('outputs: [{name: road}, {name: lanes, task: lines}]')
     assert main(['inspect', 'net.onnx', '--config', 'net.yaml', '--write-config', 'all.yaml']) == 0
-    told = capsys.readouterr().out
-    assert 'can give: road/mask, road/confidence, road/overlay, lines/mask' in told
+    shown = capsys.readouterr().out
+    assert 'available outputs: road/mask, road/confidence, road/overlay, lines/mask' in shown
     assert any(line.split()[:2] == ['outputs.lines.labels', 'names'] for line in
-               told.splitlines())
-    run, look, _ = steps(told)
+               shown.splitlines())
+    run, look, _ = steps(shown)
     assert look.startswith('look at net_out/PHOTO_road_overlay.png')
     paste(run)
     assert (here / 'net_out' / 'PHOTO_road_overlay.png').is_file()
@@ -236,19 +236,20 @@ def test_outputs_that_are_alike_are_marked_as_assumed(networks, here, capsys):
     onnx.save(model, here / 'two.onnx')
     assert main(['inspect', 'two.onnx', '--write-config', 'two.yaml']) == 0
     assert 'output.name       the first of several' in capsys.readouterr().out
-    assert 'say it: output.name; the first' in (here / 'two.yaml').read_text()
+    assert 'nor config: output.name; the first' in (here / 'two.yaml').read_text()
 
 
 @pytest.mark.parametrize(('arguments', 'sentence'), [
-    (['--choose', '2'], '--choose 2 says which config is written; say where with --write-config'),
+    (['--choose', '2'], '--choose 2 selects the config to write; name the file with '
+                        '--write-config'),
     (['--choose', '9', '--write-config', 'y'], '--choose is 9; this network has the likely '
                                                'configs 1 to 8'),
     (['--choose', '-1', '--write-config', 'y'], '--choose is -1; this network has'),
-    (['--picture', 'x.png'], '--picture x.png says where the likely configs are drawn; say on '
-                             'which photo with --on PHOTO'),
-    (['--on', 'street 1.png', '--picture', 'x.jpg'], 'a PNG is written; name it x.png'),
+    (['--picture', 'x.png'], '--picture x.png is the file for the drawing of --on; name the '
+                             'photo with --on PHOTO'),
+    (['--on', 'street 1.png', '--picture', 'x.jpg'], 'the drawing is a PNG; name it x.png'),
     (['--on', 'gone.png'], 'gone.png: there is no such file'),
-    (['--on', "my 'net'.onnx"], 'is no image that OpenCV can read'),
+    (['--on', "my 'net'.onnx"], 'OpenCV cannot read it as an image'),
     (['--on', 'street 1.png', '--picture', 'PHOTO.png'], 'PHOTO.png: exists already'),
     (['--on', 'street 1.png', '--write-config', 'PHOTO.png'], 'PHOTO.png: exists already')])
 def test_what_does_not_go_together_is_one_sentence(here, capsys, arguments, sentence):
@@ -290,7 +291,7 @@ def test_a_size_that_runs_is_proposed(networks, here, capsys):
     shown = capsys.readouterr().out
     assert next(line.split()[1:] for line in shown.splitlines() if 'input.size' in line) == \
         ['[512,', '512]', 'assumed']
-    assert 'Assumed, neither graph nor config say it: input.size;' in \
+    assert 'Assumed, defined by neither graph nor config: input.size;' in \
         (here / 'open.yaml').read_text()
     assert spec_of(here / 'open.onnx', (here / 'open.yaml').read_text()).size == (512, 512)
 

@@ -82,15 +82,15 @@ SIZE_OF = {'--min-size': '64x64', '--opt-size': '128x128', '--max-size': '256x25
     ('--frames', 'bench compare demo', 1), ('--runs', 'bench', 1), ('--limit',
      'evaluate compare', 0), ('--ignore', 'evaluate compare', 0), ('--worst', 'evaluate', 0),
     ('--layers', 'compare', 0)])
-def test_numbers_that_mean_nothing_are_refused(option, commands, least, capsys, monkeypatch):
+def test_invalid_numbers_are_refused(option, commands, least, capsys, monkeypatch):
     for command in commands.split():
         given = [command, *NEEDED.get(command, ())]
         for text in (str(least - 1), '-1', '1.5', 'many', ''):
             with pytest.raises(SystemExit) as ended:
                 main([*given, f'{option}={text}'])
             assert ended.value.code == 2
-            assert (f"argument {option}: '{text}' is no whole number of at least {least}"
-                    if option != '--ignore' else f"'{text}' is no whole number from 0 to 65535"
+            assert (f"argument {option}: '{text}' is not a whole number of at least {least}"
+                    if option != '--ignore' else f"'{text}' is not a whole number from 0 to 65535"
                     ) in capsys.readouterr().err
         found = getattr(parsed([*given, f'{option}={least}'], monkeypatch),
                         option[2:].replace('-', '_'))
@@ -105,7 +105,7 @@ def test_measuring_can_be_turned_off(command, monkeypatch):
     assert parsed([*given, '--no-measure'], monkeypatch).measure is False
 
 
-def test_the_node_measures_as_the_command_is_told(monkeypatch):
+def test_the_node_gets_the_measure_option(monkeypatch):
     for given, text in (([], 'true'), (['--no-measure'], 'false')):
         assert f'measure:={text}' in node_parameters(parsed(['bench', *given], monkeypatch))
 
@@ -127,12 +127,12 @@ def test_all_commands_read_a_network_alike(networks, tmp_path, monkeypatch, caps
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    ('build --optimization-level 6', "'6' is no whole number from 0 to 5"),
-    ('bench --seconds 0', "'0' is no number above 0"),
-    ('bench --seconds nan', "'nan' is no number above 0"),
-    ('demo --rate inf', "'inf' is no number above 0"),
-    ('compare --at-least 0', "'0' is no share of the pixels, more than 0 and at most 1"),
-    ('bench --size 0x5', "'0x5' is no HEIGHTxWIDTH, for example 1080x1920")])
+    ('build --optimization-level 6', "'6' is not a whole number from 0 to 5"),
+    ('bench --seconds 0', "'0' is not a number above 0"),
+    ('bench --seconds nan', "'nan' is not a number above 0"),
+    ('demo --rate inf', "'inf' is not a number above 0"),
+    ('compare --at-least 0', "'0' is not a fraction of the pixels, more than 0 and at most 1"),
+    ('bench --size 0x5', "'0x5' is not HEIGHTxWIDTH, for example 1080x1920")])
 def test_values_beyond_their_range_are_refused(arguments, message, capsys):
     with pytest.raises(SystemExit):
         main(arguments.split())
@@ -140,8 +140,8 @@ def test_values_beyond_their_range_are_refused(arguments, message, capsys):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    ('--min-size 200x100', '--min-size is 200x100, but --opt-size 128x128; the first may not be'),
-    ('--max-size 256x100', '--opt-size is 128x128, but --max-size 256x100')])
+    ('--min-size 200x100', '--min-size is 200x100, but --opt-size is 128x128; the first must not'),
+    ('--max-size 256x100', '--opt-size is 128x128, but --max-size is 256x100')])
 def test_sizes_in_the_wrong_order_are_refused_by_their_options(arguments, message, capsys):
     sizes = SIZE_OF | dict([arguments.split()])
     assert main(['bench', *(word for pair in sizes.items() for word in pair)]) == 1
@@ -197,7 +197,7 @@ def test_the_example_runs_where_its_files_are(command, networks, tmp_path, monke
     networks.write_noise(tmp_path, 2)
     networks.save_colours(tmp_path / 'net.onnx')
     shutil.copytree(tmp_path / 'images', tmp_path / 'typical')
-    shutil.copy(tmp_path / 'images' / '0.png', tmp_path / 'street.jpg')  # told by its content
+    shutil.copy(tmp_path / 'images' / '0.png', tmp_path / 'street.jpg')
     monkeypatch.chdir(tmp_path)
     _, *arguments = shlex.split(help_of(command, capsys).splitlines()[-1])
     assert main(arguments) == 0
@@ -222,13 +222,13 @@ def test_a_reader_that_goes_away_is_no_error(arguments):
         process.stdout.close()
         shown = process.stderr.read()
         code = process.wait(60)
-    if arguments[-1] == 'gone.onnx':  # an error has somewhere to go
+    if arguments[-1] == 'gone.onnx':  # stderr is still open
         assert (code, shown.count(b'\n')) == (1, 1)
     else:
         assert (code, shown) == (141, b'')
 
 
-def test_an_interrupt_ends_without_a_word(monkeypatch, capsys):
+def test_an_interrupt_ends_silently(monkeypatch, capsys):
     def interrupt(args):
         raise KeyboardInterrupt
 

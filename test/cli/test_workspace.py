@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize('options', [(), ('--symlink-install',), ('--merge-install',)])
-def test_the_plain_name_works_after_sourcing(tmp_path, options):
+def test_the_command_works_after_sourcing(tmp_path, options):
     colcon(tmp_path, 'build', '--build-base', tmp_path / 'build', '--install-base',
            tmp_path / 'install', '--base-paths', ROOT, '--packages-select', 'trt_segmentation',
            *options)

@@ -67,7 +67,7 @@ def test_an_interrupted_folder_goes_on(tmp_path, write_images, contents, disturb
     assert status == (130 if number == signal.SIGINT else -9)
     if number == signal.SIGINT:
         assert 'of 150 inputs segmented into' in told
-        assert 'the same command goes on where this run was' in told
+        assert 'the same command resumes this run' in told
         assert 'Traceback' not in told
     before = {path: path.stat().st_mtime_ns for path in out.glob('*_mask.png')}
     noted = segmented(out)
@@ -366,7 +366,7 @@ def test_a_backend_that_fails_on_many_in_a_row_ends_the_run(tmp_path, write_imag
     shown = capsys.readouterr()
     assert shown.out == ''
     assert '3 of 12 inputs segmented' in shown.err
-    assert 'the same command goes on where this run was' in shown.err
+    assert 'the same command resumes this run' in shown.err
     write_images(tmp_path / 'good', 12)
     for path in (tmp_path / 'good').iterdir():
         if not (out / f'{path.stem}_mask.png').exists():

@@ -18,7 +18,7 @@ from trt_segmentation.web.view_options import ViewOptions
 
 TIMEOUT = 20.0
 BROWSERS = 'chromium', 'chromium-browser', 'google-chrome'
-# What a browser would otherwise ask others than the page's server.
+# No requests to other servers than that of the page.
 QUIET = ('--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
          '--disable-background-networking', '--disable-component-update', '--disable-sync')
 
@@ -41,7 +41,7 @@ class FilledSource:
         self.listening = False
 
     def show(self, pixels):
-        """Have a new picture."""
+        """Set a new picture."""
         self.pixels = pixels
         if self.listening:
             self._on_picture()
@@ -83,7 +83,7 @@ class Server:
 
     @contextmanager
     def answer(self, path='/', method='GET', **headers):
-        """Ask, and hold the answer for the body of a with statement."""
+        """Send a request; keep the response open for the body of a with statement."""
         connection = http.client.HTTPConnection(self._host, self.port, timeout=TIMEOUT)
         connection.request(method, path, headers=headers)
         try:

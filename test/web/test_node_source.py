@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the viewer makes of a node's messages, in whichever order they come."""
+"""The viewer's source: messages of a node in any order."""
 
 import importlib.util
 

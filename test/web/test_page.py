@@ -125,11 +125,11 @@ def test_names_from_the_network_are_text(open_page, serve, source):
 def test_no_image_yet_says_what_to_check(open_page, serve, source):
     source.now = replace(source.now, status=None, others=('/left/segmentation',))
     page = open_page(serve().url)
-    page.wait_for('#notice', 'No image yet: is the node running, and is '
-                             '/front/segmentation/overlay right? '
-                             'Nodes that are there: /left/segmentation.')
+    page.wait_for('#notice', 'No image yet. Check that the node runs and publishes '
+                             '/front/segmentation/overlay. '
+                             'Available nodes: /left/segmentation.')
     assert not page.tab.is_visible('#picture')
-    assert page.text('#message') == 'the node has said nothing on /diagnostics yet'
+    assert page.text('#message') == 'no diagnostics from the node yet'
     assert page.text('#hint') == 'No mask yet.'
 
 
@@ -167,7 +167,7 @@ def test_figures_of_a_silent_node_are_grey(open_page, serve, source, plain):
     page = live_page(open_page, serve, source, plain)
     black = page.color('#p95')
     source.now = replace(source.now, picture_age=2.1, status=status(age=2.5))
-    page.wait_for('#notice', 'Nothing has come from the node since ')
+    page.wait_for('#notice', 'No messages from the node since ')
     assert page.text('#message') == '', 'the notice says it'
     assert page.grey() == ['level', 'message', 'frame', 'figures', 'legend']
     assert page.text('#level') == 'STALE'
@@ -191,14 +191,14 @@ def test_of_a_camera_that_stops_only_picture_and_shares_are_grey(open_page, serv
 def test_without_diagnostics_only_they_are_grey(open_page, serve, source, plain):
     page = live_page(open_page, serve, source, plain)
     source.now = replace(source.now, status=status(age=2.1))
-    page.wait_for('#message', 'nothing has come from the node on /diagnostics since ')
+    page.wait_for('#message', 'no diagnostics from the node since ')
     assert page.grey() == ['level', 'message', 'figures']
 
 
 def test_shares_of_an_earlier_image_are_grey(open_page, serve, source, plain):
     page = live_page(open_page, serve, source, plain)
     source.now = replace(source.now, mask_is_of_picture=False)
-    page.wait_for('#hint', 'Of an earlier image: the mask of this one has not come.')
+    page.wait_for('#hint', 'Shares of an earlier image: the mask of this one has not arrived.')
     assert page.grey() == ['legend']
 
 
@@ -208,7 +208,7 @@ def test_a_server_that_has_nothing_new_makes_all_grey(open_page, serve, source, 
     go_on = threading.Event()
     view = source.view
     monkeypatch.setattr(source, 'view', lambda: go_on.wait(30) and view())
-    page.wait_for('#notice', 'trt-segmentation view has not answered since ')
+    page.wait_for('#notice', 'No answer from trt-segmentation view since ')
     assert page.grey() == ['level', 'message', 'frame', 'figures', 'legend']
     assert page.tab.is_visible('#picture')
     go_on.set()
@@ -224,8 +224,8 @@ def test_the_page_goes_on_when_the_server_comes_back(open_page, serve, source, p
     page = open_page(server.url)
     page.wait_for_color(200, 40, 20)
     server.close()
-    page.wait_for('#notice', 'trt-segmentation view has not answered since')
-    assert page.text('#notice').endswith('; trying again.')
+    page.wait_for('#notice', 'No answer from trt-segmentation view since')
+    assert page.text('#notice').endswith('; reconnecting.')
     source.pixels = plain(200, 40, 20)
     serve(port=server.port)
     page.wait_for_color(20, 40, 200)

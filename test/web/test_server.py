@@ -47,7 +47,7 @@ def next_event(answer):
     return json.loads(line[6:])
 
 
-# Who may ask for what
+# Access
 
 
 def test_the_page_needs_nothing_from_elsewhere(serve):
@@ -106,14 +106,14 @@ def test_everywhere_addresses_and_the_machines_name_are_served(serve, host, stat
         assert answer.status == status
 
 
-def test_who_opens_it_to_the_network_is_warned_once(serve, caplog):
+def test_opening_it_to_the_network_is_warned_once(serve, caplog):
     with caplog.at_level(logging.WARNING, 'trt_segmentation'):
         serve()
         assert not caplog.records
         serve(host='0.0.0.0')
     assert [record.getMessage() for record in caplog.records] == [
-        'the page is not for this machine only: everyone on the network who reaches 0.0.0.0 can '
-        'look']
+        'the page is not limited to this machine: everyone who can reach 0.0.0.0 over the network '
+        'can open it']
 
 
 # Pictures
@@ -157,7 +157,7 @@ def test_a_picture_that_cannot_be_made_does_not_end_the_stream(serve, source, pl
     def broken():
         raise ImageError('overlay 3x2: no data')
 
-    monkeypatch.setattr(live, '_PAUSE_AFTER_FAULT', 0.0)
+    monkeypatch.setattr(live, '_PAUSE_AFTER_ERROR', 0.0)
     monkeypatch.setattr(source, 'picture', broken)
     with serve(fps=50).answer('/stream') as answer:
         until(lambda: 'not shown: overlay 3x2: no data' in caplog.text, 'the warning')
@@ -183,14 +183,14 @@ def test_events_are_the_state(serve, source):
         assert last['number'] > number
 
 
-def test_a_state_that_is_repeated_can_be_told_from_a_new_one(serve, source, monkeypatch):
+def test_a_repeated_state_has_the_same_number(serve, source, monkeypatch):
     monkeypatch.setattr(live, 'REPEAT', 0.01)
     monkeypatch.setattr(live, 'STATE_PERIOD', 1000.0)
     with serve().answer('/events') as answer:
         assert next_event(answer) == next_event(answer)
 
 
-# Coming and going
+# Clients that connect and leave
 
 
 def test_the_source_listens_only_while_somebody_looks(serve, source, plain, until):
@@ -207,13 +207,13 @@ def test_the_source_listens_only_while_somebody_looks(serve, source, plain, unti
     until(lambda: not source.listening, 'the source to stop')
 
 
-def test_who_leaves_before_the_first_picture_is_noticed(serve, source, until):
+def test_a_client_that_leaves_before_the_first_picture_is_noticed(serve, source, until):
     with serve().answer('/stream'):
         until(lambda: source.listening, 'the source to start')
     until(lambda: not source.listening, 'the source to stop')
 
 
-def test_who_comes_later_sees_no_old_picture(serve, source, plain, until):
+def test_a_later_client_gets_no_old_picture(serve, source, plain, until):
     server = serve(fps=50)
     source.pixels = plain(250, 0, 0)
     with server.answer('/stream') as answer:
@@ -234,7 +234,7 @@ def test_the_server_ends_while_somebody_looks(serve, source, plain):
     assert not source.listening
 
 
-def test_who_does_not_read_cannot_hold_up_the_end(serve, source, monkeypatch):
+def test_a_client_that_does_not_read_does_not_block_the_shutdown(serve, source, monkeypatch):
     monkeypatch.setattr(live, 'REPEAT', 0.001)
     source.pixels = np.random.default_rng(1).integers(0, 255, (900, 1600, 3), np.uint8)
     server = serve(width=1600)
@@ -244,7 +244,7 @@ def test_who_does_not_read_cannot_hold_up_the_end(serve, source, monkeypatch):
 
 
 @pytest.mark.parametrize(('host', 'taken'), [('127.0.0.1', True), ('192.0.2.1', False)])
-def test_where_it_cannot_listen_is_one_sentence(serve, source, host, taken):
+def test_an_address_that_cannot_be_used_is_one_sentence(serve, source, host, taken):
     async def enter(port):
         async with serving(source, ViewOptions(host=host, port=port)):
             pass

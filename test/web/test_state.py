@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the page is told of a mask and of diagnostics."""
+"""The state that the page gets from a mask and diagnostics."""
 
 import json
 
@@ -14,36 +14,36 @@ from trt_segmentation.web.state import COLORS_KEY, colors_key, state_of
 
 
 def state(**known):
-    told = state_of(View('/segmentation', '/segmentation/overlay', **known))
-    assert json.loads(json.dumps(told)) == told
-    return told
+    result = state_of(View('/segmentation', '/segmentation/overlay', **known))
+    assert json.loads(json.dumps(result)) == result
+    return result
 
 
 def test_nothing_is_claimed_before_anything_came():
-    told = state()
-    assert (told['picture_age'], told['unlabelled'], told['status']) == (None, None, None)
-    assert told['classes'] == []
+    result = state()
+    assert (result['picture_age'], result['unlabelled'], result['status']) == (None, None, None)
+    assert result['classes'] == []
 
 
 @pytest.mark.parametrize(('dtype', 'nothing'), [(np.uint8, 255), (np.uint16, 65535)])
 def test_shares_are_those_of_the_masks_pixels_the_largest_first(dtype, nothing):
     mask = np.array([0] * 2 + [3] * 5 + [nothing] * 3, dtype)
-    told = state(mask=mask, labels={0: 'road', 1: 'sky', 3: 'car'})
-    assert [(shown['name'], shown['share']) for shown in told['classes']] == [
+    result = state(mask=mask, labels={0: 'road', 1: 'sky', 3: 'car'})
+    assert [(shown['name'], shown['share']) for shown in result['classes']] == [
         ('car', 0.5), ('road', 0.2)]
-    assert told['unlabelled'] == 0.3
+    assert result['unlabelled'] == 0.3
 
 
 def test_colours_are_those_of_the_task_that_is_shown():
     values = {colors_key('lanes'): '#000000 #0914fa', colors_key('drivable'): '#ffffff #eeeeee'}
-    told = state(mask=np.ones(4, np.uint8), status=Status(0, 'segmenting', values), task='lanes')
-    assert [shown['color'] for shown in told['classes']] == ['#0914fa']
-    assert told['status']['values'] == {}
+    result = state(mask=np.ones(4, np.uint8), status=Status(0, 'segmenting', values), task='lanes')
+    assert [shown['color'] for shown in result['classes']] == ['#0914fa']
+    assert result['status']['values'] == {}
 
 
 def test_in_a_16_bit_mask_255_is_a_class():
-    told = state(mask=np.full((2, 2), 255, np.uint16), labels={255: 'lamp'})
-    assert [shown['name'] for shown in told['classes']] == ['lamp']
+    result = state(mask=np.full((2, 2), 255, np.uint16), labels={255: 'lamp'})
+    assert [shown['name'] for shown in result['classes']] == ['lamp']
 
 
 def test_classes_that_hardly_differ_stay_in_order():
@@ -52,23 +52,23 @@ def test_classes_that_hardly_differ_stay_in_order():
     assert names == ['class 2', 'class 0', 'class 1']
 
 
-def test_colours_are_those_that_the_node_tells():
+def test_colours_are_those_of_the_node():
     status = Status(0, 'segmenting', {COLORS_KEY: '#804080 #4682b4'})
-    told = state(mask=np.uint8([0, 1, 1, 2, 2, 2]), status=status)
-    assert [shown['color'] for shown in told['classes']] == [None, '#4682b4', '#804080']
-    assert COLORS_KEY not in told['status']['values']
+    result = state(mask=np.uint8([0, 1, 1, 2, 2, 2]), status=status)
+    assert [shown['color'] for shown in result['classes']] == [None, '#4682b4', '#804080']
+    assert COLORS_KEY not in result['status']['values']
 
 
 def test_figures_are_the_nodes_own():
-    told = state(status=Status(1, 'images too slow', {
+    result = state(status=Status(1, 'images too slow', {
         'backend': 'tensorrt', 'precision': 'fp16', 'input rate, Hz': '29.9',
         'output rate, Hz': '30.1', 'latency p50, ms': '2.5', 'latency p95, ms': '4.0'}))['status']
-    assert (told['level'], told['message']) == ('WARN', 'images too slow')
-    assert told['running'] == 'tensorrt, fp16'
-    assert told['figures'] == {'input': '29.9', 'output': '30.1', 'p50': '2.5', 'p95': '4.0'}
+    assert (result['level'], result['message']) == ('WARN', 'images too slow')
+    assert result['running'] == 'tensorrt, fp16'
+    assert result['figures'] == {'input': '29.9', 'output': '30.1', 'p50': '2.5', 'p95': '4.0'}
 
 
-def test_frames_that_nobody_wanted_are_no_loss():
+def test_frames_without_subscribers_are_not_dropped_frames():
     values = {'frames dropped, keep_latest': '3', 'frames dropped, bad_frame': '4',
               'frames dropped, no_subscriber': '1000', 'frames dropped, disabled': '50'}
     assert state(status=Status(0, 'segmenting', values))['status']['figures'] == {'dropped': '7'}
@@ -76,26 +76,26 @@ def test_frames_that_nobody_wanted_are_no_loss():
 
 def test_a_node_whose_diagnostics_are_overdue_is_stale():
     for age, stale in ((1.4, False), (1.6, True)):
-        told = state(status=Status(0, 'segmenting', age=age))['status']
-        assert told['stale'] == stale
-        assert told['level'] == ('STALE' if stale else 'OK')
-        assert told['message'] == ('nothing has come from the node' if stale else 'segmenting')
-        assert told['silent_for'] == (age if stale else None)
+        result = state(status=Status(0, 'segmenting', age=age))['status']
+        assert result['stale'] == stale
+        assert result['level'] == ('STALE' if stale else 'OK')
+        assert result['message'] == ('no messages from the node' if stale else 'segmenting')
+        assert result['silent_for'] == (age if stale else None)
     assert not state(status=Status(0, 'segmenting', age=7.0, limit=7.5))['status']['stale']
 
 
 def test_pictures_without_diagnostics_are_named():
-    told = state(picture_age=0.1, status=Status(0, 'segmenting', age=6.0))
-    assert (told['picture_stale'], told['status']['stale']) == (False, True)
-    assert told['status']['message'] == 'nothing has come from the node on /diagnostics'
-    assert told['status']['silent_for'] == 6.0
+    result = state(picture_age=0.1, status=Status(0, 'segmenting', age=6.0))
+    assert (result['picture_stale'], result['status']['stale']) == (False, True)
+    assert result['status']['message'] == 'no diagnostics from the node'
+    assert result['status']['silent_for'] == 6.0
 
 
 def test_of_a_picture_and_diagnostics_the_last_sign_of_life_counts():
-    told = state(picture_age=2.0, status=Status(0, 'segmenting', age=2.5))
-    assert told['picture_stale']
-    assert (told['status']['message'], told['status']['silent_for']) == (
-        'nothing has come from the node', 2.0)
+    result = state(picture_age=2.0, status=Status(0, 'segmenting', age=2.5))
+    assert result['picture_stale']
+    assert (result['status']['message'], result['status']['silent_for']) == (
+        'no messages from the node', 2.0)
 
 
 @pytest.mark.parametrize(('picture_age', 'age', 'stale'), [
@@ -106,15 +106,15 @@ def test_of_a_picture_and_diagnostics_the_last_sign_of_life_counts():
     (4.0, 7.6, True),
     (None, 7.0, False)])
 def test_where_diagnostics_are_rare_pictures_tell_sooner(picture_age, age, stale):
-    told = state(picture_age=picture_age, status=Status(0, 'segmenting', age=age, limit=7.5))
-    assert told['status']['stale'] == stale
+    result = state(picture_age=picture_age, status=Status(0, 'segmenting', age=age, limit=7.5))
+    assert result['status']['stale'] == stale
 
 
 def test_a_camera_that_stops_does_not_make_the_node_stale():
     for tenth in range(100):  # diagnostics each second, the last picture at 0
-        told = state(picture_age=tenth / 10, status=Status(0, 'segmenting', age=tenth % 10 / 10))
-        assert told['picture_stale'] == (tenth > 15)
-        assert not told['status']['stale']
+        result = state(picture_age=tenth / 10, status=Status(0, 'segmenting', age=tenth % 10 / 10))
+        assert result['picture_stale'] == (tenth > 15)
+        assert not result['status']['stale']
 
 
 def test_shares_say_whether_they_are_of_the_picture():

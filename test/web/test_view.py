@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The whole of it: camera and node over DDS, ``trt-segmentation view``, a real browser."""
+"""End to end: camera and node over DDS, ``trt-segmentation view``, a real browser."""
 
 import base64
 import importlib.util
@@ -80,16 +80,16 @@ def node(node_process):
 def view(programs, node):
     """The URL at which ``trt-segmentation view`` shows the node, and its process."""
     process = programs(*VIEW, '--node', node)
-    told = re.fullmatch(rf'{node} is shown at (http://127\.0\.0\.1:\d+/) \(stop with Ctrl-C\)\n',
+    match = re.fullmatch(rf'{node} is shown at (http://127\.0\.0\.1:\d+/) \(stop with Ctrl-C\)\n',
                         process.stdout.readline())
-    assert told
-    yield told[1], process
-    process.send_signal(signal.SIGINT)  # the node believes for long in who is killed
+    assert match
+    yield match[1], process
+    process.send_signal(signal.SIGINT)  # DDS would keep a killed process as a participant for long
     process.wait(10)
 
 
 def states(url):
-    """Yield what the page is told, while somebody looks."""
+    """Yield the states of the page while connected."""
     with urllib.request.urlopen(f'{url}events', timeout=20) as answer:
         for line in answer:
             if line.startswith(b'data: '):
@@ -133,7 +133,7 @@ def test_a_browser_sees_what_the_node_makes(view, browser, scene):
 
 @contextmanager
 def stopped(process):
-    """Have a process stand still for the body of a with statement, alive for all others."""
+    """Suspend a process for the body of a with statement."""
     process.send_signal(signal.SIGSTOP)
     try:
         yield
@@ -173,13 +173,13 @@ def wait_until_grey(page, notice):
 
 def test_a_node_that_stops_answering_makes_all_grey(live_page, node_process):
     with stopped(node_process):
-        wait_until_grey(live_page, 'Nothing has come from the node since ')
+        wait_until_grey(live_page, 'No messages from the node since ')
     wait_until_live(live_page)
 
 
 def test_a_viewer_that_stops_answering_makes_all_grey(live_page, view):
     with stopped(view[1]):
-        wait_until_grey(live_page, 'trt-segmentation view has not answered since ')
+        wait_until_grey(live_page, 'No answer from trt-segmentation view since ')
     wait_until_live(live_page)
 
 

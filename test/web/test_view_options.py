@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What ``trt-segmentation view`` can be told."""
+"""Options of ``trt-segmentation view``."""
 
 import argparse
 import importlib.metadata
@@ -47,7 +47,7 @@ def test_numbers_out_of_bounds_are_refused(argument, capsys):
     with pytest.raises(SystemExit) as ended:
         parse(argument)
     assert ended.value.code == 2
-    assert f"'{argument.partition('=')[2]}' is no number from" in capsys.readouterr().err
+    assert f"'{argument.partition('=')[2]}' is not a number from" in capsys.readouterr().err
 
 
 def test_an_aiohttp_that_is_too_old_is_one_sentence(monkeypatch, capsys):
@@ -67,7 +67,7 @@ def test_what_is_not_installed_is_one_sentence(missing, way_out, monkeypatch, ca
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == missing else 1)
     monkeypatch.setattr('os.execv', None)
     assert main(['view']) == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f'error: {missing}')
-    assert way_out in told
-    assert told.count('\n') == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f'error: {missing}')
+    assert way_out in message
+    assert message.count('\n') == 1

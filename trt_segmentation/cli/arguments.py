@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments that several subcommands share."""
+"""Arguments that several subcommands share, and the options built from them."""
 
 import argparse
 import math
@@ -31,15 +31,15 @@ _DEFAULTS = BuildOptions()
 
 
 def size(text: str) -> tuple[int, int]:
-    """Return HEIGHTxWIDTH as two numbers, for argparse."""
+    """Parse HEIGHTxWIDTH for argparse; return (height, width)."""
     match = re.fullmatch(r'(\d+)x(\d+)', text)
     if not match or '0' in match.groups():
-        raise argparse.ArgumentTypeError(f"'{text}' is no HEIGHTxWIDTH, for example 1080x1920")
+        raise argparse.ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH, for example 1080x1920")
     return int(match[1]), int(match[2])
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Return what reads a whole number from ``least`` to ``most``, for argparse."""
+    """Return an argparse type for a whole number from ``least`` to ``most``."""
     limits = f'of at least {least}' if most is None else f'from {least} to {most}'
 
     def read(text: str) -> int:
@@ -48,44 +48,44 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
         except ValueError:
             number = least - 1
         if number < least or (most is not None and number > most):
-            raise argparse.ArgumentTypeError(f"'{text}' is no whole number {limits}")
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number {limits}")
         return number
 
     return read
 
 
 def share(text: str) -> float:
-    """Return a share of the pixels, more than 0 and at most 1, for argparse."""
+    """Parse a fraction of the pixels, more than 0 and at most 1, for argparse."""
     if not 0 < (number := _number(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no share of the pixels, more than 0 and "
-                                         'at most 1')
+        raise argparse.ArgumentTypeError(f"'{text}' is not a fraction of the pixels, more than 0 "
+                                         'and at most 1')
     return number
 
 
 def opacity(text: str) -> float:
-    """Return an opacity, for argparse."""
+    """Parse an opacity from 0 to 1 for argparse."""
     if not 0 <= (number := _number(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no opacity from 0 to 1")
+        raise argparse.ArgumentTypeError(f"'{text}' is not an opacity from 0 to 1")
     return number
 
 
 def new_file(text: str) -> Path:
-    """Return the path of a file that will be written, for argparse: its folder is there."""
+    """Parse the path of an output file for argparse; its folder must exist and be writable."""
     path = Path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"'{text}' is a folder; name a file in it")
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"'{text}' cannot be written: there is no folder "
-                                         f"'{path.parent}'; make it first")
+                                         f"'{path.parent}'; create it first")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"'{text}' cannot be written: permission denied")
     return path
 
 
 def positive(text: str) -> float:
-    """Return a finite number above 0, for argparse."""
+    """Parse a finite number above 0 for argparse."""
     if not 0 < (number := _number(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number above 0")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
     return number
 
 
@@ -97,109 +97,113 @@ def _number(text: str) -> float:
 
 
 def add_backend_options(parser: argparse.ArgumentParser, *, precision: bool = True) -> None:
-    """Add how a model is opened, apart from the model itself.
+    """Add the options with which a model is opened.
 
     Args:
-        parser: of a command.
-        precision: whether ``--precision`` is among it.
+        parser: the parser of a command.
+        precision: whether to add ``--precision``.
     """
     add_build_options(parser, precision=precision, backend=True)
 
 
 def add_build_options(parser: argparse.ArgumentParser, *, precision: bool = True,
                       backend: bool = False) -> None:
-    """Add all that an engine depends on, apart from the model itself.
+    """Add the options that an engine depends on.
 
     Args:
-        parser: of a command.
-        precision: as of ``add_backend_options``.
-        backend: whether what else ``RunOptions`` has is among it.
+        parser: the parser of a command.
+        precision: see ``add_backend_options``.
+        backend: whether to add the other fields of ``RunOptions``, too.
     """
     parser.add_argument('--config', default='', metavar='YAML',
-                        help='model config; default: what the model file itself tells')
+                        help='model config; default: the metadata in the model file')
     add_measure_option(parser)
     if precision:
         parser.add_argument('--precision', choices=PRECISIONS, default='fp32',
-                            help='of a TensorRT engine (default fp32)')
+                            help='precision of the TensorRT engine (default fp32)')
     masks = parser.add_argument_group('masks')
     masks.add_argument('--mask-interpolation', choices=MASK_INTERPOLATIONS, default='nearest',
-                       help='decide classes at the size of the network (nearest) or of the '
+                       help='classify at the resolution of the network (nearest) or of the '
                             'image (bilinear: smoother edges, slower)')
     masks.add_argument('--mask-encoding', choices=MASK_ENCODINGS, default='mono8',
-                       help='mono8 holds 255 classes, mono16 65535')
-    runs = parser.add_argument_group('where it runs')
+                       help='mono8: up to 255 classes; mono16: up to 65535')
+    runs = parser.add_argument_group('backend and device')
     if backend:
         runs.add_argument('--backend', choices=BACKENDS, default='auto',
-                          help='auto takes tensorrt where it and a GPU are there')
+                          help='auto: tensorrt if it is installed and a GPU is found, else '
+                               'onnxruntime')
         runs.add_argument('--threads', type=whole(0), default=0, metavar='N',
-                          help='CPU threads for one operation; 0, the default, takes one for '
-                               'each core (run: shared out to the images that it computes at '
-                               'the same time)')
-    runs.add_argument('--device', type=whole(0), default=0, metavar='N', help='index of the GPU')
+                          help='CPU threads per operation; 0: one per core (default 0); run '
+                               'divides the cores among the images that it computes at the '
+                               'same time')
+    runs.add_argument('--device', type=whole(0), default=0, metavar='N',
+                      help='index of the GPU (default 0)')
     runs.add_argument('--engine-cache', default='', metavar='DIR',
-                      help="folder of built engines; default: the user's cache folder")
+                      help="folder for built engines; default: the user's cache folder")
     _add_calibration_options(parser.add_argument_group('int8 calibration'))
     group = parser.add_argument_group('TensorRT builds')
-    for name, meaning in (('min', 'smallest image'), ('opt', 'image to be tuned for'),
-                          ('max', 'largest image')):
+    for name, meaning in (('min', 'smallest image size'), ('opt', 'image size to optimize for'),
+                          ('max', 'largest image size')):
         default = getattr(_DEFAULTS, f'{name}_size')
         group.add_argument(f'--{name}-size', type=size, default=default, metavar='HEIGHTxWIDTH',
                            help='{} (default {}x{})'.format(meaning, *default))
     group.add_argument('--tf32', action='store_true',
-                       help='let fp32 round factors to 10 bits: faster on Ampere and later')
+                       help='allow TF32 in fp32 engines (10-bit mantissa): faster on Ampere and '
+                            'later')
     if precision:
         group.add_argument('--no-fp16-fallback', dest='fp16_fallback', action='store_false',
-                           help='keep int8 even where fp16 is faster on this GPU; default: '
-                                'build both and take fp16 then')
+                           help='keep int8 even if fp16 is faster on this GPU; default: build '
+                                'both and use the faster one')
     group.add_argument('--workspace', type=whole(0), default=0, metavar='MIB',
-                       help='limit of scratch memory on the GPU; 0, the default, takes what is '
-                            'there')
+                       help='limit of scratch memory on the GPU in MiB; 0: no limit (default '
+                            '0)')
     group.add_argument('--optimization-level', type=whole(0, 5), default=-1, metavar='0..5',
-                       help='0 builds fastest, 5 makes the fastest engine')
+                       help='0: fastest build; 5: fastest engine; default: that of TensorRT')
     group.add_argument('--tactic-sources', default='', metavar='NAMES',
-                       help='libraries whose kernels may be chosen, with commas, named as in '
-                            'trt.TacticSource')
+                       help='comma-separated libraries that TensorRT may take kernels from, '
+                            'named as in trt.TacticSource')
     group.add_argument('--version-compatible', action='store_true',
-                       help='newer TensorRT versions shall run the engine, too')
+                       help='build an engine that newer TensorRT versions can run, too')
     group.add_argument('--hardware-compatible', action='store_true',
-                       help='other GPUs (Ampere and later) shall run the engine, too')
+                       help='build an engine that other GPUs (Ampere and later) can run, too')
     group.add_argument('--dla-core', type=whole(0), default=-1, metavar='N',
-                       help='run on this DLA core, and on the GPU what it cannot')
+                       help='run on this DLA core; layers that it does not support run on the GPU')
 
 
 def add_measure_option(parser: argparse.ArgumentParser) -> None:
-    """Add whether a network is run once where its graph does not say what its output means."""
+    """Add ``--no-measure``."""
     parser.add_argument('--no-measure', dest='measure', action='store_false',
-                        help='assume what the output means where the graph does not say it; '
-                             'default: run the network once and look at its values')
+                        help='if the graph does not define the meaning of the output, assume it; '
+                             'default: run the network once and examine the values')
 
 
 def _add_calibration_options(group: 'argparse._ArgumentGroup') -> None:
     group.add_argument('--calibration-images', default='', metavar='PATH',
-                       help='image, folder, video or rosbag2 of typical scenes')
+                       help='image, folder, video or rosbag2 with typical scenes')
     group.add_argument('--calibration-topic', default='', metavar='TOPIC',
-                       help='image topic in a rosbag2; default: the only one')
+                       help='image topic in a rosbag2; default: its only image topic')
     group.add_argument('--calibration-method', choices=CALIBRATION_METHODS,
                        default=CALIBRATION_METHODS[0],
-                       help=f'how ranges are chosen (default {CALIBRATION_METHODS[0]})')
+                       help='how the quantization ranges are computed '
+                            f'(default {CALIBRATION_METHODS[0]})')
     group.add_argument('--calibration-count', type=whole(1), default=200, metavar='N',
-                       help='images used at most (default 200)')
+                       help='maximum number of images (default 200)')
     group.add_argument('--calibration-table', default='', metavar='FILE',
-                       help='saved ranges: read where the file exists, else written')
+                       help='quantization ranges: read if the file exists, else written')
 
 
 def build_options(args: argparse.Namespace) -> BuildOptions:
-    """Return what ``add_build_options`` has parsed.
+    """Return the options that ``add_build_options`` has parsed.
 
     Raises:
-        ConfigError: the smallest size is larger than the one to be tuned for, or that than the
-            largest.
+        ConfigError: not ``min_size`` <= ``opt_size`` <= ``max_size``.
     """
     for smaller, larger in (('min_size', 'opt_size'), ('opt_size', 'max_size')):
         sizes = getattr(args, smaller), getattr(args, larger)
         if any(one > other for one, other in zip(*sizes, strict=True)):
-            raise ConfigError('{} is {}x{}, but {} {}x{}; the first may not be higher or wider '
-                              'than the second'.format(smaller, *sizes[0], larger, *sizes[1]),
+            raise ConfigError('{} is {}x{}, but {} is {}x{}; the first must not be higher '
+                              'or wider than the second'.format(
+                                  smaller, *sizes[0], larger, *sizes[1]),
                               (smaller, larger))
     return BuildOptions(args.precision, args.tf32, args.min_size, args.opt_size, args.max_size,
                         args.workspace, args.optimization_level,
@@ -209,24 +213,24 @@ def build_options(args: argparse.Namespace) -> BuildOptions:
 
 
 def calibration_options(args: argparse.Namespace) -> CalibrationOptions:
-    """Return those of ``build_options`` that are about int8."""
+    """Return the int8 calibration options that ``add_build_options`` has parsed."""
     return CalibrationOptions(args.calibration_images, args.calibration_topic,
                               args.calibration_method, args.calibration_count,
                               args.calibration_table)
 
 
 def run_options(args: argparse.Namespace) -> RunOptions:
-    """Return what ``add_backend_options`` has parsed."""
+    """Return the options that ``add_backend_options`` has parsed."""
     return RunOptions(args.backend, args.device, args.threads, args.mask_interpolation,
                       mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
                       build=build_options(args), measure=args.measure)
 
 
 def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
-    """Return what the network ``args.model`` takes and gives, as ``open_segmenter`` does.
+    """Return the spec of the network ``args.model``, the same that ``open_segmenter`` uses.
 
     Args:
-        args: of ``add_build_options``, with ``model``.
+        args: arguments of ``add_build_options``, with ``model``.
         batch: see ``RunOptions``.
     """
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
@@ -238,5 +242,5 @@ def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
 
 
 def open_segmenter(args: argparse.Namespace) -> Segmenter:
-    """Open ``args.model`` as the shared options say."""
+    """Open ``args.model`` with the options of ``add_backend_options``."""
     return Segmenter.open(args.model, config=args.config or None, options=run_options(args))

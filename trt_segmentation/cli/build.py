@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Build a TensorRT engine of a network ahead of time, for this machine."""
+"""Build the TensorRT engine of a network for this machine ahead of time."""
 
 import argparse
 from dataclasses import replace
@@ -23,17 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', nargs='?', default='', metavar='MODEL',
                         help='an .onnx file; default: the embedded demo network')
     parser.add_argument('--output', type=new_file, metavar='FILE',
-                        help='write the engine there, and FILE.json beside it; default: only into '
-                             'the engine cache, where the node finds it')
+                        help='write the engine to this file, and its description to FILE.json; '
+                             'default: only to the engine cache, where the node finds it')
     parser.add_argument('--mask-size', type=size, metavar='HEIGHTxWIDTH',
-                        help="of mask and confidence; default: the image's")
+                        help='size of mask and confidence; default: the size of the image')
     parser.add_argument('--batch', type=whole(1), default=1, metavar='N',
-                        help='images in one enqueue, for a node of N cameras (default 1)')
+                        help='batch size, for a node with N cameras (default 1)')
     add_build_options(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Build, unless the cache has the engine already; say what it runs."""
+    """Load the engine from the cache or build it; print its description."""
     from trt_segmentation.backends.tensorrt.cache import write_engine
     spec = replace(read_spec(args, args.batch), mask_size=args.mask_size)
     loader = engine_loader(args.device, args.engine_cache)

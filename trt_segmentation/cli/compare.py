@@ -48,7 +48,7 @@ from trt_segmentation.options import ENGINE_SUFFIXES, PRECISIONS
 from trt_segmentation.segmenter import Segmenter, demo_model
 
 _LAYER_IMAGES = 4
-"""Layers are compared on so many images, those whose masks differ most."""
+"""Number of images on which layers are compared, those whose masks differ most."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,31 +58,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image_options(parser)
     parser.add_argument('--precisions', '--precision', type=_precisions, default=PRECISIONS,
                         metavar='NAMES',
-                        help='with commas; the others are compared with the first; int8 needs '
+                        help='comma-separated; the first is the reference; int8 needs '
                              '--calibration-images or --calibration-table '
                              f'(default {",".join(PRECISIONS)})')
-    usual = ', '.join(f'{EXPECTED_AGREEMENT[name]} for {name}' for name in PRECISIONS[1:])
+    defaults = ', '.join(f'{EXPECTED_AGREEMENT[name]} for {name}' for name in PRECISIONS[1:])
     parser.add_argument('--at-least', type=share, metavar='SHARE',
-                        help='of the pixels that shall have the class that the first precision '
-                             f'gives them; below it, layers are compared (default {usual})')
+                        help='required fraction of the pixels with the same class as in the first '
+                             f'precision; below it, layers are compared (default {defaults})')
     parser.add_argument('--layers', type=whole(0), default=5, metavar='N',
-                        help='how many of the layers that lose most are listed (default 5)')
+                        help='number of layers to list, those with the largest error (default 5)')
     parser.add_argument('--frames', type=whole(1), default=50, metavar='N',
-                        help='how often each precision is timed (default 50)')
+                        help='timed runs of each precision (default 50)')
     parser.add_argument('--json', type=new_file, metavar='FILE',
-                        help='also write the report there')
+                        help='also write the report to this file')
     add_backend_options(parser, precision=False)
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Build what is missing, measure, print and write the report.
+    """Build missing engines, measure, print and write the report.
 
     Returns:
-        1 if an image could not be read or a precision could not be made, else 0, however well
-        the precisions agree.
+        1 if an image could not be read or a precision could not be built, else 0, even if the
+        precisions disagree.
     """
     if args.model.endswith(ENGINE_SUFFIXES):
-        raise ConfigError(f'{args.model}: keeps the precision that it was built in; give its '
+        raise ConfigError(f'{args.model}: is an engine with a fixed precision; give its '
                           "network's .onnx file")
     args = _with(with_images(args), fp16_fallback=False)
     of_clip = args.images == IMAGE_FOLDER
@@ -110,12 +110,12 @@ def execute(args: argparse.Namespace) -> int:
 
 @dataclass
 class _Candidate:
-    """A precision and what is counted of it over all images.
+    """A precision, and its counts over all images.
 
     Attributes:
-        truth: of ``confusion_matrix``.
-        same: of ``joint_counts``, the first precision by this one.
-        worst: share that agrees, index and image of those that agree least.
+        truth: sum of ``confusion_matrix``.
+        same: sum of ``joint_counts`` of the first precision and this one.
+        worst: agreement, index and image of the images that agree least.
     """
 
     precision: str
@@ -141,7 +141,11 @@ def _with(args: argparse.Namespace, **changes: Any) -> argparse.Namespace:
 
 
 def _open(args: argparse.Namespace) -> tuple[list[_Candidate], dict[str, str]]:
-    """Open every precision; return also why some cannot be made. The first one must be."""
+    """Open every precision; return also the reasons for those that cannot be built.
+
+    Raises:
+        SegmentationError: the first precision cannot be built.
+    """
     candidates: list[_Candidate] = []
     failed = {}
     for precision in args.precisions:
@@ -162,10 +166,10 @@ def _open(args: argparse.Namespace) -> tuple[list[_Candidate], dict[str, str]]:
 
 def _measured(args: argparse.Namespace, samples: Sequence[Sample] | None,
               candidates: Sequence[_Candidate]) -> dict[str, Any]:
-    """The part of the report that comes from running all precisions in turn.
+    """Run all precisions in turn; return their part of the report.
 
     Raises:
-        DatasetError: there is not one image.
+        DatasetError: no image could be read.
     """
     count, timed = 0, None
     skipped: list[str] = []
@@ -176,7 +180,7 @@ def _measured(args: argparse.Namespace, samples: Sequence[Sample] | None,
         for candidate, mask in zip(candidates, masks, strict=True):
             candidate.count(count, image, masks[0], mask, truth)
     if timed is None:
-        raise DatasetError(f'{args.images}: not one of its images could be evaluated')
+        raise DatasetError(f'{args.images}: none of its images could be evaluated')
     speeds = _speeds(candidates, timed, args.frames)
     entries = {candidate.precision: {**_scores(candidate, args), **speeds[candidate.precision]}
                for candidate in candidates}
@@ -199,7 +203,7 @@ def _scores(candidate: _Candidate, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _size(segmenter: Segmenter, args: argparse.Namespace) -> int:
-    """Bytes of the engine, or of the network where there is none."""
+    """Bytes of the engine, or of the network if there is no engine."""
     spec = segmenter.spec
     if segmenter.info.backend != 'tensorrt':
         return spec.network.model.ByteSize()
@@ -209,7 +213,7 @@ def _size(segmenter: Segmenter, args: argparse.Namespace) -> int:
 
 def _speeds(candidates: Sequence[_Candidate], image: np.ndarray, frames: int,
             ) -> dict[str, dict[str, Any]]:
-    """Times from image to mask, by precision."""
+    """Times from image to mask, in ms by precision."""
     steps = {candidate.precision: lambda run=candidate.segmenter: run.infer(image)
              for candidate in candidates}
     seconds = measure(steps, frames).seconds
@@ -225,7 +229,7 @@ def _speeds(candidates: Sequence[_Candidate], image: np.ndarray, frames: int,
 
 
 def _layers(args: argparse.Namespace, candidate: _Candidate) -> list[dict[str, Any]]:
-    """What each layer loses, worst first; None for ratios that are not finite."""
+    """The error of each layer, worst first; None for ratios that are not finite."""
     from trt_segmentation.backends.tensorrt.build_requests import with_precision
     from trt_segmentation.graph.precision.layer_loss import layer_losses
     spec = read_spec(args)
@@ -243,6 +247,6 @@ def _or_none(value: float) -> float | None:
 def _precisions(text: str) -> tuple[str, ...]:
     names = tuple(text.split(','))
     if not set(names) <= set(PRECISIONS) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"'{text}': some of {', '.join(PRECISIONS)}, each once, "
-                                         'with commas')
+        raise argparse.ArgumentTypeError(f"'{text}' is not a comma-separated list of "
+                                         f"{', '.join(PRECISIONS)}, each at most once")
     return names

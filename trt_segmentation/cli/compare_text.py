@@ -1,13 +1,13 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What ``trt-segmentation compare`` found, in words and tables."""
+"""Text of the report of ``trt-segmentation compare``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def comparison_text(report: Mapping[str, Any]) -> str:
-    """Return the report of ``compare`` as a table and what is to be said of it."""
+    """Return the report of ``compare`` as a table with notes."""
     entries = report['precisions']
     first, *others = entries
     height, width = report['timed_size']
@@ -17,23 +17,23 @@ def comparison_text(report: Mapping[str, Any]) -> str:
              + f"; times of {report['frames']} frames of {width}x{height} in turn, p50", '',
              *_table(entries, first)]
     if others and entries[first]['backend'].startswith('onnxruntime'):
-        lines += ['', 'On ONNX Runtime this is what the converted graphs do to the masks; their '
-                      'speed says nothing', 'about TensorRT.']
+        lines += ['', 'On ONNX Runtime, the table shows the effect of the converted graphs on the '
+                      'masks. Their speed', 'does not predict that of TensorRT.']
     elif advice := _int8_advice(entries):
         lines += ['', advice]
-    lines += [f'\n{precision} cannot be made: {reason}'
+    lines += [f'\n{precision} cannot be built: {reason}'
               for precision, reason in report['failed'].items()]
     return '\n'.join(lines)
 
 
 def _int8_advice(entries: Mapping[str, Mapping[str, Any]]) -> str:
-    """What to take where int8 is not faster than fp16; '' where it is, or is not known."""
+    """Advice if int8 is not faster than fp16; '' if it is faster or was not measured."""
     times = [entries.get(precision, {}).get('gpu_ms_p50', {}).get('run')
              for precision in ('int8', 'fp16')]
     if None in times or times[0] < times[1]:
         return ''
-    return ('int8 is not faster than fp16 on this GPU ({:.3f} and {:.3f} ms): take fp16. The node '
-            'and build do so by\nthemselves, unless fp16_fallback is false.'.format(*times))
+    return ('int8 is not faster than fp16 on this GPU ({:.3f} and {:.3f} ms): use fp16. The node '
+            'and build do so\nautomatically, unless fp16_fallback is false.'.format(*times))
 
 
 _COLUMNS = {
@@ -48,7 +48,7 @@ _COLUMNS = {
 
 
 def _table(entries: Mapping[str, Mapping[str, Any]], first: str) -> list[str]:
-    """A line for each precision; columns that it knows nothing of are left out."""
+    """A line for each precision; columns without values are left out."""
     needs = {'mIoU': 'miou', 'accuracy': 'pixel_accuracy', 'GPU ms': 'gpu_ms_p50'}
     columns = [name for name in _COLUMNS if needs.get(name, 'agreement') in entries[first]]
     lines = [f'{"":9}' + ''.join(f'{name:>11}' for name in columns) + '  what runs']
@@ -58,21 +58,22 @@ def _table(entries: Mapping[str, Mapping[str, Any]], first: str) -> list[str]:
 
 def layer_text(precision: str, report: Mapping[str, Any], layers: Sequence[Mapping[str, Any]],
                image_count: int) -> str:
-    """Return why layers are listed, and the layers.
+    """Return the reason for listing layers, and the layers.
 
     Args:
-        precision: falls short of the first one.
-        report: of ``compare``.
-        layers: what each of them loses, worst first.
-        image_count: images that they were compared on.
+        precision: the one that agrees too little with the first.
+        report: the report of ``compare``.
+        layers: errors of the layers, worst first.
+        image_count: number of images on which they were compared.
     """
     entry = report['precisions'][precision]
     first = next(iter(report['precisions']))
     lines = [f"\n{precision} agrees with {first} on {entry['agreement']:.3%} of the pixels, less "
-             f"than {entry['at_least']:.3%}. Its layers",
-             f'that lose most, signal to noise in dB on the {image_count} images that differ '
-             'most, on ONNX Runtime:',
-             'own, of what the layer makes of the values of fp32; all, with what came before it.',
+             f"than {entry['at_least']:.3%}. The layers",
+             f'with the largest error, as signal-to-noise ratio in dB on the {image_count} images '
+             'that differ most, on ONNX Runtime:',
+             'own: error of this layer alone, on fp32 inputs; all: with the errors of earlier '
+             'layers.',
              'At 20 dB the noise is a tenth of the signal; - is an overflow.',
              f"{'own':>9}{'all':>9}  layer"]
     lines += [f"{_decibels(loss['own_db'])}{_decibels(loss['total_db'])}  "

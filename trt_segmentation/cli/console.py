@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the package logs, on the terminal: progress in one line that is written over."""
+"""The package's log on the terminal: progress overwrites its own line."""
 
 import argparse
 import logging
@@ -13,22 +13,22 @@ from trt_segmentation import PROGRESS_LOGGER
 from trt_segmentation.errors import SegmentationError
 
 _PERIOD = 10.0
-"""Seconds between two lines of progress where the output is no terminal."""
+"""Seconds between two lines of progress if the output is not a terminal."""
 
 _CLEAR_LINE = '\r\x1b[K'
 
 
 _OTHER_NAMES = {'num_threads': 'threads', 'overlay_alpha': 'alpha'}
-"""Settings whose arguments are not called as they are."""
+"""Settings whose arguments have another name."""
 
 
 def message_of(error: SegmentationError, args: argparse.Namespace) -> str:
-    """Return an error's message, in which settings are called as the command calls them.
+    """Return an error's message, in which the names of settings are those of the arguments.
 
     Args:
         error: for example one that names 'calibration.images', which becomes
             '--calibration-images'.
-        args: of the command; settings for which it has no argument keep their names.
+        args: arguments of the command; settings without an argument keep their names.
     """
     def name_of(setting: str) -> str:
         name = _OTHER_NAMES.get(setting, setting.replace('.', '_'))
@@ -39,7 +39,7 @@ def message_of(error: SegmentationError, args: argparse.Namespace) -> str:
 
 @contextmanager
 def log_on_stderr() -> Iterator[None]:
-    """Show the package's log for the body of a with statement."""
+    """Write the package's log to stderr for the body of a with statement."""
     logger, handler = logging.getLogger('trt_segmentation'), _Handler()
     before = logger.level
     logger.addHandler(handler)
@@ -69,7 +69,7 @@ class _Handler(logging.Handler):
         print(prefix + record.getMessage(), file=sys.stderr)
 
     def end_progress(self) -> None:
-        """Leave the line of progress as it is and begin another."""
+        """End the line of progress, if there is one."""
         if self._in_progress:
             print(file=sys.stderr)
         self._in_progress = False

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Run camera, node and recorder as separate processes over DDS, and report what came through."""
+"""Run camera, node and recorder as processes over DDS; report frames, rate and latency."""
 
 import argparse
 import json
@@ -33,30 +33,30 @@ from trt_segmentation.requirements import require
 from trt_segmentation.ros.transport import large_image_environment
 
 PATIENCE = 20.0
-"""Seconds without news after which the demo gives up."""
+"""Seconds without a new message after which the demo stops."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation demo``."""
     parser.add_argument('--image', default='', metavar='FILE',
-                        help='a photo to publish; default: a clip of rendered roads with '
-                             'ground truth')
+                        help='photo to publish; default: a clip of rendered roads with ground '
+                             'truth')
     parser.add_argument('--model', default='', metavar='ONNX',
                         help='network; default: the embedded demo network')
     parser.add_argument('--frames', type=whole(1), default=120, metavar='N',
-                        help='that the camera sends (default 120)')
+                        help='number of frames that the camera publishes (default 120)')
     parser.add_argument('--rate', type=positive, default=12.0, metavar='HZ',
-                        help='of the camera (default 12)')
+                        help='frame rate of the camera (default 12)')
     parser.add_argument('--output', type=Path, default=Path('demo_output'), metavar='DIR',
-                        help='where report.json, mask.png and overlay.png go (default '
+                        help='folder for report.json, mask.png and overlay.png (default '
                              'demo_output)')
     add_backend_options(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Run the demo; return 1 where a frame is not accounted for."""
+    """Run the demo; return 1 if a frame is not accounted for."""
     require('rclpy')
-    segmenter = open_segmenter(args)  # what is wrong with the model is said here, in one line
+    segmenter = open_segmenter(args)  # reports errors of the model in one line
     spec = segmenter.spec
     spec.check_single()
     segmenter.close()
@@ -68,12 +68,12 @@ def execute(args: argparse.Namespace) -> int:
         work = Path(folder)
         record = _run_processes(args, work)
         report = _report(args, record, work, truths, spec)
-        _write_pictures_of_result(args.output, record, work, images, spec)
+        _write_pictures(args.output, record, work, images, spec)
     write_file(args.output / 'report.json', (json.dumps(report, indent=2) + '\n').encode())
     print(_table(report, args.output))
     if report['frames_unaccounted']:
-        print(f"error: {report['frames_unaccounted']} frames were sent and are neither received "
-              'nor counted as dropped; see the troubleshooting section of the README',
+        print(f"error: {report['frames_unaccounted']} frames were sent but neither received nor "
+              'counted as dropped; see the troubleshooting section of the README',
               file=sys.stderr)
         return 1
     return 0
@@ -81,10 +81,10 @@ def execute(args: argparse.Namespace) -> int:
 
 @dataclass
 class _Record:
-    """What the processes said.
+    """Messages of the processes.
 
     Attributes:
-        sent: number of the picture by stamp, nanoseconds.
+        sent: index of the picture by stamp, nanoseconds.
         latency_ms: stamp to mask received, by stamp.
         diagnostics: the node's newest values.
     """
@@ -116,7 +116,7 @@ def _run_processes(args: argparse.Namespace, work: Path) -> _Record:
     environment = {**os.environ, **large_image_environment(os.environ)}
     results = work / 'results'
     results.mkdir()
-    namespace = f'/demo_{uuid.uuid4().hex[:8]}'  # others' topics, another demo's too, are not ours
+    namespace = f'/demo_{uuid.uuid4().hex[:8]}'  # apart from other nodes and demos
     lines: queue.Queue[str] = queue.Queue()
     processes: list[subprocess.Popen] = []
 
@@ -158,7 +158,11 @@ def _forward(process: subprocess.Popen, lines: queue.Queue) -> None:
 
 def _wait_for(condition: Callable[[], bool], record: _Record, lines: queue.Queue,
               node: subprocess.Popen) -> None:
-    """Take in news until the condition holds, the node ends, or nothing new comes any more."""
+    """Record messages until the condition holds, or for ``PATIENCE`` seconds without progress.
+
+    Raises:
+        BackendError: the node has ended.
+    """
     state, changed = None, time.monotonic()
     while not condition():
         if node.poll() is not None:
@@ -170,9 +174,9 @@ def _wait_for(condition: Callable[[], bool], record: _Record, lines: queue.Queue
             record.note(lines.get(timeout=0.1))
         except queue.Empty:
             continue
-        news = (len(record.sent), len(record.latency_ms), record.dropped)
-        if news != state:
-            state, changed = news, time.monotonic()
+        progress = (len(record.sent), len(record.latency_ms), record.dropped)
+        if progress != state:
+            state, changed = progress, time.monotonic()
 
 
 def _stop(processes: list[subprocess.Popen]) -> None:
@@ -190,7 +194,7 @@ def _stop(processes: list[subprocess.Popen]) -> None:
 def _report(args: argparse.Namespace, record: _Record, work: Path, truths: list[np.ndarray],
             spec: ModelSpec) -> dict:
     if not record.latency_ms:
-        raise BackendError('not one mask arrived; see the troubleshooting section of the README')
+        raise BackendError('no mask arrived; see the troubleshooting section of the README')
     stamps = sorted(record.latency_ms)
     seconds = (stamps[-1] - stamps[0]) / 1e9
     latencies = list(record.latency_ms.values())
@@ -220,12 +224,11 @@ def _load(work: Path, stamp: int, kind: str) -> np.ndarray:
     return np.load(work / 'results' / f'{stamp}_{kind}.npy')
 
 
-def _write_pictures_of_result(output: Path, record: _Record, work: Path,
+def _write_pictures(output: Path, record: _Record, work: Path,
                               images: list[np.ndarray], spec: ModelSpec) -> None:
     overlays = sorted((work / 'results').glob('*_overlay.npy'))
     if not overlays:
-        raise BackendError('not one overlay arrived; see the troubleshooting section of the '
-                           'README')
+        raise BackendError('no overlay arrived; see the troubleshooting section of the README')
     stamp = int(overlays[-1].name.split('_')[0])
     mask, overlay = _load(work, stamp, 'mask'), _load(work, stamp, 'overlay')
     image = images[record.sent[stamp]]

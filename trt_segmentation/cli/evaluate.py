@@ -51,20 +51,20 @@ from trt_segmentation.segmenter import Segmenter
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation evaluate``."""
     parser.add_argument('model', nargs='?', default='', metavar='MODEL',
-                        help='network or engine; default: the embedded demo network')
+                        help='.onnx, .engine or .plan file; default: the embedded demo network')
     add_image_options(parser)
     parser.add_argument('--against', default='', metavar='MODEL_OR_PRECISION',
-                        help='also compare with another model, or with this one in '
+                        help='also compare with another model, or with this model in '
                              f'{", ".join(PRECISIONS)}; needs no labels')
     parser.add_argument('--against-config', default='', metavar='YAML',
-                        help="the other model's config; default: as --config")
+                        help="config of the other model; default: --config")
     parser.add_argument('--worst', type=whole(0), default=5, metavar='N',
-                        help='how many of the images that differ most from --against go into '
-                             '--output (default 5)')
+                        help='number of images to draw into --output, those that differ most from '
+                             '--against (default 5)')
     parser.add_argument('--json', type=new_file, metavar='FILE',
-                        help='also write the report there')
+                        help='also write the report to this file')
     parser.add_argument('--output', type=Path, metavar='DIR',
-                        help='where confusion.png and the pictures of --worst go')
+                        help='folder for confusion.png and the pictures of --worst')
     add_backend_options(parser)
 
 
@@ -91,12 +91,12 @@ def execute(args: argparse.Namespace) -> int:
 
 @dataclass
 class _Tally:
-    """What is counted over all images; its size does not depend on how many they are.
+    """Counts over all images; its size does not depend on their number.
 
     Attributes:
-        truth: of ``confusion_matrix``.
-        other: of ``joint_counts``, theirs by ours.
-        worst: a heap of share that differs, index, image and picture; the least at its top.
+        truth: sum of ``confusion_matrix``.
+        other: sum of ``joint_counts``: rows of the other model, columns of this one.
+        worst: a min-heap of (fraction of different pixels, index, name, picture).
     """
 
     truth: np.ndarray
@@ -107,7 +107,7 @@ class _Tally:
 
 
 def open_precision(args: argparse.Namespace) -> Segmenter:
-    """The model in its precision; on ONNX Runtime, the network that an engine is built from."""
+    """Open the model in ``args.precision``; on ONNX Runtime, run the network converted to it."""
     segmenter = open_segmenter(args)
     if args.precision == 'fp32' or segmenter.info.backend != 'onnxruntime':
         return segmenter
@@ -122,8 +122,8 @@ def _open_other(args: argparse.Namespace, ours: Segmenter) -> Segmenter:
     if args.against not in PRECISIONS:
         other = {'model': args.against, 'config': args.against_config or args.config}
     elif Path(args.model).suffix in ENGINE_SUFFIXES:
-        raise ConfigError(f'--against {args.against}: {args.model} keeps the precision that it '
-                          "was built in; give its network's .onnx file")
+        raise ConfigError(f'--against {args.against}: {args.model} is an engine with a fixed '
+                          "precision; give its network's .onnx file")
     elif args.against == args.precision:
         raise ConfigError(f'--against {args.against}: the model runs in {args.precision} already; '
                           'choose another --precision')
@@ -133,16 +133,16 @@ def _open_other(args: argparse.Namespace, ours: Segmenter) -> Segmenter:
     counts = class_count(ours.spec), class_count(theirs.spec)
     if counts[0] != counts[1]:
         raise ConfigError(f'--against {args.against}: has {counts[1]} classes, but '
-                          f'{ours.spec.network.source} has {counts[0]}; they must be the same')
+                          f'{ours.spec.network.source} has {counts[0]}; the numbers must be equal')
     return theirs
 
 
 _GRAPHS = {'fp16': 'fp16 graph (weights rounded, computed in fp32)', 'int8': 'int8 graph'}
-"""What ONNX Runtime's CPU provider makes of a converted network."""
+"""What ONNX Runtime's CPU provider runs for a converted network, by precision."""
 
 
 def what_runs(segmenter: Segmenter, precision: str) -> BackendInfo:
-    """What really runs where ``open_precision`` was asked for a precision."""
+    """Describe what runs in a segmenter that ``open_precision`` has opened."""
     info = segmenter.info
     if info.backend == 'onnxruntime' and precision != 'fp32':
         info = replace(info, precision=_GRAPHS[precision])
@@ -169,7 +169,7 @@ def _measure(samples: Sequence[Sample] | None, ours: Segmenter, theirs: Segmente
 def _compare(tally: _Tally, index: int, name: str, image: np.ndarray,
              masks: tuple[np.ndarray, np.ndarray], palette: Palette,
              args: argparse.Namespace) -> None:
-    """Count where two masks, ours and theirs, agree; keep the image if it is among the worst."""
+    """Count where two masks agree; keep the image if it is among the worst."""
     ours, theirs = masks
     counts = joint_counts(theirs, ours, len(tally.truth))
     tally.other += counts
@@ -184,20 +184,20 @@ def _compare(tally: _Tally, index: int, name: str, image: np.ndarray,
 
 def _comparisons(tally: _Tally, spec: ModelSpec, theirs: Segmenter | None,
                  args: argparse.Namespace) -> dict[str, Any]:
-    """The parts of the report that have numbers.
+    """The numeric parts of the report.
 
     Raises:
-        DatasetError: there is nothing that counts.
+        DatasetError: no image could be read, or all pixels of the labels are ignored.
     """
     if not tally.images:
-        raise DatasetError(f'{args.images}: not one of its images could be evaluated')
+        raise DatasetError(f'{args.images}: none of its images could be evaluated')
     parts: dict[str, Any] = {}
     if tally.truth.any():
         parts['ground_truth'] = {'pixel_accuracy': pixel_accuracy(tally.truth),
                                  **_by_class(tally.truth, spec), 'confusion': tally.truth.tolist()}
     elif theirs is None:
-        raise DatasetError(f'{args.images}: not one pixel of the labels counts; each has an id '
-                           'that is ignored (--ignore)')
+        raise DatasetError(f'{args.images}: all pixels of the labels have an ignored id; see '
+                           '--ignore')
     if theirs is not None:
         worst = [{'image': name, 'agreement': 1 - differing}
                  for differing, _, name, _ in sorted(tally.worst, reverse=True)]
@@ -218,7 +218,7 @@ def _by_class(confusion: np.ndarray, spec: ModelSpec) -> dict[str, Any]:
 
 
 def _names(spec: ModelSpec) -> list[str]:
-    """Names by class id, and one for no class."""
+    """Names by class id, and a last one for unlabelled pixels."""
     labels = spec.labels or [f'class {index}' for index in range(MAX_CLASSES)]
     return [*labels, 'unlabelled']
 

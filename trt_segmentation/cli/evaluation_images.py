@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The images that models are judged by: folders, datasets with labels, videos, rosbags."""
+"""Images for evaluation: folders, datasets with labels, videos, rosbags."""
 
 import argparse
 import contextlib
@@ -30,39 +30,39 @@ from trt_segmentation.options import ENGINE_SUFFIXES
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--images`` and what of them counts to a command; see ``with_images``."""
+    """Add ``--images`` and the options that select among them; see ``with_images``."""
     parser.add_argument('--images', type=Path, metavar='PATH',
-                        help='folder of images, a dataset laid out as Cityscapes or Pascal VOC, a '
-                             'video or a rosbag; default: for the demo network, the clip of the '
-                             'demo with its labels')
+                        help='folder of images, dataset laid out as Cityscapes or Pascal VOC, '
+                             'video or rosbag; default for the demo network: the demo clip with '
+                             'its labels')
     group = parser.add_argument_group('which images')
     group.add_argument('--topic', default='', metavar='TOPIC',
-                       help='image topic in a rosbag; default: the only one')
+                       help='image topic in a rosbag; default: its only image topic')
     parser.add_argument('--labels', type=Path, metavar='DIR',
-                        help="folder of <image's stem>.png with class ids; default: the dataset's")
+                        help='folder of label images <stem of the image>.png with class ids; '
+                             'default: the labels of the dataset')
     group.add_argument('--split', default='val', metavar='NAME',
-                       help='part of a dataset (default val)')
+                       help='split of a dataset (default val)')
     group.add_argument('--ignore', type=whole(0, 65535), nargs='+', default=[], metavar='ID',
-                       help='ids in the labels that are no truth (default 255; 65535 for more '
-                            'than 255 classes)')
+                       help='label ids to ignore (default 255; 65535 for more than 255 classes)')
     group.add_argument('--limit', type=whole(0), default=0, metavar='N',
-                       help='images at most, spread evenly; 0, the default, takes all')
+                       help='maximum number of images, evenly spaced; 0: all (default 0)')
 
 
 def with_images(args: argparse.Namespace) -> argparse.Namespace:
-    """Return the arguments, with the clip of the demo where the demo network has no images.
+    """Return the arguments; for the demo network without images, with the demo clip.
 
     Args:
-        args: of ``add_image_options``, with ``model``.
+        args: arguments of ``add_image_options``, with ``model``.
 
     Raises:
-        ConfigError: a model of the user's, or labels, without images.
+        ConfigError: a model or labels are given without images.
     """
     if args.images:
         return args
     if args.model:
-        raise ConfigError(f'--images is missing; {args.model} needs images of its own, the clip '
-                          'of the demo is for the demo network')
+        raise ConfigError(f'--images is missing; give the images to run {args.model} on; the demo '
+                          'clip is for the demo network only')
     if args.labels:
         raise ConfigError(f'--labels {args.labels}: --images is missing; give the images that '
                           'these labels belong to')
@@ -74,12 +74,12 @@ def samples_of(args: argparse.Namespace, *, labels_needed: bool = False,
     """Return the images of a folder or dataset with their labels; None for a video or a rosbag.
 
     Args:
-        args: of ``add_image_options``.
-        labels_needed: whether images without labels are of no use.
+        args: arguments of ``add_image_options``.
+        labels_needed: whether images must have labels.
 
     Raises:
-        DatasetError: there is none, or labels are missing.
-        ConfigError: labels where there can be none.
+        DatasetError: there are no images, or labels are missing.
+        ConfigError: labels are requested for a video or a rosbag.
         ImageError: there is no such file.
     """
     refuse_address(args.images)
@@ -88,24 +88,25 @@ def samples_of(args: argparse.Namespace, *, labels_needed: bool = False,
                                labels_needed=labels_needed or args.labels is not None)
         return [samples[index] for index in spread(len(samples), args.limit)]
     if args.labels is not None or labels_needed:
-        raise ConfigError(f'--images {args.images}: labels belong to a folder of images, which '
-                          'this is not; compare with another model or precision instead')
-    source_files(args.images)  # says at once where there is nothing
+        raise ConfigError(f'--images {args.images}: labels need a folder of images, and this is '
+                          'none; compare with another model or precision (--against)')
+    source_files(args.images)  # raises if there is no image
     return None
 
 
 def check_before(args: argparse.Namespace, samples: Sequence[Sample] | None,
                  precisions: Sequence[str]) -> None:
-    """Refuse, before anything is built, int8 without calibration and labels that do not fit.
+    """Check calibration and labels before anything is built.
 
     Args:
-        args: of ``add_image_options`` and ``arguments.add_backend_options``, with ``model``.
-        samples: of ``samples_of``. The first one's labels are looked at.
-        precisions: that will be made.
+        args: arguments of ``add_image_options`` and ``arguments.add_backend_options``, with
+            ``model``.
+        samples: result of ``samples_of``; the labels of the first one are checked.
+        precisions: to be built.
 
     Raises:
-        ConfigError: int8 is among them, and there is nothing to calibrate on.
-        ImageError: there are no such calibration images.
+        ConfigError: int8 is requested without calibration images or table.
+        ImageError: the calibration images do not exist.
         DatasetError: labels do not fit their image or the classes.
         ModelError: the network cannot be read.
     """
@@ -118,25 +119,25 @@ def check_before(args: argparse.Namespace, samples: Sequence[Sample] | None,
         if args.calibration_images:
             source_files(args.calibration_images)
     if samples and samples[0].labels:
-        with contextlib.suppress(ImageError):  # one that cannot be decoded costs only itself
+        with contextlib.suppress(ImageError):  # read_images skips and counts it
             size = read_image(samples[0].image, spec.gray_bits).shape[:2]
             read_truth(samples[0].labels, size, class_count(spec), args.ignore)
 
 
 def class_count(spec: ModelSpec) -> int:
-    """Return how many classes the masks may have."""
+    """Return the maximum number of classes in the masks."""
     return len(spec.labels) or MAX_CLASSES
 
 
 def read_images(args: argparse.Namespace, samples: Sequence[Sample] | None, spec: ModelSpec,
                 skipped: list[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
-    """Yield name, image (of ``open_images``) and, where there is one, truth (see ``read_truth``).
+    """Yield name, image (see ``open_images``) and truth (see ``read_truth``) or None.
 
     Args:
-        args: of ``add_image_options``.
-        samples: of ``samples_of``; read one at a time, with a bar of progress.
-        spec: of the network that they are for.
-        skipped: where messages about those go that cannot be decoded; they are said, too.
+        args: arguments of ``add_image_options``.
+        samples: result of ``samples_of``; read one at a time, with a progress bar.
+        spec: spec of the network.
+        skipped: gets a message for each image that cannot be decoded; it is also printed.
 
     Raises:
         DatasetError: labels do not fit their image or the classes.

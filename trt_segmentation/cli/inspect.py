@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Show what a network takes and gives and what is missing, or what an engine was built for."""
+"""Show inputs, outputs and missing settings of a network, or describe an engine."""
 
 import argparse
 import json
@@ -47,19 +47,18 @@ from trt_segmentation.options import ENGINE_SUFFIXES, MASK_ENCODINGS, BuildOptio
 from trt_segmentation.segmenter import demo_model
 
 _ODD_SIZE = 259, 333
-"""A height and a width that are multiples of nothing that networks need."""
+"""A height and a width that are not multiples of the usual strides."""
 
 _LIKELY_CHOICES = {
-    'input.size': '[height, width] that it was trained on (this one was tried, and it runs), or '
-                  'resize: none',
-    'output.kind': 'logits, probabilities, sigmoid (one probability a class), ids',
+    'input.size': '[height, width] of the training (this one was tried and runs), or resize: none',
+    'output.kind': 'logits, probabilities, sigmoid (one probability per class), ids',
     'input.color': 'rgb (most PyTorch and TensorFlow training), bgr (Caffe, OpenVINO)',
     'input.scale': '1/255 with ImageNet mean and std (torchvision); 1/127.5 with mean and std 1 '
                    '(TensorFlow, MobileNet); 1 without (OpenVINO)',
     'input.mean': 'see input.scale',
     'input.std': 'see input.scale',
     'output.layout': 'nchw (the classes before height and width) or nhwc (behind them)',
-    'output.name': 'the first of several outputs that are alike; all of them: outputs',
+    'output.name': 'the first of several similar outputs; for all of them write outputs',
     'output.grow_masks': 'true (Mask2Former), false (MaskFormer)',
     'classes.labels': 'names by id, or preset: ade20k, cityscapes, coco_stuff, pascal_voc',
 }
@@ -76,24 +75,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', nargs='?', default='', metavar='MODEL',
                         help='an .onnx, .engine or .plan file; default: the embedded demo network')
     parser.add_argument('--config', default='', metavar='YAML',
-                        help='model config to check a network by')
+                        help='model config of the network')
     add_measure_option(parser)
     parser.add_argument('--mask-encoding', choices=MASK_ENCODINGS, default='mono8',
-                        help='mono8 holds 255 classes, mono16 65535')
+                        help='mono8: up to 255 classes; mono16: up to 65535')
     parser.add_argument('--write-config', type=Path, metavar='YAML',
-                        help='write a complete model config there, with what was assumed marked; '
-                             'a file that exists is kept')
+                        help='write a complete model config to this new file; assumed values are '
+                             'marked')
     parser.add_argument('--on', type=Path, metavar='PHOTO',
-                        help='draw the likely configs side by side on a photo, on ONNX Runtime; '
-                             'only what neither graph nor config say differs. What has to be '
-                             'measured is measured on it, too')
+                        help='segment this photo with each likely config on ONNX Runtime, and '
+                             'draw the results side by side; the configs differ in values that '
+                             'neither graph nor config define. Measurements use the photo, too')
     parser.add_argument('--picture', type=Path, metavar='PNG',
-                        help='where that goes (default MODEL_on_PHOTO.png in this folder); a file '
-                             'that exists is kept')
+                        help='new file for the drawing of --on (default MODEL_on_PHOTO.png in the '
+                             'current folder)')
     parser.add_argument('--choose', type=int, default=0, metavar='N',
-                        help='write that one of the likely configs (default 1)')
+                        help='number of the likely config to write (default 1)')
     parser.add_argument('--device', type=int, default=0, metavar='N',
-                        help='GPU to load an engine on that does not say itself what it is')
+                        help='GPU on which to load an engine without a description (default 0)')
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -101,7 +100,7 @@ def execute(args: argparse.Namespace) -> int:
 
     Raises:
         SegmentationError: something is broken, missing or contradictory; the graph is printed
-            before that is known.
+            first.
     """
     _check_arguments(args)
     if args.model.endswith(ENGINE_SUFFIXES):
@@ -139,19 +138,19 @@ def execute(args: argparse.Namespace) -> int:
         (*(('--mask-encoding', args.mask_encoding) if args.mask_encoding != 'mono8' else ()),
          *(() if args.measure else ('--no-measure',))),
         bool(spec.assumed) and not args.write_config,
-        len(configs) if len(spec.tasks) == 1 else 1,  # several masks are not drawn
+        len(configs) if len(spec.tasks) == 1 else 1,  # --on does not draw several masks
         str(args.on or ''), picture, spec.tasks[0].name)))
     return 0
 
 
 def _photo(path: Path) -> np.ndarray:
-    from trt_segmentation.images.sources import read_image  # brings OpenCV
+    from trt_segmentation.images.sources import read_image  # imports OpenCV
     return read_image(path)
 
 
 def _resolved(network: Network, config: ModelConfig, measuring: MeasurementSetup | None,
               ) -> tuple[ModelSpec, ModelConfig]:
-    """Resolve; where nobody says what size an input of open size gets, with one that works."""
+    """Resolve; if the input has a dynamic size and none is set, with a likely size that runs."""
     try:
         return resolve(network, config, measuring=measuring), config
     except UnknownSizeError as error:
@@ -163,7 +162,7 @@ def _resolved(network: Network, config: ModelConfig, measuring: MeasurementSetup
         try:
             spec = resolve(network, proposed, measuring=measuring)
         except ConfigError as error:
-            if 'input.size' in str(error):  # of which there are others
+            if 'input.size' in str(error):  # try the next size
                 continue
             raise
         if _takes(network, spec):
@@ -175,19 +174,19 @@ def _resolved(network: Network, config: ModelConfig, measuring: MeasurementSetup
 
 
 def _takes(network: Network, spec: ModelSpec) -> bool:
-    """Whether the network runs at its size, as far as that can be tried here."""
+    """Whether the network runs at its size; True if that cannot be tried."""
     try:
         fault = by_running(network, spec.input_layout, spec.channel_count)
-    except Exception:  # without ONNX Runtime, or with operators of another runtime
+    except Exception:  # no ONNX Runtime, or operators that it does not have
         return True
     return spec.size is None or not fault(spec.size)
 
 
 def _describe_sizes(network: Network, spec: ModelSpec) -> str:
-    """Try a network at its size, and return what sizes it takes where not all will do.
+    """Try a network at its size; return a note if it does not run at every size, else ''.
 
     Raises:
-        ConfigError: it does not take the size that it is to get.
+        ConfigError: it does not run at ``spec.size``.
     """
     size = spec.size or _ODD_SIZE
     if not (right := size_hint(network, spec.input_layout, spec.channel_count, size)):
@@ -195,24 +194,24 @@ def _describe_sizes(network: Network, spec: ModelSpec) -> str:
     if spec.size is not None:
         raise ConfigError(f'{network.source}: {wrong_size(size, right)}')
     return ('\ninput.resize is none, but the network does not take every image: '
-            f'{right}; for others write input.resize: stretch or letterbox and such an input.size')
+            f'{right}; for other images set input.resize to stretch or letterbox, and input.size')
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
-    """Raise ConfigError for arguments that do not go together, before anything is done."""
+    """Raise ConfigError for arguments that exclude or need each other."""
     if args.model.endswith(ENGINE_SUFFIXES):
         for name in ('write_config', 'on', 'choose'):
             if getattr(args, name):
                 raise ConfigError(f'{args.model}: --{name.replace("_", "-")} is for networks; '
                                   'inspect the .onnx file that the engine was built from')
     if args.choose and not args.write_config:
-        raise ConfigError(f'--choose {args.choose} says which config is written; say where with '
-                          '--write-config FILE')
+        raise ConfigError(f'--choose {args.choose} selects the config to write; name the file '
+                          'with --write-config FILE')
     if args.picture and not args.on:
-        raise ConfigError(f'--picture {args.picture} says where the likely configs are drawn; '
-                          'say on which photo with --on PHOTO')
+        raise ConfigError(f'--picture {args.picture} is the file for the drawing of --on; name '
+                          'the photo with --on PHOTO')
     if args.picture and args.picture.suffix.lower() != '.png':
-        raise ConfigError(f'--picture is {args.picture}, but a PNG is written; name it '
+        raise ConfigError(f'--picture is {args.picture}, but the drawing is a PNG; name it '
                           f"{args.picture.with_suffix('.png')}")
     for path in filter(None, (args.picture, args.write_config)):
         check_new(path)
@@ -220,28 +219,28 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 def _check_choice(number: int, count: int) -> None:
     if not 0 <= number <= count:
-        some = f'the likely configs 1 to {count}' if count > 1 else \
-            'one likely config, 1, since its input is known'
-        raise ConfigError(f'--choose is {number}; this network has {some}')
+        allowed = f'the likely configs 1 to {count}' if count > 1 else \
+            'only config 1, since its input is known'
+        raise ConfigError(f'--choose is {number}; this network has {allowed}')
 
 
 def _draw(args: argparse.Namespace, spec: ModelSpec, network: Network, config: ModelConfig,
           configs: list[LikelyConfig], options: RunOptions) -> str:
-    """Draw the likely configs on a photo, print what they are, and return the picture's path."""
+    """Draw the likely configs on a photo, print them, and return the path of the picture."""
     spec.check_single()
     path = args.picture or default_picture(Path(args.model or demo_model()), args.on)
     check_new(path)
-    from trt_segmentation.images.sources import is_image, read_image  # brings OpenCV
+    from trt_segmentation.images.sources import is_image, read_image  # imports OpenCV
     if not is_image(args.on):
-        raise ImageError(f'{args.on}: is no image that OpenCV can read; --on takes a photo')
+        raise ImageError(f'{args.on}: OpenCV cannot read it as an image; --on takes a photo')
     image = read_image(args.on, spec.gray_bits)
     trials = try_out(network, config, configs, image, options)
     write_new_image(path, picture_of(image, args.on.name, trials))
     place = 'a model config' if config.input == InputConfig() else \
-        f'section input of {args.config}'
-    print('\nthe input is known, so there is one config to draw:' if len(configs) == 1 else
-          f'\nlikely configs, with what to write into {place} (shares and confidence are hints; '
-          'go by the picture):')
+        f'the section input of {args.config}'
+    print('\nthe input is known, so there is only one config to draw:' if len(configs) == 1 else
+          f'\nlikely configs, with the line to write into {place} (fractions and confidence are '
+          'hints; compare the pictures):')
     print(describe(configs, trials))
     print(f'drawn side by side in {path}')
     return str(path)
@@ -251,18 +250,18 @@ def _write_config(path: Path, spec: ModelSpec, chosen: LikelyConfig | None) -> N
     """Write a complete config.
 
     Raises:
-        ImageError: it exists or cannot be written.
+        ImageError: the file exists or cannot be written.
     """
     name = ' '.join(Path(spec.network.source).name.split())
-    lines = [f'# How {name} is fed, and what its output means.']
-    lines += [f'# Chosen among the likely inputs: {chosen.name}.'] if chosen else []
-    lines += [f'# Assumed, neither graph nor config say it: {fact.key}; '
+    lines = [f'# Input and output of {name}.']
+    lines += [f'# Input chosen from the likely ones: {chosen.name}.'] if chosen else []
+    lines += [f'# Assumed, defined by neither graph nor config: {fact.key}; '
               f'{_choices(spec, fact.key)}'.rstrip('; ') for fact in spec.assumed]
     config = complete_config(spec)
     text = '\n'.join(lines) + '\n' + config.to_text()
     if ModelConfig.from_text(text, str(path)) != config:
-        raise ConfigError(f'{path}: not written, since it would not read back as what was found; '
-                          'please report it with the network')
+        raise ConfigError(f'{path}: not written, since reading it would give another config; '
+                          'please report this with the network')
     write_new_file(path, text.encode())
 
 
@@ -275,7 +274,7 @@ def _engine_facts(path: Path, device: int) -> Mapping[str, Any]:
 
 
 def describe_engine(facts: Mapping[str, Any]) -> str:
-    """Return what is known of an engine as text: what it was built for, tensors, layers."""
+    """Return the description of an engine as text: machine, options, tensors, layers."""
     from trt_segmentation.backends.tensorrt.layers import from_json, summary
     machine, layers = facts['machine'], from_json(facts['layers'])
     lines = [f"  built for  {machine['tensorrt']}, {machine['gpu']}, compute capability "
@@ -290,22 +289,22 @@ def describe_engine(facts: Mapping[str, Any]) -> str:
     lines += [f'  {side[:-1]:9}  {name} {shape}' for name, side, shape in facts['tensors']]
     lines += [f'  profile    {name} {list(smallest)} to {list(largest)}, tuned for {list(tuned)}'
               for name, (smallest, tuned, largest) in facts['profile'].items()]
-    lines.append(f'  runs       {summary(layers) or "unknown: built without detail"}')
+    lines.append(f'  runs       {summary(layers) or "unknown: built without layer information"}')
     lines += [f'    {layer.precision or "?":6} {layer.kind:24} {layer.name[:80]}'
               for layer in layers]
     return '\n'.join(lines)
 
 
 def _options_text(options: Mapping[str, Any]) -> str:
-    """The precision, and what else is not as it is by default."""
-    usual = json.loads(json.dumps(asdict(BuildOptions())))  # as a sidecar holds them: no tuples
-    told = [f'{key} {value}' for key, value in json.loads(json.dumps(options)).items()
-            if key != 'calibration' and value != usual[key] and key != 'precision']
-    return ', '.join([options['precision'], *told])
+    """The precision, and the options that differ from the defaults."""
+    defaults = json.loads(json.dumps(asdict(BuildOptions())))  # tuples as lists, as in sidecars
+    changed = [f'{key} {value}' for key, value in json.loads(json.dumps(options)).items()
+               if key != 'calibration' and value != defaults[key] and key != 'precision']
+    return ', '.join([options['precision'], *changed])
 
 
 def _choices(spec: ModelSpec, key: str) -> str:
-    """What people choose from for a key, which may be one of a task."""
+    """The usual values of a config key, which may belong to a task."""
     name = key.rpartition('.')[2]
     keys = [f'output.{name}', f'classes.{name}'] if key.startswith('outputs.') else [key]
     choices = _LIKELY_GRAY_CHOICES if spec.gray_bits else _LIKELY_CHOICES
@@ -315,41 +314,41 @@ def _choices(spec: ModelSpec, key: str) -> str:
 def _describe_graph(network: Network) -> str:
     lines = [network.source, f'  opset {network.opset}, {len(network.model.graph.node)} nodes']
     lines += [f'  input   {info}' for info in network.inputs]
-    lines += [f'  output  {info}' + (f', made by {info.made_by}' if info.made_by else '')
+    lines += [f'  output  {info}' + (f', produced by {info.made_by}' if info.made_by else '')
               for info in network.outputs]
     return '\n'.join(lines)
 
 
 def _describe_spec(spec: ModelSpec) -> str:
-    lines = ['', 'what is known, and from where', *_indented(format_provenance(spec)), '',
-             f'can give: {", ".join(available_outputs(spec))}']
+    lines = ['', 'settings and their sources', *_indented(format_provenance(spec)), '',
+             f'available outputs: {", ".join(available_outputs(spec))}']
     if spec.assumed:
-        lines += ['', 'assumed: neither graph nor config say these; if one is wrong, the '
-                      'mask is. Say them in a model config:']
+        lines += ['', 'assumed: neither graph nor config define these values; if one is wrong, '
+                      'the mask is wrong. Set them in a model config:']
         width = max(18, 2 + max(len(fact.key) for fact in spec.assumed))
         lines += [f'  {fact.key:{width}}{_choices(spec, fact.key)}' for fact in spec.assumed]
     return '\n'.join(lines)
 
 
 def _describe_preflight(spec: ModelSpec) -> str:
-    """What TensorRT makes of the network, from its parser, else from the table of operators."""
+    """Whether TensorRT can run the network: from its parser, else from the operator tables."""
     found = find_unsupported(spec.network.model)
     refused: list[str] = []
     try:
         from trt_segmentation.backends.tensorrt.parser_check import parse_only
-        judge = f'the parser of {parse_only(spec)}'
+        source = f'parser of {parse_only(spec)}'
         found = [finding for finding in found if not finding.certain]
     except MissingBackendError:
-        judge = f'the operator tables of TensorRT {VERSIONS}; no parser is here'
+        source = f'operator tables of TensorRT {VERSIONS}; no parser is installed'
     except BackendError as error:
-        judge, refused = 'the parser that is installed', [str(error)]
+        source, refused = 'installed parser', [str(error)]
         found = [finding for finding in found if f"'{finding.node}'" not in str(error)]
     certain = refused + [str(finding) for finding in found if finding.certain]
-    perhaps = [str(finding) for finding in found if not finding.certain]
-    verdict = 'does not take it' if certain else 'takes it, perhaps' if perhaps else 'takes it'
-    return '\n'.join(['', f'TensorRT: {verdict} (says {judge})',
+    possible = [str(finding) for finding in found if not finding.certain]
+    verdict = 'not supported' if certain else 'may be supported' if possible else 'supported'
+    return '\n'.join(['', f'TensorRT: {verdict} (source: {source})',
                       *(f'  {text}' for text in certain),
-                      *(f'  may fail: {text}' for text in perhaps)])
+                      *(f'  may fail: {text}' for text in possible)])
 
 
 def _indented(text: str) -> list[str]:

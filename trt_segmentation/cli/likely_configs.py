@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The likely ways to feed a network whose file does not say how, tried on a photo."""
+"""Likely configs of a network whose file does not define its input, tried on a photo."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,28 +25,28 @@ _NORMALISATIONS: Mapping[str, InputConfig] = {
     '0 to 1': InputConfig(scale=1 / 255, mean=(0.0,) * 3, std=(1.0,) * 3),
     '0 to 255': InputConfig(scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3),
 }
-"""What networks are usually fed, the most frequent first. ``resolve`` assumes the first."""
+"""Common normalisations, the most frequent first. ``resolve`` assumes the first."""
 
 _GRAY_NORMALISATIONS: Mapping[str, InputConfig] = {
     '0 to 1': InputConfig(scale=1 / 255, mean=(0.0,), std=(1.0,)),
     '-1 to 1': InputConfig(scale=1 / 127.5, mean=(1.0,), std=(1.0,)),
-    "the mean of ImageNet's": InputConfig(scale=1 / 255, mean=(0.449,), std=(0.226,)),
+    'ImageNet average mean and std': InputConfig(scale=1 / 255, mean=(0.449,), std=(0.226,)),
     '0 to 255': InputConfig(scale=1.0, mean=(0.0,), std=(1.0,)),
 }
-"""The same of one channel. ImageNet's mean and std are averaged over the colours where a network
-that was trained on it gets gray images."""
+"""Common normalisations of one channel. For networks trained on ImageNet, mean and std are the
+averages over its colours."""
 
 _MOST_CLASSES = 3
-"""Classes whose shares are shown."""
+"""Number of classes whose fractions are shown."""
 
 
 @dataclass(frozen=True)
 class LikelyConfig:
-    """One way to feed a network.
+    """One likely config.
 
     Attributes:
-        name: what people call it, for example 'rgb, 0 to 1'.
-        input: only the keys that neither graph nor config say.
+        name: for example 'rgb, 0 to 1'.
+        input: only the keys that neither graph nor config define.
     """
 
     name: str
@@ -54,12 +54,12 @@ class LikelyConfig:
 
     @property
     def yaml(self) -> str:
-        """Return the line that says it in a model config; '' where it says nothing."""
-        told = {key: list(value) if isinstance(value, tuple) else value
+        """Return the line for a model config; '' if no key is set."""
+        keys = {key: list(value) if isinstance(value, tuple) else value
                 for key, value in asdict(self.input).items() if value is not None}
-        if not told:
+        if not keys:
             return ''
-        return yaml.safe_dump({'input': told}, sort_keys=False, default_flow_style=True,
+        return yaml.safe_dump({'input': keys}, sort_keys=False, default_flow_style=True,
                               width=1000).strip()[1:-1]  # without the outer braces
 
     def over(self, config: ModelConfig) -> ModelConfig:
@@ -69,14 +69,14 @@ class LikelyConfig:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a photo becomes with one config.
+    """The result of a photo with one config.
 
     Attributes:
-        config: that it was fed by.
-        spec: what the network was prepared from.
+        config: the config.
+        spec: the spec of the network with this config.
         mask: uint8 or uint16 [H, W].
         overlay: uint8 [H, W, 3], BGR.
-        confidence: mean over the mask, 0..1; None where the network gives none.
+        confidence: mean over the mask, 0..1; None if the network has no confidence.
     """
 
     config: LikelyConfig
@@ -93,7 +93,7 @@ class Trial:
                 if shares[index] >= 0.005 or index == largest[0]]
 
     def confidence_text(self) -> str:
-        """Return '' where the network gives no confidence."""
+        """Return the mean confidence as text; '' if the network has none."""
         return '' if self.confidence is None else f'mean confidence {self.confidence:.2f}'
 
     def _name(self, index: int) -> str:
@@ -104,17 +104,17 @@ class Trial:
 
 
 def likely_configs(spec: ModelSpec) -> list[LikelyConfig]:
-    """Return the likely configs of a network, the one that is assumed first.
+    """Return the likely configs of a network; the first is the one that ``resolve`` assumes.
 
     Args:
-        spec: what it says is kept; only what it assumes differs.
+        spec: spec of the network; the configs differ only in its assumed keys.
     """
     assumed = {fact.key for fact in spec.assumed}
     colors = COLOR_ORDERS if 'input.color' in assumed else ('',)
     is_float = spec.network.inputs[0].dtype in FLOAT_TYPES
     normalisations = _normalisations(spec) if 'input.scale' in assumed and is_float else \
         {'': InputConfig()}
-    return [LikelyConfig(', '.join(filter(None, (color, name))) or 'as it is',
+    return [LikelyConfig(', '.join(filter(None, (color, name))) or 'unchanged',
                          InputConfig(color or None, kept.scale, kept.mean, kept.std))
             for color in colors for name, kept in normalisations.items()]
 
@@ -133,11 +133,11 @@ def try_out(network: Network, config: ModelConfig, configs: Sequence[LikelyConfi
     """Segment a photo once with each config, one after the other.
 
     Args:
-        network: without what the configs say.
-        config: what holds for all of them.
-        configs: to be tried.
-        image: uint8 [H, W, 3], BGR, or as of ``open_images``.
-        options: where and how it runs.
+        network: the network.
+        config: keys that all configs share.
+        configs: configs to try.
+        image: uint8 [H, W, 3], BGR, or gray as from ``open_images``.
+        options: backend and its options.
     """
     from tqdm import tqdm
     trials, measuring = [], measurement_setup(options, lambda: image)
@@ -156,8 +156,11 @@ def try_out(network: Network, config: ModelConfig, configs: Sequence[LikelyConfi
 
 
 def same_masks(trials: Sequence[Trial]) -> dict[int, list[int]]:
-    """Return, by the number of each different mask's first trial, the numbers of all trials that
-    have it, from 1."""
+    """Group trials with equal masks.
+
+    Returns:
+        The numbers of the trials of each group, from 1, by the number of its first trial.
+    """
     groups: dict[int, list[int]] = {}
     for number, trial in enumerate(trials, 1):
         first = next((first for first in groups
@@ -167,12 +170,12 @@ def same_masks(trials: Sequence[Trial]) -> dict[int, list[int]]:
 
 
 def picture_of(image: np.ndarray, name: str, trials: Sequence[Trial]) -> np.ndarray:
-    """Return the photo and each different mask over it, with numbers, as BGR."""
-    from trt_segmentation.images.render import Cell, sheet  # brings OpenCV
+    """Return a sheet with the photo and each different overlay, numbered, as BGR."""
+    from trt_segmentation.images.render import Cell, sheet  # imports OpenCV
     cells = [Cell(as_bgr(image), (f'photo {name}',))]
     for first, numbers in same_masks(trials).items():
         trial = trials[first - 1]
-        same = f'the same mask: {", ".join(map(str, numbers[1:]))}' if numbers[1:] else ''
+        same = f'same mask: {", ".join(map(str, numbers[1:]))}' if numbers[1:] else ''
         captions = [(text, trial.spec.palette_table('bgr')[index])
                     for index, text in trial.most_common()]
         title = tuple(filter(None, (f'{first}  {trial.config.name}', same)))
@@ -182,11 +185,11 @@ def picture_of(image: np.ndarray, name: str, trials: Sequence[Trial]) -> np.ndar
 
 
 def describe(configs: Sequence[LikelyConfig], trials: Sequence[Trial]) -> str:
-    """Return the configs with their numbers and lines, and what they made of the photo.
+    """Return the configs with their numbers and lines, and the results of the photo.
 
     Args:
-        configs: all of them.
-        trials: of these configs; none where there is no photo.
+        configs: all configs.
+        trials: their trials; empty without a photo.
     """
     firsts = {number: first for first, numbers in same_masks(trials).items()
               for number in numbers}
@@ -196,7 +199,7 @@ def describe(configs: Sequence[LikelyConfig], trials: Sequence[Trial]) -> str:
         if trials:
             trial = trials[number - 1]
             shares = ', '.join(text for _, text in trial.most_common())
-            found = f'the same mask as {firsts[number]}' if firsts[number] != number else \
+            found = f'same mask as {firsts[number]}' if firsts[number] != number else \
                 '; '.join(filter(None, (shares, trial.confidence_text())))
         lines += [f'  {number}  {config.name:27} {found}'.rstrip(),
                   *([f'     {config.yaml}'] if config.yaml else [])]
@@ -204,5 +207,5 @@ def describe(configs: Sequence[LikelyConfig], trials: Sequence[Trial]) -> str:
 
 
 def default_picture(model: Path, photo: Path) -> Path:
-    """Return where a picture goes that the user has named no file for."""
+    """Return the default path of the picture."""
     return Path(f'{model.stem}_on_{photo.stem}.png')

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``trt-segmentation``: one module a subcommand."""
+"""The command ``trt-segmentation``: one module per subcommand."""
 
 import argparse
 import importlib
@@ -14,22 +14,21 @@ from trt_segmentation.cli.console import log_on_stderr, message_of
 from trt_segmentation.errors import SegmentationError
 
 COMMANDS = {
-    'run': 'Write masks and overlays of images, folders of images, videos and rosbags.',
-    'build': 'Build a TensorRT engine of a network ahead of time, for this machine.',
-    'inspect': 'Show what a network takes and gives and what is missing, or what an engine was '
-               'built for.',
+    'run': 'Segment images, folders of images, videos and rosbags; write masks and overlays.',
+    'build': 'Build the TensorRT engine of a network for this machine ahead of time.',
+    'inspect': 'Show inputs, outputs and missing settings of a network, or describe an engine.',
     'bench': 'Measure how fast a model segments here: alone, in the real node, against the usual '
              'script.',
     'evaluate': 'Score a model against ground truth, another model, or itself in another '
                 'precision.',
     'compare': "Compare a network's precisions side by side: accuracy, agreement, speed and "
                'size.',
-    'demo': 'Run camera, node and recorder as separate processes over DDS, and report what came '
-            'through.',
+    'demo': 'Run camera, node and recorder as processes over DDS; report frames, rate and '
+            'latency.',
     'view': 'Show a running node in a web browser: overlay, classes and their shares, rates, '
             'latency.',
 }
-"""The first line of each module, here so that a command imports only its own."""
+"""The first line of each module's docstring. It is repeated here to import only one module."""
 
 _EXAMPLES = {
     'run': 'trt-segmentation run street.jpg --output out',
@@ -44,20 +43,20 @@ _EXAMPLES = {
 
 _USAGE = {'run': 'INPUT [INPUT ...] --output DIR [options]',
           'evaluate': '[MODEL] --images PATH [options]', 'demo': '[options]', 'view': '[options]'}
-"""What must be given; of commands that are not here, the model may be."""
+"""Required arguments; other commands take an optional model."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand.
 
     Args:
-        argv: arguments without the program's name; None takes the process's own.
+        argv: arguments without the program's name; None: those of the process.
 
     Returns:
-        0; 1 where something failed, after a message that says what; 2 for wrong arguments; 130
-        after Ctrl-C; 141 where nobody reads the output any more.
+        0; 1 after an error, which is printed; 2 for wrong arguments; 130 after Ctrl-C; 141 if the
+        reader of the output has closed it.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be invalid UTF-8
         sys.stdout.reconfigure(errors='backslashreplace')
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
@@ -85,19 +84,19 @@ def _run(argv: list[str]) -> int:
 
 
 def _parser(argv: list[str]) -> argparse.ArgumentParser:
-    """Return the parser; only the command that is asked for has its arguments."""
+    """Return the parser; only the requested command has its arguments."""
     parser = argparse.ArgumentParser(
         prog='trt-segmentation',
-        description='Semantic segmentation: camera image in, class mask and overlay out.')
+        description='Semantic segmentation of camera images: class mask, confidence and overlay.')
     parser.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    asked = next((word for word in argv if not word.startswith('-')), '')
+    requested = next((word for word in argv if not word.startswith('-')), '')
     for name, summary in COMMANDS.items():
         command = commands.add_parser(
             name, usage=f'trt-segmentation {name} {_USAGE.get(name, "[MODEL] [options]")}',
             help=summary, description=summary, epilog=f'example:\n  {_EXAMPLES[name]}',
             formatter_class=_KeepEpilog)
-        if name == asked:
+        if name == requested:
             module = importlib.import_module(f'trt_segmentation.cli.{name}')
             module.add_arguments(command)
             command.set_defaults(execute=module.execute)
@@ -105,7 +104,7 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
 
 
 class _KeepEpilog(argparse.HelpFormatter):
-    """Fills the description and leaves the lines of the example as they are."""
+    """Wraps the description, but not the example."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if text.startswith('example:'):
@@ -114,13 +113,13 @@ class _KeepEpilog(argparse.HelpFormatter):
 
 
 def _discard_output() -> None:
-    """Let what is still to be written go nowhere, so that Python does not fail on it at its end.
+    """Redirect stdout to the null device, so that Python's flush at exit does not fail.
 
     See "Note on SIGPIPE" in the documentation of Python's module ``signal``.
     """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    null_device = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null_device, sys.stdout.fileno())
+    os.close(null_device)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What to do after ``inspect``, as commands that can be copied into a shell."""
+"""The next steps after ``inspect``, as commands to copy into a shell."""
 
 import os
 import shlex
@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PHOTO = 'PHOTO.jpg'
-_LOOK = 'do the colours lie on the right things?'
+_LOOK = 'do the colours match the objects?'
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """What ``inspect`` has looked at.
+    """The arguments and results of ``inspect``.
 
     Attributes:
         model: path of the network; '' for the embedded one.
-        config: path of the config that it is to be used with; '' for none.
-        options: arguments that ``inspect`` and ``run`` both need to be given again.
-        assumes: whether something is assumed even with this config.
-        configs: number of likely ways to feed the network.
+        config: path of its config; '' for none.
+        options: arguments to repeat for ``inspect`` and ``run``.
+        assumes: whether values are assumed even with this config.
+        configs: number of likely configs.
         photo: path of the photo that they were drawn on; '' for none.
-        picture: path of that picture.
-        task: the first one of the network; '' where it has one.
+        picture: path of the drawing.
+        task: name of the first task; '' if the network has only one.
     """
 
     model: str
@@ -37,14 +37,14 @@ class Inspected:
 
 
 def next_steps(inspected: Inspected) -> str:
-    """Return a headline and three lines: what to run, and what to look at."""
+    """Return a headline and three lines: commands to run, and the file to look at."""
     steps = _with_new_config(inspected) if inspected.assumes else _with_this_config(inspected)
     photo = '' if inspected.photo else f' ({_PHOTO}: a photo of what the camera sees)'
-    return '\n'.join([f'what now{photo}', *(f'  {step}' for step in steps)])
+    return '\n'.join([f'next steps{photo}', *(f'  {step}' for step in steps)])
 
 
 def _with_new_config(inspected: Inspected) -> tuple[str, ...]:
-    """A config is to be written first, since this one leaves something open."""
+    """The steps if values are assumed: write a config first."""
     config = _free_name(f'{_stem(inspected.model)}.yaml')
     again = ['inspect', *_model(inspected.model)]
     if inspected.config:
@@ -54,8 +54,8 @@ def _with_new_config(inspected: Inspected) -> tuple[str, ...]:
     run, overlay = _run(inspected, config)
     look = f'look at {overlay}: {_LOOK}'
     if choice:
-        look = (f'look at {inspected.picture} first, and write the number that fits best instead '
-                f'of 1; then at {overlay}')
+        look = (f'look at {inspected.picture} first, and replace 1 with the number of the best '
+                f'result; then at {overlay}')
     elif inspected.configs > 1:
         look += f' If not: {_command(*again, "--on", _photo(inspected))}'
     return _command(*again, *choice, '--write-config', config), run, look
@@ -75,12 +75,13 @@ def _with_this_config(inspected: Inspected) -> tuple[str, ...]:
 
 
 def _run(inspected: Inspected, config: str) -> tuple[str, str]:
-    """Return the command that segments a photo, and where its overlay goes."""
+    """Return the command that segments a photo, and the path of its overlay."""
     model = ['--model', _path(inspected.model)] if inspected.model else []
-    told = ['--config', _path(config)] if config else []
+    config_option = ['--config', _path(config)] if config else []
     output, photo = f'{_stem(inspected.model)}_out', _photo(inspected)
     names = [Path(photo).stem, *([inspected.task] if inspected.task else []), 'overlay.png']
-    return (_command('run', photo, *model, *told, *inspected.options, '--output', _path(output)),
+    return (_command('run', photo, *model, *config_option, *inspected.options,
+                     '--output', _path(output)),
             f'{output}/{"_".join(names)}')
 
 
@@ -101,12 +102,12 @@ def _model(model: str) -> list[str]:
 
 
 def _path(path: str) -> str:
-    """Return a path that no command takes for an option."""
+    """Return a path that argparse does not take for an option."""
     return f'./{path}' if path.startswith('-') else path
 
 
 def _free_name(name: str) -> str:
-    """Return a name in this folder that nothing has."""
+    """Return an unused file name in this folder."""
     stem, suffix = os.path.splitext(_path(name))
     names = [f'{stem}{suffix}', *(f'{stem}_{number}{suffix}' for number in range(2, 1000))]
     return next((name for name in names if not os.path.lexists(name)), names[0])

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's parameters, from a command's arguments of the same names."""
+"""Parameters of the node from the arguments of a command."""
 
 import argparse
 import json
@@ -16,11 +16,11 @@ _SAME_NAMES = (
 
 
 def node_parameters(args: argparse.Namespace, **more: Any) -> list[str]:
-    """Return what follows --ros-args so that the node opens the model that a command opens.
+    """Return the arguments after --ros-args with which the node opens the model of a command.
 
     Args:
-        args: of ``arguments.add_backend_options``, and ``model``.
-        more: parameters besides.
+        args: arguments of ``arguments.add_backend_options``, and ``model``.
+        more: additional parameters.
     """
     values = {'engine_path': os.path.abspath(args.model) if args.model else '',
               'model_config': os.path.abspath(args.config) if args.config else '',

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A rosbag into a rosbag2 of masks: what ``run`` does where --output names one."""
+"""``run`` with a rosbag as input and a rosbag2 of masks as output."""
 
 import argparse
 import sys
@@ -22,16 +22,16 @@ from trt_segmentation.errors import ImageError
 from trt_segmentation.images.rosbag import is_bag
 
 _SHOWN = 20
-"""Dropped frames that are named at the end; the others are counted."""
+"""Number of dropped frames that are listed at the end; the others are counted."""
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Segment the rosbag; return 1 if a frame could not be."""
+    """Segment the rosbag; return 1 if a frame was dropped."""
     workers = workers_of(args)
     if len(args.inputs) != 1 or not is_bag(args.inputs[0]):
         raise ImageError(f'{", ".join(map(str, args.inputs))}: --output {args.output} is a '
-                         'rosbag2, which is made of one rosbag: a folder with metadata.yaml, or '
-                         'a .mcap, .db3 or .bag file')
+                         'rosbag2, which needs one rosbag as input: a folder with '
+                         'metadata.yaml, or a .mcap, .db3 or .bag file')
     bag, output = args.inputs[0].resolve(), args.output.resolve()
     lanes = lanes_of(args, workers)
     work = BagWork(bag, args.topic, Path(), outputs_of(args, tasks_of(args)), lanes,
@@ -44,7 +44,7 @@ def execute(args: argparse.Namespace) -> int:
         try:
             done = replay(work, output, settings(args), workers, show)
         except KeyboardInterrupt:
-            print('interrupted: the same command goes on where this run was', file=sys.stderr)
+            print('interrupted: the same command resumes this run', file=sys.stderr)
             raise
     print(f'{done.frames} of {done.frames + len(done.dropped)} frames of {done.topic} segmented '
           f'into {args.output} ({"; ".join(done.runs_on)})')

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images, folders and videos into PNGs and MP4s: what ``run`` does where --output is a folder."""
+"""``run`` with images, folders and videos as input and a folder of PNGs and MP4s as output."""
 
 import argparse
 import sys
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from trt_segmentation.offline.workers import Workers
 
 _UNFINISHED = '.unfinished'
-"""Folder in the output that is there while a run is."""
+"""Folder in the output that exists until the run has finished."""
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Segment every input; return 1 if one failed, after all others are done."""
+    """Segment every input; return 1 if one has failed."""
     workers = workers_of(args)
     _check(args)
     network_tasks = tasks_of(args)
@@ -67,16 +67,16 @@ def execute(args: argparse.Namespace) -> int:
         elif items:
             _several(work, items, settings(args), workers, summary)
     except (OutputError, BackendError) as error:
-        if not work.scratch.is_dir():  # nothing was begun that could go on
+        if not work.scratch.is_dir():  # there is nothing to resume
             raise
-        raise type(error)(f'{error}; {summary.text()}; once that is mended, the same command '
-                          'goes on where this run was', error.settings) from error
+        raise type(error)(f'{error}; {summary.text()}; after you have fixed that, the same '
+                          'command resumes this run', error.settings) from error
     except KeyboardInterrupt:
-        print(f'interrupted: {summary.text()}; the same command goes on where this run was',
+        print(f'interrupted: {summary.text()}; the same command resumes this run',
               file=sys.stderr)
         raise
-    passed = f'; {found.passed_over} other files passed over' if found.passed_over else ''
-    print(f'{summary.text()}{passed} ({"; ".join(sorted(summary.runs_on)) or "nothing was run"})')
+    skipped = f'; {found.passed_over} other files skipped' if found.passed_over else ''
+    print(f'{summary.text()}{skipped} ({"; ".join(sorted(summary.runs_on)) or "nothing was run"})')
     if summary.failed > 1:
         print(f'{summary.failed} failed; each is named above', file=sys.stderr)
     return 1 if summary.failed else 0
@@ -84,24 +84,24 @@ def execute(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     if bag := next(filter(is_bag, args.inputs), None):
-        raise ImageError(f'{bag}: is a rosbag, which becomes one; name it --output OUT.mcap '
+        raise ImageError(f'{bag}: is a rosbag, so the output is a rosbag2; use --output OUT.mcap '
                          'or OUT.db3')
     if args.topic:
         raise ConfigError(f'--topic {args.topic}: only a rosbag has topics, and no input is one')
 
 
 def _absolute(item: Item) -> Item:
-    """The same for processes that have another working folder."""
+    """The item with absolute paths, for processes in another working folder."""
     return replace(item, path=item.path.absolute(), results=item.results.absolute())
 
 
 class _Summary:
-    """Counts what becomes of the inputs, and reports each failure when it happens.
+    """Counts segmented and failed inputs, and reports each failure when it happens.
 
     Attributes:
-        failed: how many could not be segmented.
-        segmented: how many are.
-        runs_on: what the network ran on; several where processes differ.
+        failed: number of inputs that could not be segmented.
+        segmented: number of segmented inputs.
+        runs_on: descriptions of the backends; several if the processes differ.
     """
 
     def __init__(self, output: Path, total: int) -> None:
@@ -115,36 +115,36 @@ class _Summary:
     def fail(self, sentence: str) -> None:
         """Count and report an input that has failed."""
         self.failed += 1
-        _say(f'error: {sentence}')
+        _print_error(f'error: {sentence}')
 
     def add(self, done: Done) -> None:
-        """Count what became of an input."""
+        """Count the result of an input."""
         for remark in done.remarks:
-            _say(f'warning: {remark}')
+            _print_error(f'warning: {remark}')
         self.runs_on.add(done.runs_on)
         if done.failure:
             self.fail(done.failure)
         else:
             self.segmented += 1
 
-    def pass_over(self, count: int) -> None:
+    def skip(self, count: int) -> None:
         """Count inputs that an earlier run has segmented."""
         self._before = count
         self.segmented += count
 
     def text(self) -> str:
-        """Return how many inputs are segmented so far."""
+        """Return the number of inputs segmented so far, as text."""
         before = f', {self._before} of them by an earlier run' if self._before else ''
         return f'{self.segmented} of {self._total} inputs segmented into {self._output}{before}'
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     from tqdm import tqdm
     tqdm.write(printable(text), file=sys.stderr)
 
 
 def _one_image(work: Work, item: Item, output: Path, workers: 'Workers') -> Done:
-    """Segment one image; there is nothing to go on from if that is interrupted."""
+    """Segment one image, without a checkpoint."""
     from trt_segmentation.offline.workers import here
     with here(workers):
         done, = segment_files(replace(work, scratch=output), [item])
@@ -153,7 +153,7 @@ def _one_image(work: Work, item: Item, output: Path, workers: 'Workers') -> Done
 
 def _several(work: Work, items: Sequence[Item], settings: Mapping[str, object],
              workers: 'Workers', summary: _Summary) -> None:
-    """Segment inputs; what is done is noted, so that an interrupted run goes on."""
+    """Segment inputs, with a checkpoint from which an interrupted run resumes."""
     from tqdm import tqdm
 
     from trt_segmentation.offline.checkpoint import open_checkpoint
@@ -165,7 +165,7 @@ def _several(work: Work, items: Sequence[Item], settings: Mapping[str, object],
         with open_checkpoint(work.scratch) as run:
             run.check(settings)
             rest = _rest(run, items, work.outputs)
-            summary.pass_over(len(items) - len(rest))
+            summary.skip(len(items) - len(rest))
             with closing(_results(work, rest, workers)) as results, \
                     tqdm(total=len(items), initial=len(items) - len(rest), unit='file',
                          disable=None) as bar:
@@ -188,7 +188,7 @@ def _results(work: Work, items: Sequence[Item], workers: 'Workers') -> Generator
 
 
 def _rest(run: 'RunCheckpoint', items: Sequence[Item], outputs: Sequence[str]) -> list[Item]:
-    """The items that the earlier run has not segmented as they are now."""
+    """The items that the earlier run has not segmented, or that have changed since."""
     segmented = {tuple(entry['file']): entry for entry in run.entries}
 
     def is_done(item: Item) -> bool:
@@ -205,7 +205,7 @@ def _noted(item: Item) -> tuple[str, str]:
 
 
 def _source(item: Item) -> list[int]:
-    """What tells whether a file has changed; nothing where it is gone."""
+    """Size and modification time of a file, to detect changes; [] if it is missing."""
     try:
         stat = item.path.stat()
     except OSError:

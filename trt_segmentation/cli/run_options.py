@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What ``trt-segmentation run`` is told, whatever its inputs are."""
+"""Options of ``trt-segmentation run`` for all kinds of inputs."""
 
 import argparse
 import hashlib
@@ -24,59 +24,60 @@ if TYPE_CHECKING:
     from trt_segmentation.offline.workers import Workers
 
 _LANES = 4
-"""Images of one process under way at most, two that are computed and two that are encoded: each
-takes memory."""
+"""Maximum number of images in progress per process, to limit memory: two in inference, two being
+encoded."""
 
 _PATHS = ('model', 'config', 'engine_cache', 'calibration_images', 'calibration_table')
-"""Arguments that are files and folders, which other machines must find, too."""
+"""Arguments that are paths, which other machines must find, too."""
 
 _NO_SETTINGS = ('inputs', 'output', 'topic', 'outputs', 'workers', 'devices', 'cluster', 'threads',
                 'command', 'execute', 'device', 'engine_cache')
-"""Arguments that the masks do not depend on, or that are compared in another way."""
+"""Arguments that do not change the masks, or that are compared separately."""
 
 
 def add_work_options(parser: argparse.ArgumentParser) -> None:
-    """Add what is written, and by how many processes."""
+    """Add the options for outputs and processes."""
     parser.add_argument('--outputs', nargs='+', type=_output, default=['mask', 'overlay'],
                         metavar='NAME',
-                        help=f'what is written, of {", ".join(OUTPUTS)} (default mask overlay), '
-                             'of each task of the network, or of one: lanes/mask; a rosbag2 has '
-                             'its label info, too')
+                        help=f'outputs to write, of {", ".join(OUTPUTS)} (default mask overlay); '
+                             'for all tasks of the network, or for one: lanes/mask; a rosbag2 '
+                             'also gets the label info')
     parser.add_argument('--alpha', type=opacity, default=0.5, metavar='0..1',
                         help="opacity of the overlay's colours (default 0.5)")
     parser.add_argument('--topic', default='', metavar='TOPIC',
-                        help='image topic in the rosbag; default: the only one there is')
-    group = parser.add_argument_group('several processes')
+                        help='image topic in the rosbag; default: its only image topic')
+    group = parser.add_argument_group('parallel processing')
     group.add_argument('--workers', type=int, default=0, metavar='N',
-                       help='processes (default: one, or one for each of --devices); the cores '
-                            'are shared out to them unless --threads says how many each takes')
+                       help='number of processes (default: one, or one per GPU of --devices); '
+                            'they share the CPU cores unless --threads is given')
     group.add_argument('--devices', type=_indices, default=(), metavar='N,N',
-                       help='GPUs that the processes share')
+                       help='indices of the GPUs that the processes use, for example 0,1')
     group.add_argument('--cluster', default='', metavar='ADDRESS',
-                       help='a Dask scheduler whose workers do it instead; inputs, model and '
-                            'output must be on storage that all of them see under the same path')
+                       help='run on the workers of this Dask scheduler; inputs, model and output '
+                            'must have the same path on all of them')
 
 
 def workers_of(args: argparse.Namespace) -> 'Workers':
-    """Return who does the work.
+    """Return the processes or the cluster to run on.
 
     Raises:
         ConfigError: the options contradict each other.
     """
     from trt_segmentation.offline.workers import Workers
     if args.workers < 0:
-        raise ConfigError(f'--workers is {args.workers}; it is at least 1')
+        raise ConfigError(f'--workers is {args.workers}; it must be at least 1')
     if args.cluster and (args.workers or args.devices):
-        raise ConfigError('--cluster has workers of its own; leave out --workers and --devices '
-                          'and set CUDA_VISIBLE_DEVICES where each of them is started')
+        raise ConfigError('--cluster has its own workers; remove --workers and --devices, and '
+                          'set CUDA_VISIBLE_DEVICES where each worker is started')
     return Workers(args.workers or max(len(args.devices), 1), args.devices, args.cluster)
 
 
 def outputs_of(args: argparse.Namespace, tasks: Sequence[str]) -> tuple[str, ...]:
-    """Return what is written, each once.
+    """Return the names of the outputs to write, without duplicates.
 
     Args:
-        tasks: of the network.
+        args: arguments of ``add_work_options``.
+        tasks: names of the tasks of the network.
     """
     return tuple(dict.fromkeys(
         full for name in args.outputs
@@ -84,10 +85,10 @@ def outputs_of(args: argparse.Namespace, tasks: Sequence[str]) -> tuple[str, ...
 
 
 def tasks_of(args: argparse.Namespace) -> tuple[str, ...]:
-    """Return the tasks of the network, which other processes open: '' is that of one of one.
+    """Return the tasks of the network without opening it: ('',) if it has only one.
 
     Raises:
-        ConfigError: the config, or that in the network's file, is not understood.
+        ConfigError: the config, or the one in the network's file, is invalid.
     """
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
     if not config.outputs:
@@ -96,7 +97,7 @@ def tasks_of(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def lanes_of(args: argparse.Namespace, workers: 'Workers') -> 'LaneCount':
-    """Return how many images each process has under way at the same time."""
+    """Return how many images each process handles at the same time."""
     from trt_segmentation.offline.overlap import LaneCount
     cores = 1 if workers.cluster else max(1, cpu_count() // workers.count)
     computing = max(1, min(2, cores // (args.threads or 1)))
@@ -105,10 +106,10 @@ def lanes_of(args: argparse.Namespace, workers: 'Workers') -> 'LaneCount':
 
 def opener(args: argparse.Namespace, workers: 'Workers', lanes: 'LaneCount',
            ) -> Callable[[int | None], Segmenter]:
-    """Return what opens the network on a GPU, in whichever process and on whichever machine.
+    """Return a function that opens the network on a GPU, in any process and on any machine.
 
-    Where --threads does not say it, the cores are shared out to the images that are computed at
-    the same time: two with a thread each are faster than one with two.
+    Without --threads, the cores are divided among the images that are computed at the same time:
+    two images with one thread each are faster than one with two.
     """
     if not args.threads and not workers.cluster:
         threads = max(1, cpu_count() // (workers.count * lanes.computing))
@@ -127,7 +128,7 @@ def _open(args: argparse.Namespace, device: int | None) -> Segmenter:
 
 
 def settings(args: argparse.Namespace) -> dict[str, object]:
-    """Return all that the masks depend on: arguments, and what is in the files that they name."""
+    """Return everything that the masks depend on: arguments and digests of the files they name."""
     found = {name: str(Path(value).resolve()) if name in _PATHS and value else value
              for name, value in vars(args).items() if name not in _NO_SETTINGS}
     for name in ('model', 'config', 'calibration_table'):
@@ -148,8 +149,8 @@ def _digest(paths: Sequence[Path]) -> str:
 
 def _output(text: str) -> str:
     if kind_of(text) not in OUTPUTS:
-        raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(OUTPUTS)}, nor one of a "
-                                         'task, such as lanes/mask')
+        raise argparse.ArgumentTypeError(f"'{text}' is not one of {', '.join(OUTPUTS)}, with or "
+                                         'without a task as in lanes/mask')
     return text
 
 
@@ -158,4 +159,4 @@ def _indices(text: str) -> tuple[int, ...]:
         return tuple(int(index) for index in text.split(','))
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"'{text}' is no list of GPUs, for example 0,1") from None
+            f"'{text}' is not a list of GPU indices, for example 0,1") from None

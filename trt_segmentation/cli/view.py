@@ -13,7 +13,7 @@ __all__ = ['add_arguments', 'execute']
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Become the process that serves the page."""
+    """Replace this process with the one that serves the page."""
     require('rclpy', 'aiohttp')
     os.execv(sys.executable, [sys.executable, '-m', 'trt_segmentation.ros.viewer',
                               *parsed(args).arguments()])

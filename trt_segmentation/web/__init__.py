@@ -1,3 +1,3 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The page of ``view`` and its server."""
+"""The web page of ``trt-segmentation view`` and its server."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Hands the newest of a source to everyone who looks, each thing made once for all of them."""
+"""Sends the newest picture and state of a source to all clients; each is encoded once."""
 
 import asyncio
 import itertools
@@ -25,99 +25,100 @@ STATE_PERIOD = 0.25
 """Seconds between two states; see ``pace.SOONEST``."""
 
 REPEAT = 1.0
-"""Seconds after which a picture or state is given out again, new or not: only by writing does a
-server find out that a browser has left."""
+"""Seconds after which a picture or state is sent again even if it has not changed: a server
+detects a closed connection only by writing to it."""
 
-_PAUSE_AFTER_FAULT = 5.0
-"""Seconds, so that the log is not filled with one sentence."""
+_PAUSE_AFTER_ERROR = 5.0
+"""Seconds to wait after an error, to limit the number of warnings in the log."""
 
 
 class Live:
-    """What everyone who looks is given.
+    """Streams of pictures and states for all clients.
 
-    The source listens only while there is somebody. All methods are for one event loop.
+    The source is subscribed only while there are clients. Call all methods from one event loop.
 
     Args:
-        source: where it comes from.
-        fps: pictures a second at most.
-        width: pixels that pictures are scaled down to where they are wider.
+        source: source of pictures and states.
+        fps: maximum pictures per second.
+        width: maximum width of a picture, pixels; wider ones are scaled down.
     """
 
     def __init__(self, source: Source, fps: float, width: int) -> None:
         self._source = source
         self._period = 1 / fps
         self._width = width
-        self._watchers = 0
+        self._clients = 0
         self._tasks: list[asyncio.Task] = []
         self._pictures, self._states = _Newest(), _Newest()
         self._numbers = itertools.count()
 
     async def pictures(self) -> AsyncGenerator[bytes, None]:
-        """Yield JPEG files, until ``close``; b'' for none yet. Who is slow misses some."""
-        with self._watching():
+        """Yield JPEG files until ``close``; b'' before the first. Slow clients miss some."""
+        with self._client():
             async for jpeg in self._pictures.values():
                 yield jpeg
 
     async def states(self) -> AsyncGenerator[bytes, None]:
-        """Yield what ``state_of`` returns as JSON, until ``close``; b'' for none yet.
+        """Yield the result of ``state_of`` as JSON until ``close``; b'' before the first.
 
-        Its ``number`` is another one in each state, so that one that is repeated is not news.
+        Each state has a new ``number``, so that the page detects repeated ones.
         """
-        with self._watching():
+        with self._client():
             async for state in self._states.values():
                 yield state
 
     def close(self) -> None:
-        """Let everyone go."""
+        """End all streams."""
         self._pictures.close()
         self._states.close()
 
     @contextmanager
-    def _watching(self) -> Iterator[None]:
-        self._watchers += 1
-        if self._watchers == 1:
-            self._begin()
+    def _client(self) -> Iterator[None]:
+        self._clients += 1
+        if self._clients == 1:
+            self._start()
         try:
             yield
         finally:
-            self._watchers -= 1
-            if self._watchers == 0:
-                self._end()
+            self._clients -= 1
+            if self._clients == 0:
+                self._stop()
 
-    def _begin(self) -> None:
-        loop, news = asyncio.get_running_loop(), asyncio.Event()
-        news.set()
-        self._source.start(lambda: loop.call_soon_threadsafe(news.set))
-        self._tasks = [loop.create_task(self._make_pictures(news)),
-                       loop.create_task(self._make_states())]
+    def _start(self) -> None:
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+        changed.set()
+        self._source.start(lambda: loop.call_soon_threadsafe(changed.set))
+        self._tasks = [loop.create_task(self._encode_pictures(changed)),
+                       loop.create_task(self._encode_states())]
 
-    def _end(self) -> None:
+    def _stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         self._source.stop()
-        self._pictures.forget()  # who comes next must not take it for live
-        self._states.forget()
+        self._pictures.clear()  # the next client must not see an old one
+        self._states.clear()
 
-    async def _make_pictures(self, news: asyncio.Event) -> None:
+    async def _encode_pictures(self, changed: asyncio.Event) -> None:
         while True:
-            await news.wait()
-            news.clear()
-            await self._make(self._pictures, self._jpeg, self._period)
+            await changed.wait()
+            changed.clear()
+            await self._update(self._pictures, self._jpeg, self._period)
 
-    async def _make_states(self) -> None:
+    async def _encode_states(self) -> None:
         while True:
-            await self._make(self._states, self._json, STATE_PERIOD)
+            await self._update(self._states, self._json, STATE_PERIOD)
 
-    async def _make(self, newest: '_Newest', make: Callable[[], bytes], period: float) -> None:
-        """Make one in a thread; return when the period is over."""
+    async def _update(self, newest: '_Newest', encode: Callable[[], bytes],
+                      period: float) -> None:
+        """Encode one in a thread; return when the period is over."""
         end = time.monotonic() + period
         try:
-            if made := await asyncio.to_thread(make):
-                newest.put(made)
-        except Exception as error:  # one that cannot be made must not end all that follow
-            told = isinstance(error, SegmentationError)
-            _LOGGER.warning('not shown: %s', error if told else traceback.format_exc())
-            end += _PAUSE_AFTER_FAULT
+            if encoded := await asyncio.to_thread(encode):
+                newest.put(encoded)
+        except Exception as error:  # one failure must not end the stream
+            is_expected = isinstance(error, SegmentationError)
+            _LOGGER.warning('not shown: %s', error if is_expected else traceback.format_exc())
+            end += _PAUSE_AFTER_ERROR
         await asyncio.sleep(end - time.monotonic())
 
     def _jpeg(self) -> bytes:
@@ -130,11 +131,11 @@ class Live:
 
 
 def jpeg_of(pixels: np.ndarray, width: int) -> bytes:
-    """Return a picture for eyes only.
+    """Return a picture as a JPEG file.
 
     Args:
         pixels: uint8 [H, W, 3], BGR.
-        width: pixels that it is scaled down to where it is wider.
+        width: maximum width in pixels; a wider picture is scaled down.
     """
     if pixels.shape[1] > width:
         height = max(1, round(pixels.shape[0] * width / pixels.shape[1]))
@@ -143,18 +144,18 @@ def jpeg_of(pixels: np.ndarray, width: int) -> bytes:
 
 
 class _Newest:
-    """The newest of something; many wait for it."""
+    """The newest value, for many waiting clients."""
 
     def __init__(self) -> None:
         self._value = b''
         self._closed = False
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def put(self, value: bytes) -> None:
         self._value = value
         self._wake()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         self._value = b''
 
     def close(self) -> None:
@@ -162,15 +163,15 @@ class _Newest:
         self._wake()
 
     async def values(self) -> AsyncGenerator[bytes, None]:
-        """Yield it now, whenever there is a newer one, and again after ``REPEAT`` seconds."""
+        """Yield the value now, when it changes, and again after ``REPEAT`` seconds."""
         while not self._closed:
-            news = self._news
+            changed = self._changed
             yield self._value
             try:
-                await asyncio.wait_for(news.wait(), REPEAT)
+                await asyncio.wait_for(changed.wait(), REPEAT)
             except asyncio.TimeoutError:
                 continue
 
     def _wake(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,54 +1,53 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""When something that comes again and again is overdue."""
+"""Measures the period of messages to detect overdue ones."""
 
 from collections import deque
 
 SOONEST = 1.5
-"""Seconds of silence at least before something is overdue: with ``live.STATE_PERIOD``, the page
-shows within 2 s that a node has stopped that publishes each second."""
+"""Minimum seconds before a message is overdue. With ``live.STATE_PERIOD``, the page shows within
+2 s that a node has stopped that publishes each second."""
 
 UNKNOWN = 5.0
-"""Seconds after which it is overdue while nobody knows how often it comes: what rqt_robot_monitor
-and diagnostic_aggregator take."""
+"""Seconds after which a message is overdue while its period is unknown, as in rqt_robot_monitor
+and diagnostic_aggregator."""
 
 _TOLERANCE = 1.5
 _GAPS = 6
 
 
 class Pace:
-    """How often something comes, measured, so that what is slow by choice is not called silent."""
+    """The measured period of messages, so that slow publishers are not reported as silent."""
 
     def __init__(self) -> None:
         self._gaps: deque[float] = deque(maxlen=_GAPS)
-        self._came: float | None = None
+        self._last: float | None = None
 
     def note(self, now: float) -> None:
-        """Note that it came.
+        """Record the arrival of a message.
 
         Args:
             now: seconds of a monotonic clock.
         """
-        if self._came is not None:
-            self._gaps.append(now - self._came)
-        self._came = now
+        if self._last is not None:
+            self._gaps.append(now - self._last)
+        self._last = now
 
     def forget(self) -> None:
-        """Forget when it came last, but not how often it comes: nobody listens for a while."""
-        self._came = None
+        """Forget the last arrival, but not the period: the subscription pauses."""
+        self._last = None
 
     def age(self, now: float) -> float | None:
-        """Return the seconds since it came; None if it has not come."""
-        return None if self._came is None else now - self._came
+        """Return the seconds since the last message; None before the first."""
+        return None if self._last is None else now - self._last
 
     @property
     def limit(self) -> float:
-        """Return the seconds after which it is overdue.
+        """Return the seconds after which a message is overdue.
 
-        The second longest of the last gaps counts: one long gap, as of a process that was stopped,
-        is an exception.
+        It depends on the second longest of the last gaps, so that one long gap has no effect.
         """
         if not self._gaps:
             return UNKNOWN
-        usual = sorted(self._gaps)[-2:][0]
-        return max(SOONEST, _TOLERANCE * usual)
+        period = sorted(self._gaps)[-2:][0]
+        return max(SOONEST, _TOLERANCE * period)

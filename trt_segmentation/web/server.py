@@ -1,9 +1,9 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A small web server: one page, pictures as MJPEG, the rest as server-sent events.
+"""A small web server: one page, pictures as MJPEG, states as server-sent events.
 
-It answers GET only, asks for nothing, and sends no CORS headers, so that pages from elsewhere
-cannot read from it.
+It answers only GET, has no authentication, and sends no CORS headers, so that pages of other
+origins cannot read from it.
 """
 
 import base64
@@ -26,12 +26,12 @@ from trt_segmentation.web.view_options import ViewError, ViewOptions
 _LOGGER = logging.getLogger(__name__)
 
 PATIENCE = 2.0
-"""Seconds that a browser that does not read can hold up the end."""
+"""Maximum seconds that a client that does not read can delay the shutdown."""
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _BOUNDARY = 'picture'
-_PART_HEAD = f'--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n'.encode()
+_PART_HEADER = f'--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n'.encode()
 
 
 @asynccontextmanager
@@ -42,11 +42,11 @@ async def serving(source: Source, options: ViewOptions) -> AsyncIterator[str]:
         Its URL.
 
     Raises:
-        ViewError: it cannot listen there.
+        ViewError: the host or port cannot be used.
     """
     if not options.is_local:
-        _LOGGER.warning('the page is not for this machine only: everyone on the network who '
-                        'reaches %s can look', options.host)
+        _LOGGER.warning('the page is not limited to this machine: everyone who can reach %s '
+                        'over the network can open it', options.host)
     runner = web.AppRunner(make_app(source, options), access_log=None,
                            shutdown_timeout=PATIENCE)
     await runner.setup()
@@ -78,7 +78,7 @@ def make_app(source: Source, options: ViewOptions) -> web.Application:
     async def events(request: web.Request) -> web.StreamResponse:
         return await _events(request, live)
 
-    async def let_everyone_go(app: web.Application) -> None:
+    async def close_streams(app: web.Application) -> None:
         live.close()
 
     async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -87,7 +87,7 @@ def make_app(source: Source, options: ViewOptions) -> web.Application:
     app = web.Application(middlewares=[_host_check(options)])
     for path, handler in (('/', show_page), ('/stream', stream), ('/events', events)):
         app.router.add_get(path, handler, allow_head=False)
-    app.on_shutdown.append(let_everyone_go)
+    app.on_shutdown.append(close_streams)
     app.on_response_prepare.append(add_headers)
     return app
 
@@ -95,11 +95,11 @@ def make_app(source: Source, options: ViewOptions) -> web.Application:
 async def _stream(request: web.Request, live: Live) -> web.StreamResponse:
     """Answer with JPEG files that replace each other."""
     response = await _open(request, f'multipart/x-mixed-replace; boundary={_BOUNDARY}')
-    # Chromium shows a picture only when it has read the next one's head, so that comes at once.
-    await response.write(_PART_HEAD)
+    # Chromium shows a picture only after it has read the header of the next part, so send it now.
+    await response.write(_PART_HEADER)
     async with aclosing(live.pictures()) as pictures:
         async for jpeg in pictures:
-            if not await _sent(request, response, jpeg and jpeg + b'\r\n' + _PART_HEAD):
+            if not await _sent(request, response, jpeg and jpeg + b'\r\n' + _PART_HEADER):
                 break
     return response
 
@@ -121,7 +121,7 @@ async def _open(request: web.Request, content_type: str) -> web.StreamResponse:
 
 
 async def _sent(request: web.Request, response: web.StreamResponse, data: bytes) -> bool:
-    """Write data, if any; return whether there still is somebody to read it."""
+    """Write data, if any; return whether the client is still connected."""
     try:
         if data:
             await response.write(data)
@@ -131,10 +131,10 @@ async def _sent(request: web.Request, response: web.StreamResponse, data: bytes)
 
 
 def _host_check(options: ViewOptions) -> Any:
-    """Return the middleware that refuses requests for names that are not ours.
+    """Return the middleware that refuses requests for other host names.
 
-    A page from elsewhere can have its own name resolved to 127.0.0.1 (DNS rebinding), and would
-    then be allowed to read what is served here.
+    Without it, another site could resolve its own name to 127.0.0.1 (DNS rebinding) and read this
+    page.
     """
     names = {'localhost', '127.0.0.1', '::1', options.host.lower()}
     if options.is_everywhere:
@@ -146,8 +146,8 @@ def _host_check(options: ViewOptions) -> Any:
     @web.middleware
     async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
         if not is_ours(_host_name(request.headers.get('Host', ''))):
-            raise web.HTTPForbidden(text='403: this host name is not that of trt-segmentation '
-                                         'view; see its option --host\n')
+            raise web.HTTPForbidden(text='403: trt-segmentation view does not serve this host '
+                                         'name; see its option --host\n')
         return await handler(request)
 
     return check
@@ -168,7 +168,7 @@ def _is_address(name: str | None) -> bool:
 
 
 def _security_headers(page: str) -> dict[str, str]:
-    """Return the headers of every answer; the page's own script and style are named by hash."""
+    """Return the headers of all responses; the page's script and style are allowed by hash."""
     script, style = (_hash(page.partition(f'<{tag}>')[2].partition(f'</{tag}>')[0])
                      for tag in ('script', 'style'))
     return {
@@ -183,5 +183,5 @@ def _security_headers(page: str) -> dict[str, str]:
 
 
 def _hash(text: str) -> str:
-    """Return a hash as Content-Security-Policy takes it."""
+    """Return a hash in the format of Content-Security-Policy."""
     return 'sha256-' + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the page shows, wherever it comes from."""
+"""The data that the page shows, and the interface of its source."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from trt_segmentation.web.pace import SOONEST
 
 @dataclass(frozen=True)
 class Status:
-    """What the node says of itself on /diagnostics.
+    """The newest diagnostics of the node.
 
     Attributes:
-        level: of diagnostic_msgs/DiagnosticStatus, 0..3.
+        level: level of diagnostic_msgs/DiagnosticStatus, 0..3.
         message: one sentence.
-        values: by the keys of ``ros/diagnostics.py``.
-        age: seconds since it was said.
-        limit: seconds after which the next one is overdue.
+        values: values by the keys of ``ros/diagnostics.py``.
+        age: seconds since they arrived.
+        limit: seconds after which the next ones are overdue.
     """
 
     level: int
@@ -32,21 +32,21 @@ class Status:
 
 @dataclass(frozen=True)
 class View:
-    """Everything but the picture, at one moment.
+    """Everything that the page shows except the picture, at one moment.
 
     Attributes:
-        node: full name of the node that is looked at.
-        topic: where its overlays come from.
-        picture_age: seconds since the newest overlay came; None before the first.
+        node: full name of the node.
+        topic: topic of its overlays.
+        picture_age: seconds since the newest overlay arrived; None before the first.
         picture_limit: seconds after which the next one is overdue.
-        mask: ids of the classes, uint8 or uint16 of any shape, its highest value for pixels
-            without a class; None before the first.
-        mask_is_of_picture: whether it has the stamp of the newest picture that was taken;
+        mask: class ids, uint8 or uint16 of any shape; the highest value is for pixels without a
+            class; None before the first.
+        mask_is_of_picture: whether it has the stamp of the newest picture that was returned;
             otherwise it is of an earlier one.
         labels: names by id.
-        status: None before the first.
-        others: full names of the segmentation nodes that talk on /diagnostics.
-        task: of the network, whose mask this is; '' where it has one.
+        status: newest diagnostics; None before the first.
+        others: full names of all segmentation nodes on /diagnostics.
+        task: name of the task of the mask; '' if the network has only one.
     """
 
     node: str
@@ -62,20 +62,20 @@ class View:
 
 
 class Source(Protocol):
-    """Where the newest of everything is; its methods may be called from any thread."""
+    """Source of the newest picture and view; its methods are thread-safe."""
 
     def start(self, on_picture: Callable[[], object]) -> None:
-        """Begin to listen; somebody looks.
+        """Subscribe: the first client is connected.
 
         Args:
-            on_picture: called, from any thread, when there is a new picture.
+            on_picture: called from any thread when there is a new picture.
         """
 
     def stop(self) -> None:
-        """Listen no more; nobody looks."""
+        """Unsubscribe: the last client has left."""
 
     def picture(self) -> np.ndarray | None:
         """Return the newest overlay, uint8 [H, W, 3], BGR; None before the first."""
 
     def view(self) -> View:
-        """Return everything but the picture."""
+        """Return everything except the picture."""

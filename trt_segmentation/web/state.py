@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the page is told, as JSON takes it."""
+"""The state that is sent to the page, as a JSON-compatible dict."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +11,14 @@ from trt_segmentation.web.pace import SOONEST
 from trt_segmentation.web.source import Status, View
 
 LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
-"""Of diagnostic_msgs/DiagnosticStatus, by number."""
+"""Names of the levels of diagnostic_msgs/DiagnosticStatus, by number."""
 
 COLORS_KEY = 'class colors'
-"""Of the value on /diagnostics that holds ``#rrggbb`` for each class id, with blanks between."""
+"""Key of the value on /diagnostics with ``#rrggbb`` for each class id, separated by spaces."""
 
 
 def colors_key(task: str) -> str:
-    """Return ``COLORS_KEY`` of one task of a network that has several; '' is that of one."""
+    """Return ``COLORS_KEY`` of a task; the task is '' if the network has only one."""
     return f'{COLORS_KEY}, {task}' if task else COLORS_KEY
 
 
@@ -29,23 +29,23 @@ _NO_LOSS = 'frames dropped, no_subscriber', 'frames dropped, disabled'
 
 
 def state_of(view: View) -> dict[str, Any]:
-    """Return a view for the page.
+    """Return the state of a view for the page.
 
     Returns:
         node, topic, picture_age, mask_is_of_picture, others: as in ``View``.
         picture_stale: whether the next picture is overdue.
-        classes: those that occur, the largest first: name, color (``#rrggbb``, or None where
-            the node does not tell) and share of the mask's pixels, 0..1.
-        unlabelled: share of the pixels without a class; None before the first mask.
+        classes: those that occur, the largest first: name, color (``#rrggbb``, or None if
+            unknown) and share, the fraction of the mask's pixels, 0..1.
+        unlabelled: fraction of the pixels without a class; None before the first mask.
         status: level, message, stale (whether the next one is overdue), silent_for (seconds since
-            the last sign of life, if it is), running, figures (Hz, ms and frames) and all values;
-            or None.
+            the last message, if overdue), running, figures (Hz, ms and frames) and all values;
+            None before the first.
     """
     colors = view.status.values.get(colors_key(view.task), '').split() if view.status else []
     counts = _counts(view.mask)
     shares = {int(index): float(counts[index] / counts.sum()) for index in np.flatnonzero(counts)}
     unlabelled = shares.pop(len(counts) - 1, 0.0)
-    # By whole percents: classes of nearly the same share would change places all the time.
+    # Rounded to whole percents, so that classes of nearly equal shares keep their order.
     largest_first = sorted(shares, key=lambda index: -round(shares[index] * 100))
     return {'node': view.node, 'topic': view.topic, 'picture_age': view.picture_age,
             'picture_stale': _picture_is_stale(view),
@@ -70,10 +70,10 @@ def _picture_is_stale(view: View) -> bool:
 
 
 def _node_is_silent(status: Status, view: View) -> bool:
-    """Whether neither pictures nor diagnostics come that should.
+    """Whether both pictures and diagnostics are missing.
 
-    Where diagnostics come seldom, pictures tell sooner: if they have stopped, figures of before
-    that are no longer true, until the next diagnostics bring new ones.
+    If diagnostics are rare, missing pictures show sooner that the node has stopped: figures from
+    before the last picture are outdated until the next diagnostics arrive.
     """
     if view.picture_age is None or not _picture_is_stale(view):
         return False
@@ -86,10 +86,10 @@ def _status(status: Status, view: View) -> dict[str, Any]:
     silent, overdue = _node_is_silent(status, view), status.age > status.limit
     message, silent_for = status.message, None
     if silent or (overdue and view.picture_age is None):
-        message = 'nothing has come from the node'
+        message = 'no messages from the node'
         silent_for = min(filter(None, (status.age, view.picture_age)))
     elif overdue:
-        message, silent_for = 'nothing has come from the node on /diagnostics', status.age
+        message, silent_for = 'no diagnostics from the node', status.age
     return {
         'level': LEVELS[3 if silent or overdue else min(status.level, 3)],
         'message': message,

@@ -145,7 +145,7 @@ def test_inspect_says_it_with_and_without_tensorrt(model_of, tmp_path, capsys, m
                             find_tensorrt.__wrapped__)
     assert main(['inspect', str(path)]) == 0
     shown = capsys.readouterr()
-    assert 'TensorRT: does not take it' in shown.out
+    assert 'TensorRT: not supported' in shown.out
     assert "node 'the_node' (Unique)" in shown.out
     assert 'onnxslim' in shown.out
     assert shown.err == ''
