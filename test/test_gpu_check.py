@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""tools/gpu_check on a stand-in for the GPU: any network gives a row, and a second run goes on."""
+"""tools/gpu_check on a stand-in for the GPU: every network has a row, a second run continues."""
 
 import contextlib
 import importlib.util
@@ -27,7 +27,7 @@ FED = {'color': 'bgr', 'scale': 0.01, 'mean': [0.0] * 3, 'std': [1.0] * 3}
 
 @pytest.fixture
 def tool(monkeypatch, networks):
-    """The tool's modules by name, with small images; they are forgotten after the test."""
+    """The tool's modules by name, with small images; removed from sys.modules after the test."""
     names = [path.stem for path in FOLDER.glob('*.py')]
     sys.path.insert(0, str(FOLDER))
     for name in names:
@@ -45,7 +45,7 @@ def tool(monkeypatch, networks):
     for name, value in {'SIZE': (72, 128), 'ROUNDS': 1, 'FRAMES': 6}.items():
         monkeypatch.setattr(modules['infer'], name, value)
     yield SimpleNamespace(**modules)
-    sys.path.remove(str(FOLDER))  # alone: ONNX Runtime has added to it when it was imported
+    sys.path.remove(str(FOLDER))  # not the whole path: importing ONNX Runtime adds to it
     for name in names:
         sys.modules.pop(name, None)
 
@@ -83,8 +83,8 @@ def run(tool, tensorrt, monkeypatch, networks, tmp_path):
                 status = error.code
         return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=errors.getvalue())
 
-    facts = {'name': 'GPU', 'driver_version': '1', 'clocks.max.sm': '1 MHz'}
-    monkeypatch.setattr(tool.tool, 'gpu_facts', lambda: [facts])
+    gpu = {'name': 'GPU', 'driver_version': '1', 'clocks.max.sm': '1 MHz'}
+    monkeypatch.setattr(tool.tool, 'query_gpus', lambda: [gpu])
     monkeypatch.setattr(tool.tool, 'ThreadPoolExecutor', Immediately)
     monkeypatch.setattr(tool.tool, 'subprocess', SimpleNamespace(
         run=in_this_process, TimeoutExpired=TimeoutError))
@@ -93,10 +93,10 @@ def run(tool, tensorrt, monkeypatch, networks, tmp_path):
         folder, out = tmp_path / 'given', tmp_path / 'out'
         folder.mkdir(exist_ok=True)
         (tmp_path / 'images').mkdir(exist_ok=True)
-        for name, (model, told) in models.items():
+        for name, (model, config) in models.items():
             path = folder / f'{name}.onnx'
             path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
-            path.with_suffix('.yaml').write_text(networks.config_of(**told).to_text())
+            path.with_suffix('.yaml').write_text(networks.config_of(**config).to_text())
         only = [f'{name}:{precision}' for precision in PRECISIONS for name in models]
         monkeypatch.setattr(sys, 'argv', ['gpu_check', str(out), '--models', str(folder),
                                           '--images', str(tmp_path / 'images'), '--jobs', '1',
@@ -109,7 +109,7 @@ def run(tool, tensorrt, monkeypatch, networks, tmp_path):
 
 
 def kinds(networks):
-    """Networks of many kinds, and what is told of them."""
+    """Networks of many kinds with their model configs."""
     one = RANDOM[:1]
     ids = np.arange(SIZE[0] * SIZE[1]).reshape(1, *SIZE) % 3
     return {
@@ -127,7 +127,7 @@ def kinds(networks):
     }
 
 
-def test_any_network_gives_a_row(run, networks):
+def test_every_network_has_a_row(run, networks):
     models = kinds(networks)
     results, table = run({**models, 'broken': (b'no network', {})})
     for step in ('build', 'agree', 'infer'):
@@ -145,7 +145,7 @@ def test_any_network_gives_a_row(run, networks):
     assert table.startswith('GPU (at most 1 MHz), driver 1, tensorrt 10.3.0')
 
 
-def test_a_second_run_goes_on_where_the_first_one_ended(run, tool, networks, tensorrt,
+def test_a_second_run_continues_the_first_one(run, tool, networks, tensorrt,
                                                         monkeypatch):
     models = {name: kinds(networks)[name] for name in ('logits', 'ids')}
     note = tool.tool.Check.note
@@ -167,7 +167,7 @@ def test_a_second_run_goes_on_where_the_first_one_ended(run, tool, networks, ten
     assert again['infer'] == results['infer']  # not measured again
 
 
-def test_what_is_late_is_a_row_and_is_built_by_the_next_run(run, networks, tensorrt):
+def test_an_engine_that_is_late_has_a_row_and_is_built_by_the_next_run(run, networks, tensorrt):
     models = {'logits': kinds(networks)['logits']}
     results, table = run(models, '--build-seconds', '0')
     assert results['build']['logits fp32']['error'].endswith('0 s of --build-seconds')
@@ -194,11 +194,11 @@ def test_near_ties_do_not_count(tool, networks):
     assert clear[:, :32].all() and not clear[:, 32:].any()
 
 
-def test_where_no_pixel_is_clear_that_is_an_error(tool):
+def test_comparing_without_clear_pixels_is_an_error(tool):
     nothing = np.zeros((2, 2), bool)
     reference = tool.agreement.Reference([np.zeros((2, 2, 3), np.uint8)], [nothing], [], [nothing])
     segmenter = SimpleNamespace(infer=lambda image, outputs: SimpleNamespace(mask=nothing))
-    with pytest.raises(ValueError, match='not one pixel'):
+    with pytest.raises(ValueError, match='no pixel'):
         reference.compare(segmenter)
 
 

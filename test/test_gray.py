@@ -16,7 +16,7 @@ from onnx import TensorProto
 
 from trt_segmentation.backends.tensorrt.cache import write_engine
 from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
-from trt_segmentation.benchmark.baseline import BaselinePipeline, plain_network
+from trt_segmentation.benchmark.baseline import BaselinePipeline, open_network_only
 from trt_segmentation.cli.likely_configs import likely_configs
 from trt_segmentation.cli.main import main
 from trt_segmentation.errors import ConfigError, ImageError, ModelError
@@ -427,10 +427,10 @@ def test_calibration_and_the_hand_written_baseline_feed_the_same(opened, network
             brightness = np.floor(brightness * 257 / 256) if image.itemsize == 2 else brightness
         np.testing.assert_allclose(found[0, 0], brightness / 127.5 - 1, atol=1e-6)
     bgr = networks.random_image(*SIZE)
-    usual = BaselinePipeline(segmenter.spec, plain_network(segmenter.spec, 'onnxruntime',
-                                                           RunOptions()), overlay=False)
+    network = open_network_only(segmenter.spec, 'onnxruntime', RunOptions())
+    baseline = BaselinePipeline(segmenter.spec, network, overlay=False)
     certain = np.abs(luma(bgr) - 127.5) > 1
-    np.testing.assert_array_equal(usual.run(bgr)[certain], segmenter.infer(bgr).mask[certain])
+    np.testing.assert_array_equal(baseline.run(bgr)[certain], segmenter.infer(bgr).mask[certain])
 
 
 # On TensorRT -------------------------------------------------------------------------------

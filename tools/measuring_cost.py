@@ -29,7 +29,7 @@ from onnx import helper, numpy_helper
 HERE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HERE))
 
-from trt_segmentation.benchmark.host import host_facts  # noqa: E402, after the path is set
+from trt_segmentation.benchmark.host import describe_host  # noqa: E402, after the path is set
 from trt_segmentation.graph.analysis.measurement import MeasurementSetup  # noqa: E402
 from trt_segmentation.graph.onnx_tools.network import read_network  # noqa: E402
 from trt_segmentation.graph.reading.resolve import ModelSpec, resolve  # noqa: E402
@@ -142,7 +142,7 @@ def main() -> None:
                         help='.onnx files, and folders of them')
     parser.add_argument('--not-timed', type=Path, nargs='+', default=[], metavar='MODELS')
     args = parser.parse_args()
-    report: dict[str, Any] = {**host_facts(), 'rounds': ROUNDS, 'networks': []}
+    report: dict[str, Any] = {**describe_host(), 'rounds': ROUNDS, 'networks': []}
     for path, is_timed in [*((path, True) for path in files_of(args.models)),
                            *((path, False) for path in files_of(args.not_timed))]:
         row = examine(path, is_timed)

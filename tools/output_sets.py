@@ -25,7 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 HERE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HERE))
 
-from trt_segmentation.benchmark.host import host_facts  # noqa: E402, after the path is set
+from trt_segmentation.benchmark.host import describe_host  # noqa: E402, after the path is set
 
 CLASSES, CHANNELS, SIZE = 19, 512, (256, 256)
 CHILD = """
@@ -154,7 +154,7 @@ def main() -> None:
         model = Path(folder) / 'random.onnx'
         write_network(model, args.megabytes)
         report: dict[str, Any] = {
-            'date': date.today().isoformat(), 'host': host_facts(),
+            'date': date.today().isoformat(), 'host': describe_host(),
             'network_mb': round(model.stat().st_size / 1e6, 1), 'num_threads': 1,
             **middle_runs(model, checkouts)}
     if args.against:

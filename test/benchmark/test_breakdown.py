@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the time of infer goes, told by the runtimes' own profilers."""
+"""Time of each part of infer, measured by the runtimes' profilers."""
 
 import numpy as np
 import pytest
@@ -24,13 +24,13 @@ def test_a_layer_belongs_to_the_part_whose_prefix_it_has(layer, part):
     assert part_of(layer) == part
 
 
-def test_onnx_runtime_tells_head_network_and_tail():
+def test_onnx_runtime_measures_head_network_and_tail():
     split = split_ms(Segmenter.open(options=RunOptions('onnxruntime')), IMAGE, ('mask',), 2)
     assert set(split) == {'head', 'network', 'tail'}
     assert min(split.values()) > 0
 
 
-def test_what_is_not_asked_for_is_not_profiled():
+def test_outputs_that_are_not_requested_are_not_profiled():
     segmenter = Segmenter.open(options=RunOptions('onnxruntime'))
     mask, both = (segmenter.layer_times(IMAGE, outputs, 1)[0]
                   for outputs in (('mask',), ('mask', 'overlay')))
@@ -44,7 +44,7 @@ def test_a_profile_leaves_the_segmenter_as_it_is():
     np.testing.assert_array_equal(segmenter.infer(IMAGE).mask, before)
 
 
-def test_tensorrt_tells_all_parts_and_goes_on_with_its_cuda_graph(gpu, tensorrt):
+def test_tensorrt_measures_all_parts_and_keeps_its_cuda_graph(gpu, tensorrt):
     segmenter = Segmenter.open(options=RunOptions('tensorrt'))
     before = segmenter.infer(IMAGE).mask.copy()
     split = split_ms(segmenter, IMAGE, ('mask',), 2)
@@ -53,15 +53,14 @@ def test_tensorrt_tells_all_parts_and_goes_on_with_its_cuda_graph(gpu, tensorrt)
     assert set(times) == {'copy_in', 'run', 'copy_out'}
     enqueued = gpu.counts['enqueued']
     np.testing.assert_array_equal(segmenter.infer(IMAGE).mask, before)
-    assert gpu.counts['enqueued'] == enqueued  # the graph is launched, nothing is enqueued anew
+    assert gpu.counts['enqueued'] == enqueued  # the graph is launched, nothing is enqueued again
     segmenter.close()
     gpu.assert_all_is_freed()
 
 
 @pytest.mark.parametrize('measure', ['gpu_times', 'layer_times'])
-def test_after_a_measurement_that_failed_images_are_segmented_all_the_same(gpu, tensorrt, measure,
-                                                                           monkeypatch):
-    gpu.fail('capture', 99)  # so that each time is enqueued by TensorRT
+def test_images_are_segmented_after_a_failed_measurement(gpu, tensorrt, measure, monkeypatch):
+    gpu.fail('capture', 99)  # so that TensorRT enqueues every run
     segmenter = Segmenter.open(options=RunOptions('tensorrt'))
     before = segmenter.infer(IMAGE).mask.copy()
     repeated = segmenter._repeated
@@ -77,7 +76,7 @@ def test_after_a_measurement_that_failed_images_are_segmented_all_the_same(gpu, 
     np.testing.assert_array_equal(segmenter.infer(IMAGE).mask, before)
 
 
-def test_the_profiler_is_one_that_tensorrt_takes(monkeypatch):
+def test_the_profiler_is_a_tensorrt_profiler(monkeypatch):
     module = pytest.importorskip('tensorrt_rtx')
     from trt_segmentation.backends.tensorrt import session
     monkeypatch.setattr(session, 'find_tensorrt', lambda: module)

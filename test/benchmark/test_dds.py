@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The peak of an arm, searched with runs whose outcome is known; test/ros has the real ones."""
+"""Search of the peak with runs of known outcome; test/ros has the real processes."""
 
 import pytest
 
@@ -9,17 +9,17 @@ from trt_segmentation.benchmark.frames import MAX_LOSS, Run
 
 
 class Bench:
-    """In the place of the processes: a node that takes a rate at most, a camera that does.
+    """Stands in for the processes: a node and a camera that each have a highest rate.
 
     Args:
-        node, camera: Hz.
-        luck: factor on the node's rate in the first runs, as long as the search goes on.
+        node, camera: their highest rates, Hz.
+        luck: factors on the node's rate in the first runs.
     """
 
     def __init__(self, node, camera, luck=(1.0,) * 100):
         self._node, self._camera, self._luck = node, camera, iter(luck)
 
-    def run(self, arm, rate, seconds):
+    def run(self, implementation, rate, seconds):
         rate_sent = min(rate, self._camera)
         sent = [int(1e9 * index / rate_sent) for index in range(max(2, round(rate * seconds)))]
         capacity = self._node * next(self._luck, 1.0)
@@ -27,27 +27,27 @@ class Bench:
         return Run(rate, sent, {}, {stamp: {'mask': sent[-1] + 1} for stamp in sent[:kept]})
 
 
-def test_the_peak_is_where_the_node_begins_to_lose():
-    peak = measure_peak(Bench(40, 1000), 'ours', 3, 10)
+def test_the_peak_is_where_the_node_begins_to_lose_frames():
+    peak = measure_peak(Bench(40, 1000), 'node', 3, 10)
     assert peak['rate'] == pytest.approx(40, rel=0.1)
     assert peak['loss'] <= MAX_LOSS
     assert len(peak['runs']) == 3
-    assert not peak['camera_at_its_end']
+    assert not peak['camera_limited']
 
 
-def test_a_camera_that_cannot_go_on_is_told():
-    peak = measure_peak(Bench(500, 60), 'ours', 3, 10)
+def test_a_camera_that_cannot_go_faster_is_reported():
+    peak = measure_peak(Bench(500, 60), 'node', 3, 10)
     assert peak['sent_rate'] == pytest.approx(60, rel=0.1)
-    assert peak['camera_at_its_end']
+    assert peak['camera_limited']
 
 
-def test_a_peak_that_was_luck_is_lowered():
-    assert measure_peak(Bench(40, 1000, (2.0,) * 12), 'ours', 3, 10)['loss'] <= MAX_LOSS
+def test_a_peak_found_by_chance_is_lowered():
+    assert measure_peak(Bench(40, 1000, (2.0,) * 12), 'node', 3, 10)['loss'] <= MAX_LOSS
 
 
 def test_one_disturbed_run_does_not_end_the_search():
-    assert measure_peak(Bench(40, 1000, (1, 1, 0.1)), 'ours', 3, 10)['rate'] > 35
+    assert measure_peak(Bench(40, 1000, (1, 1, 0.1)), 'node', 3, 10)['rate'] > 35
 
 
-def test_there_may_be_no_rate_that_is_low_enough():
-    assert measure_peak(Bench(0.1, 1000), 'ours', 3, 10)['rate'] == 0
+def test_the_peak_is_zero_if_no_rate_is_low_enough():
+    assert measure_peak(Bench(0.1, 1000), 'node', 3, 10)['rate'] == 0

@@ -1,39 +1,39 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What became of frames, and what runs say together: figures worked out by hand."""
+"""Loss and latency of frames and the mean over runs, against figures calculated by hand."""
 
 import pytest
 
 from trt_segmentation.benchmark.frames import (
     MAX_LOSS,
     TOLERANCE,
-    Marks,
+    FrameTimes,
     Run,
+    combine_runs,
+    divide_infer,
     find_peak,
-    together,
     trimmed_mean,
-    with_parts,
 )
 
 MS = 1_000_000
 SENT = [0, 100 * MS, 200 * MS, 300 * MS]
 
 
-def marks(stamp):
-    """Return those of a frame that is 2, 1, 3, 4, 20 and 5 ms long at the stations."""
+def times(stamp):
+    """Return those of a frame whose stages take 2, 1, 3, 4, 20 and 5 ms."""
     taking = stamp + 2 * MS
-    return Marks(taking, taking + MS, taking + 4 * MS, taking + 8 * MS, taking + 28 * MS,
-                 taking + 33 * MS)
+    return FrameTimes(taking, taking + MS, taking + 4 * MS, taking + 8 * MS, taking + 28 * MS,
+                      taking + 33 * MS)
 
 
 @pytest.fixture
 def run():
     """Four frames: one arrives, one is lost behind the node, two before it."""
-    return Run(10.0, SENT, {SENT[0]: marks(SENT[0]), SENT[1]: marks(SENT[1])},
+    return Run(10.0, SENT, {SENT[0]: times(SENT[0]), SENT[1]: times(SENT[1])},
                {SENT[0]: {'mask': SENT[0] + 36 * MS, 'overlay': SENT[0] + 40 * MS}})
 
 
-def test_every_frame_is_received_or_lost_somewhere(run):
+def test_every_frame_is_received_or_lost(run):
     figures = run.figures()
     assert (figures['sent'], figures['received'], figures['loss']) == (4, 1, 0.75)
     assert (figures['lost_before_node'], figures['lost_behind_node']) == (2, 1)
@@ -44,7 +44,7 @@ def test_rates_are_those_of_the_camera_and_of_the_subscriber(run):
     assert (figures['sent_rate'], figures['received_rate']) == (10.0, 2.5)
 
 
-def test_the_stretches_of_the_way_are_the_latency_together(run):
+def test_the_stages_add_up_to_the_latency(run):
     figures = run.figures()
     assert figures['split_ms'] == {'to_node': 2, 'take': 1, 'dispatch': 3, 'read': 4,
                                    'infer': 20, 'publish': 5, 'to_subscriber': 5}
@@ -54,8 +54,8 @@ def test_the_stretches_of_the_way_are_the_latency_together(run):
     assert figures['callback_beyond_infer_ms']['p50'] == 9
 
 
-def test_a_subscriber_may_have_it_before_publish_returns():
-    run = Run(10.0, SENT, {0: marks(0)}, {0: {'mask': 33 * MS}})
+def test_a_subscriber_may_receive_before_publish_returns():
+    run = Run(10.0, SENT, {0: times(0)}, {0: {'mask': 33 * MS}})
     split = run.figures()['split_ms']
     assert (split['publish'], split['to_subscriber']) == (3, 0)
 
@@ -72,17 +72,17 @@ def test_the_best_and_the_worst_run_are_dropped(values, mean):
     assert trimmed_mean(values) == pytest.approx(mean)
 
 
-def test_runs_come_together_figure_by_figure_and_empty_ones_do_not_count():
+def test_runs_are_combined_figure_by_figure_without_empty_ones():
     runs = [{'rate': value, 'ms': {'p50': 10 - value}} for value in (1, 2, 9)]
     runs.append({'rate': 3, 'ms': {}})
-    assert together(runs) == {'rate': 2.5, 'ms': {'p50': 8}}
+    assert combine_runs(runs) == {'rate': 2.5, 'ms': {'p50': 8}}
 
 
-def test_infer_is_divided_in_place_by_the_proportions_of_the_profile():
+def test_infer_is_divided_by_the_proportions_of_the_profile():
     split = {'take': 1.0, 'infer': 8.0, 'publish': 2.0}
-    assert list(with_parts(split, {'head': 1.0, 'tail': 3.0}).items()) == [
+    assert list(divide_infer(split, {'head': 1.0, 'tail': 3.0}).items()) == [
         ('take', 1.0), ('head', 2.0), ('tail', 6.0), ('publish', 2.0)]
-    assert with_parts(split, {}) == split
+    assert divide_infer(split, {}) == split
 
 
 @pytest.mark.parametrize('capacity', [1.5, 7, 33.3, 140, 1000])

@@ -1,13 +1,15 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a report says, in JSON, as text and as a picture."""
+"""The report as JSON, text and plot."""
 
+import argparse
 import json
 
 import cv2
 import pytest
 
 from trt_segmentation.benchmark import host
+from trt_segmentation.cli.bench import add_arguments
 from trt_segmentation.cli.main import main
 
 
@@ -15,17 +17,17 @@ from trt_segmentation.cli.main import main
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp('bench')
     assert main(['bench', '--backend', 'onnxruntime', '--size', '96x128', '--frames', '3',
-                 '--against', 'usual', '--json', str(folder / 'bench.json'),
+                 '--against', 'baseline', '--json', str(folder / 'bench.json'),
                  '--plot', str(folder / 'bench.png')]) == 0
     return folder
 
 
-def test_the_report_says_what_was_measured_on_what(written):
+def test_the_report_describes_measurement_and_host(written):
     report = json.loads((written / 'bench.json').read_text())
     assert {'cpu', 'cores', 'date', 'versions', 'gpus'} <= set(report['host'])
     assert {'python', 'numpy', 'onnxruntime'} <= set(report['host']['versions'])
     assert report['source_size'] == [96, 128]
-    assert set(report['wall_ms']) == {'ours', 'usual'}
+    assert set(report['wall_ms']) == {'segmenter', 'baseline'}
     assert set(report['split_ms']) == {'head', 'network', 'tail'}
     assert 'ros' not in report
 
@@ -35,23 +37,33 @@ def test_the_plot_is_a_png(written):
     assert picture is not None and picture.std() > 0
 
 
-def test_clocks_and_driver_are_those_that_nvidia_smi_says(tmp_path, monkeypatch):
+def test_clocks_and_driver_are_those_of_nvidia_smi(tmp_path, monkeypatch):
     script = tmp_path / 'nvidia-smi'
-    told = 'A GPU, 550.1, 1980 MHz, 2000 MHz, 2619 MHz, 700 W, 80 MiB'
-    script.write_text(f'#!/bin/sh\necho "{told}"\n')
+    line = 'A GPU, 550.1, 1980 MHz, 2000 MHz, 2619 MHz, 700 W, 80 MiB'
+    script.write_text(f'#!/bin/sh\necho "{line}"\n')
     script.chmod(0o755)
     monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
-    gpu, = host.gpu_facts()
+    gpu, = host.query_gpus()
     assert (gpu['name'], gpu['driver_version'], gpu['clocks.sm']) == ('A GPU', '550.1', '1980 MHz')
 
 
 def test_there_may_be_no_gpu(monkeypatch):
     monkeypatch.setenv('PATH', '')
-    assert host.gpu_facts() == []
+    assert host.query_gpus() == []
+
+
+def test_the_former_name_of_the_baseline_is_accepted_and_hidden(capsys):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args(['--against', 'usual']).against == 'baseline'
+    assert 'usual' not in parser.format_help()
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--against', 'other'])
+    assert 'baseline' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('option', [['--rates', '0'], ['--rates', 'fast'], ['--outputs', 'x']])
-def test_arguments_that_make_no_sense_are_refused(option, capsys):
+def test_invalid_arguments_are_refused(option, capsys):
     with pytest.raises(SystemExit):
         main(['bench', *option])
     assert option[1] in capsys.readouterr().err

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Wall time: steps in turn, and what is said of their durations."""
+"""Wall time of steps in turn, and its percentiles."""
 
 import mmap
 
@@ -20,7 +20,7 @@ def test_memory_that_a_step_keeps_is_growth():
     kept = []
 
     def keep():
-        kept.append(mmap.mmap(-1, 8_000_000))  # never memory that others have given back
+        kept.append(mmap.mmap(-1, 8_000_000))  # never memory that was freed before
         kept[-1].write(bytes(8_000_000))
 
     assert measure({'keep': keep}, 10).growth_mb > 60

@@ -107,9 +107,9 @@ def test_errors_are_one_line(tmp_path, capsys):
     assert shown.count('\n') == 1
 
 
-def test_bench_compares_with_the_usual_pipeline(tmp_path, capsys):
+def test_bench_compares_with_the_baseline(tmp_path, capsys):
     report = tmp_path / 'bench.json'
-    assert main(['bench', '--size', '360x640', '--frames', '3', '--against', 'usual', '--json',
+    assert main(['bench', '--size', '360x640', '--frames', '3', '--against', 'baseline', '--json',
                  str(report)]) == 0
     entry = json.loads(report.read_text())
     assert entry['ratio_p50'] > 0

@@ -1,17 +1,17 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What only a GPU can show. One command makes the table of docs/gpu.md::
+"""Checks that need a GPU. One command makes the table of docs/gpu.md::
 
     python tools/gpu_check OUT_DIR --models MODELS_DIR [MORE_DIR ...] --images IMAGES_DIR
 
-It builds engines, on all GPUs at once, compares each with ONNX Runtime, and then measures on one
-GPU with nothing else on it. The other steps are done where they are named (--steps).
+It builds engines on all GPUs in parallel, compares each with ONNX Runtime, and then measures on
+one GPU that is otherwise idle. --steps selects other steps.
 
-Writes OUT_DIR/results.json after each network and precision, and OUT_DIR/gpu.md, the tables for
-docs/. Engines go to OUT_DIR/engines. When the command is ended, by a time limit say, the same
-command goes on: what has an engine, an agreement or a time already is left as it is. MODELS_DIR
+It writes OUT_DIR/results.json after each network and precision, and OUT_DIR/gpu.md with the tables
+for docs/. Engines are in OUT_DIR/engines. If the command is interrupted, for example by a time
+limit, the same command continues: existing engines, agreements and times are kept. MODELS_DIR
 holds networks that subjects.py knows, such as those of export_torchvision.py, or any NAME.onnx
-with its model config NAME.yaml; those of tools/model_zoo are compared with PyTorch's answers.
+with its model config NAME.yaml; those of tools/model_zoo are compared with PyTorch's results.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from subjects import Builds, Subject, find_subjects
 from tensors import check_tensors
 
 from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
-from trt_segmentation.benchmark.host import gpu_facts
+from trt_segmentation.benchmark.host import query_gpus
 from trt_segmentation.graph.reading.resolve import complete_config
 from trt_segmentation.options import cpu_count, tactic_names
 from trt_segmentation.segmenter import Segmenter
@@ -51,16 +51,16 @@ SPEED_FRAMES = 300
 RUN_FRAMES = 50
 BUILDS_PER_GPU = 3
 SOURCES = ('1080x1920', '720x1280')
-"""Sizes of the source that speed is measured at."""
+"""Image sizes at which speed is measured."""
 
 OUTPUTS = ('mask', 'mask,overlay')
-"""Outputs of the node that is measured over DDS."""
+"""Outputs of the node in the measurements over DDS."""
 
 
 class Check:
-    """The steps, and what they have found so far.
+    """The state of all steps and their results so far.
 
-    A result is kept by step and subject, so that a later run adds to an earlier one.
+    Results are stored by step and subject, so that a later run adds to an earlier one.
 
     Args:
         args: of the command line.
@@ -70,7 +70,7 @@ class Check:
         self.out = args.out
         self.builds = Builds(args.out / 'engines', tactic_names(args.tactic_sources),
                              args.optimization_level)
-        self.devices = args.devices or [str(number) for number in range(len(gpu_facts()) or 1)]
+        self.devices = args.devices or [str(number) for number in range(len(query_gpus()) or 1)]
         self.jobs = args.jobs or BUILDS_PER_GPU * len(self.devices)
         self.build_seconds = args.build_seconds
         self.seconds = args.seconds
@@ -81,7 +81,7 @@ class Check:
         models = args.out / 'models'
         models.mkdir(exist_ok=True)
         for folder in args.models:
-            for model in folder.iterdir():  # external weights, too
+            for model in folder.iterdir():  # including external weights
                 if model.is_file() and not (models / model.name).exists():
                     shutil.copy(model, models)
         subjects = find_subjects(models, args.images, args.out)
@@ -97,17 +97,17 @@ class Check:
         self._check_machine()
 
     def _check_machine(self) -> None:
-        """End where earlier results are of another machine: one table is one machine's."""
+        """Exit if earlier results are from another machine: a table is valid for one machine."""
         if 'error' in (before := self.results.get('machine', {'error': 'not there'})):
             return
         here = machine(self)
         if changed := [name for name in MACHINE if before.get(name) != here[name]]:
             sys.exit(f'{self.out} holds results of another machine ({changed[0]} is '
-                     f'{here[changed[0]]} here and was {before.get(changed[0])}); give another '
+                     f'{here[changed[0]]} here and was {before.get(changed[0])}); choose another '
                      'OUT_DIR')
 
     def run(self, name: str) -> None:
-        """Do one step; what fails is noted and does not stop the others."""
+        """Run one step; a failure is recorded and does not stop the others."""
         start = time.monotonic()
         try:
             found = STEPS[name](self)
@@ -120,16 +120,16 @@ class Check:
         self.save()
 
     def save(self) -> None:
-        """Write down everything there is."""
+        """Write all results."""
         for name, text in {'results.json': json.dumps(self.results, indent=1),
                            'gpu.md': markdown(self.results)}.items():
             written = self.out / f'{name}.tmp'
             written.write_text(text, encoding='utf-8')
-            os.replace(written, self.out / name)  # whole, even where this process is killed
+            os.replace(written, self.out / name)  # complete even if this process is killed
 
     def note(self, step: str, subject: Subject, precision: str,
              work: Callable[[], dict[str, Any]]) -> None:
-        """Do one thing about one network and keep what comes of it; an error is a row, too."""
+        """Do the work for one network and store its result or its error as a row."""
         row = {'network': subject.name, 'precision': precision,
                'date': time.strftime('%Y-%m-%d')}
         try:
@@ -152,12 +152,12 @@ class Check:
                 if 'error' not in rows.get(f'{subject.name} {precision}', {'error': 'not done'})]
 
     def build_seconds_of(self, key: str) -> float:
-        """Return how long TensorRT took for an engine in the cache, perhaps in an earlier run."""
+        """Return the seconds that TensorRT took to build an engine of the cache, in any run."""
         (sidecar,) = self.builds.cache.glob(f'*-{key[:16]}.engine.json')
         return json.loads(sidecar.read_text(encoding='utf-8'))['facts']['build_seconds']
 
     def reference(self, subject: Subject) -> Reference:
-        """Return what a network's images should become."""
+        """Return the expected results of a network."""
         if subject.name not in self.references:
             self.references[subject.name] = find_reference(subject)
         return self.references[subject.name]
@@ -168,7 +168,7 @@ class Check:
                               options=subject.options(precision, self.builds))
 
     def command(self, subject: Subject, precision: str, *arguments: str) -> list[str]:
-        """Return a command line of ``trt-segmentation`` about one network."""
+        """Return a command line of ``trt-segmentation`` for one network."""
         tactics = self.builds.tactics
         sources = ['--tactic-sources', ','.join(tactics)] if tactics else []
         config = ['--config', subject.config] if subject.config else []
@@ -181,30 +181,30 @@ class Check:
                 *level, *config, *calibration, *sources]
 
     def is_against(self, subject: Subject, precision: str) -> bool:
-        """Whether the network alone is wanted, too."""
+        """Whether the network only is to be built, too."""
         return f'{subject.name}:{precision}' in self.against
 
     def built_against(self) -> list[tuple[Subject, str]]:
-        """Return those of ``built`` of which the network alone is wanted, too."""
+        """Return those of ``built`` of which the network only is to be built, too."""
         return [pair for pair in self.built() if self.is_against(*pair)]
 
 
 def _chosen(pairs: list[tuple[Subject, str]], names: list[str]) -> list[tuple[Subject, str]]:
-    """Return the pairs that are named NETWORK:PRECISION, in the order of the names."""
+    """Return the pairs named as NETWORK:PRECISION, in the order of the names."""
     by_name = {f'{subject.name}:{precision}': (subject, precision)
                for subject, precision in pairs}
     if unknown := sorted(set(names) - set(by_name)):
-        sys.exit(f'there is no {", ".join(unknown)}; there are {", ".join(by_name)}')
+        sys.exit(f'unknown: {", ".join(unknown)}; known are {", ".join(by_name)}')
     return [by_name[name] for name in names] or pairs
 
 
 MACHINE = 'gpu', 'driver', 'tensorrt', 'python'
-"""Of ``machine``, what must be the same for all rows of a table."""
+"""Keys of ``machine`` whose values must be the same for all rows of a table."""
 
 
 def machine(check: Check) -> dict[str, Any]:
-    """What all figures hold for."""
-    gpu = gpu_facts()[0]
+    """Describe the machine for which all figures are valid."""
+    gpu = query_gpus()[0]
     return {'date': time.strftime('%Y-%m-%d'), 'gpu': gpu['name'],
             'driver': gpu['driver_version'], 'max_clock': gpu['clocks.max.sm'],
             'tensorrt': EngineLoader(cache=str(check.builds.cache)).machine.tensorrt,
@@ -212,7 +212,7 @@ def machine(check: Check) -> dict[str, Any]:
 
 
 def build(check: Check) -> None:
-    """Build the engines, several at a time, and compare each as soon as it is there."""
+    """Build the engines, several in parallel, and compare each as soon as it is built."""
     deadline = time.monotonic() + check.build_seconds
     free: queue.Queue[str] = queue.Queue()
     for number in range(check.jobs):
@@ -234,7 +234,7 @@ def build(check: Check) -> None:
         if done.returncode:
             raise RuntimeError(done.stderr[-1500:])
         return {'seconds': time.monotonic() - start, 'jobs': check.jobs,
-                'gpus': len(check.devices), 'said': done.stdout}
+                'gpus': len(check.devices), 'output': done.stdout}
 
     with ThreadPoolExecutor(check.jobs) as pool:
         built = check.built()
@@ -246,26 +246,26 @@ def build(check: Check) -> None:
             check.note('build', *pair, future.result)
             if future.exception():
                 continue
-            if check.is_against(*pair):  # the bench builds the network alone, and keeps it
-                alone[pool.submit(one, *pair, 'bench', '--against', 'usual', '--frames',
-                                  '2')] = pair
+            if check.is_against(*pair):  # bench builds and caches the network only
+                alone[pool.submit(one, *pair, 'bench', '--against', 'baseline',
+                                  '--frames', '2')] = pair
             compare(check, *pair)
         for future in as_completed(alone):
-            check.note('plain', *alone[future], future.result)
-    for pair in check.built():  # by a run that was ended before it compared them
+            check.note('network_only', *alone[future], future.result)
+    for pair in check.built():  # by a run that was interrupted before it compared them
         if pair not in check.done('agree'):
             compare(check, *pair)
 
 
 def compare(check: Check, subject: Subject, precision: str) -> None:
-    """Masks and confidence against the reference, and what the layers run in."""
+    """Compare masks and confidence with the reference, and record the precision of the layers."""
     def one() -> dict[str, Any]:
         reference, segmenter = check.reference(subject), check.open(subject, precision)
         try:
             found = reference.compare(segmenter)
             times = segmenter.gpu_times(reference.images[0], ('mask',), RUN_FRAMES)
             info = segmenter.info
-            return found | {'run_ms': times['run'],  # perhaps with builds beside it
+            return found | {'run_ms': times['run'],  # builds may run at the same time
                             'runs': info.precision, 'layers': info.layers,
                             'build_seconds': check.build_seconds_of(info.engine_key)}
         finally:
@@ -275,28 +275,28 @@ def compare(check: Check, subject: Subject, precision: str) -> None:
 
 
 def agree(check: Check) -> None:
-    """Compare again what is built already."""
+    """Compare all built engines again."""
     for subject, precision in check.built():
         compare(check, subject, precision)
 
 
 def tensors(check: Check) -> None:
-    """Tensor by tensor, of what does not agree."""
+    """Compare networks tensor by tensor, to find where they differ."""
     for subject, precision in check.pairs:
         check.note('tensors', subject, precision, functools.partial(
             check_tensors, subject, precision, check.builds, check.tensors,
             check.out / 'tensors'))
 
 
-def foreign(check: Check) -> None:
-    """Plans of the networks alone, as trtexec would build them, chained with head and tail."""
+def external(check: Check) -> None:
+    """Chain plans of the network only, as trtexec builds them, with head and tail."""
     def one(subject: Subject, precision: str) -> dict[str, Any]:
         options = subject.options(precision, check.builds)
         segmenter = check.open(subject, precision)
         plan = check.out / f'{subject.name}.plan'
         loader = EngineLoader(cache=str(check.builds.cache))
         plan.write_bytes(loader.fetch_plain(segmenter.spec, options.build).plan)
-        config = check.out / 'foreign.yaml'
+        config = check.out / 'external.yaml'
         config.write_text(complete_config(segmenter.spec).to_text(), encoding='utf-8')
         segmenter.close()
         chained = Segmenter.open(plan, config=config, options=options)
@@ -305,20 +305,20 @@ def foreign(check: Check) -> None:
         return row
 
     for pair in check.built_against():
-        check.note('foreign', *pair, functools.partial(one, *pair))
+        check.note('external', *pair, functools.partial(one, *pair))
 
 
 def speed(check: Check) -> None:
-    """``trt-segmentation bench``, alone with the mask and against the usual script."""
+    """``trt-segmentation bench``: alone with the mask, and against the baseline."""
     for size in check.sizes:
         for pair in check.built():
             check.note(f'speed {size}', *pair, functools.partial(
                 _bench, check, *pair, '--outputs', 'mask', '--size', size, '--frames',
                 str(SPEED_FRAMES)))
         for pair in check.built_against():
-            check.note(f'usual {size}', *pair, functools.partial(
+            check.note(f'baseline {size}', *pair, functools.partial(
                 _bench, check, *pair, '--outputs', 'mask,overlay', '--size', size, '--frames',
-                '20', '--against', 'usual'))
+                '20', '--against', 'baseline'))
 
 
 def _bench(check: Check, subject: Subject, precision: str, *arguments: str) -> dict[str, Any]:
@@ -332,7 +332,7 @@ def _bench(check: Check, subject: Subject, precision: str, *arguments: str) -> d
 
 
 def batch(check: Check) -> None:
-    """Several cameras' images at once: the demo network in fp16, and what is given to measure."""
+    """Images of several cameras in one batch: the demo network in fp16, and those of --against."""
     for subject, precision in check.pairs:
         if (subject, precision) == (check.demo, 'fp16') or check.is_against(subject, precision):
             check.note('batch', subject, precision, functools.partial(
@@ -340,7 +340,7 @@ def batch(check: Check) -> None:
 
 
 def infer(check: Check) -> None:
-    """Images in new buffers and in reused ones, with nothing else on the GPU."""
+    """Images in new buffers and in reused ones, on an otherwise idle GPU."""
     done = check.done('infer')
     for subject, precision in check.built():
         if (subject, precision) not in done:
@@ -355,7 +355,7 @@ def dds(check: Check) -> None:
             for pair in check.built_against():
                 check.note(f'dds {size} {outputs}', *pair, functools.partial(
                     _bench, check, *pair, '--outputs', outputs, '--size', size, '--against',
-                    'usual', '--ros', '--seconds', str(check.seconds), '--frames', '60'))
+                    'baseline', '--ros', '--seconds', str(check.seconds), '--frames', '60'))
 
 
 def sizes(check: Check) -> list[dict[str, Any]]:
@@ -364,33 +364,33 @@ def sizes(check: Check) -> list[dict[str, Any]]:
 
 
 def startup(check: Check) -> None:
-    """Fresh processes."""
+    """Time from process start to the first mask."""
     for subject, precision in check.built():
         check.note('startup', subject, precision, functools.partial(
             check_startup, subject, precision, check.builds))
 
 
 def node(check: Check) -> dict[str, Any]:
-    """The node itself."""
+    """The node over DDS."""
     from node_run import check_node, node_parameters
     return check_node(node_parameters(check.demo.options('fp16', check.builds)))
 
 
 def devices(check: Check) -> dict[str, Any]:
-    """A node on each GPU, all with one engine file."""
+    """A node on each GPU, all with the same engine file."""
     from node_run import check_devices, node_parameters
     return check_devices(node_parameters(check.demo.options('fp16', check.builds)),
                          [int(device) for device in check.devices])
 
 
 def bag(check: Check) -> dict[str, Any]:
-    """A rosbag by one process and by one a GPU."""
+    """A rosbag by one process and by one process per GPU."""
     return check_bag(functools.partial(check.command, check.demo, 'fp16'), check.out / 'bag',
                      check.devices)
 
 
 def lifecycle(check: Check) -> dict[str, Any]:
-    """GPU memory of a node that is configured and cleaned up."""
+    """GPU memory of a node that is configured and cleaned up repeatedly."""
     from lifecycle import check_lifecycle
     from node_run import node_parameters
     return check_lifecycle(node_parameters(check.demo.options('fp16', check.builds)))
@@ -405,13 +405,13 @@ STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'infer': infer, 'agree': agree, 'tensors': tensors,
     'speed': speed, 'startup': startup, 'node': node, 'lifecycle': lifecycle, 'faults': faults,
     'devices': devices, 'bag': bag, 'dds': dds, 'sizes': sizes, 'batch': batch,
-    'foreign': foreign}
+    'external': external}
 FOR_THE_TABLE = 'machine', 'build', 'infer'
-"""The other steps are done only where they are named."""
+"""The default steps; the others run only if named in --steps."""
 
 
 def main() -> int:
-    """Run the steps asked for."""
+    """Run the requested steps."""
     parser = argparse.ArgumentParser(prog='gpu_check', description=str(__doc__).splitlines()[0])
     parser.add_argument('out', type=Path, metavar='OUT_DIR')
     parser.add_argument('--models', type=Path, nargs='+', default=[], metavar='DIR')
@@ -419,28 +419,28 @@ def main() -> int:
     parser.add_argument('--steps', nargs='+', choices=list(STEPS), default=FOR_THE_TABLE,
                         help=f'default: {" ".join(FOR_THE_TABLE)}')
     parser.add_argument('--only', nargs='+', default=[], metavar='NETWORK:PRECISION',
-                        help='do these, in this order (default: all)')
+                        help='only these, in this order (default: all)')
     parser.add_argument('--against', nargs='+', default=[], metavar='NETWORK:PRECISION',
-                        help='of these, build the network alone too: for the usual script and '
-                             'the steps foreign and batch (default: none)')
+                        help='also build the network only of these: for the baseline and the '
+                             'steps external and batch (default: none)')
     parser.add_argument('--jobs', type=int, default=0, metavar='N',
-                        help='engines that are built at the same time (default: '
+                        help='engines that are built in parallel (default: '
                              f'{BUILDS_PER_GPU} on each GPU)')
     parser.add_argument('--build-seconds', type=float, default=86400, metavar='S',
-                        help='what is not built by then is left out')
+                        help='engines that are not built by then are left out')
     parser.add_argument('--devices', type=lambda text: text.split(','), default=[],
-                        metavar='N,...', help='GPUs to build on in turn, and for the steps '
+                        metavar='N,...', help='GPUs on which to build, and for the steps '
                                               'devices and bag (default: all)')
     parser.add_argument('--sizes', nargs='+', default=SOURCES, metavar='HEIGHTxWIDTH',
-                        help=f'of the source, to measure speed at (default {" ".join(SOURCES)})')
+                        help=f'image sizes for the step speed (default {" ".join(SOURCES)})')
     parser.add_argument('--outputs', nargs='+', default=OUTPUTS, choices=OUTPUTS,
                         metavar='NAMES', help='of the node over DDS (default mask, then '
                                               'mask,overlay)')
     parser.add_argument('--tensors', nargs='+', default=['instances/', 'queries/'],
-                        metavar='PREFIX', help='which ones of the network the step tensors looks '
-                                               'at (default: what combines its outputs)')
+                        metavar='PREFIX', help='tensors of the network that the step tensors '
+                                               'compares (default: those after its outputs)')
     parser.add_argument('--seconds', type=float, default=2.0, metavar='S',
-                        help='of one run over DDS (default 2)')
+                        help='duration of one run over DDS (default 2)')
     parser.add_argument('--optimization-level', type=int, default=-1, metavar='0..5')
     parser.add_argument('--tactic-sources', default='', metavar='NAMES')
     args = parser.parse_args()

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Masks and confidence of TensorRT against those of PyTorch, or of ONNX Runtime in fp32."""
+"""Comparison of TensorRT's masks and confidence with PyTorch's, or ONNX Runtime's in fp32."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +16,18 @@ from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 MARGIN = 0.01
-"""Part of the scores' range that a decision must be clear by to count, with random weights."""
+"""Margin of a clear decision, as a share of the scores' range, for random weights."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a subject's images should become.
+    """The expected results of a subject.
 
     Attributes:
         images: uint8 BGR.
         masks: by image.
-        confidence: by image; empty where nobody tells.
-        counted: bool [H, W] by image, which pixels count.
+        confidence: by image; empty if the reference has none.
+        counted: bool [H, W] by image, whether a pixel is compared.
     """
 
     images: list[np.ndarray]
@@ -36,7 +36,7 @@ class Reference:
     counted: list[np.ndarray]
 
     def compare(self, segmenter: Segmenter) -> dict[str, Any]:
-        """Return how much of the pixels agree, and how far confidence is off (of 255)."""
+        """Return the share of equal pixels, and the largest difference of confidence (of 255)."""
         outputs = ('mask', 'confidence') if self.confidence else ('mask',)
         equal, off = [], []
         for number, (image, counted) in enumerate(zip(self.images, self.counted, strict=True)):
@@ -46,7 +46,7 @@ class Reference:
                 difference = found.confidence.astype(int) - self.confidence[number]
                 off.append(np.abs(difference)[counted])
         if not sum(map(np.size, equal)):
-            raise ValueError('not one pixel is decided clearly enough to be compared')
+            raise ValueError('no pixel is decided clearly enough to be compared')
         row = {'agreement': float(np.concatenate(equal).mean()),
                'pixels': int(sum(map(np.size, equal))),
                'counted': float(np.mean([counted.mean() for counted in self.counted]))}
@@ -54,11 +54,11 @@ class Reference:
 
 
 def find_reference(subject: Subject) -> Reference:
-    """Return PyTorch's answers where there are some, else those of ONNX Runtime in fp32."""
+    """Return PyTorch's results if there are some, else those of ONNX Runtime in fp32."""
     if subject.answers is not None:
-        told = np.load(subject.answers)
-        return Reference(numbered(told, 'image'), numbered(told, 'mask'), [],
-                         numbered(told, 'clear'))
+        answers = np.load(subject.answers)
+        return Reference(numbered(answers, 'image'), numbered(answers, 'mask'), [],
+                         numbered(answers, 'clear'))
     with Segmenter.open(subject.model, config=subject.config or None,
                         options=RunOptions('onnxruntime')) as segmenter:
         images = [fitting(image, segmenter.spec) for image in subject.images()]
@@ -71,7 +71,7 @@ def find_reference(subject: Subject) -> Reference:
 
 
 def fed_to_network(spec: ModelSpec, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what the head makes of an image, by the name of the network's input."""
+    """Return the head's result for an image, by the name of the network's input."""
     fed = spec.network.inputs[0].name
     channels = np.array(spec.channels('bgr'), np.int32)
     pixels = image.reshape(1, *image.shape[:2], -1)
@@ -81,15 +81,15 @@ def fed_to_network(spec: ModelSpec, image: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _clear_pixels(spec: ModelSpec, image: np.ndarray) -> np.ndarray:
-    """Where a decision is clear by more than ``MARGIN`` of the scores' range; bool [H, W].
+    """Return where a decision is clear by more than ``MARGIN``; bool [H, W].
 
-    All pixels count of class ids, which have no margin, and of a letterboxed network.
+    All pixels count for class ids, which have no margin, and for a letterboxed network.
     """
     if spec.kind not in SCORE_KINDS or spec.resize == 'letterbox':
         return np.ones(image.shape[:2], bool)
     name, axis = spec.scores.name, spec.scores.axis
     found = OnnxGraph(spec.network.model).run(fed_to_network(spec, image), [name])
-    scores = found[name].astype(np.float32)  # without an axis of channels it is [1, h, w]
+    scores = found[name].astype(np.float32)  # [1, h, w] without a channel axis
     if axis is not None:
         scores = np.moveaxis(scores[0], axis - 1, 0)
     clear = _margins(spec, scores) > MARGIN * np.ptp(scores)
@@ -99,7 +99,7 @@ def _clear_pixels(spec: ModelSpec, image: np.ndarray) -> np.ndarray:
 
 
 def _margins(spec: ModelSpec, scores: np.ndarray) -> np.ndarray:
-    """By how much scores [C, h, w] are away from another decision; float32 [h, w]."""
+    """Return the distance of scores [C, h, w] from another decision; float32 [h, w]."""
     threshold = np.clip(spec.threshold, 1e-6, 1 - 1e-6)
     if len(scores) == 1:
         border = np.log(threshold / (1 - threshold)) if spec.kind == 'logits' else threshold

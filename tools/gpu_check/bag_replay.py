@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""One rosbag by a process, by one a GPU, and by those after SIGKILL: the same file each time."""
+"""A rosbag by one process, by one per GPU, and after SIGKILL: the file must be the same."""
 
 import hashlib
 import os
@@ -24,9 +24,9 @@ PERIOD = 33_000_000
 """Nanoseconds between two frames."""
 
 KILLED_AFTER = 2
-"""Parts that are done when the processes are killed."""
+"""Finished parts when the processes are killed."""
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 
 
 def check_bag(command: Callable[..., list[str]], folder: Path, devices: Sequence[str],
@@ -34,12 +34,13 @@ def check_bag(command: Callable[..., list[str]], folder: Path, devices: Sequence
     """Replay a bag of rendered roads in three ways.
 
     Args:
-        command: ``trt-segmentation`` with these arguments, the last of which take a model.
-        folder: made anew.
+        command: returns a command line of ``trt-segmentation``; a model follows its arguments.
+        folder: recreated.
         devices: indices of the GPUs.
 
     Returns:
-        By way: seconds from start to end and the file's 'sha256'; 'same' tells whether all are.
+        By run: duration in 'seconds' and the file's 'sha256'; 'same' is whether all files are
+        equal.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -57,7 +58,8 @@ def check_bag(command: Callable[..., list[str]], folder: Path, devices: Sequence
 
     for way in ('one', 'each', 'killed'):
         (folder / way).mkdir()
-    found = {'one process': replayed('one', devices[:1]), 'one a GPU': replayed('each', devices)}
+    found = {'one process': replayed('one', devices[:1]),
+             'one process per GPU': replayed('each', devices)}
     _kill_in_the_middle(replay('killed', devices), folder / 'killed' / 'masks.mcap.parts')
     found['again after SIGKILL'] = replayed('killed', devices)
     return {'frames': FRAMES, 'size': f'{SIZE[1]}x{SIZE[0]}', 'ways': found,
@@ -65,7 +67,7 @@ def check_bag(command: Callable[..., list[str]], folder: Path, devices: Sequence
 
 
 def _write_drive(folder: Path) -> Path:
-    """Write a rosbag2 whose one image topic has rendered roads that move sideways."""
+    """Write a rosbag2 with one image topic of rendered roads that move sideways."""
     scenes = [read_frame(number, *SIZE).image for number in range(SCENES)]
     with OutputBag(folder, '.mcap', ('overlay',)) as bag:
         for number in range(FRAMES):
@@ -79,10 +81,10 @@ def _write_drive(folder: Path) -> Path:
 def _kill_in_the_middle(command: Sequence[str], parts: Path) -> None:
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while len(list(parts.glob('part_*'))) < KILLED_AFTER:
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f'no {KILLED_AFTER} parts of the bag within {PATIENCE:.0f} s')
+            raise RuntimeError(f'{KILLED_AFTER} parts are not finished within {TIMEOUT:.0f} s')
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What several cameras would gain from one enqueue: images in a batch against one by one."""
+"""Speed of several images in one batch, compared with one after the other."""
 
 import time
 from collections.abc import Callable
@@ -27,8 +27,8 @@ def check_batch(subject: Subject, precision: str, builds: Builds) -> dict[str, A
     """Measure ``IMAGES`` images, one after the other and in one batch.
 
     Returns:
-        Median milliseconds: on the GPU, of the network alone and (as ``Segmenter.gpu_times``
-        splits them) of copies and the prepared graph; and on the wall, of ``Segmenter``.
+        Median milliseconds: GPU time of the network only; GPU time of copies and the prepared
+        graph, as of ``Segmenter.gpu_times``; and wall time of ``Segmenter``.
     """
     alone, together = (
         Segmenter.open(subject.model, config=subject.config or None,
@@ -46,7 +46,7 @@ def check_batch(subject: Subject, precision: str, builds: Builds) -> dict[str, A
 
 
 def _whole_ms(alone: Segmenter, together: Segmenter) -> dict[str, Any]:
-    """Return figures of images to masks, and the share of pixels that are the same both ways."""
+    """Return times from images to masks, and the share of pixels that are equal."""
     noise = np.random.default_rng(0)
     images = [noise.integers(0, 256, (*SIZE, 3), np.uint8) for _ in range(IMAGES)]
     singles, masks = ([{'mask': np.empty(alone.output_shape('mask', SIZE), np.uint8)}
@@ -69,7 +69,7 @@ def _whole_ms(alone: Segmenter, together: Segmenter) -> dict[str, Any]:
 
 
 def _wall_ms(ways: dict[str, Callable[[], None]]) -> dict[str, float]:
-    """Return median milliseconds of each, measured in turn, so that both see the same machine."""
+    """Return median milliseconds of each; measured in turn, so that other load affects both."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(WARM_UP + RUNS):
         for name, way in ways.items():
@@ -81,8 +81,8 @@ def _wall_ms(ways: dict[str, Callable[[], None]]) -> dict[str, float]:
 
 def _network_ms(loader: EngineLoader, spec: ModelSpec, build: BuildOptions, enqueues: int,
                 ) -> float:
-    """Return the median GPU time of so many enqueues of the network alone, replayed as one CUDA
-    graph."""
+    """Return the median GPU time of that many enqueues of the network only, replayed as one
+    CUDA graph."""
     device = find_device(0)
     stage = Stage.load(loader.fetch_plain(spec, build).plan, device)
     with device.current():

@@ -23,7 +23,7 @@ NAMES = ('lraspp_mobilenet_v3_large', 'deeplabv3_resnet50')
 
 
 class Scores(torch.nn.Module):
-    """The main output alone, as a tensor."""
+    """The main output only, as a tensor."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
@@ -34,11 +34,11 @@ class Scores(torch.nn.Module):
 
 
 def export(name: str, folder: Path) -> Path:
-    """Write one network; the same weights each time."""
+    """Write one network, always with the same weights."""
     torch.manual_seed(0)
     make = getattr(import_segmentation(), name)
     network = make(weights=None, weights_backbone=None, num_classes=CLASSES).eval()
-    # Untrained batch norms keep the scale of what passes through; without this, scores vanish.
+    # Sets the statistics of the batch norms; with the initial ones, scores vanish.
     with torch.no_grad():
         network.train()
         for _ in range(2):

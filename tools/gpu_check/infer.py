@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""How long an image takes, in a new buffer and in a reused one."""
+"""Time of an image in a new buffer and in a reused one."""
 
 import time
 from itertools import cycle
@@ -16,18 +16,18 @@ SIZE = 1080, 1920
 ROUNDS = 8
 FRAMES = 40
 SETTLING = 4
-"""First frames of a round, which do not count: a buffer is page-locked when it comes again."""
+"""First frames of a round, not measured: a buffer is page-locked when it is used again."""
 
 BUFFERS = 'new', 'reused'
 
 
 def check_infer(subject: Subject, precision: str, builds: Builds) -> dict[str, Any]:
-    """Segment one image again and again, and two in turn, which are never page-locked.
+    """Segment one image repeatedly, and two in turn, which are never page-locked.
 
     Returns:
-        Of each of ``BUFFERS``, milliseconds of ``Segmenter.infer``, 1920x1080 to a mask in a
-        reused buffer ('p50', 'p99'), and where the time goes on the GPU, medians ('copy_in',
-        'run', 'copy_out').
+        For each of ``BUFFERS``, milliseconds of ``Segmenter.infer``, 1920x1080 to a mask in a
+        reused buffer ('p50', 'p99'), and medians of the times on the GPU ('copy_in', 'run',
+        'copy_out').
     """
     with Segmenter.open(subject.model, config=subject.config or None,
                         options=subject.options(precision, builds)) as segmenter:
@@ -55,7 +55,7 @@ def _infer_ms(segmenter: Segmenter, image: np.ndarray, out: dict[str, np.ndarray
 
 def _gpu_ms(segmenter: Segmenter, image: np.ndarray, out: dict[str, np.ndarray],
             ) -> tuple[float, ...]:
-    """Copy in, run and copy out. ``Segmenter.gpu_times`` would page-lock the image."""
+    """Return copy in, run, copy out; unlike ``Segmenter.gpu_times``, without page-locking."""
     session: Any = segmenter._session
     times = session.measure([image.reshape(*image.shape[:2], -1)], [out])
     return times.copy_in, times.run, times.copy_out

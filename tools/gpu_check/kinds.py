@@ -1,10 +1,10 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Small networks of the kinds that the tables have no row for, on TensorRT and on ONNX Runtime::
+"""Small networks of kinds that the tables do not cover, on TensorRT and on ONNX Runtime::
 
     python tools/gpu_check/kinds.py OUT.json
 
-Each is built at optimization level 0, and each of its outputs compared on images of several sizes.
+Each is built at optimization level 0. All outputs are compared on images of several sizes.
 """
 
 import json
@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
-from trt_segmentation.benchmark.host import gpu_facts
+from trt_segmentation.benchmark.host import query_gpus
 from trt_segmentation.graph.onnx_tools.network import read_network
 from trt_segmentation.graph.reading.resolve import resolve
 from trt_segmentation.model_config import ModelConfig
@@ -26,7 +26,7 @@ from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'test' / 'support'))
-import networks  # type: ignore[import-not-found]  # what the tests build their networks with
+import networks  # type: ignore[import-not-found]  # the tests' networks
 
 SIZE = (96, 128)
 TACTICS = ('EDGE_MASK_CONVOLUTIONS', 'JIT_CONVOLUTIONS')
@@ -35,7 +35,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def smooth(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
-    """Return an image of soft spots; [H, W] for one channel."""
+    """Return a smooth random image; [H, W] for one channel."""
     spots = RANDOM.integers(0, int(np.iinfo(dtype).max) + 1,
                             (height // 20 + 2, width // 20 + 2, channels))
     image = cv2.resize(spots.astype(np.float32), (width, height)).astype(dtype)
@@ -43,7 +43,7 @@ def smooth(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -
 
 
 def weights(classes: int) -> list[list[float]]:
-    """Return those of a pointwise network whose classes all win somewhere."""
+    """Return weights of a pointwise network in which every class occurs."""
     found = RANDOM.normal(size=(classes, 3))
     return (found - found.mean(1, keepdims=True)).tolist()
 
@@ -57,17 +57,18 @@ def open_output(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def kinds() -> dict[str, tuple[onnx.ModelProto, dict[str, Any], str, str]]:
     """Return by name: model, model config, precision and mask interpolation."""
-    gray, told = [[1.0], [-1.0]], {'scale': 1 / 127.5, 'mean': [1.0], 'std': [1.0]}
-    deep = told | {'scale': 1 / 32767.5, 'resize': 'letterbox', 'depth': 16}
+    gray, one_channel = [[1.0], [-1.0]], {'scale': 1 / 127.5, 'mean': [1.0], 'std': [1.0]}
+    deep = one_channel | {'scale': 1 / 32767.5, 'resize': 'letterbox', 'depth': 16}
     tasks = {'outputs': [{'name': 'road'}, {'name': 'lanes'}]}
     heads = networks.heads({'road': weights(2), 'lanes': weights(3)}, SIZE)
     around = networks.PASSED_THROUGH | {'mean': [127.5] * 3}
     return {
-        'gray': (networks.pointwise(gray, SIZE, stride=4), {'input': told}, 'fp32', 'nearest'),
+        'gray': (networks.pointwise(gray, SIZE, stride=4), {'input': one_channel}, 'fp32',
+                 'nearest'),
         'gray, 16 bits, letterbox': (networks.pointwise(gray, SIZE, layout='nhwc'),
                                      {'input': deep}, 'fp16', 'bilinear'),
         'gray, open size': (networks.pointwise(gray, (None, None)),
-                            {'input': told | {'resize': 'none'}}, 'fp32', 'nearest'),
+                            {'input': one_channel | {'resize': 'none'}}, 'fp32', 'nearest'),
         'two tasks': (heads, tasks, 'fp32', 'nearest'),
         'two tasks, bilinear': (heads, tasks, 'fp16', 'bilinear'),
         'letterbox, output of open size': (
@@ -78,15 +79,15 @@ def kinds() -> dict[str, tuple[onnx.ModelProto, dict[str, Any], str, str]]:
             'nearest')}
 
 
-def compare(name: str, model: onnx.ModelProto, told: dict[str, Any], precision: str,
+def compare(name: str, model: onnx.ModelProto, values: dict[str, Any], precision: str,
             interpolation: str) -> dict[str, Any]:
-    """Return for each image the share of equal pixels of masks, and how far other outputs are
-    off at most."""
+    """Return for each image the share of equal pixels of masks, and the largest difference of
+    other outputs."""
     with tempfile.TemporaryDirectory() as folder:
-        path, config = Path(folder) / 'net.onnx', networks.config_of(**told)
+        path, config = Path(folder) / 'net.onnx', networks.config_of(**values)
         onnx.save(model, path)
         build = BuildOptions(precision, optimization_level=0, tactic_sources=TACTICS)
-        opened = engine_alone(path, config, build, folder) if 'elsewhere' in name else path
+        opened = build_network_only(path, config, build, folder) if 'elsewhere' in name else path
         gpu, cpu = (Segmenter.open(file, config=config, options=RunOptions(
             backend, mask_interpolation=interpolation, engine_cache=folder, build=build))
             for file, backend in ((opened, 'tensorrt'), (path, 'onnxruntime')))
@@ -96,8 +97,8 @@ def compare(name: str, model: onnx.ModelProto, told: dict[str, Any], precision: 
                 'runs': str(gpu.info), 'images': rows}
 
 
-def engine_alone(path: Path, config: ModelConfig, build: BuildOptions, folder: str) -> Path:
-    """Build the network without head and tail; return its plan, without a sidecar."""
+def build_network_only(path: Path, config: ModelConfig, build: BuildOptions, folder: str) -> Path:
+    """Build the network without head and tail; write its plan without a sidecar."""
     plan = EngineLoader(0, folder).fetch_plain(resolve(read_network(path), config), build).plan
     engine = path.with_suffix('.engine')
     engine.write_bytes(plan)
@@ -127,8 +128,8 @@ def compare_image(gpu: Segmenter, cpu: Segmenter, image: np.ndarray) -> dict[str
 
 
 def main(path: Path) -> None:
-    """Compare all kinds; each is written as soon as it is done."""
-    results: dict[str, Any] = {'gpu': gpu_facts(), 'kinds': {}}
+    """Compare all kinds; write each result at once."""
+    results: dict[str, Any] = {'gpu': query_gpus(), 'kinds': {}}
     for name, kind in kinds().items():
         results['kinds'][name] = compare(name, *kind)
         print(name, json.dumps(results['kinds'][name]), flush=True)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""GPU memory through a node's lifecycle: what configuring takes and cleaning up gives back."""
+"""GPU memory in a node's lifecycle: allocated by configure, freed by cleanup."""
 
 import time
 from collections.abc import Mapping
@@ -19,19 +19,19 @@ from trt_segmentation.ros.node import SegmentationNode
 
 CYCLES = 5
 SIZE = (1080, 1920)
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds until the first mask of a cycle."""
 
 
 def check_lifecycle(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Configure a node, activate it, let it segment an image, and clean it up, again and again.
+    """Configure a node, activate it, let it segment an image, and clean it up, ``CYCLES`` times.
 
     Args:
         parameters: of ``node_run.node_parameters``.
 
     Returns:
-        MB used on the GPU: 'before' the node, and of each cycle when 'active' and when 'clean'.
-        What the first cycle keeps is the CUDA context, which belongs to the process.
+        MB used on the GPU: 'before' the node, and for each cycle 'active' and 'clean'. The memory
+        that remains after the first cycle is the CUDA context, which belongs to the process.
     """
     before = device_memory(0)
     rclpy.init()
@@ -46,7 +46,7 @@ def check_lifecycle(parameters: Mapping[str, Any]) -> dict[str, Any]:
         for cycle in range(1, CYCLES + 1):
             node.trigger_configure()
             node.trigger_activate()
-            camera.await_mask(executor, cycle)
+            camera.wait_for_mask(executor, cycle)
             active = device_memory(0)
             node.trigger_deactivate()
             node.trigger_cleanup()
@@ -60,7 +60,7 @@ def check_lifecycle(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Camera(Node):
-    """Publishes one image until its mask comes."""
+    """Publishes one image until its mask arrives."""
 
     def __init__(self) -> None:
         super().__init__('camera')
@@ -69,17 +69,17 @@ class _Camera(Node):
         self._answered = 0
         self.create_subscription(Image, 'segmentation/mask', self._on_mask, QoSProfile(depth=1))
 
-    def await_mask(self, executor: SingleThreadedExecutor, stamp: int) -> None:
+    def wait_for_mask(self, executor: SingleThreadedExecutor, stamp: int) -> None:
         """Spin until the node has answered an image with this stamp.
 
         Raises:
-            TimeoutError: it does not.
+            TimeoutError: there is no mask within ``TIMEOUT``.
         """
         self._image.header.stamp.sec = stamp
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while self._answered < stamp:
             if time.monotonic() > deadline:
-                raise TimeoutError(f'no mask within {PATIENCE:.0f} s')
+                raise TimeoutError(f'no mask within {TIMEOUT:.0f} s')
             self._publisher.publish(self._image)
             executor.spin_once(timeout_sec=0.2)
 

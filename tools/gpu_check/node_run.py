@@ -1,10 +1,10 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node in a process of its own, fed over DDS as fast as it goes; its memory; its end.
+"""The node in a separate process, fed over DDS at its highest rate; its memory and exit status.
 
     python node_run.py '{"frames": N, "device": N, "namespace": NAME, "parameters": {...}}'
 
-prints as JSON what ``check_node`` returns.
+prints the result of ``check_node`` as JSON.
 """
 
 import json
@@ -29,20 +29,20 @@ from trt_segmentation.segmenter import Segmenter
 
 FRAMES = 10_000
 FRAMES_EACH = 2_000
-"""Of each node, where there is one a GPU."""
+"""Frames of each node, if there is one per GPU."""
 
 SIZE = (720, 1280)
 SETTLED = 1_000
-"""Frames after which memory shall stay as it is."""
+"""Frames after which memory must stay constant."""
 
 SCENES = 8
-REPLY_PATIENCE = 2.0
-FIRST_PATIENCE = 0.1
-START_PATIENCE = 60.0
+REPLY_TIMEOUT = 2.0
+FIRST_TIMEOUT = 0.1
+START_TIMEOUT = 60.0
 
 
 def node_parameters(options: RunOptions) -> dict[str, Any]:
-    """Return the parameters with which the node opens the demo network as ``options`` say."""
+    """Return the node parameters that correspond to ``options``, for the demo network."""
     return {'backend': 'tensorrt', 'engine_cache': options.engine_cache,
             'precision': options.build.precision,
             'optimization_level': options.build.optimization_level,
@@ -51,11 +51,11 @@ def node_parameters(options: RunOptions) -> dict[str, Any]:
 
 def check_node(parameters: Mapping[str, Any], *, frames: int = FRAMES, device: int = 0,
                namespace: str = '/') -> dict[str, Any]:
-    """Run the node for some frames and stop it by SIGINT.
+    """Run the node for a number of frames and stop it with SIGINT.
 
     Args:
         parameters: of ``node_parameters``.
-        frames: how many.
+        frames: number of frames.
         device: index of the GPU.
         namespace: of the node and its topics.
     """
@@ -73,13 +73,13 @@ def check_node(parameters: Mapping[str, Any], *, frames: int = FRAMES, device: i
         result = feeder.run(node.pid, start, frames)
     finally:
         node.send_signal(signal.SIGINT)
-        _, said = node.communicate(timeout=30)
+        _, messages = node.communicate(timeout=30)
         rclpy.try_shutdown()
-    return {**result, 'exit_status': node.returncode, 'last_words': said[-2000:]}
+    return {**result, 'exit_status': node.returncode, 'last_messages': messages[-2000:]}
 
 
 def check_devices(parameters: Mapping[str, Any], devices: Sequence[int]) -> dict[str, Any]:
-    """Run a node a GPU: the first alone, then all at the same time, each with its own feeder.
+    """Run a node per GPU: the first alone, then all at the same time, each with its own feeder.
 
     Args:
         parameters: of ``node_parameters``.
@@ -100,7 +100,7 @@ def check_devices(parameters: Mapping[str, Any], devices: Sequence[int]) -> dict
 
 
 class _Feeder:
-    """Publishes the next frame when the mask of the last one has come."""
+    """Publishes the next frame when the mask of the previous one has arrived."""
 
     def __init__(self, namespace: str, device: int) -> None:
         reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -117,8 +117,8 @@ class _Feeder:
     def run(self, pid: int, start: float, frames: int) -> dict[str, Any]:
         """Feed the node; return counts, rates and memory."""
         process, lost, agreement = psutil.Process(pid), 0, []
-        deadline = time.time() + START_PATIENCE
-        while self._reply(0, FIRST_PATIENCE) is None and time.time() < deadline:
+        deadline = time.time() + START_TIMEOUT
+        while self._reply(0, FIRST_TIMEOUT) is None and time.time() < deadline:
             pass
         first = time.time() - start
         memory = []
@@ -136,11 +136,11 @@ class _Feeder:
                 'frames_per_second': frames / seconds, 'agreement': float(np.mean(agreement)),
                 'memory': memory}
 
-    def _reply(self, number: int, patience: float = REPLY_PATIENCE) -> np.ndarray | None:
+    def _reply(self, number: int, timeout: float = REPLY_TIMEOUT) -> np.ndarray | None:
         message = self._messages[number % SCENES]
         message.header.stamp.sec = number + 1
         self._publisher.publish(message)
-        deadline = time.perf_counter() + patience
+        deadline = time.perf_counter() + timeout
         while number + 1 not in self._masks and time.perf_counter() < deadline:
             rclpy.spin_once(self._node, timeout_sec=0.1)
         return self._masks.pop(number + 1, None)

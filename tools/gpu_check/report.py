@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The results as the tables of docs/gpu.md."""
+"""Formatting of the results as the tables of docs/gpu.md."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """Return everything there is so far as Markdown: the table, then what else was measured."""
+    """Return all results so far as Markdown: the table, then the other steps."""
     parts = [_machine(results), _overview(results)]
     parts += [section(found, *name.split()[1:]) for step, section in _SECTIONS.items()
               for name, found in results.items()
@@ -34,17 +34,18 @@ def _machine(results: Mapping[str, Any]) -> str:
 
 
 def _overview(results: Mapping[str, Any]) -> str:
-    """One row for each network and precision; what failed is a row, too."""
+    """One row for each network and precision, including failed ones."""
     build, agree, infer = (results.get(step, {}) for step in ('build', 'agree', 'infer'))
     if not build:
         return ''
     return _table(
         ('network', 'precision', 'agreement', 'confidence off by (of 255)',
-         'layers, as the engine inspector tells', 'build, s', 'GPU, ms',
+         'layers, by the engine inspector', 'build, s', 'GPU, ms',
          *(name for buffer in BUFFERS for name in (
              f'`infer`, {buffer} buffer, p50 ms', 'p99', 'p50 over GPU and copies'))),
         ((row['network'], row['precision'],
-          *(_fault(row) or (*_agreement(agree.get(name, {})), *_times(infer.get(name, {})))))
+          *(_build_failure(row)
+            or (*_agreement(agree.get(name, {})), *_times(infer.get(name, {})))))
          for name, row in sorted(build.items(), key=_place)))
 
 
@@ -54,11 +55,11 @@ def _place(entry: tuple[str, Row]) -> tuple[str, int]:
 
 
 _CELLS = 11
-"""Of a row of the table, besides network and precision."""
+"""Number of cells in a row of the table, without network and precision."""
 
 
-def _fault(row: Row) -> tuple[str, ...]:
-    """The cells of a network that was not built; empty where it was."""
+def _build_failure(row: Row) -> tuple[str, ...]:
+    """The cells of a network that was not built; empty if it was built."""
     if 'error' not in row:
         return ()
     return '', '', 'not built: ' + _last_line(row['error']), *[''] * (_CELLS - 3)
@@ -95,45 +96,45 @@ def _last_line(error: str) -> str:
 def _speed(rows: Mapping[str, Row], size: str) -> str:
     lines = []
     for row in _good(rows):
-        gpu, wall, split = row['gpu_ms_p50'], row['wall_ms']['ours'], row['split_ms']
+        gpu, wall, split = row['gpu_ms_p50'], row['wall_ms']['segmenter'], row['split_ms']
         lines.append((row['network'], row['precision'], f"{gpu['copy_in']:.2f}",
                       f"{gpu['run']:.2f}", f"{split['head']:.2f}", f"{split['network']:.2f}",
                       f"{split['tail']:.2f}", f"{gpu['copy_out']:.2f}", f"{wall['p50']:.2f}",
                       f"{wall['p99']:.2f}", f"{row['wall_over_gpu']:.2f}"))
-    return f'## Speed, {size} BGR to a mask, both in memory that stays\n\n' + _table(
+    return f'## Speed, {size} BGR to a mask, both in reused buffers\n\n' + _table(
         ('network', 'precision', 'copy in, ms', 'run, ms', 'of that head', 'network', 'tail',
          'mask out, ms', '`infer` p50, ms', 'p99, ms', 'p50 / sum of the three'), lines)
 
 
-def _usual(rows: Mapping[str, Row], size: str) -> str:
-    return f'## Against the usual script, {size} BGR to mask and overlay\n\n' + _table(
-        ('network', 'precision', '`infer` p50, ms', 'usual script p50, ms', 'times as fast'),
-        ((row['network'], row['precision'], f"{row['wall_ms']['ours']['p50']:.2f}",
-          f"{row['wall_ms']['usual']['p50']:.1f}", f"{row['ratio_p50']:.1f}")
+def _baseline(rows: Mapping[str, Row], size: str) -> str:
+    return f'## Against the hand-written baseline, {size} BGR to mask and overlay\n\n' + _table(
+        ('network', 'precision', '`infer` p50, ms', 'baseline p50, ms', 'times as fast'),
+        ((row['network'], row['precision'], f"{row['wall_ms']['segmenter']['p50']:.2f}",
+          f"{row['wall_ms']['baseline']['p50']:.1f}", f"{row['ratio_p50']:.1f}")
          for row in _good(rows)))
 
 
 def _dds(rows: Mapping[str, Row], size: str, outputs: str) -> str:
-    lines, ways = [], []
+    lines, stages = [], []
     for row in _good(rows):
         ros, name = row['ros'], (row['network'], row['precision'])
-        for arm, entries in ros['rates'].items():
-            peak = {**ros['peak'][arm], 'peak': True} if ros['peak'] else {}
-            lines += [(*name, arm, _rate(entry),
+        for node, entries in ros['rates'].items():
+            peak = {**ros['peak'][node], 'peak': True} if ros['peak'] else {}
+            lines += [(*name, node, _rate(entry),
                        f"{entry['received_rate']:.1f}", f"{entry['loss']:.0%}",
                        f"{entry['latency_ms']['p50']:.1f}", f"{entry['latency_ms']['p99']:.1f}",
                        f"{entry['mask_latency_ms']['p50']:.1f}",
                        f"{entry['callback_ms']['p50']:.2f}",
                        f"{entry['callback_beyond_infer_ms']['p50']:.2f}")
                       for entry in (*entries, peak) if entry.get('latency_ms')]
-        ways += [(*name, _rate(entry), *(f'{value:.2f}' for value in entry['split_ms'].values()))
-                 for entry in ros['rates']['ours'] if entry.get('split_ms')]
+        stages += [(*name, _rate(entry), *(f'{value:.2f}' for value in entry['split_ms'].values()))
+                   for entry in ros['rates']['node'] if entry.get('split_ms')]
     return (f'## Camera, node and subscriber over DDS: {size} to {outputs}\n\n' + _table(
-        ('network', 'precision', 'arm', 'Hz in', 'Hz out', 'loss', 'latency p50, ms', 'p99, ms',
+        ('network', 'precision', 'node', 'Hz in', 'Hz out', 'loss', 'latency p50, ms', 'p99, ms',
          'mask p50', 'callback p50, ms', 'of that beyond `infer`'), lines)
-        + '\n\nWhere the time of a frame goes in ours, mean ms:\n\n' + _table(
+        + '\n\nTime of each stage of a frame in the node, mean ms:\n\n' + _table(
         ('network', 'precision', 'Hz in', 'to_node', 'take', 'dispatch', 'read', 'infer',
-         'publish', 'to_subscriber'), ways))
+         'publish', 'to_subscriber'), stages))
 
 
 def _rate(entry: Row) -> str:
@@ -159,8 +160,9 @@ def _startup(rows: Mapping[str, Row]) -> str:
 def _node(found: Row) -> str:
     memory = found['memory'][0], found['memory'][-1]
     return ('## The node over DDS\n\n'
-            f"{found['frames']} frames of 1280x720, each published when the mask of the last one "
-            f"had come: {found['frames_per_second']:.0f} frames a second, {found['lost']} without "
+            f"{found['frames']} frames of 1280x720, each published after the mask of the "
+            f"previous one arrived: {found['frames_per_second']:.0f} frames a second, "
+            f"{found['lost']} without "
             f"a mask, {found['agreement']:.3%} of the pixels as on ONNX Runtime; first mask "
             f"{found['first_mask_s']:.2f} s after the start of the process; exit status after "
             f"SIGINT {found['exit_status']}.\n\n" + _table(
@@ -181,10 +183,10 @@ def _devices(found: Row) -> str:
 
 
 def _bag(found: Row) -> str:
-    told = 'the same file, byte for byte' if found['same'] else 'DIFFERENT files'
+    outcome = 'the same file, byte for byte' if found['same'] else 'DIFFERENT files'
     return (f"## A rosbag of {found['frames']} frames of {found['size']}\n\n"
-            f'All ways gave {told}.\n\n' + _table(
-                ('way', 'on GPUs', 'seconds', 'SHA-256'),
+            f'All runs gave {outcome}.\n\n' + _table(
+                ('run', 'on GPUs', 'seconds', 'SHA-256'),
                 ((way, str(row['gpus']), f"{row['seconds']:.1f}", row['sha256'][:16])
                  for way, row in found['ways'].items())))
 
@@ -206,22 +208,22 @@ def _batch(rows: Mapping[str, Row]) -> str:
               f"{row['wall_ms'][way]:.3f}", f"{row['agreement']:.3%}")
              for row in _good(rows) for way in ('one_by_one', 'batch')]
     return '## Several images in one enqueue\n\n' + _table(
-        ('network', 'precision', 'images', 'how', 'network alone on the GPU, ms', 'copies in, ms',
+        ('network', 'precision', 'images', 'how', 'network only on the GPU, ms', 'copies in, ms',
          'run, ms', 'masks out, ms', '`Segmenter`, ms', 'same pixels'), lines)
 
 
-def _foreign(rows: Mapping[str, Row]) -> str:
-    return '## Plans built without head and tail, chained\n\n' + _table(
+def _external(rows: Mapping[str, Row]) -> str:
+    return '## External engines: plans built without head and tail, chained\n\n' + _table(
         ('network', 'precision', 'agreement', 'confidence off by (of 255)'),
         ((row['network'], row['precision'], f"{row['agreement']:.3%}",
           str(row.get('confidence_off_max', ''))) for row in _good(rows)))
 
 
 _SECTIONS: dict[str, Callable[..., str]] = {
-    'speed': _speed, 'usual': _usual, 'dds': _dds, 'sizes': _sizes, 'startup': _startup,
+    'speed': _speed, 'baseline': _baseline, 'dds': _dds, 'sizes': _sizes, 'startup': _startup,
     'node': _node, 'lifecycle': _lifecycle, 'devices': _devices, 'bag': _bag, 'batch': _batch,
-    'foreign': _foreign}
-"""By step, the first word of a result's name; the other words are arguments."""
+    'external': _external}
+"""By step, which is the first word of a result's name; the other words are arguments."""
 
 
 def _good(rows: Mapping[str, Row]) -> list[Row]:

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""One engine at several camera sizes in turn, there and back."""
+"""One engine at several camera sizes in turn."""
 
 import logging
 import time
@@ -15,7 +15,7 @@ ROUNDS = 2
 
 
 class _Builds(logging.Handler):
-    """Counts engines that were built."""
+    """Counts the engines that are built."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is checked: networks with their configs and images."""
+"""The networks that are checked, with their configs and images."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from trt_segmentation.segmenter import demo_model
 
 CHECK_FRAMES = range(4)
 CALIBRATION_FRAMES = range(4, 16)
-"""Of the demo's clip, along other streets than those that are checked."""
+"""Frames of the demo clip, of other streets than ``CHECK_FRAMES``."""
 
 _CITYSCAPES = 'classes: {preset: cityscapes}'
 _CONFIGS = {
@@ -40,12 +40,12 @@ _PHOTOS = {
 
 @dataclass(frozen=True)
 class Builds:
-    """How engines are built, whatever the network.
+    """Build options common to all networks.
 
     Attributes:
         cache: folder of engines.
-        tactics: names of tactic sources; None leaves them to TensorRT.
-        level: optimization level, 0 to 5; -1 leaves it to TensorRT.
+        tactics: names of tactic sources; None for TensorRT's default.
+        level: optimization level, 0 to 5; -1 for TensorRT's default.
     """
 
     cache: Path
@@ -59,12 +59,13 @@ class Subject:
 
     Attributes:
         model: its ONNX file.
-        config: its model config, a YAML file; '' for what the file itself tells.
-        images: loads what it is tried on, uint8 BGR.
-        precisions: those that it is checked in.
-        trained: whether its weights mean anything; of random ones only clear decisions count.
-        calibration: folder of images; '' where int8 is not checked.
-        answers: PyTorch's, a .npz of ``tools/model_zoo``; None where ONNX Runtime answers.
+        config: its model config, a YAML file; '' without one.
+        images: loads its test images, uint8 BGR.
+        precisions: in which it is checked.
+        trained: whether its weights are trained; with random ones, only clear decisions count.
+        calibration: folder of images; '' if int8 is not checked.
+        answers: PyTorch's results, a .npz of ``tools/model_zoo``; None to compare with ONNX
+            Runtime.
     """
 
     model: Path
@@ -80,7 +81,7 @@ class Subject:
         return self.model.stem
 
     def options(self, precision: str, builds: Builds) -> RunOptions:
-        """Return how the network is opened on TensorRT."""
+        """Return the options that open the network on TensorRT."""
         calibration = CalibrationOptions(images=self.calibration, method='percentile')
         build = BuildOptions(precision, optimization_level=builds.level,
                              tactic_sources=builds.tactics, fp16_fallback=False,
@@ -95,12 +96,12 @@ class Subject:
 
 
 def find_subjects(models: Path, images: Path, work: Path) -> list[Subject]:
-    """Return the embedded network and those of the folder ``models`` that are known.
+    """Return the embedded network and the known networks of a folder.
 
     Args:
-        models: folder of ONNX files; configs are read, and written, beside them.
+        models: folder of ONNX files; their configs are read from it and written to it.
         images: folder of photos.
-        work: where configs and calibration images are written.
+        work: folder to which calibration images are written.
     """
     roads = work / 'calibration' / 'roads'
     _write_calibration_roads(roads)
@@ -130,7 +131,7 @@ def find_subjects(models: Path, images: Path, work: Path) -> list[Subject]:
 
 
 def fitting(image: np.ndarray, spec: ModelSpec) -> np.ndarray:
-    """Return a BGR image as a network's camera would give it: [H, W] for one channel."""
+    """Return a BGR image in the form that a network takes: [H, W] for one channel."""
     return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if spec.color == 'gray' else image
 
 
@@ -159,7 +160,7 @@ def _write_calibration_roads(folder: Path) -> None:
 
 
 def _write_calibration_photos(folder: Path, photos: list[Path]) -> None:
-    """Each photo mirrored, brighter and darker: not the very images that are checked."""
+    """Write each photo mirrored, brighter and darker, so that they differ from the test images."""
     folder.mkdir(parents=True, exist_ok=True)
     for photo in photos:
         image = read_image(photo)[:, ::-1]

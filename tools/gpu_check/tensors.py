@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where TensorRT goes another way than ONNX Runtime, for networks whose masks do not agree."""
+"""Comparison of TensorRT and ONNX Runtime by tensor, for networks whose masks differ."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,22 +19,22 @@ from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 TOLERANCE = 0.01
-"""Part of a tensor's range by which an element may be off."""
+"""Allowed difference of an element, as a share of its tensor's range."""
 
 KEPT = 1_000_000
-"""Tensors of more elements are compared, but not written down."""
+"""Tensors with more elements are compared, but not written."""
 
 
 def check_tensors(subject: Subject, precision: str, builds: Builds, prefixes: Sequence[str],
                   folder: Path) -> dict[str, Any]:
     """Compare a network's outputs, and then all tensors whose names begin with ``prefixes``.
 
-    A tensor that is an output is not fused with what comes after it: if only 'outputs' is off,
-    it is fusion that goes wrong. Both sides' tensors are written to FOLDER/NAME_HOW.npz, as
+    A tensor that is an output is not fused with the layers after it: if only 'outputs' differs,
+    fusion is the cause. The tensors of both are written to FOLDER/NAME_HOW.npz, as
     'tensorrt NAME' and 'onnxruntime NAME'.
 
     Returns:
-        Of 'outputs' and 'marked', by tensor, the share of elements that are off.
+        For 'outputs' and 'marked', by tensor, the share of elements that differ.
     """
     segmenter = Segmenter.open(subject.model, config=subject.config or None,
                                options=RunOptions('onnxruntime'))
@@ -52,7 +52,7 @@ def check_tensors(subject: Subject, precision: str, builds: Builds, prefixes: Se
                                     build)
         given = network(*inputs.values())
         network.close()
-        found[how] = {name: _off(given[name], expected[name]) for name in names}
+        found[how] = {name: _differing_share(given[name], expected[name]) for name in names}
         kept: dict[str, Any] = {
             f'{side} {name}'.replace('/', '.'): tensors[name]
             for side, tensors in {'tensorrt': given, 'onnxruntime': expected}.items()
@@ -62,8 +62,10 @@ def check_tensors(subject: Subject, precision: str, builds: Builds, prefixes: Se
 
 
 def with_outputs(model: onnx.ModelProto, prefixes: tuple[str, ...]) -> onnx.ModelProto:
-    """Return a network with more outputs: its numbers, of two axes or more, that are called so;
-    of one axis, they may be sizes, which TensorRT keeps on the host."""
+    """Return a network with more outputs: its numeric tensors with these prefixes.
+
+    Tensors of one axis are left out: they may be sizes, which TensorRT keeps on the host.
+    """
     inferred = onnx.shape_inference.infer_shapes(model)
     known = {value.name for value in model.graph.output}
     numbers = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
@@ -77,6 +79,6 @@ def with_outputs(model: onnx.ModelProto, prefixes: tuple[str, ...]) -> onnx.Mode
     return model
 
 
-def _off(given: np.ndarray, expected: np.ndarray) -> float:
+def _differing_share(given: np.ndarray, expected: np.ndarray) -> float:
     difference = np.abs(given.astype(float) - expected)
     return float((~(difference <= TOLERANCE * max(np.ptp(expected), 1e-6))).mean())

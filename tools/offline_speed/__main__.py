@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from trt_segmentation.benchmark.host import host_facts
+from trt_segmentation.benchmark.host import describe_host
 from trt_segmentation.demo.clip import read_frame
 
 PLAIN = Path(__file__).with_name('plain.py')
@@ -37,8 +37,8 @@ def main() -> int:
     parser.add_argument('--cases', nargs='+', choices=list(CASES), default=list(CASES))
     parser.add_argument('--json', type=Path)
     args = parser.parse_args()
-    report: dict[str, Any] = {'host': host_facts(), 'frames': args.frames, 'rounds': args.rounds,
-                              'cases': {}}
+    report: dict[str, Any] = {'host': describe_host(), 'frames': args.frames,
+                              'rounds': args.rounds, 'cases': {}}
     print(f'{"":28} {"plain, s":>10} {"run, s":>10} {"times as fast":>14}')
     for name in args.cases:
         with tempfile.TemporaryDirectory(prefix='offline_speed_') as folder:

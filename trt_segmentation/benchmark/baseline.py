@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The other arm of a comparison: segmentation as people write it by hand around a network."""
+"""The hand-written baseline of a comparison: segmentation in OpenCV and NumPy around a network."""
 
 from collections.abc import Callable
 
@@ -12,33 +12,33 @@ from trt_segmentation.graph.reading.resolve import ModelSpec
 from trt_segmentation.options import RunOptions
 
 Network = Callable[[np.ndarray], dict[str, np.ndarray]]
-"""Runs a network alone: its float32 input to its outputs by name."""
+"""Runs the network only, from its float32 input to its outputs by name."""
 
 FLOAT32 = 1
-"""ONNX's number of the type."""
+"""ONNX's number of the data type."""
 
 _CONVERSIONS = {'rgb': cv2.COLOR_BGR2RGB, 'gray': cv2.COLOR_BGR2GRAY}
 
 
 class BaselinePipeline:
-    """OpenCV resize, float, transpose, the network, NumPy argmax, nearest resize, colours.
+    """OpenCV resize, float, transpose, network, NumPy argmax, nearest resize, colours.
 
     Args:
-        spec: the network; stretched to its size, whatever the spec says.
-        network: the network alone, see ``plain_network``.
-        overlay: whether to colour and blend.
+        spec: the network. Images are stretched to its size, also where the spec letterboxes.
+        network: see ``open_network_only``.
+        overlay: whether to colour the mask and blend it with the image.
 
     Attributes:
-        overlay: uint8 [H, W, 3], of the newest image; None before there is one.
+        overlay: uint8 BGR [H, W, 3] of the latest image; None before the first one.
 
     Raises:
-        BackendError: the network is none that this is written for.
+        BackendError: the baseline does not support the network.
     """
 
     def __init__(self, spec: ModelSpec, network: Network, overlay: bool) -> None:
         if spec.size is None or spec.network.inputs[0].dtype != FLOAT32 \
                 or spec.scores.channels < 2:
-            raise BackendError('--against usual is written for networks of fixed size with '
+            raise BackendError('--against baseline supports only networks of fixed size with '
                                'float32 input and a score for each class')
         self.overlay: np.ndarray | None = None
         self._network = network
@@ -68,16 +68,16 @@ class BaselinePipeline:
         return mask
 
 
-def plain_network(spec: ModelSpec, backend: str, options: RunOptions) -> Network:
-    """Open the network alone.
+def open_network_only(spec: ModelSpec, backend: str, options: RunOptions) -> Network:
+    """Open the network without head and tail.
 
     Args:
-        spec: of the network.
-        backend: 'onnxruntime' or 'tensorrt': the runtime of the arm that it is compared with.
-        options: how that arm was opened.
+        spec: the network.
+        backend: 'onnxruntime' or 'tensorrt'; that of the segmenter it is compared with.
+        options: of that segmenter.
 
     Raises:
-        BackendError: the runtime does not take it.
+        BackendError: the runtime cannot load the network.
     """
     if backend == 'tensorrt':
         from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader

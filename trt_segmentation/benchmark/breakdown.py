@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the time of ``infer`` goes: copies, head, network, tail."""
+"""Time of each part of ``infer``: copies, head, network, tail."""
 
 import re
 from collections.abc import Mapping
@@ -11,19 +11,19 @@ from trt_segmentation.segmenter import Segmenter
 
 PARTS = ('copy_in', 'head', 'network', 'tail', 'copy_out')
 
-_OURS = re.compile(r'(?<![\w/])(head|network|tail)/')
-"""The prefixes of ``graph.pipeline.prepare`` in a layer's name; a network's own folders come
-after one."""
+_PREFIX = re.compile(r'(?<![\w/])(head|network|tail)/')
+"""The prefixes that ``graph.pipeline.prepare`` puts first in a layer's name; the name that the
+layer has in the network follows."""
 
 
 def part_of(layer: str) -> str:
     """Return the part of the graph that a layer belongs to: 'head', 'network' or 'tail'.
 
     Args:
-        layer: as the runtime names it. What spans two parts, and what has no name of the graph's
-            (a network may leave its nodes without), counts for the network.
+        layer: as the runtime names it. A layer that spans two parts counts for the network, and
+            so does one without a prefix (the nodes of a network may have no names).
     """
-    found = set(_OURS.findall(layer))
+    found = set(_PREFIX.findall(layer))
     return found.pop() if len(found) == 1 else 'network'
 
 
@@ -31,15 +31,16 @@ def split_ms(segmenter: Segmenter, image: np.ndarray, outputs: tuple[str, ...], 
              ) -> dict[str, float]:
     """Measure the parts of ``infer``.
 
-    On a GPU, copies and the run are timed by events without a profiler; its layer times only say
-    how the run divides. On a CPU, the layer times are the answer, and nothing is copied.
+    On a GPU, events time the copies and the run without a profiler; the profiler's layer times
+    only divide the run into its parts. On a CPU, the layer times are the result, and there are no
+    copies.
 
     Args:
         segmenter, image, outputs: as of ``Segmenter.infer``.
-        count: how often.
+        count: number of runs.
 
     Returns:
-        Milliseconds by part, those of ``PARTS`` that there are; nothing without a profiler.
+        Milliseconds (median) by part, some of ``PARTS``; empty if the runtime has no profiler.
     """
     runs = [_by_part(layers) for layers in segmenter.layer_times(image, outputs, count)]
     if not runs:

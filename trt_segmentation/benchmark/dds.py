@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Camera, node and subscriber as separate processes over DDS, run at one rate after the other."""
+"""Camera, node and subscriber as separate processes over DDS, measured at several rates."""
 
 import json
 import os
@@ -15,76 +15,78 @@ from typing import Any
 
 from tqdm import tqdm
 
-from trt_segmentation.benchmark.frames import MAX_LOSS, Marks, Run, find_peak, together
+from trt_segmentation.benchmark.frames import MAX_LOSS, FrameTimes, Run, combine_runs, find_peak
 from trt_segmentation.errors import BackendError
 from trt_segmentation.requirements import require
 
-ARMS = {'ours': 'timed_node', 'usual': 'baseline_node'}
-"""Modules of ``trt_segmentation.benchmark.ros`` by the arm that they run."""
+IMPLEMENTATIONS = {'node': 'timed_node', 'baseline': 'baseline_node'}
+"""Modules of ``trt_segmentation.benchmark.ros``, by the name of the implementation they run."""
 
-START_PATIENCE = 180.0
-"""Seconds until the first result: a TensorRT engine takes its time to load."""
+START_TIMEOUT = 180.0
+"""Seconds until the first result; long, since a TensorRT engine may have to be loaded."""
 
 SETTLE = 0.7
-"""Seconds without news after which a run is over, besides what a frame takes: more than the rows'
-period."""
+"""Seconds without a new row, besides the time of a frame, after which a run has ended. Longer than
+``rows.PERIOD``."""
 
 HIGHEST_RATE = 2000.0
-"""Hz up to which the peak is searched."""
+"""Hz; upper bound of the search for the peak."""
 
-HELD = 0.95
-"""Share of the asked rate that the camera must reach, else the rate counts as too high."""
+MIN_CAMERA_RATE = 0.95
+"""Share of the requested rate that the camera must reach; below it the rate counts as too high."""
 
 ATTEMPTS = 2
-"""Runs that must lose too much before a rate counts as too high: other work comes and goes."""
+"""Runs that must exceed ``MAX_LOSS`` before a rate counts as too high: other load can disturb one
+run."""
 
 STEP_DOWN = 0.95
-"""Factor to the next lower rate, where a peak loses too much when it is run again."""
+"""Factor to the next lower rate, where a peak exceeds ``MAX_LOSS`` when it is measured again."""
 
 
 class DdsBench:
-    """The processes of a benchmark; use it with ``with``.
+    """The processes of a benchmark; a context manager.
 
     Args:
-        arms: some of ``ARMS``.
+        implementations: some of ``IMPLEMENTATIONS``.
         arguments: ROS arguments of the nodes.
         size: height and width of the camera's images.
-        outputs: what the subscriber listens to, some of mask, confidence, overlay.
+        outputs: what the subscriber subscribes to, some of mask, confidence, overlay.
 
     Attributes:
-        middleware: what carries the messages, for the report.
+        middleware: the middleware and its settings, for the report.
 
     Raises:
         MissingPackageError: rclpy is not installed.
-        BackendError: a process ends, or nothing arrives.
+        BackendError: a process has ended, or no result arrives.
     """
 
-    def __init__(self, arms: Sequence[str], arguments: Sequence[str], size: tuple[int, int],
-                 outputs: Sequence[str]) -> None:
+    def __init__(self, implementations: Sequence[str], arguments: Sequence[str],
+                 size: tuple[int, int], outputs: Sequence[str]) -> None:
         require('rclpy')
-        self.arms = tuple(arms)
+        self.implementations = tuple(implementations)
         self.middleware: dict[str, str] = {}
         self._outputs = tuple(outputs)
-        self._rooms = {arm: f'/bench_{os.getpid()}/{arm}' for arm in arms}
-        self._settle = dict.fromkeys(arms, SETTLE)
-        self._news: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._marks: dict[int, Marks] = {}
+        self._namespaces = {name: f'/bench_{os.getpid()}/{name}' for name in implementations}
+        self._settle = dict.fromkeys(implementations, SETTLE)
+        self._lines: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._times: dict[int, FrameTimes] = {}
         self._received: dict[int, dict[str, int]] = {}
         self._processes: list[subprocess.Popen] = []
         self._camera: subprocess.Popen | None = None
-        topics = [f'{room}/segmentation/{output}' for room in self._rooms.values()
+        topics = [f'{namespace}/segmentation/{output}' for namespace in self._namespaces.values()
                   for output in outputs]
         height, width = size
         try:
-            for arm, room in self._rooms.items():
-                self._start(ARMS[arm], '--ros-args', '--log-level', 'warn', '-r', f'__ns:={room}',
-                            *arguments)
+            for name, namespace in self._namespaces.items():
+                self._start(IMPLEMENTATIONS[name], '--ros-args', '--log-level', 'warn', '-r',
+                            f'__ns:={namespace}', *arguments)
             self._start('subscriber', *topics)
             self._camera = self._start('publisher', '--height', str(height), '--width', str(width),
-                                       *(f'{room}/image' for room in self._rooms.values()))
-            self.middleware = self._answer('ready', START_PATIENCE)
-            for arm in arms:
-                self._await_results(arm)
+                                       *(f'{namespace}/image'
+                                         for namespace in self._namespaces.values()))
+            self.middleware = self._wait_for('ready', START_TIMEOUT)
+            for name in implementations:
+                self._wait_for_results(name)
         except BaseException:
             self.close()
             raise
@@ -95,34 +97,35 @@ class DdsBench:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def run(self, arm: str, rate: float, seconds: float) -> Run:
-        """Let the camera run for an arm; return what was seen.
+    def run(self, implementation: str, rate: float, seconds: float) -> Run:
+        """Publish images to one implementation; return what was observed.
 
         Args:
-            arm: of ``arms``.
-            rate: Hz.
-            seconds: how long, two frames at least.
+            implementation: one of ``implementations``.
+            rate: of the camera, Hz.
+            seconds: duration; at least two frames are sent.
         """
         frames = max(2, round(rate * seconds))
-        order = {'topic': f'{self._rooms[arm]}/image', 'rate': rate, 'frames': frames}
+        order = {'topic': f'{self._namespaces[implementation]}/image', 'rate': rate,
+                 'frames': frames}
         assert self._camera is not None and self._camera.stdin is not None
         self._camera.stdin.write(json.dumps(order) + '\n')
         self._camera.stdin.flush()
-        sent = self._answer('sent', 4 * frames / rate + 30)
-        while self._take_news(self._settle[arm]) is not None:
+        sent = self._wait_for('sent', 4 * frames / rate + 30)
+        while self._take_line(self._settle[implementation]) is not None:
             pass
         received = {stamp: self._received[stamp] for stamp in sent
                     if len(self._received.get(stamp, ())) == len(self._outputs)}
-        marks = {stamp: self._marks[stamp] for stamp in sent if stamp in self._marks}
+        times = {stamp: self._times[stamp] for stamp in sent if stamp in self._times}
         self._received.clear()
-        self._marks.clear()
-        return Run(rate, sent, marks, received)
+        self._times.clear()
+        return Run(rate, sent, times, received)
 
     def close(self) -> None:
-        """End all processes."""
+        """Stop all processes."""
         for process in self._processes:
             if process.stdin is not None:
-                process.stdin.close()  # which ends the camera
+                process.stdin.close()  # the camera ends with its stdin
             if process is not self._camera and process.poll() is None:
                 process.send_signal(signal.SIGINT)
         for process in self._processes:
@@ -144,81 +147,84 @@ class DdsBench:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith('{'):
-                self._news.put(json.loads(line))
+                self._lines.put(json.loads(line))
 
-    def _await_results(self, arm: str) -> None:
-        """Wait until frames come back as all results, and see how long they take."""
-        deadline = time.monotonic() + START_PATIENCE
-        while not (found := self.run(arm, 10.0, 0.5)).received:
+    def _wait_for_results(self, implementation: str) -> None:
+        """Wait until all results of frames arrive, and measure how long they take."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while not (found := self.run(implementation, 10.0, 0.5)).received:
             if time.monotonic() > deadline:
-                raise BackendError(f'{arm}: nothing arrives over DDS; see the troubleshooting '
-                                   'section of the README')
-            self._settle[arm] *= 2
-        self._settle[arm] = SETTLE + max(
+                raise BackendError(f'{implementation}: no results arrive over DDS; see the '
+                                   'troubleshooting section of the README')
+            self._settle[implementation] *= 2
+        self._settle[implementation] = SETTLE + max(
             max(received.values()) - stamp for stamp, received in found.received.items()) / 1e9
 
-    def _answer(self, key: str, patience: float) -> Any:
-        deadline = time.monotonic() + patience
-        while (news := self._take_news(0.2)) is None or key not in news:
+    def _wait_for(self, key: str, timeout: float) -> Any:
+        deadline = time.monotonic() + timeout
+        while (line := self._take_line(0.2)) is None or key not in line:
             if time.monotonic() > deadline:
-                raise BackendError(f"the camera does not say '{key}' within {patience:.0f} s")
-        return news[key]
+                raise BackendError(
+                    f"the camera has not reported '{key}' within {timeout:.0f} s")
+        return line[key]
 
-    def _take_news(self, patience: float) -> dict[str, Any] | None:
-        """Take in one line of a process; None where there is none for so long."""
+    def _take_line(self, timeout: float) -> dict[str, Any] | None:
+        """Process one line of output of a process; None if there is none within the timeout."""
         for process in self._processes:
             if process.poll() is not None:
                 raise BackendError(f'{process.args[2]} ended with exit code '  # type: ignore
                                    f'{process.returncode}; its messages are above')
         try:
-            news = self._news.get(timeout=patience)
+            line = self._lines.get(timeout=timeout)
         except queue.Empty:
             return None
-        for number, stamp, received in news.get('received', ()):
+        for number, stamp, received in line.get('received', ()):
             output = self._outputs[number % len(self._outputs)]
             self._received.setdefault(stamp, {})[output] = received
-        for stamp, *times in news.get('marks', ()):
-            self._marks[stamp] = Marks(*times)
-        return news
+        for stamp, *times in line.get('times', ()):
+            self._times[stamp] = FrameTimes(*times)
+        return line
 
 
 def measure_rates(bench: DdsBench, rates: Sequence[float], runs: int, seconds: float,
                   ) -> dict[str, list[dict[str, Any]]]:
-    """Run every arm in turn at every rate.
+    """Measure every implementation at every rate, in turn.
 
     Args:
         bench: the processes.
         rates: Hz.
-        runs: how often each; see ``frames.together``.
-        seconds: of one run.
+        runs: number of runs at each rate; see ``frames.combine_runs``.
+        seconds: duration of one run.
 
     Returns:
-        By arm, for each rate: 'rate', the figures together, and those of each run under 'runs'.
+        By implementation, for each rate: 'rate', the combined figures, and those of each run under
+        'runs'.
     """
-    entries: dict[str, list[dict[str, Any]]] = {arm: [] for arm in bench.arms}
+    entries: dict[str, list[dict[str, Any]]] = {name: [] for name in bench.implementations}
     for rate in tqdm(rates, desc='rates', unit='rate', disable=None):
-        figures: dict[str, list[dict[str, Any]]] = {arm: [] for arm in bench.arms}
+        figures: dict[str, list[dict[str, Any]]] = {name: [] for name in bench.implementations}
         for _ in range(runs):
-            for arm in bench.arms:
-                figures[arm].append(bench.run(arm, rate, seconds).figures())
-        for arm, found in figures.items():
-            entries[arm].append(_entry(rate, found))
+            for name in bench.implementations:
+                figures[name].append(bench.run(name, rate, seconds).figures())
+        for name, found in figures.items():
+            entries[name].append(_entry(rate, found))
     return entries
 
 
-def measure_peak(bench: DdsBench, arm: str, runs: int, seconds: float) -> dict[str, Any]:
-    """Search the highest rate of an arm, then run it; see ``frames.find_peak``.
+def measure_peak(bench: DdsBench, implementation: str, runs: int, seconds: float,
+                 ) -> dict[str, Any]:
+    """Search the highest rate of an implementation, then measure it; see ``frames.find_peak``.
 
     Returns:
-        As one of ``measure_rates``; a rate of 0 where no rate is low enough. 'camera_at_its_end'
-        says that it was the camera that could not go faster.
+        An entry as of ``measure_rates``; its rate is 0 if even the lowest rate loses too much.
+        'camera_limited' is whether the camera could not go faster.
     """
     limits: list[float] = []
 
     def loss_at(rate: float) -> float:
         for _ in range(ATTEMPTS):
-            run = bench.run(arm, rate, seconds)
-            if run.figures()['sent_rate'] < HELD * rate:
+            run = bench.run(implementation, rate, seconds)
+            if run.figures()['sent_rate'] < MIN_CAMERA_RATE * rate:
                 limits.append(rate)
                 return 1.0
             if run.loss <= MAX_LOSS:
@@ -226,18 +232,18 @@ def measure_peak(bench: DdsBench, arm: str, runs: int, seconds: float) -> dict[s
         return run.loss
 
     rate = find_peak(loss_at, 1.0, HIGHEST_RATE)
-    entry = _repeated(bench, arm, rate, runs, seconds)
-    while entry.get('loss', 0.0) > MAX_LOSS:  # the search was lucky
-        entry = _repeated(bench, arm, entry['rate'] * STEP_DOWN, runs, seconds)
-    return {**entry, 'camera_at_its_end': bool(limits)}
+    entry = _repeated(bench, implementation, rate, runs, seconds)
+    while entry.get('loss', 0.0) > MAX_LOSS:  # it was not exceeded by chance in the search
+        entry = _repeated(bench, implementation, entry['rate'] * STEP_DOWN, runs, seconds)
+    return {**entry, 'camera_limited': bool(limits)}
 
 
-def _repeated(bench: DdsBench, arm: str, rate: float, runs: int, seconds: float,
+def _repeated(bench: DdsBench, implementation: str, rate: float, runs: int, seconds: float,
               ) -> dict[str, Any]:
     if rate < 1:
         return {'rate': 0.0}
-    return _entry(rate, [bench.run(arm, rate, seconds).figures() for _ in range(runs)])
+    return _entry(rate, [bench.run(implementation, rate, seconds).figures() for _ in range(runs)])
 
 
 def _entry(rate: float, figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {'rate': rate, **together(figures), 'runs': list(figures)}
+    return {'rate': rate, **combine_runs(figures), 'runs': list(figures)}

@@ -1,8 +1,8 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What became of the frames of a run from camera to subscriber, and what runs say together.
+"""Loss and latency of the frames of a run from camera to subscriber, and the mean over runs.
 
-All times are nanoseconds of the host's wall clock; a frame is known by its stamp.
+All times are nanoseconds of the host's wall clock; the stamp identifies a frame.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,21 +14,21 @@ import numpy as np
 from trt_segmentation.benchmark.timing import percentiles
 
 MAX_LOSS = 0.05
-"""Share of frames that may be lost at a rate that still counts, as in ros2_benchmark."""
+"""Share of frames that may be lost at the peak rate, as in ros2_benchmark."""
 
 TOLERANCE = 0.04
-"""Share of a rate to which the peak is searched."""
+"""Relative precision to which the peak is searched."""
 
 
 @dataclass(frozen=True)
-class Marks:
-    """When one frame passed the stations of a node.
+class FrameTimes:
+    """When one frame passed the steps of a node.
 
     Attributes:
-        taking, taken: before and after the message was taken from the middleware.
-        called: the callback began.
-        infer, inferred: around the segmentation alone.
-        published: the mask is with the middleware; a thread publishes the other outputs.
+        taking, taken: before and after the node takes the message from the middleware.
+        called: the callback begins.
+        infer, inferred: before and after the segmentation.
+        published: the middleware has the mask; a thread publishes the other outputs.
     """
 
     taking: int
@@ -41,42 +41,42 @@ class Marks:
 
 @dataclass(frozen=True)
 class Run:
-    """What was seen while a camera ran at one rate.
+    """What was observed while the camera published at one rate.
 
     Attributes:
-        rate: asked for, Hz.
-        sent: stamps, in order.
-        marks: by stamp, of the frames that the node published.
-        received: by stamp, of the frames whose results all arrived, when each of them did, by the
-            output's name.
+        rate: requested, Hz.
+        sent: stamps of the camera's frames, in order.
+        times: by stamp, for the frames that the node published.
+        received: by stamp, for the frames of which all results arrived: the time of arrival by
+            output.
     """
 
     rate: float
     sent: Sequence[int]
-    marks: Mapping[int, Marks]
+    times: Mapping[int, FrameTimes]
     received: Mapping[int, Mapping[str, int]]
 
     @property
     def loss(self) -> float:
-        """Share of the frames whose results did not all arrive."""
+        """Share of the frames of which not all results arrived, 0..1."""
         return 1 - len(self._arrived()) / len(self.sent)
 
     def figures(self) -> dict[str, Any]:
-        """Return rates (Hz), counts, latency and callback (ms), and the mean way of a frame.
+        """Return rates (Hz), counts, latency and callback (ms), and mean times of the stages.
 
-        Every frame that was sent is received, lost on its way to the node (or overtaken by a
-        newer one while the node worked), or lost behind it.
+        Every frame that was sent is counted once: as received, as lost before the node (also if a
+        newer frame replaced it while the node was busy), or as lost behind the node.
         """
         arrived = self._arrived()
         seconds = (self.sent[-1] - self.sent[0]) / 1e9
-        pace = (len(self.sent) - 1) / seconds if seconds else 0.0
-        passed = [self.marks[stamp] for stamp in self.sent if stamp in self.marks]
-        behind = sum(stamp in self.marks for stamp in self.sent if stamp not in self.received)
-        callback = [(mark.published - mark.called) / 1e9 for mark in passed]
-        beyond = [second - (mark.inferred - mark.infer) / 1e9
-                  for second, mark in zip(callback, passed, strict=True)]
+        sent_rate = (len(self.sent) - 1) / seconds if seconds else 0.0
+        published = [self.times[stamp] for stamp in self.sent if stamp in self.times]
+        behind = sum(stamp in self.times for stamp in self.sent if stamp not in self.received)
+        callback = [(at.published - at.called) / 1e9 for at in published]
+        beyond = [second - (at.inferred - at.infer) / 1e9
+                  for second, at in zip(callback, published, strict=True)]
         return {
-            'sent_rate': pace, 'received_rate': pace * len(arrived) / len(self.sent),
+            'sent_rate': sent_rate, 'received_rate': sent_rate * len(arrived) / len(self.sent),
             'sent': len(self.sent), 'received': len(arrived), 'loss': self.loss,
             'lost_before_node': len(self.sent) - len(arrived) - behind,
             'lost_behind_node': behind,
@@ -84,37 +84,38 @@ class Run:
             'mask_latency_ms': percentiles([(self.received[stamp]['mask'] - stamp) / 1e9
                                             for stamp in arrived]),
             'callback_ms': percentiles(callback), 'callback_beyond_infer_ms': percentiles(beyond),
-            'split_ms': self._split([stamp for stamp in arrived if stamp in self.marks])}
+            'split_ms': self._split([stamp for stamp in arrived if stamp in self.times])}
 
     def _arrived(self) -> list[int]:
         return [stamp for stamp in self.sent if stamp in self.received]
 
     def _last(self, stamp: int) -> int:
-        """When all of a frame's results were there."""
+        """Time at which the last result of a frame arrived."""
         return max(self.received[stamp].values())
 
     def _split(self, stamps: Sequence[int]) -> dict[str, float]:
-        """Mean milliseconds of each stretch; together they are the mean latency."""
-        ways = [_way(stamp, self.marks[stamp], self._last(stamp)) for stamp in stamps]
-        return {name: float(np.mean([way[name] for way in ways])) / 1e6 for name in ways[0]} \
-            if ways else {}
+        """Mean milliseconds of each stage; their sum is the mean latency."""
+        frames = [_stages(stamp, self.times[stamp], self._last(stamp)) for stamp in stamps]
+        return {name: float(np.mean([stages[name] for stages in frames])) / 1e6
+                for name in frames[0]} if frames else {}
 
 
-def _way(stamp: int, at: Marks, received: int) -> dict[str, int]:
-    published = min(at.published, received)  # who waits for it can be faster than publish returns
+def _stages(stamp: int, at: FrameTimes, received: int) -> dict[str, int]:
+    # The subscriber may receive a message before publish() returns.
+    published = min(at.published, received)
     return {'to_node': at.taking - stamp, 'take': at.taken - at.taking,
             'dispatch': at.called - at.taken, 'read': at.infer - at.called,
             'infer': at.inferred - at.infer, 'publish': published - at.inferred,
             'to_subscriber': received - published}
 
 
-def with_parts(split: Mapping[str, float], parts: Mapping[str, float]) -> dict[str, float]:
-    """Divide ``infer`` as the runtime's profile says, in place.
+def divide_infer(split: Mapping[str, float], parts: Mapping[str, float]) -> dict[str, float]:
+    """Replace the stage ``infer`` by the parts of it that the runtime's profile has measured.
 
     Args:
-        split: of ``Run.figures``.
-        parts: of ``benchmark.breakdown.split_ms``: only their proportions count, since the profile
-            was taken while nothing else ran.
+        split: 'split_ms' of ``Run.figures``.
+        parts: of ``benchmark.breakdown.split_ms``. Only their proportions are used, since nothing
+            else ran while the profile was taken.
     """
     total = sum(parts.values())
     if not total or 'infer' not in split:
@@ -128,39 +129,39 @@ def with_parts(split: Mapping[str, float], parts: Mapping[str, float]) -> dict[s
     return divided
 
 
-def together(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the trimmed mean of every figure of some runs, nested ones included."""
+def combine_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the trimmed mean over runs of every figure, including nested ones."""
     result: dict[str, Any] = {}
     for name in dict.fromkeys(name for run in runs for name in run):
         values = [run[name] for run in runs if name in run]
-        result[name] = together(values) if isinstance(values[0], Mapping) else \
+        result[name] = combine_runs(values) if isinstance(values[0], Mapping) else \
             round(trimmed_mean(values), 4)
     return result
 
 
 def trimmed_mean(values: Sequence[float]) -> float:
-    """Return the mean without the best and the worst, where there are three at least.
+    """Return the mean without the lowest and the highest value, if there are at least three.
 
-    That is how ros2_benchmark makes one figure of the runs of a test.
+    ros2_benchmark combines the runs of a test in the same way.
     """
     kept = sorted(values)[1:-1] if len(values) > 2 else values
     return float(np.mean(kept))
 
 
 def find_peak(loss_at: Callable[[float], float], lowest: float, highest: float) -> float:
-    """Return the highest rate with a loss of ``MAX_LOSS`` at most, to ``TOLERANCE`` of it.
+    """Return the highest rate whose loss is at most ``MAX_LOSS``, to within ``TOLERANCE``.
 
     Args:
         loss_at: measures the loss (0..1) at a rate (Hz).
-        lowest, highest: between them is searched.
+        lowest, highest: bounds of the search, Hz.
 
     Returns:
-        Hz; 0 where even the lowest loses more, the highest where not even that does.
+        Hz; 0 if the loss is higher even at the lowest rate; the highest rate if it is low enough.
     """
     if loss_at(lowest) > MAX_LOSS:
         return 0.0
     good, bad = lowest, min(2 * lowest, highest)
-    while good < highest and loss_at(bad) <= MAX_LOSS:  # doubling: far rates cost few runs
+    while good < highest and loss_at(bad) <= MAX_LOSS:  # doubling needs few runs
         good, bad = bad, min(2 * bad, highest)
     if good >= highest:
         return highest

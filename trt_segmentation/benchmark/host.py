@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a measurement was taken on."""
+"""Description of the machine that a measurement was taken on."""
 
 import importlib.metadata
 import os
@@ -12,27 +12,27 @@ from typing import Any
 
 from trt_segmentation.options import cpu_count
 
-_GPU_FACTS = ('name', 'driver_version', 'clocks.sm', 'clocks.max.sm', 'clocks.mem',
+_GPU_FIELDS = ('name', 'driver_version', 'clocks.sm', 'clocks.max.sm', 'clocks.mem',
               'power.limit', 'memory.total')
-"""As nvidia-smi --help-query-gpu names them; clocks are those of the moment and the highest."""
+"""Names of nvidia-smi --help-query-gpu; clocks are the current and the maximum ones."""
 
 _DISTRIBUTIONS = ('numpy', 'opencv-python-headless', 'onnx', 'onnxruntime', 'tensorrt', 'pycuda',
                   'trt_segmentation')
 
 
-def host_facts() -> dict[str, Any]:
-    """Return date, processor, cores, load, system, versions, and the GPUs that there are.
+def describe_host() -> dict[str, Any]:
+    """Return date, processor, cores, load, system, versions and GPUs.
 
-    Take it while the GPU is still at its working clocks, right after measuring.
+    Call it right after measuring, while the GPU still has its working clocks.
     """
     return {'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
             'cpu': _cpu_model(), 'cores': cpu_count(), 'load_1_min': _load(),
             'system': f'{platform.system()} {platform.release()} {platform.machine()}',
-            'versions': versions(), 'gpus': gpu_facts()}
+            'versions': versions(), 'gpus': query_gpus()}
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of what decides about speed, of that which is there."""
+    """Return the versions of Python and of the installed packages that affect speed."""
     found = {'python': platform.python_version()}
     for name in _DISTRIBUTIONS:
         try:
@@ -42,15 +42,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def gpu_facts() -> list[dict[str, str]]:
-    """Return of every NVIDIA GPU what nvidia-smi says; nothing where there is none."""
+def query_gpus() -> list[dict[str, str]]:
+    """Return what nvidia-smi reports about each NVIDIA GPU; empty if there is none."""
     try:
         done = subprocess.run(
-            ['nvidia-smi', f'--query-gpu={",".join(_GPU_FACTS)}', '--format=csv,noheader'],
+            ['nvidia-smi', f'--query-gpu={",".join(_GPU_FIELDS)}', '--format=csv,noheader'],
             capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return [dict(zip(_GPU_FACTS, (value.strip() for value in line.split(',')), strict=False))
+    return [dict(zip(_GPU_FIELDS, (value.strip() for value in line.split(',')), strict=False))
             for line in done.stdout.splitlines() if line.strip()]
 
 
@@ -64,5 +64,5 @@ def _cpu_model() -> str:
 
 
 def _load() -> float | None:
-    """Load average before and during the measurement; None where the system has none."""
+    """Load average of the last minute; None if the system has none."""
     return round(os.getloadavg()[0], 2) if hasattr(os, 'getloadavg') else None

@@ -1,23 +1,23 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The report as a picture."""
+"""Plot of the report of ``trt-segmentation bench``."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trt_segmentation.benchmark.frames import with_parts
+from trt_segmentation.benchmark.frames import divide_infer
 from trt_segmentation.errors import MissingBackendError
 
 PERCENTS = ('p50', 'p95', 'p99')
 
-STRETCHES = ('to_node', 'take', 'dispatch', 'read', 'copy_in', 'head', 'network', 'tail',
+STAGES = ('to_node', 'take', 'dispatch', 'read', 'copy_in', 'head', 'network', 'tail',
              'copy_out', 'infer', 'publish', 'to_subscriber')
-"""A frame's way, in its order; each has its colour."""
+"""The stages of a frame, in their order; each has its own colour."""
 
 
 def write_plot(report: Mapping[str, Any], path: Path) -> None:
-    """Draw where a frame's time goes, and how long it takes at which rate.
+    """Draw the time of each stage of a frame, and the latency over the rate.
 
     Args:
         report: of ``trt-segmentation bench``.
@@ -29,7 +29,7 @@ def write_plot(report: Mapping[str, Any], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingBackendError('matplotlib is not installed, which draws the plot; '
+        raise MissingBackendError('the plot needs matplotlib, which is not installed; '
                                   'pip install matplotlib') from error
     figure = Figure(figsize=(12, 5), layout='constrained')
     left, right = figure.subplots(1, 2)
@@ -45,52 +45,52 @@ def write_plot(report: Mapping[str, Any], path: Path) -> None:
 
 
 def _bars(report: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
-    """Milliseconds by stretch of each bar, by the bar's name."""
+    """Milliseconds by stage of each bar, by the bar's name."""
     parts = report.get('split_ms', {})
     if 'ros' not in report:
         return {'infer': parts} if parts else {}
     bars = {}
-    for arm, entries in report['ros']['rates'].items():
-        for entry in (*entries, *_peak_of(report['ros'], arm)):
+    for name, entries in report['ros']['rates'].items():
+        for entry in (*entries, *_peak_of(report['ros'], name)):
             if split := entry.get('split_ms'):
-                bars[f"{arm}\n{entry['rate']:.0f} Hz"] = \
-                    with_parts(split, parts) if arm == 'ours' else split
+                bars[f"{name}\n{entry['rate']:.0f} Hz"] = \
+                    divide_infer(split, parts) if name == 'node' else split
     return bars
 
 
-def _peak_of(ros: Mapping[str, Any], arm: str) -> list[Mapping[str, Any]]:
-    return [ros['peak'][arm]] if arm in ros['peak'] else []
+def _peak_of(ros: Mapping[str, Any], implementation: str) -> list[Mapping[str, Any]]:
+    return [ros['peak'][implementation]] if implementation in ros['peak'] else []
 
 
 def _draw_split(axes: Any, bars: Mapping[str, Mapping[str, float]]) -> None:
     floor = [0.0] * len(bars)
-    for index, stretch in enumerate(STRETCHES):
-        if not any(stretch in bar for bar in bars.values()):
+    for index, stage in enumerate(STAGES):
+        if not any(stage in bar for bar in bars.values()):
             continue
-        values = [bar.get(stretch, 0.0) for bar in bars.values()]
-        axes.bar(list(bars), values, bottom=floor, label=stretch, color=f'C{index % 10}',
+        values = [bar.get(stage, 0.0) for bar in bars.values()]
+        axes.bar(list(bars), values, bottom=floor, label=stage, color=f'C{index % 10}',
                  hatch='//' if index >= 10 else None, width=0.6)
         floor = [below + value for below, value in zip(floor, values, strict=True)]
     axes.set_ylabel('ms (mean)')
-    axes.set_title('where the time of a frame goes', fontsize=10)
+    axes.set_title('time of each stage of a frame', fontsize=10)
     if bars:
-        handles, labels = axes.get_legend_handles_labels()  # from the top, as they are stacked
+        handles, labels = axes.get_legend_handles_labels()  # reversed, as the bars are stacked
         axes.legend(handles[::-1], labels[::-1], fontsize=8, loc='upper left',
                     bbox_to_anchor=(1, 1))
 
 
 def _draw_latency(axes: Any, ros: Mapping[str, Any]) -> None:
-    for color, (arm, entries) in enumerate(ros['rates'].items()):
-        known = sorted((entry for entry in (*entries, *_peak_of(ros, arm))
+    for color, (name, entries) in enumerate(ros['rates'].items()):
+        known = sorted((entry for entry in (*entries, *_peak_of(ros, name))
                         if entry.get('latency_ms')), key=lambda entry: entry['sent_rate'])
         rates = [entry['sent_rate'] for entry in known]
-        lines = {f'{arm} {percent}': [entry['latency_ms'][percent] for entry in known]
+        lines = {f'{name} {percent}': [entry['latency_ms'][percent] for entry in known]
                  for percent in PERCENTS}
-        lines[f'{arm} p50 of the mask'] = [entry['mask_latency_ms']['p50'] for entry in known]
+        lines[f'{name} p50 of the mask'] = [entry['mask_latency_ms']['p50'] for entry in known]
         for (label, values), style in zip(lines.items(), ('-', '--', ':', '-.'), strict=True):
             axes.plot(rates, values, style, marker='o', markersize=3, color=f'C{color}',
                       label=label)
-    axes.set_xlabel('Hz of the camera, up to the peak with 5 % loss at most')
+    axes.set_xlabel('camera rate, Hz, up to the peak (at most 5 % loss)')
     axes.set_ylabel('ms from stamp to subscriber')
     axes.set_ylim(bottom=0)
     axes.set_title('latency over DDS', fontsize=10)
@@ -98,9 +98,9 @@ def _draw_latency(axes: Any, ros: Mapping[str, Any]) -> None:
 
 
 def _draw_wall(axes: Any, wall: Mapping[str, Mapping[str, float]]) -> None:
-    for index, (arm, percents) in enumerate(wall.items()):
+    for index, (name, percents) in enumerate(wall.items()):
         places = [place + 0.35 * index for place in range(len(PERCENTS))]
-        axes.bar(places, [percents[percent] for percent in PERCENTS], width=0.3, label=arm)
+        axes.bar(places, [percents[percent] for percent in PERCENTS], width=0.3, label=name)
     axes.set_xticks(range(len(PERCENTS)), PERCENTS)
     axes.set_ylabel('ms')
     axes.set_title('wall time of infer', fontsize=10)

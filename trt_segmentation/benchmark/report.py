@@ -5,11 +5,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trt_segmentation.benchmark.frames import with_parts
+from trt_segmentation.benchmark.frames import divide_infer
 
 
 def as_text(report: Mapping[str, Any]) -> str:
-    """Return tables for the terminal."""
+    """Return the report as tables for the terminal."""
     lines = [*_alone(report)]
     if 'ros' in report:
         lines += ['', *_over_dds(report['ros'], report.get('split_ms', {}))]
@@ -31,33 +31,33 @@ def _alone(report: Mapping[str, Any]) -> Iterator[str]:
     if report.get('split_ms'):
         yield f"by the runtime's profile, ms (p50): {_list(report['split_ms'])}"
     if 'ratio_p50' in report:
-        yield (f"ours is {report['ratio_p50']:.2f} times as fast (p50); the masks agree on "
-               f"{report['mask_agreement']:.2%} of the pixels")
+        yield (f"{report['ratio_p50']:.2f} times as fast as the baseline (p50); the masks agree "
+               f"on {report['mask_agreement']:.2%} of the pixels")
 
 
 def _over_dds(ros: Mapping[str, Any], parts: Mapping[str, float]) -> Iterator[str]:
-    carrier = ', '.join(value for value in ros['middleware'].values() if value)
-    yield (f"camera, node, subscriber over DDS ({carrier}), {ros['runs']} runs of "
+    middleware = ', '.join(value for value in ros['middleware'].values() if value)
+    yield (f"camera, node, subscriber over DDS ({middleware}), {ros['runs']} runs of "
            f"{ros['seconds']:g} s, best and worst dropped")
     yield (f"{'':14}{'Hz in':>8}{'Hz out':>8}{'loss':>8}{'p50':>8}{'p95':>8}{'p99':>8}"
            f"{'mask p50':>10}{'callback':>10}{'beyond infer':>14}  ms")
-    for arm, entries in ros['rates'].items():
+    for name, entries in ros['rates'].items():
         for entry in entries:
-            yield _row(arm, entry)
-    for arm, entry in ros['peak'].items():
-        limit = '  (the camera could not go faster)' if entry['camera_at_its_end'] else ''
-        yield _row(f'{arm}, peak', entry) + limit
+            yield _row(name, entry)
+    for name, entry in ros['peak'].items():
+        limit = '  (the camera could not go faster)' if entry['camera_limited'] else ''
+        yield _row(f'{name}, peak', entry) + limit
     for name, value in ros['ratios'].items():
-        yield f'ours is {value:.2f} times as good as usual: {name}'
-    for entry in ros['rates'].get('ours', ()):
+        yield f'{value:.2f} times as good as the baseline: {name}'
+    for entry in ros['rates'].get('node', ()):
         if split := entry.get('split_ms'):
-            yield (f"ours at {entry['rate']:g} Hz, mean ms of a frame: "
-                   f'{_list(with_parts(split, parts))}')
+            yield (f"node at {entry['rate']:g} Hz, mean ms of each stage: "
+                   f'{_list(divide_infer(split, parts))}')
 
 
 def _row(title: str, entry: Mapping[str, Any]) -> str:
     if not entry.get('latency_ms'):
-        return f'{title:14}not one frame came through'
+        return f'{title:14}no frame arrived'
     late, own = entry['latency_ms'], entry['callback_beyond_infer_ms'].get('p50', 0.0)
     return (f"{title:14}{entry['sent_rate']:8.1f}{entry['received_rate']:8.1f}"
             f"{entry['loss']:8.1%}{late['p50']:8.1f}{late['p95']:8.1f}{late['p99']:8.1f}"

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Wall time of things that are done again and again, in turn."""
+"""Wall time of functions, called repeatedly and in turn."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,17 +11,17 @@ import numpy as np
 from tqdm import tqdm
 
 WARM_UP = 5
-"""Calls of each step before the clock runs."""
+"""Calls of each step before the measurement."""
 
 PERCENTS = (50, 95, 99)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What ``measure`` found.
+    """Result of ``measure``.
 
     Attributes:
-        growth_mb: by how much resident memory grew, MB; 0 where there is no /proc.
+        growth_mb: growth of resident memory, MB; 0 without /proc.
         seconds: of every call, by step.
     """
 
@@ -30,11 +30,11 @@ class Measured:
 
 
 def measure(steps: Mapping[str, Callable[[], object]], frames: int) -> Measured:
-    """Run steps in turn, so that whatever else the machine does hits all of them alike.
+    """Run steps in turn, so that other load on the machine affects all of them equally.
 
     Args:
-        steps: by name.
-        frames: how often each one is run, after ``WARM_UP`` calls that do not count.
+        steps: functions by name.
+        frames: calls of each step, after ``WARM_UP`` calls that are not measured.
     """
     for step in steps.values():
         for _ in range(WARM_UP):
@@ -50,7 +50,7 @@ def measure(steps: Mapping[str, Callable[[], object]], frames: int) -> Measured:
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Return p50, p95 and p99 of durations in milliseconds, by name; nothing of none."""
+    """Return p50, p95 and p99 of durations in milliseconds, by name; empty without durations."""
     if not len(seconds):
         return {}
     values = np.percentile(seconds, PERCENTS) * 1e3

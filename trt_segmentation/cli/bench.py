@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Measure how fast a model segments here: alone, in the real node, against the usual script."""
+"""Measure how fast a model segments: alone, in the real node, against a hand-written baseline."""
 
 import argparse
 import json
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from trt_segmentation.benchmark.baseline import BaselinePipeline, plain_network
+from trt_segmentation.benchmark.baseline import BaselinePipeline, open_network_only
 from trt_segmentation.benchmark.breakdown import split_ms
 from trt_segmentation.benchmark.dds import DdsBench, measure_peak, measure_rates
-from trt_segmentation.benchmark.host import host_facts
+from trt_segmentation.benchmark.host import describe_host
 from trt_segmentation.benchmark.plot import write_plot
 from trt_segmentation.benchmark.report import as_text
 from trt_segmentation.benchmark.timing import measure, percentiles
@@ -34,34 +34,34 @@ from trt_segmentation.requirements import require
 from trt_segmentation.segmenter import Segmenter
 
 PROFILED = 30
-"""Frames under the runtime's profiler."""
+"""Frames that run under the runtime's profiler."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation bench``."""
     parser.add_argument('model', nargs='?', default='', metavar='MODEL',
                         help='an .onnx file; default: the embedded demo network')
-    parser.add_argument('--against', choices=('usual',),
-                        help='also run what people write by hand (OpenCV resize, float, '
-                             'transpose, the same runtime, NumPy argmax, nearest resize, colours) '
-                             'in turn with ours, and print the ratio')
+    parser.add_argument('--against', type=_implementation, choices=('baseline',),
+                        help='also measure the hand-written baseline in turn (OpenCV resize, '
+                             'float, transpose, the same runtime, NumPy argmax, nearest resize, '
+                             'colours), and print the ratio')
     parser.add_argument('--size', type=size, default=(1080, 1920), metavar='HEIGHTxWIDTH',
                         help='of the source image (default 1080x1920)')
     parser.add_argument('--outputs', type=_outputs, default=('mask', 'overlay'), metavar='NAMES',
                         help='of mask,confidence,overlay (default mask,overlay)')
     parser.add_argument('--frames', type=whole(1), default=100, metavar='N',
-                        help='how often each is timed (default 100)')
+                        help='calls of each that are measured (default 100)')
     parser.add_argument('--json', type=new_file, metavar='FILE',
-                        help='also write the report there')
+                        help='also write the report to this file')
     parser.add_argument('--plot', type=new_file, metavar='PNG',
-                        help='also draw it (needs matplotlib)')
+                        help='also plot the report (needs matplotlib)')
     _add_ros_arguments(parser.add_argument_group('the real node over DDS'))
     add_backend_options(parser)
 
 
 def _add_ros_arguments(group: 'argparse._ArgumentGroup') -> None:
     group.add_argument('--ros', action='store_true',
-                       help='also run camera, node and subscriber as processes of their own')
+                       help='also run camera, node and subscriber as separate processes')
     group.add_argument('--rates', type=_rates, default=(10.0, 30.0, 60.0), metavar='HZ,...',
                        help='of the camera (default 10,30,60)')
     group.add_argument('--runs', type=whole(1), default=5, metavar='N',
@@ -94,16 +94,16 @@ def _measure_alone(segmenter: Segmenter, args: argparse.Namespace) -> dict[str, 
     image = read_frame(0, *args.size).image
     outputs = named_outputs(segmenter.spec, args.outputs)
     own = _own_step(segmenter, image, outputs)
-    steps: dict[str, Callable[[], np.ndarray]] = {'ours': own}
+    steps: dict[str, Callable[[], np.ndarray]] = {'segmenter': own}
     if args.against:
-        network = plain_network(segmenter.spec, segmenter.info.backend, run_options(args))
-        usual = BaselinePipeline(segmenter.spec, network, 'overlay' in args.outputs)
-        steps[args.against] = lambda: usual.run(image)
+        network = open_network_only(segmenter.spec, segmenter.info.backend, run_options(args))
+        baseline = BaselinePipeline(segmenter.spec, network, 'overlay' in args.outputs)
+        steps[args.against] = lambda: baseline.run(image)
     measured = measure(steps, args.frames)
     gpu_ms = segmenter.gpu_times(image, outputs, args.frames)
     report: dict[str, Any] = {
         'model': segmenter.spec.network.source, 'runs_on': str(segmenter.info),
-        'host': host_facts(), 'source_size': list(args.size), 'outputs': list(outputs),
+        'host': describe_host(), 'source_size': list(args.size), 'outputs': list(outputs),
         'frames': args.frames, 'memory_growth_mb': round(measured.growth_mb, 2),
         'wall_ms': {name: percentiles(series) for name, series in measured.seconds.items()},
         'split_ms': split_ms(segmenter, image, outputs, min(PROFILED, args.frames)),
@@ -111,9 +111,9 @@ def _measure_alone(segmenter: Segmenter, args: argparse.Namespace) -> dict[str, 
     wall = {name: at['p50'] for name, at in report['wall_ms'].items()}
     if gpu_ms:
         report['gpu_ms_p50'] = {name: round(value, 4) for name, value in gpu_ms.items()}
-        report['wall_over_gpu'] = round(wall['ours'] / sum(gpu_ms.values()), 3)
+        report['wall_over_gpu'] = round(wall['segmenter'] / sum(gpu_ms.values()), 3)
     if args.against:
-        report['ratio_p50'] = round(wall[args.against] / wall['ours'], 3)
+        report['ratio_p50'] = round(wall[args.against] / wall['segmenter'], 3)
         report['mask_agreement'] = round(float(np.mean(own() == steps[args.against]())), 5)
     return report
 
@@ -128,31 +128,34 @@ def _own_step(segmenter: Segmenter, image: np.ndarray, outputs: tuple[str, ...],
 
 
 def _measure_over_dds(args: argparse.Namespace) -> dict[str, Any]:
-    arms = ['ours', args.against] if args.against else ['ours']
+    implementations = ['node', args.against] if args.against else ['node']
     parameters = node_parameters(args, confidence='confidence' in args.outputs)
-    with DdsBench(arms, parameters, args.size, args.outputs) as bench:
+    with DdsBench(implementations, parameters, args.size, args.outputs) as bench:
         rates = measure_rates(bench, args.rates, args.runs, args.seconds)
         peak = {} if args.no_peak else {
-            arm: measure_peak(bench, arm, args.runs, args.seconds) for arm in arms}
+            name: measure_peak(bench, name, args.runs, args.seconds) for name in implementations}
     return {'runs': args.runs, 'seconds': args.seconds, 'middleware': bench.middleware,
             'rates': rates, 'peak': peak, 'ratios': _ratios(rates, peak, args.against)}
 
 
 def _ratios(rates: Mapping[str, Any], peak: Mapping[str, Any], other: str | None,
             ) -> dict[str, float]:
-    """How many times as fast, or at as high a rate, ours is."""
+    """Speed and rate of the node relative to the other implementation; more than 1 is better."""
     if not other:
         return {}
     ratios = {}
-    for ours, theirs in zip(rates['ours'], rates[other], strict=True):
-        if ours['latency_ms'] and theirs['latency_ms']:
-            ratios[f"latency p50 at {ours['rate']:g} Hz"] = \
-                theirs['latency_ms']['p50'] / ours['latency_ms']['p50']
-            ratios[f"callback p50 at {ours['rate']:g} Hz"] = \
-                theirs['callback_ms']['p50'] / ours['callback_ms']['p50']
+    for node, baseline in zip(rates['node'], rates[other], strict=True):
+        if node['latency_ms'] and baseline['latency_ms']:
+            for figure in ('latency', 'callback'):
+                ratios[f"{figure} p50 at {node['rate']:g} Hz"] = \
+                    baseline[f'{figure}_ms']['p50'] / node[f'{figure}_ms']['p50']
     if peak and peak[other]['rate']:
-        ratios['peak rate'] = peak['ours']['rate'] / peak[other]['rate']
+        ratios['peak rate'] = peak['node']['rate'] / peak[other]['rate']
     return {name: round(value, 3) for name, value in ratios.items()}
+
+
+def _implementation(text: str) -> str:
+    return {'usual': 'baseline'}.get(text, text)  # its former name
 
 
 def _outputs(text: str) -> tuple[str, ...]:

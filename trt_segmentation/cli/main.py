@@ -17,8 +17,8 @@ COMMANDS = {
     'run': 'Segment images, folders of images, videos and rosbags; write masks and overlays.',
     'build': 'Build the TensorRT engine of a network for this machine ahead of time.',
     'inspect': 'Show inputs, outputs and missing settings of a network, or describe an engine.',
-    'bench': 'Measure how fast a model segments here: alone, in the real node, against the usual '
-             'script.',
+    'bench': 'Measure how fast a model segments: alone, in the real node, against a hand-written '
+             'baseline.',
     'evaluate': 'Score a model against ground truth, another model, or itself in another '
                 'precision.',
     'compare': "Compare a network's precisions side by side: accuracy, agreement, speed and "
@@ -34,7 +34,7 @@ _EXAMPLES = {
     'run': 'trt-segmentation run street.jpg --output out',
     'build': 'trt-segmentation build net.onnx --config net.yaml --precision fp16',
     'inspect': 'trt-segmentation inspect net.onnx --write-config net.yaml',
-    'bench': 'trt-segmentation bench net.onnx --against usual --size 720x1280 --frames 20',
+    'bench': 'trt-segmentation bench net.onnx --against baseline --size 720x1280 --frames 20',
     'evaluate': 'trt-segmentation evaluate net.onnx --images images --labels labels',
     'compare': 'trt-segmentation compare net.onnx --images images --calibration-images typical',
     'demo': 'trt-segmentation demo --frames 60 --output demo_output',

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The usual node, as people write it around a network: the other arm of ``bench --ros``."""
+"""The hand-written baseline as a node, for ``trt-segmentation bench --ros --against baseline``."""
 
 import os
 from functools import partial
@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from trt_segmentation.benchmark.baseline import BaselinePipeline, plain_network
+from trt_segmentation.benchmark.baseline import BaselinePipeline, open_network_only
 from trt_segmentation.benchmark.ros.rows import FrameClock
 from trt_segmentation.ros.outputs import OUTPUT_QOS
 from trt_segmentation.ros.parameters import declare_parameters, read_parameters
@@ -24,13 +24,13 @@ NEWEST_ONLY = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class BaselineNode(Node):
-    """Image to array, ``BaselinePipeline``, arrays to new messages, as with cv_bridge's Python.
+    """A node that converts messages as cv_bridge does in Python and runs ``BaselinePipeline``.
 
-    Takes the parameters of the real node. Always publishes the mask, and the overlay if somebody
-    listened to it when it started to listen itself.
+    It has the parameters of the real node. It publishes the mask, and the overlay while that has
+    subscribers.
 
     Args:
-        clock: that is held to its steps.
+        clock: records the times of its steps.
     """
 
     def __init__(self, clock: FrameClock) -> None:
@@ -42,7 +42,7 @@ class BaselineNode(Node):
                                    options=settings.run_options)
         self._spec, backend = segmenter.spec, segmenter.info.backend
         segmenter.close()
-        self._network = plain_network(self._spec, backend, settings.run_options)
+        self._network = open_network_only(self._spec, backend, settings.run_options)
         self._pipelines: dict[bool, BaselinePipeline] = {}
         self._masks = self.create_publisher(Image, '~/mask', OUTPUT_QOS)
         self._overlays = self.create_publisher(Image, '~/overlay', OUTPUT_QOS)
@@ -68,12 +68,12 @@ class BaselineNode(Node):
 def _message(source: Image, pixels: np.ndarray, encoding: str) -> Image:
     msg = Image(header=source.header, height=pixels.shape[0], width=pixels.shape[1],
                 encoding=encoding, step=pixels.nbytes // pixels.shape[0])
-    msg.data.frombytes(pixels.tobytes())  # as cv_bridge does since Humble
+    msg.data.frombytes(pixels.tobytes())  # as cv_bridge since Humble
     return msg
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run until SIGINT; tell the marks of every frame."""
+    """Run until SIGINT; write the times of every frame to stdout."""
     os.environ.update(large_image_environment(os.environ))
     rclpy.init(args=args)
     clock = FrameClock()

@@ -1,8 +1,8 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark's camera: publishes at the rates that it is told on stdin, and says when it did.
+"""The benchmark's camera: publishes at the rates that stdin requests, and reports the stamps.
 
-It takes lines such as ``{"topic": "/a/image", "rate": 30.0, "frames": 90}``.
+A request is a line such as ``{"topic": "/a/image", "rate": 30.0, "frames": 90}``.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from rclpy.qos import qos_profile_sensor_data
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import Image
 
-from trt_segmentation.benchmark.ros.rows import tell
+from trt_segmentation.benchmark.ros.rows import write_line
 from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.ros.serialized import SerializedImage
 from trt_segmentation.ros.transport import find_profile_variables, large_image_environment
@@ -26,10 +26,10 @@ IMAGES = 4
 
 
 class BenchmarkCamera(Node):
-    """Publishes images of the clip that were serialized before: the least that a camera can cost.
+    """Publishes images of the demo clip, serialized in advance so that publishing costs little.
 
     Args:
-        topics: that it may publish on.
+        topics: on which it can publish.
         height, width: pixels.
     """
 
@@ -42,7 +42,7 @@ class BenchmarkCamera(Node):
             for topic in topics}
 
     def run(self, topic: str, rate: float, frames: int) -> list[int]:
-        """Publish; return the stamps. Who cannot hold the rate goes on slower, not in bursts."""
+        """Publish; return the stamps. If the rate is too high, it is lower, without bursts."""
         publisher, stamps = self._publishers_by_topic[topic], []
         due = time.monotonic()
         for index in range(frames):
@@ -65,7 +65,7 @@ def _serialized(number: int, height: int, width: int) -> SerializedImage:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Publish as stdin says until it ends."""
+    """Publish as stdin requests until it is closed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('topics', nargs='+')
     parser.add_argument('--height', type=int, required=True)
@@ -75,9 +75,9 @@ def main(argv: list[str] | None = None) -> int:
     rclpy.init(args=[])
     try:
         camera = BenchmarkCamera(args.topics, args.height, args.width)
-        tell(ready=_middleware())
+        write_line(ready=_middleware())
         for line in sys.stdin:
-            tell(sent=camera.run(**json.loads(line)))
+            write_line(sent=camera.run(**json.loads(line)))
     except KeyboardInterrupt:
         pass
     finally:
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _middleware() -> dict[str, str]:
-    """What carries the messages, for the report."""
+    """The middleware and its settings, for the report."""
     profile = next((os.environ[name] for name in find_profile_variables(os.environ).read
                     if os.environ.get(name)), '')
     return {'rmw': get_rmw_implementation_identifier(),

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""How the processes of ``trt-segmentation bench --ros`` tell what they see: rows on stdout."""
+"""Rows of measurements that the processes of ``trt-segmentation bench --ros`` write to stdout."""
 
 import functools
 import json
@@ -13,17 +13,17 @@ from typing import Any
 from trt_segmentation.ros.stamps import nanoseconds
 
 PERIOD = 0.2
-"""Seconds between two writes: a frame itself costs no more than an append."""
+"""Seconds between two writes. Measuring a frame costs no more than an append to a list."""
 
-STATIONS = ('taking', 'taken', 'called', 'infer', 'inferred', 'published')
-"""The fields of ``benchmark.frames.Marks``."""
+STEPS = ('taking', 'taken', 'called', 'infer', 'inferred', 'published')
+"""The fields of ``benchmark.frames.FrameTimes``."""
 
 
 class Rows:
-    """Rows that are told as JSON lines every now and then, by a thread.
+    """Rows that a thread writes as JSON lines every ``PERIOD``.
 
     Args:
-        kind: what the lines say they are.
+        kind: key of the rows in a line.
     """
 
     def __init__(self, kind: str) -> None:
@@ -32,7 +32,7 @@ class Rows:
         threading.Thread(target=self._write, daemon=True, name='rows').start()
 
     def add(self, *row: Any) -> None:
-        """Tell a row before long."""
+        """Add a row to the next line."""
         self._waiting.append(row)
 
     def _write(self) -> None:
@@ -40,37 +40,37 @@ class Rows:
             time.sleep(PERIOD)
             rows = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if rows:
-                tell(**{self._kind: rows})
+                write_line(**{self._kind: rows})
 
 
-def tell(**entry: Any) -> None:
+def write_line(**entry: Any) -> None:
     """Write one JSON line to stdout."""
     sys.stdout.write(json.dumps(entry) + '\n')
     sys.stdout.flush()
 
 
 class FrameClock:
-    """Notes when a frame passes the stations of a node; one frame at a time.
+    """Records when a frame passes the steps of a node; one frame at a time.
 
-    A frame that never gets to 'published' has no row.
+    A frame that is not published has no row.
     """
 
     def __init__(self) -> None:
-        self._rows = Rows('marks')
-        self._times = dict.fromkeys(STATIONS, 0)
+        self._rows = Rows('times')
+        self._times = dict.fromkeys(STEPS, 0)
 
-    def mark(self, station: str) -> None:
-        """The current frame is at one of ``STATIONS``."""
-        self._times[station] = time.time_ns()
+    def mark(self, step: str) -> None:
+        """Record that the current frame is at one of ``STEPS``."""
+        self._times[step] = time.time_ns()
 
     def finish(self, stamp: Any) -> None:
-        """The frame of this stamp is done, published or not."""
+        """End the frame of this stamp; add its row if it was published."""
         times = self._times
         if times['published'] >= times['called']:
             self._rows.add(nanoseconds(stamp), *times.values())
 
     def watch(self, owner: type, method: str, before: str = '', after: str = '') -> None:
-        """Mark stations before and after a method of a class, from now on."""
+        """Wrap a method of a class, so that each call marks steps before and after it."""
         original = getattr(owner, method)
 
         @functools.wraps(original)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark's subscriber: says when which result was there."""
+"""The benchmark's subscriber: reports when each result arrived."""
 
 import argparse
 import os
@@ -20,10 +20,10 @@ from trt_segmentation.ros.transport import large_image_environment
 
 
 class BenchmarkSubscriber(Node):
-    """Takes results as they come over the wire, and reads nothing of them but the stamp.
+    """Receives serialized results and reads only their stamps.
 
     Args:
-        topics: of images; a row says the topic's number, the stamp and when it was there.
+        topics: of images; a row is the topic's index, the stamp and the time of arrival, ns.
     """
 
     def __init__(self, topics: list[str]) -> None:
@@ -35,12 +35,12 @@ class BenchmarkSubscriber(Node):
 
     def _on_image(self, number: int, data: bytes) -> None:
         now = time.time_ns()
-        seconds, nanoseconds = struct.unpack_from('<iI', data, 4)  # behind the encapsulation
+        seconds, nanoseconds = struct.unpack_from('<iI', data, 4)  # after CDR's encapsulation
         self._rows.add(number, seconds * 10**9 + nanoseconds, now)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Record until SIGINT."""
+    """Receive until SIGINT."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('topics', nargs='+')
     args = parser.parse_args(argv)

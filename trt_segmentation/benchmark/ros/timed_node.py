@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node itself, with a clock held to its steps: one arm of ``trt-segmentation bench --ros``."""
+"""The node of this package with measured steps, for ``trt-segmentation bench --ros``."""
 
 import os
 from typing import Any
@@ -16,7 +16,7 @@ from trt_segmentation.segmenter import Segmenter
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT; tell the marks of every frame that it publishes."""
+    """Run the node until SIGINT; write the times of every frame that it publishes to stdout."""
     os.environ.update(large_image_environment(os.environ))
     clock = FrameClock()
     clock.watch(Executor, '_take_subscription', 'taking', 'taken')
