@@ -331,8 +331,8 @@ def test_a_chunk_that_was_being_written_is_read_as_far_as_it_goes(tmp_path, bag_
     (lambda path: (path / 'out.mcap').touch(), [], 'out.mcap: is there already; delete it'),
     (lambda path: None, ['--topic', '/up'], "'/up' is no image topic of this rosbag; it has /cam"),
     (lambda path: None, ['--cluster', 'tcp://127.0.0.1:9'], 'no Dask scheduler can be reached'),
-    (lambda path: None, ['--cluster', 'x', '--workers', '2'], 'leave out --workers'),
-    (lambda path: None, ['--workers', '-1'], '--workers is -1; it is at least 1')])
+    (lambda path: None, ['--cluster', 'x', '--workers', '2'], 'remove --workers'),
+    (lambda path: None, ['--workers', '-1'], '--workers is -1; it must be at least 1')])
 def test_what_cannot_be_done_is_said(short_drive, tmp_path, capsys, make, options, said):
     make(tmp_path)
     assert run(short_drive, tmp_path / 'out.mcap', *options) == 1
@@ -341,7 +341,7 @@ def test_what_cannot_be_done_is_said(short_drive, tmp_path, capsys, make, option
 
 def test_a_rosbag_wants_a_rosbag_and_others_do_not(short_drive, tmp_path, capsys):
     assert run(short_drive, tmp_path / 'folder') == 1
-    assert 'name it --output OUT.mcap' in capsys.readouterr().err
+    assert 'use --output OUT.mcap' in capsys.readouterr().err
     assert run(tmp_path, tmp_path / 'out.mcap') == 1
     assert 'is a rosbag2, which needs one rosbag as input' in capsys.readouterr().err
 
