@@ -19,7 +19,7 @@ ROOMS = (
     'cli', 'benchmark.ros', 'demo.ros', 'demo', 'benchmark', 'ros', 'bags', 'offline', 'web',
     'segmenter', 'backends', 'graph.precision', 'graph.pipeline', 'graph.reading',
     'graph.analysis', 'evaluation', 'images', 'model_config', 'classes', 'graph.onnx_tools',
-    'requirements', 'cache_folder', 'options', 'errors')
+    'requirements', 'cache_folder', 'options', 'progress_log', 'errors')
 """Folders and loose modules from the top down; each imports only from those behind it."""
 
 HEAVY = ('numpy', 'onnx', 'onnxruntime', 'cv2', 'rclpy', 'yaml', 'tensorrt', 'pycuda', 'torch')

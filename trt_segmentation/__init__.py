@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 __version__ = '0.1.0'
 
-PROGRESS_LOGGER = 'trt_segmentation.progress'
-"""Name of the logger that is told about every second how far something long is."""
-
 __all__ = [
     'BackendError',
     'BuildOptions',
@@ -49,7 +46,7 @@ __all__ = [
 _MODULES = {'ModelConfig': 'model_config', 'BuildOptions': 'options',
             'CalibrationOptions': 'options', 'RunOptions': 'options', 'Prediction': 'segmenter',
             'Segmentation': 'segmenter', 'Segmenter': 'segmenter'}
-"""Where public names are, but for the errors."""
+"""Module of each public name, except those in ``errors``."""
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -129,7 +129,7 @@ class Segmenter:
         self._lock = threading.Lock()
         self._closed = False
         self._own = _OwnArrays()
-        self._wanted = _Wanted()
+        self._requested = _Requested()
         self._color = ''
         self.overlay_alpha = 0.5
 
@@ -322,13 +322,13 @@ class Segmenter:
         fed = [as_bands(np.ascontiguousarray(image)) for image in images]
         height, width, bands = fed[0].shape
         asked_for = outputs if isinstance(outputs, str) else tuple(outputs)
-        if self._wanted.made_for != (fed[0].shape, asked_for):
-            self._wanted = self._want(fed[0].shape, asked_for)
-        names = self._wanted.names
+        if self._requested.outputs != asked_for:
+            self._requested = self._resolve_outputs(asked_for)
+        names = self._requested.names
         if outs is None:
-            outs = self._own_arrays()
+            outs = self._own_arrays((height, width))
         else:
-            self._check_outs(outs)
+            self._check_outs(outs, (height, width))
         self._session.resize(height, width, names, bands)
         if color != self._color:
             self._set_color(color)
@@ -448,13 +448,17 @@ class Segmenter:
         check_outputs(self.spec, names)
         return names
 
-    def _own_arrays(self) -> list[dict[str, np.ndarray]]:
-        """Return the calling thread's arrays; new ones where other arrays are wanted."""
-        own, wanted = self._own, self._wanted.arrays
-        if own.made_for != wanted:
-            own.arrays = [{name: np.empty(shape, dtype) for name, shape, dtype in wanted}
+    def _own_arrays(self, size: tuple[int, int]) -> list[dict[str, np.ndarray]]:
+        """Return the calling thread's arrays; new ones where these do not fit an image of
+        ``size``."""
+        own, requested, mask_size = self._own, self._requested, self.spec.mask_size
+        if own.names != requested.names or any(
+                own.arrays[0][name].shape != output_shape(name, size, mask_size)
+                for name in requested.names):
+            own.names = requested.names
+            own.arrays = [{name: np.empty(output_shape(name, size, mask_size), dtype)
+                           for name, dtype in requested.dtypes.items()}
                           for _ in range(self.spec.batch)]
-            own.made_for = wanted
         return own.arrays
 
     def _repeated(self, image: np.ndarray, outputs: str | Sequence[str],
@@ -479,25 +483,18 @@ class Segmenter:
             raise ImageError(f'images given: {count}; the network was opened for '
                              f'{self.spec.batch} at once, as RunOptions.batch says')
 
-    def _want(self, shape: tuple[int, ...], outputs: str | tuple[str, ...]) -> '_Wanted':
-        """Return what images of a shape shall become, worked out once for all of them.
+    def _resolve_outputs(self, outputs: str | tuple[str, ...]) -> '_Requested':
+        """Return names and types of the outputs that were requested; see ``_named``."""
+        names = self._named(outputs)
+        return _Requested(outputs, names, {name: self.output_dtype(name) for name in names})
 
-        Args:
-            shape: of an image as the graph reads it, [H, W, bands].
-            outputs: as of ``infer``.
-
-        Raises:
-            ModelError: as of ``_named``.
-        """
-        names, size = self._named(outputs), (shape[0], shape[1])
-        return _Wanted((shape, outputs), names, tuple(
-            (name, self.output_shape(name, size), self.output_dtype(name)) for name in names))
-
-    def _check_outs(self, outs: Sequence[Mapping[str, np.ndarray]]) -> None:
+    def _check_outs(self, outs: Sequence[Mapping[str, np.ndarray]], size: tuple[int, int],
+                    ) -> None:
         if len(outs) != self.spec.batch:
             raise ImageError(f'outs has arrays for {len(outs)} images; {self.spec.batch} are '
                              'segmented at once')
-        for name, shape, dtype in self._wanted.arrays:
+        for name, dtype in self._requested.dtypes.items():
+            shape = output_shape(name, size, self.spec.mask_size)
             for out in outs:
                 _check_out(out, name, shape, dtype)
 
@@ -510,30 +507,30 @@ class Segmenter:
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What the last image was to become.
+class _Requested:
+    """The outputs of the last image. Their size is known only to the session and the arrays.
 
     Attributes:
-        made_for: shape of the image as the graph reads it, and outputs as they were asked for.
+        outputs: as given to ``infer``.
         names: of the outputs.
-        arrays: of each output, its name, shape and type.
+        dtypes: by name.
     """
 
-    made_for: tuple[tuple[int, ...], str | tuple[str, ...]] | None = None
+    outputs: str | tuple[str, ...] | None = None
     names: tuple[str, ...] = ()
-    arrays: tuple[tuple[str, tuple[int, ...], np.dtype], ...] = ()
+    dtypes: Mapping[str, np.dtype] = field(default_factory=dict)
 
 
 class _OwnArrays(threading.local):
-    """Where results go that the caller has no arrays for: each thread's own.
+    """Arrays for results where the caller gives none; each thread has its own.
 
     Attributes:
-        made_for: what they were made for, see ``_Wanted.arrays``.
-        arrays: of each image, by output.
+        names: of the outputs.
+        arrays: of each image, by name.
     """
 
     def __init__(self) -> None:
-        self.made_for: tuple[tuple[str, tuple[int, ...], np.dtype], ...] | None = None
+        self.names: tuple[str, ...] = ()
         self.arrays: list[dict[str, np.ndarray]] = []
 
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from trt_segmentation import PROGRESS_LOGGER
 from trt_segmentation.cli import console
 from trt_segmentation.cli.console import log_on_stderr
+from trt_segmentation.progress_log import PROGRESS_LOGGER
 
 LOGGER = logging.getLogger('trt_segmentation')
 PROGRESS = logging.getLogger(PROGRESS_LOGGER)

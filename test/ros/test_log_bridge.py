@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from trt_segmentation import PROGRESS_LOGGER
+from trt_segmentation.progress_log import PROGRESS_LOGGER
 from trt_segmentation.ros import log_bridge
 from trt_segmentation.ros.log_bridge import LogBridge
 

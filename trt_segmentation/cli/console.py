@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trt_segmentation import PROGRESS_LOGGER
 from trt_segmentation.errors import SegmentationError
+from trt_segmentation.progress_log import PROGRESS_LOGGER
 
 _PERIOD = 10.0
 """Seconds between two lines of progress where the output is no terminal."""

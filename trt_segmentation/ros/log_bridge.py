@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar
 
-from trt_segmentation import PROGRESS_LOGGER
+from trt_segmentation.progress_log import PROGRESS_LOGGER
 
 WARNING_PERIOD = 5.0
 """Seconds between two warnings of one kind."""

@@ -21,12 +21,11 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
-from trt_segmentation import PROGRESS_LOGGER
 from trt_segmentation.backends.tensorrt.api import LOGGER
 from trt_segmentation.backends.tensorrt.builder import Plan, Profiles, build_plan
-from trt_segmentation.backends.tensorrt.progress import log_progress
 from trt_segmentation.errors import BackendError, SegmentationError
 from trt_segmentation.options import BuildOptions
+from trt_segmentation.progress_log import PROGRESS_LOGGER, log_progress
 
 _PACKAGE = 'trt_segmentation'
 _SECONDS_TO_DIE = 10

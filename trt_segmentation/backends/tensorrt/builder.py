@@ -12,7 +12,7 @@ from typing import Any
 from trt_segmentation.backends.tensorrt.api import Capabilities, Log, find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.layers import Layer, parse_layers
 from trt_segmentation.backends.tensorrt.parsing import read_onnx
-from trt_segmentation.backends.tensorrt.progress import Progress, log_progress
+from trt_segmentation.backends.tensorrt.progress import Progress
 from trt_segmentation.errors import (
     BackendError,
     ConfigError,
@@ -20,6 +20,7 @@ from trt_segmentation.errors import (
     UnbuildableError,
 )
 from trt_segmentation.options import BuildOptions
+from trt_segmentation.progress_log import log_progress
 
 logger = logging.getLogger(__name__)
 
