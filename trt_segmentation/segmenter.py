@@ -457,10 +457,10 @@ class Segmenter:
         if own.names != requested.names or any(
                 own.arrays[0][name].shape != output_shape(name, size, mask_size)
                 for name in requested.names):
-            own.names = requested.names
             own.arrays = [{name: np.empty(output_shape(name, size, mask_size), dtype)
                            for name, dtype in requested.dtypes.items()}
                           for _ in range(self.spec.batch)]
+            own.names = requested.names
         return own.arrays
 
     def _repeated(self, image: np.ndarray, outputs: str | Sequence[str],
