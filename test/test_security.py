@@ -140,7 +140,7 @@ def test_calls_that_run_data_are_found(tmp_path, text):
 
 
 def test_a_planted_plan_is_not_used(tmp_path):
-    """TensorRT plans may hold code. One whose sidecar does not vouch for it is built anew."""
+    """TensorRT plans may hold code. One whose sidecar does not match it is rebuilt."""
     cache, facts = EngineCache(tmp_path), {'graph': 'abc'}
     cache.fetch('road', facts, lambda: Engine(b'ours'))
     (path,) = tmp_path.glob('*.engine')

@@ -269,7 +269,7 @@ def test_only_what_was_asked_for_is_there(networks, segmenter, outputs):
         if name in outputs:
             np.testing.assert_array_equal(getattr(result, name), getattr(everything, name))
         else:
-            with pytest.raises(ImageError, match=f'{name} was not asked for'):
+            with pytest.raises(ImageError, match=f'{name} was not requested'):
                 getattr(result, name)
 
 
@@ -611,12 +611,12 @@ def test_unknown_options_are_refused(networks, opened, options, said):
     (('tensorrt', 'tensorrt_rtx'), 'TensorRT cannot be imported .*; pip install tensorrt'),
     (('pycuda', 'pycuda.driver'), 'PyCUDA is not installed; pip install pycuda')])
 def test_tensorrt_is_refused_where_it_is_missing(networks, opened, monkeypatch, missing, said):
-    opening = 'trt_segmentation.backends.tensorrt.engine_loader'
+    loader = 'trt_segmentation.backends.tensorrt.engine_loader'
     present = SimpleNamespace(__name__='tensorrt', __version__='10.3.0', Runtime=None,
                               __spec__='found')
     monkeypatch.setitem(sys.modules, 'tensorrt', present)
-    monkeypatch.setattr(f'{opening}.find_tensorrt', find_tensorrt.__wrapped__)
-    monkeypatch.setattr(f'{opening}.find_device', find_device.__wrapped__)
+    monkeypatch.setattr(f'{loader}.find_tensorrt', find_tensorrt.__wrapped__)
+    monkeypatch.setattr(f'{loader}.find_device', find_device.__wrapped__)
     monkeypatch.setattr(cuda, 'has_gpu', lambda: True)
     for name in missing:
         monkeypatch.setitem(sys.modules, name, None)
@@ -738,8 +738,8 @@ def test_another_number_of_images_is_refused(networks, opened):
 def test_images_of_two_sizes_are_refused_with_both(networks, opened):
     segmenter = opened(networks.pointwise(WEIGHTS, SIZE), batch=2)
     images = [networks.random_image(6, 7), networks.random_image(7, 6)]
-    with pytest.raises(ImageError, match='one image is 7x6 and another 6x7; images that are '
-                                         'segmented at once have one size'):
+    with pytest.raises(ImageError, match='one image is 7x6 and another 6x7; images of '
+                                         'one batch must have one size'):
         segmenter.infer_batch(images)
     assert len(segmenter.infer_batch([images[0]] * 2)) == 2
 

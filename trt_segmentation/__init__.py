@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = '0.1.0'
 
 PROGRESS_LOGGER = 'trt_segmentation.progress'
-"""Name of the logger that is told about every second how far something long is."""
+"""Name of the logger for the progress of long operations; it gets about one record a second."""
 
 __all__ = [
     'BackendError',
@@ -49,7 +49,7 @@ __all__ = [
 _MODULES = {'ModelConfig': 'model_config', 'BuildOptions': 'options',
             'CalibrationOptions': 'options', 'RunOptions': 'options', 'Prediction': 'segmenter',
             'Segmentation': 'segmenter', 'Segmenter': 'segmenter'}
-"""Where public names are, but for the errors."""
+"""Module of each public name, except those in ``errors``."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of engines and of what was measured, and how files in it are written."""
+"""The cache folder of engines and measurements, and atomic writing of its files."""
 
 import os
 import secrets
@@ -11,28 +11,28 @@ import platformdirs
 FOLDER_VARIABLE = 'TRT_SEGMENTATION_CACHE'
 
 
-def cache_folder(told: str = '') -> Path:
-    """Return where engines and measurements are kept.
+def cache_folder(folder: str = '') -> Path:
+    """Return the folder where engines and measurements are stored.
 
     Args:
-        told: a folder; '' takes ``$TRT_SEGMENTATION_CACHE``, else the user's cache.
+        folder: a folder; '' takes ``$TRT_SEGMENTATION_CACHE``, else the user's cache.
     """
-    return Path(told or os.environ.get(FOLDER_VARIABLE)
+    return Path(folder or os.environ.get(FOLDER_VARIABLE)
                 or platformdirs.user_cache_dir('trt_segmentation'))
 
 
 def make_cache_folder(folder: Path) -> None:
-    """Make the folder where it is not there.
+    """Create the folder if it does not exist.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
-    # Plans may hold code: nobody else shall put them here. Who shares a folder makes it.
+    # Plans may hold code, so other users must not write here. A shared folder is created before.
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a power cut, finds all of it or the old one.
+    """Write a file atomically: after a power cut, too, it has all of the old or new content.
 
     Raises:
         OSError: there is no such folder, no space, or no permission.

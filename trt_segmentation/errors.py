@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Every error this package raises on purpose: what was wrong, the value, what would be right."""
+"""The errors of this package. A message has what was wrong, the value, what would be right."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -9,17 +9,17 @@ _SURROGATE = re.compile('[\udc80-\udcff]')
 
 
 def printable(text: object) -> str:
-    r"""Return a text as any terminal, log and JSON file takes it: bytes of a file's name that are
+    r"""Return a text that any terminal, log and JSON file can hold: bytes of a file name that are
     not UTF-8, which Python keeps as lone surrogates (PEP 383), are written as ``\xe9``.
 
     Args:
-        text: a string, or what becomes one, such as a path.
+        text: a string, or an object to convert to one, such as a path.
     """
     return _SURROGATE.sub(lambda found: f'\\x{ord(found[0]) - 0xdc00:02x}', str(text))
 
 
 class SegmentationError(Exception):
-    """Base of all errors whose message is meant for the person at the keyboard.
+    """Base of all errors whose message is written for the user.
 
     Args:
         message: what was wrong, the value, what would be right.
@@ -32,21 +32,21 @@ class SegmentationError(Exception):
         self.settings = tuple(settings)
 
     def worded(self, name_of: Callable[[str], str]) -> str:
-        """Return the message with other names of the settings.
+        """Return the message with the names of settings replaced.
 
         Args:
-            name_of: returns what a setting is called where the message is read, such as
-                '--max-size' on the command line.
+            name_of: returns the name of a setting in the user interface, such as '--max-size'
+                on the command line.
         """
         text = str(self)
         for setting in sorted({name for error in self._chain() for name in error.settings}):
-            # No part of a path or of another name.
+            # Not inside a path or another name.
             name = name_of(setting).replace('\\', r'\\')
             text = re.sub(rf'(?<![\w./-]){re.escape(setting)}(?![\w/-]|\.\w)', name, text)
         return text
 
     def _chain(self) -> Iterator['SegmentationError']:
-        """This error, and those that it was made of."""
+        """This error and its causes."""
         error: BaseException | None = self
         while error is not None:
             if isinstance(error, SegmentationError):
@@ -54,7 +54,7 @@ class SegmentationError(Exception):
             error = error.__cause__ or error.__context__
 
     def __str__(self) -> str:
-        """Return the message, printable whatever file it names."""
+        """Return the message in printable characters."""
         return printable(super().__str__())
 
 
@@ -67,15 +67,15 @@ class ModelError(SegmentationError):
 
 
 class BackendError(SegmentationError):
-    """A backend that is missing or cannot do what was asked of it."""
+    """A backend that is missing, or that failed or cannot do what was requested."""
 
 
 class MissingBackendError(BackendError):
-    """A backend that is not installed, or has no device here."""
+    """A backend that is not installed or has no device on this machine."""
 
 
 class UnbuildableError(BackendError):
-    """A network that TensorRT has read, and cannot build as it was asked to."""
+    """A network that TensorRT can parse but cannot build with the requested options."""
 
 
 class ImageError(SegmentationError):

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the user decides about where and how a network runs; free of any runtime."""
+"""Options that decide where and how a network runs; imports no runtime."""
 
 import os
 from dataclasses import dataclass, field
@@ -14,15 +14,15 @@ CALIBRATION_METHODS = ('percentile', 'entropy', 'minmax')
 
 @dataclass(frozen=True)
 class CalibrationOptions:
-    """Where the value ranges of an int8 engine come from.
+    """How the value ranges of an int8 engine are calibrated.
 
     Attributes:
-        images: image file, folder of images, video or rosbag2; '' where there is none.
+        images: image file, folder of images, video or rosbag2; '' for none.
         topic: image topic in a rosbag2; '' takes the only one there is.
         method: one of ``CALIBRATION_METHODS``.
-        count: how many images are used at most, spread evenly over all there are.
-        table: file of saved ranges: read where it exists, else written after calibration; ''
-            keeps none.
+        count: the largest number of images, spread evenly over the source.
+        table: file of saved ranges: read if it exists, else written after calibration; '' for no
+            file.
     """
 
     images: str = ''
@@ -38,18 +38,19 @@ class BuildOptions:
 
     Attributes:
         precision: one of ``PRECISIONS``.
-        tf32: whether fp32 layers may round their factors to 10 bits (Ampere and later).
-        min_size, opt_size, max_size: height, width of the smallest and the largest source image
-            that the engine takes, and of the one that it is tuned for.
-        workspace: MiB of device memory for scratch space; 0 leaves it to TensorRT (all there is).
-        optimization_level: 0 (builds fast) to 5 (runs fast); -1 leaves it to TensorRT.
-        tactic_sources: names of ``trt.TacticSource``; None leaves them to TensorRT.
-        version_compatible: whether newer TensorRT versions shall run the plan, too.
-        hardware_compatible: whether other GPUs (Ampere and later) shall run the plan, too.
-        dla_core: DLA core to run on, with the GPU for what it cannot; -1 for none.
-        fp16_fallback: whether int8 is also built in fp16, which is taken where int8 is slower on
-            the GPU, cannot be built, or gives too few pixels the class that fp32 gives them.
-        calibration: for int8.
+        tf32: whether fp32 layers may round their factors to TF32, a mantissa of 10 bits (Ampere
+            and later).
+        min_size, opt_size, max_size: height, width of the smallest source image that the engine
+            takes, of the one that it is tuned for, and of the largest.
+        workspace: MiB of device memory for scratch space; 0 for TensorRT's default (no limit).
+        optimization_level: 0 (builds fast) to 5 (runs fast); -1 for TensorRT's default.
+        tactic_sources: names of ``trt.TacticSource``; None for TensorRT's default.
+        version_compatible: whether the plan must also run on newer TensorRT versions.
+        hardware_compatible: whether the plan must also run on other GPUs (Ampere and later).
+        dla_core: DLA core to run on, with the GPU for unsupported layers; -1 for none.
+        fp16_fallback: whether an int8 network is also built in fp16. The fp16 engine is used
+            where int8 is slower on the GPU, cannot be built, or agrees too little with fp32.
+        calibration: of int8.
     """
 
     precision: str = 'fp32'
@@ -72,23 +73,23 @@ class RunOptions:
     """Where and how a network runs.
 
     Attributes:
-        backend: one of ``BACKENDS``; 'auto' takes TensorRT where it and a GPU are there, else
+        backend: one of ``BACKENDS``; 'auto' takes TensorRT where it and a GPU are available, else
             ONNX Runtime.
-        device: index of the GPU; ONNX Runtime runs on the CPU and does not look at it.
-        num_threads: CPU threads for one operation; 0 takes one for each core. TensorRT does
-            not look at it.
+        device: index of the GPU; ONNX Runtime runs on the CPU and ignores it.
+        num_threads: CPU threads for one operation; 0 takes one for each core. TensorRT ignores
+            it.
         mask_interpolation: 'nearest' or 'bilinear', see ``graph.pipeline.prepare.prepare``.
-        mask_size: height and width of mask and confidence; None for those of the image.
+        mask_size: height and width of mask and confidence; None for the image's size.
         mask_encoding: one of ``MASK_ENCODINGS``; 'mono8' holds 255 classes.
-        batch: images in one enqueue, 1 and up; all of one size.
-        engine_cache: folder of built engines and of what was measured; '' takes the user's cache
+        batch: number of images in one enqueue, 1 or more; all of one size.
+        engine_cache: folder of built engines and of measurements; '' takes the user's cache
             folder.
         build: how TensorRT builds an engine. ONNX Runtime runs a network in the types it was
-            exported with, whatever ``build.precision`` is; its ``info`` says which.
-        measure: whether a network whose graph does not say what its output means is run once on
-            ONNX Runtime to find out (an engine built elsewhere on TensorRT), on the first
-            calibration image or else a rendered scene. It is kept in ``engine_cache``. Without
-            it, that is assumed.
+            exported with, whatever ``build.precision`` is; its ``info`` has that precision.
+        measure: whether a network whose graph does not define its kind of output is run once to
+            measure it: on ONNX Runtime, or an external engine on TensorRT, with the first
+            calibration image or else a rendered scene. The result is stored in
+            ``engine_cache``. If false, the kind is assumed.
     """
 
     backend: str = 'auto'
@@ -104,7 +105,7 @@ class RunOptions:
 
 
 def tactic_names(text: str) -> tuple[str, ...] | None:
-    """Return ``BuildOptions.tactic_sources`` from names with commas; '' gives None."""
+    """Return ``BuildOptions.tactic_sources`` from comma-separated names; '' gives None."""
     return tuple(name.strip() for name in text.split(',')) if text else None
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a command needs besides what every installation has."""
+"""Packages that single commands need and that not every installation has."""
 
 import importlib.metadata
 import importlib.util
@@ -8,15 +8,15 @@ import importlib.util
 from trt_segmentation.errors import SegmentationError
 
 AT_LEAST = {'aiohttp': (3, 9)}
-"""Since then a handler is told that its client has gone. Ubuntu 22.04's is 3.8. The extra
-view asks for the same."""
+"""From 3.9 on, a handler can detect that its client has disconnected. Ubuntu 22.04 has 3.8. The
+extra view requires the same version."""
 
 HOW = {
     'rclpy': "source a ROS 2 installation, or pip install 'trt_segmentation[cpu,ros]' (x86_64)",
     'matplotlib': 'it draws the plot; pip install matplotlib',
     'aiohttp': "it serves the page; pip install 'trt_segmentation[view]'",
 }
-"""Where each comes from."""
+"""How to install each package."""
 
 
 class MissingPackageError(SegmentationError):
@@ -24,13 +24,13 @@ class MissingPackageError(SegmentationError):
 
 
 def require(*packages: str) -> None:
-    """Make sure that packages can be imported, without importing them.
+    """Check that packages can be imported, without importing them.
 
     Args:
         packages: 'rclpy', 'aiohttp', 'matplotlib'.
 
     Raises:
-        MissingPackageError: one cannot, or is too old; it says where it comes from.
+        MissingPackageError: one cannot, or is too old; the message says how to install it.
     """
     for package in packages:
         if importlib.util.find_spec(package) is None:

@@ -1,12 +1,12 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The front door for people without ROS: open a model, give it images, get masks."""
+"""The Python API without ROS: open a model, segment images."""
 
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -36,21 +36,21 @@ def demo_model() -> Path:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What one image became.
+    """The results for one image.
 
-    ``mask``, ``confidence`` and ``overlay`` raise ImageError where they were not asked for, and
-    where there is one of each task of the network; see ``task``.
+    ``mask``, ``confidence`` and ``overlay`` raise ImageError where they were not requested, and
+    where the network has several tasks, each with its own; see ``task``.
 
     Attributes:
-        arrays: by output, those that were asked for; 'lanes/mask' where the network has several
-            tasks.
+        arrays: the requested outputs by name, such as 'mask'; 'lanes/mask' where the network has
+            several tasks.
     """
 
     arrays: Mapping[str, np.ndarray]
 
     @property
     def mask(self) -> np.ndarray:
-        """uint8 [H, W], class ids, 255 where there is no class; with mono16 uint16 and 65535."""
+        """uint8 [H, W], class ids, 255 for no class; with mono16 uint16 and 65535."""
         return self._asked_for('mask')
 
     @property
@@ -60,46 +60,47 @@ class Segmentation:
 
     @property
     def overlay(self) -> np.ndarray:
-        """uint8 [H, W, 3], the image with its classes' colours, in its channel order."""
+        """uint8 [H, W, 3], the image under the class colours, in the image's channel order."""
         return self._asked_for('overlay')
 
     def task(self, name: str) -> 'Segmentation':
-        """Return what one task of the network gave, where it has several.
+        """Return the results of one task of a network with several tasks.
 
         Raises:
-            ImageError: nothing of such a task was asked for.
+            ImageError: no output of that task was requested.
         """
         arrays = {split(output)[1]: array for output, array in self.arrays.items()
                   if split(output)[0] == name}
         if not arrays:
             tasks = dict.fromkeys(split(output)[0] or 'one without a name'
                                   for output in self.arrays)
-            raise ImageError(f"there is nothing of a task '{name}', only of {', '.join(tasks)}")
+            raise ImageError(f"no output of task '{name}' was requested, only of "
+                             f'{", ".join(tasks)}')
         return Segmentation(arrays)
 
     def copy(self) -> 'Segmentation':
-        """Return one that the next ``infer`` leaves alone."""
+        """Return a copy that the next ``infer`` does not overwrite."""
         return Segmentation({name: array.copy() for name, array in self.arrays.items()})
 
     def _asked_for(self, name: str) -> np.ndarray:
         if tasks := [split(output)[0] for output in self.arrays if split(output)[0]]:
-            raise ImageError(f'there is a {name} of each task, {", ".join(dict.fromkeys(tasks))}: '
-                             f"segmentation.task('{tasks[0]}').{name}")
+            raise ImageError(f'each task has its own {name}, {", ".join(dict.fromkeys(tasks))}: '
+                             f"write segmentation.task('{tasks[0]}').{name}")
         if name not in self.arrays:
-            raise ImageError(f"{name} was not asked for; infer(image, outputs=('{name}',)) does")
+            raise ImageError(f"{name} was not requested; write infer(image, outputs=('{name}',))")
         return self.arrays[name]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One image of ``Segmenter.predict`` and what it became.
+    """One image of ``Segmenter.predict`` and its results.
 
     Attributes:
         name: of the file, of a video's frame (its stem and number), or of a rosbag's message
             (when it was recorded, nanoseconds).
-        image: uint8 BGR [H, W, 3], or of a network of one channel what ``open_images`` makes of
-            gray images; a new array.
-        segmentation: the next step of ``predict`` overwrites its arrays; ``copy`` keeps them.
+        image: uint8 BGR [H, W, 3]; for a network of one channel as ``open_images`` returns gray
+            images. A new array.
+        segmentation: the next step of ``predict`` overwrites its arrays, unless you ``copy`` it.
     """
 
     name: str
@@ -113,14 +114,14 @@ class Segmenter:
         with Segmenter.open('net.onnx', config='net.yaml') as segmenter:
             mask = segmenter.infer(cv2.imread('street.jpg')).mask
 
-    Several threads may use it: one call runs at a time, the others wait for it. Opacity and the
-    state of the session are common to all threads. It cannot be pickled or copied: each process
-    opens its own. After ``close``, everything that needs the network raises BackendError;
-    ``spec`` and ``info`` stay.
+    Several threads may use it: one call runs at a time, the others wait for it. All threads share
+    the opacity and the state of the session. It cannot be pickled or copied: each process opens
+    its own. After ``close``, everything that needs the network raises BackendError; ``spec`` and
+    ``info`` remain.
 
     Args:
         session: an open backend session.
-        spec: what it was prepared from.
+        spec: the network that the session was prepared from.
     """
 
     def __init__(self, session: Session, spec: 'ModelSpec') -> None:
@@ -129,7 +130,7 @@ class Segmenter:
         self._lock = threading.Lock()
         self._closed = False
         self._own = _OwnArrays()
-        self._wanted = _Wanted()
+        self._requested = _Requested()
         self._color = ''
         self.overlay_alpha = 0.5
 
@@ -141,13 +142,14 @@ class Segmenter:
         Args:
             model: an .onnx file, or a TensorRT .engine or .plan; '' opens the embedded demo
                 network.
-            config: a model config or the path of one; None takes what the file itself tells.
-            options: where and how it runs; None takes the fastest there is, in fp32.
+            config: a model config or the path of one; None takes the one in the model file.
+            options: where and how it runs; None takes the fastest backend, in fp32.
 
         Raises:
-            ModelError: the file is no segmentation network, or an engine that does not fit here.
-            ConfigError: config and network, or the options, do not fit.
-            BackendError: the backend is missing or does not take the network.
+            ModelError: the file is no segmentation network, or an engine that does not run on
+                this machine.
+            ConfigError: the config contradicts the network, or the options each other.
+            BackendError: the backend is missing or does not support the network.
         """
         path = Path(model) if str(model) else demo_model()
         if not isinstance(config, ModelConfig):
@@ -182,12 +184,12 @@ class Segmenter:
 
     @property
     def info(self) -> BackendInfo:
-        """What really runs, or ran."""
+        """Backend, device and precision in use, also after ``close``."""
         return self._session.info
 
     @property
     def available_outputs(self) -> tuple[str, ...]:
-        """What ``infer`` can be asked for: networks that give class ids have no confidence."""
+        """Outputs that ``infer`` can return; networks that give class ids have no confidence."""
         from trt_segmentation.graph.pipeline.prepare import available_outputs
         self._check_open()
         return available_outputs(self.spec)
@@ -206,10 +208,10 @@ class Segmenter:
     def overlay_alpha(self) -> float:
         """Opacity of the overlay's colours, 0..1; may change between two images.
 
-        Setting it waits for a call that another thread has made.
+        Setting it waits for a running call of another thread.
 
         Raises:
-            ConfigError: it is no opacity.
+            ConfigError: it is out of range.
             BackendError: the segmenter is closed.
         """
         self._check_open()
@@ -226,23 +228,23 @@ class Segmenter:
     def infer(self, image: np.ndarray, *, color: str = 'bgr',
               outputs: str | Sequence[str] = 'mask',
               out: Mapping[str, np.ndarray] | None = None) -> Segmentation:
-        """Segment one image. The first one of a size, or of a set of outputs, takes longer.
+        """Segment one image. The first image of a size, or of a set of outputs, takes longer.
 
         Args:
             image: uint8 [H, W, 3]; a network of one channel also takes uint8 and uint16 [H, W],
-                see ``InputConfig.depth``. C-contiguous, or it is copied.
-            color: 'bgr' (OpenCV's) or 'rgb', order of its channels.
+                see ``InputConfig.depth``. It is copied unless it is C-contiguous.
+            color: 'bgr' (OpenCV's) or 'rgb', the order of its channels.
             outputs: one of ``available_outputs``, or several: 'mask', ('mask', 'overlay').
-                Nothing else is computed. Where the network has several tasks, 'mask' means that
-                of each, and 'lanes/mask' that of one.
+                Nothing else is computed. Where the network has several tasks, 'mask' means the
+                masks of all tasks, and 'lanes/mask' the mask of one.
             out: C-contiguous arrays of ``output_shape`` and ``output_dtype`` to write the
-                outputs into. Without it they land in arrays that belong to the segmenter and
-                the calling thread, and that this thread's next call overwrites;
-                ``Segmentation.copy`` keeps them.
+                outputs into. Without it they are written into arrays that belong to the
+                segmenter and the calling thread. This thread's next call overwrites them, unless
+                you take a ``Segmentation.copy``.
 
         Raises:
-            ImageError: the image has another shape or type, and the message says by which line
-                it gets the right one; or an array in ``out`` has.
+            ImageError: the image, or an array in ``out``, has a wrong shape or type. For an
+                image, the message gives the line of code that converts it.
             BackendError: the runtime failed, and the segmenter can be used again; or it is closed.
             ModelError: the network cannot give one of the outputs.
         """
@@ -253,7 +255,7 @@ class Segmenter:
                     outputs: str | Sequence[str] = 'mask',
                     outs: Sequence[Mapping[str, np.ndarray]] | None = None,
                     ) -> tuple[Segmentation, ...]:
-        """Segment as many images as ``RunOptions.batch`` says, in one go; see ``infer``::
+        """Segment a batch of ``RunOptions.batch`` images at once; see ``infer``::
 
             segmenter = Segmenter.open('net.onnx', options=RunOptions(batch=3))
             front, left, right = segmenter.infer_batch([front, left, right])
@@ -261,10 +263,10 @@ class Segmenter:
         Args:
             images: ``batch`` of them, all of one size; each as of ``infer``.
             color, outputs: as of ``infer``, the same for all.
-            outs: of each image, what ``out`` is of ``infer``.
+            outs: for each image, ``out`` as of ``infer``.
 
         Returns:
-            Of each image, what ``infer`` returns.
+            The results for each image.
 
         Raises:
             ImageError: there are more or fewer images, or their sizes differ; or as of ``infer``.
@@ -282,24 +284,24 @@ class Segmenter:
             for prediction in segmenter.predict('drive.mp4', outputs=('mask', 'overlay')):
                 cv2.imwrite(f'{prediction.name}.png', prediction.segmentation.overlay)
 
-        Nothing is read ahead or kept, so that any length fits into memory.
+        Nothing is read ahead or kept, so that a source of any length fits into memory.
 
         Args:
-            source: an image, a folder of images (other files are passed over), a video, or a
+            source: an image, a folder of images (other files are skipped), a video, or a
                 rosbag (a folder with metadata.yaml, or a .mcap, .db3 or .bag file).
             outputs: as of ``infer``.
             topic: image topic in a rosbag; '' takes the only one there is.
-            count: how many images at most, spread evenly over all there are; 0 takes all.
-            on_error: called with the error of an image in a folder, or of a message in a
-                rosbag, that cannot be decoded; the next one follows. Without it such an error
-                is raised and ends the iteration.
+            count: the largest number of images, spread evenly over the source; 0 takes all.
+            on_error: called with the error where an image in a folder, or a message in a
+                rosbag, cannot be decoded; the iteration continues with the next. Without it,
+                the error is raised and ends the iteration.
 
         Returns:
             An iterator of predictions. The arrays of a ``segmentation`` belong to the segmenter
             and are overwritten by the next step, and by ``infer`` in this thread.
 
         Raises:
-            ImageError: there is no image, or as said of ``on_error``.
+            ImageError: there is no image, or see ``on_error``.
             BackendError, ModelError: as of ``infer``.
         """
         from trt_segmentation.images.sources import open_images, source_files  # brings OpenCV
@@ -322,13 +324,13 @@ class Segmenter:
         fed = [as_bands(np.ascontiguousarray(image)) for image in images]
         height, width, bands = fed[0].shape
         asked_for = outputs if isinstance(outputs, str) else tuple(outputs)
-        if self._wanted.made_for != (fed[0].shape, asked_for):
-            self._wanted = self._want(fed[0].shape, asked_for)
-        names = self._wanted.names
+        if self._requested.outputs != asked_for:
+            self._requested = self._resolve_outputs(asked_for)
+        names = self._requested.names
         if outs is None:
-            outs = self._own_arrays()
+            outs = self._own_arrays((height, width))
         else:
-            self._check_outs(outs)
+            self._check_outs(outs, (height, width))
         self._session.resize(height, width, names, bands)
         if color != self._color:
             self._set_color(color)
@@ -341,10 +343,10 @@ class Segmenter:
 
         Args:
             image, outputs: as of ``infer``.
-            count: how often.
+            count: number of repetitions.
 
         Returns:
-            Median milliseconds of copy_in, run and copy_out; nothing where there is no GPU.
+            Median milliseconds of copy_in, run and copy_out; empty without a GPU.
         """
         self._check_open()
         measure = getattr(self._session, 'measure', None)
@@ -361,11 +363,11 @@ class Segmenter:
 
         Args:
             image, outputs: as of ``infer``.
-            count: how often.
+            count: number of repetitions.
 
         Returns:
-            Of each time, milliseconds by layer as the runtime names it; nothing where it has no
-            profiler.
+            For each repetition, milliseconds by the runtime's name of the layer; empty where the
+            runtime has no profiler.
         """
         self._check_open()
         profile = getattr(self._session, 'layer_times', None)
@@ -378,14 +380,14 @@ class Segmenter:
     def gpu_memory(self) -> tuple[int, int] | None:
         """Return the bytes of GPU memory that the session takes, and those that are free.
 
-        The first number is that of tensors, weights (as large as the engine's file) and scratch
-        space; CUDA's own context comes on top, once for all sessions of a process.
+        The first number counts tensors, weights (as large as the engine's file) and scratch
+        space. It does not count CUDA's context, which all sessions of a process share.
 
         Returns:
-            None where there is no GPU.
+            None without a GPU.
 
         Raises:
-            BackendError: CUDA reports an error, perhaps an earlier one, or the segmenter is
+            BackendError: CUDA reports an error, possibly of an earlier call, or the segmenter is
                 closed; ``close`` still works.
         """
         memory = getattr(self._session, 'gpu_memory', None)
@@ -395,8 +397,8 @@ class Segmenter:
             return memory()
 
     def twin(self) -> 'Segmenter | None':
-        """Return another one on the same network, which runs at the same time and shares the
-        weights; None where the backend has none.
+        """Return another segmenter on the same weights that can run at the same time; None where
+        the backend does not support that.
 
         Raises:
             BackendError: the segmenter is closed.
@@ -411,9 +413,9 @@ class Segmenter:
         return other
 
     def close(self) -> None:
-        """Free everything, once a call that another thread has made is done.
+        """Free everything, after a running call of another thread has ended.
 
-        The segmenter cannot be used again; closing it once more does nothing.
+        The segmenter cannot be used again; a second ``close`` does nothing.
         """
         with self._lock:
             self._closed = True
@@ -437,10 +439,10 @@ class Segmenter:
                                'another one')
 
     def _named(self, outputs: str | Sequence[str]) -> tuple[str, ...]:
-        """Return the names of the outputs that are asked for.
+        """Return the names of the requested outputs.
 
         Raises:
-            ModelError: the network cannot give one of them; or none is asked for.
+            ModelError: the network cannot give one of them; or none is requested.
         """
         from trt_segmentation.graph.pipeline.prepare import check_outputs, named_outputs
         names = named_outputs(self.spec,
@@ -448,19 +450,22 @@ class Segmenter:
         check_outputs(self.spec, names)
         return names
 
-    def _own_arrays(self) -> list[dict[str, np.ndarray]]:
-        """Return the calling thread's arrays; new ones where other arrays are wanted."""
-        own, wanted = self._own, self._wanted.arrays
-        if own.made_for != wanted:
-            own.arrays = [{name: np.empty(shape, dtype) for name, shape, dtype in wanted}
+    def _own_arrays(self, size: tuple[int, int]) -> list[dict[str, np.ndarray]]:
+        """Return the calling thread's arrays; new ones where these do not fit an image of
+        ``size``."""
+        own, requested, mask_size = self._own, self._requested, self.spec.mask_size
+        if own.names != requested.names or any(
+                own.arrays[0][name].shape != output_shape(name, size, mask_size)
+                for name in requested.names):
+            own.arrays = [{name: np.empty(output_shape(name, size, mask_size), dtype)
+                           for name, dtype in requested.dtypes.items()}
                           for _ in range(self.spec.batch)]
-            own.made_for = wanted
+            own.names = requested.names
         return own.arrays
 
     def _repeated(self, image: np.ndarray, outputs: str | Sequence[str],
                   ) -> tuple[list[np.ndarray], list[Mapping[str, np.ndarray]]]:
-        """One image as many times as the graph takes, once segmented, and where the results
-        go."""
+        """A batch of one image, and the arrays with its results after one run."""
         images = [as_bands(np.ascontiguousarray(image))] * self.spec.batch
         found = self._infer([image] * self.spec.batch, 'bgr', outputs, None)
         return images, [each.arrays for each in found]
@@ -471,38 +476,31 @@ class Segmenter:
             _check_image(image, color, bool(self.spec.gray_bits))
             if image.shape != images[0].shape or image.dtype != images[0].dtype:
                 raise ImageError(f'one image is {_size_text(images[0])} and another '
-                                 f'{_size_text(image)}; images that are segmented at once have '
-                                 'one size and one type')
+                                 f'{_size_text(image)}; images of one batch must have one size '
+                                 'and one type')
 
     def _check_count(self, count: int) -> None:
         if count != self.spec.batch:
             raise ImageError(f'images given: {count}; the network was opened for '
-                             f'{self.spec.batch} at once, as RunOptions.batch says')
+                             f'{self.spec.batch} at once, see RunOptions.batch')
 
-    def _want(self, shape: tuple[int, ...], outputs: str | tuple[str, ...]) -> '_Wanted':
-        """Return what images of a shape shall become, worked out once for all of them.
+    def _resolve_outputs(self, outputs: str | tuple[str, ...]) -> '_Requested':
+        """Return names and types of the outputs that were requested; see ``_named``."""
+        names = self._named(outputs)
+        return _Requested(outputs, names, {name: self.output_dtype(name) for name in names})
 
-        Args:
-            shape: of an image as the graph reads it, [H, W, bands].
-            outputs: as of ``infer``.
-
-        Raises:
-            ModelError: as of ``_named``.
-        """
-        names, size = self._named(outputs), (shape[0], shape[1])
-        return _Wanted((shape, outputs), names, tuple(
-            (name, self.output_shape(name, size), self.output_dtype(name)) for name in names))
-
-    def _check_outs(self, outs: Sequence[Mapping[str, np.ndarray]]) -> None:
+    def _check_outs(self, outs: Sequence[Mapping[str, np.ndarray]], size: tuple[int, int],
+                    ) -> None:
         if len(outs) != self.spec.batch:
             raise ImageError(f'outs has arrays for {len(outs)} images; {self.spec.batch} are '
                              'segmented at once')
-        for name, shape, dtype in self._wanted.arrays:
+        for name, dtype in self._requested.dtypes.items():
+            shape = output_shape(name, size, self.spec.mask_size)
             for out in outs:
                 _check_out(out, name, shape, dtype)
 
     def _set_color(self, color: str) -> None:
-        self._color = ''  # a failure leaves some of it set
+        self._color = ''  # a failure may leave only a part set
         self._session.set_channels(self.spec.channels(color))
         for task in self.spec.tasks:
             self._session.set_palette(self.spec.palette_table(color, task), task.name)
@@ -510,30 +508,30 @@ class Segmenter:
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What the last image was to become.
+class _Requested:
+    """The outputs of the last image. Their size is known only to the session and the arrays.
 
     Attributes:
-        made_for: shape of the image as the graph reads it, and outputs as they were asked for.
+        outputs: as given to ``infer``.
         names: of the outputs.
-        arrays: of each output, its name, shape and type.
+        dtypes: by name.
     """
 
-    made_for: tuple[tuple[int, ...], str | tuple[str, ...]] | None = None
+    outputs: str | tuple[str, ...] | None = None
     names: tuple[str, ...] = ()
-    arrays: tuple[tuple[str, tuple[int, ...], np.dtype], ...] = ()
+    dtypes: Mapping[str, np.dtype] = field(default_factory=dict)
 
 
 class _OwnArrays(threading.local):
-    """Where results go that the caller has no arrays for: each thread's own.
+    """Arrays for results where the caller gives none; each thread has its own.
 
     Attributes:
-        made_for: what they were made for, see ``_Wanted.arrays``.
-        arrays: of each image, by output.
+        names: of the outputs.
+        arrays: of each image, by name.
     """
 
     def __init__(self) -> None:
-        self.made_for: tuple[tuple[str, tuple[int, ...], np.dtype], ...] | None = None
+        self.names: tuple[str, ...] = ()
         self.arrays: list[dict[str, np.ndarray]] = []
 
 
@@ -571,7 +569,7 @@ def _check_out(out: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...],
 
 
 def _log_kind(spec: 'ModelSpec') -> None:
-    """Log what the output means where neither the graph nor a config says it."""
+    """Log the kind of output where neither the graph nor a config defines it."""
     for fact in spec.provenance:
         is_kind = fact.key.endswith('.kind')  # of the only task, or of one of them
         if is_kind and fact.origin.startswith('measured'):
@@ -579,5 +577,5 @@ def _log_kind(spec: 'ModelSpec') -> None:
                         fact.origin)
         elif is_kind and fact.origin == 'assumed':
             logger.warning('%s: %s is assumed to be %s; neither the model config nor '
-                           'the network says it, and no measurement decides it',
+                           'the network defines it, and no measurement decides it',
                            spec.network.source, fact.key, fact.value)

@@ -144,7 +144,7 @@ def test_what_the_runtime_does_not_take_is_refused(networks):
         [helper.make_node('Guess', ['pixels'], ['scores'], domain='own')],
         [networks.tensor('pixels', [1, 3, *SIZE])], [networks.tensor('scores', [1, 4, *SIZE])])
     model.opset_import.append(helper.make_opsetid('own', 1))
-    with pytest.raises(BackendError, match=r'net\.onnx: ONNX Runtime does not take .*Guess'):
+    with pytest.raises(BackendError, match=r'net\.onnx: ONNX Runtime does not support .*Guess'):
         OnnxRuntimeSession(networks.spec_of(model))
 
 

@@ -295,7 +295,7 @@ def external(check: Check) -> None:
         segmenter = check.open(subject, precision)
         plan = check.out / f'{subject.name}.plan'
         loader = EngineLoader(cache=str(check.builds.cache))
-        plan.write_bytes(loader.fetch_plain(segmenter.spec, options.build).plan)
+        plan.write_bytes(loader.fetch_network_only(segmenter.spec, options.build).plan)
         config = check.out / 'external.yaml'
         config.write_text(complete_config(segmenter.spec).to_text(), encoding='utf-8')
         segmenter.close()

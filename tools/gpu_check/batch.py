@@ -84,7 +84,7 @@ def _network_ms(loader: EngineLoader, spec: ModelSpec, build: BuildOptions, enqu
     """Return the median GPU time of that many enqueues of the network only, replayed as one
     CUDA graph."""
     device = find_device(0)
-    stage = Stage.load(loader.fetch_plain(spec, build).plan, device)
+    stage = Stage.load(loader.fetch_network_only(spec, build).plan, device)
     with device.current():
         stage.set_shapes({})
         memory = {name: device.allocate(size) for name, size in stage.sizes().items()}

@@ -99,7 +99,8 @@ def compare(name: str, model: onnx.ModelProto, values: dict[str, Any], precision
 
 def build_network_only(path: Path, config: ModelConfig, build: BuildOptions, folder: str) -> Path:
     """Build the network without head and tail; write its plan without a sidecar."""
-    plan = EngineLoader(0, folder).fetch_plain(resolve(read_network(path), config), build).plan
+    spec = resolve(read_network(path), config)
+    plan = EngineLoader(0, folder).fetch_network_only(spec, build).plan
     engine = path.with_suffix('.engine')
     engine.write_bytes(plan)
     return engine

@@ -48,8 +48,8 @@ def check_tensors(subject: Subject, precision: str, builds: Builds, prefixes: Se
         model = with_outputs(spec.network.model, marked)
         names = [value.name for value in model.graph.output]
         expected = OnnxGraph(model).run(inputs, names)
-        network = loader.open_plain(replace(spec, network=replace(spec.network, model=model)),
-                                    build)
+        network = loader.open_network_only(
+            replace(spec, network=replace(spec.network, model=model)), build)
         given = network(*inputs.values())
         network.close()
         found[how] = {name: _differing_share(given[name], expected[name]) for name in names}

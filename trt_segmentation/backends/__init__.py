@@ -1,7 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where networks run. ``open_network`` and ``open_engine`` choose; each backend is imported only
-then."""
+"""The backends. ``open_network`` and ``open_engine`` choose one and import it only then."""
 
 import logging
 from collections.abc import Callable
@@ -22,9 +21,9 @@ logger = logging.getLogger(__name__)
 
 
 def start_gpu(options: RunOptions) -> None:
-    """Let CUDA start in the background where TensorRT will be used, while a network is read.
+    """Start CUDA in the background where TensorRT will be used, while a network is read.
 
-    What fails here fails again where a network or an engine is opened, which reports it.
+    Errors are ignored here: opening a network or an engine meets and reports them again.
     """
     from trt_segmentation.backends.tensorrt.api import is_installed
     if options.backend in ('auto', 'tensorrt') and is_installed():
@@ -36,8 +35,8 @@ def open_network(spec: 'ModelSpec', options: RunOptions) -> Session:
     """Open a network; with TensorRT, an engine is built first where the cache has none.
 
     Raises:
-        MissingBackendError: the backend that was asked for is not there.
-        BackendError: the backend does not take the network.
+        MissingBackendError: the requested backend is not available.
+        BackendError: the backend does not support the network.
         ConfigError: options that contradict each other or the network.
     """
     _check(options)
@@ -55,9 +54,9 @@ def open_engine(path: Path, config: ModelConfig, options: RunOptions,
     """Open a TensorRT engine file.
 
     Raises:
-        MissingBackendError: TensorRT or a GPU is not there.
-        BackendError: the backend asked for is another one.
-        ModelError: the file is damaged, or does not fit this machine.
+        MissingBackendError: TensorRT or a GPU is not available.
+        BackendError: another backend was requested.
+        ModelError: the file is damaged, or does not run on this machine.
         ConfigError: the config contradicts the engine.
     """
     _check(options)
@@ -69,11 +68,11 @@ def open_engine(path: Path, config: ModelConfig, options: RunOptions,
 
 
 def stored_config(path: Path) -> ModelConfig:
-    """Return the config that a network's or an engine's own file holds, without opening it; an
-    empty one of a file that cannot be read, which opening it reports.
+    """Return the config that is stored in the file of a network or an engine, without opening it;
+    an empty one if the file cannot be read, which opening it reports.
 
     Raises:
-        ConfigError: it is there and not understood.
+        ConfigError: the file has a config that is not valid.
         ModelError: the engine's sidecar does not belong to it.
     """
     if path.suffix not in ENGINE_SUFFIXES:
@@ -86,12 +85,12 @@ def stored_config(path: Path) -> ModelConfig:
 
 
 def engine_loader(device: int = 0, cache: str = '') -> 'EngineLoader':
-    """Return what builds and opens engines on a GPU; see ``EngineLoader``.
+    """Return the ``EngineLoader`` of a GPU.
 
-    Without a GPU nothing of TensorRT is imported, which takes a fifth of a second.
+    Without a GPU, TensorRT is not imported, which takes a fifth of a second.
 
     Raises:
-        MissingBackendError: TensorRT or a GPU is not there.
+        MissingBackendError: TensorRT or a GPU is not available.
     """
     from trt_segmentation.backends.tensorrt.cuda import check_gpu
     check_gpu()

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What every backend is to the rest of the package."""
+"""The interface of a backend to the rest of the package."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ def output_shape(name: str, size: tuple[int, int], mask_size: tuple[int, int] | 
     """Return the shape of an output.
 
     Args:
-        name: of one of ``graph.pipeline.prepare.available_outputs``.
+        name: one of ``graph.pipeline.prepare.available_outputs``.
         size: height and width of the source.
-        mask_size: of the ``ModelSpec``.
+        mask_size: as in ``ModelSpec``.
     """
     return (*size, 3) if kind_of(name) == 'overlay' else mask_size or size
 
@@ -30,8 +30,8 @@ def output_dtype(name: str, encoding: MaskEncoding) -> np.dtype:
 
 
 def graph_shape(array: np.ndarray, batch: int = 1) -> tuple[int, ...]:
-    """Return the shape of the graph's uint8 output of which each image fills an array: wider
-    types byte by byte.
+    """Return the shape of the graph's uint8 output for images that fill an array each; wider
+    types have a last axis of their bytes.
 
     Args:
         array: of ``output_shape``.
@@ -42,11 +42,11 @@ def graph_shape(array: np.ndarray, batch: int = 1) -> tuple[int, ...]:
 
 
 class Controls:
-    """The small inputs of a prepared graph: the part of a ``Session`` that sets them.
+    """The small inputs of a prepared graph; the part of a ``Session`` that sets them.
 
     Args:
         encoding: of the masks.
-        tasks: names of the network's tasks; '' is that of a network of one.
+        tasks: names of the network's tasks; '' for the only task of a network.
     """
 
     def __init__(self, encoding: MaskEncoding = MONO8, tasks: Sequence[str] = ('',)) -> None:
@@ -71,15 +71,15 @@ class Controls:
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """What really runs, for the log, diagnostics and reports.
+    """Backend, device and precision in use, for the log, diagnostics and reports.
 
     Attributes:
         backend: 'onnxruntime' or 'tensorrt'.
         version: of the runtime.
         device: the processor, as the runtime names it.
-        precision: what the network really computes in, for example 'fp32'.
-        layers: in how many layers it does so, where the runtime tells.
-        engine_key: identifies a built engine by all that it depends on; '' where there is none.
+        precision: the precision that the network really runs in, for example 'fp32'.
+        layers: the number of layers in each precision, where the runtime reports it.
+        engine_key: hash of all that a built engine depends on; '' without an engine.
     """
 
     backend: str
@@ -96,24 +96,25 @@ class BackendInfo:
 class Session(Protocol):
     """One prepared network, opened on one device.
 
-    Use it from one thread at a time: ``resize``, which does nothing where nothing has changed,
-    and ``infer`` for every frame. The session alone remembers what it is ready for: after
-    anything that ``infer`` raises, the next ``resize`` makes it ready again. The graph that it
-    was opened with says how many images ``infer`` takes, mostly one.
+    Use it from one thread at a time. For every frame, call ``resize``, which does nothing if
+    nothing has changed, and then ``infer``. Only the session remembers the size that it is ready
+    for: after an error in ``infer``, the next ``resize`` makes it ready again. The graph that it
+    was opened with defines how many images ``infer`` takes, mostly one.
     """
 
     @property
     def info(self) -> BackendInfo:
-        """What really runs."""
+        """Backend, device and precision in use."""
 
     def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3) -> None:
-        """Get ready for images of one size: the only method that allocates. It is to be called
-        before each ``infer``, and costs nothing where nothing has changed.
+        """Prepare for images of one size; the only method that allocates. Call it before each
+        ``infer``; it returns at once if nothing has changed.
 
         Args:
             height, width: of the source image, pixels.
-            outputs: what ``infer`` will be asked for, some of ``available_outputs``.
-            bands: bytes a pixel; a network of one channel takes 1 and 2, too, see ``images.gray``.
+            outputs: the outputs that ``infer`` will compute, some of ``available_outputs``.
+            bands: bytes per pixel, 3; a network of one channel also takes 1 and 2, see
+                ``images.gray``.
 
         Raises:
             BackendError: the network cannot run at that size, or the session is closed.
@@ -122,21 +123,21 @@ class Session(Protocol):
 
     def infer(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
               ) -> None:
-        """Segment as many images as the graph takes, in one go.
+        """Segment a batch of as many images as the graph takes.
 
         Args:
             images: uint8 [H, W, bands], C-contiguous, as given to ``resize``.
-            outs: of each image, C-contiguous arrays that its results are written into, one for
+            outs: for each image, C-contiguous arrays that its results are written into: one for
                 each of ``resize``'s outputs, of ``output_shape``; uint8, the mask of its
                 encoding's type.
 
         Raises:
-            BackendError: the runtime failed, and the session can be used again; or ``resize`` has
-                to be called first.
+            BackendError: the runtime failed, and the session can be used again; or ``resize``
+                must be called first.
         """
 
     def set_channels(self, channels: tuple[int, int, int]) -> None:
-        """Say which channel of the source is the network's channel 0, 1 and 2."""
+        """Set which channel of the source is the network's channel 0, 1 and 2."""
 
     def set_palette(self, table: np.ndarray, task: str = '') -> None:
         """Set a task's class colours: uint8 [ids of the mask, 3], channels in the source's
@@ -146,5 +147,5 @@ class Session(Protocol):
         """Set the overlay's opacity: 0 (only the image) to 1 (only the colours)."""
 
     def close(self) -> None:
-        """Free everything; the session cannot be used again. Once more does nothing. What the
-        runtime reports meanwhile is logged, not raised."""
+        """Free everything; the session cannot be used again. A second call does nothing. Errors
+        of the runtime are logged, not raised."""

@@ -1,9 +1,10 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Does each image of a batch get what it gets alone? Tried out, since no graph tells it for sure.
+"""Check that each image of a batch gets the same result as alone. The check runs the network,
+since a graph does not show this for sure.
 
-A network may take several images and look at them as if they were one, with attention over the
-tokens of all of them for instance. Its masks would look like masks, and be wrong.
+A network may mix the images of a batch, for example with attention over the tokens of all of
+them. Its masks would look plausible and be wrong.
 """
 
 from dataclasses import replace
@@ -18,29 +19,29 @@ from trt_segmentation.graph.reading.batch import BATCH_HINT, batched
 from trt_segmentation.graph.reading.resolve import ModelSpec
 
 _SIZE = (256, 256)
-"""Of the images that are tried, for networks that take any; a multiple of the usual strides."""
+"""Size of the test images, for networks that take any; a multiple of the usual strides."""
 
 _COUNT = 2
-"""Of images in the batch that is tried; more would take longer and show nothing else."""
+"""Images in the test batch; more would take longer and show nothing else."""
 
 _TOLERANCE = 5e-3
-"""Of scores, over their range: kernels may sum a batch up in another order."""
+"""Largest difference of scores, relative to their range: kernels may sum in another order."""
 
 _FEW = 1e-3
-"""Of class ids, the share that may differ where two classes are as good as each other."""
+"""Largest share of class ids that differ: the scores of two classes may be equal."""
 
 
 def check_independence(spec: ModelSpec) -> None:
-    """Run images that have nothing in common, one by one and in a batch, and compare.
+    """Run different images one by one and in a batch, and compare the results.
 
-    It takes as long as opening the network twice on ONNX Runtime and running it on four images.
+    This takes as long as opening the network twice on ONNX Runtime and running it on four images.
 
     Args:
-        spec: with a ``batch``; nothing is done for one image.
+        spec: with a ``batch``; a batch of one is not checked.
 
     Raises:
         BackendError: ONNX Runtime is not installed.
-        ModelError: the network does not run so, or the results are others.
+        ModelError: the network does not run on a batch, or the results differ.
     """
     if spec.batch == 1:
         return
@@ -60,7 +61,7 @@ def check_independence(spec: ModelSpec) -> None:
 
 def _run(session: Any, spec: ModelSpec, feed: dict[str, np.ndarray], fault: str, way_out: str,
          ) -> list[np.ndarray]:
-    """Return what the tail would be given."""
+    """Return the outputs that the tail reads."""
     names = list(dict.fromkeys(name for task in spec.tasks for name in (
         (task.pair.masks.name, task.pair.classes.name) if task.pair else (task.scores.name,))))
     try:
@@ -82,7 +83,7 @@ def _alike(found: np.ndarray, wanted: np.ndarray) -> bool:
 
 
 def _unlike_images(count: int) -> list[np.ndarray]:
-    """Return uint8 images: noise between black and ever brighter, in ever other channels."""
+    """Return uint8 images of noise that differ in brightness and in channels."""
     random = np.random.default_rng(0)
     images = []
     for index in range(count):

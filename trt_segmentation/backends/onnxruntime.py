@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime: the same graphs as everywhere, on any CPU."""
+"""The ONNX Runtime backend: the same prepared graphs, on any CPU."""
 
 import copy
 import json
@@ -46,13 +46,14 @@ except ImportError as error:
 class OnnxRuntimeSession(Controls):
     """A network on ONNX Runtime's CPU provider; see ``backends.base.Session``.
 
-    It consists of two inference sessions. Head and network are one: its weights are in memory
-    once, whatever is asked for. The tail is the other. ONNX Runtime computes every output of a
-    graph, asked for or not, so the tail has only the outputs in use. Other outputs replace it,
-    which takes some 10 ms. The scores pass from one to the other without a copy.
+    It consists of two inference sessions. The first one has head and network, so that the weights
+    are in memory only once, whatever outputs are requested. The second one has the tail. ONNX
+    Runtime computes every output of a graph, requested or not, so the tail has only the requested
+    outputs. For other outputs it is replaced, which takes some 10 ms. The scores pass from the
+    first session to the second without a copy.
 
-    One image is read and its results are written where they are. Several go through one array
-    each way, since the graph's tensors hold them one after the other.
+    A single image is read from, and its results are written to, the caller's arrays. Several
+    images are copied through one array each way, since the graph's tensors hold all of them.
 
     Args:
         spec: the network.
@@ -60,8 +61,8 @@ class OnnxRuntimeSession(Controls):
         mask_interpolation, for_cpu: see ``graph.pipeline.prepare.prepare``.
 
     Raises:
-        BackendError: ONNX Runtime does not take the network.
-        ConfigError: there is no such interpolation.
+        BackendError: ONNX Runtime does not support the network.
+        ConfigError: the interpolation is unknown.
     """
 
     def __init__(self, spec: ModelSpec, num_threads: int = 0, *,
@@ -123,7 +124,7 @@ class OnnxRuntimeSession(Controls):
                 np.copyto(out[name], staged[name])
 
     def _bound(self, session: Any) -> Any:
-        """Return a binding of a session that reads the controls."""
+        """Return a binding of a session with the controls bound."""
         binding = session.io_binding()
         for value in session.get_inputs():
             if value.name in self._controls:
@@ -131,7 +132,7 @@ class OnnxRuntimeSession(Controls):
         return binding
 
     def _stage(self, size: tuple[int, int]) -> None:
-        """Make the arrays that several images go through, and bind them."""
+        """Allocate and bind the arrays that several images are copied through."""
         spec = self._spec
         self._staged_images = np.empty(self._image_shape, np.uint8)
         shapes = {name: output_shape(name, size, spec.mask_size) for name in self._outputs}
@@ -142,7 +143,7 @@ class OnnxRuntimeSession(Controls):
         self._bind(self._staged_images, self._staged[0])
 
     def _bind(self, images: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
-        """Let the graphs read images, and write the first one's results and those behind it."""
+        """Bind the memory of the images and, from that of the first one, of all results."""
         for binding in self._readers:
             binding.bind_input('image', 'cpu', 0, np.uint8, self._image_shape,
                                images.ctypes.data)
@@ -160,7 +161,7 @@ class OnnxRuntimeSession(Controls):
             self._forget_binding()
             if not isinstance(error, Exception):
                 raise
-            # The binding raises its own types, one for each status code.
+            # The bindings raise a type of their own for each status code.
             count, height, width, _ = self._image_shape
             images = 'a {}x{} image' if count == 1 else f'{count} {{}}x{{}} images'
             if fault := self._size_fault((height, width)):
@@ -169,7 +170,7 @@ class OnnxRuntimeSession(Controls):
                                f'{error}') from error
 
     def _size_fault(self, size: tuple[int, int]) -> str:
-        """Return what is wrong with the size that a network is fed at; '' if nothing is."""
+        """Return what is wrong with the network's input size; '' if nothing is."""
         spec = self._spec
         right = size_hint(spec.network, spec.input_layout, spec.channel_count,
                           spec.size or size)
@@ -182,7 +183,7 @@ class OnnxRuntimeSession(Controls):
         return f'{spec.network.source}: {wrong_size(spec.size, right)}'
 
     def _join(self) -> None:
-        """Keep the scores where the network has put them, and let the tail read them there."""
+        """Bind the scores that the network has allocated as outputs, and as inputs of the tail."""
         read = {value.name for value in self._tail.get_inputs()}
         for name, scores in zip(self._scores, self._fed.get_outputs(), strict=True):
             self._fed.bind_ortvalue_output(name, scores)
@@ -192,14 +193,15 @@ class OnnxRuntimeSession(Controls):
 
     def layer_times(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
                     count: int) -> list[dict[str, float]]:
-        """Segment the same again and again under ONNX Runtime's profiler, as ``infer`` does.
+        """Segment the same images repeatedly under ONNX Runtime's profiler, as ``infer`` does.
 
         Args:
             images, outs: as of ``infer``.
-            count: how often.
+            count: number of repetitions.
 
         Returns:
-            Of each time, milliseconds by name of the node; fused nodes have one node's name.
+            For each repetition, milliseconds by name of the node; fused nodes have the name of
+            one of them.
         """
         fed = {'image': np.stack(images), **self._controls}
         with tempfile.TemporaryDirectory(prefix='trt_segmentation_') as folder:
@@ -231,7 +233,7 @@ class OnnxRuntimeSession(Controls):
         self._forget_binding()
 
     def _forget_binding(self) -> None:
-        """Let the next ``resize`` bind everything again."""
+        """Discard the bindings; the next ``resize`` binds everything again."""
         self._shape, self._fed, self._drawn = None, None, None
         self._readers = []
         self._joined = False
@@ -250,8 +252,8 @@ class OnnxRuntimeSession(Controls):
             if self._spec.size and (fault := self._size_fault(self._spec.size)):
                 raise BackendError(fault) from error
             raise BackendError(f'{self._spec.network.source}: ONNX Runtime does not '
-                               f'take this network ({why}); export it with opset 17, and without '
-                               'operators of other domains than ONNX') from error
+                               f'support this network ({why}); export it with opset 17, and '
+                               'without operators of other domains than ONNX') from error
 
     def _open_network(self, profile: str = '') -> Any:
         model = prepare_network(self._spec).SerializeToString()
@@ -267,7 +269,7 @@ def _session_options(num_threads: int, profile: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 3
-    # Idle threads that spin cost a second core for nothing between two camera frames.
+    # Spinning idle threads would use a second core between two camera frames.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, profile
@@ -289,9 +291,9 @@ def _end_profiling(session: Any) -> list[dict[str, Any]]:
 
 
 def _times_of_nodes(events: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Milliseconds of each run by node, from what the profiler has written.
+    """Milliseconds of each run by node, from the events of the profiler.
 
-    A node that has a body (If, Loop, Scan) contains its body's nodes, which do not count twice.
+    A node that has a body (If, Loop, Scan) includes the nodes in it, which are not counted again.
     """
     runs: list[dict[str, float]] = []
     nodes = sorted((event for event in events if event['name'].endswith('_kernel_time')),
@@ -316,7 +318,7 @@ class OnnxGraph:
         num_threads: as of ``OnnxRuntimeSession``.
 
     Raises:
-        BackendError: ONNX Runtime does not take it.
+        BackendError: ONNX Runtime does not support it.
     """
 
     def __init__(self, model: onnx.ModelProto, num_threads: int = 0) -> None:
@@ -325,11 +327,11 @@ class OnnxGraph:
         try:
             self._session = open_session(model.SerializeToString(), options)
         except Exception as error:
-            raise BackendError(f'ONNX Runtime does not take the graph: {error}') from error
+            raise BackendError(f'ONNX Runtime does not support the graph: {error}') from error
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str],
             ) -> dict[str, np.ndarray]:
-        """Return outputs by name; inputs that the graph does not have are left out.
+        """Return outputs by name; inputs that the graph does not have are ignored.
 
         Raises:
             BackendError: ONNX Runtime failed.

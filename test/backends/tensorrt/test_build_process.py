@@ -135,7 +135,7 @@ def test_a_mistake_of_ours_in_the_child_is_an_error_with_its_type(model, caplog)
 @pytest.mark.parametrize(('number', 'message'), [
     (signal.SIGSEGV, 'ended by SIGSEGV, a crash inside TensorRT'),
     (signal.SIGABRT, 'ended by SIGABRT, a crash inside TensorRT'),
-    (signal.SIGKILL, 'ended by SIGKILL, most likely for want of memory')])
+    (signal.SIGKILL, 'ended by SIGKILL, most likely because memory ran out')])
 def test_the_signal_that_ends_a_child_is_named(number, message):
     with pytest.raises(BackendError, match=f'the process that built net.onnx was {message}'):
         build(float_layers=InChild(signal.raise_signal, number))

@@ -115,9 +115,10 @@ def test_a_plan_that_was_cut_short_is_refused_in_tensorrts_words(model, gpu, mon
     for end in (0, 20, 64, len(plan) // 2, -1):
         path.write_bytes(plan[:end])
         with pytest.raises(ModelError, match=(
-                r'net\.engine: TensorRT cannot load the engine: .*Error Code \d.*\. What it was '
-                rf'built for is unknown .*this machine is {trt.__name__} {trt.__version__} on '
-                r'Stand-in GPU .*\. Build it here from its \.onnx file, or copy it again')):
+                r'net\.engine: TensorRT cannot load the engine: .*Error Code \d.*\. Without '
+                rf'net\.engine\.json, .* is unknown; this machine is {trt.__name__} '
+                rf'{trt.__version__} on Stand-in GPU .*\. Build it here from its \.onnx file, or '
+                'copy it again')):
             loader.describe(path)
     assert gpu.depth() == 0
 
@@ -229,13 +230,13 @@ def test_an_operator_that_tensorrt_lacks_is_named_with_its_node(networks):
     node = helper.make_node('Unique', ['x'], ['y'], name='network/odd one')
     model = networks.onnx_model([node], [networks.tensor('x', [8])],
                                 [networks.tensor('y', ['n'])])
-    with pytest.raises(BackendError, match=rf"TensorRT {trt.__version__} does not take node 'odd "
-                                           r"one' \(Unique\) of net.onnx .*opset"):
+    with pytest.raises(BackendError, match=rf"TensorRT {trt.__version__} does not support node "
+                                           r"'odd one' \(Unique\) of net.onnx .*opset"):
         build(model, profiles={})
 
 
 def test_what_is_no_onnx_is_said_to_be_none():
-    with pytest.raises(ModelError, match=r'net.onnx is no ONNX model: '):
+    with pytest.raises(ModelError, match=r'net.onnx is not an ONNX model: '):
         build_plan(b'nonsense', {}, BuildOptions(), float_layers=str.isupper, source='net.onnx')
 
 
@@ -253,7 +254,7 @@ def test_a_node_without_an_implementation_may_be_a_lack_of_memory(monkeypatch):
 
     monkeypatch.setattr(trt.Builder, 'build_serialized_network', refuse)
     spec = resolve(read_network(demo_model()), ModelConfig())
-    with pytest.raises(BackendError, match=r'Cast_62.*; TensorRT says so where it lacks GPU mem'):
+    with pytest.raises(BackendError, match=r'Cast_62.*; this can also be a lack of GPU mem'):
         build(prepared(spec))
 
 
@@ -330,7 +331,7 @@ def test_what_cannot_be_built_with_pinned_layers_is_built_without(caplog, unbuil
     plan = with_or_without_pins(build)
     assert (plan.plan, plan.unpinned) == ((b'without', True) if unbuildable
                                           else (b'with pins', False))
-    assert ('It is built again without layers pinned to float32' in caplog.text) == unbuildable
+    assert ('It is rebuilt without layers pinned to float32' in caplog.text) == unbuildable
 
 
 @pytest.mark.parametrize(('words', 'kind'), [
@@ -414,7 +415,7 @@ def test_a_timing_cache_of_any_kind_does_no_harm(model, data):
     assert bool(plan.timing_cache) == CAN.timing_cache
 
 
-def test_times_that_tensorrt_only_says_it_cannot_read_are_begun_anew(caplog):
+def test_a_timing_cache_that_tensorrt_cannot_read_is_replaced_by_an_empty_one(caplog):
     """As 8.6 does; the builder that is installed here may keep no times at all."""
     log = find_log()
 

@@ -116,16 +116,16 @@ def rename_key(path):
 
 DAMAGES = {
     'cut': (cut, 'has 10239 bytes and should have 10240'),
-    'flipped': (flip, 'content is not what was written'),
+    'flipped': (flip, 'its SHA-256 is not'),
     'no sidecar': (lambda path: sidecar_of(path).unlink(), 'sidecar is missing'),
-    'empty sidecar': (lambda path: sidecar_of(path).write_text(''), 'sidecar is no JSON'),
-    'binary sidecar': (lambda path: sidecar_of(path).write_bytes(b'\xff'), 'sidecar is no JSON'),
-    'strange sidecar': (lambda path: sidecar_of(path).write_text('[1]'), 'not one of ours'),
+    'empty sidecar': (lambda path: sidecar_of(path).write_text(''), 'sidecar is not JSON'),
+    'binary sidecar': (lambda path: sidecar_of(path).write_bytes(b'\xff'), 'sidecar is not JSON'),
+    'strange sidecar': (lambda path: sidecar_of(path).write_text('[1]'), 'not written by'),
     "another's sidecar": (rename_key, 'sidecar is that of another engine')}
 
 
 @pytest.mark.parametrize('name', DAMAGES)
-def test_a_damaged_pair_is_said_once_and_made_anew(cache, kept, caplog, name):
+def test_a_damaged_pair_is_logged_once_and_rebuilt(cache, kept, caplog, name):
     damage, reason = DAMAGES[name]
     damage(kept)
     maker = Maker()
@@ -136,7 +136,7 @@ def test_a_damaged_pair_is_said_once_and_made_anew(cache, kept, caplog, name):
     assert maker.calls == 1
 
 
-def test_a_plan_that_vanished_is_made_anew_in_silence(cache, kept, caplog):
+def test_a_missing_plan_is_rebuilt_silently(cache, kept, caplog):
     kept.unlink()
     assert cache.fetch('road', FACTS, Maker()).plan == ENGINE.plan
     assert warnings(caplog) == []
@@ -160,7 +160,7 @@ def test_two_processes_that_want_the_same_engine_make_it_once(tmp_path):
     assert (tmp_path / 'calls').read_text() == 'made\n'
 
 
-def test_who_waits_for_another_process_says_so(cache, tmp_path, caplog):
+def test_waiting_for_another_process_is_logged(cache, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     writer = start_writer(tmp_path / 'engines', tmp_path / 'calls', 1)
     assert writer.stdout.readline() == 'making\n'
@@ -260,7 +260,7 @@ def test_a_damaged_engine_file_is_refused(tmp_path, name):
     damage, reason = DAMAGES[name]
     damage(path)
     with pytest.raises(ModelError, match=rf'road\.engine: .*{reason}.*; copy both files again, or '
-                                         'build it'):
+                                         'rebuild it'):
         read_engine(path)
 
 

@@ -219,7 +219,7 @@ def test_an_engine_of_several_tasks(networks, open_path, make_engine, tensorrt, 
     path = make_engine(network, OF_TASKS, precision=precision)
     assert read_engine(path).facts['agreement_with_fp32'] > 0.99
     assert [each.task for each in stored_config(path).tasks] == ['warm', 'colors']
-    tensorrt.module.__version__ = version  # of the other one, it is built anew
+    tensorrt.module.__version__ = version  # of the other one, it is rebuilt
     segmenter = open_path(path, {'outputs': [{'name': 'all', 'task': 'colors',
                                               'labels': ['b', 'g', 'r']},
                                              {'name': 'warm'}]})
@@ -235,7 +235,7 @@ def test_an_engine_of_several_tasks(networks, open_path, make_engine, tensorrt, 
     {'outputs': [OF_TASKS['outputs'][0], {**OF_TASKS['outputs'][1], 'threshold': 0.9}]}])
 def test_other_tasks_than_the_engines_are_refused(networks, open_path, make_engine, told):
     path = make_engine(networks.heads({'warm': WEIGHTS[:2], 'all': WEIGHTS}, SIZE), OF_TASKS)
-    with pytest.raises(ConfigError, match=r'net\.engine: the config says something else'):
+    with pytest.raises(ConfigError, match=r'net\.engine: the config differs'):
         open_path(path, told)
 
 
@@ -284,12 +284,12 @@ def test_a_network_that_mixes_images_is_not_built(networks, open_path, model, te
     open_path(model).close()
 
 
-def test_without_onnx_runtime_it_is_said_that_images_were_not_tried(open_path, model, tensorrt,
-                                                                    monkeypatch, caplog):
+def test_without_onnx_runtime_an_unchecked_batch_is_logged(open_path, model, tensorrt,
+                                                           monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
     monkeypatch.delitem(sys.modules, 'trt_segmentation.backends.onnxruntime', raising=False)
     open_path(model, batch=2).close()
-    assert 'not tried whether it keeps the 2 images of a batch apart' in caplog.text
+    assert 'not checked whether it mixes the 2 images of a batch' in caplog.text
 
 
 @pytest.mark.parametrize(('built', 'told'), [(1, 3), (3, 1), (3, 2)])
@@ -300,7 +300,7 @@ def test_another_batch_than_the_engines_is_refused(open_path, make_engine, built
         open_path(path, batch=told)
 
 
-def test_an_engine_of_several_images_is_built_anew_as_one(networks, open_path, make_engine,
+def test_an_engine_of_several_images_is_rebuilt_as_one(networks, open_path, make_engine,
                                                           tensorrt):
     path = make_engine(batch=2)
     tensorrt.module.__version__ = '10.9.0'
@@ -311,9 +311,9 @@ def test_an_engine_of_several_images_is_built_anew_as_one(networks, open_path, m
 
 def test_the_network_alone_takes_several_images_too(networks, model, tensorrt):
     spec = resolve(read_network(model), networks.config_of(**TOLD), 3)
-    EngineLoader().fetch_plain(spec, BuildOptions(precision='fp16'))
-    plan = onnx.load_from_string(EngineLoader().fetch_plain(spec, BuildOptions()).plan.split(
-        b'\n', 1)[1])
+    EngineLoader().fetch_network_only(spec, BuildOptions(precision='fp16'))
+    engine = EngineLoader().fetch_network_only(spec, BuildOptions())
+    plan = onnx.load_from_string(engine.plan.split(b'\n', 1)[1])
     assert plan.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
 
 
@@ -323,7 +323,7 @@ def test_the_network_alone_gives_its_outputs_in_their_own_types(networks, tensor
     spec = networks.spec_of(model, output={'kind': 'ids'}) if dtype != np.float32 else \
         networks.spec_of(networks.pointwise(WEIGHTS, SIZE))
     fed = np.random.default_rng(0).normal(size=(1, 3, *SIZE)).astype(np.float32)
-    network = EngineLoader().open_plain(spec, BuildOptions())
+    network = EngineLoader().open_network_only(spec, BuildOptions())
     ((name, found),) = network(fed).items()
     network.close()
     gpu.assert_all_is_freed()
@@ -340,7 +340,7 @@ def test_merged_classes_are_compiled_into_the_engine(open_path, make_engine, ima
 
 
 def test_another_merge_than_the_engines_is_refused(open_path, make_engine):
-    with pytest.raises(ConfigError, match=r'something else .*merge'):
+    with pytest.raises(ConfigError, match=r'the config differs .*merge'):
         open_path(make_engine(), MERGED)
 
 
@@ -352,7 +352,7 @@ def test_an_engine_with_masks_of_16_bits_keeps_them(make_engine, tensorrt, image
     mask = Segmenter.open(path, options=wide).infer(image).mask
     assert mask.dtype == np.uint16
     np.testing.assert_array_equal(mask[::2, ::2], image[::2, ::2].argmax(axis=2))
-    with pytest.raises(ConfigError, match='a mono8 mask was asked for, but mono16 is compiled'):
+    with pytest.raises(ConfigError, match='a mono8 mask was requested, but mono16 is compiled'):
         Segmenter.open(path, options=replace(wide, mask_encoding='mono8'))
 
 
@@ -371,8 +371,8 @@ def test_an_engine_of_a_sigmoid_keeps_its_threshold(networks, open_path, make_en
     {'classes': {'unlabelled': 0}}])
 def test_a_config_that_contradicts_the_engine_is_refused(open_path, make_engine, told):
     path = make_engine()
-    with pytest.raises(ConfigError, match=r'net\.engine: the config says something else .*'
-                                          r'net\.engine\.json shows it.*build'):
+    with pytest.raises(ConfigError, match=r'net\.engine: the config differs .*'
+                                          r'see net\.engine\.json\) .*rebuild'):
         open_path(path, told)
 
 
@@ -383,7 +383,7 @@ def test_labels_of_another_count_are_refused(open_path, make_engine):
 
 
 @pytest.mark.parametrize('other', ['version', 'gpu'])
-def test_an_engine_of_another_machine_is_built_anew(open_path, make_engine, tensorrt, gpu, image,
+def test_an_engine_of_another_machine_is_rebuilt(open_path, make_engine, tensorrt, gpu, image,
                                                     caplog, other):
     path = make_engine(precision='fp16')
     if other == 'gpu':
@@ -397,7 +397,7 @@ def test_an_engine_of_another_machine_is_built_anew(open_path, make_engine, tens
     assert 'It was built for tensorrt 10.3.0 on Stand-in GPU' in warning
     assert 'this machine is tensorrt 10.' in warning
     assert 'please rebuild. It was built' in warning  # TensorRT's own words
-    assert f'It is built again from {path.with_suffix(".onnx")}' in warning
+    assert f'It is rebuilt from {path.with_suffix(".onnx")}' in warning
     assert ('10.9.0' if other == 'version' else 'Other GPU') in warning
     assert segmenter.info.precision == 'fp16'  # as the file was, whatever the default is
 
@@ -424,7 +424,8 @@ def moved(request, make_engine, tensorrt, gpu):
 def test_an_engine_of_another_machine_without_its_network_is_refused(open_path, moved, model):
     path, said = moved
     model.unlink()
-    with pytest.raises(ModelError, match=rf'{said}Its network .*net\.onnx is not here; build it '
+    with pytest.raises(ModelError, match=rf'{said}Its network .*net\.onnx does not exist; build '
+                                         r'it '
                                          r'here from the \.onnx file$'):
         open_path(path)
 
@@ -432,7 +433,7 @@ def test_an_engine_of_another_machine_without_its_network_is_refused(open_path, 
 def test_an_engine_whose_network_is_no_longer_one_is_refused(open_path, moved, model):
     path, said = moved
     model.write_bytes(b'no network')
-    with pytest.raises(ModelError, match=rf'{said}It cannot be built again here: .*net\.onnx'):
+    with pytest.raises(ModelError, match=rf'{said}It cannot be rebuilt here: .*net\.onnx'):
         open_path(path)
 
 
@@ -446,7 +447,7 @@ def test_an_engine_that_cannot_be_built_again_is_refused_with_both_reasons(
         raise error
 
     monkeypatch.setattr(build_process, 'build_in_child', fail)
-    with pytest.raises(ModelError, match=f'{said}It cannot be built again here: {error}$'):
+    with pytest.raises(ModelError, match=f'{said}It cannot be rebuilt here: {error}$'):
         open_path(path)
 
 
@@ -456,7 +457,7 @@ def test_a_setting_that_building_again_needs_is_named(open_path, make_engine, te
     as_int8 = {**engine.facts, 'options': {**engine.facts['options'], 'precision': 'int8'}}
     write_engine(path, replace(engine, facts=as_int8))
     tensorrt.module.__version__ = '10.9.0'
-    with pytest.raises(ModelError, match=r'cannot be built again here: .*int8') as caught:
+    with pytest.raises(ModelError, match=r'cannot be rebuilt here: .*int8') as caught:
         open_path(path)
     assert 'IMAGES' in caught.value.worded(lambda name: 'IMAGES')
 
@@ -472,18 +473,18 @@ def test_a_truncated_engine_is_refused(open_path, make_engine):
     path = make_engine()
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ModelError, match=r'net\.engine: it has \d+ bytes and should have \d+; '
-                                         r'copy both files again, or build it again'):
+                                         r'copy both files again, or rebuild it'):
         open_path(path)
 
 
-HERE = r'was built for this machine, tensorrt 10\.3\.0 on Stand-in GPU \(.*\)\. Close what else'
+HERE = r'was built for this machine, tensorrt 10\.3\.0 on Stand-in GPU \(.*\)\. Close other'
 
 
 def test_a_plan_that_does_not_load_where_it_was_built_is_refused(open_path, make_engine):
     path = make_engine()
     write_engine(path, Engine(b'no plan', read_engine(path).facts))
     with pytest.raises(ModelError, match=rf'net\.engine: TensorRT cannot load .*: .*magic tag.*\. '
-                                         rf'It {HERE} uses the GPU, or build it again from'):
+                                         rf'It {HERE} programs on the GPU, or rebuild it from'):
         open_path(path)
 
 
@@ -496,7 +497,8 @@ def test_a_plan_of_the_cache_that_does_not_load_is_named(open_path, model, tenso
     kept.write_bytes(plan)
     sidecar_of(kept).write_text(json.dumps(sidecar))
     with pytest.raises(BackendError, match=rf'net\.onnx: TensorRT cannot load .*got 10\.2\.0.*\. '
-                                           rf'Its engine {HERE} uses the GPU, or remove {kept}'):
+                                           rf'Its engine {HERE} programs on the GPU, or remove '
+                                           rf'{kept}'):
         open_path(model)
     kept.unlink()
     open_path(model).close()
@@ -521,7 +523,7 @@ def test_a_part_of_another_engine_is_refused(networks, open_path, tensorrt, tmp_
     path.write_bytes(tensorrt.plan(networks.pointwise(WEIGHTS, SIZE)))
     open_path(path)
     (head,) = (tmp_path / 'engines').glob('foreign-head*.engine')
-    with pytest.raises(ModelError, match='is only a part of an engine'):
+    with pytest.raises(ModelError, match='is only a part of another engine'):
         open_path(head)
 
 

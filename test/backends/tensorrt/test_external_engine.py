@@ -181,9 +181,9 @@ def test_another_type_is_refused_by_name(networks, tensorrt, tmp_path):
         open_plan(tmp_path, tensorrt.plan(model), networks.config_of())
 
 
-UNKNOWN = (r'What it was built for is unknown without net\.engine\.json; this machine is '
-           r'tensorrt 10\.3\.0 on Stand-in GPU \(.*\)\. Build it here from its \.onnx file, or '
-           'copy it again')
+UNKNOWN = (r'Without net\.engine\.json, the machine that it was built for is unknown; this '
+           r'machine is tensorrt 10\.3\.0 on Stand-in GPU \(.*\)\. Build it here from its '
+           r'\.onnx file, or copy it again')
 
 
 @pytest.mark.parametrize(('other', 'words'), [
@@ -202,7 +202,7 @@ def test_a_plan_of_another_machine_is_refused_with_both(networks, tensorrt, tmp_
                                              (slice(20), 'magic tag'), (slice(0), 'magic tag')])
 def test_a_part_of_a_plan_is_refused(networks, tensorrt, tmp_path, part, words):
     plan = tensorrt.plan(networks.pointwise(WEIGHTS, SIZE))[part]
-    said = rf'net\.engine: TensorRT cannot load .*{words}.*\. {UNKNOWN} if {len(plan)} bytes are'
+    said = rf'net\.engine: TensorRT cannot load .*{words}.*\. {UNKNOWN} if {len(plan)} bytes is'
     with pytest.raises(ModelError, match=said):
         open_plan(tmp_path, plan, networks.config_of())
 
@@ -222,15 +222,15 @@ def test_a_network_alone_that_does_not_load_is_named(networks, tensorrt, monkeyp
     monkeypatch.setattr(build_process, 'build_in_child',
                         lambda *_, **__: Plan(older, b'', (), 0.1))
     spec = networks.spec_of(networks.pointwise(WEIGHTS, SIZE))
-    with pytest.raises(BackendError, match=r'net\.onnx: the network alone, built for this '
+    with pytest.raises(BackendError, match=r'net\.onnx: the network only, built for this '
                                            r'machine, .*, cannot be loaded: TensorRT .*got 9,'):
-        EngineLoader().open_plain(spec, BuildOptions())
+        EngineLoader().open_network_only(spec, BuildOptions())
 
 
 def test_several_images_at_once_are_refused(networks, any_tensorrt, tmp_path):
     (tmp_path / 'net.engine').write_bytes(any_tensorrt.plan(networks.pointwise(WEIGHTS, SIZE)))
-    with pytest.raises(ConfigError, match=r'net\.engine: was built elsewhere and takes one image '
-                                          r'at a time, but batch is 3; open its \.onnx file'):
+    with pytest.raises(ConfigError, match=r'net\.engine: is an external engine and takes one '
+                                          r'image at a time, but batch is 3; open its \.onnx'):
         Segmenter.open(tmp_path / 'net.engine', options=RunOptions('tensorrt', batch=3))
 
 

@@ -94,7 +94,7 @@ def test_low_agreement_is_said_with_the_number_and_the_fix(caplog, precision, ag
 
 @pytest.mark.parametrize(('precision', 'agreement'), [
     ('fp32', 1.0), ('fp16', 0.995), ('int8', 0.96), ('fp32', None)])
-def test_usual_agreement_is_not_worth_a_word(caplog, precision, agreement):
+def test_expected_agreement_gives_no_warning(caplog, precision, agreement):
     warn_if_low(agreement, precision, 'net.onnx')
     assert caplog.records == []
 

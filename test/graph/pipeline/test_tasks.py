@@ -258,11 +258,12 @@ def test_outputs_are_named_by_task(networks, open_model):
     assert list(found.arrays) == ['drivable/mask', 'lanes/mask', 'lanes/overlay']
     assert segmenter.output_dtype('lanes/mask') == np.uint8
     assert segmenter.output_shape('lanes/overlay', (5, 6)) == (5, 6, 3)
-    with pytest.raises(ImageError, match=r"drivable, lanes: segmentation.task\('drivable'\).mask"):
+    with pytest.raises(ImageError,
+                       match=r"drivable, lanes: write segmentation.task\('drivable'\).mask"):
         _ = found.mask
-    with pytest.raises(ImageError, match="of a task 'road', only of drivable, lanes"):
+    with pytest.raises(ImageError, match="of task 'road' was requested, only of drivable, lanes"):
         found.task('road')
-    with pytest.raises(ImageError, match='overlay was not asked for'):
+    with pytest.raises(ImageError, match='overlay was not requested'):
         _ = found.task('drivable').overlay
     with pytest.raises(ModelError, match=r'cannot give road/mask; .*lanes/overlay'):
         segmenter.infer(image, outputs='road/mask')

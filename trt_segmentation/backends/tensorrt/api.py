@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The seam to TensorRT: the module, whatever its name, what it can do, and what it says."""
+"""Access to TensorRT: its Python module, its capabilities and its log."""
 
 import importlib
 import logging
@@ -21,11 +21,11 @@ _MODULES = ('tensorrt', 'tensorrt_rtx')
 _VERBOSE = logging.DEBUG - 5
 _LEVELS = {'INTERNAL_ERROR': logging.ERROR, 'ERROR': logging.ERROR, 'WARNING': logging.WARNING,
            'INFO': logging.DEBUG, 'VERBOSE': _VERBOSE}
-"""TensorRT's INFO is what we would call DEBUG: some forty lines for one engine."""
+"""TensorRT's INFO is mapped to DEBUG: it writes some forty lines for one engine."""
 
 
 def is_installed() -> bool:
-    """Return whether ``find_tensorrt`` has something to import; nothing is imported for it."""
+    """Return whether ``find_tensorrt`` has a module to import, without importing it."""
     return any(find_spec(name) for name in _MODULES)
 
 
@@ -33,7 +33,7 @@ def is_installed() -> bool:
 def find_tensorrt() -> Any:
     """Return the module of TensorRT, or else of TensorRT for RTX.
 
-    It may be one that only runs engines, without a builder.
+    It may be a runtime without a builder.
 
     Raises:
         MissingBackendError: neither can be imported.
@@ -55,16 +55,17 @@ def find_tensorrt() -> Any:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a TensorRT can do, found by looking at its names.
+    """The features of a TensorRT version, found by the names in its module.
 
     Attributes:
         version: of TensorRT.
-        explicit_batch: networks are to be created with the flag EXPLICIT_BATCH.
-        strongly_typed: networks compute in the types that their tensors have.
-        precision_flags: those of the builder flags FP16 and INT8 that there are.
-        progress_monitor: builds say how far they are, and can be cancelled.
-        timing_cache: measured times can be kept for the next build.
-        version_compatible, hardware_compatible: plans can be made to run elsewhere, too.
+        explicit_batch: networks must be created with the flag EXPLICIT_BATCH.
+        strongly_typed: networks compute in the types of their tensors.
+        precision_flags: the available ones of the builder flags FP16 and INT8.
+        progress_monitor: builds report their progress and can be cancelled.
+        timing_cache: measured times can be stored for the next build.
+        version_compatible, hardware_compatible: plans can be built to run on other versions and
+            GPUs, too.
     """
 
     version: str
@@ -78,10 +79,10 @@ class Capabilities:
 
     @classmethod
     def of(cls, trt: Any) -> 'Capabilities':
-        """Return what the module ``trt`` can do."""
+        """Return the capabilities of the module ``trt``."""
         creation, flags = trt.NetworkDefinitionCreationFlag, trt.BuilderFlag
         precision_flags = tuple(name for name in ('FP16', 'INT8') if hasattr(flags, name))
-        # TensorRT for RTX has the names of these three, ignores them and warns (or fails).
+        # TensorRT for RTX has the names of the last three, but ignores them and warns, or fails.
         for_rtx = trt.__name__ == 'tensorrt_rtx'
         return cls(
             version=trt.__version__,
@@ -95,7 +96,7 @@ class Capabilities:
 
 
 class Log:
-    """TensorRT's messages: forwarded to ``logging``, the last kept for whoever reports a failure.
+    """TensorRT's messages: forwarded to ``logging``; the last are kept for error reports.
 
     A process has one, see ``find_log``: TensorRT keeps the first logger that it is given.
 
@@ -116,16 +117,16 @@ class Log:
         """Call a function of TensorRT that fails by returning None or False, or by raising.
 
         Args:
-            what: what has failed if it fails, without a full stop.
-            function, args: what to call.
+            what: the message if it fails, without a full stop.
+            function, args: the function and its arguments.
             raises: the class of the error.
-            strict: whether an error that TensorRT only reports counts, too.
+            strict: whether a call that logs an error counts as failed.
 
         Returns:
-            What the function returns.
+            The function's result.
 
         Raises:
-            BackendError: ``what``, and TensorRT's own words.
+            BackendError: it failed; the message is ``what`` with TensorRT's own message.
         """
         self._kept.clear()
         self._calls += 1
@@ -133,7 +134,7 @@ class Log:
         try:
             result = function(*args)
         except (RuntimeError, TypeError, ValueError, MemoryError) as error:
-            result, reason = None, str(error)  # the bindings' own types, one for each version
+            result, reason = None, str(error)  # which of them depends on the version
         finally:
             self._calls -= 1
         errors = [(level, text) for level, text in list(self._kept) if level >= logging.ERROR]
@@ -144,9 +145,9 @@ class Log:
         return result
 
     def take_errors(self) -> str:
-        """Return and forget the last errors, or the last warnings where there are none.
+        """Return and clear the last errors, or the last warnings if there are no errors.
 
-        Messages of all threads are kept together: TensorRT reports from threads of its own.
+        Messages of all threads are kept together: TensorRT logs from threads of its own.
         """
         kept = list(self._kept)
         self._kept.clear()
@@ -157,9 +158,9 @@ class Log:
         level, text = _LEVELS.get(severity, logging.ERROR), ' '.join(message.split())
         if level >= logging.WARNING:
             self._kept.append((level, text))
-        # Whoever called will say it in an exception, or see that it did no harm.
-        heard = logging.DEBUG if level >= logging.ERROR and self._calls else level
-        logging.getLogger(LOGGER).log(heard, text)
+        # During ``call``, an error is raised or logged at its end.
+        shown = logging.DEBUG if level >= logging.ERROR and self._calls else level
+        logging.getLogger(LOGGER).log(shown, text)
 
 
 @cache
@@ -175,7 +176,7 @@ def find_log() -> Log:
 def _forwarder(trt: Any, write: Callable[[str, str], None]) -> Any:
     class Forwarder(trt.ILogger):
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # pybind11 insists on this very call
+            trt.ILogger.__init__(self)  # pybind11 requires this form of the call
 
         def log(self, severity: Any, message: str) -> None:
             write(severity.name, message)

@@ -1,11 +1,11 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Building in a child process, which can be stopped, may crash, and gives all its memory back.
+"""Builds in a child process, which can be stopped, may crash, and returns all its memory.
 
-A fresh interpreter, and not one of multiprocessing: that would import the main module again, and
-with it whatever the main module imports. The two share one pipe. The parent sends what to build;
-the child sends log records, progress, and the plan or an error. Whichever end closes ends the
-other: the parent kills the child on its way out, and the child watches the pipe.
+The child is a fresh interpreter and not one of multiprocessing, which would import the main module
+again with all its imports. Parent and child share one pipe. The parent sends the request; the
+child sends log records, progress, and the plan or an error. Each process ends with the other: the
+parent kills the child when it returns, and the child exits when the pipe closes.
 """
 
 import logging
@@ -30,7 +30,7 @@ from trt_segmentation.options import BuildOptions
 
 _PACKAGE = 'trt_segmentation'
 _SECONDS_TO_DIE = 10
-_SECONDS_TO_HEAR = 0.5
+_POLL_SECONDS = 0.5
 _CHILD = """
 import sys
 sys.path[:] = {path!r}
@@ -47,14 +47,14 @@ def build_in_child(model: bytes, profiles: Profiles, options: BuildOptions, *,
 
     Args:
         model, profiles, options, source, timing_cache: as of ``build_plan``.
-        float_layers: likewise, and something that can be pickled: a function of a module that
-            can be imported, or ``functools.partial`` of one.
+        float_layers: as of ``build_plan``, and picklable: a function of a module that can be
+            imported, or ``functools.partial`` of one.
         device: index of the GPU to build on, as CUDA counts them in this process.
-        on_progress: called in this process and this thread. What it raises ends the build at
-            once; so do KeyboardInterrupt and the end of this process, however it comes.
+        on_progress: called in this process and this thread. An exception in it ends the build at
+            once; so do KeyboardInterrupt and any end of this process.
 
     Raises:
-        SegmentationError: what ``build_plan`` raises; BackendError also when the child dies.
+        SegmentationError: as of ``build_plan``; BackendError also if the child process dies.
     """
     arguments = {'model': model, 'profiles': profiles, 'options': options, 'source': source,
                  'float_layers': float_layers, 'timing_cache': timing_cache}
@@ -71,7 +71,7 @@ def build_in_child(model: bytes, profiles: Profiles, options: BuildOptions, *,
 
 
 def child_main(fd: int) -> None:
-    """Build what comes through the pipe ``fd``; the child's main program."""
+    """Build the request that comes through the pipe ``fd``; the child's main program."""
     connection = Connection(fd)
     try:
         request = connection.recv_bytes()
@@ -100,7 +100,7 @@ def visible_devices(device: int, environment: Mapping[str, str]) -> dict[str, st
 
     Args:
         device: index of the GPU in a process with the given environment.
-        environment: in which CUDA_VISIBLE_DEVICES may choose and order GPUs already.
+        environment: may already have CUDA_VISIBLE_DEVICES, which selects and orders GPUs.
     """
     chosen = environment.get('CUDA_VISIBLE_DEVICES')
     names = chosen.split(',') if chosen else []
@@ -110,7 +110,7 @@ def visible_devices(device: int, environment: Mapping[str, str]) -> dict[str, st
 
 def _start(theirs: Connection, device: int) -> subprocess.Popen:
     program = _CHILD.format(path=sys.path, fd=theirs.fileno())
-    # In a session of its own, so that Ctrl-C comes to the parent only, which knows what to do.
+    # In a session of its own, so that Ctrl-C reaches only the parent, which ends the child.
     return subprocess.Popen([sys.executable, '-c', program], pass_fds=[theirs.fileno()],
                             stdin=subprocess.DEVNULL, start_new_session=True,
                             env=visible_devices(device, os.environ) if device else None)
@@ -125,9 +125,9 @@ def _follow(child: subprocess.Popen, ours: Connection, request: bytes,
         raise _death(child, source) from None
     while True:
         try:
-            # A signal that another thread takes, or that comes just before the wait, does not end
-            # the wait: Python sees it only afterwards.
-            while not ours.poll(_SECONDS_TO_HEAR):
+            # A signal in another thread, or just before the wait, does not end the wait: Python
+            # handles it only afterwards. So each wait is short.
+            while not ours.poll(_POLL_SECONDS):
                 pass
             kind, content = ours.recv()
         except (EOFError, OSError):
@@ -140,23 +140,23 @@ def _follow(child: subprocess.Popen, ours: Connection, request: bytes,
 
 
 def _death(child: subprocess.Popen, source: str) -> BackendError:
-    """Say how the child died; its pipe is closed already."""
+    """Return an error with the cause of the child's death; its pipe is closed already."""
     try:
         status = child.wait(_SECONDS_TO_DIE)
     except subprocess.TimeoutExpired:
-        return BackendError(f'the process that built {source} closed its pipe and hangs')
+        return BackendError(f'the process that built {source} closed its pipe but does not end')
     if status >= 0:
-        return BackendError(f'the process that built {source} ended with status {status}; what '
-                            'it wrote to stderr says why')
+        return BackendError(f'the process that built {source} ended with status {status}; see '
+                            'its output on stderr')
     name = signal.Signals(-status).name
-    why = ('most likely for want of memory, see dmesg: close other programs, or build on a '
-           'machine with more' if name == 'SIGKILL' else
-           'a crash inside TensorRT or its driver; another version of either may do')
+    why = ('most likely because memory ran out, see dmesg: close other programs, or build on a '
+           'machine with more memory' if name == 'SIGKILL' else
+           'a crash inside TensorRT or its driver: try another version of either')
     return BackendError(f'the process that built {source} was ended by {name}, {why}')
 
 
 def _log_level() -> int:
-    """The lowest level of a record that anybody wants to hear."""
+    """The lowest level that a logger of the parent process accepts."""
     return min(logging.getLogger(name).getEffectiveLevel()
                for name in (_PACKAGE, LOGGER, PROGRESS_LOGGER))
 
@@ -168,7 +168,7 @@ def _log(record: logging.LogRecord) -> None:
 
 
 class _Outbox:
-    """The child's end of the pipe, for all its threads; a queue in the eyes of logging."""
+    """The child's end of the pipe, safe for threads; ``QueueHandler`` uses it as its queue."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -184,5 +184,5 @@ class _Outbox:
 
 def _end_with_parent(connection: Connection) -> None:
     """End this process when the parent's end of the pipe closes."""
-    connection.poll(None)  # nothing more comes through it but its end
+    connection.poll(None)  # the parent sends nothing more, so this is the end of the pipe
     os._exit(1)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a network to an engine: precision into the graph, then TensorRT's builder."""
+"""Requests for engines: conversion to the precision, cache key, and build."""
 
 import contextlib
 import functools
@@ -35,13 +35,13 @@ from trt_segmentation.options import BuildOptions, CalibrationOptions
 logger = logging.getLogger(__name__)
 
 _RECIPE = 4
-"""Part of the cache's key: raise it when the same inputs shall give another engine."""
+"""Part of the cache's key; raise it when the same inputs must give another engine."""
 
 _READ_BY_BUILDS = ('NVIDIA_TF32_OVERRIDE',)
 """Environment variables that change what TensorRT builds."""
 
 _CONVERTERS = ('onnx', 'onnxruntime', 'onnxruntime-gpu')
-"""Distributions that bring a network into fp16 or int8."""
+"""Distributions that convert a network to fp16 or int8."""
 
 _IN_WORDS = {'multiprocessor_count': 'multiprocessors', 'memory_gib': 'GiB'}
 
@@ -50,13 +50,13 @@ _SAMPLE_COUNT = 4
 
 @dataclass(frozen=True)
 class Machine:
-    """What an engine is tied to.
+    """The TensorRT and GPU that an engine is built for.
 
     Attributes:
         tensorrt: module and version, for example 'tensorrt 8.6.0'.
         gpu: name of the GPU.
         compute_capability: for example '9.0'.
-        properties: of ``cuda.Device``; older engines do not tell them.
+        properties: of ``cuda.Device``; missing in older engines.
     """
 
     tensorrt: str
@@ -73,13 +73,13 @@ class Machine:
 
 @dataclass(frozen=True)
 class GraphRequest:
-    """An engine that is wanted of a graph as it is.
+    """A request for an engine of a prepared graph.
 
     Attributes:
         model: inputs other than ``image`` must have fixed sizes.
-        source: what to call it in messages.
-        options: how it is built; calibration is not looked at.
-        machine: where it shall run.
+        source: its name in messages.
+        options: how it is built; calibration is ignored.
+        machine: the engine will run on.
         kept: nodes of the network that stay in float32 whatever the precision is.
     """
 
@@ -90,11 +90,11 @@ class GraphRequest:
     kept: tuple[str, ...] = ()
 
     def key_facts(self) -> dict[str, Any]:
-        """Return all that the engine depends on."""
+        """Return all that the engine depends on, for its cache key."""
         options = asdict(self.options)
         del options['calibration']
         if self.options.precision != 'int8':
-            del options['fp16_fallback']  # which asks for nothing else
+            del options['fp16_fallback']  # which has no effect then
         environment = {name: os.environ[name] for name in _READ_BY_BUILDS if name in os.environ}
         return {'recipe': _RECIPE, 'graph': model_digest(self.model), 'options': options,
                 'kept': list(self.kept), 'environment': environment,
@@ -104,12 +104,12 @@ class GraphRequest:
         """Build the engine; a minute or two.
 
         Args:
-            cache: where TensorRT's timings of earlier builds are.
+            cache: has TensorRT's timings of earlier builds.
             device: index of the GPU to build on.
 
         Raises:
             ConfigError: options that contradict each other.
-            BackendError: TensorRT does not take the graph.
+            BackendError: TensorRT does not support the graph.
         """
         from trt_segmentation.backends.tensorrt.build_process import build_in_child
         profile = _camera_profile(self.model, self.options)
@@ -128,15 +128,15 @@ class GraphRequest:
 
     @property
     def _timings(self) -> str:
-        """Timings hold for one TensorRT version and one kind of GPU."""
+        """Name of the timing cache, which is valid for one TensorRT version and GPU model."""
         machine = self.machine
         return '-'.join([machine.tensorrt, machine.gpu, machine.compute_capability,
                          key_of(machine.properties)[:8]])
 
 
 def _camera_profile(model: onnx.ModelProto, options: BuildOptions) -> dict[str, tuple]:
-    """Smallest, tuned-for and largest shape of the camera's image, where a graph has that input;
-    an input of a network alone may have the same name, but no height that is open."""
+    """Smallest, tuned-for and largest shape of the camera's image, if a graph has that input. The
+    input of a network only may have the same name, but has a fixed height."""
     sizes = (options.min_size, options.opt_size, options.max_size)
     found = {}
     for value in model.graph.input:
@@ -150,13 +150,13 @@ def _camera_profile(model: onnx.ModelProto, options: BuildOptions) -> dict[str, 
 
 @dataclass(frozen=True)
 class NetworkRequest:
-    """An engine that is wanted of a network, with its head and tail.
+    """A request for an engine of a network with head and tail.
 
     Attributes:
         spec: the network.
         options: how it is built.
         mask_interpolation: see ``graph.pipeline.prepare.prepare``.
-        machine: where it shall run.
+        machine: the engine will run on.
     """
 
     spec: ModelSpec
@@ -166,24 +166,24 @@ class NetworkRequest:
 
     @property
     def name(self) -> str:
-        """What files of the engine are called."""
+        """Prefix of the names of the engine's files."""
         return f'{Path(self.spec.network.source).stem}-{self.options.precision}'
 
     def key_facts(self) -> dict[str, Any]:
-        """Return all that the engine depends on; quick, since nothing is converted for it.
+        """Return all that the engine depends on, without converting the network.
 
-        Only a calibration table that is wanted and not there yet is made first: the engine
-        depends on what it will hold.
+        Only a missing calibration table is written first, since the engine depends on its
+        content.
         """
         return {**self._request(self.spec).key_facts(),
                 'conversion': _CONVERSION_FACTS[self.options.precision](self.spec, self.options)}
 
     def make(self, cache: EngineCache, device: int) -> Engine:
-        """Bring the network into its precision and build it; see ``GraphRequest.make``.
+        """Convert the network to its precision and build it; see ``GraphRequest.make``.
 
         Raises:
             ConfigError: int8 without calibration data, or options that contradict each other.
-            BackendError: TensorRT does not take the network.
+            BackendError: TensorRT does not support the network.
         """
         typed, kept = with_precision(self.spec, self.options)
         engine = self._request(typed, kept).make(cache, device)
@@ -197,14 +197,14 @@ class NetworkRequest:
 
 
 def _computes_in_float(layer: str, kept: frozenset[str]) -> bool:
-    """Whether a layer keeps float32, whatever precision the others get: coordinates and bytes
-    lose pixels in half precision."""
+    """Whether a layer stays in float32 in any precision: in half precision, coordinates and bytes
+    would be rounded by whole pixels."""
     return (layer.startswith(('head/', 'tail/', NETWORK_PREFIX + INSTANCES_PREFIX))
             or layer.removeprefix(NETWORK_PREFIX) in kept)
 
 
 def with_precision(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
-    """Return the spec of the network in the precision wanted, and the nodes left in fp32."""
+    """Return the spec of the network in the requested precision, and the nodes left in fp32."""
     typed, kept = _CONVERSIONS[options.precision](replace(spec, batch=1), options)
     return replace(typed, batch=spec.batch), kept
 
@@ -218,10 +218,10 @@ def _to_int8(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[s
     if is_quantized(spec.network):
         return spec, ()
     from trt_segmentation.images.sources import open_images  # brings OpenCV
-    told = options.calibration
-    images = open_images(told.images, told.topic, told.count, gray_bits=spec.gray_bits) \
-        if told.images else ()
-    return to_int8(spec, (image for _, image in images), told), ()
+    given = options.calibration
+    images = open_images(given.images, given.topic, given.count, gray_bits=spec.gray_bits) \
+        if given.images else ()
+    return to_int8(spec, (image for _, image in images), given), ()
 
 
 _CONVERSIONS: dict[str, Callable[[ModelSpec, BuildOptions], tuple[ModelSpec, tuple[str, ...]]]] = {
@@ -232,7 +232,7 @@ _CONVERSIONS: dict[str, Callable[[ModelSpec, BuildOptions], tuple[ModelSpec, tup
 
 
 def _fp16_facts(spec: ModelSpec, options: BuildOptions) -> dict[str, Any]:
-    """Which nodes stay in fp32 depends on what the network does with the sample images."""
+    """The nodes that stay in fp32 depend on the values that the sample images give."""
     return {'samples': samples_digest(options.calibration) or 'sample images of the package',
             'versions': _versions()}
 
@@ -259,26 +259,24 @@ _CONVERSION_FACTS: dict[str, Callable[[ModelSpec, BuildOptions], dict[str, Any]]
     'fp16': _fp16_facts,
     'int8': _int8_facts,
 }
-"""What each of ``_CONVERSIONS`` looks at besides the network."""
+"""What each of ``_CONVERSIONS`` depends on besides the network."""
 
 
 def sample_images(options: BuildOptions, gray_bits: int = 0, *, largest: bool = False,
                   ) -> list[np.ndarray]:
-    """Return a few images to try a network on: the user's, see ``open_images``, else those
-    that ship with the package.
-
-    They are of sizes that the engine takes.
+    """Return a few images to test a network with: the calibration images, see ``open_images``,
+    else those of the package. They have sizes that the engine takes.
 
     Args:
         options: how it is built.
         gray_bits: of the network's ``ModelSpec``.
-        largest: whether one more is of the largest size that the engine takes, at which
-            coordinates in half precision lose the most pixels.
+        largest: whether to add one image of the largest size that the engine takes, where
+            errors of coordinates in half precision are largest.
     """
     from trt_segmentation.images.sources import SAMPLES, open_images  # bring OpenCV
-    told = options.calibration
-    images = [image for _, image in open_images(told.images or SAMPLES, told.topic, _SAMPLE_COUNT,
-                                                gray_bits=gray_bits)]
+    given = options.calibration
+    images = [image for _, image in open_images(given.images or SAMPLES, given.topic,
+                                                _SAMPLE_COUNT, gray_bits=gray_bits)]
     fitting = [_fitting(image, options) for image in images]
     return [*fitting, _resized(images[0], *options.max_size)] if largest else fitting
 
@@ -295,7 +293,7 @@ def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _description(request: NetworkRequest) -> dict[str, Any]:
-    """What must be known to use the engine without its network."""
+    """The description that is needed to use the engine without its network."""
     network = request.spec.network
     return {
         'network': {'source': str(Path(network.source).resolve()),
@@ -311,7 +309,7 @@ def _description(request: NetworkRequest) -> dict[str, Any]:
 
 
 def _tensors(model: onnx.ModelProto) -> list[tuple[str, str, str]]:
-    """Name, side and type of the inputs and outputs, for people."""
+    """Name, side and type of the inputs and outputs, for display."""
     network = describe_network(model, '')
     sides = {'inputs': network.inputs, 'outputs': network.outputs}
     return [(info.name, side, f'{dtype_name(info.dtype)} {shape_text(info.shape)}')
@@ -319,14 +317,14 @@ def _tensors(model: onnx.ModelProto) -> list[tuple[str, str, str]]:
 
 
 def build_options(described: Mapping[str, Any]) -> BuildOptions:
-    """Return the options that an engine's description holds."""
-    told: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+    """Return the options in an engine's description."""
+    options: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
                             for name, value in described.items()}
-    told['calibration'] = CalibrationOptions(**described['calibration'])
-    return BuildOptions(**told)
+    options['calibration'] = CalibrationOptions(**described['calibration'])
+    return BuildOptions(**options)
 
 
 def tensor_infos(described: Sequence[Mapping[str, Any]]) -> list[TensorInfo]:
-    """Return the inputs or outputs that an engine's description holds."""
+    """Return the inputs or outputs in an engine's description."""
     return [replace(TensorInfo(**info), shape=tuple(info['shape'])) for info in described]
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""From an ONNX graph to a TensorRT plan, in this process; see ``build_process`` for a child."""
+"""Build a TensorRT plan from an ONNX graph, in this process; see ``build_process`` for a child."""
 
 import logging
 import re
@@ -28,11 +28,11 @@ Profiles = Mapping[str, tuple[Shape, ...]]
 
 _MIB = 1 << 20
 _PRECISION_FLAGS = {'fp32': (), 'fp16': ('FP16',), 'int8': ('INT8', 'FP16')}
-"""What an int8 network leaves unquantized runs in fp16 where that is faster."""
+"""Unquantized layers of an int8 network run in fp16 where that is faster."""
 
 _CONSTRAINTS = {'fp16': 'OBEY_PRECISION_CONSTRAINTS', 'int8': 'PREFER_PRECISION_CONSTRAINTS'}
-"""Builder flag of networks that are not strongly typed: what pinned layers have to run in. To obey
-where there are Q/DQ nodes, TensorRT 8.6 fails to build every second network (docs/tensorrt.md)."""
+"""Builder flag for pinned layers of networks that are not strongly typed. int8 does not use OBEY:
+with Q/DQ nodes, TensorRT 8.6 then fails to build every second network (docs/tensorrt.md)."""
 
 _OPTIMIZATION_LEVELS = range(-1, 6)
 _DEFAULT_LEVEL = -1
@@ -43,11 +43,11 @@ class Plan:
     """A built engine.
 
     Attributes:
-        plan: what TensorRT loads.
-        timing_cache: for the next build; empty where this TensorRT keeps no times.
-        layers: what the engine runs; empty where this machine cannot load the plan.
-        seconds: what the build took, an attempt that failed included.
-        unpinned: whether layers that were to be pinned to float32 could not be.
+        plan: the serialized engine.
+        timing_cache: for the next build; empty where this TensorRT has no timing cache.
+        layers: of the engine; empty where this machine cannot load the plan.
+        seconds: duration of the build, including a failed attempt.
+        unpinned: whether the build failed with layers pinned to float32, and pins none.
     """
 
     plan: bytes
@@ -64,22 +64,21 @@ def build_plan(model: bytes, profiles: Profiles, options: BuildOptions, *,
     """Build a plan: seconds to many minutes.
 
     Args:
-        model: a serialized ONNX model; its types say what is computed in which precision.
+        model: a serialized ONNX model; the types of its tensors define the precision.
         profiles: smallest, tuned-for and largest shape of each input with open dimensions.
-        options: how to build; ``options.calibration`` is not looked at.
-        float_layers: of the name of an ONNX node, whether it is to stay in float32. Only old
-            versions ask, whose networks are not strongly typed.
-        source: what to call the model in errors.
-        timing_cache: what an earlier plan for this GPU and TensorRT came with; anything else
-            does no harm.
-        on_progress: told a sentence at the start and about every second. What it raises ends
-            the build, at once where TensorRT can be interrupted.
+        options: how to build; ``options.calibration`` is ignored.
+        float_layers: returns whether the ONNX node of a name must stay in float32. It is called
+            only for old versions, whose networks are not strongly typed.
+        source: name of the model in errors.
+        timing_cache: of an earlier plan for this GPU and TensorRT; any other content is ignored.
+        on_progress: called with a sentence at the start and about every second. An exception in
+            it ends the build, at once where TensorRT can be interrupted.
 
     Raises:
         MissingBackendError: there is no TensorRT, it has no builder, or it finds no GPU.
-        BackendError: TensorRT does not take the model, lacks an option, or cannot build.
-        ConfigError: profiles that do not fit the model; an option with a value there is not.
-        ModelError: ``model`` is no ONNX.
+        BackendError: TensorRT does not support the model or an option, or cannot build.
+        ConfigError: profiles that do not fit the model; an option with an unknown value.
+        ModelError: ``model`` is not an ONNX model.
     """
     trt, log = find_tensorrt(), find_log()
     name = f'TensorRT {trt.__version__}'
@@ -109,13 +108,13 @@ def build_plan(model: bytes, profiles: Profiles, options: BuildOptions, *,
 
 
 def with_or_without_pins(build: Callable[[bool], Plan]) -> Plan:
-    """Build with layers pinned to float32, or else without; the first failure is logged.
+    """Build with layers pinned to float32, or without if that fails; the first failure is logged.
 
-    TensorRT 8.6 has no implementation of some graphs in fp16 whose layers are pinned, such as
-    letterboxed instances.
+    TensorRT 8.6 has no implementation of some fp16 graphs with pinned layers, such as letterboxed
+    instances.
 
     Args:
-        build: is told whether to pin layers.
+        build: called with whether to pin layers.
 
     Raises:
         UnbuildableError: TensorRT cannot build it either way.
@@ -124,16 +123,16 @@ def with_or_without_pins(build: Callable[[bool], Plan]) -> Plan:
     try:
         return build(True)
     except UnbuildableError as error:
-        logger.warning('%s. It is built again without layers pinned to float32; its masks are '
-                       'compared with those of fp32 then', error)
+        logger.warning('%s. It is rebuilt without layers pinned to float32, and its masks are '
+                       'compared with those of fp32', error)
         return replace(build(False), unpinned=True)
 
 
 def onnx_name(layer: Any) -> str:
     """Return the name of the ONNX node that a layer was made from, else the layer's own.
 
-    The parser makes names unique, and gives none to layers that help out; it leaves the node's
-    name in the metadata.
+    The parser makes names unique and adds unnamed helper layers; the metadata has the name of the
+    node.
     """
     found = re.match(r'\[ONNX Layer: (.*)\]', getattr(layer, 'metadata', '') or '')
     return found[1] if found else layer.name
@@ -142,22 +141,22 @@ def onnx_name(layer: Any) -> str:
 _UNPINNED = {'ASSERTION', 'CAST', 'CONDITION', 'CONDITIONAL_INPUT', 'CONDITIONAL_OUTPUT',
              'CONSTANT', 'DEQUANTIZE', 'IDENTITY', 'ITERATOR', 'LOOP_OUTPUT', 'QUANTIZE',
              'RECURRENCE', 'SHAPE', 'TRIP_LIMIT'}
-"""Layer types that compute nothing, or whose types say already what they compute."""
+"""Layer types that compute nothing, or whose precision follows from their tensors."""
 
 
 def pin_to_float32(trt: Any, network: Any, float_layers: Callable[[str], bool]) -> int:
-    """Keep layers of a network that is not strongly typed in float32; return how many.
+    """Pin layers of a network that is not strongly typed to float32; return their number.
 
     Args:
         trt: the module of TensorRT.
         network: its layers are changed.
-        float_layers: of the name of an ONNX node, whether it is to stay in float32.
+        float_layers: returns whether the ONNX node of a name must stay in float32.
     """
     pinned = 0
     for layer in map(network.get_layer, range(network.num_layers)):
         outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
         inputs = [layer.get_input(index) for index in range(layer.num_inputs)]
-        # Inputs that are left out are None. A comparison has floats only among its inputs.
+        # Omitted inputs are None. A comparison has floats only among its inputs.
         floats = [tensor for tensor in (*inputs, *outputs) if tensor is not None
                   and tensor.dtype == trt.float32 and not tensor.is_shape_tensor]
         if not floats or layer.type.name in _UNPINNED or not float_layers(onnx_name(layer)):
@@ -175,11 +174,11 @@ def apply_options(options: BuildOptions, trt: Any, can: Capabilities, builder: A
     """Write the options into a builder config.
 
     Raises:
-        BackendError: an option that this TensorRT or this machine does not have.
-        ConfigError: a value that an option does not have.
+        BackendError: an option that this TensorRT or this machine does not support.
+        ConfigError: an unknown value of an option.
     """
     flags = trt.BuilderFlag
-    # Or else the engine inspector would not say what runs.
+    # The engine inspector needs it to report the precision of layers.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     (config.set_flag if options.tf32 else config.clear_flag)(flags.TF32)
     if not can.strongly_typed and options.precision != 'fp32':
@@ -190,7 +189,7 @@ def apply_options(options: BuildOptions, trt: Any, can: Capabilities, builder: A
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace * _MIB)
     if options.optimization_level not in _OPTIMIZATION_LEVELS:
         raise ConfigError(f'optimization_level is {options.optimization_level}; it is 0 to 5, or '
-                          '-1 for that of TensorRT', settings=['optimization_level'])
+                          "-1 for TensorRT's default", settings=['optimization_level'])
     if options.optimization_level != _DEFAULT_LEVEL:
         config.builder_optimization_level = options.optimization_level
     if options.tactic_sources is not None:
@@ -207,8 +206,8 @@ def apply_options(options: BuildOptions, trt: Any, can: Capabilities, builder: A
 
 def _demand(possible: bool, option: str, can: Capabilities) -> None:
     if not possible:
-        raise BackendError(f'{option} is true, which TensorRT {can.version} cannot do; it must '
-                           'be false')
+        raise BackendError(f'{option} is true, which TensorRT {can.version} does not support; it '
+                           'must be false')
 
 
 def _tactic_mask(trt: Any, names: tuple[str, ...]) -> int:
@@ -231,13 +230,13 @@ def _use_dla(core: int, trt: Any, builder: Any, config: Any) -> None:
 
 
 def _profile(builder: Any, network: Any, profiles: Profiles, source: str) -> Any:
-    """Check the shapes against the network and make an optimization profile of them."""
+    """Check the shapes against the network and return the profile of them."""
     profile = builder.create_optimization_profile()
     inputs = {tensor.name: tuple(tensor.shape)
               for tensor in map(network.get_input, range(network.num_inputs))}
     if unknown := sorted(set(profiles) - set(inputs)):
-        raise ConfigError(f'{source} has no input {", ".join(unknown)} to give shapes to; it has '
-                          f'{", ".join(inputs)}')
+        raise ConfigError(f'{source} has no input {", ".join(unknown)} for the given shapes; it '
+                          f'has {", ".join(inputs)}')
     for name, shape in inputs.items():
         if name in profiles:
             _check_shapes(name, shape, profiles[name])
@@ -264,15 +263,15 @@ def _check_shapes(name: str, shape: Shape, given: tuple[Shape, ...]) -> None:
 
 
 def use_timing_cache(config: Any, log: Log, can: Capabilities, data: bytes) -> Any:
-    """Let a build read and write times; return where they are, to be held until it is done.
+    """Give a build a timing cache; return it, since it must live until the build ends.
 
-    Returns None where this TensorRT keeps no times.
+    Returns None where this TensorRT has no timing cache.
     """
     for content in (data, b'') if can.timing_cache else ():
-        try:  # of data that it cannot read, TensorRT 8.6 makes one that "will not be used"
+        try:  # for data that it cannot read, TensorRT 8.6 returns a cache that it does not use
             times = log.call('timing cache', config.create_timing_cache, content, strict=True)
             log.call('timing cache', config.set_timing_cache, times, False, strict=True)
-        except BackendError as error:  # of another version or GPU: begin an empty one
+        except BackendError as error:  # of another version or GPU: start with an empty one
             logger.debug('%s', error)
         else:
             return times
@@ -283,20 +282,19 @@ _ADVICE = (
     (re.compile(r'out of memory|outofmemory|insufficient (workspace|memory)|bad_alloc|'
                 r'workspace (size|limit)|memory allocation|could not be allocated|'
                 r'could not allocate', re.I),
-     'this is a lack of GPU memory: raise the option workspace if you set it, close what else '
-     'uses the GPU, or lower max_size', BackendError),
+     'this is a lack of GPU memory: raise the option workspace if you set it, close other '
+     'programs on the GPU, or lower max_size', BackendError),
     (re.compile(r'could not find any implementation', re.I),
-     'TensorRT says so where it lacks GPU memory, too: close what else uses the GPU, or build '
-     'fewer engines at a time; if that is not it, another optimization_level or precision '
-     'may have an implementation', UnbuildableError),
+     'this can also be a lack of GPU memory: close other programs on the GPU, or build fewer '
+     'engines at a time; else try another optimization_level or precision', UnbuildableError),
     (re.compile(r'libnvinfer_lean'),
      'version_compatible needs the lean runtime, which is not installed: install it, or leave '
      'the option out', BackendError))
-"""What to do about errors of TensorRT that do not say so, and their class; the first that fits is
-used."""
+"""Pattern of a TensorRT error, the advice to add and the class to raise; the first match is used.
+"""
 
 _IN_ADVICE = ('max_size', 'optimization_level', 'version_compatible')
-"""Settings that it names; the others are words that TensorRT uses, too."""
+"""Settings that ``_ADVICE`` names; others, such as workspace, are also words of TensorRT."""
 
 
 def _build(builder: Any, network: Any, config: Any, log: Log, what: str) -> bytes:

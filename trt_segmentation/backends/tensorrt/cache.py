@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Engines as files: a plan, beside it a sidecar that says what it is, and a folder of them."""
+"""Engine files, a plan with a sidecar that describes it, and the cache folder of engines."""
 
 import hashlib
 import json
@@ -23,11 +23,11 @@ _KEY_DIGITS = 16
 
 @dataclass(frozen=True)
 class Engine:
-    """A plan and what is known of it.
+    """A plan and its description.
 
     Attributes:
-        plan: what TensorRT loads.
-        facts: what the sidecar holds of it; anything that JSON can say.
+        plan: the serialized engine.
+        facts: the description in the sidecar; values that JSON can represent.
     """
 
     plan: bytes
@@ -40,7 +40,7 @@ def sidecar_of(path: Path) -> Path:
 
 
 def write_engine(path: Path, engine: Engine) -> None:
-    """Write a plan and its sidecar; each appears whole or not at all.
+    """Write a plan and its sidecar; each is written atomically.
 
     Raises:
         OSError: there is no such folder, no space, or no permission.
@@ -63,17 +63,17 @@ def read_engine(path: Path) -> Engine:
     try:
         return Engine(plan, _read_sidecar(path, plan)['facts'])
     except (OSError, ValueError) as error:
-        raise ModelError(f'{path}: {error}; copy both files again, or build it again from its '
-                         f'.onnx file, or remove {sidecar_of(path)} if another engine was put '
-                         'there on purpose') from error
+        raise ModelError(f'{path}: {error}; copy both files again, or rebuild it from its '
+                         f'.onnx file, or remove {sidecar_of(path)} if you replaced the engine '
+                         'on purpose') from error
 
 
 class EngineCache:
-    """A folder of engines, each found by all that it depends on. Several processes may share it.
+    """A folder of engines, each with a key of all that it depends on. Processes may share it.
 
     Args:
-        folder: made when it is first needed. Where that fails, or nothing can be written,
-            engines are used from memory, and a warning says so once.
+        folder: created when it is first needed. If it cannot be created or written, engines
+            are used from memory, and one warning is logged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,22 +82,22 @@ class EngineCache:
 
     @property
     def folder(self) -> Path:
-        """The folder, which need not be there yet."""
+        """The folder, which may not exist yet."""
         return self._folder
 
     def fetch(self, name: str, key_facts: Mapping[str, Any],
               make: Callable[[], Engine]) -> Engine:
-        """Return an engine from the folder, or make it and keep it there.
+        """Return an engine from the folder, or build it and store it there.
 
-        Of several processes that want the same engine, one makes it while the others wait.
+        If several processes need the same engine, one builds it while the others wait.
 
         Args:
-            name: what its files' names begin with, for people.
-            key_facts: what it depends on; anything that JSON can say.
+            name: a readable prefix of its files' names.
+            key_facts: all that it depends on; values that JSON can represent.
             make: builds it.
 
         Raises:
-            Whatever ``make`` raises.
+            Any error of ``make``.
         """
         path = self.path_of(name, key_of(key_facts))
         if (engine := self._read(path, key_facts, logging.DEBUG)) is not None:
@@ -110,7 +110,7 @@ class EngineCache:
             return engine
 
     def path_of(self, name: str, key: str) -> Path:
-        """Return where ``fetch`` keeps an engine.
+        """Return the path where ``fetch`` stores an engine.
 
         Args:
             name: as of ``fetch``.
@@ -119,14 +119,14 @@ class EngineCache:
         return self._folder / f'{_file_name(name)}-{key[:_KEY_DIGITS]}.engine'
 
     def read_timing_cache(self, name: str) -> bytes:
-        """Return what was written under that name; empty where that is nothing."""
+        """Return the timing cache of that name; empty if there is none."""
         try:
             return self._timing_path(name).read_bytes()
         except OSError:
             return b''
 
     def write_timing_cache(self, name: str, data: bytes) -> None:
-        """Keep how long TensorRT's kernels take; without it the next build is only slower.
+        """Store TensorRT's timing cache; without it, the next build is only slower.
 
         Args:
             name: of the TensorRT version and the GPU.
@@ -139,13 +139,13 @@ class EngineCache:
         return self._folder / f'{_file_name(name)}.timings'
 
     def _read(self, path: Path, key_facts: Mapping[str, Any], level: int) -> Engine | None:
-        """The engine, if it is whole and the right one; ``level`` is that of the complaint."""
+        """The engine, if it is complete and has this key; a fault is logged at ``level``."""
         try:
             plan = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            logger.log(level, '%s cannot be read (%s); building anew', path, error.strerror)
+            logger.log(level, '%s cannot be read (%s); rebuilding it', path, error.strerror)
             return None
         try:
             sidecar = _read_sidecar(path, plan)
@@ -153,13 +153,13 @@ class EngineCache:
                 raise ValueError('its sidecar is that of another engine')
             return Engine(plan, sidecar['facts'])
         except (OSError, ValueError) as error:
-            logger.log(level, '%s is no good: %s; building anew', path, error)
+            logger.log(level, '%s cannot be used: %s; rebuilding it', path, error)
             return None
 
     def _keep(self, path: Path, engine: Engine, key_facts: Mapping[str, Any]) -> None:
         def write() -> None:
             for left_over in path.parent.glob(f'.{path.name}*.tmp'):
-                left_over.unlink()  # its writer was killed: we hold the lock
+                left_over.unlink()  # of a killed writer, since we hold the lock
             _write_pair(path, engine, key_facts)
 
         self._try_to_write(write)
@@ -173,8 +173,8 @@ class EngineCache:
 
     @contextmanager
     def _locked(self, path: Path) -> Iterator[None]:
-        """Keep other processes from making the same engine, where the folder lets us."""
-        import filelock  # brings asyncio, which an engine that is there need not wait for
+        """Keep other processes from building the same engine, if the folder supports locks."""
+        import filelock  # imports asyncio, which a cached engine does not need
         lock = filelock.FileLock(path.with_name(f'{path.name}.lock'))
         try:
             make_cache_folder(self._folder)
@@ -192,15 +192,15 @@ class EngineCache:
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
-            logger.warning('engines cannot be kept in %s (%s); they are built anew each time '
+            logger.warning('engines cannot be stored in %s (%s); they are rebuilt each time '
                            'unless %s names another folder', self._folder, error, FOLDER_VARIABLE)
         self._warned = True
 
 
 def key_of(key_facts: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of what an engine depends on, as 64 hexadecimal digits.
+    """Return the SHA-256 of all that an engine depends on, as 64 hexadecimal digits.
 
-    The order of the facts does not matter; lists and tuples are the same.
+    The order of the keys does not matter; lists and tuples are equal.
     """
     return hashlib.sha256(_canonical(key_facts).encode()).hexdigest()
 
@@ -214,21 +214,21 @@ def _file_name(name: str) -> str:
 
 
 def _read_sidecar(path: Path, plan: bytes) -> dict[str, Any]:
-    """Read the sidecar of a plan; ValueError says why the two do not go together."""
+    """Read the sidecar of a plan; ValueError if the two do not belong together."""
     try:
         sidecar = json.loads(sidecar_of(path).read_text(encoding='utf-8'))
     except FileNotFoundError:
         raise ValueError('its sidecar is missing') from None
     except ValueError as error:
-        raise ValueError(f'its sidecar is no JSON ({error})') from error
+        raise ValueError(f'its sidecar is not JSON ({error})') from error
     if not (isinstance(sidecar, dict) and isinstance(sidecar.get('plan'), dict)
             and isinstance(sidecar.get('facts'), dict)):
-        raise ValueError('its sidecar is not one of ours')
+        raise ValueError('its sidecar was not written by trt_segmentation')
     if sidecar['plan'].get('size') != len(plan):
         raise ValueError(f'it has {len(plan)} bytes and should have '
                          f'{sidecar["plan"].get("size")}')
     if sidecar['plan'].get('sha256') != hashlib.sha256(plan).hexdigest():
-        raise ValueError('its content is not what was written')
+        raise ValueError('its SHA-256 is not the one in its sidecar')
     return sidecar
 
 
@@ -239,4 +239,4 @@ def _write_pair(path: Path, engine: Engine, key_facts: Mapping[str, Any]) -> Non
                'created': datetime.now(timezone.utc).isoformat(timespec='seconds')}
     text = json.dumps(sidecar, indent=1)
     write_whole(path, engine.plan)
-    write_whole(sidecar_of(path), text.encode())  # last: it vouches for the plan
+    write_whole(sidecar_of(path), text.encode())  # last, since it makes the plan valid

@@ -1,10 +1,10 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The little CUDA that a session needs: PyCUDA, and the driver itself where PyCUDA has no call.
+"""The CUDA functions that a session needs: PyCUDA, and the driver where PyCUDA has no call.
 
 PyCUDA aborts a process that ends with a context pushed, and frees nothing from a thread where
 the context is not current. So contexts are current only inside ``with device.current()``, and
-everything here is closed there by its owner, never left to the garbage collector.
+each owner closes its resources there and does not leave them to the garbage collector.
 """
 
 import atexit
@@ -27,7 +27,7 @@ from trt_segmentation.errors import BackendError, MissingBackendError
 logger = logging.getLogger(__name__)
 
 _NON_BLOCKING = 1
-"""CU_STREAM_NON_BLOCKING: other libraries' work on the default stream does not hold ours up."""
+"""CU_STREAM_NON_BLOCKING: other libraries' work on the default stream does not block ours."""
 
 _CAPTURE_THREAD_LOCAL = 1
 """CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate while we capture."""
@@ -36,23 +36,23 @@ _CAPTURE_THREAD_LOCAL = 1
 _TUNED_TO = ('MULTIPROCESSOR_COUNT', 'CLOCK_RATE', 'MEMORY_CLOCK_RATE', 'GLOBAL_MEMORY_BUS_WIDTH',
              'L2_CACHE_SIZE', 'ASYNC_ENGINE_COUNT')
 """Attributes of a device that, besides its name, compute capability and memory, decide which
-kernels TensorRT finds fastest there. Jetson modules share a name: these tell them apart. It is a
-choice: one attribute too many costs a build, one too few runs a plan of another module."""
+kernels are fastest. They distinguish Jetson modules of the same name. With an attribute too many,
+an engine is rebuilt without need; with one too few, the plan of another module is used."""
 
 
 _GPU_SIGNS = ('dev/nvidiactl', 'proc/driver/nvidia', 'dev/nvhost-gpu', 'dev/nvgpu', 'dev/nvmap',
               'dev/dxg')
-"""What the driver of a GPU makes on a PC, on Jetsons, and on WSL 2."""
+"""Files of the GPU driver on a PC, on Jetsons, and on WSL 2."""
 
 _NVIDIA = '0x10de'
-"""Its number among the vendors of PCI devices; displays have a class that begins with 0x03."""
+"""NVIDIA's PCI vendor id; the class of display devices begins with 0x03."""
 
 
 def has_gpu(root: Path = Path('/')) -> bool:
     """Return whether this machine may have an NVIDIA GPU, in less than a millisecond.
 
-    Nothing is loaded or initialised: processes that are forked after CUDA has started cannot
-    use it. A GPU whose driver is missing or not loaded yet counts.
+    CUDA is not initialised, since processes that are forked later could not use it. A GPU whose
+    driver is missing or not loaded yet counts.
 
     Args:
         root: of the file system.
@@ -71,7 +71,7 @@ def _read(path: Path) -> str:
 
 
 def check_gpu() -> None:
-    """Make sure that TensorRT is worth loading.
+    """Check that there is a GPU, before TensorRT is imported.
 
     Raises:
         MissingBackendError: there is no NVIDIA GPU.
@@ -82,11 +82,11 @@ def check_gpu() -> None:
 
 @functools.cache
 def start_context(index: int) -> None:
-    """Let the driver create a GPU's primary context in the background, once in a process.
+    """Create a GPU's primary context in the background, once per process.
 
     It takes some tenths of a second, in which Python can read a network and look for its engine.
-    Without a GPU or PyCUDA nothing happens. What fails here fails again in ``find_device``,
-    which reports it.
+    Without a GPU or PyCUDA nothing happens. Errors are ignored here: ``find_device`` meets and
+    reports them again.
 
     Args:
         index: as CUDA counts, 0 for the first.
@@ -96,7 +96,7 @@ def start_context(index: int) -> None:
 
 
 def _retain_primary_context(index: int) -> None:
-    """Through ctypes, which lets other threads run meanwhile; PyCUDA does not."""
+    """Uses ctypes, which releases the interpreter lock; PyCUDA does not."""
     try:
         library = ctypes.CDLL('libcuda.so.1')
     except OSError:
@@ -114,7 +114,7 @@ def find_device(index: int) -> 'Device':
         index: as CUDA counts, 0 for the first.
 
     Raises:
-        MissingBackendError: PyCUDA, the driver or that GPU is not there.
+        MissingBackendError: PyCUDA, the driver or that GPU is not available.
     """
     check_gpu()
     try:
@@ -136,7 +136,7 @@ def find_device(index: int) -> 'Device':
 
 
 class Device:
-    """One GPU and its primary context, which it shares with everything else in the process.
+    """One GPU and its primary context, which all libraries of the process share.
 
     Args:
         driver: the module ``pycuda.driver``, initialised.
@@ -145,8 +145,8 @@ class Device:
     Attributes:
         name: for example 'NVIDIA H100 80GB HBM3'.
         compute_capability: for example '9.0'.
-        properties: what else an engine is tuned to, by name; see ``_TUNED_TO``. Those that the
-            driver does not tell are left out.
+        properties: other attributes that an engine is tuned to, by name; see ``_TUNED_TO``,
+            without those that the driver does not report.
     """
 
     def __init__(self, driver: Any, index: int) -> None:
@@ -164,7 +164,7 @@ class Device:
     def _context(self) -> Any:
         """The primary context, retained when it is first needed: that waits for its creation."""
         context = self._device.retain_primary_context()
-        # Left to its destructor, PyCUDA would detach it as what it is not, and complain.
+        # PyCUDA's destructor would detach it wrongly and report an error.
         atexit.register(context.detach)
         return context
 
@@ -197,7 +197,7 @@ class Device:
         """Return ``size`` bytes of device memory: ``int()`` is its address, ``free()`` frees it.
 
         Raises:
-            BackendError: there is not so much left.
+            BackendError: there is not enough free memory.
         """
         try:
             return self._driver.mem_alloc(size)
@@ -217,15 +217,15 @@ class Device:
         self._driver.memcpy_dtoh_async(target, source, stream)
 
     def page_lock(self, array: np.ndarray) -> 'PageLock':
-        """Page-lock memory that the caller owns, so that copies need no staging.
+        """Page-lock memory of the caller, so that copies need no staging buffer.
 
         Raises:
-            BackendError: the driver does not lock it, for example above ``ulimit -l``.
+            BackendError: the driver cannot lock it, for example above ``ulimit -l``.
         """
         return PageLock(self, array)
 
     def capture(self, stream: Any, enqueue: Callable[[], None]) -> 'Graph':
-        """Record what ``enqueue`` puts on the stream, instead of doing it.
+        """Record the work that ``enqueue`` puts on the stream, without running it.
 
         Raises:
             BackendError: something in it cannot be recorded.
@@ -242,12 +242,12 @@ class Device:
         if status:
             text = ctypes.c_char_p()
             self._library.cuGetErrorString(status, ctypes.byref(text))
-            said = text.value.decode() if text.value else f'error {status}'
-            raise BackendError(f'{self.name}: {name} failed: {said}')
+            reason = text.value.decode() if text.value else f'error {status}'
+            raise BackendError(f'{self.name}: {name} failed: {reason}')
 
 
 class _Current:
-    """See ``Device.current``: one object for all frames, quicker than a generator for each.
+    """See ``Device.current``. One object for all frames is faster than a generator for each.
 
     Args:
         name: of the device.
@@ -278,7 +278,7 @@ class _Current:
 
 
 def _properties(driver: Any, device: Any) -> dict[str, int]:
-    # In whole GiB: what a Jetson leaves to programs differs by some MB from start to start.
+    # In whole GiB: on a Jetson, the usable memory differs by some MB after each boot.
     found = {'memory_gib': round(device.total_memory() / 2 ** 30)}
     for name in _TUNED_TO:
         with suppress(AttributeError, driver.Error):
@@ -297,10 +297,10 @@ class PageLock:
                     ctypes.c_size_t(array.nbytes), ctypes.c_uint(0))
 
     def close(self) -> None:
-        """Unlock the memory; once more does nothing, even where the first call failed.
+        """Unlock the memory; a second call does nothing, even if the first failed.
 
         Raises:
-            BackendError: CUDA reports an error, perhaps an earlier one.
+            BackendError: CUDA reports an error, possibly of an earlier call.
         """
         array, self._array = self._array, None
         if array is not None:
@@ -318,7 +318,7 @@ class Graph:
         try:
             try:
                 enqueue()
-            finally:  # a stream that stays in capture mode can do nothing else
+            finally:  # a stream in capture mode cannot be used for anything else
                 device.call('cuStreamEndCapture', handle, ctypes.byref(graph))
             device.call('cuGraphInstantiateWithFlags', ctypes.byref(self._executable), graph,
                         ctypes.c_ulonglong(0))
@@ -335,10 +335,10 @@ class Graph:
         self._launch()
 
     def close(self) -> None:
-        """Free it; once more does nothing, even where the first call failed.
+        """Free it; a second call does nothing, even if the first failed.
 
         Raises:
-            BackendError: CUDA reports an error, perhaps an earlier one.
+            BackendError: CUDA reports an error, possibly of an earlier call.
         """
         executable, self._executable = self._executable, ctypes.c_void_p()
         if executable:
@@ -346,13 +346,13 @@ class Graph:
 
 
 def close_all(steps: Iterable[Callable[[], Any]]) -> None:
-    """Take every step of a clean-up, in this order, whatever the others raise.
+    """Run every step of a clean-up in this order, even if some of them fail.
 
-    After an error that CUDA keeps ("sticky"), every call reports it again, and there is nothing
-    that the caller could do. So what a step raises is logged, once for all of them.
+    After a sticky CUDA error, every call reports it again, and the caller cannot do anything. So
+    exceptions are logged and not raised, with one warning for all steps.
 
     Args:
-        steps: each of them frees something that nobody refers to any more.
+        steps: each frees a resource that is no longer used.
 
     Raises:
         KeyboardInterrupt, SystemExit: after the last step.
@@ -365,7 +365,7 @@ def close_all(steps: Iterable[Callable[[], Any]]) -> None:
         except Exception as error:
             failures.append(error)
 
-    with ExitStack() as stack:  # which goes on after KeyboardInterrupt, too
+    with ExitStack() as stack:  # which also continues after KeyboardInterrupt
         for step in reversed(list(steps)):
             stack.callback(take, step)
     if failures:

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The way from a network, or from an engine file, to a session."""
+"""Opens a network or an engine file as a session."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ from trt_segmentation.backends.tensorrt.network_only import NetworkOnly, run_onc
 from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
 from trt_segmentation.backends.tensorrt.verify import (
     agreement_with_fp32,
-    try_separation,
+    check_batch,
     warn_if_low,
 )
 from trt_segmentation.cache_folder import cache_folder
@@ -75,10 +75,10 @@ class EngineLoader:
         cache: folder of built engines; '' takes the user's cache folder.
 
     Attributes:
-        machine: what engines are tied to here.
+        machine: the TensorRT and GPU that engines are built for.
 
     Raises:
-        MissingBackendError: TensorRT, PyCUDA, the driver or the GPU is not there.
+        MissingBackendError: TensorRT, PyCUDA, the driver or the GPU is not available.
     """
 
     def __init__(self, device: int = 0, cache: str = '') -> None:
@@ -90,11 +90,11 @@ class EngineLoader:
 
     def open_network(self, spec: ModelSpec, options: BuildOptions, mask_interpolation: str,
                      ) -> TensorRtSession:
-        """Open a network; where the cache has no engine of it, that is built first.
+        """Open a network; if the cache has no engine of it, build one first.
 
         Raises:
             ConfigError: int8 without calibration data, or options that contradict each other.
-            BackendError: TensorRT does not take the network.
+            BackendError: TensorRT does not support the network.
         """
         request = NetworkRequest(spec, options, mask_interpolation, self.machine)
         engine = self._fetch(request)
@@ -106,8 +106,8 @@ class EngineLoader:
         except BackendError as error:
             path = self._cache.path_of(request.name, engine.facts['key'])
             raise BackendError(f'{spec.network.source}: {_sentence(error)} Its engine was built '
-                               f'for this machine, {self.machine}. Close what else uses the GPU, '
-                               f'or remove {path} to have it built again') from error
+                               f'for this machine, {self.machine}. Close other programs on the '
+                               f'GPU, or remove {path} to have it rebuilt') from error
 
     def fetch(self, spec: ModelSpec, options: BuildOptions, mask_interpolation: str) -> Engine:
         """Return the engine of a network; see ``open_network``."""
@@ -115,51 +115,51 @@ class EngineLoader:
 
     def _fetch(self, request: NetworkRequest) -> Engine:
         key_facts = request.key_facts()
-        engine = self._cache.fetch(request.name, key_facts, lambda: self._make(request))
+        engine = self._cache.fetch(request.name, key_facts, lambda: self._build(request))
         return replace(engine, facts={**engine.facts, 'key': key_of(key_facts)})
 
-    def open_plain(self, spec: ModelSpec, options: BuildOptions) -> NetworkOnly:
-        """Open the network alone, without head and tail; to compare speeds with."""
-        plan = self.fetch_plain(spec, options).plan
-        (stage,) = self._load_all([plan], f'{spec.network.source}: the network alone')
+    def open_network_only(self, spec: ModelSpec, options: BuildOptions) -> NetworkOnly:
+        """Open the network only, without head and tail; for speed comparisons."""
+        plan = self.fetch_network_only(spec, options).plan
+        (stage,) = self._load_all([plan], f'{spec.network.source}: the network only')
         return NetworkOnly(self._device, stage)
 
-    def fetch_plain(self, spec: ModelSpec, options: BuildOptions) -> Engine:
-        """Return an engine of the network alone, without head and tail."""
+    def fetch_network_only(self, spec: ModelSpec, options: BuildOptions) -> Engine:
+        """Return an engine of the network only, without head and tail."""
         typed, kept = with_precision(spec, options)
         model = batched(typed.network.model, spec.batch)
         return self._fetch_part('plain', model, spec, options, kept)
 
     def describe(self, path: Path) -> Engine:
-        """Return an engine file with what is known of it, from its sidecar or from itself.
+        """Return an engine file with its description, from its sidecar or from the engine.
 
         Raises:
-            ModelError: the file is damaged, or has no sidecar and does not fit this machine.
+            ModelError: the file is damaged, or has no sidecar and does not run on this machine.
         """
         engine = read_engine(path)
         if engine.facts:
             return engine
-        stage = self._load_foreign(path, engine.plan)
+        stage = self._load_external(path, engine.plan)
         try:
             return replace(engine, facts=stage_facts(stage) | {
                 'machine': asdict(self.machine), 'layers': as_json(_inspected(stage))})
         finally:
             self._close([stage])
 
-    def _make(self, request: NetworkRequest) -> Engine:
-        """Build an engine, for int8 the one that gains."""
+    def _build(self, request: NetworkRequest) -> Engine:
+        """Build an engine; for int8 the faster one of int8 and fp16, see ``int8_or_fp16``."""
         options = request.options
         if options.precision != 'int8' or not options.fp16_fallback \
                 or is_quantized(request.spec.network):
-            return self._make_as_asked(request)
+            return self._build_requested(request)
         half = replace(request, options=replace(options, precision='fp16'))
-        return int8_or_fp16(lambda: self._make_as_asked(request), lambda: self._fetch(half),
+        return int8_or_fp16(lambda: self._build_requested(request), lambda: self._fetch(half),
                             partial(self._gpu_ms, spec=request.spec, options=options), options,
                             request.spec.network.source)
 
     def _gpu_ms(self, engines: Sequence[Engine], spec: ModelSpec, options: BuildOptions,
                 ) -> list[float]:
-        """Medians of what one enqueue takes with mask alone, at the size that is tuned for."""
+        """Median milliseconds of one enqueue with only the mask, at the size tuned for."""
         sessions: list[TensorRtSession] = []
         try:
             for engine in engines:
@@ -168,9 +168,9 @@ class EngineLoader:
         finally:
             close_all(session.close for session in sessions)
 
-    def _make_as_asked(self, request: NetworkRequest) -> Engine:
-        """Build an engine; compare what it does with its network in fp32, note and log it."""
-        try_separation(request.spec)
+    def _build_requested(self, request: NetworkRequest) -> Engine:
+        """Build an engine and compare its masks with those of the network in fp32."""
+        check_batch(request.spec)
         engine = request.make(self._cache, self._device.index)
         images = sample_images(request.options, request.spec.gray_bits,
                                largest=engine.facts['unpinned'])
@@ -185,41 +185,41 @@ class EngineLoader:
 
     def open_engine(self, path: Path, config: ModelConfig, options: RunOptions,
                     ) -> tuple[Session, ModelSpec]:
-        """Open an engine file: one of ours, or one that was built elsewhere.
+        """Open an engine file: one that this package built, or an external one.
 
         Args:
             path: of the plan.
-            config: what the user says of it; it goes before what the sidecar says.
-            options: for what has to be built here: head and tail, or all of it.
+            config: the user's config; it takes precedence over the sidecar.
+            options: for the parts that are built here: head and tail, or the whole engine.
 
         Raises:
-            ModelError: the file is damaged, or does not fit this machine and its network is not
-                known.
+            ModelError: the file is damaged, or does not run on this machine and its network is
+                unknown.
             ConfigError: the config contradicts the engine.
         """
         engine = read_engine(path)
         if engine.facts:
             if 'config' not in engine.facts:
-                raise ModelError(f'{path}: is only a part of an engine, made for another one; '
-                                 'open that one, or its network')
+                raise ModelError(f'{path}: is only a part of another engine; open that engine, '
+                                 'or its network')
             return self._open_own(path, engine, config, options)
-        return self._open_foreign(path, engine.plan, config, options)
+        return self._open_external(path, engine.plan, config, options)
 
     def _open_own(self, path: Path, engine: Engine, config: ModelConfig, options: RunOptions,
                   ) -> tuple[Session, ModelSpec]:
         facts = engine.facts
         if options.mask_encoding != _encoding(facts).name:
-            raise ConfigError(f'{path}: a {options.mask_encoding} mask was asked for, but '
+            raise ConfigError(f'{path}: a {options.mask_encoding} mask was requested, but '
                               f'{_encoding(facts).name} is compiled into the engine; set '
-                              'mask_encoding to that, or build the engine anew',
+                              'mask_encoding to that, or rebuild the engine',
                               settings=['mask_encoding'])
         if options.mask_size not in (None, _mask_size(facts)):
             height, width = options.mask_size
-            raise ConfigError(f'{path}: a mask of {width}x{height} was asked for, which is not '
-                              'compiled into the engine; build it with that size')
+            raise ConfigError(f'{path}: a mask of {width}x{height} was requested, which is not '
+                              'compiled into the engine; rebuild it with that size')
         if options.batch != _batch(facts):
             raise ConfigError(f'{path}: takes {_batch(facts)} images at once, but batch is '
-                              f'{options.batch}; set it to that, or build the engine anew',
+                              f'{options.batch}; set it to that, or rebuild the engine',
                               settings=['batch'])
         merged = _over_compiled(path, config, facts)
         try:
@@ -238,16 +238,16 @@ class EngineLoader:
         built_for = Machine(**facts['machine'])
         if built_for == self.machine:
             raise ModelError(f'{path}: {_sentence(error)} It was built for this machine, '
-                             f'{self.machine}. Close what else uses the GPU, or build it again '
+                             f'{self.machine}. Close other programs on the GPU, or rebuild it '
                              f'from {source}') from error
         reason = (f'{path}: {_sentence(error)} It was built for {built_for}; this machine is '
                   f'{self.machine}.')
         if not source.is_file():
-            raise ModelError(f'{reason} Its network {source} is not here; build it here from the '
-                             '.onnx file') from error
-        logger.warning('%s It is built again from %s', reason, source)
+            raise ModelError(f'{reason} Its network {source} does not exist; build it here from '
+                             'the .onnx file') from error
+        logger.warning('%s It is rebuilt from %s', reason, source)
         try:
-            # The config is that of the engine, in which everything was found already.
+            # The engine's config is complete, so nothing is measured.
             spec = replace(resolve(read_network(source), config, _batch(facts)),
                            mask_size=_mask_size(facts), encoding=_encoding(facts))
             built_with = build_options(facts['options'])
@@ -255,15 +255,15 @@ class EngineLoader:
                 built_with = replace(built_with, calibration=options.calibration)
             return self.open_network(spec, built_with, facts['mask_interpolation']), spec
         except SegmentationError as failure:
-            raise ModelError(f'{reason} It cannot be built again here: {failure}') from failure
+            raise ModelError(f'{reason} It cannot be rebuilt here: {failure}') from failure
 
-    def _open_foreign(self, path: Path, plan: bytes, config: ModelConfig, options: RunOptions,
+    def _open_external(self, path: Path, plan: bytes, config: ModelConfig, options: RunOptions,
                       ) -> tuple[Session, ModelSpec]:
         if options.batch != 1:
-            raise ConfigError(f'{path}: was built elsewhere and takes one image at a time, but '
+            raise ConfigError(f'{path}: is an external engine and takes one image at a time, but '
                               f'batch is {options.batch}; open its .onnx file, or run one node '
-                              'a camera')
-        stage = external_stage(self._load_foreign(path, plan))
+                              'per camera')
+        stage = external_stage(self._load_external(path, plan))
         try:
             return self._open_loaded(path, stage, config, options, plan)
         except BaseException:
@@ -273,8 +273,8 @@ class EngineLoader:
     def _open_loaded(self, path: Path, stage: Stage, config: ModelConfig, options: RunOptions,
                      plan: bytes) -> tuple[Session, ModelSpec]:
         if {'image', 'mask'} <= {kind_of(name) for name, _, _ in stage.tensors()}:
-            raise ModelError(f'{path}: {path.name}.json is missing, which says what its classes '
-                             'are; trt-segmentation build wrote it beside the engine')
+            raise ModelError(f'{path}: its sidecar {path.name}.json is missing, which has its '
+                             'classes; trt-segmentation build wrote it beside the engine')
         measuring = measurement_setup(options)
         if measuring is not None:
             measuring = replace(measuring, plan=plan, run=partial(run_once, self._device, stage))
@@ -295,7 +295,7 @@ class EngineLoader:
                                tasks=[task.name for task in spec.tasks]), spec
 
     def _load_all(self, plans: Sequence[bytes], what: str) -> list[Stage]:
-        """Load plans that were built here, and are called ``what`` in the error."""
+        """Load plans that were built here; ``what`` is their name in errors."""
         stages: list[Stage] = []
         try:
             for plan in plans:
@@ -303,8 +303,8 @@ class EngineLoader:
         except BackendError as error:
             self._close(stages)
             raise BackendError(f'{what}, built for this machine, {self.machine}, cannot be '
-                               f'loaded: {_sentence(error)} Close what else uses the GPU, or '
-                               f'empty {self._cache.folder}, so that it is built again'
+                               f'loaded: {_sentence(error)} Close other programs on the GPU, or '
+                               f'empty {self._cache.folder}, so that it is rebuilt'
                                ) from error
         except BaseException:
             self._close(stages)
@@ -315,14 +315,14 @@ class EngineLoader:
         with self._device.current():
             close_all(stage.close for stage in stages)
 
-    def _load_foreign(self, path: Path, plan: bytes) -> Stage:
+    def _load_external(self, path: Path, plan: bytes) -> Stage:
         try:
             return Stage.load(plan, self._device)
         except BackendError as error:
-            raise ModelError(f'{path}: {_sentence(error)} What it was built for is unknown '
-                             f'without {path.name}.json; this machine is {self.machine}. Build it '
-                             f'here from its .onnx file, or copy it again if {len(plan)} bytes '
-                             'are not all of it') from error
+            raise ModelError(f'{path}: {_sentence(error)} Without {path.name}.json, the machine '
+                             f'that it was built for is unknown; this machine is {self.machine}. '
+                             'Build it here from its .onnx file, or copy it again if '
+                             f'{len(plan)} bytes is not its full size') from error
 
     def _fetch_part(self, name: str, model: onnx.ModelProto, spec: ModelSpec,
                     options: BuildOptions, kept: tuple[str, ...] = ()) -> Engine:
@@ -332,7 +332,7 @@ class EngineLoader:
                                  lambda: request.make(self._cache, self._device.index))
 
     def _open_single(self, engine: Engine) -> TensorRtSession:
-        """Open an engine with everything in it."""
+        """Open an engine that has head, network and tail."""
         info = self._info(from_json(engine.facts.get('layers', ())), engine.facts.get('key', ''))
         return TensorRtSession(self._device, [Stage.load(engine.plan, self._device)], info,
                                _encoding(engine.facts), _batch(engine.facts),
@@ -344,17 +344,17 @@ class EngineLoader:
 
 
 def _sentence(error: Exception) -> str:
-    """Return an error, which may end in TensorRT's own words, with a full stop."""
+    """Return the message of an error, which may end with one of TensorRT, with a full stop."""
     return f'{str(error).rstrip(". ")}.'
 
 
 def _mask_size(facts: Mapping[str, Any]) -> tuple[int, int] | None:
-    told = facts['mask_size']
-    return told and (told[0], told[1])
+    size = facts['mask_size']
+    return size and (size[0], size[1])
 
 
 def _encoding(facts: Mapping[str, Any]) -> MaskEncoding:
-    return mask_encoding(facts.get('mask_encoding', MONO8.name))  # older engines do not tell it
+    return mask_encoding(facts.get('mask_encoding', MONO8.name))  # missing in older engines
 
 
 def _batch(facts: Mapping[str, Any]) -> int:
@@ -371,21 +371,21 @@ def _inspected(stage: Stage) -> tuple[Layer, ...]:
 
 
 def _over_compiled(path: Path, config: ModelConfig, facts: Mapping[str, Any]) -> ModelConfig:
-    """Return what was compiled into an engine, under the names and colours that are told."""
+    """Return the config compiled into an engine, with names and colours of the user's config."""
     compiled = ModelConfig.from_text(facts['config'], f'{path}.json')
-    told = {each.task: each.classes for each in config.tasks}
+    given = {each.task: each.classes for each in config.tasks}
     merged = config.over(compiled)
     if _compiled_in(merged) != _compiled_in(compiled):
-        raise ConfigError(f'{path}: the config says something else about input, output, '
-                          'unlabelled or merge than what is compiled into the engine '
-                          f'({path.name}.json shows it); build the engine with that config')
+        raise ConfigError(f'{path}: the config differs from the one compiled into the engine '
+                          f'(see {path.name}.json) in input, output, unlabelled or merge; '
+                          'rebuild the engine with that config')
     return ModelConfig.of_tasks(merged.input, tuple(
         replace(each, classes=replace(each.classes, colors=None))
-        if each.classes.fault() and told[each.task].colors is None else each
+        if each.classes.fault() and given[each.task].colors is None else each
         for each in merged.tasks))
 
 
 def _compiled_in(config: ModelConfig) -> tuple[Any, ...]:
-    """What a config says that an engine cannot change: everything but names and colours."""
+    """The values of a config that are compiled into an engine: all but names and colours."""
     return config.input, {each.task: (each.output, each.classes.unlabelled, each.classes.merge)
                           for each in config.tasks}

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Engines that were built elsewhere, with ``trtexec`` say: float images in, scores or ids out."""
+"""External engines, for example of ``trtexec``: float images in, scores or class ids out."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,18 +24,18 @@ def external_stage(loaded: Stage) -> Stage:
 
 
 def describe_stage(stage: Stage, config: ModelConfig, source: str) -> Network:
-    """Return what an engine takes and gives.
+    """Return the inputs and outputs of an engine.
 
-    Where the engine leaves the size of its input open, it is the config's ``input.size``, else
-    the one that the engine was tuned for.
+    If the engine's input size is open, it is the config's ``input.size``, else the size that the
+    engine was tuned for.
 
     Args:
         stage: of ``external_stage``.
-        config: what the user says about the engine.
-        source: what to call the engine in messages.
+        config: the user's config of the engine.
+        source: the engine's name in messages.
 
     Raises:
-        ModelError: the engine's tensors have types or formats that head and tail cannot fill.
+        ModelError: the engine's tensors have types or formats that head and tail do not support.
     """
     inputs = {name: _fed_shape(stage.engine, name, config)
               for name, _, is_input in stage.tensors() if is_input}
@@ -49,7 +49,7 @@ def describe_stage(stage: Stage, config: ModelConfig, source: str) -> Network:
 
 
 def stage_facts(stage: Stage) -> dict[str, Any]:
-    """Return what an engine tells of its tensors, as the sidecar of our own engines does."""
+    """Return the description of an engine's tensors, as in the sidecar of our own engines."""
     engine = stage.engine
     tensors = [(name, 'inputs' if is_input else 'outputs',
                 f'{engine.get_tensor_dtype(name).name} {list(engine.get_tensor_shape(name))}')
@@ -71,8 +71,8 @@ def _fed_shape(engine: Any, name: str, config: ModelConfig) -> Shape:
         height_axis = 1 if shape[3] in (1, 3) else 2
         if config.input.size is not None:
             wanted[height_axis:height_axis + 2] = config.input.size
-    return tuple(told if told != -1 else want
-                 for told, want in zip(shape, wanted, strict=True))
+    return tuple(want if extent == -1 else extent
+                 for extent, want in zip(shape, wanted, strict=True))
 
 
 def _dtype(engine: Any, name: str, source: str) -> int:

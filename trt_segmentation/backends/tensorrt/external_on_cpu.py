@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""An engine from elsewhere where TensorRT has no builder: head and tail on the CPU."""
+"""An external engine on a TensorRT without a builder: head and tail run on the CPU."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,18 +29,18 @@ logger = logging.getLogger(__name__)
 class ExternalOnCpuSession(Controls):
     """Head and tail on ONNX Runtime, the engine on the GPU; see ``backends.base.Session``.
 
-    The same graphs as everywhere, only slower: float32 images and scores cross the bus.
+    It uses the same graphs but is slower: float32 images and scores cross the bus.
 
     Args:
-        device: where the engine lies.
+        device: the GPU of the engine.
         stage: the engine; see ``external_engine.external_stage``.
-        spec: what the engine takes and gives.
+        spec: the engine's network.
         mask_interpolation: see ``graph.pipeline.prepare.prepare``.
-        info: what really runs.
+        info: backend, device and precision in use.
 
     Raises:
         MissingBackendError: ONNX Runtime is not installed.
-        BackendError: ONNX Runtime does not take head or tail, or CUDA failed.
+        BackendError: ONNX Runtime does not support head or tail, or CUDA failed.
     """
 
     def __init__(self, device: Device, stage: Stage, spec: ModelSpec, mask_interpolation: str,
@@ -92,7 +92,7 @@ class ExternalOnCpuSession(Controls):
               ) -> None:
         if not self._memory:
             raise BackendError('the session is not ready for an image; call resize first')
-        (image,), (out,) = images, outs  # an engine from elsewhere takes one
+        (image,), (out,) = images, outs  # an external engine takes one
         inputs = {'image': image[None], **self._controls}
         fed = self._head.run(inputs, [self._fed])[self._fed]
         with self._device.current(), self._discarding_on_failure():
@@ -125,7 +125,7 @@ class ExternalOnCpuSession(Controls):
 
     @contextmanager
     def _discarding_on_failure(self) -> Iterator[None]:
-        """Where anything fails or interrupts, the next ``resize`` starts from the engine alone."""
+        """After an exception, discard context and memory; the next ``resize`` recreates them."""
         try:
             yield
         except BaseException:
@@ -146,6 +146,6 @@ def _import_graph() -> Callable[[ModelProto], Any]:
 
 
 def _fixed_shape(info: TensorInfo) -> tuple[int, ...]:
-    """The shape of an engine's tensor, which leaves nothing open."""
+    """The shape of an engine's tensor, which has no open dimensions."""
     assert info.shape is not None
     return tuple(extent for extent in info.shape if extent is not None)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""int8 where it gains: its engine against the one in fp16, on the GPU that both are built for."""
+"""Chooses int8 or fp16 by the speed and agreement of both engines on this GPU."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -25,29 +25,29 @@ _WARM_UP, _ROUNDS = 50, 200
 def int8_or_fp16(int8: Callable[[], Engine], fp16: Callable[[], Engine],
                  gpu_ms: Callable[[Sequence[Engine]], list[float]], options: BuildOptions,
                  source: str) -> Engine:
-    """Return the engine in int8, or the one in fp16 where int8 does not gain; log which and why.
+    """Return the int8 engine, or the fp16 engine if int8 is no better; log the choice and why.
 
-    Small networks often do not: what converts between int8 and float takes longer than the
-    convolutions save.
+    int8 is often slower for small networks: conversions between int8 and float take longer than
+    the convolutions save.
 
     Args:
         int8, fp16: build an engine.
         gpu_ms: measures engines in turn; milliseconds of one enqueue each.
-        options: of the engine in int8; kept in the facts of whatever is returned.
-        source: what to call the network.
+        options: of the int8 engine; stored in the facts of the returned engine.
+        source: the network's name in messages.
 
     Returns:
-        The engine; its facts ``fp16_instead`` say why it is not in int8.
+        The engine; for fp16, ``fp16_instead`` in its facts is the reason.
 
     Raises:
-        UnbuildableError: TensorRT builds neither.
+        UnbuildableError: TensorRT can build neither.
         SegmentationError: as of ``int8`` and ``fp16``.
     """
     try:
         quantized = int8()
     except UnbuildableError as error:
         logger.warning('%s. An engine in fp16 is built instead', error)
-        return _instead(fp16(), options, f'TensorRT cannot build int8: {error}')
+        return _as_fp16(fp16(), options, f'TensorRT cannot build int8: {error}')
     try:
         half = fp16()
     except UnbuildableError as error:
@@ -58,7 +58,7 @@ def int8_or_fp16(int8: Callable[[], Engine], fp16: Callable[[], Engine],
     if reason := _why_not_int8(quantized.facts, *times):
         logger.warning('%s: %s. The engine is in fp16; fp16_fallback: false keeps int8', source,
                        reason)
-        return _instead(half, options, reason, **facts)
+        return _as_fp16(half, options, reason, **facts)
     logger.info('%s: int8 is %.2f times as fast as fp16 on this GPU (%.3f and %.3f ms)', source,
                 times[1] / times[0], *times)
     return replace(quantized, facts={**quantized.facts, **facts})
@@ -66,7 +66,7 @@ def int8_or_fp16(int8: Callable[[], Engine], fp16: Callable[[], Engine],
 
 def enqueue_ms(sessions: Sequence[TensorRtSession], spec: ModelSpec, size: tuple[int, int],
                ) -> list[float]:
-    """Return the median milliseconds that one enqueue takes, masks alone, the sessions in turn.
+    """Return the median milliseconds of one enqueue with only masks, measured in turn.
 
     Args:
         sessions: of engines of one network.
@@ -84,7 +84,7 @@ def enqueue_ms(sessions: Sequence[TensorRtSession], spec: ModelSpec, size: tuple
 
 
 def _why_not_int8(facts: Mapping[str, Any], int8_ms: float, fp16_ms: float) -> str:
-    """Why fp16 is the better engine; '' where int8 is."""
+    """The reason to use fp16; '' if int8 is better."""
     agreement = facts.get('agreement_with_fp32')
     least = EXPECTED_AGREEMENT['int8']
     if agreement is not None and agreement < least:
@@ -95,6 +95,6 @@ def _why_not_int8(facts: Mapping[str, Any], int8_ms: float, fp16_ms: float) -> s
     return ''
 
 
-def _instead(half: Engine, options: BuildOptions, reason: str, **facts: float) -> Engine:
+def _as_fp16(half: Engine, options: BuildOptions, reason: str, **facts: float) -> Engine:
     return replace(half, facts={**half.facts, 'options': asdict(options),
                                 'fp16_instead': reason, **facts})

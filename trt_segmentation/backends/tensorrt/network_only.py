@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""An engine without head and tail: to compare speeds with, and to see what it gives."""
+"""An engine of the network only, without head and tail: to compare speeds and read outputs."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from trt_segmentation.backends.tensorrt.session import Stage
 
 
 class NetworkOnly:
-    """Array in, arrays out, everything through ordinary host memory.
+    """Array in, arrays out, copied through pageable host memory.
 
     Args:
-        device: where the engine lies.
+        device: the GPU of the engine.
         stage: a network of one input, whose size is fixed.
     """
 
@@ -58,10 +58,10 @@ class NetworkOnly:
 
 
 def run_once(device: Device, stage: Stage, fed: np.ndarray) -> dict[str, np.ndarray]:
-    """Run an engine of one input once; all memory that it took is free again.
+    """Run an engine of one input once and free the memory that it took.
 
     Args:
-        device: where the engine lies.
+        device: the GPU of the engine.
         stage: the engine; keeps its context.
         fed: C-contiguous, of the input's type.
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Does the TensorRT that is installed take a network? Asked of its parser; nothing is built."""
+"""Checks with the installed TensorRT's parser whether it supports a network; builds nothing."""
 
 import logging
 
@@ -15,12 +15,12 @@ def parse_only(spec: ModelSpec) -> str:
     """Let TensorRT's parser read a network with its head and tail, as a build does.
 
     Returns:
-        Whose parser has taken it: the module with its version.
+        Module and version of the TensorRT whose parser accepted it.
 
     Raises:
-        MissingBackendError: there is no TensorRT, none with a builder, or it wants a GPU (that
+        MissingBackendError: there is no TensorRT, none with a builder, or it needs a GPU (that
             for RTX does not).
-        BackendError: the parser does not take a node; the message says which and what to do.
+        BackendError: the parser does not support a node; the message has the node and the fix.
     """
     trt, log = find_tensorrt(), find_log()
     name = f'{trt.__name__} {trt.__version__}'
@@ -28,7 +28,7 @@ def parse_only(spec: ModelSpec) -> str:
         raise MissingBackendError(f'{name} can only run engines here')
     logger = logging.getLogger(LOGGER)
     before = logger.disabled
-    logger.disabled = True  # the error says it again, in one sentence
+    logger.disabled = True  # the error repeats it in one sentence
     try:
         read_onnx(trt, log, prepare(spec).model.SerializeToString(), spec.network.source, name)
     finally:

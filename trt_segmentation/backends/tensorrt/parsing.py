@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX into a TensorRT network, with errors that say which node and what to do."""
+"""Parses ONNX into a TensorRT network, with errors that name the node and the fix."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from trt_segmentation.graph.onnx_tools.opset import lower_opset, opset_of, with_
 from trt_segmentation.graph.pipeline.prepare import NETWORK_PREFIX
 
 _EVERYWHERE_OPSET = 17
-"""The newest that the parser of TensorRT 8.6 documents; those of 10 and later know newer ones."""
+"""The newest that the parser of TensorRT 8.6 documents; those of 10 and later support more."""
 
 _SURE_OPSET = 14
-"""Nothing up to here is overlooked by a parser."""
+"""Up to this opset, no parser overlooks an input."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Parsed:
     """A network that TensorRT has read.
 
     Attributes:
-        builder: that it belongs to.
+        builder: of the network.
         network: TensorRT's.
-        parser: holds the weights; to be kept until the plan is built.
+        parser: holds the weights; must live until the plan is built.
     """
 
     builder: Any
@@ -40,20 +40,20 @@ class Parsed:
 
 
 def read_onnx(trt: Any, log: Log, model: bytes, source: str, name: str) -> Parsed:
-    """Let TensorRT read an ONNX model.
+    """Parse an ONNX model with TensorRT.
 
     Args:
         trt: the module of TensorRT.
         log: what it logs to.
         model: a serialized ONNX model.
-        source: what to call the model in errors.
+        source: name of the model in errors.
         name: TensorRT with its version.
 
     Raises:
         MissingBackendError: TensorRT finds no GPU.
-        ModelError: ``model`` is no ONNX, or of an opset that this TensorRT does not know and that
-            cannot be said in an older one.
-        BackendError: TensorRT does not take a node.
+        ModelError: ``model`` is not an ONNX model, or has an opset that this TensorRT does not
+            support and that cannot be converted to an older one.
+        BackendError: TensorRT does not support a node.
     """
     can = Capabilities.of(trt)
     builder = log.call(f'{name} finds no GPU to build for', trt.Builder, log.logger,
@@ -79,10 +79,10 @@ def creation_flags(trt: Any, can: Capabilities) -> int:
 
 
 def _as_known(model: bytes, empty: Callable[[], Parsed], source: str) -> bytes:
-    """The model in an opset, and in words, that the parser knows."""
+    """The model with an opset and operators that the parser supports."""
     try:
         opset = opset_of(proto := onnx.ModelProto.FromString(model))
-    except DecodeError:  # which the parser says better
+    except DecodeError:  # which the parser reports better
         return model
     if opset <= _SURE_OPSET or reads_axes(empty()):
         return model
@@ -92,11 +92,11 @@ def _as_known(model: bytes, empty: Callable[[], Parsed], source: str) -> bytes:
 def reads_axes(parsed: Parsed) -> bool:
     """Return whether a parser reads the axes of a reduction where opset 18 puts them.
 
-    That of TensorRT 8.6 takes models of any opset, but overlooks inputs that came later: it
-    reduces over all axes, and the masks would be wrong without a word.
+    The parser of TensorRT 8.6 accepts models of any opset, but overlooks newer inputs: it reduces
+    over all axes, and the masks would be silently wrong.
 
     Args:
-        parsed: without a network in it yet.
+        parsed: with an empty network.
     """
     shape = (2, 3)
     node = helper.make_node('ReduceMax', ['x', 'axes'], ['y'], keepdims=0)
@@ -110,21 +110,21 @@ def reads_axes(parsed: Parsed) -> bool:
 
 
 def parse(parser: Any, log: Log, model: bytes, source: str, name: str) -> None:
-    """Let a parser fill its network.
+    """Parse a model into the parser's network.
 
     Args:
         parser: a ``trt.OnnxParser``.
         log: what TensorRT logs to.
         model: a serialized ONNX model.
-        source: what to call the model in errors.
+        source: name of the model in errors.
         name: TensorRT with its version.
 
     Raises:
-        ModelError: ``model`` is no ONNX.
-        BackendError: TensorRT does not take a node.
+        ModelError: ``model`` is not an ONNX model.
+        BackendError: TensorRT does not support a node.
     """
     try:
-        log.call(f'{name} does not take {source}', parser.parse, model)
+        log.call(f'{name} does not support {source}', parser.parse, model)
         return
     except BackendError:
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
@@ -133,11 +133,11 @@ def parse(parser: Any, log: Log, model: bytes, source: str, name: str) -> None:
     first, *others = errors
     code = str(first.code()).rpartition('.')[2]  # in 8.6, its name is a method
     if code == 'MODEL_DESERIALIZE_FAILED':
-        raise ModelError(f'{source} is no ONNX model: {first.desc()}')
+        raise ModelError(f'{source} is not an ONNX model: {first.desc()}')
     op = _operator_of(first, model)[1]
     more = ', '.join(dict.fromkeys(_node_of(error, model) for error in others))
-    also = f'; so it is with {more}' if more else ''
-    raise BackendError(f'{name} does not take {_node_of(first, model)} of {source} ({code}: '
+    also = f'; nor {more}' if more else ''
+    raise BackendError(f'{name} does not support {_node_of(first, model)} of {source} ({code}: '
                        f'{first.desc()}){also}; {fix_of(op) or _advice(code, first.desc())}')
 
 

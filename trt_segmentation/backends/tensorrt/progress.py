@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""How far a build is, about every second."""
+"""The progress of a build, reported about every second."""
 
 import logging
 import threading
@@ -16,14 +16,14 @@ _REPORT_PERIOD = 1.0
 
 
 def log_progress(text: str) -> None:
-    """Tell of a build in the log."""
+    """Log the progress of a build."""
     logging.getLogger(PROGRESS_LOGGER).info('%s', text)
 
 
 class Progress:
-    """Reports a build about every second while it runs, from a thread of its own.
+    """Reports the elapsed time of a build about every second, from a thread of its own.
 
-    Says which phase TensorRT is in where it tells, and else only the time.
+    Where TensorRT has a progress monitor, the report includes its current phase.
     """
 
     def __init__(self, trt: Any, can: Capabilities, config: Any, what: str,
@@ -49,12 +49,12 @@ class Progress:
             raise self._error
 
     def begin(self, phase: str, steps: int) -> None:
-        """Take note that TensorRT begins a phase of so many steps."""
+        """Record that TensorRT begins a phase of ``steps`` steps."""
         self._steps[phase] = steps
         self._phase = phase
 
     def step(self, phase: str, step: int) -> bool:
-        """Take note that a step is done; return whether to go on."""
+        """Record that a step is done; return whether to continue the build."""
         self._phase = f'{phase}, {step + 1} of {self._steps.get(phase, "?")}'
         return self._error is None
 

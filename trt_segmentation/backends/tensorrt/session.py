@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Engines at work: copy in, enqueue, copy out on one stream, in memory that is already there."""
+"""The TensorRT session: copy in, enqueue, copy out on one stream, in preallocated memory."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
 Place = tuple[str, int]
-"""A tensor, and which of its images."""
+"""Name of a tensor, and index of an image in it."""
 
 
 @dataclass
@@ -31,10 +31,10 @@ class Stage:
 
     Attributes:
         engine: a deserialized engine.
-        log: the logger that it was deserialized with, which knows what failed.
-        tensor_names: what the session calls the engine's tensors, where the names differ.
-        context: what executes it, made when it is first needed.
-        runtime: what the engine belongs to.
+        log: the logger that it was deserialized with, for errors.
+        tensor_names: the session's names of the engine's tensors, where they differ.
+        context: its execution context, created when it is first needed.
+        runtime: that the engine belongs to.
         plan_size: bytes of the plan that it was loaded from.
     """
 
@@ -50,7 +50,7 @@ class Stage:
         """Deserialize a plan.
 
         Raises:
-            BackendError: it was made for another TensorRT or GPU, or is damaged; the message
+            BackendError: it was built for another TensorRT or GPU, or is damaged; the message
                 is TensorRT's own.
         """
         log = find_log()
@@ -58,14 +58,14 @@ class Stage:
             runtime = log.call('TensorRT cannot start its runtime', find_tensorrt().Runtime,
                                log.logger)
             if hasattr(runtime, 'engine_host_code_allowed'):
-                # Version-compatible plans hold code, too. Plans are ours or the operator's.
+                # Version-compatible plans contain code. Plans come from us or the operator.
                 runtime.engine_host_code_allowed = True
             return cls(log.call('TensorRT cannot load the engine',
                                 runtime.deserialize_cuda_engine, plan), log, runtime=runtime,
                        plan_size=len(plan))
 
     def tensors(self) -> list[tuple[str, str, bool]]:
-        """Return of each tensor: the engine's name, the session's, whether it is an input."""
+        """Return for each tensor the engine's name, the session's, and whether it is an input."""
         engine = self.engine
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         return [(name, self.tensor_names.get(name, name),
@@ -104,7 +104,7 @@ class Stage:
                 for name, shared, _ in self.tensors()}
 
     def bind(self, memory: Mapping[str, Any]) -> None:
-        """Tell the context where its tensors are."""
+        """Set the addresses of the context's tensors."""
         for name, shared, _ in self.tensors():
             self.context.set_tensor_address(name, int(memory[shared]))
 
@@ -112,7 +112,7 @@ class Stage:
         """Put the engine's work on a stream.
 
         Raises:
-            BackendError: TensorRT refuses; the message is its own.
+            BackendError: TensorRT reports an error; the message is its own.
         """
         if not self.context.execute_async_v3(stream.handle):
             raise BackendError(f'TensorRT cannot run the engine: {self.log.take_errors()}')
@@ -120,8 +120,8 @@ class Stage:
     def memory(self) -> int:
         """Return about how many bytes of device memory engine and context take.
 
-        Of the weights this is the size of the plan, which holds little else. What the context
-        takes for scratch space and activations, TensorRT says.
+        The weights are estimated by the size of the plan, which has little else. TensorRT reports
+        the context's memory for scratch space and activations.
         """
         if self.engine is None:
             return 0
@@ -138,7 +138,7 @@ class Stage:
         self.context = None
 
     def close(self) -> None:
-        """Free the engine, even while a logger's or an exception's frames know the stage."""
+        """Free the engine, even while an exception's traceback refers to the stage."""
         self.context = None
         self.engine = None
         self.runtime = None
@@ -161,7 +161,7 @@ def make_profiler() -> Any:
 
 @dataclass(frozen=True)
 class GpuTimes:
-    """Where the time of one enqueue goes on the GPU, milliseconds.
+    """GPU time of the parts of one inference, milliseconds.
 
     Attributes:
         copy_in, run, copy_out: images to the device, the engines, results to the host.
@@ -175,19 +175,18 @@ class GpuTimes:
 class TensorRtSession(Controls):
     """A chain of engines from images to masks; see ``backends.base.Session``.
 
-    Several images lie one after the other on the device; each is copied from and to where its
-    caller has it. Results are copied straight into the caller's arrays. Memory that comes a second
-    time in a row in the same place is page-locked, so that the GPU reads or writes it itself; it
-    stays so until other memory, or another size, comes.
+    The images of a batch are contiguous on the device; each is copied from and to the caller's
+    arrays. An array that is used for the same image or output twice in a row is page-locked, so
+    that the GPU accesses it directly. It is unlocked when another array or size is used there.
 
     Args:
-        device: where everything lies.
-        stages: engines in the order in which they run. The first reads ``image``; together they
-            give the outputs; see ``graph.pipeline.prepare`` for the tensors.
-        info: what really runs.
+        device: the GPU.
+        stages: engines in the order in which they run. The first reads ``image``; the last
+            writes the outputs; see ``graph.pipeline.prepare`` for the tensors.
+        info: backend, device and precision in use.
         encoding: of the masks.
-        batch: images that the stages take at once.
-        tasks: names of the network's tasks; '' is that of a network of one.
+        batch: number of images that the stages take at once.
+        tasks: names of the network's tasks; '' for the only task of a network.
     """
 
     def __init__(self, device: Device, stages: list[Stage], info: BackendInfo,
@@ -258,18 +257,19 @@ class TensorRtSession(Controls):
 
     def layer_times(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
                     count: int) -> list[dict[str, float]]:
-        """Segment the same again and again under TensorRT's profiler, layer after layer.
+        """Segment the same images repeatedly under TensorRT's profiler.
 
-        The engines run without a CUDA graph, in contexts that keep the profiler. TensorRT 8.6 has
-        no two for the same shapes, so the session's own are discarded, and recreated after that.
+        The engines run without a CUDA graph, in contexts with a profiler. TensorRT 8.6 allows only
+        one context for the same profile, so the session's own are discarded and recreated
+        afterwards.
 
         Args:
             images: as given to ``resize``.
             outs: not written.
-            count: how often.
+            count: number of repetitions.
 
         Returns:
-            Of each time, milliseconds by name of the layer.
+            For each repetition, milliseconds by name of the layer.
         """
         times: list[dict[str, float]] = [{} for _ in range(count + 1)]
         with self._at_work():
@@ -292,11 +292,11 @@ class TensorRtSession(Controls):
     def gpu_memory(self) -> tuple[int, int]:
         """Return the bytes that this session takes on the device, and those that are free there.
 
-        The first number is that of its tensors and of its engines, see ``Stage.memory``. CUDA's
-        context, the kernels' code and CUDA graphs come on top; they have no number of their own.
+        The first number counts its tensors and its engines, see ``Stage.memory``. It does not
+        count CUDA's context, the kernels' code and CUDA graphs, whose size is not reported.
 
         Raises:
-            BackendError: CUDA reports an error, perhaps an earlier one; ``close`` still works.
+            BackendError: CUDA reports an error, possibly of an earlier call; ``close`` works.
         """
         with self._device.current():
             free, _ = self._device.memory()
@@ -323,7 +323,7 @@ class TensorRtSession(Controls):
         self._sizes[name] = size
 
     def _set_control(self, name: str, value: Any) -> None:
-        """Keep it on the host; it is copied to the device with the next image."""
+        """Set it on the host; the next image copies it to the device."""
         super()._set_control(name, value)
         self._changed.add(name)
 
@@ -362,7 +362,7 @@ class TensorRtSession(Controls):
         self._places = {name: self._places_of(name) for name in ('image', *self._known)
                         if name in self._memory}
         self._copy_controls()
-        self._enqueue()  # the first run after a change of shapes allocates; no graph records that
+        self._enqueue()  # the first run with new shapes allocates, which a graph cannot record
         self._stream.synchronize()
         try:
             self._graph = self._device.capture(self._stream, self._enqueue)
@@ -370,7 +370,7 @@ class TensorRtSession(Controls):
             logger.info('the engine runs without a CUDA graph: %s', error)
 
     def _free_size(self) -> None:
-        """Free what belongs to one size: graph, page locks and tensors, but not the contexts."""
+        """Free graph, page locks and tensors of the current size, but not the contexts."""
         self._shape = None
         graph, self._graph = self._graph, None
         locks, self._locks, self._last = self._locks, {}, {}
@@ -389,7 +389,7 @@ class TensorRtSession(Controls):
                    *(stage.drop_context for stage in self._stages)])
 
     def _waiting(self) -> list[Callable[[], None]]:
-        """The first step of a clean-up: what is on the stream may still use what is freed."""
+        """The first step of a clean-up: work on the stream may still use the memory."""
         return [] if self._stream is None else [self._stream.synchronize]
 
     @contextmanager
@@ -397,7 +397,7 @@ class TensorRtSession(Controls):
         """Make the device current for an image; see ``_discarding_on_failure``.
 
         Raises:
-            BackendError: ``resize`` has to be called first.
+            BackendError: ``resize`` must be called first.
         """
         if self._shape is None:
             raise BackendError('the session is not ready for an image; call resize first')
@@ -408,8 +408,8 @@ class TensorRtSession(Controls):
 
     @contextmanager
     def _discarding_on_failure(self) -> Iterator[None]:
-        """Where anything fails or interrupts, the next ``resize`` starts from the engines alone:
-        neither a recorded graph nor a context can be trusted any more."""
+        """After an exception, discard graph, contexts and memory, which may be invalid; the next
+        ``resize`` recreates them from the engines."""
         try:
             yield
         except BaseException:
@@ -431,11 +431,11 @@ class TensorRtSession(Controls):
         """Addresses of the images in a tensor.
 
         Raises:
-            BackendError: it holds those of another number of images.
+            BackendError: the tensor has another number of images.
         """
         if self._shapes[name][0] != self._batch:
             raise BackendError(f"the engine's '{name}' is {list(self._shapes[name])} for "
-                               f'{self._batch} images; its network mixes them: run one node a '
+                               f'{self._batch} images; its network mixes them: run one node per '
                                'camera')
         start, extent = int(self._memory[name]), self._sizes[name] // self._batch
         return [start + index * extent for index in range(self._batch)]
@@ -453,7 +453,7 @@ class TensorRtSession(Controls):
                 self._device.copy_out(out[name], self._places[name][index], self._stream)
 
     def _keep_locked(self, place: Place, array: np.ndarray) -> None:
-        """Page-lock memory that comes again; unlock what came there before."""
+        """Page-lock an array that is used again; unlock the previous one."""
         if not _is_same_memory(self._last.get(place), array):
             self._forget(place)
             self._last[place] = array
@@ -474,8 +474,8 @@ class TensorRtSession(Controls):
 
 
 def _is_same_memory(last: np.ndarray | None, array: np.ndarray) -> bool:
-    """Whether these are one array, or the same part of one. The same address is not enough:
-    memory that was freed comes again, too."""
+    """Whether these are one array, or the same part of one. The same address is not enough: freed
+    memory may be allocated again."""
     return last is array or (
         last is not None and last.base is not None and last.base is array.base
         and last.ctypes.data == array.ctypes.data and last.nbytes == array.nbytes)

@@ -1,10 +1,10 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What TensorRT will not take of a network, told without TensorRT and without a GPU.
+"""Finds operators that TensorRT does not support, without TensorRT and without a GPU.
 
-From the operator tables of onnx-tensorrt, the parser that TensorRT ships: docs/operators.md at its
-branches 8.6-GA and 10.1-GA; but cubic Resize, which the tables leave out, both importers take.
-Where TensorRT is installed, ``backends.tensorrt.parser_check`` asks its parser instead.
+The source is docs/operators.md of onnx-tensorrt, TensorRT's parser, in its branches 8.6-GA and
+10.1-GA. Cubic Resize is not in the tables, but both versions support it. Where TensorRT is
+installed, ``backends.tensorrt.parser_check`` uses its parser instead.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +42,7 @@ _FIXES = {
 }
 _REFUSED = {op: fix for fix, ops in _FIXES.items() for op in ops.split()}
 _NEWER_THAN_8 = {'DeformConv', 'Hardmax'}
-"""Refused by 8.6, taken by 10.1; CastLike, Gelu and Mish reach 8.6 as other operators, see
+"""Not in 8.6, but in 10.1; CastLike, Gelu and Mish are converted to other operators for 8.6, see
 ``graph.onnx_tools.opset``."""
 
 _RESIZE_COORDINATES = {'half_pixel', 'pytorch_half_pixel', 'tf_half_pixel_for_nn', 'asymmetric',
@@ -51,13 +51,13 @@ _RESIZE_COORDINATES = {'half_pixel', 'pytorch_half_pixel', 'tf_half_pixel_for_nn
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that TensorRT does not take, or may not.
+    """Something in a network that TensorRT does not support, or not in all versions.
 
     Attributes:
-        op, node: operator and name of the node; empty where it is not about a node.
+        op, node: operator and name of the node; empty if it is not about a node.
         reason: what is wrong.
         fix: what to do.
-        certain: whether no TensorRT takes it.
+        certain: whether no TensorRT supports it.
     """
 
     op: str
@@ -72,7 +72,7 @@ class Finding:
 
 
 def find_unsupported(model: onnx.ModelProto) -> list[Finding]:
-    """Return what TensorRT does not take of a network, or may not.
+    """Return what TensorRT does not support in a network, or not in all versions.
 
     Args:
         model: the network as it was exported.
@@ -89,7 +89,7 @@ def find_unsupported(model: onnx.ModelProto) -> list[Finding]:
 
 
 def fix_of(op: str) -> str:
-    """Return what to do about an operator that a parser has refused; '' if nothing special."""
+    """Return the fix for an operator that a parser does not support; '' if none is known."""
     return _REFUSED.get(op, _MASKED if _RULES.get(op) is _judge_counting else '')
 
 
@@ -159,12 +159,13 @@ def _judge_top_k(node: NodeProto, attributes: dict) -> _Judged:
 
 
 def _judge_counting(node: NodeProto, attributes: dict) -> _Judged:
-    return ('how much it gives depends on the picture, which TensorRT for RTX does not take and '
-            'others build with restrictions', _MASKED, False)
+    return ('the size of its output depends on the image, which TensorRT for RTX does not support '
+            'and others build with restrictions', _MASKED, False)
 
 
 def _judge_loop(node: NodeProto, attributes: dict) -> _Judged:
-    return ('TensorRT takes it only with state of constant shape and outputs of constant length',
+    return ('TensorRT supports it only with state of constant shape and outputs of constant '
+            'length',
             _UNROLL, False)
 
 

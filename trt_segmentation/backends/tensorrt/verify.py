@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Is the engine still the network? Its masks against those of ONNX Runtime in fp32."""
+"""Compares the masks of an engine with those of its network on ONNX Runtime in fp32."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from trt_segmentation.images.gray import as_bands
 logger = logging.getLogger(__name__)
 
 EXPECTED_AGREEMENT = {'fp32': 0.999, 'fp16': 0.99, 'int8': 0.95}
-"""Fraction of mask pixels that shall equal those of the fp32 network, by precision."""
+"""Least fraction of mask pixels that equal those of the fp32 network, by precision."""
 
 _REMEDIES = {
     'fp32': 'please report this with the network',
@@ -29,16 +29,15 @@ _REMEDIES = {
 
 def agreement_with_fp32(session: Session, spec: ModelSpec, mask_interpolation: str,
                         images: Sequence[np.ndarray]) -> float | None:
-    """Return the fraction of pixels that get the class that ONNX Runtime gives them in fp32; of
-    several tasks, that of the one with the least.
+    """Return the fraction of pixels with the same class as on ONNX Runtime in fp32; of several
+    tasks, the least.
 
     Args:
-        session: what is looked at; it may take several images at once.
+        session: of the engine; it may take several images at once.
         spec: the network as it was exported.
         mask_interpolation: see ``graph.pipeline.prepare.prepare``.
-        images: uint8 BGR [H, W, 3], or what ``images.gray.as_bands`` takes. Where the session
-            takes several, it gets those of one size together, some of them twice if there are too
-            few.
+        images: uint8 BGR [H, W, 3], or what ``images.gray.as_bands`` takes. A session of
+            several images gets those of one size together, some of them twice to fill a batch.
 
     Returns:
         0..1; None where ONNX Runtime is not installed.
@@ -60,30 +59,30 @@ def agreement_with_fp32(session: Session, spec: ModelSpec, mask_interpolation: s
     return float(np.mean(shares, axis=0).min())
 
 
-def try_separation(spec: ModelSpec) -> None:
-    """Check that the images of a batch are kept apart, where ONNX Runtime is there to try it.
+def check_batch(spec: ModelSpec) -> None:
+    """Check that a network does not mix the images of a batch, if ONNX Runtime is installed.
 
     Raises:
-        ModelError: they are not; see ``backends.batch_check.check_independence``.
+        ModelError: it mixes them; see ``backends.batch_check.check_independence``.
     """
     try:
         check_independence(spec)
     except BackendError:
-        logger.warning('%s: not tried whether it keeps the %d images of a batch apart, since ONNX '
+        logger.warning('%s: not checked whether it mixes the %d images of a batch, since ONNX '
                        'Runtime is not installed; pip install onnxruntime',
                        spec.network.source, spec.batch)
 
 
 def warn_if_low(agreement: float | None, precision: str, source: str) -> None:
-    """Log what to do where an engine gives other masks than its network."""
+    """Warn if an engine's masks differ too much from its network's, with the fix."""
     if agreement is not None and agreement < EXPECTED_AGREEMENT[precision]:
         logger.warning('%s in %s gives %.2f%% of the pixels the class that it gives them in fp32; '
-                       '%.1f%% is usual: %s', source, precision, 100 * agreement,
+                       'at least %.1f%% is expected: %s', source, precision, 100 * agreement,
                        100 * EXPECTED_AGREEMENT[precision], _REMEDIES[precision])
 
 
 def _batches(images: Sequence[np.ndarray], count: int) -> Iterator[list[int]]:
-    """Indices of images of one size, so many at a time, until each image was among them."""
+    """Batches of indices of images of one size, which together contain each image."""
     by_size: dict[tuple[int, ...], list[int]] = {}
     for index, image in enumerate(images):
         by_size.setdefault(image.shape, []).append(index)
@@ -97,8 +96,8 @@ def ready_for_masks(session: Session, spec: ModelSpec, images: Sequence[np.ndarr
     """Prepare a session for the masks of images of one size.
 
     Returns:
-        The images as the session takes them; of each image, the masks of all tasks, [task, H, W];
-        the same by name, to infer into.
+        The images as the session takes them; for each image, the arrays for the masks of all
+        tasks, [task, H, W], and the same arrays by name.
     """
     fed = [as_bands(np.ascontiguousarray(image)) for image in images]
     height, width, bands = fed[0].shape
@@ -111,7 +110,7 @@ def ready_for_masks(session: Session, spec: ModelSpec, images: Sequence[np.ndarr
 
 
 def _masks(session: Session, spec: ModelSpec, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Of each image, the masks of all tasks: [task, H, W]."""
+    """For each image, the masks of all tasks: [task, H, W]."""
     fed, masks, outs = ready_for_masks(session, spec, images)
     session.infer(fed, outs)
     return masks
