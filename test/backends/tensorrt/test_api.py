@@ -133,6 +133,19 @@ def test_messages_of_tensorrt_go_to_the_log(trt, log, caplog):
     assert 'MODEL_DESERIALIZE_FAILED' in log.take_errors()
 
 
+@pytest.mark.parametrize(('text', 'level'), [
+    ('onnx2trt_utils.cpp:374: Your ONNX model has been generated with INT64 weights, while ...',
+     logging.DEBUG),
+    ('Tensor DataType is determined at build time for tensors not marked as input or output.',
+     logging.DEBUG),
+    ('Detected subnormal FP16 values.', logging.WARNING)])
+def test_warnings_of_every_build_are_not_shown(trt, log, caplog, text, level):
+    with caplog.at_level(logging.DEBUG, LOGGER):
+        log.logger.log(trt.ILogger.WARNING, text)
+    (record,) = caplog.records
+    assert (record.levelno, record.message) == (level, text)
+
+
 def test_warnings_are_quoted_only_where_there_are_no_errors(trt):
     log = Log(trt)
     log.logger.log(trt.ILogger.WARNING, 'hm\n  hm')

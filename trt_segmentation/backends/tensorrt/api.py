@@ -4,6 +4,7 @@
 
 import importlib
 import logging
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ _LEVELS = {'INTERNAL_ERROR': logging.ERROR, 'ERROR': logging.ERROR, 'WARNING': l
 def is_installed() -> bool:
     """Return whether ``find_tensorrt`` has a module to import, without importing it."""
     return any(find_spec(name) for name in _MODULES)
+
+_HARMLESS = re.compile('generated with INT64 weights|DataType is determined at build time')
+"""Warnings of TensorRT 8.6 at almost every build: int64 holds only indices and extents, and no
+inner tensor has a type of its own."""
 
 
 @cache
@@ -156,6 +161,8 @@ class Log:
 
     def _write(self, severity: str, message: str) -> None:
         level, text = _LEVELS.get(severity, logging.ERROR), ' '.join(message.split())
+        if level == logging.WARNING and _HARMLESS.search(text):
+            level = logging.DEBUG
         if level >= logging.WARNING:
             self._kept.append((level, text))
         # During ``call``, an error is raised or logged at its end.
