@@ -105,7 +105,8 @@ def cost(model: Path, config: ModelConfig) -> dict[str, Any]:
                 if number:  # the first round warms up the file system cache
                     times[variant].append(found)
     return {'measured_as': times['measured'][0]['origin'],
-            **{f'{variant}_{key}': round(statistics.median(each[key] for each in times[variant]), 1)
+            **{f'{variant}_{key}': round(
+                statistics.median(each[key] for each in times[variant]), 1)
                for variant in VARIANTS for key in ('ms', 'peak_mb')},
             'more_ms': [round(one['ms'] - other['ms'], 1) for one, other
                         in zip(times['measured'], times['without'], strict=True)]}
