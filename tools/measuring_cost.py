@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which networks have to be run to determine the kind of their output, and the time it takes::
+"""Measure the cost of running networks to determine the kind of their output::
 
     python tools/model_zoo ZOO --export-only --only SegFormer Unet
     python tools/model_zoo SMALL --export-only --small

@@ -12,9 +12,9 @@ def test_two_precisions_are_compared_on_a_rosbag_and_calibrated_with_it(tmp_path
     assert main(['evaluate', '--images', str(short_drive), '--precision', 'int8', '--limit', '4',
                  '--against', 'fp32', '--backend', 'onnxruntime', '--calibration-images',
                  str(short_drive), '--calibration-count', '2', '--json', str(report)]) == 0
-    told = json.loads(report.read_text())
-    assert told['images'] == 4
-    assert 0.9 < told['against']['agreement'] < 1
+    result = json.loads(report.read_text())
+    assert result['images'] == 4
+    assert 0.9 < result['against']['agreement'] < 1
 
 
 def test_a_rosbag_has_no_labels(tmp_path, short_drive, capsys):

@@ -73,9 +73,9 @@ def test_a_message_that_cannot_be_decoded_is_skipped_with_on_error(tmp_path, bag
         for length in (None, 50, None):
             data = cv2.imencode('.png', gray(30))[1].tobytes()[:length]
             bag.write('/camera', bag.compressed(data))
-    told = []
-    assert levels(open_images(bag.path, on_error=told.append)) == [30, 30]
-    assert ['message 1: format' in str(error) for error in told] == [True]
+    errors = []
+    assert levels(open_images(bag.path, on_error=errors.append)) == [30, 30]
+    assert ['message 1: format' in str(error) for error in errors] == [True]
 
 
 def test_a_damaged_rosbag_is_named(tmp_path):

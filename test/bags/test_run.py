@@ -325,21 +325,21 @@ def test_a_truncated_chunk_is_read_up_to_its_end(tmp_path, bag_writer, compressi
     assert read_serialized(tmp_path / 'salvaged') == recorded[:salvaged.count]
 
 
-@pytest.mark.parametrize(('make', 'options', 'said'), [
+@pytest.mark.parametrize(('prepare', 'options', 'message'), [
     (lambda path: (path / 'out.mcap').touch(), [], 'out.mcap: already exists; delete it'),
     (lambda path: None, ['--topic', '/up'], "'/up' is no image topic of this rosbag; it has /cam"),
     (lambda path: None, ['--cluster', 'tcp://127.0.0.1:9'], 'no Dask scheduler can be reached'),
     (lambda path: None, ['--cluster', 'x', '--workers', '2'], 'remove --workers'),
-    (lambda path: None, ['--workers', '-1'], '--workers is -1; it is at least 1')])
-def test_the_error_of_wrong_options(short_drive, tmp_path, capsys, make, options, said):
-    make(tmp_path)
+    (lambda path: None, ['--workers', '-1'], '--workers is -1; it must be at least 1')])
+def test_the_error_of_wrong_options(short_drive, tmp_path, capsys, prepare, options, message):
+    prepare(tmp_path)
     assert run(short_drive, tmp_path / 'out.mcap', *options) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_rosbag_needs_a_rosbag_output_and_other_inputs_do_not(short_drive, tmp_path, capsys):
     assert run(short_drive, tmp_path / 'folder') == 1
-    assert 'name it --output OUT.mcap' in capsys.readouterr().err
+    assert 'use --output OUT.mcap' in capsys.readouterr().err
     assert run(tmp_path, tmp_path / 'out.mcap') == 1
     assert 'is a rosbag2, which needs one rosbag as input' in capsys.readouterr().err
 

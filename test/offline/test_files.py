@@ -127,7 +127,7 @@ def test_an_input_that_has_changed_is_segmented_again(tmp_path, write_images, sc
         from trt_segmentation.offline.items import find_items
         for item in find_items([folder], out).items:
             for name in ('mask', 'overlay'):
-                item.target(name).write_bytes(b'made before')
+                item.target(name).write_bytes(b'earlier')
             unfinished.append(file=run_files._noted(item), source=run_files._source(item),
                               outputs=['mask', 'overlay'])
         raise RuntimeError('killed')
@@ -137,9 +137,9 @@ def test_an_input_that_has_changed_is_segmented_again(tmp_path, write_images, sc
     assert run(folder, '--output', out) == 1
     np.testing.assert_array_equal(
         cv2.imread(str(out / '00000_mask.png'), cv2.IMREAD_UNCHANGED), first)
-    made = [path.name for path in sorted(out.glob('0*_mask.png'))
-            if path.read_bytes() != b'made before']
-    assert made == ['00000_mask.png', '00003_mask.png']
+    written = [path.name for path in sorted(out.glob('0*_mask.png'))
+               if path.read_bytes() != b'earlier']
+    assert written == ['00000_mask.png', '00003_mask.png']
     assert 'broken.png' in capsys.readouterr().err
 
 
