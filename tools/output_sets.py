@@ -77,7 +77,10 @@ print(json.dumps({'opening_ms': round(opening, 1), 'opening_cpu_ms': round(openi
 
 
 def write_network(path: Path, megabytes: float) -> None:
-    """Write a network; its features have 1/16 of the input size, its scores 1/4."""
+    """Write a network with ``megabytes`` MB of weights.
+
+    Its features have 1/16 of the input size, its scores 1/4.
+    """
     random = np.random.default_rng(0)
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []

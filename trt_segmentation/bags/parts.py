@@ -27,7 +27,7 @@ from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
 from trt_segmentation.segmenter import Segmentation, Segmenter
 
 FRAMES_PER_PART = 25
-"""Mean number of frames in a part; a process that is killed loses at most one part."""
+"""Mean number of frames in a part; a process that is killed loses about one part."""
 
 _AHEAD = 2
 """Messages that are read ahead of the segmentation."""
