@@ -17,9 +17,9 @@ from trt_segmentation.demo.clip import LABELS
 
 CLASSES = len(LABELS)
 CLASS_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 2.0, 1.2, 2.0)
-"""Weight of each class in the cross-entropy: thin and small things count more."""
+"""Weight of each class in the cross-entropy, higher for thin and small objects."""
 
-SAY_EVERY = 5.0
+REPORT_INTERVAL = 5.0
 """Seconds between two lines of progress."""
 
 
@@ -56,16 +56,16 @@ def narrow(a: int, b: int) -> nn.Module:
 
 
 def mix(width: int) -> nn.Module:
-    """Return what follows a sum of two scales."""
+    """Return the layers after a sum of two scales."""
     return nn.Sequential(nn.ReLU(), Residual(width, 1))
 
 
 class Network(nn.Module):
     """float32 [N, 3, 288, 512], normalised RGB, to logits [N, 7, 288, 512].
 
-    Inverted residual blocks lead down to 1/32 of the size, with wide depthwise kernels at the
-    bottom for context; a decoder adds the finer features back on the way up and a
-    depth-to-space head spreads channels to pixels. Numbers in names are the scale's divisor.
+    The encoder has inverted residual blocks down to 1/32 of the size, with large depthwise kernels
+    at the last scales for context. The decoder adds the finer features, and the head ends in
+    depth-to-space. Numbers in names are the divisor of the scale.
     """
 
     def __init__(self) -> None:
@@ -99,14 +99,14 @@ class Network(nn.Module):
 
 def batches(images: np.ndarray, labels: np.ndarray, size: int, seed: int,
             device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield augmented batches without end.
+    """Yield augmented batches endlessly.
 
     Args:
         images: uint8 [N, 288, 512, 3], BGR; all of them are kept on the device.
         labels: uint8 [N, 288, 512], class ids.
         size: of a batch.
         seed: of order and augmentation.
-        device: where batches are made.
+        device: of the batches.
 
     Yields:
         Normalised float32 [B, 3, 288, 512] and class ids int64 [B, 288, 512].
@@ -116,14 +116,14 @@ def batches(images: np.ndarray, labels: np.ndarray, size: int, seed: int,
     while True:
         order = torch.randperm(len(images), generator=generator, device=device)
         for i in range(0, len(order) - size + 1, size):
-            chosen = order[i : i + size]
-            picture = everything[0][chosen].flip(-1).permute(0, 3, 1, 2).float() / 255
-            yield augmented(picture, everything[1][chosen].long(), generator)
+            indices = order[i : i + size]
+            picture = everything[0][indices].flip(-1).permute(0, 3, 1, 2).float() / 255
+            yield augmented(picture, everything[1][indices].long(), generator)
 
 
 def augmented(picture: torch.Tensor, truth: torch.Tensor,
               generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mirror half of RGB pictures 0..1 [B, 3, H, W], vary light, colour and noise; normalise."""
+    """Augment RGB images 0..1 [B, 3, H, W]: mirror half, vary light, colour, noise; normalise."""
 
     def uniform(low: float, high: float, channels: int = 1) -> torch.Tensor:
         shape = (len(picture), channels, 1, 1)
@@ -163,14 +163,14 @@ def rate(progress: float, peak: float = 4e-3) -> float:
 
 def train(images: np.ndarray, labels: np.ndarray, steps: int, batch: int, seed: int,
           deadline: float) -> tuple[nn.Module, int]:
-    """Train from scratch until the steps are done or the deadline is near.
+    """Train from scratch for a number of steps, or until the deadline.
 
     Args:
         images, labels: see ``batches``.
-        steps: of the optimiser, at most.
-        batch: views a step.
+        steps: maximum number of optimiser steps.
+        batch: views per step.
         seed: of weights, order and augmentation.
-        deadline: of ``time.monotonic``; the learning rate ends its cycle there at the latest.
+        deadline: of ``time.monotonic``; the cycle of the learning rate ends no later.
 
     Returns:
         The network on the CPU, and the number of steps taken.
@@ -181,11 +181,11 @@ def train(images: np.ndarray, labels: np.ndarray, steps: int, batch: int, seed: 
     network = Network().to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate(0.0), weight_decay=0.02)
     feed = batches(images, labels, min(batch, len(images)), seed, device)
-    begun = said = time.monotonic()
+    start = reported = time.monotonic()
     smooth, step = torch.tensor(0.0), 0
     while step < steps:
         now = time.monotonic()
-        progress = max(step / steps, (now - begun) / max(deadline - begun, 1.0))
+        progress = max(step / steps, (now - start) / max(deadline - start, 1.0))
         if progress >= 1:
             break
         for group in optimizer.param_groups:
@@ -193,16 +193,16 @@ def train(images: np.ndarray, labels: np.ndarray, steps: int, batch: int, seed: 
         loss = _take_step(network, optimizer, *next(feed))
         step += 1
         smooth = loss if step == 1 else smooth * 0.95 + loss * 0.05
-        if now - said > SAY_EVERY or step in (1, steps):
-            said = now
+        if now - reported > REPORT_INTERVAL or step in (1, steps):
+            reported = now
             print(f'step {step}/{steps} loss {float(smooth):.4f} rate {rate(progress):.1e} '
-                  f'{now - begun:.0f} s on {device}', flush=True)
+                  f'{now - start:.0f} s on {device}', flush=True)
     return network.cpu().to(memory_format=torch.contiguous_format).eval(), step
 
 
 def _take_step(network: nn.Module, optimizer: torch.optim.Optimizer, picture: torch.Tensor,
                truth: torch.Tensor) -> torch.Tensor:
-    """Improve the network on one batch; return the loss before."""
+    """Take one optimiser step on a batch; return the loss before it."""
     picture = picture.contiguous(memory_format=torch.channels_last)
     cuda = picture.device.type == 'cuda'
     with torch.autocast(picture.device.type, torch.bfloat16, enabled=cuda):
@@ -216,7 +216,7 @@ def _take_step(network: nn.Module, optimizer: torch.optim.Optimizer, picture: to
 
 
 def export(network: nn.Module, path: Path) -> None:
-    """Write the network as a single ONNX file of static shape, float32, opset 17."""
+    """Write the network as one ONNX file with static shapes, float32, opset 17."""
     path.parent.mkdir(parents=True, exist_ok=True)
     example = torch.zeros(1, 3, HEIGHT, WIDTH)
     with torch.no_grad():

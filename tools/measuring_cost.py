@@ -1,15 +1,15 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether networks have to be run to know what they give, and what that costs at opening::
+"""Measure the cost of running networks to determine the kind of their output::
 
     python tools/model_zoo ZOO --export-only --only SegFormer Unet
     python tools/model_zoo SMALL --export-only --small
     python tools/measuring_cost.py RESULT.json ZOO/models [...] --not-timed SMALL/models
 
-Each network is read with the .yaml beside it. Then its output is hidden behind a sigmoid of single
-operators, which no graph tells, and opened on ONNX Runtime: without measuring, measured, and with
-the measurement of before. These take turns, each opening in a process of its own. Of networks that
-are not timed, only whether their graphs decide is written.
+Each network is read with the .yaml beside it. Then a sigmoid of single operators, which the
+graph analysis does not recognize, is appended to its output, and it is opened on ONNX Runtime in
+three variants, in turn and each in a new process: without a measurement, with one, and with the
+cached one. For networks that are not timed, only whether their graphs decide is written.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from trt_segmentation.graph.onnx_tools.network import read_network  # noqa: E402
 from trt_segmentation.graph.reading.resolve import ModelSpec, resolve  # noqa: E402
 from trt_segmentation.model_config import ModelConfig, OutputConfig  # noqa: E402
 
-ARMS = ('without', 'measured', 'kept')
+VARIANTS = ('without', 'measured', 'kept')
 ROUNDS = 5
 CHILD = """
 import json, sys, time
@@ -50,26 +50,26 @@ segmenter = Segmenter.open(model, config=ModelConfig.from_text(config, 'config')
 seconds = time.perf_counter() - start
 with open('/proc/self/status') as file:
     peak = dict(line.split(':', 1) for line in file)['VmHWM']
-(fact,) = (fact for fact in segmenter.spec.provenance if fact.key == 'output.kind')
+(entry,) = (entry for entry in segmenter.spec.provenance if entry.key == 'output.kind')
 print(json.dumps({'ms': 1000 * seconds, 'peak_mb': int(peak.split()[0]) / 1024,
-                  'origin': fact.origin}))
+                  'origin': entry.origin}))
 """
 
 
 def decided(model: Path, config: ModelConfig) -> tuple[bool, ModelSpec]:
-    """Return whether a network's graph decides, so that it is not run, and what it is."""
-    asked: list[tuple[int, ...]] = []
+    """Return whether a network's graph alone decides its kind, and the resolved network."""
+    fed_shapes: list[tuple[int, ...]] = []
 
     def run(fed: np.ndarray) -> dict[str, np.ndarray]:
-        asked.append(fed.shape)
+        fed_shapes.append(fed.shape)
         return {}
 
     spec = resolve(read_network(model), config, measuring=MeasurementSetup(run=run))
-    return not asked, spec
+    return not fed_shapes, spec
 
 
-def hide(spec: ModelSpec, path: Path) -> None:
-    """Write a network whose scores are behind a sigmoid that the graph does not tell."""
+def append_sigmoid(spec: ModelSpec, path: Path) -> None:
+    """Write a network with a sigmoid at its end that the graph analysis does not recognize."""
     model = onnx.ModelProto()
     model.CopyFrom(spec.network.model)
     (output,) = (each for each in model.graph.output if each.name == spec.output_name)
@@ -80,39 +80,40 @@ def hide(spec: ModelSpec, path: Path) -> None:
             ('Neg', [output.name], 'cost/n'), ('Exp', ['cost/n'], 'cost/e'),
             ('Add', ['cost/e', 'cost/one'], 'cost/d'), ('Div', ['cost/one', 'cost/d'], 'cost')))
     output.name = 'cost'
-    kept = output.SerializeToString()
+    value = output.SerializeToString()
     del model.graph.output[:]
-    model.graph.output.add().ParseFromString(kept)
+    model.graph.output.add().ParseFromString(value)
     onnx.save(model, path)
 
 
-def opening(model: Path, config: ModelConfig, folder: str, arm: str) -> dict[str, Any]:
-    """Open a model in a new process."""
+def open_in_child(model: Path, config: ModelConfig, folder: str, variant: str) -> dict[str, Any]:
+    """Open a model in a new process; return its time, memory and origin of the kind."""
     done = subprocess.run([sys.executable, '-c', CHILD, str(model), config.to_text(), folder,
-                           str(arm != 'without')], check=True, capture_output=True, text=True,
+                           str(variant != 'without')], check=True, capture_output=True, text=True,
                           env=os.environ | {'PYTHONPATH': str(HERE)})
     return json.loads(done.stdout)
 
 
 def cost(model: Path, config: ModelConfig) -> dict[str, Any]:
-    """Return medians of all arms, and that every round was what it should have been."""
-    times: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
+    """Return the medians of all variants; check the origin of the kind in every round."""
+    times: dict[str, list[dict[str, Any]]] = {variant: [] for variant in VARIANTS}
     for number in range(ROUNDS + 1):
-        with tempfile.TemporaryDirectory() as folder:  # 'kept' follows 'measured' in it
-            for arm in ARMS:
-                found = opening(model, config, folder, arm)
-                assert found['origin'].startswith('measured') == (arm != 'without'), found
-                if number:  # the first one only warms up the file system's cache
-                    times[arm].append(found)
+        with tempfile.TemporaryDirectory() as folder:  # 'kept' uses the cache of 'measured'
+            for variant in VARIANTS:
+                found = open_in_child(model, config, folder, variant)
+                assert found['origin'].startswith('measured') == (variant != 'without'), found
+                if number:  # the first round warms up the file system cache
+                    times[variant].append(found)
     return {'measured_as': times['measured'][0]['origin'],
-            **{f'{arm}_{key}': round(statistics.median(each[key] for each in times[arm]), 1)
-               for arm in ARMS for key in ('ms', 'peak_mb')},
+            **{f'{variant}_{key}': round(
+                statistics.median(each[key] for each in times[variant]), 1)
+               for variant in VARIANTS for key in ('ms', 'peak_mb')},
             'more_ms': [round(one['ms'] - other['ms'], 1) for one, other
                         in zip(times['measured'], times['without'], strict=True)]}
 
 
 def examine(path: Path, is_timed: bool) -> dict[str, Any]:
-    """Return the row of one network."""
+    """Return the results of one network."""
     config_path = path.with_suffix('.yaml')
     config = ModelConfig.from_file(config_path) if config_path.is_file() else ModelConfig()
     is_decided, spec = decided(path, config)
@@ -120,26 +121,26 @@ def examine(path: Path, is_timed: bool) -> dict[str, Any]:
         'network': path.stem, 'megabytes': round(path.stat().st_size / 1e6, 1),
         'input': list(spec.network.inputs[0].shape or ()), 'decided_by_graph': is_decided}
     if not is_timed or spec.pair is not None or spec.kind == 'ids':
-        return row  # a pair or ids, of which a sigmoid makes nothing that means anything
+        return row  # the sigmoid of a pair or of ids has no meaning
     with tempfile.TemporaryDirectory() as folder:
-        hidden = Path(folder) / path.name
-        hide(spec, hidden)
-        told = ModelConfig(config.input, OutputConfig(), config.classes)
-        return row | cost(hidden, told)
+        model = Path(folder) / path.name
+        append_sigmoid(spec, model)
+        without_kind = ModelConfig(config.input, OutputConfig(), config.classes)
+        return row | cost(model, without_kind)
 
 
 def files_of(models: list[Path]) -> list[Path]:
-    """Return the .onnx files that are named, and those in the folders that are."""
+    """Return the given .onnx files, and those in the given folders."""
     return [path for given in models
             for path in (sorted(given.glob('*.onnx')) if given.is_dir() else [given])]
 
 
 def main() -> None:
-    """Examine all networks and write the result after each."""
+    """Measure all networks and write the results after each."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument('result', type=Path, metavar='RESULT.json')
     parser.add_argument('models', type=Path, nargs='+', metavar='MODELS',
-                        help='.onnx files, and folders of them')
+                        help='.onnx files, or folders of them')
     parser.add_argument('--not-timed', type=Path, nargs='+', default=[], metavar='MODELS')
     args = parser.parse_args()
     report: dict[str, Any] = {**describe_host(), 'rounds': ROUNDS, 'networks': []}

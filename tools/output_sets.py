@@ -1,11 +1,12 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What each set of outputs costs on ONNX Runtime: memory, the first image, the next ones::
+"""Memory and time of each set of outputs on ONNX Runtime, for the first and for later images::
 
     python tools/output_sets.py RESULT.json [--against OTHER_CHECKOUT] [--megabytes 150]
 
-Makes a network of random 3x3 convolutions, opens it in a process of its own for each checkout and
-asks it for all seven sets of outputs in turn; three times, of which the middle one is kept.
+Creates a network of random 3x3 convolutions, opens it in a new process for each checkout, and
+requests all seven sets of outputs in turn. It repeats this three times and reports the run with
+the median stall.
 """
 
 import argparse
@@ -31,7 +32,7 @@ CLASSES, CHANNELS, SIZE = 19, 512, (256, 256)
 CHILD = """
 import hashlib, itertools, json, sys, time
 import numpy as np
-import onnx  # opening brings it, and it is no part of the network
+import onnx  # imported by open(); its memory is not counted for the network
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
@@ -76,7 +77,10 @@ print(json.dumps({'opening_ms': round(opening, 1), 'opening_cpu_ms': round(openi
 
 
 def write_network(path: Path, megabytes: float) -> None:
-    """Write a network of so many MB of weights: 1/16 of its input's size inside, 1/4 outside."""
+    """Write a network with ``megabytes`` MB of weights.
+
+    Its features have 1/16 of the input size, its scores 1/4.
+    """
     random = np.random.default_rng(0)
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []
@@ -111,18 +115,21 @@ def write_network(path: Path, megabytes: float) -> None:
 
 
 def measure(model: Path, checkout: Path, repeats: int = 20) -> dict[str, Any]:
-    """Return what a process that uses the package of a checkout measures."""
+    """Return the measurements of a new process with the package of a checkout."""
     labels = ', '.join(f'class_{index}' for index in range(CLASSES))
     config = f'input: {{color: rgb, scale: 0.01}}\nclasses: {{labels: [{labels}]}}'
     done = subprocess.run([sys.executable, '-c', CHILD, str(model), config, str(repeats)],
                           check=True, capture_output=True, text=True,
                           env=os.environ | {'PYTHONPATH': str(checkout)}, cwd=model.parent)
-    return summarised(json.loads(done.stdout))
+    return summarized(json.loads(done.stdout))
 
 
-def summarised(found: dict[str, Any]) -> dict[str, Any]:
-    """Add what all sets take over what the first one takes, and the longest stall: of the first
-    image of a set, what it takes beyond the next ones, on the clock and of the processor."""
+def summarized(found: dict[str, Any]) -> dict[str, Any]:
+    """Add the memory of all sets relative to the first one, and the longest stall.
+
+    The stall of a set is the time of its first image beyond that of later ones, as wall clock and
+    as CPU time.
+    """
     sets, start = found['sets'], found['start_mb']
     return found | {
         'memory_of_all_over_one': round((max(row['rss_mb'] for row in sets) - start)
@@ -133,7 +140,7 @@ def summarised(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def middle_runs(model: Path, checkouts: dict[str, Path]) -> dict[str, Any]:
-    """Measure the checkouts in turn, three times; return of each the run with the middle stall."""
+    """Measure the checkouts in turn, three times; return the run with the median stall of each."""
     runs = [{name: measure(model, checkout) for name, checkout in checkouts.items()}
             for _ in range(3)]
     return {name: sorted((run[name] for run in runs), key=lambda run: run['longest_stall_ms'])[1]
@@ -141,7 +148,7 @@ def middle_runs(model: Path, checkouts: dict[str, Path]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure this checkout and perhaps another one; write the result."""
+    """Measure this checkout, and optionally another one; write the results."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument('result', type=Path, metavar='RESULT.json')
     parser.add_argument('--against', type=Path, metavar='OTHER_CHECKOUT')

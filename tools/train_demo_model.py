@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Train, export and measure the small network of the demo.
+"""Train, export and evaluate the small network of the demo.
 
-Scenes of ``demo_scenes`` are rendered ahead by a pool of processes, the network is trained on
-them with PyTorch, exported to ONNX, given its model config as metadata, and measured on scenes
-that it never saw. Next to it goes a YAML file with the same config, headed by comments on origin
-and accuracy.
+A pool of processes renders scenes of ``demo_scenes``. The network is trained on them with PyTorch,
+exported to ONNX with its model config as metadata, and evaluated on unseen scenes. A YAML file
+next to it has the same config, and comments on training and accuracy.
 
-Needs the package itself with ONNX Runtime (``pip install -e '.[cpu]'``), and to train also
-PyTorch 2.5 or newer, best with a GPU.
+Needs this package with ONNX Runtime (``pip install -e '.[cpu]'``), and for training PyTorch 2.5 or
+newer, preferably with a GPU.
 """
 
 import argparse
@@ -49,7 +48,7 @@ EVALUATION_SEEDS = range(2_000_000, 3_000_000)
 
 @dataclass(frozen=True)
 class Training:
-    """How a model came to be: seed, steps of a batch of views, scenes, version of PyTorch."""
+    """Training of a model: seed, steps, batch size in views, scenes, and version of PyTorch."""
 
     seed: int
     steps: int
@@ -59,7 +58,7 @@ class Training:
 
 
 def main() -> None:
-    """Train the network, or measure one again."""
+    """Train the network, or evaluate an existing one."""
     args = _arguments()
     if args.measure_only:
         path, training = args.measure_only, _stored_training(args.measure_only)
@@ -67,7 +66,7 @@ def main() -> None:
         path, training = args.output, _train(args)
     _write_metadata(path, training)
     confusion = measure(path, EVALUATION_SEEDS[: args.evaluate])
-    text = ''.join(f'# {line}\n' for line in _story(training, confusion, args.evaluate))
+    text = ''.join(f'# {line}\n' for line in _description(training, confusion, args.evaluate))
     print(text, end='')
     target = path.with_suffix('.yaml')
     target.write_text(text + CONFIG.to_text(), encoding='utf-8')
@@ -75,27 +74,27 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train, export and measure the demo network.')
+    parser = argparse.ArgumentParser(description='Train, export and evaluate the demo network.')
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument('--output', type=Path, metavar='FILE', help='ONNX file to train and write')
     task.add_argument('--measure-only', type=Path, metavar='FILE',
-                      help='ONNX file to measure and describe again')
+                      help='existing ONNX file to evaluate and describe')
     parser.add_argument('--steps', type=int, default=4000, help='optimiser steps (%(default)s)')
-    parser.add_argument('--batch', type=int, default=48, help='views a step (%(default)s)')
+    parser.add_argument('--batch', type=int, default=48, help='views per step (%(default)s)')
     parser.add_argument('--seed', type=int, default=1, help='of weights and order (%(default)s)')
     parser.add_argument('--scenes', type=int, default=8000, help='to render (%(default)s)')
     parser.add_argument('--workers', type=int, default=len(os.sched_getaffinity(0)),
                         help='rendering processes (%(default)s)')
     parser.add_argument('--evaluate', type=int, default=120, metavar='N',
-                        help='unseen scenes to measure on (%(default)s)')
+                        help='unseen scenes for the evaluation (%(default)s)')
     parser.add_argument('--minutes', type=float, default=6.0,
-                        help='cap on rendering and training together (%(default)s)')
+                        help='limit for rendering and training together (%(default)s)')
     return parser.parse_args()
 
 
 def _train(args: argparse.Namespace) -> Training:
     """Render, train and export."""
-    import torch  # not needed to measure
+    import torch  # not needed for the evaluation
     from demo_network import export, train
 
     deadline = time.monotonic() + 60 * args.minutes
@@ -109,15 +108,16 @@ def _stored_training(path: Path) -> Training:
     for entry in onnx.load(path).metadata_props:
         if entry.key == TRAINING_KEY:
             return Training(**json.loads(entry.value))
-    raise SystemExit(f'{path} has no metadata {TRAINING_KEY}: was it made by this tool?')
+    raise SystemExit(f'{path} has no metadata {TRAINING_KEY}; this tool evaluates only its '
+                     'own models')
 
 
 def _write_metadata(path: Path, training: Training) -> None:
     model = onnx.load(path)
-    kept = {entry.key: entry.value for entry in model.metadata_props}
-    kept[METADATA_KEY] = CONFIG.to_text()
-    kept[TRAINING_KEY] = json.dumps(asdict(training))
-    onnx.helper.set_model_props(model, kept)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata[METADATA_KEY] = CONFIG.to_text()
+    metadata[TRAINING_KEY] = json.dumps(asdict(training))
+    onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
@@ -134,8 +134,8 @@ def measure(path: Path, seeds: range) -> np.ndarray:
     return confusion
 
 
-def _story(training: Training, confusion: np.ndarray, count: int) -> list[str]:
-    """Return lines on a model's origin and its accuracy over the first evaluation seeds."""
+def _description(training: Training, confusion: np.ndarray, count: int) -> list[str]:
+    """Return lines on the training of a model and its accuracy on the first evaluation seeds."""
     t, seeds = training, EVALUATION_SEEDS[:count]
     ious = zip(LABELS, class_iou(confusion), strict=True)
     return [

@@ -56,13 +56,13 @@ class Bag:
 
 @pytest.fixture(scope='session')
 def bag_writer():
-    """What writes a rosbag2: a context manager with ``image``, ``compressed`` and ``write``."""
+    """Context manager that writes a rosbag2, with ``image``, ``compressed`` and ``write``."""
     return Bag
 
 
 @pytest.fixture(scope='session')
 def write_drive():
-    """What writes frames of 160x90 at 20 Hz on /camera/image_raw; returns the bag's path."""
+    """Function that writes frames of 160x90 at 20 Hz on /camera/image_raw; returns the path."""
     scenes = [read_frame(number, 90, 160).image for number in range(5)]
 
     def write(path, storage='MCAP', frames=60):

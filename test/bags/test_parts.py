@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Parts cover a topic without gap or overlap, and are made once."""
+"""Parts cover a topic without gaps or overlaps, and are segmented once."""
 
 from itertools import pairwise
 

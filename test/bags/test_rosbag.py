@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images come out of rosbags as they were put in."""
+"""Images read from rosbags equal those written."""
 
 import sys
 
@@ -49,7 +49,7 @@ def test_rosbag_images_of_every_encoding_become_bgr(tmp_path, bag_writer):
         np.testing.assert_array_equal(image, expected, topic)
 
 
-def test_a_topic_that_is_missing_or_not_said_is_an_error_that_lists_them(tmp_path, bag_writer):
+def test_the_error_of_a_missing_or_ambiguous_topic_lists_the_topics(tmp_path, bag_writer):
     with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
         for topic in ('/left', '/right'):
             bag.write(topic, bag.image(gray(1)))
@@ -68,14 +68,14 @@ def test_a_message_that_cannot_be_decoded_is_named(tmp_path, bag_writer):
             list(open_images(bag.path, topic))
 
 
-def test_a_message_that_cannot_be_decoded_is_left_out_where_somebody_is_told(tmp_path, bag_writer):
+def test_a_message_that_cannot_be_decoded_is_skipped_with_on_error(tmp_path, bag_writer):
     with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
         for length in (None, 50, None):
             data = cv2.imencode('.png', gray(30))[1].tobytes()[:length]
             bag.write('/camera', bag.compressed(data))
-    told = []
-    assert levels(open_images(bag.path, on_error=told.append)) == [30, 30]
-    assert ['message 1: format' in str(error) for error in told] == [True]
+    errors = []
+    assert levels(open_images(bag.path, on_error=errors.append)) == [30, 30]
+    assert ['message 1: format' in str(error) for error in errors] == [True]
 
 
 def test_a_damaged_rosbag_is_named(tmp_path):
@@ -84,14 +84,14 @@ def test_a_damaged_rosbag_is_named(tmp_path):
         list(open_images(tmp_path / 'drive.mcap'))
 
 
-def test_without_rosbags_the_command_that_installs_it_is_said(tmp_path, monkeypatch):
+def test_without_rosbags_the_error_has_the_command_that_installs_it(tmp_path, monkeypatch):
     (tmp_path / 'drive.mcap').touch()
     monkeypatch.setitem(sys.modules, 'rosbags.highlevel', None)
     with pytest.raises(ImageError, match='pip install rosbags'):
         list(open_images(tmp_path / 'drive.mcap'))
 
 
-def test_compressed_images_lie_on_the_cameras_pixels_and_in_its_colours(tmp_path, bag_writer):
+def test_compressed_images_have_the_pixels_and_colours_of_the_camera(tmp_path, bag_writer):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     png = cv2.imencode('.png', pixels)[1].tobytes()
     with bag_writer(tmp_path / 'drive', 'MCAP') as bag:

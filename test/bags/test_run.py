@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""``trt-segmentation run BAG --output OUT.mcap``: what is written, and that nothing changes it."""
+"""``trt-segmentation run BAG --output OUT.mcap``: its results, which are always the same."""
 
 import signal
 import sqlite3
@@ -86,7 +86,7 @@ def test_label_info_comes_first_and_is_latched(short_drive, tmp_path, name):
 
 @pytest.fixture
 def two_heads(networks, tmp_path):
-    """The path of a network with the outputs drivable and lanes, whose file says so."""
+    """The path of a network with the outputs drivable and lanes, named in its metadata."""
     text = networks.config_of(
         input={'color': 'bgr', 'scale': 1.0},
         outputs=[{'name': 'drivable', 'labels': ['other', 'road'], 'threshold': 0.25},
@@ -183,18 +183,18 @@ def test_a_dask_cluster_writes_the_same_bytes(short_drive, tmp_path):
 
 
 def journal(output):
-    """Return the lines that say what a run has done so far."""
+    """Return the lines of the journal of a run."""
     path = output.with_name(f'{output.name}.parts') / 'done.jsonl'
     return path.read_text().splitlines() if path.is_file() else []
 
 
-def begun(bag, output, workers, parts=3):
+def start_run(bag, output, workers, parts=3):
     """Start a run; return its process when some parts are in the output."""
     process = subprocess.Popen([*COMMAND, 'run', str(bag), '--output', str(output), '--threads',
                                 '1', '--workers', workers], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while len(journal(output)) < parts:
-        assert process.poll() is None, 'ended before it could be disturbed'
+        assert process.poll() is None, 'ended before it could be interrupted'
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return process
@@ -202,7 +202,7 @@ def begun(bag, output, workers, parts=3):
 
 @pytest.fixture(scope='module')
 def uninterrupted(drive, tmp_path_factory):
-    """The bytes of a run that nothing disturbed."""
+    """The bytes of an uninterrupted run."""
     out = tmp_path_factory.mktemp('uninterrupted') / 'out.mcap'
     assert run(drive, out) == 0
     return out.read_bytes()
@@ -212,7 +212,7 @@ def uninterrupted(drive, tmp_path_factory):
 def test_killed_and_resumed_it_writes_the_same_bytes(drive, tmp_path, capsys, uninterrupted,
                                                      workers):
     out = tmp_path / 'out.mcap'
-    process = begun(drive, out, workers)
+    process = start_run(drive, out, workers)
     others = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     assert process.wait() == -9
@@ -220,16 +220,15 @@ def test_killed_and_resumed_it_writes_the_same_bytes(drive, tmp_path, capsys, un
     assert not out.exists()
     assert 3 <= len(journal(out)) < 8
     assert run(drive, out, '--alpha', '0.9') == 1
-    assert 'out.mcap.parts: was begun with alpha 0.5, now it is 0.9; delete' in \
+    assert 'out.mcap.parts: belongs to a run with alpha 0.5, this run has 0.9; delete' in \
         capsys.readouterr().err
     assert run(drive, out) == 0
     assert out.read_bytes() == uninterrupted
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_a_worker_that_dies_ends_the_run_and_the_next_one_goes_on(drive, tmp_path,
-                                                                  uninterrupted):
-    process = begun(drive, tmp_path / 'out.mcap', '2')
+def test_a_run_ended_by_a_dead_worker_is_resumed(drive, tmp_path, uninterrupted):
+    process = start_run(drive, tmp_path / 'out.mcap', '2')
     workers = [child for child in psutil.Process(process.pid).children()
                if 'spawn_main' in ' '.join(child.cmdline())]
     assert len(workers) == 2
@@ -243,9 +242,9 @@ def test_a_worker_that_dies_ends_the_run_and_the_next_one_goes_on(drive, tmp_pat
 
 
 def test_only_one_run_at_a_time_writes_an_output(drive, tmp_path, capsys):
-    process = begun(drive, tmp_path / 'out.mcap', '1')
+    process = start_run(drive, tmp_path / 'out.mcap', '1')
     assert run(drive, tmp_path / 'out.mcap') == 1
-    assert 'another process is at work there' in capsys.readouterr().err
+    assert 'is in use by another process' in capsys.readouterr().err
     process.kill()
     process.communicate()
 
@@ -267,7 +266,7 @@ def test_frames_that_cannot_be_decoded_are_dropped_and_named(tmp_path, bag_write
 
 
 @pytest.mark.parametrize(('storage', 'suffix'), [('MCAP', '.mcap'), ('SQLITE3', '.db3')])
-def test_a_truncated_bag_gives_all_up_to_the_damage(tmp_path, write_drive, storage, suffix,
+def test_a_truncated_bag_is_read_up_to_the_damage(tmp_path, write_drive, storage, suffix,
                                                     capsys):
     whole, = write_drive(tmp_path / 'drive', storage).glob(f'*{suffix}')
     cut = tmp_path / f'cut{suffix}'
@@ -282,7 +281,7 @@ def test_a_truncated_bag_gives_all_up_to_the_damage(tmp_path, write_drive, stora
     assert masks == expected[:len(masks)]
 
 
-def test_a_chunk_that_is_damaged_costs_no_other(tmp_path, write_drive, capsys):
+def test_a_damaged_chunk_does_not_affect_the_others(tmp_path, write_drive, capsys):
     bag = write_drive(tmp_path / 'drive', frames=150)
     file, = bag.glob('*.mcap')
     data = bytearray(file.read_bytes())
@@ -294,15 +293,14 @@ def test_a_chunk_that_is_damaged_costs_no_other(tmp_path, write_drive, capsys):
     assert run(bag, tmp_path / 'out.mcap') == 1
     shown = capsys.readouterr().err
     assert 'cannot be read further' in shown
-    assert 'messages of /camera/image_raw are not where the index says' in shown
+    assert 'messages of /camera/image_raw are in the index but missing in the bag' in shown
     masks = [received for topic, received, _ in read(tmp_path / 'out.mcap') if 'mask' in topic]
     assert masks[-1] == 10 ** 18 + 5 + 150 * 50_000_000
     assert 90 <= len(masks) < 150
 
 
 @pytest.mark.parametrize('compression', ['', 'zstd', 'lz4'])
-def test_a_chunk_that_was_being_written_is_read_as_far_as_it_goes(tmp_path, bag_writer,
-                                                                  compression):
+def test_a_truncated_chunk_is_read_up_to_its_end(tmp_path, bag_writer, compression):
     writer = pytest.importorskip('mcap.writer')
     noise = np.random.default_rng(0)
     with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
@@ -327,19 +325,19 @@ def test_a_chunk_that_was_being_written_is_read_as_far_as_it_goes(tmp_path, bag_
     assert read_serialized(tmp_path / 'salvaged') == recorded[:salvaged.count]
 
 
-@pytest.mark.parametrize(('make', 'options', 'said'), [
-    (lambda path: (path / 'out.mcap').touch(), [], 'out.mcap: is there already; delete it'),
+@pytest.mark.parametrize(('prepare', 'options', 'message'), [
+    (lambda path: (path / 'out.mcap').touch(), [], 'out.mcap: already exists; delete it'),
     (lambda path: None, ['--topic', '/up'], "'/up' is no image topic of this rosbag; it has /cam"),
     (lambda path: None, ['--cluster', 'tcp://127.0.0.1:9'], 'no Dask scheduler can be reached'),
     (lambda path: None, ['--cluster', 'x', '--workers', '2'], 'remove --workers'),
     (lambda path: None, ['--workers', '-1'], '--workers is -1; it must be at least 1')])
-def test_what_cannot_be_done_is_said(short_drive, tmp_path, capsys, make, options, said):
-    make(tmp_path)
+def test_the_error_of_wrong_options(short_drive, tmp_path, capsys, prepare, options, message):
+    prepare(tmp_path)
     assert run(short_drive, tmp_path / 'out.mcap', *options) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_rosbag_wants_a_rosbag_and_others_do_not(short_drive, tmp_path, capsys):
+def test_a_rosbag_needs_a_rosbag_output_and_other_inputs_do_not(short_drive, tmp_path, capsys):
     assert run(short_drive, tmp_path / 'folder') == 1
     assert 'use --output OUT.mcap' in capsys.readouterr().err
     assert run(tmp_path, tmp_path / 'out.mcap') == 1
@@ -349,17 +347,17 @@ def test_a_rosbag_wants_a_rosbag_and_others_do_not(short_drive, tmp_path, capsys
 def test_a_file_that_is_no_bag_is_named(tmp_path, capsys):
     (tmp_path / 'no.mcap').write_bytes(b'no bag')
     assert run(tmp_path / 'no.mcap', tmp_path / 'out.mcap') == 1
-    assert 'no.mcap: not one image can be read of this rosbag' in capsys.readouterr().err
+    assert 'no.mcap: no image can be read from this rosbag' in capsys.readouterr().err
 
 
-def test_masks_come_out_as_images_again(short_drive, tmp_path):
+def test_masks_can_be_read_as_images(short_drive, tmp_path):
     assert run(short_drive, tmp_path / 'out.mcap') == 0
     (_, image), = open_images(tmp_path / 'out.mcap', '/segmentation/mask', count=1)
     mask = [message for topic, _, message in read(tmp_path / 'out.mcap') if 'mask' in topic][30]
     np.testing.assert_array_equal(image[..., 0], mask.data.reshape(90, 160))
 
 
-def test_a_wrong_first_try_does_not_refuse_the_right_one(short_drive, tmp_path, capsys):
+def test_a_failed_run_does_not_block_the_next_one(short_drive, tmp_path, capsys):
     wrong = tmp_path / 'wrong.onnx'
     wrong.write_text('no network')
     out = tmp_path / 'out' / 'masks.mcap'
@@ -373,7 +371,7 @@ def test_a_wrong_first_try_does_not_refuse_the_right_one(short_drive, tmp_path, 
 
 
 def test_threads_and_workers_may_change(drive, tmp_path, uninterrupted):
-    process = begun(drive, tmp_path / 'out.mcap', '1')
+    process = start_run(drive, tmp_path / 'out.mcap', '1')
     process.kill()
     process.communicate()
     assert run(drive, tmp_path / 'out.mcap', '--threads', '2', '--workers', '2') == 0
@@ -383,7 +381,7 @@ def test_threads_and_workers_may_change(drive, tmp_path, uninterrupted):
 def test_killed_twice_it_still_writes_the_same_bytes(drive, tmp_path, uninterrupted):
     out = tmp_path / 'out.mcap'
     for parts in (2, 4):
-        process = begun(drive, out, '1', parts)
+        process = start_run(drive, out, '1', parts)
         process.kill()
         process.communicate()
     assert run(drive, out) == 0
@@ -393,9 +391,9 @@ def test_killed_twice_it_still_writes_the_same_bytes(drive, tmp_path, uninterrup
 @pytest.mark.parametrize(('name', 'stage'), [
     ('out.mcap', 'complete'), ('out.mcap', 'renamed'), ('out.mcap', 'half removed'),
     ('out.mcap', 'all but removed'), ('out.db3', 'complete')])
-def test_killed_at_the_end_the_same_command_finishes(short_drive, tmp_path, capsys, monkeypatch,
-                                                     name, stage):
-    """SIGKILL after the output is complete: before it has its name, and while the rest goes."""
+def test_a_run_killed_at_the_end_is_finished_by_the_same_command(short_drive, tmp_path, capsys,
+                                                                 monkeypatch, name, stage):
+    """SIGKILL after the output is complete: before it is renamed, and during the cleanup."""
     class Killed(BaseException):
         pass
 
@@ -428,14 +426,14 @@ def test_killed_at_the_end_the_same_command_finishes(short_drive, tmp_path, caps
     assert list(tmp_path.iterdir()) == [out]
     assert sum('mask' in topic for topic, *_ in read(out)) == 60
     assert run(short_drive, out) == 1
-    assert 'is there already' in capsys.readouterr().err
+    assert 'already exists' in capsys.readouterr().err
 
 
-def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(drive, small_disk, capsys,
-                                                              uninterrupted):
+def test_a_run_ended_by_a_full_disk_is_resumed_with_more_space(drive, small_disk, capsys,
+                                                               uninterrupted):
     disk = small_disk(6 * 1024)
     assert run(drive, disk / 'out.mcap') == 1
-    assert 'No space left on device; once that is mended, the same command goes on' in \
+    assert 'No space left on device; when this is fixed, the same command resumes' in \
         capsys.readouterr().err
     assert 1 <= len(journal(disk / 'out.mcap')) < 8
     assert not (disk / 'out.mcap').exists()
@@ -444,8 +442,8 @@ def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(drive, small_disk,
     assert (disk / 'out.mcap').read_bytes() == uninterrupted
 
 
-def test_ctrl_c_says_how_to_go_on(drive, tmp_path):
-    process = begun(drive, tmp_path / 'out.mcap', '1')
+def test_ctrl_c_reports_how_to_resume(drive, tmp_path):
+    process = start_run(drive, tmp_path / 'out.mcap', '1')
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -456,7 +454,7 @@ def test_ctrl_c_says_how_to_go_on(drive, tmp_path):
 @pytest.mark.parametrize('encoding', ['yuyv', 'padded bgr8'])
 def test_frames_that_are_converted_do_not_replace_each_other(tmp_path, bag_writer, monkeypatch,
                                                             encoding):
-    """Many frames are under way at the same time, each with memory of its own."""
+    """Many frames are in progress at the same time, each in its own buffer."""
     monkeypatch.setattr('trt_segmentation.cli.run_bag.lanes_of', lambda *_: LaneCount(4, 2))
     noise = np.random.default_rng(0)
     shape = {'yuyv': (90, 160, 2), 'padded bgr8': (90, 160, 3)}.get(encoding, (90, 160))

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images and videos to segment, and ways to disturb a run."""
+"""Images and videos to segment, and ways to interrupt a run."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def scenes():
 
 @pytest.fixture(scope='session')
 def write_images(scenes):
-    """What writes so many PNGs into a folder, and returns it."""
+    """Function that writes PNGs into a folder and returns it."""
     def write(folder, count, name='{:05d}.png'):
         folder.mkdir(parents=True)
         for index in range(count):
@@ -34,7 +34,7 @@ def write_images(scenes):
 
 @pytest.fixture(scope='session')
 def write_video(scenes):
-    """What writes a video of so many frames, no two of them alike."""
+    """Function that writes a video of different frames."""
     def write(path, frames, size=(96, 64)):
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), 10, size)
         for index in range(frames):
@@ -45,9 +45,12 @@ def write_video(scenes):
 
 
 @pytest.fixture
-def disturbed():
-    """What starts ``run`` and sends it a signal when a condition holds; returns how it ended."""
-    def disturb(arguments, condition, number):
+def interrupt():
+    """Function that starts ``run`` and sends it a signal when a condition holds.
+
+    It returns the exit status, stdout and stderr.
+    """
+    def interrupt(arguments, condition, number):
         process = subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE,
                                    stdout=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
@@ -58,12 +61,12 @@ def disturbed():
         process.send_signal(number)
         shown = process.communicate(timeout=60)
         return process.returncode, *shown
-    return disturb
+    return interrupt
 
 
 @pytest.fixture
 def contents():
-    """What returns the bytes of every file in a folder and below, by its path."""
+    """Function that returns the bytes of every file in a folder and its subfolders, by path."""
     def read(folder):
         return {path.relative_to(folder).as_posix(): path.read_bytes()
                 for path in sorted(folder.rglob('*')) if path.is_file()}

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""``trt-segmentation run`` on folders: what is written, resumed, refused, and told."""
+"""``trt-segmentation run`` on folders: results, resuming, refused inputs, and messages."""
 
 import signal
 import subprocess
@@ -26,7 +26,7 @@ def masks(folder):
 
 
 def segmented(output):
-    """Return how many files a run has noted as done."""
+    """Return how many files are in the journal of a run."""
     path = output / '.unfinished' / 'done.jsonl'
     return path.read_text().count('\n') if path.is_file() else 0
 
@@ -47,7 +47,7 @@ def test_every_image_gets_the_outputs_that_were_asked_for(tmp_path, write_images
 
 
 @pytest.mark.parametrize('options', [['--workers', '2'], ['--threads', '2']])
-def test_the_bytes_do_not_depend_on_who_does_it(tmp_path, write_images, write_video, contents,
+def test_the_bytes_do_not_depend_on_the_workers(tmp_path, write_images, write_video, contents,
                                                 options):
     folder = write_images(tmp_path / 'in', 40)
     write_video(folder / 'clip.mp4', 12)
@@ -59,34 +59,35 @@ def test_the_bytes_do_not_depend_on_who_does_it(tmp_path, write_images, write_vi
 
 
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_folder_goes_on(tmp_path, write_images, contents, disturbed, capsys,
-                                       number):
+def test_an_interrupted_folder_is_resumed(tmp_path, write_images, contents, interrupt, capsys,
+                                          number):
     folder, out = write_images(tmp_path / 'in', 150), tmp_path / 'out'
-    status, _, told = disturbed([folder, '--output', out, '--threads', '1'],
-                                lambda: segmented(out) > 15, number)
+    status, _, shown = interrupt([folder, '--output', out, '--threads', '1'],
+                                 lambda: segmented(out) > 15, number)
     assert status == (130 if number == signal.SIGINT else -9)
     if number == signal.SIGINT:
-        assert 'of 150 inputs segmented into' in told
-        assert 'the same command resumes this run' in told
-        assert 'Traceback' not in told
+        assert 'of 150 inputs segmented into' in shown
+        assert 'the same command resumes this run' in shown
+        assert 'Traceback' not in shown
     before = {path: path.stat().st_mtime_ns for path in out.glob('*_mask.png')}
-    noted = segmented(out)
-    assert 15 < noted < 150
+    recorded = segmented(out)
+    assert 15 < recorded < 150
     assert run(folder, '--output', out, '--alpha', '0.9') == 1
-    assert '.unfinished: was begun with alpha 0.5, now it is 0.9' in capsys.readouterr().err
+    assert '.unfinished: belongs to a run with alpha 0.5, this run has 0.9' in \
+        capsys.readouterr().err
     # Threads and workers may change.
     assert run(folder, '--output', out, '--threads', '2') == 0
-    assert f'150 of 150 inputs segmented into {out}, {noted} of them by an earlier run' in \
+    assert f'150 of 150 inputs segmented into {out}, {recorded} of them by an earlier run' in \
         capsys.readouterr().out
     kept = [path for path, time in before.items() if path.stat().st_mtime_ns == time]
-    assert noted <= len(kept) <= noted + 5
+    assert recorded <= len(kept) <= recorded + 5
     assert run(folder, '--output', tmp_path / 'whole') == 0
     assert contents(out) == contents(tmp_path / 'whole')
 
 
 @pytest.mark.parametrize('name', ['manifest.json', 'done.jsonl', 'lock'])
-def test_killed_while_it_tidies_up_the_same_command_finishes(tmp_path, write_images, monkeypatch,
-                                                             capsys, name):
+def test_a_run_killed_during_cleanup_is_finished_by_the_same_command(
+        tmp_path, write_images, monkeypatch, capsys, name):
     class Killed(BaseException):
         pass
 
@@ -116,7 +117,7 @@ def test_a_finished_run_can_be_repeated_with_other_options(tmp_path, write_image
     assert contents(out) != first
 
 
-def test_an_input_that_has_changed_is_done_again(tmp_path, write_images, scenes, capsys):
+def test_an_input_that_has_changed_is_segmented_again(tmp_path, write_images, scenes, capsys):
     folder, out = write_images(tmp_path / 'in', 6), tmp_path / 'out'
     (folder / 'broken.png').write_bytes(b'\x89PNG\r\n\x1a\n')
     out.mkdir()
@@ -126,9 +127,9 @@ def test_an_input_that_has_changed_is_done_again(tmp_path, write_images, scenes,
         from trt_segmentation.offline.items import find_items
         for item in find_items([folder], out).items:
             for name in ('mask', 'overlay'):
-                item.target(name).write_bytes(b'made before')
-            unfinished.note(file=run_files._noted(item), source=run_files._source(item),
-                            outputs=['mask', 'overlay'])
+                item.target(name).write_bytes(b'earlier')
+            unfinished.append(file=run_files._noted(item), source=run_files._source(item),
+                              outputs=['mask', 'overlay'])
         raise RuntimeError('killed')
     (folder / '00000.png').write_bytes((folder / '00000.png').read_bytes())  # a new time
     (folder / 'broken.png').write_bytes(b'\x89PNG\r\n\x1a\n again')
@@ -136,27 +137,27 @@ def test_an_input_that_has_changed_is_done_again(tmp_path, write_images, scenes,
     assert run(folder, '--output', out) == 1
     np.testing.assert_array_equal(
         cv2.imread(str(out / '00000_mask.png'), cv2.IMREAD_UNCHANGED), first)
-    made = [path.name for path in sorted(out.glob('0*_mask.png'))
-            if path.read_bytes() != b'made before']
-    assert made == ['00000_mask.png', '00003_mask.png']
+    written = [path.name for path in sorted(out.glob('0*_mask.png'))
+               if path.read_bytes() != b'earlier']
+    assert written == ['00000_mask.png', '00003_mask.png']
     assert 'broken.png' in capsys.readouterr().err
 
 
 def interrupted(folder, out, *options, after=2):
-    """Run until some files are noted as done; return how many."""
+    """Run until some files are in the journal; return how many."""
     from trt_segmentation.offline.checkpoint import RunCheckpoint
-    note, noted = RunCheckpoint.note, []
+    append, entries = RunCheckpoint.append, []
 
-    def note_few(self, **entry):
-        if len(noted) == after:
+    def append_few(self, **entry):
+        if len(entries) == after:
             raise KeyboardInterrupt
-        noted.append(entry)
-        note(self, **entry)
+        entries.append(entry)
+        append(self, **entry)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunCheckpoint, 'note', note_few)
+        patch.setattr(RunCheckpoint, 'append', append_few)
         assert run(folder, '--output', out, *options) == 130
-    return len(noted)
+    return len(entries)
 
 
 def test_an_output_that_is_added_is_not_taken_from_an_earlier_run(tmp_path, write_images,
@@ -178,7 +179,7 @@ def test_weights_beside_the_network_are_among_the_settings(tmp_path, write_image
     onnx.save(networks.pointwise(2 * np.eye(3), (64, 96)), model, save_as_external_data=True,
               location='net.data', size_threshold=0)
     assert run(folder, '--output', out, '--model', model) == 1
-    assert 'was begun with model_sha256' in capsys.readouterr().err
+    assert 'belongs to a run with model_sha256' in capsys.readouterr().err
 
 
 def test_a_cluster_whose_workers_are_elsewhere_gets_absolute_paths(tmp_path, write_images,
@@ -200,7 +201,7 @@ def test_an_output_that_is_a_file_is_one_sentence(tmp_path, write_images, capsys
     assert run(folder, '--output', tmp_path / 'out') == 1
     shown = capsys.readouterr().err
     assert 'out: cannot be created (File exists)' in shown
-    assert 'goes on' not in shown
+    assert 'resumes' not in shown
 
 
 def test_nothing_is_kept_before_the_network_is_open(tmp_path, write_images, capsys):
@@ -217,7 +218,7 @@ def test_nothing_is_kept_before_the_network_is_open(tmp_path, write_images, caps
 @pytest.mark.parametrize(('arguments', 'sentence'), [
     (['--topic', '/camera'], '--topic /camera: only a rosbag has topics'),
     (['--workers', '-1'], '--workers'),
-    (['--cluster', 'x', '--workers', '2'], 'leave out --workers'),
+    (['--cluster', 'x', '--workers', '2'], 'remove --workers'),
     (['--outputs', 'depth'], "'depth'")])
 def test_options_are_honoured_or_refused(tmp_path, write_images, capsys, arguments, sentence):
     folder = write_images(tmp_path / 'in', 2)
@@ -243,7 +244,7 @@ def test_an_output_that_the_network_cannot_give_is_refused_before_anything(tmp_p
         assert list((tmp_path / 'out').glob('*')) == []
 
 
-def test_a_failure_is_told_once_and_costs_itself_alone(tmp_path, write_images, capsys):
+def test_a_failure_is_reported_once_and_does_not_stop_the_run(tmp_path, write_images, capsys):
     folder = write_images(tmp_path / 'in', 3)
     (folder / 'cut.png').write_bytes((folder / '00000.png').read_bytes()[:100])
     assert run(folder, '--output', tmp_path / 'out') == 1
@@ -263,15 +264,15 @@ def test_twice_into_the_folder_of_the_inputs(tmp_path, write_images):
         for end in ('.png', '_mask.png', '_overlay.png')]
 
 
-def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(tmp_path, write_images, small_disk,
-                                                              contents, capsys):
+def test_a_run_ended_by_a_full_disk_is_resumed_with_more_space(tmp_path, write_images, small_disk,
+                                                               contents, capsys):
     folder, disk = write_images(tmp_path / 'in', 60), small_disk(256)
     assert run(folder, '--output', disk) == 1
     shown = capsys.readouterr()
     assert shown.out == ''
     assert shown.err.count('No space left on device') == 1
     assert 'of 60 inputs segmented' in shown.err
-    assert 'the same command goes on' in shown.err
+    assert 'the same command resumes this run' in shown.err
     for path in disk.glob('*.png'):  # nothing half-written
         assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape[:2] == (64, 96)
     assert 0 < segmented(disk) < 60
@@ -295,7 +296,7 @@ def test_only_one_run_at_a_time_writes_a_folder(tmp_path, write_images, capsys):
     out.mkdir()
     with open_checkpoint(out / '.unfinished'):
         assert run(folder, '--output', out) == 1
-    assert 'another process is at work there' in capsys.readouterr().err
+    assert 'is in use by another process' in capsys.readouterr().err
     assert run(folder, '--output', out) == 0
 
 
@@ -347,7 +348,8 @@ def failing(monkeypatch):
     monkeypatch.setattr(run_options, 'open_segmenter', open_failing)
 
 
-def test_what_the_backend_fails_on_costs_itself_alone(tmp_path, write_images, failing, capsys):
+def test_images_that_the_backend_fails_on_do_not_stop_the_run(tmp_path, write_images, failing,
+                                                              capsys):
     folder = write_images(tmp_path / 'in', 12)
     for index in (2, 3, 4, 5, 8, 9, 10, 11):
         cv2.imwrite(str(folder / f'{index:05d}.png'), np.zeros((65, 96, 3), np.uint8))

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which files a run takes, and where their results go."""
+"""The input files of a run, and the paths of their results."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from trt_segmentation.offline.items import find_items
 
 @pytest.fixture
 def photos(tmp_path):
-    """What writes small PNGs and other files by their paths below a folder."""
+    """Function that writes small PNGs and other files to paths below a folder."""
     png = cv2.imencode('.png', np.zeros((4, 4, 3), np.uint8))[1].tobytes()
 
     def write(*names):
@@ -35,7 +35,7 @@ def test_folders_below_are_mirrored(photos):
                     'in/.x.jpg')
     found = find_items([folder / 'in'], folder / 'out')
     assert targets(found, folder / 'out') == ['x_mask.png', 'a/x_mask.png', 'a/b/x_mask.png']
-    assert (list(found.refused), found.passed_over) == ([], 1)
+    assert (list(found.refused), found.skipped) == ([], 1)
 
 
 def test_results_that_would_collide_keep_their_folders(photos):
@@ -62,7 +62,7 @@ def test_two_images_of_one_name_in_one_folder_are_refused(photos):
                              f"{folder / 'in/x.jpg'}; rename one"]
 
 
-def test_an_input_that_is_given_twice_is_done_once(photos):
+def test_an_input_that_is_given_twice_is_segmented_once(photos):
     folder = photos('in/x.png')
     found = find_items([folder / 'in/x.png', folder / 'in', folder / 'in/../in/x.png'],
                        folder / 'out')
@@ -70,7 +70,7 @@ def test_an_input_that_is_given_twice_is_done_once(photos):
     assert found.refused == []
 
 
-def test_what_a_run_has_made_is_no_input(photos):
+def test_results_of_a_run_are_no_inputs(photos):
     folder = photos('m/y.png', 'm/y_mask.png', 'm/y_overlay.png', 'm/v.mp4', 'm/v_mask/000000.png',
                     'm/v_overlay.mp4', 'm/clip_mask.png')
     found = find_items([folder / 'm'], folder / 'm')
@@ -91,12 +91,13 @@ def test_links_to_folders_are_followed_once(photos):
     assert targets(found, folder / 'out') == ['x_mask.png', 'linked/y_mask.png']
 
 
-def test_a_folder_without_images_says_what_was_looked_for(photos):
+def test_the_error_of_a_folder_without_images_lists_the_suffixes(photos):
     folder = photos('in/notes.txt', 'good/x.png')
     found = find_items([folder / 'in', folder / 'good', folder / 'gone.png'], folder / 'out')
     assert targets(found, folder / 'out') == ['x_mask.png']
     assert found.refused[0].startswith(
-        f"{folder / 'in'}: holds nothing to segment; its 1 files are others; images (.bmp, .jpeg")
+        f"{folder / 'in'}: contains no image or video among its 1 files; supported, also in "
+        'subfolders, are images (.bmp, .jpeg')
     assert '.mp4' in found.refused[0]
     assert 'gone.png: there is no such file' in found.refused[1]
 
@@ -108,7 +109,7 @@ def test_a_damaged_image_in_a_folder_is_an_input_by_its_name(photos):
     assert [item.path.name for item in found.items] == ['empty.jpg', 'x.png']
 
 
-def test_an_address_says_what_is_read_instead(photos):
+def test_the_error_of_a_url_names_the_supported_inputs(photos):
     folder = photos('in/x.png')
     found = find_items([Path('rtsp://camera/live'), folder / 'in'], folder / 'out')
     assert targets(found, folder / 'out') == ['x_mask.png']

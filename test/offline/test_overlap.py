@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reading ahead, and lanes: nothing lost, nothing out of order, no thread left."""
+"""Reading ahead, and lanes: complete, in order, and without leaked threads."""
 
 import threading
 import time
@@ -23,12 +23,12 @@ def counted(stop, error=None):
 
 
 @pytest.mark.parametrize('stop', [0, 1, 3, 50])
-def test_all_comes_in_order(stop):
+def test_all_items_arrive_in_order(stop):
     assert list(read_ahead(counted(stop), 3)) == list(range(stop))
     assert 'read ahead' not in threads()
 
 
-def test_an_error_comes_at_its_place():
+def test_an_error_arrives_after_the_items_before_it():
     items = read_ahead(counted(5, ValueError('damaged')), 2)
     assert [next(items) for _ in range(5)] == list(range(5))
     with pytest.raises(ValueError, match='damaged'):
@@ -84,7 +84,7 @@ def test_lanes_give_every_image_its_own_result_in_order(segmenter, count):
     assert segmenter.infer(given[0]).mask.shape == (64, 96), 'it is still open'
 
 
-def test_what_writing_raises_is_raised(segmenter):
+def test_an_error_of_write_is_raised(segmenter):
     def write(result):
         raise OSError('full')
 

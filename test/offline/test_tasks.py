@@ -24,7 +24,7 @@ OUTPUTS = [{'name': 'drivable', 'labels': ['other', 'road']},
 
 @pytest.fixture(params=['config', 'metadata'])
 def network(request, networks, tmp_path):
-    """The options that name a network of two tasks, told by a config or by its own file."""
+    """The options for a network of two tasks, described by a config or by its metadata."""
     text = networks.config_of(input={'color': 'bgr', 'scale': 1.0}, outputs=OUTPUTS).to_text()
     in_file = {'metadata': text} if request.param == 'metadata' else {}
     onnx.save(networks.heads(HEADS, SIZE, **in_file), tmp_path / 'net.onnx')
@@ -61,7 +61,7 @@ def test_images_get_the_files_of_each_task(network, tmp_path, write_images):
             np.testing.assert_array_equal(cv2.imread(str(written), cv2.IMREAD_UNCHANGED), array)
 
 
-def test_what_a_run_has_made_is_no_input_of_the_next(network, tmp_path, write_images, capsys):
+def test_results_of_a_run_are_no_inputs_of_the_next(network, tmp_path, write_images, capsys):
     folder = write_images(tmp_path / 'in', 2)
     for _ in range(2):
         assert run(folder, *network, '--output', folder) == 0
@@ -69,7 +69,7 @@ def test_what_a_run_has_made_is_no_input_of_the_next(network, tmp_path, write_im
         assert len(files(folder)) == 2 + 2 * 4
 
 
-def test_results_of_two_images_never_have_one_name(tmp_path):
+def test_results_of_two_images_never_have_the_same_name(tmp_path):
     image = cv2.imencode('.png', np.zeros((4, 4, 3), np.uint8))[1].tobytes()
     for name in ('a.png', 'a_left.png'):
         (tmp_path / name).write_bytes(image)
@@ -84,7 +84,7 @@ def test_an_output_that_no_task_has_is_refused(network, tmp_path, write_images, 
     assert 'cannot give road/mask' in capsys.readouterr().err
 
 
-def test_a_video_gets_masks_and_a_film_of_each_task(network, tmp_path, write_video):
+def test_a_video_gets_masks_and_an_overlay_video_of_each_task(network, tmp_path, write_video):
     write_video(tmp_path / 'clip.mp4', 4)
     (item,) = find_items([tmp_path / 'clip.mp4'], tmp_path / 'out').items
     segmenter, scratch = open_network(network), tmp_path / 'scratch'
@@ -93,13 +93,13 @@ def test_a_video_gets_masks_and_a_film_of_each_task(network, tmp_path, write_vid
                 scratch, LaneCount(), lambda device: segmenter)
     names = ['clip_drivable_mask', 'clip_left_lanes_mask', 'clip_drivable_overlay.mp4',
              'clip_left_lanes_overlay.mp4']
-    films = []
-    for _ in range(2):  # the second time, overlays are painted from the masks that are there
+    videos = []
+    for _ in range(2):  # the second time, overlays are rendered from the existing masks
         assert segment_video(work, segmenter, item) == ()
         assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == sorted(names)
-        films.append([(tmp_path / 'out' / name).read_bytes() for name in names[2:]])
-    assert films[0] == films[1]
-    assert films[0][0] != films[0][1]
+        videos.append([(tmp_path / 'out' / name).read_bytes() for name in names[2:]])
+    assert videos[0] == videos[1]
+    assert videos[0][0] != videos[0][1]
     with open_video(tmp_path / 'clip.mp4') as video:
         for index in range(4):
             found = segmenter.infer(video.read()[1])

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""``trt-segmentation run`` on videos: whole files, and runs that go on where they were."""
+"""``trt-segmentation run`` on videos: complete files, and resumed runs."""
 
 import signal
 
@@ -34,12 +34,12 @@ def masks(out):
 
 
 @pytest.mark.parametrize('alpha', [0.0, 0.1, 0.35, 0.5, 0.77, 1.0])
-def test_an_overlay_can_be_painted_from_its_mask(alpha):
+def test_an_overlay_can_be_rendered_from_its_mask(alpha):
     image, segmenter = read_frame(3, 180, 320).image, Segmenter.open()
     segmenter.overlay_alpha = alpha
     result = segmenter.infer(image, outputs=('mask', 'overlay'))
-    painted = blended(image, result.mask, segmenter.spec.palette, alpha)
-    np.testing.assert_array_equal(painted, result.overlay)
+    rendered = blended(image, result.mask, segmenter.spec.palette, alpha)
+    np.testing.assert_array_equal(rendered, result.overlay)
 
 
 @pytest.fixture(scope='module')
@@ -49,13 +49,13 @@ def clip(tmp_path_factory, write_video):
 
 @pytest.fixture(scope='module')
 def whole(clip, tmp_path_factory):
-    """What a run that nothing disturbed has made of the clip."""
+    """The results of an uninterrupted run on the clip."""
     out = tmp_path_factory.mktemp('whole')
     assert run(clip, '--output', out) == 0
     return out
 
 
-def test_every_frame_is_in_its_place(clip, whole):
+def test_every_frame_has_its_results_in_order(clip, whole):
     segmenter = Segmenter.open()
     frames = frames_of(clip)
     assert masks(whole) == [f'{index:06d}.png' for index in range(FRAMES)]
@@ -71,9 +71,9 @@ def test_every_frame_is_in_its_place(clip, whole):
 
 
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_video_goes_on(tmp_path, clip, whole, contents, disturbed, number):
+def test_an_interrupted_video_is_resumed(tmp_path, clip, whole, contents, interrupt, number):
     out = tmp_path / 'out'
-    disturbed([clip, '--output', out, '--threads', '1'],
+    interrupt([clip, '--output', out, '--threads', '1'],
               lambda: len(masks(out)) > 15 if out.is_dir() else False, number)
     assert not (out / 'clip_overlay.mp4').exists()
     before = {name: (out / 'clip_mask' / name).stat().st_mtime_ns for name in masks(out)}
@@ -85,7 +85,7 @@ def test_an_interrupted_video_goes_on(tmp_path, clip, whole, contents, disturbed
     assert contents(out) == contents(whole)
 
 
-def test_frames_of_an_earlier_and_longer_video_go(tmp_path, write_video):
+def test_frames_of_an_earlier_and_longer_video_are_removed(tmp_path, write_video):
     out = tmp_path / 'out'
     for frames in (9, 4):
         assert run(write_video(tmp_path / 'clip.mp4', frames), '--output', out) == 0
@@ -101,7 +101,7 @@ def test_masks_alone_need_no_overlay_video(tmp_path, clip, whole, contents):
 def test_an_overlay_video_that_cannot_be_written_is_an_error(tmp_path, clip, monkeypatch,
                                                              capsys):
     class NoEncoder:
-        """An OpenCV without MPEG-4: its writer is silent."""
+        """The writer of an OpenCV without MPEG-4, which reports no error."""
 
         def __init__(self, *arguments):
             pass
@@ -129,13 +129,13 @@ def test_a_full_disk_leaves_no_video_that_cannot_be_opened(tmp_path, write_video
     shown = capsys.readouterr()
     assert 'No space left on device' in shown.err
     assert '0 of 1 inputs segmented' in shown.err
-    assert 'the same command goes on' in shown.err
+    assert 'the same command resumes this run' in shown.err
     assert not list(disk.glob('*.mp4'))
     assert all(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None
                for path in disk.rglob('0*.png'))
 
 
-def test_a_video_that_ends_early_says_so(tmp_path, clip, capsys):
+def test_a_video_that_ends_early_is_reported(tmp_path, clip, capsys):
     cut = tmp_path / 'cut.avi'
     writer = cv2.VideoWriter(str(cut), cv2.VideoWriter.fourcc(*'MJPG'), 10, (96, 64))
     for frame in frames_of(clip):
@@ -147,7 +147,7 @@ def test_a_video_that_ends_early_says_so(tmp_path, clip, capsys):
     assert 'of the 60 frames that its header states could be decoded' in capsys.readouterr().err
 
 
-def test_what_is_no_video_fails_alone(tmp_path, clip, capsys):
+def test_a_file_that_is_no_video_does_not_stop_the_run(tmp_path, clip, capsys):
     (tmp_path / 'no.mp4').write_text('no video')
     assert run(clip, tmp_path / 'no.mp4', '--output', tmp_path / 'out') == 1
     shown = capsys.readouterr()
@@ -155,19 +155,19 @@ def test_what_is_no_video_fails_alone(tmp_path, clip, capsys):
     assert shown.err.count('no.mp4') == 1
 
 
-def test_a_video_that_goes_away_meanwhile_fails_alone(tmp_path, clip, write_images, monkeypatch,
-                                                      capsys):
+def test_a_video_that_disappears_does_not_stop_the_run(tmp_path, clip, write_images, monkeypatch,
+                                                       capsys):
     from trt_segmentation.cli import run_files
     gone = tmp_path / 'gone.mp4'
     gone.write_bytes(clip.read_bytes())
     folder = write_images(tmp_path / 'in', 2)
-    opened = run_files.opened
+    segmenter_for = run_files.segmenter_for
 
     def open_and_lose(work):
         gone.unlink()
-        return opened(work)
+        return segmenter_for(work)
 
-    monkeypatch.setattr(run_files, 'opened', open_and_lose)
+    monkeypatch.setattr(run_files, 'segmenter_for', open_and_lose)
     assert run(gone, folder, '--output', tmp_path / 'out') == 1
     shown = capsys.readouterr()
     assert '2 of 3 inputs segmented' in shown.out

@@ -53,7 +53,7 @@ def test_masks_are_those_of_its_inference_api(entry, network, tmp_path):
     # Twice the image in height and width, so that both bring the scores to its size.
     image = np.ascontiguousarray(image.repeat(2, axis=0).repeat(2, axis=1))
     with torch.no_grad():
-        told = inference_model(segmentor, image).pred_sem_seg.data[0].numpy()
+        expected = inference_model(segmentor, image).pred_sem_seg.data[0].numpy()
     config = ModelConfig.from_file(ROOT / 'config' / 'models' / 'mmsegmentation.yaml')
     fed = ModelConfig(input=config.input)  # the small network has less classes
     segmenter = Segmenter.open(tmp_path / 'net.onnx', config=fed,
@@ -62,5 +62,5 @@ def test_masks_are_those_of_its_inference_api(entry, network, tmp_path):
         mask = segmenter.infer(image).mask
     finally:
         segmenter.close()
-    assert len(np.unique(told)) > 1
-    assert (mask == told).mean() >= 0.99
+    assert len(np.unique(expected)) > 1
+    assert (mask == expected).mean() >= 0.99

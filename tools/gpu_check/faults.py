@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What people do to a Segmenter on a real GPU: interrupt it, share it, and break its context."""
+"""Faults of a Segmenter on a GPU: interrupts, sharing by threads, and a broken CUDA context."""
 
 import ctypes
 import multiprocessing
@@ -20,14 +20,14 @@ SIZES = (1080, 1920), (720, 1280)
 INTERRUPTS = 200
 THREADS = 4
 IMAGES = 200
-PATIENCE = 120.0
-"""Seconds until a broken child has answered, and ended."""
+CHILD_TIMEOUT = 120.0
+"""Seconds for the child process with the broken context to reply, and to end."""
 
-_WRITES_TO_NOWHERE = b'''
+_INVALID_WRITE = b'''
 .version 6.4
 .target sm_50
 .address_size 64
-.visible .entry write_to_nowhere()
+.visible .entry invalid_write()
 {
     .reg .b64 %address;
     .reg .b32 %value;
@@ -40,70 +40,70 @@ _WRITES_TO_NOWHERE = b'''
 
 
 def check_faults(options: RunOptions) -> dict[str, Any]:
-    """Interrupt, share and break a segmenter of the demo network.
+    """Interrupt a segmenter of the demo network, share it, and break its CUDA context.
 
     Args:
-        options: how it is opened.
+        options: of the segmenter.
 
     Returns:
-        Of each fault what came of it: numbers of wrong masks, errors, and bytes of GPU memory.
+        The result of each fault: numbers of wrong masks, errors, and bytes of GPU memory.
     """
     segmenter = Segmenter.open(options=options)
     images = [read_frame(number, *size).image for number, size in enumerate(SIZES)]
-    right = [segmenter.infer(image).copy().mask for image in images]
+    expected = [segmenter.infer(image).copy().mask for image in images]
     before = segmenter.gpu_memory()
     found: dict[str, Any] = {
-        'interrupted': _interrupted(segmenter, images, right),
-        'shared': _shared(segmenter, images, right),
+        'interrupted': _interrupted(segmenter, images, expected),
+        'shared': _shared(segmenter, images, expected),
         'memory before, used and free': before,
         'memory after, used and free': segmenter.gpu_memory()}
     segmenter.close()
-    # A context that is broken stays so until its process ends.
+    # A broken context stays broken until its process ends.
     spawning = multiprocessing.get_context('spawn')
-    here, there = spawning.Pipe()
-    child = spawning.Process(target=_broken, args=(options, there))
+    receiver, sender = spawning.Pipe()
+    child = spawning.Process(target=_broken, args=(options, sender))
     child.start()
-    broken = here.recv() if here.poll(PATIENCE) else {'error': 'no answer'}
-    child.join(PATIENCE)
+    broken = receiver.recv() if receiver.poll(CHILD_TIMEOUT) else {'error': 'no reply'}
+    child.join(CHILD_TIMEOUT)
     child.kill()
     return {**found, 'broken': {**broken, 'exit code': child.exitcode}}
 
 
-def _interrupted(segmenter: Segmenter, images: list[np.ndarray], right: list[np.ndarray],
-                 ) -> dict[str, int]:
-    """Let Ctrl-C come at any moment of an image, and see what becomes of the next one."""
+def _interrupted(segmenter: Segmenter, images: list[np.ndarray],
+                 expected: list[np.ndarray]) -> dict[str, int]:
+    """Raise KeyboardInterrupt at random times during inference, and check the next mask."""
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    whole = signal.signal(signal.SIGALRM, interrupt)
-    choices, counts = np.random.default_rng(0), {'came': 0, 'wrong masks': 0}
+    earlier = signal.signal(signal.SIGALRM, interrupt)
+    random, counts = np.random.default_rng(0), {'interrupts': 0, 'wrong masks': 0}
     try:
         for number in range(INTERRUPTS):
             at = number % len(images)
             try:
-                signal.setitimer(signal.ITIMER_REAL, choices.uniform(5e-5, 3e-3))
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(5e-5, 3e-3))
                 while True:
                     segmenter.infer(images[at])
             except KeyboardInterrupt:
-                counts['came'] += 1
+                counts['interrupts'] += 1
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
             counts['wrong masks'] += not np.array_equal(segmenter.infer(images[at]).mask,
-                                                        right[at])
+                                                        expected[at])
     finally:
-        signal.signal(signal.SIGALRM, whole)
+        signal.signal(signal.SIGALRM, earlier)
     return counts
 
 
-def _shared(segmenter: Segmenter, images: list[np.ndarray], right: list[np.ndarray],
-            ) -> dict[str, Any]:
-    """Let several threads use it at once, each with results of its own."""
+def _shared(segmenter: Segmenter, images: list[np.ndarray],
+            expected: list[np.ndarray]) -> dict[str, Any]:
+    """Use a segmenter in several threads at once, each with its own output array."""
     counts: dict[str, Any] = {'right masks': 0, 'wrong masks': 0, 'refused': []}
     lock = threading.Lock()
 
     def use(thread: int) -> None:
         at = thread % len(images)
-        out = {'mask': np.empty(right[at].shape, right[at].dtype)}
+        out = {'mask': np.empty(expected[at].shape, expected[at].dtype)}
         for _ in range(IMAGES):
             try:
                 segmenter.infer(images[at], out=out)
@@ -112,7 +112,7 @@ def _shared(segmenter: Segmenter, images: list[np.ndarray], right: list[np.ndarr
                     counts['refused'].append(str(error))
                 continue
             with lock:
-                counts['right masks' if np.array_equal(out['mask'], right[at])
+                counts['right masks' if np.array_equal(out['mask'], expected[at])
                        else 'wrong masks'] += 1
 
     threads = [threading.Thread(target=use, args=(number,)) for number in range(THREADS)]
@@ -123,8 +123,8 @@ def _shared(segmenter: Segmenter, images: list[np.ndarray], right: list[np.ndarr
     return counts
 
 
-def _broken(options: RunOptions, answer: Any) -> None:
-    """Write to an address that is none, use the segmenter afterwards, and send what came of it."""
+def _broken(options: RunOptions, sender: Any) -> None:
+    """Write to an invalid address, use the segmenter afterwards, and send the results."""
     segmenter = Segmenter.open(options=options)
     image = read_frame(0, *SIZES[0]).image
     segmenter.infer(image)
@@ -132,8 +132,8 @@ def _broken(options: RunOptions, answer: Any) -> None:
     context, module, kernel = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
     cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), options.device)
     cuda.cuCtxPushCurrent_v2(context)
-    cuda.cuModuleLoadData(ctypes.byref(module), _WRITES_TO_NOWHERE)
-    cuda.cuModuleGetFunction(ctypes.byref(kernel), module, b'write_to_nowhere')
+    cuda.cuModuleLoadData(ctypes.byref(module), _INVALID_WRITE)
+    cuda.cuModuleGetFunction(ctypes.byref(kernel), module, b'invalid_write')
     launched = cuda.cuLaunchKernel(kernel, 1, 1, 1, 1, 1, 1, 0, None, None, None)
     synchronised = cuda.cuCtxSynchronize()
     cuda.cuCtxPopCurrent_v2(ctypes.byref(context))
@@ -150,4 +150,4 @@ def _broken(options: RunOptions, answer: Any) -> None:
         except SegmentationError as error:
             found[name] = f'{type(error).__name__}: {error}'
         found[f'{name}, s'] = round(time.monotonic() - start, 3)
-    answer.send(found)
+    sender.send(found)

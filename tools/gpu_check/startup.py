@@ -1,10 +1,10 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""How long a fresh process takes to its first mask, with the engine in the cache.
+"""Time of a new process until its first mask, with the engine in the cache.
 
-The process imports what a user's program would. It reads pickled arguments of ``Segmenter.open``
-from stdin and prints, as JSON, when each of ``PARTS`` was done; with the argument 'profile' it
-prints where ``open`` and the first image spend their time instead.
+The process has the imports of a user's program. It reads pickled arguments of ``Segmenter.open``
+from stdin and prints, as JSON, the time at the end of each of ``PARTS``; with the argument
+'profile' it prints a profile of ``open`` and the first image instead.
 """
 
 import json
@@ -23,7 +23,7 @@ SIZE = 1080, 1920
 
 
 def check_startup(subject: 'Subject', precision: str, builds: 'Builds') -> dict[str, Any]:
-    """Return the seconds of each of ``RUNS`` fresh processes, and of their parts the medians."""
+    """Return the seconds of ``RUNS`` new processes, and the median of each of their parts."""
     arguments = {'model': subject.model, 'config': subject.config or None,
                  'options': subject.options(precision, builds)}
     runs = []

@@ -1,3 +1,3 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks as people export them, with PyTorch's own answer; see __main__.py."""
+"""Networks exported by their common tools, with reference masks; see __main__.py."""

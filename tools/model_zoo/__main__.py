@@ -1,19 +1,19 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-r"""Networks as people export them, compared with PyTorch::
+r"""Compare networks of common exporters with PyTorch::
 
     pip install '.[cpu,test,zoo]'
     python tools/model_zoo OUT_DIR [--only NAME ...] [--small] [--images DIR]
 
-TensorFlow, Paddle and Optimum are asked for by their own networks alone: run these with --only,
-where they are installed (families/from_keras.py, from_paddleseg.py, from_optimum.py).
+Only a few networks need TensorFlow, Paddle or Optimum; run these with --only where the packages
+are installed (families/from_keras.py, from_paddleseg.py, from_optimum.py).
 
-Makes each network with seeded random weights, exports it, runs it with our Segmenter on ONNX
-Runtime, compares the masks with PyTorch's on the pixels that are no near tie, and builds it with
-TensorRT where that is installed. Writes OUT_DIR/results.json after each network.
+Creates each network with seeded random weights, exports it, runs it with the Segmenter on ONNX
+Runtime, compares the masks with those of PyTorch except at near ties, and builds it with TensorRT
+if that is installed. Writes OUT_DIR/results.json after each network.
 
-OUT_DIR/models has the networks, their configs and PyTorch's answers: tools/gpu_check --models
-takes them from there. The table of docs/models.md, of what was found here and there::
+OUT_DIR/models has the networks, their configs and reference masks for tools/gpu_check --models.
+The table of docs/models.md is written from the results of both tools::
 
     python tools/model_zoo docs/measurements/model_zoo --table-only \
         --gpu docs/measurements/model_zoo/gpu.json --page docs/models.md
@@ -35,7 +35,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from model_zoo.check import WANTED, compare, export_entry, load_images, write_answers
+from model_zoo.check import MIN_AGREEMENT, compare, export_entry, load_images, write_references
 from model_zoo.entry import Entry
 from model_zoo.families import ENTRIES
 from model_zoo.report import table, with_table
@@ -49,14 +49,14 @@ _PACKAGES = ('torch', 'torchvision', 'transformers', 'segmentation-models-pytorc
 
 
 def examine(entry: Entry, folder: Path, small: bool, images: list[np.ndarray]) -> dict[str, Any]:
-    """Return the row of one network; what fails is a row, too."""
+    """Return the row of one network; a failure is a row with its error."""
     row: dict[str, Any] = {
         'family': entry.family, 'network': entry.name, 'stem': entry.stem,
         'made': machine(), 'size': entry.size(small),
         'export': str(entry.export), 'config': entry.config.format(size=list(entry.size(small)))}
     try:
         exported = export_entry(entry, folder, small, images)
-        write_answers(exported)
+        write_references(exported)
         found = compare(exported, exported.growth)
         nearest = found if exported.growth == 'nearest' else compare(exported, 'nearest')
         return row | {'growth': exported.growth, 'agreement': found.share,
@@ -68,7 +68,7 @@ def examine(entry: Entry, folder: Path, small: bool, images: list[np.ndarray]) -
 
 
 def machine() -> str:
-    """Return what the results hold for."""
+    """Return date, machine and package versions of the results."""
     versions = []
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -78,23 +78,23 @@ def machine() -> str:
 
 
 def main() -> int:
-    """Examine the networks asked for."""
+    """Examine the selected networks."""
     disable_telemetry()  # before an exporter imports ONNX Runtime by itself
     parser = argparse.ArgumentParser(prog='model_zoo', description=str(__doc__).splitlines()[0])
     parser.add_argument('out', type=Path, metavar='OUT_DIR')
     parser.add_argument('--only', nargs='+', default=[], metavar='NAME', choices=[
-        entry.name for entry in ENTRIES], help='do these (default: all)')
-    parser.add_argument('--small', action='store_true', help='small networks, as the tests do')
+        entry.name for entry in ENTRIES], help='networks to examine (default: all)')
+    parser.add_argument('--small', action='store_true', help='use small networks, as the tests do')
     parser.add_argument('--images', type=Path, metavar='DIR',
-                        help='pictures, two at least (default: rendered road scenes)')
+                        help='folder of at least two images (default: rendered road scenes)')
     parser.add_argument('--export-only', action='store_true',
-                        help='write networks, configs and answers; compare and build nothing')
+                        help='only write networks, configs and reference masks')
     parser.add_argument('--table-only', action='store_true',
-                        help='examine nothing; the table of OUT_DIR/results.json')
+                        help='only write the table of OUT_DIR/results.json')
     parser.add_argument('--gpu', type=Path, metavar='FILE',
-                        help='results.json of tools/gpu_check, for the columns of its TensorRT')
+                        help='results.json of tools/gpu_check, for its two columns')
     parser.add_argument('--page', type=Path, metavar='FILE',
-                        help='put the table into this file (default: print it)')
+                        help='file in which to replace the table (default: print it)')
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     chosen = [] if args.table_only else [
@@ -116,8 +116,8 @@ def main() -> int:
                              encoding='utf-8')
     else:
         print(page)
-    low = [row['network'] for row in ordered if row.get('agreement', 0) < WANTED]
-    print(f'below {WANTED:.1%} or failed: {", ".join(low)}' if low else 'all agree')
+    low = [row['network'] for row in ordered if row.get('agreement', 0) < MIN_AGREEMENT]
+    print(f'below {MIN_AGREEMENT:.1%} or failed: {", ".join(low)}' if low else 'all agree')
     return 1 if low else 0
 
 
@@ -125,7 +125,7 @@ def _export(entries: list[Entry], args: argparse.Namespace, images: list[np.ndar
     failed = []
     for entry in entries:
         try:
-            write_answers(export_entry(entry, args.out / 'models', args.small, images))
+            write_references(export_entry(entry, args.out / 'models', args.small, images))
             print(f'exported {entry.name}', flush=True)
         except Exception:
             failed.append(entry.name)

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""One network from random weights to the comparison of its masks."""
+"""Creation, export and comparison of one network."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +19,8 @@ from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
-WANTED = 0.995
-"""Part of the pixels that are no near tie that must agree."""
+MIN_AGREEMENT = 0.995
+"""Minimum share of equal pixels, without near ties."""
 
 _SEEDS = (1, 2)
 _SUFFIXES = ('.jpg', '.jpeg', '.png')
@@ -28,15 +28,15 @@ _SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 @dataclass(frozen=True)
 class Exported:
-    """A network that was written, and PyTorch's answers to it.
+    """An exported network with its reference masks.
 
     Attributes:
-        entry: what it is.
+        entry: its entry in the zoo.
         model: the .onnx file.
         config: its model config.
         images: uint8 BGR [H, W, 3].
-        references: one an image.
-        growth: the mask interpolation that does what the family does.
+        references: one per image.
+        growth: mask interpolation that corresponds to the family.
     """
 
     entry: Entry
@@ -48,7 +48,7 @@ class Exported:
 
 
 def load_images(folder: Path | None, small: bool) -> list[np.ndarray]:
-    """Return the pictures of a folder; without one, rendered road scenes."""
+    """Return the images of a folder, or rendered road scenes without a folder."""
     if folder is None:
         height, width = (144, 176) if small else (720, 960)
         return [render(seed, height, width).image for seed in _SEEDS]
@@ -58,7 +58,7 @@ def load_images(folder: Path | None, small: bool) -> list[np.ndarray]:
 
 
 def make(entry: Entry, small: bool, images: list[np.ndarray]) -> Network:
-    """Return the calibrated network; the same weights each time, rounded where the file's are."""
+    """Return the calibrated network with reproducible weights, rounded to the exported dtype."""
     torch.manual_seed(0)
     network = entry.make(small)
     network.module.eval()
@@ -69,12 +69,12 @@ def make(entry: Entry, small: bool, images: list[np.ndarray]) -> Network:
 
 
 def export_entry(entry: Entry, folder: Path, small: bool, images: list[np.ndarray]) -> Exported:
-    """Write a network and ask PyTorch for its masks.
+    """Export a network and compute its reference masks with PyTorch.
 
     Args:
-        entry: which one.
-        folder: gets the file; made if it is not there.
-        small: whether the small one.
+        entry: the network.
+        folder: for the file; created if necessary.
+        small: whether to use the small network.
         images: at least two.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,29 +87,29 @@ def export_entry(entry: Entry, folder: Path, small: bool, images: list[np.ndarra
                     network.growth)
 
 
-def write_answers(exported: Exported) -> None:
-    """Write the config and PyTorch's answers beside the network, for ``tools/gpu_check``.
+def write_references(exported: Exported) -> None:
+    """Write the config and the reference masks beside the network, for ``tools/gpu_check``.
 
-    NAME.npz holds 'growth', the mask interpolation, and of each image, numbered from 0: 'image_0'
+    NAME.npz has 'growth', the mask interpolation, and for each image, numbered from 0: 'image_0'
     uint8 BGR [H, W, 3], 'mask_0' uint8 [H, W] and 'clear_0' bool [H, W], see ``Reference``.
     """
     exported.model.with_suffix('.yaml').write_text(exported.config.to_text(), encoding='utf-8')
     arrays: dict[str, Any] = {'growth': exported.growth}
     pairs = zip(exported.images, exported.references, strict=True)
-    for number, (image, told) in enumerate(pairs):
-        arrays |= {f'image_{number}': image, f'mask_{number}': told.mask,
-                   f'clear_{number}': told.clear}
+    for number, (image, expected) in enumerate(pairs):
+        arrays |= {f'image_{number}': image, f'mask_{number}': expected.mask,
+                   f'clear_{number}': expected.clear}
     np.savez_compressed(exported.model.with_suffix('.npz'), **arrays)
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far our masks are PyTorch's.
+    """Agreement of the Segmenter's masks with the reference masks.
 
     Attributes:
-        share: of the pixels that are no near tie, those that agree; 0..1.
-        counted: part of all pixels that is no near tie.
-        classes: how many classes the reference has on a thousandth of the pixels or more.
+        share: share of equal pixels without near ties, 0..1.
+        counted: share of the pixels that are not near ties, 0..1.
+        classes: number of classes with at least 0.1 % of the reference pixels.
     """
 
     share: float
@@ -118,7 +118,7 @@ class Agreement:
 
 
 def compare(exported: Exported, growth: str) -> Agreement:
-    """Run our Segmenter on ONNX Runtime and compare.
+    """Run the Segmenter on ONNX Runtime and compare its masks.
 
     Args:
         exported: see ``export_entry``.
@@ -128,11 +128,11 @@ def compare(exported: Exported, growth: str) -> Agreement:
     segmenter = Segmenter.open(exported.model, config=exported.config, options=options)
     try:
         equal = np.concatenate([
-            (segmenter.infer(image).mask == told.mask)[told.clear]
-            for image, told in zip(exported.images, exported.references, strict=True)])
+            (segmenter.infer(image).mask == expected.mask)[expected.clear]
+            for image, expected in zip(exported.images, exported.references, strict=True)])
     finally:
         segmenter.close()
-    clear = np.concatenate([told.clear.ravel() for told in exported.references])
-    masks = np.concatenate([told.mask.ravel() for told in exported.references])
+    clear = np.concatenate([expected.clear.ravel() for expected in exported.references])
+    masks = np.concatenate([expected.mask.ravel() for expected in exported.references])
     shares = np.bincount(masks) / masks.size
     return Agreement(float(equal.mean()), float(clear.mean()), int((shares >= 0.001).sum()))

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What one network of the zoo is: how it is made, exported, read and fed."""
+"""Description of one network of the zoo: creation, export, input and output."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,21 +10,21 @@ import torch
 from torch.nn import functional
 
 ZOO_CLASSES = 5
-"""Classes of a small network; full ones have as many as their family's usual data set."""
+"""Classes of a small network; full ones have those of the usual data set of their family."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """How a network is written.
+    """How a network is exported.
 
     Attributes:
-        exporter: 'torchscript', 'dynamo', 'mmdeploy' (which uses the first), or the name of the
-            family's own, which the network's ``write`` calls.
+        exporter: 'torchscript', 'dynamo', 'mmdeploy' (based on the first), or the name of the
+            exporter of the family, which ``write`` of the network calls.
         opset: 11 to 20.
         open_axes: '' (fixed), 'batch' or 'all' (batch, height and width).
-        dtype: what weights, input and output are written in.
-        external_data: whether the weights go to a file of their own.
-        outputs: names given to the outputs; none leaves them to the exporter.
+        dtype: of weights, input and output.
+        external_data: whether the weights are in a separate file.
+        outputs: names of the outputs; empty for those of the exporter.
     """
 
     exporter: str = 'torchscript'
@@ -43,23 +43,22 @@ class Export:
 
 @dataclass(frozen=True)
 class Network:
-    """A network in PyTorch and how its family reads its output.
+    """A network in PyTorch and the interpretation of its output by its family.
 
     Attributes:
-        module: takes float [1, 3, height, width]; in evaluation mode once it was calibrated.
-        answer: its output to scores [1, rows, h, w]; the highest row is the class.
-        settle: given a batch, scales the last layers so that all classes are seen.
-        ids: mask value of each row; none for 0, 1, 2 and so on.
-        growth: how the family brings the answer to the image's size: 'bilinear' scores, or
-            'nearest' ids.
-        align_corners: whether it does so with the corners' centres on each other.
-        post_process: the family's own function for both: from the output and (height, width) of
-            the image to scores [rows, height, width]. Without it, ``answer`` is interpolated.
+        module: takes float [1, 3, height, width]; in evaluation mode after its calibration.
+        scores_of: converts its output to scores [1, rows, h, w]; the highest row is the class.
+        calibrate: scales the last layers on a batch so that all classes occur in the masks.
+        ids: mask value of each row; empty for 0, 1, 2 and so on.
+        growth: how the family resizes to the image size: 'bilinear' scores, or 'nearest' ids.
+        align_corners: whether the centres of the corner pixels are aligned in that resize.
+        post_process: function of the family for both: from the output and (height, width) of
+            the image to scores [rows, height, width]. Without it, ``scores_of`` is interpolated.
     """
 
     module: torch.nn.Module
-    answer: Callable[[Any], torch.Tensor]
-    settle: Callable[[torch.Tensor], None]
+    scores_of: Callable[[Any], torch.Tensor]
+    calibrate: Callable[[torch.Tensor], None]
     ids: tuple[int, ...] = ()
     growth: str = 'nearest'
     align_corners: bool = False
@@ -68,9 +67,9 @@ class Network:
 
 @dataclass(frozen=True)
 class Feed:
-    """What a network is fed: (pixel / 255 - mean) / std, channels in the order of ``color``.
+    """Input of a network: (pixel / 255 - mean) / std, channels in the order of ``color``.
 
-    With a ``border``, the image keeps its aspect ratio, and pixels of that value are around it.
+    With a ``border``, the image is letterboxed with pixels of that value.
     """
 
     mean: tuple[float, ...]
@@ -89,22 +88,22 @@ class Feed:
 
 IMAGENET = Feed((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = Feed((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-PLAIN_BGR = Feed((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 'bgr')
+UNIT_BGR = Feed((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 'bgr')
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the table.
+    """One network, a row of the table.
 
     Attributes:
-        name, family: how it is called.
-        make: makes the network, small (True) or as people use it (False).
-        small, full: height and width of its input.
-        export: how it is written.
-        config: YAML of the model config; '{size}' becomes the input's.
-        feed: what it was trained on.
-        in_ci: whether the tests export the small one.
-        needs: packages without which it is left out of the tests.
+        name, family: names in the table.
+        make: creates the network, small (True) or in its usual size (False).
+        small, full: height and width of the input.
+        export: see ``Export``.
+        config: YAML of the model config; '{size}' is replaced by the input size.
+        feed: see ``Feed``.
+        in_ci: whether the tests export the small network.
+        needs: packages without which the tests skip it.
     """
 
     name: str
@@ -120,7 +119,7 @@ class Entry:
 
     @property
     def stem(self) -> str:
-        """What its files are called."""
+        """File name of the network without suffix."""
         return self.name.replace(' ', '_').lower()
 
     def size(self, small: bool) -> tuple[int, int]:
@@ -129,6 +128,6 @@ class Entry:
 
 
 def with_none_row(scores: torch.Tensor, value: float = 0.0) -> torch.Tensor:
-    """Return scores with a row of ``value`` before them: what wins where all are lower."""
+    """Prepend a row of ``value``, which is the highest where all scores are lower."""
     return functional.pad(scores, (0, 0, 0, 0, 1, 0), value=value)
 

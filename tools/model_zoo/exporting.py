@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""From PyTorch to an ONNX file, in the ways that people do it."""
+"""Export of PyTorch networks to ONNX files."""
 
 import contextlib
 import copy
@@ -20,7 +20,7 @@ INPUT = 'image'
 
 
 def export(module: torch.nn.Module, size: tuple[int, int], how: Export, path: Path) -> None:
-    """Write a network.
+    """Export a network.
 
     Args:
         module: in evaluation mode, float32.
@@ -28,7 +28,7 @@ def export(module: torch.nn.Module, size: tuple[int, int], how: Export, path: Pa
         how: see ``Export``.
         path: of the .onnx file.
     """
-    if hasattr(module, 'write'):  # takes float32 and does the rest itself
+    if hasattr(module, 'write'):  # handles dtype and export itself
         module.write(size, how, path)
         return
     if how.dtype != torch.float32:
@@ -58,7 +58,7 @@ def _with_dynamo(module: torch.nn.Module, example: torch.Tensor, how: Export, pa
     if how.open_axes:
         axes = (0, 2, 3) if how.open_axes == 'all' else (0,)
         options['dynamic_shapes'] = (dict.fromkeys(axes, torch.export.Dim.DYNAMIC),)
-        example = example.repeat(2, 1, 1, 1)  # an extent of 1 would be taken as a constant
+        example = example.repeat(2, 1, 1, 1)  # a dimension of 1 would be exported as a constant
     torch.onnx.export(module, (example,), path, dynamo=True, verbose=False,
                       external_data=how.external_data, **options)
 

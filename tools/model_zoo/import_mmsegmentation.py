@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""MMSegmentation, also where mmcv has no compiled operators (mmcv-lite)."""
+"""Import of MMSegmentation, also with an mmcv without compiled operators (mmcv-lite)."""
 
 import importlib
 import importlib.util
@@ -12,8 +12,8 @@ from model_zoo.import_torchvision import import_segmentation
 _COMPILED = 'mmcv._ext'
 
 
-class _Anything(ModuleType):
-    """A module that has every name; what it has cannot be called."""
+class _AnyName(ModuleType):
+    """A module in which every name is None."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith('__'):
@@ -23,12 +23,12 @@ class _Anything(ModuleType):
 def import_mmsegmentation() -> ModuleType:
     """Return ``mmseg``, with ``mmseg.apis``.
 
-    It imports operators that few of its networks use, and none of the zoo's does.
+    It imports operators that no network of the zoo uses.
     """
     import_segmentation()  # before timm, which imports torchvision
     if importlib.util.find_spec(_COMPILED) is None:
-        sys.modules[_COMPILED] = _Anything(_COMPILED)
+        sys.modules[_COMPILED] = _AnyName(_COMPILED)
         importlib.import_module('mmcv.ops')
-        del sys.modules[_COMPILED]  # others ask whether it is there
+        del sys.modules[_COMPILED]  # other packages check whether it exists
     import mmseg.apis
     return mmseg

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""torchvision, also where its compiled operators belong to another build of torch."""
+"""Import of torchvision, also if its compiled operators are of another build of torch."""
 
 from types import ModuleType
 
@@ -8,14 +8,14 @@ import torch
 
 _STUBS: list[torch.library.Library] = []
 _OPERATORS = ('nms', 'qnms')
-"""What importing torchvision registers something for; no segmentation network uses them."""
+"""Operators that the import of torchvision needs, and that no segmentation network uses."""
 
 
 def import_segmentation() -> ModuleType:
-    """Return ``torchvision.models.segmentation``; afterwards, others can import torchvision."""
+    """Return ``torchvision.models.segmentation``; torchvision can be imported afterwards."""
     try:
         from torchvision.models import segmentation
-    except RuntimeError:  # its own operators could not be loaded
+    except RuntimeError:  # its operators could not be loaded
         _STUBS.append(torch.library.Library('torchvision', 'DEF'))
         for name in _OPERATORS:
             _STUBS[-1].define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""MMDeploy's own export of a network of MMSegmentation: class ids at the input's size."""
+"""Export of an MMSegmentation network by MMDeploy: class ids at the input size."""
 
 import functools
 import tempfile
@@ -13,12 +13,12 @@ import torch
 
 
 def export_with_mmdeploy(segmentor: Any, size: tuple[int, int], opset: int, path: Path) -> None:
-    """Write a network with ``mmdeploy.apis.torch2onnx`` for a fixed size.
+    """Export a network with ``mmdeploy.apis.torch2onnx`` for a fixed size.
 
     Args:
         segmentor: of MMSegmentation, with its config as ``cfg``.
         size: height and width of its input.
-        opset: asked for; mmdeploy's own configs say 11.
+        opset: the configs of mmdeploy have 11.
         path: of the .onnx file.
     """
     from mmdeploy.apis import torch2onnx
@@ -31,7 +31,7 @@ def export_with_mmdeploy(segmentor: Any, size: tuple[int, int], opset: int, path
             'output_names': ['output'], 'input_shape': [width, height], 'optimize': True},
         'codebase_config': {'type': 'mmseg', 'task': 'Segmentation'},
         'backend_config': {'type': 'onnxruntime'}})
-    # What it was written for; from PyTorch 2.9 on, the other one is the default.
+    # mmdeploy needs this exporter, which is not the default since PyTorch 2.9.
     exporter = functools.partial(torch.onnx.export, dynamo=False)
     with tempfile.TemporaryDirectory() as folder, mock.patch('torch.onnx.export', exporter):
         weights = Path(folder) / 'weights.pth'

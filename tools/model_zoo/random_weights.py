@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Seeded random weights under which every class is somewhere the highest."""
+"""Seeded random weights with which every class occurs in the masks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,39 +12,39 @@ from torch.nn import functional
 from model_zoo.entry import Feed, Network
 
 SPREAD = 3.0
-"""Standard deviation of each class's logit after calibration; trained ones have about that."""
+"""Standard deviation of the logits of each class after calibration, as in trained networks."""
 
 
 def calibrated(network: Network, batch: torch.Tensor) -> Network:
-    """Give batch norms their statistics and centre the logits of every class; in place.
+    """Compute batch norm statistics and centre the logits of every class; in place.
 
-    Untrained networks say nearly the same everywhere: without this, one class has every pixel.
+    The output of an untrained network is nearly constant: without this, one class has all pixels.
 
     Args:
         network: with random weights.
-        batch: float [N, 3, H, W], normalised images; two at least, for batch norms.
+        batch: float [N, 3, H, W], normalised images; at least two, for batch norms.
     """
     module = network.module
     with torch.no_grad():
         module.train()
-        for layer in module.modules():  # all else as in evaluation
+        for layer in module.modules():  # all other layers as in evaluation
             if not isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
                 layer.training = False
             else:
-                layer.momentum = None  # the mean over all calls
+                layer.momentum = None  # the mean of all calls
                 layer.reset_running_stats()
         module(batch)
         module.eval()
-        network.settle(batch)
+        network.calibrate(batch)
     return network
 
 
 def standardise(last: Sequence[Any], logits: torch.Tensor) -> None:
-    """Centre every class's logit and give it the standard deviation ``SPREAD``; in place.
+    """Scale layers so that the logits of each class have mean 0 and std ``SPREAD``; in place.
 
     Args:
-        last: the last linear layers, with weight and bias, whose outputs are added up.
-        logits: what they say, [N, classes, ...].
+        last: the last linear layers, with weight and bias, whose outputs are added.
+        logits: their sum, [N, classes, ...].
     """
     others = tuple(axis for axis in range(logits.dim()) if axis != 1)
     mean = logits.mean(dim=others)
@@ -58,7 +58,7 @@ def standardise(last: Sequence[Any], logits: torch.Tensor) -> None:
 
 
 def as_input(images: list[np.ndarray], size: tuple[int, int], feed: Feed) -> torch.Tensor:
-    """Return BGR images as a network wants them: a half-pixel bilinear resize, then normalised.
+    """Return BGR images as network input: half-pixel bilinear resize, then normalisation.
 
     Args:
         images: uint8 [H, W, 3].

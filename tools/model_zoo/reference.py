@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch's own answer: the mask, and which of its pixels are no near tie."""
+"""Reference masks by PyTorch, and which of their pixels are near ties."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +13,17 @@ from model_zoo.entry import Entry, Network
 from model_zoo.random_weights import as_input
 
 MARGIN = 0.01
-"""A near tie: the best two scores differ by at most this part of the range of all scores."""
+"""A pixel is a near tie if its best two scores differ by at most this share of the range of all
+scores."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What PyTorch says of an image.
+    """The reference mask of an image.
 
     Attributes:
         mask: uint8 [H, W].
-        clear: bool [H, W], the pixels that are no near tie.
+        clear: bool [H, W], False at near ties.
     """
 
     mask: np.ndarray
@@ -30,10 +31,10 @@ class Reference:
 
 
 def reference(entry: Entry, network: Network, image: np.ndarray, small: bool) -> Reference:
-    """Return PyTorch's answer at the image's size.
+    """Return the reference mask at the image size.
 
     Args:
-        entry, network: what to run, in float32.
+        entry, network: the network, in float32.
         image: uint8 BGR [H, W, 3].
         small: whether the network is the small one.
     """
@@ -44,7 +45,7 @@ def reference(entry: Entry, network: Network, image: np.ndarray, small: bool) ->
         if network.post_process:
             scores = network.post_process(output, (height, width)).float()
         else:
-            scores = _answered(entry, network, output, (height, width), small)
+            scores = _network_scores(entry, network, output, (height, width), small)
     best = scores.topk(2, dim=0)
     span = scores.max() - scores.min()
     clear = best.values[0] - best.values[1] > MARGIN * span
@@ -53,16 +54,16 @@ def reference(entry: Entry, network: Network, image: np.ndarray, small: bool) ->
     return Reference(mask.numpy().astype(np.uint8), clear.numpy())
 
 
-def _answered(entry: Entry, network: Network, output: Any, size: tuple[int, int],
+def _network_scores(entry: Entry, network: Network, output: Any, size: tuple[int, int],
               small: bool) -> torch.Tensor:
-    scores = network.answer(output).float()
-    if entry.feed.border is not None:  # such families answer at the input's size
+    scores = network.scores_of(output).float()
+    if entry.feed.border is not None:  # the scores of such families have the input size
         top, left, height, width = entry.feed.window(size, entry.size(small))
         scores = scores[..., top:top + height, left:left + width]
-    return _grown(network, scores, size)[0]
+    return _resized(network, scores, size)[0]
 
 
-def _grown(network: Network, scores: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+def _resized(network: Network, scores: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     if network.growth == 'nearest':
         return functional.interpolate(scores, size=size, mode='nearest-exact')
     return functional.interpolate(scores, size=size, mode='bilinear',

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The results as the table of docs/models.md."""
+"""Markdown table of the results for docs/models.md."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 Row = Mapping[str, Any]
 
 BEGIN, END = '<!-- made by tools/model_zoo: begin -->', '<!-- made by tools/model_zoo: end -->'
-"""What the table stands between, so that another run replaces it."""
+"""Markers around the table, by which the next run finds and replaces it."""
 
 _HEADINGS = ('family', 'network', 'input', 'exporter', 'config', 'growth', 'agreement',
              'with nearest', 'counted', 'classes seen', 'TensorRT for RTX')
@@ -19,9 +19,9 @@ def table(rows: Sequence[Row], gpu: Row) -> str:
     """Return the table in Markdown.
 
     Args:
-        rows: one a network; see ``__main__``.
-        gpu: results of ``tools/gpu_check`` on the same networks, for two more columns; empty
-            where there are none.
+        rows: one per network; see ``__main__``.
+        gpu: results of ``tools/gpu_check`` on the same networks, for two more columns; may be
+            empty.
     """
     headings = _HEADINGS + (_GPU_HEADINGS if gpu else ())
     cells = (_cells(row) + (_gpu_cells(row, gpu) if gpu else ()) for row in rows)
@@ -35,7 +35,7 @@ def table(rows: Sequence[Row], gpu: Row) -> str:
 
 
 def with_table(page: str, new: str) -> str:
-    """Return a page with its table replaced; without one, with the table at its end."""
+    """Return a page with its table replaced, or with the table appended if it has none."""
     if BEGIN not in page:
         return f'{page}\n{new}'
     before, _, rest = page.partition(BEGIN)

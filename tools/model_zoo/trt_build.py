@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether TensorRT's real parser and builder take a prepared network; no GPU is needed for RTX."""
+"""Build of a prepared network by TensorRT; TensorRT for RTX needs no GPU for it."""
 
 from model_zoo.check import Exported
 from trt_segmentation.backends.tensorrt.build_process import build_in_child
@@ -15,10 +15,10 @@ _SIZES = {'image': ((1, 64, 64, 3), (1, 720, 960, 3), (1, 1080, 1920, 3))}
 
 
 def build(exported: Exported) -> str:
-    """Build a plan with head and tail in a process of its own, and throw it away.
+    """Build a plan with head and tail in a child process, and discard it.
 
     Returns:
-        'built', or why not.
+        'built' with size and time, or why it was not built.
     """
     spec = resolve(read_network(exported.model), exported.config, measuring=MeasurementSetup())
     model = prepare(spec, mask_interpolation=exported.growth).model

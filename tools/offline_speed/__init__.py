@@ -1,3 +1,3 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""How fast ``trt-segmentation run`` is beside a plain script."""
+"""Speed of ``trt-segmentation run`` compared with a simple script."""

@@ -1,10 +1,10 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Measure ``trt-segmentation run`` against ``plain.py``::
+"""Measure ``trt-segmentation run`` against the hand-written ``baseline.py``::
 
     python tools/offline_speed --rounds 3 --json docs/measurements/offline_speed.json
 
-The two take turns, on inputs made here.
+The two run in turn on generated inputs.
 """
 
 import argparse
@@ -25,12 +25,12 @@ import numpy as np
 from trt_segmentation.benchmark.host import describe_host
 from trt_segmentation.demo.clip import read_frame
 
-PLAIN = Path(__file__).with_name('plain.py')
+BASELINE = Path(__file__).with_name('baseline.py')
 SIZE = 720, 1280
 
 
 def main() -> int:
-    """Make the inputs, measure, print a table and write the times."""
+    """Generate the inputs, measure, print a table and write the times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--frames', type=int, default=300)
@@ -39,15 +39,15 @@ def main() -> int:
     args = parser.parse_args()
     report: dict[str, Any] = {'host': describe_host(), 'frames': args.frames,
                               'rounds': args.rounds, 'cases': {}}
-    print(f'{"":28} {"plain, s":>10} {"run, s":>10} {"times as fast":>14}')
+    print(f'{"":28} {"baseline, s":>12} {"run, s":>10} {"speed-up":>9}')
     for name in args.cases:
         with tempfile.TemporaryDirectory(prefix='offline_speed_') as folder:
             make, outputs, is_bag = CASES[name]
             rounds = 1 if make is _pngs else args.rounds  # minutes each
             times = _measure(make(Path(folder), args.frames), outputs, is_bag, rounds)
-        plain, ours = (float(np.median(series)) for series in times.values())
-        report['cases'][name] = {**times, 'times_as_fast': plain / ours}
-        print(f'{name:28} {plain:10.2f} {ours:10.2f} {plain / ours:14.2f}', flush=True)
+        baseline, run = (float(np.median(series)) for series in times.values())
+        report['cases'][name] = {**times, 'times_as_fast': baseline / run}
+        print(f'{name:28} {baseline:12.2f} {run:10.2f} {baseline / run:9.2f}', flush=True)
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
     return 0
@@ -56,14 +56,14 @@ def main() -> int:
 def _measure(given: Path, outputs: tuple[str, ...], is_bag: bool, rounds: int,
              ) -> dict[str, list[float]]:
     """Seconds of each round, from the start of the program to its end."""
-    made = given.parent / 'made'
-    ours = made.with_suffix('.mcap') if is_bag else made
+    output = given.parent / 'output'
+    run_output = output.with_suffix('.mcap') if is_bag else output
     commands = {
-        'plain_s': [sys.executable, str(PLAIN), str(given), str(made), *outputs],
+        'baseline_s': [sys.executable, str(BASELINE), str(given), str(output), *outputs],
         'run_s': [sys.executable, '-m', 'trt_segmentation.cli.main', 'run', str(given), '--output',
-                  str(ours), '--backend', 'onnxruntime', '--outputs', *outputs]}
+                  str(run_output), '--backend', 'onnxruntime', '--outputs', *outputs]}
     times: dict[str, list[float]] = {name: [] for name in commands}
-    # Modules are compiled once, as they are where people install them.
+    # Let Python write the bytecode of modules, as in an installation.
     environment = {name: value for name, value in os.environ.items()
                    if name != 'PYTHONDONTWRITEBYTECODE'}
     for _ in range(rounds):
@@ -72,7 +72,7 @@ def _measure(given: Path, outputs: tuple[str, ...], is_bag: bool, rounds: int,
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL, env=environment)
             times[name].append(time.monotonic() - start)
-            for path in {made, ours}:
+            for path in {output, run_output}:
                 if path.is_dir():
                     shutil.rmtree(path)
                 else:
@@ -81,7 +81,7 @@ def _measure(given: Path, outputs: tuple[str, ...], is_bag: bool, rounds: int,
 
 
 def _scenes(size: tuple[int, int]) -> list[np.ndarray]:
-    """Ten roads, each with the noise of a camera."""
+    """Ten road scenes with camera noise."""
     noise = np.random.default_rng(0)
     scenes = [read_frame(number, *size).image for number in range(10)]
     return [np.clip(scene + noise.normal(0, 3, scene.shape), 0, 255).astype(np.uint8)
@@ -147,7 +147,7 @@ CASES: dict[str, tuple[Callable[[Path, int], Path], tuple[str, ...], bool]] = {
     '10,000 tiny PNGs': (_pngs, _BOTH, False),
     'one image': (_one, _BOTH, False),
 }
-"""What makes the input, the outputs, and whether it is a rosbag."""
+"""By name: generator of the input, outputs, and whether the input is a rosbag."""
 
 if __name__ == '__main__':
     raise SystemExit(main())

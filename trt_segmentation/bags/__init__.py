@@ -1,3 +1,3 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Rosbags through a network into rosbags, without ROS."""
+"""Segmentation of rosbags into rosbags, without ROS."""

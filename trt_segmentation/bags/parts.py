@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A rosbag cut into parts that any process can segment, in any order, any number of times."""
+"""Parts of a rosbag, which several processes can segment independently and in any order."""
 
 import json
 import shutil
@@ -27,24 +27,24 @@ from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
 from trt_segmentation.segmenter import Segmentation, Segmenter
 
 FRAMES_PER_PART = 25
-"""On average. What one process loses when it is killed."""
+"""Mean number of frames in a part; a process that is killed loses about one part."""
 
 _AHEAD = 2
-"""Messages that are read before they are segmented."""
+"""Messages that are read ahead of the segmentation."""
 
 _REPORT = 'report.json'
 
 
 @dataclass(frozen=True)
 class BagWork:
-    """What is done with every part; the same for all processes.
+    """Settings of the segmentation of every part; the same for all processes.
 
     Attributes:
         bag: rosbag to read.
         topic: its image topic.
-        folder: where finished parts go.
+        folder: for finished parts.
         outputs: of ``Segmenter.infer``.
-        lanes: how many frames one process has under way at the same time.
+        lanes: how many frames one process segments at the same time.
         open_segmenter: opens the network on a GPU; None for the one that the options name.
     """
 
@@ -58,28 +58,28 @@ class BagWork:
 
 @dataclass(frozen=True)
 class Part:
-    """Messages that were received from ``start`` on and before ``stop``, nanoseconds."""
+    """The messages received in start <= time < stop, nanoseconds."""
 
     index: int
     start: int
     stop: int
 
     def folder(self, work: BagWork) -> Path:
-        """Return where another process leaves the finished part: a rosbag2 and a report."""
+        """Return the folder of the part if another process segments it: a rosbag2 and a report."""
         return work.folder / f'part_{self.index:06d}'
 
 
 @dataclass
 class Report:
-    """What became of a part.
+    """The result of a part.
 
     Attributes:
         index: of the part.
-        frames: how many were segmented.
-        dropped: a sentence for each that could not be.
-        damage: a sentence where the bag could not be read on; ''.
-        runs_on: what the network ran on.
-        classes: of the tasks that outputs are of.
+        frames: number of segmented frames.
+        dropped: an error message for each frame that could not be segmented.
+        damage: error message if the bag could not be read to the end of the part; else ''.
+        runs_on: backend and device of the network.
+        classes: of the tasks of the outputs.
         header: of the first mask; None without one.
     """
 
@@ -93,7 +93,7 @@ class Report:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> 'Report':
-        """Return the report that ``values`` has made JSON of."""
+        """Return the report with these ``values()``, read from JSON."""
         report = cls(**values)
         report.classes = tuple(
             Classes(each['task'], tuple(each['labels']), each['threshold'])
@@ -102,13 +102,15 @@ class Report:
         return report
 
     def values(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the fields, for JSON."""
         return asdict(self)
 
 
 def plan(topic: ImageTopic) -> list[Part]:
-    """Cut a topic into parts of equal time: unlike equal counts, that needs no look at the
-    messages, and a part is found without reading those before it."""
+    """Split a topic into parts of equal duration.
+
+    Unlike parts with equal counts, these need no reading of the messages.
+    """
     count = -(-topic.count // FRAMES_PER_PART)
     span = topic.stop - topic.start
     edges = [topic.start + span * index // count for index in range(count + 1)] if count else []
@@ -116,12 +118,12 @@ def plan(topic: ImageTopic) -> list[Part]:
 
 
 def segment_part(work: BagWork, part: Part) -> Report:
-    """Segment a part into a folder of its own, which is there as a whole or not at all.
+    """Segment a part into its folder, which appears only when it is complete.
 
     Raises:
         SegmentationError: the network cannot be opened or run.
     """
-    unfinished = work.folder / f'unfinished_{uuid.uuid4().hex}'  # perhaps two do the same part
+    unfinished = work.folder / f'unfinished_{uuid.uuid4().hex}'  # two processes may have this part
     try:
         with OutputBag(unfinished, '.mcap', work.outputs) as bag:
             report, = segment_parts(work, [part], bag.write_images)
@@ -139,16 +141,16 @@ def read_report(folder: Path) -> Report:
 
 
 Write = Callable[[int, Header, Mapping[str, np.ndarray], Report], None]
-"""Takes when an image was received, its header, the outputs by name (BGR), and its part's report
-so far; the arrays are good until it returns."""
+"""Called with the time of reception in nanoseconds, the header, the outputs by name (BGR), and the
+report of the part so far; the arrays are valid until it returns."""
 
 
 def segment_parts(work: BagWork, parts: Sequence[Part], write: Write) -> Iterator[Report]:
     """Segment parts one after the other; yield the report of each when its frames are written.
 
     Args:
-        work: what is done; the network is the one that this thread holds open.
-        parts: in the order of their time.
+        work: settings; the segmenter is this thread's open one.
+        parts: in the order of time.
         write: called for each frame, in order, in another thread.
 
     Raises:
@@ -164,7 +166,7 @@ def segment_parts(work: BagWork, parts: Sequence[Part], write: Write) -> Iterato
         frames_read = _read(work, parts, segmenter.spec.gray_bits)
         with closing(read_ahead(frames_read, _AHEAD)) as frames:
             for frame in frames:
-                waiting.append(_begun(frame, segmenter, classes, lanes, write))
+                waiting.append(_start(frame, segmenter, classes, lanes, write))
                 while len(waiting) > work.lanes.lanes:
                     yield from _finished(waiting.popleft())
         for done in waiting:
@@ -185,11 +187,11 @@ class _Frame:
 
     Attributes:
         report: of its part.
-        received: when it was recorded, nanoseconds.
-        header: the message's; None at the end of the part.
+        received: time of recording, nanoseconds.
+        header: of the message; None at the end of the part.
         pixels: of ``ImageDecoder.read``.
         color: channel order of the pixels.
-        error: why it cannot be decoded.
+        error: set if it cannot be decoded.
     """
 
     report: Report
@@ -201,9 +203,9 @@ class _Frame:
 
 
 def _read(work: BagWork, parts: Sequence[Part], gray_bits: int) -> Generator[_Frame, None, None]:
-    """Read parts, in one thread: SQLite's connections stay with theirs."""
-    # What a decoder has converted is its own memory until its next frame. There are frames here,
-    # in the queue, in the hands of who takes them out, and in the lanes.
+    """Read parts, in one thread, because an SQLite connection belongs to its thread."""
+    # A decoder reuses its buffer for its next frame. Frames in use are one here, those in the
+    # queue, one that the consumer takes from it, and those in the lanes.
     decoders = cycle([ImageDecoder() for _ in range(1 + _AHEAD + 1 + work.lanes.images)])
     with ImageTopic(work.bag, work.topic) as topic:
         for part in parts:
@@ -220,9 +222,9 @@ def _read(work: BagWork, parts: Sequence[Part], gray_bits: int) -> Generator[_Fr
             yield _Frame(report)
 
 
-def _begun(frame: _Frame, segmenter: Segmenter, classes: tuple[Classes, ...], lanes: Lanes,
+def _start(frame: _Frame, segmenter: Segmenter, classes: tuple[Classes, ...], lanes: Lanes,
            write: Write) -> 'Future[Report | None]':
-    """Begin with a frame; at the end of a part, its report comes after all that went before."""
+    """Start a frame; at the end of a part, return its report after all frames before it."""
     report = frame.report
     report.runs_on, report.classes = str(segmenter.info), classes
     if frame.error is not None:
@@ -253,5 +255,5 @@ def _rename(unfinished: Path, folder: Path) -> None:
     try:
         unfinished.rename(folder)
     except OSError:
-        if not folder.is_dir():  # another process was faster: its part has the same content
+        if not folder.is_dir():  # another process has finished the same part first
             raise

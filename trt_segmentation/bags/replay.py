@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A rosbag through a network into a rosbag2; after an interrupt, it goes on where it was."""
+"""Segmentation of a rosbag into a rosbag2, resumable after an interrupt."""
 
 import json
 import shutil
@@ -30,21 +30,21 @@ from trt_segmentation.errors import ConfigError, ImageError, OutputError
 from trt_segmentation.images.rosbag import DamagedBagError, ImageTopic
 from trt_segmentation.images.sources import source_files
 from trt_segmentation.offline.checkpoint import RunCheckpoint, open_checkpoint
-from trt_segmentation.offline.workers import Workers, do_tasks, here
+from trt_segmentation.offline.workers import Workers, in_process, run_tasks
 
 _SALVAGED, _DAMAGE = 'salvaged', 'damage.json'
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """What became of a rosbag.
+class ReplayResult:
+    """The result of a rosbag.
 
     Attributes:
-        topic: whose images were segmented.
-        frames: how many.
-        dropped: a sentence for each that could not be.
-        damage: a sentence for each place where the bag could not be read on.
-        runs_on: what the network ran on; several where processes differ.
+        topic: image topic that was segmented.
+        frames: number of segmented frames.
+        dropped: an error message for each frame that could not be segmented.
+        damage: an error message for each place from which the bag could not be read further.
+        runs_on: backend and device of the network; several if processes differ.
     """
 
     topic: str
@@ -55,74 +55,74 @@ class Replayed:
 
 
 def replay(work: BagWork, output: Path, settings: Mapping[str, Any], workers: Workers,
-           progress: Callable[[int, int], None]) -> Replayed:
+           progress: Callable[[int, int], None]) -> ReplayResult:
     """Segment an image topic of a rosbag into a new rosbag2 of one file.
 
-    Its bytes do not depend on how many workers there are, nor on interrupts: the bag is cut into
-    parts, whose frames are written in the order of the parts, into a file beside the output that
-    becomes the output in the end.
+    Its bytes depend neither on the number of workers nor on interrupts: the bag is split into
+    parts, whose frames are written in the order of the parts into a file beside the output. When
+    it is complete, it is renamed to the output.
 
     Args:
-        work: what to do; its folder is made here, beside the output.
+        work: settings; its folder is set here, beside the output.
         output: file that ends in one of ``writing.STORAGES``.
-        settings: all that the masks depend on, for JSON; parts made with others are refused.
-        workers: who does it.
-        progress: called with frames done and frames in all, for every finished part.
+        settings: everything that the masks depend on, for JSON; parts with others are refused.
+        workers: processes that segment the parts.
+        progress: called after every part with the numbers of processed and of all frames.
 
     Raises:
-        ConfigError: the output is there already, or its parts were made with other settings.
-        ImageError: there is not one image that can be segmented, or no such topic.
+        ConfigError: the output already exists, or its parts have other settings.
+        ImageError: no image can be segmented, or there is no such topic.
         OutputError: the output cannot be written.
         SegmentationError: the network cannot be opened or run, or a worker has died.
     """
     work = replace(work, folder=output.with_name(f'{output.name}.parts'))
     if output.exists() and not work.folder.is_dir():
-        raise _is_there(output)
-    settings = {'input': _described(work.bag), 'topic': work.topic, 'outputs': work.outputs,
+        raise _exists(output)
+    settings = {'input': _identity(work.bag), 'topic': work.topic, 'outputs': work.outputs,
                 **settings}
     try:
         with open_checkpoint(work.folder) as run:
             return _replay(run, work, output, settings, workers, progress)
-    except (OSError, sqlite3.Error) as error:  # as rosbags' writers word a full disk
+    except (OSError, sqlite3.Error) as error:  # rosbags' writers raise these on a full disk
         where = getattr(error, 'filename', None) or work.folder
-        raise OutputError(f'{where}: {getattr(error, "strerror", error)}; once that is mended, '
-                          'the same command goes on where this run was') from error
+        raise OutputError(f'{where}: {getattr(error, "strerror", error)}; when this is '
+                          'fixed, the same command resumes this run') from error
 
 
-def _is_there(output: Path) -> ConfigError:
-    return ConfigError(f'{output}: is there already; delete it or choose another --output')
+def _exists(output: Path) -> ConfigError:
+    return ConfigError(f'{output}: already exists; delete it or choose another --output')
 
 
 def _replay(run: RunCheckpoint, work: BagWork, output: Path, settings: Mapping[str, Any],
-            workers: Workers, progress: Callable[[int, int], None]) -> Replayed:
+            workers: Workers, progress: Callable[[int, int], None]) -> ReplayResult:
     run.check(settings)
     if finished := [entry for entry in run.entries if 'finished' in entry]:
         with suppress(FileNotFoundError):
             Path(finished[-1]['file']).rename(output)
         if output.exists():
             run.finish()
-            return Replayed(**finished[-1]['finished'])
+            return ReplayResult(**finished[-1]['finished'])
     if output.exists():
-        raise _is_there(output)
-    for left in work.folder.glob('unfinished_*'):
-        shutil.rmtree(left)
+        raise _exists(output)
+    for folder in work.folder.glob('unfinished_*'):
+        shutil.rmtree(folder)
     work, damage = _readable(work)
     with ImageTopic(work.bag, work.topic) as topic:
         work = replace(work, topic=topic.name)
         parts, total = plan(topic), topic.count
     if not parts:
-        raise ImageError(f'{work.bag}, topic {work.topic}: holds no message')
+        raise ImageError(f'{work.bag}, topic {work.topic}: has no messages')
     reports = _segment(run, work, parts, output, workers, partial(_progress, progress, total))
-    done = _summed(work, reports, damage, total)
+    done = _combine(work, reports, damage, total)
     if not done.frames:
         reason = (*done.dropped, *done.damage)[0]
         run.finish()
-        raise ImageError(f'{work.bag}, topic {work.topic}: not one of {total} images could be '
-                         f'segmented; the first: {reason}')
-    file = _growing(work, output)[-1]
+        raise ImageError(f'{work.bag}, topic {work.topic}: none of {total} images could be '
+                         f'segmented; first error: {reason}')
+    file = _partial_files(work, output)[-1]
     if file.suffix != output.suffix:
-        file = _converted(work, file, output)
-    run.note(finished=asdict(done), file=str(file))
+        file = _convert(work, file, output)
+    run.append(finished=asdict(done), file=str(file))
     file.rename(output)
     run.finish()
     return done
@@ -133,24 +133,25 @@ def _progress(progress: Callable[[int, int], None], total: int, reports: Sequenc
     progress(sum(report.frames + len(report.dropped) for report in reports), total)
 
 
-def _summed(work: BagWork, reports: Sequence[Report], damage: list[str], total: int) -> Replayed:
+def _combine(work: BagWork, reports: Sequence[Report], damage: list[str], total: int,
+             ) -> ReplayResult:
     dropped = [sentence for report in reports for sentence in report.dropped]
     damage = damage + [report.damage for report in reports if report.damage]
     frames = sum(report.frames for report in reports)
     if missing := total - frames - len(dropped):
-        damage.append(f'{missing} of {total} messages of {work.topic} are not where the index '
-                      'says')
-    return Replayed(work.topic, frames, dropped, damage,
+        damage.append(f'{missing} of {total} messages of {work.topic} are in the index but '
+                      'missing in the bag')
+    return ReplayResult(work.topic, frames, dropped, damage,
                     sorted({report.runs_on for report in reports if report.frames}))
 
 
-def _described(bag: Path) -> list[Any]:
+def _identity(bag: Path) -> list[Any]:
     stats = [(file, file.stat()) for file in source_files(bag)]
     return [str(bag), *([file.name, stat.st_size, stat.st_mtime_ns] for file, stat in stats)]
 
 
 def _readable(work: BagWork) -> tuple[BagWork, list[str]]:
-    """The work on the bag itself; or, where that is damaged, on a copy of what can be read."""
+    """The work on the bag, or on a copy of its readable part if the bag is damaged."""
     copy = work.folder / _SALVAGED
     if not copy.is_dir():
         try:
@@ -159,62 +160,62 @@ def _readable(work: BagWork) -> tuple[BagWork, list[str]]:
             _copy(work, copy, str(error))
         else:
             return work, []
-    told = json.loads((copy / _DAMAGE).read_text(encoding='utf-8'))
-    return replace(work, bag=copy, topic=told['topic']), [told['damage']]
+    record = json.loads((copy / _DAMAGE).read_text(encoding='utf-8'))
+    return replace(work, bag=copy, topic=record['topic']), [record['damage']]
 
 
 def _copy(work: BagWork, copy: Path, error: str) -> None:
     unfinished = work.folder / f'unfinished_{_SALVAGED}'
     salvaged = salvage(work.bag, work.topic, unfinished)
-    told = {'topic': salvaged.topic,
-            'damage': f'{error}; {salvaged.count} images up to the damage ({salvaged.damage})'}
-    (unfinished / _DAMAGE).write_text(json.dumps(told), encoding='utf-8')
+    record = {'topic': salvaged.topic,
+              'damage': f'{error}; {salvaged.count} images up to the damage ({salvaged.damage})'}
+    (unfinished / _DAMAGE).write_text(json.dumps(record), encoding='utf-8')
     unfinished.rename(copy)
 
 
 def _segment(run: RunCheckpoint, work: BagWork, parts: Sequence[Part], output: Path,
              workers: Workers, progress: Callable[[Sequence[Report]], None]) -> list[Report]:
-    """Write the frames of all parts into a bag that grows in their order."""
-    with _Growing(run, work, parts, output) as growing:
-        progress(growing.reports)
-        rest = parts[len(growing.reports):]
-        if workers.is_here:
-            with here(workers):
-                for _ in _segment_here(growing, work, rest):
-                    progress(growing.reports)
+    """Write the frames of all parts into one bag, in the order of the parts."""
+    with _PartialOutput(run, work, parts, output) as bag:
+        progress(bag.reports)
+        rest = parts[len(bag.reports):]
+        if workers.is_in_process:
+            with in_process(workers):
+                for _ in _segment_in_process(bag, work, rest):
+                    progress(bag.reports)
         else:
             missing = [part for part in rest if not part.folder(work).is_dir()]
-            growing.append_finished()
-            for _ in do_tasks(partial(segment_part, work), missing, workers):
-                growing.append_finished()
-                progress(growing.reports)
-    return growing.reports
+            bag.append_finished()
+            for _ in run_tasks(partial(segment_part, work), missing, workers):
+                bag.append_finished()
+                progress(bag.reports)
+    return bag.reports
 
 
-def _segment_here(growing: '_Growing', work: BagWork, rest: Sequence[Part]) -> Iterator[None]:
-    """Segment parts straight into the bag, but for those that are in folders already."""
-    for is_there, group in groupby(rest, lambda part: part.folder(work).is_dir()):
-        if is_there:
-            growing.append_finished()
+def _segment_in_process(bag: '_PartialOutput', work: BagWork, rest: Sequence[Part],
+                        ) -> Iterator[None]:
+    """Segment parts directly into the bag; move those that are finished in folders."""
+    for is_finished, group in groupby(rest, lambda part: part.folder(work).is_dir()):
+        if is_finished:
+            bag.append_finished()
             yield
         else:
-            for report in segment_parts(work, list(group), growing.write):
-                growing.note(report)
+            for report in segment_parts(work, list(group), bag.write):
+                bag.add_report(report)
                 yield
 
 
-def _growing(work: BagWork, output: Path) -> list[Path]:
-    """The storage files that have grown, oldest first."""
+def _partial_files(work: BagWork, output: Path) -> list[Path]:
+    """The storage files of partial outputs, oldest first."""
     return [folder / output.stem / f'{output.stem}.mcap'
             for folder in sorted(work.folder.glob('output_*'))]
 
 
-class _Growing:
-    """The output while it is being written, always as .mcap, of which an interrupt leaves all
-    but the end.
+class _PartialOutput:
+    """The output while it is incomplete: an .mcap, which can be read up to the interrupt.
 
     Attributes:
-        reports: of the parts that are in it, in their order.
+        reports: of the parts in it, in their order.
     """
 
     def __init__(self, run: RunCheckpoint, work: BagWork, parts: Sequence[Part], output: Path,
@@ -222,12 +223,12 @@ class _Growing:
         self.reports: list[Report] = []
         self._run, self._work, self._parts = run, work, parts
         self._is_labelled = False
-        before = _growing(work, output)
+        before = _partial_files(work, output)
         number = int(before[-1].parts[-3].removeprefix('output_')) + 1 if before else 0
         folder = work.folder / f'output_{number:06d}'
         folder.mkdir()
         self._bag = OutputBag(folder / output.stem, '.mcap', work.outputs)
-        # Where there are several, the newer ones are copies that were not completed.
+        # Of several, the newer ones are incomplete copies of the oldest.
         if before:
             self._copy(before[0])
         for file in before:
@@ -239,13 +240,13 @@ class _Growing:
         self._label(received, header, report)
         self._bag.write_images(received, header, arrays)
 
-    def note(self, report: Report) -> None:
-        """Remember that the next part is written."""
-        self._run.note(part=report.values())
+    def add_report(self, report: Report) -> None:
+        """Record that the next part is written."""
+        self._run.append(part=report.values())
         self.reports.append(report)
 
     def append_finished(self) -> None:
-        """Move the next parts in here, as far as other processes have finished them."""
+        """Move the next parts that other processes have finished into the bag."""
         from rosbags.rosbag2 import Reader
         for part in self._parts[len(self.reports):]:
             folder = part.folder(self._work)
@@ -257,10 +258,10 @@ class _Growing:
                     assert report.header is not None
                     self._label(received, report.header, report)
                     self._bag.write_serialized(connection.topic, received, data)
-            self.note(report)
+            self.add_report(report)
             shutil.rmtree(folder)
 
-    def __enter__(self) -> '_Growing':
+    def __enter__(self) -> '_PartialOutput':
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -273,19 +274,19 @@ class _Growing:
         self._is_labelled = True
 
     def _copy(self, file: Path) -> None:
-        """Copy the parts that an interrupted run has written whole."""
-        noted = {entry['part']['index']: Report.of(entry['part'])
+        """Copy the complete parts of an interrupted run."""
+        recorded = {entry['part']['index']: Report.of(entry['part'])
                  for entry in self._run.entries if 'part' in entry}
-        there = sum(1 for _ in _messages(file))
+        available = sum(1 for _ in _messages(file))
         wanted, labels = 0, len(tasks_of(self._work.outputs))
         for part in self._parts:
-            if part.index not in noted:
+            if part.index not in recorded:
                 break
-            messages = noted[part.index].frames * len(self._work.outputs)
-            if wanted + messages and wanted + messages + labels > there:
+            messages = recorded[part.index].frames * len(self._work.outputs)
+            if wanted + messages and wanted + messages + labels > available:
                 break
             wanted += messages
-            self.reports.append(noted[part.index])
+            self.reports.append(recorded[part.index])
         self._is_labelled = wanted > 0
         for count, (topic, received, data) in enumerate(_messages(file)):
             if not wanted or count >= wanted + labels:
@@ -294,15 +295,15 @@ class _Growing:
 
 
 def _messages(file: Path) -> Iterator[tuple[str, int, bytes]]:
-    """The messages of a .mcap file up to where it ends: topic, received and data."""
+    """The readable messages of a .mcap file: topic, received and data."""
     if file.is_file():
         with suppress(DamageError):
             for topic, _, received, data in read_mcap(file):
                 yield topic, received, data
 
 
-def _converted(work: BagWork, file: Path, output: Path) -> Path:
-    """Copy the grown bag into one of the output's storage; return its file."""
+def _convert(work: BagWork, file: Path, output: Path) -> Path:
+    """Copy the bag into the storage format of the output; return its file."""
     from rosbags.rosbag2 import Reader
     folder = work.folder / 'unfinished_converted'
     shutil.rmtree(folder, ignore_errors=True)

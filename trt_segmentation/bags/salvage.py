@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What can still be read of a rosbag2 whose recording was cut short."""
+"""Recovery of the readable messages of a damaged or truncated rosbag2."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -16,21 +16,21 @@ from trt_segmentation.errors import ImageError
 from trt_segmentation.images.rosbag import IMAGE_TYPES, choose_topic
 
 _Read = Iterator[tuple[str, str, int, bytes]]
-"""Topic, message type, when it was received in nanoseconds, and the serialized message."""
+"""Topic, message type, time of reception in nanoseconds, and the serialized message."""
 
 
 class DamageError(Exception):
-    """What ended the reading of a file."""
+    """A file cannot be read further."""
 
 
 @dataclass(frozen=True)
 class Salvaged:
-    """What ``salvage`` found.
+    """The result of ``salvage``.
 
     Attributes:
         topic: the image topic that was copied.
-        count: how many of its messages.
-        damage: what ended the reading; '' where every file could be read to its end.
+        count: number of its messages.
+        damage: why reading ended; '' if every file could be read to its end.
     """
 
     topic: str
@@ -39,15 +39,15 @@ class Salvaged:
 
 
 def salvage(path: Path, topic: str, folder: Path) -> Salvaged:
-    """Copy an image topic of a damaged rosbag2, up to the damage, into a new one.
+    """Copy an image topic of a damaged rosbag2, up to the damage, into a new rosbag2.
 
     Args:
         path: a folder with metadata.yaml, or a .mcap or .db3 file.
-        topic: its name; '' takes the only image topic there is.
-        folder: where the new rosbag2 goes; must not be there yet.
+        topic: its name; '' for the only image topic.
+        folder: of the new rosbag2; must not exist.
 
     Raises:
-        ImageError: there is not one message, or no such topic.
+        ImageError: no message can be read, or there is no such topic.
     """
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
@@ -70,7 +70,7 @@ def salvage(path: Path, topic: str, folder: Path) -> Salvaged:
             except DamageError as error:
                 damage = f'{file.name}: {error}'
     if not found:
-        raise ImageError(f'{path}: not one image can be read of this rosbag ({damage})')
+        raise ImageError(f'{path}: no image can be read from this rosbag ({damage})')
     return Salvaged(choose_topic(path, found, topic), count, damage)
 
 
@@ -91,7 +91,7 @@ def read_mcap(file: Path) -> _Read:
     """Yield the messages of a .mcap file, in the order in which they were written.
 
     Raises:
-        DamageError: what ended the reading, unless that was the end of the recording.
+        DamageError: the file cannot be read to the end of the recording.
     """
     from mcap.records import Channel, Message, Schema
     schemas: dict[int, str] = {}
@@ -106,7 +106,7 @@ def read_mcap(file: Path) -> _Read:
 
 
 def _records(file: Path) -> Iterator[Any]:
-    """The records of a .mcap file, those in chunks among them."""
+    """The records of a .mcap file, including those in chunks."""
     try:
         from mcap.exceptions import EndOfFile
         from mcap.stream_reader import StreamReader
@@ -123,18 +123,18 @@ def _records(file: Path) -> Iterator[Any]:
             return
         except EndOfFile:
             stream.seek(end)
-            yield from _records_of_begun_chunk(stream.read())
-            raise DamageError(f'it ends in the middle of a record, at byte {end}') from None
-        except Exception as error:  # mcap's own, struct's, those of zstd and lz4
+            yield from _records_of_truncated_chunk(stream.read())
+            raise DamageError(f'a record is truncated, at byte {end}') from None
+        except Exception as error:  # from mcap, struct, zstd or lz4
             raise DamageError(f'at byte {end}: {error}') from error
 
 
-def _records_of_begun_chunk(rest: bytes) -> Iterator[Any]:
-    """The whole records in what is there of a chunk: mcap.dev/spec, "Chunk (op=0x06)"."""
+def _records_of_truncated_chunk(rest: bytes) -> Iterator[Any]:
+    """The complete records of a truncated chunk: mcap.dev/spec, "Chunk (op=0x06)"."""
     from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
     from mcap.stream_reader import StreamReader
     from zstandard import ZstdDecompressor
-    begin: dict[bytes, Callable[[], Any]] = {
+    decompressors: dict[bytes, Callable[[], Any]] = {
         b'lz4': LZ4FrameDecompressor, b'zstd': ZstdDecompressor().decompressobj}
     name_at = 9 + 32  # after op and length; times, size, crc and the length of the name
     try:
@@ -142,21 +142,21 @@ def _records_of_begun_chunk(rest: bytes) -> Iterator[Any]:
             return
         data_at = name_at + int.from_bytes(rest[name_at - 4:name_at], 'little') + 8
         compression, data = rest[name_at:data_at - 8], rest[data_at:]
-        data = begin[compression]().decompress(data) if compression else data
+        data = decompressors[compression]().decompress(data) if compression else data
         yield from StreamReader(BytesIO(data), skip_magic=True).records
-    except Exception:  # as above; it ends somewhere, that is sure
+    except Exception:  # as above; the chunk is known to be truncated
         return
 
 
 def _read_sqlite3(file: Path) -> _Read:
     try:
         with closing(sqlite3.connect(f'file:{file}?mode=ro', uri=True)) as database:
-            # SQLite reads a file that is shorter than its header says only with this: lockBtree
-            # in its btree.c.
+            # SQLite needs this to read a file that is shorter than its header states: lockBtree in
+            # its btree.c.
             database.execute('PRAGMA writable_schema = ON')
             topics = {number: (name, msgtype) for number, name, msgtype in
                       database.execute('SELECT id, name, type FROM topics')}
-            # In the order of their ids: the index by time may lie behind the damage.
+            # Ordered by id, because the index by time may be behind the damage.
             for number, received, data in database.execute(
                     'SELECT topic_id, timestamp, data FROM messages ORDER BY id'):
                 yield *topics[number], received, data

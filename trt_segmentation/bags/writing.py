@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the node publishes, written into a rosbag2 by rosbags' writer."""
+"""Writer of a rosbag2 with the topics and messages that the node publishes."""
 
 import sys
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import numpy as np
 from trt_segmentation.graph.pipeline.output_names import joined, split
 
 STORAGES = {'.mcap': 'MCAP', '.db3': 'SQLITE3'}
-"""rosbags' name of the storage, by the suffix of its file."""
+"""Name of each storage in rosbags, by the suffix of its file."""
 
 _IMAGE, _LABEL_INFO = 'sensor_msgs/msg/Image', 'vision_msgs/msg/LabelInfo'
 
@@ -27,13 +27,13 @@ _DEFINITIONS = {
 
 _ENCODINGS = {('uint8', 2): 'mono8', ('uint16', 2): 'mono16', ('uint8', 3): 'bgr8'}
 
-# Version 9 words QoS profiles in a way that Humble's player does not read.
+# Humble's player cannot read the QoS profiles of version 9.
 _METADATA_VERSION: Final = 8
 
 
 @dataclass(frozen=True)
 class Header:
-    """Of a std_msgs/Header: stamp in seconds and nanoseconds, and frame_id."""
+    """Stamp in seconds and nanoseconds, and frame_id of a std_msgs/Header."""
 
     sec: int
     nanosec: int
@@ -42,12 +42,12 @@ class Header:
 
 @dataclass(frozen=True)
 class Classes:
-    """Which id in a mask is which class.
+    """The classes of the ids in a mask.
 
     Attributes:
-        task: of the network; '' where it has one.
+        task: of the network; '' if it has one task.
         labels: by id.
-        threshold: probability from which on a class counts.
+        threshold: minimum probability of a class.
     """
 
     task: str
@@ -56,12 +56,12 @@ class Classes:
 
 
 def topic_of(name: str) -> str:
-    """Return where a node of the default name publishes an output."""
+    """Return the topic of an output of a node with the default name."""
     return f'/segmentation/{name}'
 
 
 def tasks_of(outputs: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the tasks that outputs are of, each once."""
+    """Return the tasks of the outputs, each once."""
     return tuple(dict.fromkeys(split(name)[0] for name in outputs))
 
 
@@ -70,17 +70,17 @@ def _label_topic(task: str) -> str:
 
 
 class OutputBag:
-    """A rosbag2 that is being written.
+    """Writer of a rosbag2.
 
-    Every byte of it follows from what is written and from the version of rosbags.
+    Its bytes depend only on the messages and on the version of rosbags.
 
     Args:
-        folder: where it is made; must not be there yet.
+        folder: of the rosbag2; must not exist.
         suffix: one of ``STORAGES``.
         outputs: of ``Segmenter.available_outputs``.
 
     Attributes:
-        file: the storage's file in the folder; complete by itself after ``close``.
+        file: the storage file in the folder; can be used alone after ``close``.
     """
 
     def __init__(self, folder: Path, suffix: str, outputs: tuple[str, ...]) -> None:
@@ -107,9 +107,9 @@ class OutputBag:
         """Write an output as a sensor_msgs/Image.
 
         Args:
-            output: one of those that the bag was made for.
-            received: when the bag shall say that it was recorded, nanoseconds.
-            header: the camera image's.
+            output: one of the outputs of the bag.
+            received: time of recording to store, nanoseconds.
+            header: of the camera image.
             pixels: uint8 or uint16 [H, W], or uint8 BGR [H, W, 3].
         """
         height, width = pixels.shape[:2]
@@ -126,7 +126,7 @@ class OutputBag:
         self._writer.write(self._connections[topic], received, data)
 
     def write_labels(self, received: int, header: Header, classes: Classes) -> None:
-        """Write which id in a mask is which class, as a vision_msgs/LabelInfo."""
+        """Write the classes of the ids in a mask as a vision_msgs/LabelInfo."""
         vision_class = self._types['vision_msgs/msg/VisionClass']
         message = self._types[_LABEL_INFO](
             header=self._header(header), threshold=classes.threshold,
@@ -136,7 +136,7 @@ class OutputBag:
                               self._store.serialize_cdr(message, _LABEL_INFO))
 
     def close(self) -> None:
-        """Write the index; the bag is complete."""
+        """Write the index and complete the bag."""
         self._writer.close()
 
     def __enter__(self) -> 'OutputBag':
@@ -167,7 +167,7 @@ def _typestore() -> Any:
 
 
 def _qos(depth: int, latched: bool = False) -> Any:
-    """The node's, see ros/outputs.py: reliable, and for late subscribers where it is latched."""
+    """The QoS of the node, see ros/outputs.py: reliable, and transient local if latched."""
     from rosbags.interfaces import (
         Qos,
         QosDurability,

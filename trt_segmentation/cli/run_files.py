@@ -31,9 +31,9 @@ from trt_segmentation.images.rosbag import is_bag
 from trt_segmentation.offline.files import (
     Done,
     Work,
-    opened,
     segment_files,
     segment_task,
+    segmenter_for,
     tasks,
 )
 from trt_segmentation.offline.items import Item, find_items
@@ -54,7 +54,7 @@ def execute(args: argparse.Namespace) -> int:
     network_tasks = tasks_of(args)
     found = find_items(args.inputs, args.output, is_bag, network_tasks)
     items = [_absolute(item) for item in found.items] if workers.cluster else found.items
-    is_one_image = workers.is_here and len(items) == 1 and not items[0].is_video
+    is_one_image = workers.is_in_process and len(items) == 1 and not items[0].is_video
     lanes = LaneCount() if is_one_image else lanes_of(args, workers)
     work = Work(outputs_of(args, network_tasks), args.output.resolve() / _UNFINISHED, lanes,
                 opener(args, workers, lanes))
@@ -75,7 +75,7 @@ def execute(args: argparse.Namespace) -> int:
         print(f'interrupted: {summary.text()}; the same command resumes this run',
               file=sys.stderr)
         raise
-    skipped = f'; {found.passed_over} other files skipped' if found.passed_over else ''
+    skipped = f'; {found.skipped} other files skipped' if found.skipped else ''
     print(f'{summary.text()}{skipped} ({"; ".join(sorted(summary.runs_on)) or "nothing was run"})')
     if summary.failed > 1:
         print(f'{summary.failed} failed; each is named above', file=sys.stderr)
@@ -145,8 +145,8 @@ def _print_error(text: str) -> None:
 
 def _one_image(work: Work, item: Item, output: Path, workers: 'Workers') -> Done:
     """Segment one image, without a checkpoint."""
-    from trt_segmentation.offline.workers import here
-    with here(workers):
+    from trt_segmentation.offline.workers import in_process
+    with in_process(workers):
         done, = segment_files(replace(work, scratch=output), [item])
     return done
 
@@ -157,10 +157,10 @@ def _several(work: Work, items: Sequence[Item], settings: Mapping[str, object],
     from tqdm import tqdm
 
     from trt_segmentation.offline.checkpoint import open_checkpoint
-    from trt_segmentation.offline.workers import here
-    with here(workers):
-        if workers.is_here:
-            opened(work)  # before anything is left in the output
+    from trt_segmentation.offline.workers import in_process
+    with in_process(workers):
+        if workers.is_in_process:
+            segmenter_for(work)  # before anything is left in the output
         make_folder(work.scratch.parent)
         with open_checkpoint(work.scratch) as run:
             run.check(settings)
@@ -172,18 +172,18 @@ def _several(work: Work, items: Sequence[Item], settings: Mapping[str, object],
                 for done in results:
                     summary.add(done)
                     if not done.failure:
-                        run.note(file=_noted(done.item), source=_source(done.item),
+                        run.append(file=_noted(done.item), source=_source(done.item),
                                  outputs=work.outputs)
                     bar.update()
             run.finish()
 
 
 def _results(work: Work, items: Sequence[Item], workers: 'Workers') -> Generator[Done, None, None]:
-    if workers.is_here:
+    if workers.is_in_process:
         yield from segment_files(work, items)
         return
-    from trt_segmentation.offline.workers import do_tasks
-    for group in do_tasks(partial(segment_task, work), tasks(items), workers):
+    from trt_segmentation.offline.workers import run_tasks
+    for group in run_tasks(partial(segment_task, work), tasks(items), workers):
         yield from group
 
 

@@ -1,3 +1,3 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded images through a network: files, folders and videos, by one process or by many."""
+"""Segmentation of image files, folders and videos, in one process or in several."""

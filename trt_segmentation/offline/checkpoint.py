@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an unfinished run keeps beside its output, so that the same command goes on."""
+"""The folder of an unfinished run beside its output, with which the same command resumes it."""
 
 import json
 import shutil
@@ -16,24 +16,27 @@ _LOCK, _MANIFEST, _JOURNAL = 'lock', 'manifest.json', 'done.jsonl'
 
 
 class RunCheckpoint:
-    """A folder with a lock, the settings of the run, and a journal of what is done.
+    """A folder with a lock, the settings of the run, and a journal of its progress.
 
     Args:
-        folder: where it is; made by ``open_checkpoint``.
+        folder: its path; created by ``open_checkpoint``.
 
     Attributes:
-        entries: of the journal, oldest first; those of earlier runs among them.
+        entries: of the journal, oldest first, including those of earlier runs.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.entries = list(_journal(folder / _JOURNAL))
 
-    def note(self, **entry: Any) -> None:
-        """Add an entry to the journal: values for JSON. It survives the end of this process.
+    def append(self, **entry: Any) -> None:
+        """Append an entry to the journal. It survives the end of the process.
+
+        Args:
+            entry: values for JSON.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the journal cannot be written.
         """
         path = self.folder / _JOURNAL
         try:
@@ -45,12 +48,15 @@ class RunCheckpoint:
 
     @property
     def has_results(self) -> bool:
-        """Whether there is something to go on from: an entry, or a task's folder."""
+        """Whether a run can be resumed: there is an entry, or the folder of a finished part."""
         return bool(self.entries) or any(self.folder.glob('part_*'))
 
     def finish(self) -> None:
-        """Remove the folder: the run is complete. The journal goes last, so that a run that is
-        killed here can be finished."""
+        """Remove the folder after the run is complete.
+
+        The manifest and the journal are removed last, so that a run that is killed meanwhile can
+        still be finished.
+        """
         for path in self.folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -61,38 +67,38 @@ class RunCheckpoint:
         self.folder.rmdir()
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Compare the settings with those of the run that left results here, and keep them.
+        """Compare the settings with those of the run that left results here, or store them.
 
         Args:
-            settings: all that the results depend on, for JSON.
+            settings: everything that the results depend on, for JSON.
 
         Raises:
-            ConfigError: they differ.
-            OutputError: they cannot be written.
+            ConfigError: the settings differ.
+            OutputError: the settings cannot be written.
         """
         path = self.folder / _MANIFEST
         settings = json.loads(json.dumps(settings, default=str))
         if not self.has_results:
             write_file(path, (json.dumps(settings, indent=1) + '\n').encode())
-        elif path.is_file():  # else a finished run was being removed
-            begun = _read(path)
-            for key in (*settings, *begun):
-                if begun.get(key) != settings.get(key):
+        elif path.is_file():  # without it, ``finish`` was interrupted
+            earlier = _read(path)
+            for key in (*settings, *earlier):
+                if earlier.get(key) != settings.get(key):
                     raise ConfigError(
-                        f'{self.folder}: was begun with {key} {begun.get(key)!r}, now it is '
-                        f'{settings.get(key)!r}; delete this folder to start again, or choose '
-                        'another --output')
+                        f'{self.folder}: belongs to a run with {key} {earlier.get(key)!r}, '
+                        f'this run has {settings.get(key)!r}; delete this folder to start again, '
+                        'or choose another --output')
 
 
 @contextmanager
 def open_checkpoint(folder: Path) -> Iterator[RunCheckpoint]:
-    """Lock the folder of an unfinished run for the body of a with statement; make it if need be.
+    """Create and lock the folder of an unfinished run for the body of a with statement.
 
-    Where the body fails and there is nothing to go on from, the folder goes.
+    If the body fails before there are results, the folder is removed.
 
     Raises:
-        ConfigError: another process is at work there.
-        OutputError: the folder cannot be made.
+        ConfigError: another process uses the folder.
+        OutputError: the folder cannot be created.
     """
     from filelock import FileLock, Timeout
     make_folder(folder)
@@ -100,7 +106,7 @@ def open_checkpoint(folder: Path) -> Iterator[RunCheckpoint]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise ConfigError(f'{folder}: another process is at work there; wait for it or choose '
+        raise ConfigError(f'{folder}: is in use by another process; wait for it or choose '
                           'another --output') from error
     except OSError as error:
         raise ConfigError(f'{folder}: cannot be locked ({error.strerror})') from error
@@ -124,7 +130,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _journal(path: Path) -> Iterator[dict[str, Any]]:
-    """The entries of a journal; the last one may have been cut short."""
+    """The entries of a journal; the last one may be incomplete and is then skipped."""
     if not path.is_file():
         return
     for line in path.read_bytes().splitlines():

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images and videos through a network into PNGs and MP4s; an interrupted run goes on."""
+"""Segmentation of image and video files into PNGs and MP4s, resumable after an interrupt."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -23,23 +23,24 @@ from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
 from trt_segmentation.segmenter import Segmentation, Segmenter
 
 _AHEAD = 2
-"""Images that are read before they are segmented."""
+"""Images that are read ahead of the segmentation."""
 
 _MAX_FAILURES = 5
-"""Files in a row that the backend fails on; with so many it is not the file's fault."""
+"""Consecutive files that the backend fails on before the run stops: the files are then not the
+cause."""
 
 _IMAGES_PER_TASK = 16
-"""What one process loses at most when it is killed."""
+"""Images that a process that is killed loses at most."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is done with every file; the same for all processes.
+    """Settings of the segmentation of every file; the same for all processes.
 
     Attributes:
         outputs: of ``Segmenter.infer``.
-        scratch: folder for what is not complete yet, on the file system of the output.
-        lanes: how many images one process has under way at the same time.
+        scratch: folder for incomplete files, on the file system of the output.
+        lanes: how many images one process segments at the same time.
         open_segmenter: opens the network on a GPU; None for the one that the options name.
     """
 
@@ -51,13 +52,13 @@ class Work:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a file.
+    """The outcome of one file.
 
     Attributes:
         item: the file.
-        failure: a sentence that says why it could not be segmented; ''.
-        remarks: sentences that say what is unusual about it.
-        runs_on: what the network ran on.
+        failure: message that explains why it could not be segmented; '' if it was.
+        remarks: warnings about it.
+        runs_on: backend and device of the network.
     """
 
     item: Item
@@ -67,15 +68,15 @@ class Done:
 
 
 def tasks(items: Sequence[Item]) -> list[list[Item]]:
-    """Cut the work into tasks for several processes: one video, or some images."""
+    """Split the work into tasks for several processes: one video, or several images."""
     images = [item for item in items if not item.is_video]
     return [[item] for item in items if item.is_video] + [
         images[start:start + _IMAGES_PER_TASK]
         for start in range(0, len(images), _IMAGES_PER_TASK)]
 
 
-def opened(work: Work) -> Segmenter:
-    """Return the network that this thread holds open for the work, opened first if need be.
+def segmenter_for(work: Work) -> Segmenter:
+    """Return this thread's open segmenter for the work; open it on the first call.
 
     Raises:
         SegmentationError: it cannot be opened, or cannot give one of the outputs.
@@ -86,30 +87,30 @@ def opened(work: Work) -> Segmenter:
 
 
 def segment_task(work: Work, items: Sequence[Item]) -> list[Done]:
-    """Segment files with the network that this thread holds open."""
+    """Segment files with this thread's open segmenter."""
     return list(segment_files(work, items))
 
 
 def segment_files(work: Work, items: Sequence[Item]) -> Iterator[Done]:
-    """Segment files with the network that this thread holds open; yield each when its results
-    are written: images first.
+    """Segment files with this thread's open segmenter, images first; yield each when its results
+    are written.
 
     Raises:
         OutputError: a result cannot be written.
-        BackendError: the network has failed on several files in a row.
+        BackendError: the backend has failed on several files in a row.
         SegmentationError: the network cannot be opened, or cannot give one of the outputs.
     """
-    segmenter = opened(work)
-    runs_on, in_a_row = str(segmenter.info), 0
+    segmenter = segmenter_for(work)
+    runs_on, failures = str(segmenter.info), 0
     for item, error, remarks in _segment(work, segmenter, items):
-        in_a_row = in_a_row + 1 if isinstance(error, BackendError) else 0
-        if error is not None and in_a_row >= _MAX_FAILURES:
+        failures = failures + 1 if isinstance(error, BackendError) else 0
+        if error is not None and failures >= _MAX_FAILURES:
             raise error
         yield Done(item, '' if error is None else str(error), remarks, runs_on)
 
 
 _Result = tuple[Item, SegmentationError | None, tuple[str, ...]]
-"""A file, why it could not be segmented, and remarks."""
+"""A file, the error if it could not be segmented, and warnings."""
 
 
 def _segment(work: Work, segmenter: Segmenter, items: Sequence[Item]) -> Iterator[_Result]:
@@ -150,7 +151,7 @@ def _written(item: Item, done: Future[None]) -> _Result:
 
 
 def _read(items: Sequence[Item], gray_bits: int) -> Generator[tuple[Item, Any], None, None]:
-    """Items with their images, or with the ImageError that tells why there is none."""
+    """Items with their images, or with the ImageError of an image that cannot be read."""
     def read() -> Generator[tuple[Item, 'np.ndarray | ImageError'], None, None]:
         for item in items:
             try:

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which files a run segments, and where the results of each go."""
+"""The input files of a run, and the paths of their results."""
 
 import os
 from collections import Counter
@@ -14,7 +14,7 @@ from trt_segmentation.images.header import IMAGE_SUFFIXES
 from trt_segmentation.images.sources import is_image, refuse_address
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm', '.wmv')
-"""What files in folders are taken for videos; one that is named may be called anything."""
+"""Suffixes of videos in folders; a video that is given by its path may have any suffix."""
 
 FRAME_NAME = '{:06d}.png'
 
@@ -25,7 +25,7 @@ class Item:
 
     Attributes:
         path: of the image or video.
-        results: what the paths of its results begin with: a/x for a/x_mask.png.
+        results: prefix of the paths of its results: a/x for a/x_mask.png.
         is_video: whether it is a video.
     """
 
@@ -34,52 +34,52 @@ class Item:
     is_video: bool
 
     def target(self, output: str) -> Path:
-        """Return where an output goes: a PNG; of a video a folder of them, and of its overlays
-        an MP4."""
+        """Return the path of an output: a PNG for an image; for a video an MP4 of the overlays or
+        a folder of PNGs."""
         suffix = '.png' if not self.is_video else '.mp4' if kind_of(output) == 'overlay' else ''
         return self.results.with_name(f'{self.results.name}_{output.replace("/", "_")}{suffix}')
 
 
 @dataclass(frozen=True)
 class FoundItems:
-    """What a run has to do.
+    """The input files of a run.
 
     Attributes:
-        items: in the order in which they are done.
-        refused: a sentence for each input that cannot be one.
-        passed_over: how many files in folders are neither images nor videos.
+        items: in the order in which they are segmented.
+        refused: an error message for each input that cannot be used.
+        skipped: number of files in folders that are neither images nor videos.
     """
 
     items: Sequence[Item]
     refused: Sequence[str]
-    passed_over: int
+    skipped: int
 
 
 def find_items(inputs: Sequence[Path], output: Path,
-               is_left_out: Callable[[Path], bool] = lambda folder: False,
+               is_excluded: Callable[[Path], bool] = lambda folder: False,
                tasks: Sequence[str] = ('',)) -> FoundItems:
     """Find the images and videos of a run.
 
     Args:
-        inputs: files, and folders that are searched with all folders below; what is hidden there,
-            and what is in the output or was written by an earlier run, is left out.
-        output: folder of the results, with the same folders as are below the inputs. Where
-            results of different inputs would have one name, those lie in the folders that they
-            have below the deepest folder that holds all inputs.
-        is_left_out: whether a folder is not searched.
-        tasks: of the network; '' is that of a network of one.
+        inputs: files, and folders that are searched recursively, without hidden files, files in
+            the output, and results of an earlier run.
+        output: folder of the results, with the same subfolders as the inputs. If results of
+            different inputs would have the same path, their subfolders are those below the
+            deepest folder that contains all inputs.
+        is_excluded: whether a folder is not searched.
+        tasks: of the network; ('',) for a network of one task.
     """
     names = [joined(task, name) for task in tasks for name in OUTPUTS]
     items: list[Item] = []
     refused: list[str] = []
-    passed_over = 0
+    skipped = 0
     for given in inputs:
         try:
             refuse_address(given)
             if given.is_dir():
-                found, others = _in_folder(given, output, is_left_out, names)
+                found, others = _in_folder(given, output, is_excluded, names)
                 items += found
-                passed_over += others
+                skipped += others
             else:
                 items.append(_item(given, given.parent, output, not is_image(given)))
         except ImageError as error:
@@ -99,11 +99,11 @@ def find_items(inputs: Sequence[Path], output: Path,
             continue
         owners.update(dict.fromkeys(targets, item))
         kept.append(item)
-    return FoundItems(kept, refused, passed_over)
+    return FoundItems(kept, refused, skipped)
 
 
 def _targets(item: Item, names: Sequence[str]) -> list[Path]:
-    """Where the outputs of those names would go."""
+    """The paths of the outputs with those names."""
     return [item.target(name) for name in names]
 
 
@@ -117,39 +117,39 @@ def _item(path: Path, base: Path, output: Path, is_video: bool) -> Item:
     return Item(path, output / relative.with_name(path.stem), is_video)
 
 
-def _in_folder(folder: Path, output: Path, is_left_out: Callable[[Path], bool],
+def _in_folder(folder: Path, output: Path, is_excluded: Callable[[Path], bool],
                names: Sequence[str]) -> tuple[list[Item], int]:
-    files = list(_walk(folder, output, is_left_out))
+    files = list(_walk(folder, output, is_excluded))
     candidates = [_item(path, folder, output, path.suffix.lower() in VIDEO_SUFFIXES)
-                  for path in files if _is_meant(path)]
-    made = {os.path.abspath(item.target(name)) for item in candidates for name in names}
-    items = [item for item in candidates if made.isdisjoint(_with_folder(item.path))]
+                  for path in files if _is_candidate(path)]
+    results = {os.path.abspath(item.target(name)) for item in candidates for name in names}
+    items = [item for item in candidates if results.isdisjoint(_with_folder(item.path))]
     if not items:
-        others = f'; its {len(files)} files are others' if files else ''
+        others = f' among its {len(files)} files' if files else ''
         raise ImageError(
-            f'{folder}: holds nothing to segment{others}; images ({", ".join(IMAGE_SUFFIXES)}) '
-            f'and videos ({", ".join(VIDEO_SUFFIXES)}) are looked for, in folders below it, too')
+            f'{folder}: contains no image or video{others}; supported, also in subfolders, are '
+            f'images ({", ".join(IMAGE_SUFFIXES)}) and videos ({", ".join(VIDEO_SUFFIXES)})')
     return items, len(files) - len(candidates)
 
 
 def _with_folder(path: Path) -> tuple[str, str]:
-    """The paths under which a run may have written a file: its own, and of a frame its folder."""
+    """The paths that may be results of a run: the file, or the folder of a video's frame."""
     return os.path.abspath(path), os.path.abspath(path.parent)
 
 
-def _is_meant(path: Path) -> bool:
-    """Whether a file is an image or a video, or by its name ought to be one."""
+def _is_candidate(path: Path) -> bool:
+    """Whether a file is an image or a video, by its suffix or by its content."""
     return path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES or is_image(path)
 
 
-def _walk(folder: Path, output: Path, is_left_out: Callable[[Path], bool]) -> Iterator[Path]:
-    """The files in a folder and below, in order; links to folders are followed once each."""
+def _walk(folder: Path, output: Path, is_excluded: Callable[[Path], bool]) -> Iterator[Path]:
+    """The files in a folder and its subfolders, in order; links to folders are followed once."""
     own = os.path.realpath(output)
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
         is_own = real == own and real != os.path.realpath(folder)
-        if real in seen or is_own or is_left_out(Path(place)):
+        if real in seen or is_own or is_excluded(Path(place)):
             folders.clear()
             continue
         seen.add(real)

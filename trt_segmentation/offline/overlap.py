@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reading, inference and writing at the same time: each in threads of its own."""
+"""Concurrent reading, inference and writing in threads."""
 
 import queue
 import threading
@@ -21,17 +21,17 @@ T = TypeVar('T')
 
 
 class _End:
-    """What ends a queue, and the error that ended the reading, if one did."""
+    """The end of a queue, with the error that ended the reading, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 def read_ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, None]:
-    """Yield what a generator yields, up to ``count`` items before they are asked for.
+    """Yield the items of a generator, which runs up to ``count`` items ahead in another thread.
 
-    The generator runs in a thread of its own from its first step to its last; its errors are
-    raised here, at their place. Closing this one closes it after its next item.
+    Its errors are raised here, after the items before them. Closing this generator closes it after
+    its next item.
     """
     found: queue.Queue[T | _End] = queue.Queue(count)
     stopped = threading.Event()
@@ -57,7 +57,7 @@ def read_ahead(items: Generator[T, None, None], count: int) -> Generator[T, None
             raise item.error
     finally:
         stopped.set()
-        while thread.is_alive():  # it may wait for room
+        while thread.is_alive():  # it may wait for space in the queue
             while not found.empty():
                 found.get()
             thread.join(0.01)
@@ -65,12 +65,12 @@ def read_ahead(items: Generator[T, None, None], count: int) -> Generator[T, None
 
 @dataclass(frozen=True)
 class LaneCount:
-    """How many images one process has under way at the same time.
+    """How many images one process segments at the same time.
 
     Attributes:
-        lanes: each a thread in which an image is segmented and its results are encoded.
-        computing: how many of them may compute at once, 1 or 2; the others encode. Only where
-            the backend can.
+        lanes: number of threads; each segments an image and encodes its results.
+        computing: how many of them may run inference at the same time, 1 or 2, if the backend
+            supports it; the others encode.
     """
 
     lanes: int = 1
@@ -78,24 +78,24 @@ class LaneCount:
 
     @property
     def images(self) -> int:
-        """How many images that are not computed yet ``Lanes`` may hold."""
+        """Maximum number of images in ``Lanes`` before their inference."""
         return self.lanes + 1
 
 
 class Lanes:
     """Segments several images at the same time, and writes their results.
 
-    Each image has a thread that computes and writes; what has to be written in order, another
-    one does.
+    One thread runs the inference of an image and writes its results. Results that have to be
+    written in order are written by a separate thread.
 
     Args:
         segmenter: the network.
         outputs: of ``Segmenter.infer``.
-        count: of threads.
+        count: number of threads.
     """
 
     def __init__(self, segmenter: Segmenter, outputs: tuple[str, ...], count: LaneCount) -> None:
-        keep_large_blocks()  # bytes of images are allocated and freed all the time
+        keep_large_blocks()  # image data is allocated and freed for every image
         self._outputs = outputs
         self._segmenters: queue.SimpleQueue[Segmenter] = queue.SimpleQueue()
         self._segmenters.put(segmenter)
@@ -103,42 +103,43 @@ class Lanes:
         if self._twin is not None:
             self._segmenters.put(self._twin)
         self._pool = ThreadPoolExecutor(count.lanes, 'segment')
-        self._line = ThreadPoolExecutor(1, 'write in order')
+        self._ordered = ThreadPoolExecutor(1, 'write in order')
         self._slots = deque(_Slot() for _ in range(count.images))
 
     def segment(self, image: np.ndarray, color: str,
                 write: Callable[[Segmentation], object] | None = None,
                 write_in_order: Callable[[Segmentation], object] | None = None,
                 refuse_in_order: Callable[[ImageError], object] | None = None) -> Future:
-        """Segment an image, and have its results written; wait while too many are under way.
+        """Start the segmentation of an image; wait while too many are in progress.
 
         Args:
-            image: of ``Segmenter.infer``; nobody changes it until it is computed.
+            image: of ``Segmenter.infer``; must not change until its inference is done.
             color: of ``Segmenter.infer``.
-            write: called in one of several threads.
-            write_in_order: called image by image. The arrays are good until both have returned.
-            refuse_in_order: called in its place where ``infer`` refuses the image; without it,
-                the error is raised.
+            write: called with the results in one of several threads.
+            write_in_order: called with the results in the order of the images. The arrays are
+                valid until both have returned.
+            refuse_in_order: called instead if ``infer`` raises an ImageError; without it, the
+                error is raised.
 
         Returns:
-            Done when everything is; raises what was raised.
+            A future that is done when the image is; it raises the error of any of these calls.
         """
         slot = self._slots[0]
         wait(slot.users)
         self._slots.rotate(-1)
         computed = self._pool.submit(self._compute, slot, image, color, write)
-        done = computed if write_in_order is None else self._line.submit(
+        done = computed if write_in_order is None else self._ordered.submit(
             _finish, computed, write_in_order, refuse_in_order)
         slot.users = [computed, done]
         return done
 
     def run_in_order(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Call a function in the thread of ``write_in_order``, after what that has to do."""
-        return self._line.submit(function, *arguments)
+        """Call a function in the thread of ``write_in_order``, after the calls queued there."""
+        return self._ordered.submit(function, *arguments)
 
     def close(self) -> None:
-        """Wait for what has begun; drop what has not."""
-        for pool in (self._pool, self._line):
+        """Cancel the images that have not started, and wait for the others."""
+        for pool in (self._pool, self._ordered):
             pool.shutdown(cancel_futures=True)
         if self._twin is not None:
             self._twin.close()
@@ -168,7 +169,7 @@ def _finish(computed: Future[Segmentation], write: Callable[[Segmentation], obje
 
 
 class _Slot:
-    """Arrays that one image's results are in until they are written."""
+    """Reused arrays for the results of one image."""
 
     def __init__(self) -> None:
         self.users: list[Future] = []

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The network that a thread keeps open from one task to the next."""
+"""A segmenter for each thread, which stays open from one task to the next."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -8,13 +8,13 @@ from collections.abc import Callable, Hashable
 from trt_segmentation.segmenter import Segmenter
 
 
-class _Held(threading.local):
-    """Each thread's own.
+class _State(threading.local):
+    """The open segmenter of a thread.
 
     Attributes:
-        device: index of the GPU that this process's networks run on; None for the options' one.
-        work: what the segmenter was opened for.
-        segmenter: None where none is open.
+        device: index of this process's GPU; None for that of the options.
+        work: the work that the segmenter was opened for.
+        segmenter: None if none is open.
     """
 
     device: int | None = None
@@ -22,29 +22,29 @@ class _Held(threading.local):
     segmenter: Segmenter | None = None
 
 
-_held = _Held()
+_state = _State()
 
 
 def use_device(device: int | None) -> None:
-    """Run this process's networks on a GPU; None leaves it to the options."""
-    _Held.device = device
+    """Select the GPU of this process by index; None selects that of the options."""
+    _State.device = device
 
 
 def segmenter(work: Hashable, open_on: Callable[[int | None], Segmenter]) -> Segmenter:
-    """Return the network that this thread holds for a work, opened first where it is not.
+    """Return this thread's open segmenter for a work; open it if necessary.
 
     Args:
-        work: tells works apart: what another one has left open is closed first.
-        open_on: opens it on the GPU that ``use_device`` has named.
+        work: identifies the work; a segmenter that is open for another work is closed first.
+        open_on: opens the segmenter on the GPU that ``use_device`` selected.
     """
-    if _held.segmenter is None or _held.work != work:
+    if _state.segmenter is None or _state.work != work:
         release()
-        _held.work, _held.segmenter = work, open_on(_Held.device)
-    return _held.segmenter
+        _state.work, _state.segmenter = work, open_on(_State.device)
+    return _state.segmenter
 
 
 def release() -> None:
-    """Close what this thread holds."""
-    if _held.segmenter is not None:
-        _held.segmenter.close()
-    _held.segmenter = None
+    """Close this thread's segmenter."""
+    if _state.segmenter is not None:
+        _state.segmenter.close()
+    _state.segmenter = None

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A video through a network: a folder of PNGs for each output, and an MP4 of the overlays."""
+"""Segmentation of a video into a folder of PNGs for each output and an MP4 of the overlays."""
 
 import hashlib
 import os
@@ -30,44 +30,47 @@ if TYPE_CHECKING:
     from trt_segmentation.offline.files import Work
 
 _AHEAD = 2
-"""Frames that are decoded before they are segmented."""
+"""Frames that are decoded ahead of the segmentation."""
 
 _RATE = 25.0
-"""Hz, for videos that do not state theirs."""
+"""Frame rate in Hz for videos that do not state one."""
 
-_FULL = 1 << 20
-"""Bytes. Where less is free and a video could not be written, that is why: OpenCV does not say."""
+_MIN_FREE = 1 << 20
+"""Free bytes below which a full disk is reported as the cause of a failed video: OpenCV gives no
+cause."""
 
 
 def segment_video(work: 'Work', segmenter: Segmenter, item: Item) -> tuple[str, ...]:
-    """Segment a video. Frames whose results are there are not segmented again; their overlays
-    are painted from the masks.
+    """Segment a video.
+
+    Frames with existing results are not segmented again; their overlays are rendered from the
+    masks.
 
     Args:
-        work: what is done with it.
+        work: settings.
         segmenter: the network.
         item: the video.
 
     Returns:
-        Sentences that say what is unusual about it.
+        Warnings about the video.
 
     Raises:
-        ImageError: it cannot be decoded, or its overlays cannot be encoded.
+        ImageError: the video cannot be decoded, or its overlays cannot be encoded.
         OutputError: a result cannot be written.
     """
     images = tuple(name for name in work.outputs if kind_of(name) != 'overlay')
     for name in images:
         make_folder(item.target(name))
-    films = tuple(name for name in work.outputs if kind_of(name) == 'overlay')
-    there = _frames_there(item, images, films, work.scratch)
+    overlay_names = tuple(name for name in work.outputs if kind_of(name) == 'overlay')
+    existing = _existing_frames(item, images, overlay_names, work.scratch)
     with open_video(item.path) as video:
         rate = video.get(cv2.CAP_PROP_FPS) or _RATE
         with ExitStack() as stack:
             overlays = [stack.enter_context(_Overlays(item, name, work.scratch, rate))
-                        for name in films]
-            count = _segment(work, segmenter, item, video, there, overlays)
-            for film in overlays:
-                film.finish(count)
+                        for name in overlay_names]
+            count = _segment(work, segmenter, item, video, existing, overlays)
+            for writer in overlays:
+                writer.finish(count)
         expected = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     if count < expected:
         return (f'{item.path}: {count} of the {expected} frames that its header states could be '
@@ -75,21 +78,22 @@ def segment_video(work: 'Work', segmenter: Segmenter, item: Item) -> tuple[str, 
     return ()
 
 
-def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCapture, there: int,
-             overlays: Sequence['_Overlays']) -> int:
-    """Segment what is not there; return the number of frames."""
+def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCapture,
+             existing: int, overlays: Sequence['_Overlays']) -> int:
+    """Segment the frames after the existing ones; return the number of all frames."""
     count, waiting = 0, deque[Future[None]]()
     lanes = Lanes(segmenter, work.outputs, work.lanes)
-    skipped = 0 if overlays else there
+    skipped = 0 if overlays else existing
     try:
         with closing(read_ahead(_frames(video, skipped), _AHEAD)) as frames:
             for count, frame in enumerate(frames, 1):
                 if frame is None:
                     continue
-                if count <= there:
-                    for film in overlays:
-                        overlay = _painted(segmenter, item, film.name, count - 1, frame)
-                        waiting.append(lanes.run_in_order(film.write, overlay))
+                if count <= existing:
+                    for writer in overlays:
+                        overlay = _overlay_from_mask(segmenter, item, writer.name, count - 1,
+                                                     frame)
+                        waiting.append(lanes.run_in_order(writer.write, overlay))
                 else:
                     waiting.append(lanes.segment(
                         frame, 'bgr', partial(_write, item, work.scratch, count - 1),
@@ -101,28 +105,28 @@ def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCap
     finally:
         lanes.close()
     if count == 0:
-        raise ImageError(f'{item.path}: not one frame can be decoded')
+        raise ImageError(f'{item.path}: no frame can be decoded')
     return count
 
 
-def _frames_there(item: Item, images: tuple[str, ...], films: tuple[str, ...], scratch: Path,
-                  ) -> int:
-    """How many frames this run, or the one that it goes on from, has written whole, from the
-    first one on; frames of others are removed."""
+def _existing_frames(item: Item, images: tuple[str, ...], overlays: tuple[str, ...],
+                     scratch: Path) -> int:
+    """Number of complete frames from the first one on that this run has written before an
+    interrupt; frames of other runs are removed."""
     try:
         stat = item.path.stat()
     except OSError as error:
         raise ImageError(f'{item.path}: cannot be read ({error.strerror})') from error
-    begun = f'{stat.st_size} {stat.st_mtime_ns} {" ".join(images)}'
+    source = f'{stat.st_size} {stat.st_mtime_ns} {" ".join(images)}'
     name = hashlib.sha256(os.fsencode(item.results)).hexdigest()
-    note = scratch / f'part_{name}'
-    if not note.is_file() or note.read_text(encoding='utf-8') != begun:
+    marker = scratch / f'part_{name}'
+    if not marker.is_file() or marker.read_text(encoding='utf-8') != source:
         for output in images:
             for path in item.target(output).glob('[0-9]' * 6 + '.png'):
                 path.unlink()
-        write_file(note, begun.encode())
-    masks = [with_kind(name, 'mask') for name in films or images]
-    if not set(masks) <= set(images):  # which overlays are painted from
+        write_file(marker, source.encode())
+    masks = [with_kind(name, 'mask') for name in overlays or images]
+    if not set(masks) <= set(images):  # overlays of existing frames need their masks
         return 0
     count = 0
     while all((item.target(each) / FRAME_NAME.format(count)).is_file() for each in images):
@@ -131,7 +135,7 @@ def _frames_there(item: Item, images: tuple[str, ...], films: tuple[str, ...], s
 
 
 def _frames(video: cv2.VideoCapture, skipped: int) -> Generator['np.ndarray | None', None, None]:
-    """The frames of a video; None for the first ones, which are not decoded."""
+    """The frames of a video; None for the skipped first ones, which are not decoded."""
     for _ in range(skipped):
         if not video.grab():
             return
@@ -147,13 +151,13 @@ def _write(item: Item, scratch: Path, index: int, result: Segmentation) -> None:
 
 
 def _write_overlays(overlays: Sequence['_Overlays'], result: Segmentation) -> None:
-    for film in overlays:
-        film.write(result.arrays[film.name])
+    for writer in overlays:
+        writer.write(result.arrays[writer.name])
 
 
-def _painted(segmenter: Segmenter, item: Item, name: str, index: int, frame: np.ndarray,
-             ) -> np.ndarray:
-    """The overlay of that name of a frame whose mask is there."""
+def _overlay_from_mask(segmenter: Segmenter, item: Item, name: str, index: int,
+                       frame: np.ndarray) -> np.ndarray:
+    """The overlay of a frame, rendered from its existing mask."""
     path = item.target(with_kind(name, 'mask')) / FRAME_NAME.format(index)
     mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     assert mask is not None, path
@@ -162,10 +166,10 @@ def _painted(segmenter: Segmenter, item: Item, name: str, index: int, frame: np.
 
 
 class _Overlays:
-    """An MP4 that is being encoded; nothing is left of one that is not finished.
+    """Writer of an MP4; an unfinished file is removed.
 
     Attributes:
-        name: of the output that it is made of.
+        name: of the output that it encodes.
     """
 
     def __init__(self, item: Item, name: str, scratch: Path, rate: float) -> None:
@@ -178,7 +182,7 @@ class _Overlays:
         self._writer: cv2.VideoWriter | None = None
 
     def write(self, overlay: np.ndarray) -> None:
-        """Add a frame: uint8 BGR [H, W, 3], all of one size."""
+        """Add a frame, uint8 BGR [H, W, 3]; all frames have the same size."""
         if self._writer is None:
             height, width = overlay.shape[:2]
             self._writer = cv2.VideoWriter(self._file, cv2.VideoWriter.fourcc(*'mp4v'),
@@ -186,10 +190,10 @@ class _Overlays:
         self._writer.write(overlay)
 
     def finish(self, frames: int) -> None:
-        """Put the file in its place, if all of its frames can be read.
+        """Move the file to its target if all frames can be read.
 
         Raises:
-            ImageError: they cannot.
+            ImageError: frames are missing in the file.
             OutputError: the disk is full.
         """
         self._release()
@@ -197,10 +201,11 @@ class _Overlays:
         found = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
         video.release()
         if found != frames:
-            if shutil.disk_usage(self._path.parent).free < _FULL:
+            if shutil.disk_usage(self._path.parent).free < _MIN_FREE:
                 raise OutputError(f'{self._target}: cannot be written (No space left on device)')
             raise ImageError(f'{self._target}: cannot be written: {found} of {frames} frames are '
-                             'in it; has OpenCV an MPEG-4 encoder? --outputs mask leaves it out')
+                             'in it; check that OpenCV has an MPEG-4 encoder, or leave out the '
+                             'overlays with --outputs mask')
         try:
             self._path.replace(self._target)
         except OSError as error:

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Who does the tasks of a run: this process, others on this machine, or a Dask cluster."""
+"""Execution of the tasks of a run in this process, in local processes, or on a Dask cluster."""
 
 import multiprocessing
 import os
@@ -28,17 +28,17 @@ Done = TypeVar('Done')
 
 
 class WorkerError(SegmentationError):
-    """Processes that cannot be started or reached, or that have died."""
+    """Worker processes cannot be started or reached, or one has died."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Where tasks are done.
+    """Where tasks run.
 
     Attributes:
-        count: processes on this machine; 1 is this process.
-        devices: indices of GPUs that they share; empty leaves all to the options' one.
-        cluster: address of a Dask scheduler whose workers do it instead; ''.
+        count: number of processes on this machine; 1 is this process only.
+        devices: indices of the GPUs that they share; if empty, all use that of the options.
+        cluster: address of a Dask scheduler whose workers run the tasks instead; '' for none.
     """
 
     count: int = 1
@@ -46,14 +46,14 @@ class Workers:
     cluster: str = ''
 
     @property
-    def is_here(self) -> bool:
-        """Whether this process does everything."""
+    def is_in_process(self) -> bool:
+        """Whether this process runs all tasks."""
         return not self.cluster and self.count <= 1
 
 
 @contextmanager
-def here(workers: Workers) -> Iterator[None]:
-    """Do the work in this process for the body of a with statement."""
+def in_process(workers: Workers) -> Iterator[None]:
+    """Use the first GPU in the body of a with statement; close the segmenter after it."""
     thread_segmenter.use_device(workers.devices[0] if workers.devices else None)
     try:
         yield
@@ -61,24 +61,24 @@ def here(workers: Workers) -> Iterator[None]:
         thread_segmenter.release()
 
 
-def do_tasks(function: Callable[[Task], Done], tasks: Sequence[Task], workers: Workers,
-             ) -> Iterator[Done]:
-    """Yield what a function returns for tasks, in any order; other processes call it.
+def run_tasks(function: Callable[[Task], Done], tasks: Sequence[Task], workers: Workers,
+              ) -> Iterator[Done]:
+    """Call a function for each task in other processes; yield its results in any order.
 
     Args:
         function: can be pickled.
         tasks: can be pickled.
-        workers: other processes; see ``Workers.is_here``.
+        workers: the other processes; not ``is_in_process``.
 
     Raises:
-        WorkerError: a process has died or the cluster cannot be reached.
-        SegmentationError: what the function raises.
+        WorkerError: a process has died, or the cluster cannot be reached.
+        SegmentationError: raised by the function.
     """
     waiting, running = iter(tasks), set[Future]()
     with _executor(workers) as (executor, slots):
         try:
             while True:
-                # Few at a time, so that little is cancelled where one fails.
+                # Few at a time, so that few are cancelled when one fails.
                 while len(running) < slots and (task := next(waiting, None)) is not None:
                     running.add(executor.submit(function, task))
                 if not running:
@@ -87,8 +87,8 @@ def do_tasks(function: Callable[[Task], Done], tasks: Sequence[Task], workers: W
                 for future in done:
                     yield future.result()
         except BrokenExecutor as error:
-            raise WorkerError('a worker process has died, for example since memory ran out; the '
-                              'same command goes on where this run was') from error
+            raise WorkerError('a worker process has died, for example because memory ran out; the '
+                              'same command resumes this run') from error
         finally:
             for future in running:
                 future.cancel()
@@ -96,7 +96,7 @@ def do_tasks(function: Callable[[Task], Done], tasks: Sequence[Task], workers: W
 
 @contextmanager
 def _executor(workers: Workers) -> Iterator[tuple[Executor, int]]:
-    """An executor, and how many tasks it shall have at a time."""
+    """An executor, and the maximum number of tasks submitted at a time."""
     if workers.cluster:
         with _cluster(workers.cluster) as client:
             slots = 2 * sum(client.nthreads().values())
@@ -106,7 +106,7 @@ def _executor(workers: Workers) -> Iterator[tuple[Executor, int]]:
         devices: Any = context.SimpleQueue()
         for index in range(workers.count):
             devices.put(workers.devices[index % len(workers.devices)] if workers.devices else None)
-        with ProcessPoolExecutor(workers.count, context, _begin_worker, (devices,)) as pool:
+        with ProcessPoolExecutor(workers.count, context, _start_worker, (devices,)) as pool:
             yield pool, 2 * workers.count
 
 
@@ -120,7 +120,7 @@ def _cluster(address: str) -> Iterator[Any]:
     try:
         client = Client(address, timeout=5)
     except (OSError, ValueError) as error:
-        raise WorkerError(f'{address}: no Dask scheduler can be reached there ({error}); '
+        raise WorkerError(f'{address}: no Dask scheduler can be reached ({error}); '
                           '`dask scheduler` prints its address') from error
     with client:
         if not client.nthreads():
@@ -129,15 +129,15 @@ def _cluster(address: str) -> Iterator[Any]:
         yield client
 
 
-def _begin_worker(devices: Any) -> None:
-    # Ctrl-C goes to all processes; the first one ends the others.
+def _start_worker(devices: Any) -> None:
+    # Ctrl-C signals all processes; the main process stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     thread_segmenter.use_device(devices.get())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End this process with the one that started it: concurrent.futures would wait forever."""
+    """Exit when the parent process ends; concurrent.futures would wait forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])

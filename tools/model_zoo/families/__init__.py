@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""One module a family; each lists its networks as ENTRIES."""
+"""One module per family; each lists its networks as ENTRIES."""
 
 from model_zoo.families import (
     from_keras,
@@ -19,4 +19,4 @@ ENTRIES = (*from_torchvision.ENTRIES, *from_transformers.ENTRIES, *from_optimum.
            *from_smp.ENTRIES, *from_mmsegmentation.ENTRIES, *from_ultralytics.ENTRIES,
            *like_tao.ENTRIES, *quantized_by_onnxruntime.ENTRIES, *from_keras.ENTRIES,
            *from_paddleseg.ENTRIES)
-"""Every network of the zoo."""
+"""All networks of the zoo."""

@@ -1,9 +1,8 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Keras by tf2onnx: channels last in float, and as int8 by way of TFLite.
+"""Keras networks by tf2onnx, channels last: float, and int8 through TFLite.
 
-TensorFlow is heavy and in none of the tests: it has to be installed beside the zoo (tensorflow-cpu
-and tf2onnx).
+The tests do not use TensorFlow because of its size; install tensorflow-cpu and tf2onnx.
 """
 
 import subprocess
@@ -24,7 +23,7 @@ _SKIPPED = ('block_1_expand_relu', 'block_3_expand_relu', 'block_6_expand_relu',
 
 
 def _unet(size: tuple[int, int], small: bool) -> Any:
-    """The U-Net of TensorFlow's tutorial on segmentation, on MobileNetV2; it ends in a softmax."""
+    """U-Net of TensorFlow's segmentation tutorial on MobileNetV2, which ends in a softmax."""
     import keras
     from keras import layers
     keras.utils.set_random_seed(0)
@@ -58,7 +57,7 @@ def _tf2onnx(*options: str) -> None:
 
 
 class Keras(torch.nn.Module):
-    """A Keras network that takes and gives what those of PyTorch do.
+    """A Keras network with the interface of a PyTorch module.
 
     Args:
         net: float [N, height, width, 3] to probabilities [N, height, width, classes].
@@ -71,8 +70,8 @@ class Keras(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return _channels_first(self.net.predict(_channels_last(x), verbose=0))
 
-    def settle(self, batch: torch.Tensor) -> None:
-        """Give batch norms their statistics, and each class a mean of 0 and ``SPREAD``."""
+    def calibrate(self, batch: torch.Tensor) -> None:
+        """Compute batch norm statistics; scale logits to mean 0 and std ``SPREAD``."""
         import keras
         fed = _channels_last(batch)
         for layer in self.net._flatten_layers():
@@ -86,39 +85,39 @@ class Keras(torch.nn.Module):
         last.set_weights([kernel * factor[:, None], (bias - logits.mean(axis=0)) * factor])
 
     def write(self, size: tuple[int, int], how: Export, path: Path) -> None:
-        """Export a SavedModel and convert that."""
+        """Export a SavedModel and convert it."""
         with tempfile.TemporaryDirectory() as folder:
             self.net.export(folder, verbose=False)
             _tf2onnx('--saved-model', folder, '--opset', str(how.opset), '--output', str(path))
 
 
 class Int8(Keras):
-    """A Keras network that answers in float until it was written, and as TFLite from then on."""
+    """A Keras network that runs in float before ``write``, and as TFLite after it."""
 
     def __init__(self, net: Any) -> None:
         super().__init__(net)
         self.calibration = torch.zeros(0)
         self.interpreter: Any = None
 
-    def settle(self, batch: torch.Tensor) -> None:
-        super().settle(batch)
+    def calibrate(self, batch: torch.Tensor) -> None:
+        super().calibrate(batch)
         self.calibration = batch
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.interpreter is None:
             return super().forward(x)
-        fed, told = (details()[0] for details in (self.interpreter.get_input_details,
+        source, target = (details()[0] for details in (self.interpreter.get_input_details,
                                                   self.interpreter.get_output_details))
-        scale, zero = fed['quantization']
+        scale, zero = source['quantization']
         pixels = np.clip(np.rint(_channels_last(x) / np.float32(scale)) + zero, -128, 127)
-        self.interpreter.set_tensor(fed['index'], pixels.astype(np.int8))
+        self.interpreter.set_tensor(source['index'], pixels.astype(np.int8))
         self.interpreter.invoke()
-        scale, zero = told['quantization']
-        levels = self.interpreter.get_tensor(told['index']).astype(np.float32)
+        scale, zero = target['quantization']
+        levels = self.interpreter.get_tensor(target['index']).astype(np.float32)
         return _channels_first((levels - zero) * np.float32(scale))
 
     def write(self, size: tuple[int, int], how: Export, path: Path) -> None:
-        """Quantize with TFLite's converter, all of it to int8, and convert that file."""
+        """Quantize the whole network to int8 with TFLite's converter, and convert that file."""
         import tensorflow as tf
 
         def images() -> Iterator[list[np.ndarray]]:
@@ -144,7 +143,7 @@ _SMALL, _FULL = (96, 128), (512, 512)
 def _network(kind: type[Keras]) -> Callable[[bool], Network]:
     def make(small: bool) -> Network:
         module = kind(_unet(_SMALL if small else _FULL, small))
-        return Network(module, lambda probabilities: probabilities, module.settle)
+        return Network(module, lambda probabilities: probabilities, module.calibrate)
 
     return make
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""MMSegmentation: networks of its own configs, as logits, as whole inference, as ids."""
+"""Networks of MMSegmentation's configs: exported as logits, scores at input size, or ids."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from model_zoo.random_weights import standardise
 
 
 def _whole(segmentor: Any, image: torch.Tensor) -> torch.Tensor:
-    """Scores at the input's size, interpolated as the config of the head says."""
+    """Scores at the input size, interpolated as in the config of the head."""
     return segmentor.encode_decode(image, [{'img_shape': image.shape[2:]}])
 
 
@@ -25,12 +25,12 @@ _FORMS: dict[str, Callable[[Any, torch.Tensor], torch.Tensor]] = {
 
 
 class Exported(torch.nn.Module):
-    """A network in the form in which it is written; in PyTorch, it always answers as 'whole'.
+    """A network in its exported form; in PyTorch, its output is always that of 'whole'.
 
     Args:
         segmentor: MMSegmentation's network.
-        form: 'logits', at the head's size; 'whole', scores at the input's size; 'ids', int64
-            [1, 1, height, width] of these, as mmdeploy writes them.
+        form: 'logits', at the size of the head; 'whole', scores at the input size; 'ids', int64
+            [1, 1, height, width] of these, as mmdeploy exports them.
     """
 
     def __init__(self, segmentor: Any, form: str) -> None:
@@ -48,9 +48,9 @@ def _network(config: str, form: str = 'logits',
     """A network.
 
     Args:
-        config: of those that come with MMSegmentation.
+        config: path among the configs of MMSegmentation.
         form: see ``Exported``.
-        last: the head's last layer.
+        last: name of the last layer of the head.
     """
     def make(small: bool) -> Network:
         mmseg = import_mmsegmentation()
@@ -61,10 +61,10 @@ def _network(config: str, form: str = 'logits',
         segmentor = revert_sync_batchnorm(whole)
         module = Exported(segmentor, form)
 
-        def settle(batch: torch.Tensor) -> None:
+        def calibrate(batch: torch.Tensor) -> None:
             standardise((getattr(segmentor.decode_head, last),), segmentor(batch))
 
-        return Network(module, lambda scores: scores, settle,
+        return Network(module, lambda scores: scores, calibrate,
                        growth='nearest' if form == 'ids' else 'bilinear',
                        align_corners=segmentor.align_corners)
 
@@ -85,8 +85,7 @@ _MMSEG = ('mmseg', 'mmcv', 'mmengine')
 _MMDEPLOY = (*_MMSEG, 'mmdeploy')
 
 _POOLED = (576, 1152)
-"""An eighth of it falls into 2, 3 and 6 equal parts; where not, mmdeploy pools other pixels than
-PyTorch does."""
+"""An eighth of it is divisible by 2, 3 and 6; else, mmdeploy pools other pixels than PyTorch."""
 
 
 def _entry(name: str, make: Callable[[bool], Network], export: Export, in_ci: bool = False,
@@ -109,7 +108,7 @@ ENTRIES = (
            Export('mmdeploy', 13)),
     _entry('mmseg BiSeNetV2', _network(_BISENET), Export('dynamo', 18)),
     _entry('mmseg BiSeNetV2 mmdeploy', _network(_BISENET, 'ids'), _DEPLOY),
-    # Heads with align_corners=True: no graph tells, unless the scores are at the input's size.
+    # Heads with align_corners=True, which the graph shows only if the scores have the input size.
     _entry('mmseg STDC1', _network(_STDC), Export('dynamo', 18), config=_ALIGNED),
     _entry('mmseg STDC1 whole', _network(_STDC, 'whole'), Export('dynamo', 18)),
     _entry('mmseg STDC1 mmdeploy', _network(_STDC, 'ids'), _DEPLOY),

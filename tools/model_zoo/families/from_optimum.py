@@ -1,10 +1,9 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A network of transformers by Optimum's command line, which leaves every extent open.
+"""A network of transformers by Optimum's command line, with all dimensions dynamic.
 
-Optimum needs an older transformers than the rest of the zoo (optimum-onnx 0.1 asks for 4.57), so
-its network is in none of the tests, and ``optimum-cli`` is looked for on the PATH: it may be in an
-environment of its own.
+Optimum needs an older transformers than the rest of the zoo (optimum-onnx 0.1 needs 4.57). The
+tests therefore do not use it, and ``optimum-cli`` on the PATH may be in its own environment.
 """
 
 import subprocess
@@ -19,7 +18,7 @@ from model_zoo.families.from_transformers import segformer
 
 
 class Exported(torch.nn.Module):
-    """A network of transformers that is exported from the folder it was saved to.
+    """A network of transformers that is exported from a saved folder.
 
     Args:
         net: of transformers.
@@ -48,9 +47,10 @@ class Exported(torch.nn.Module):
 
 
 def optimum(small: bool) -> Network:
-    """SegFormer, B0 where it is full."""
-    made = segformer(small)
-    return Network(Exported(made.module), made.answer, made.settle, growth='bilinear')
+    """SegFormer; B0 in full size."""
+    network = segformer(small)
+    return Network(Exported(network.module), network.scores_of, network.calibrate,
+                   growth='bilinear')
 
 
 ENTRIES = (

@@ -1,9 +1,9 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""PaddleSeg by paddle2onnx: logits, or class ids as its own export script writes them.
+"""PaddleSeg networks by paddle2onnx: logits, or class ids as by its export script.
 
-Paddle is heavy and in none of the tests: it has to be installed beside the zoo (paddlepaddle,
-paddleseg and paddle2onnx, without paddleseg's opencv-python).
+The tests do not use Paddle because of its size; install paddlepaddle, paddleseg and paddle2onnx,
+without the opencv-python of paddleseg.
 """
 
 from collections.abc import Callable
@@ -21,11 +21,11 @@ CLASSES = 19
 
 
 class Paddle(torch.nn.Module):
-    """PP-LiteSeg on STDC1, which takes and gives what networks of PyTorch do.
+    """PP-LiteSeg on STDC1 with the interface of a PyTorch module.
 
     Args:
-        classes: how many.
-        output_op: of PaddleSeg's export script, 'none' for logits or 'argmax'.
+        classes: number of classes.
+        output_op: option of PaddleSeg's export script: 'none' for logits, or 'argmax'.
     """
 
     def __init__(self, classes: int, output_op: str) -> None:
@@ -43,8 +43,8 @@ class Paddle(torch.nn.Module):
         with paddle.no_grad():
             return torch.from_numpy(self.net(paddle.to_tensor(x.numpy()))[0].numpy())
 
-    def settle(self, batch: torch.Tensor) -> None:
-        """Give batch norms their statistics, and each class a mean of 0 and ``SPREAD``."""
+    def calibrate(self, batch: torch.Tensor) -> None:
+        """Compute batch norm statistics; scale logits to mean 0 and std ``SPREAD``."""
         import paddle
         for layer in self.net.sublayers():
             if isinstance(layer, paddle.nn.BatchNorm2D):
@@ -58,13 +58,13 @@ class Paddle(torch.nn.Module):
         hook.remove()
         features = np.moveaxis(fed[0], 1, -1).reshape(-1, fed[0].shape[1])
         mean = features.mean(axis=0)
-        weight = last.weight.numpy()[:, :, 0, 0]  # it has no bias: the mean is taken out of it
+        weight = last.weight.numpy()[:, :, 0, 0]  # without a bias, remove the mean from it
         weight = weight - np.outer(weight @ mean, mean) / (mean @ mean)
         weight = weight * SPREAD / (features @ weight.T).std(axis=0)[:, None]
         last.weight.set_value(weight[:, :, None, None].astype(np.float32))
 
     def write(self, size: tuple[int, int], how: Export, path: Path) -> None:
-        """Export it as PaddleSeg's script and paddle2onnx do."""
+        """Export it as PaddleSeg's script does, with paddle2onnx."""
         import paddle
         from paddleseg.deploy.export import WrappedModel
         net: Any = self.net if self.output_op == 'none' else WrappedModel(self.net, self.output_op)
@@ -76,7 +76,7 @@ class Paddle(torch.nn.Module):
 def _network(output_op: str) -> Callable[[bool], Network]:
     def make(small: bool) -> Network:
         module = Paddle(ZOO_CLASSES if small else CLASSES, output_op)
-        return Network(module, lambda logits: logits, module.settle,
+        return Network(module, lambda logits: logits, module.calibrate,
                        growth='bilinear' if output_op == 'none' else 'nearest')
 
     return make

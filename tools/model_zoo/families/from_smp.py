@@ -33,14 +33,14 @@ def _above_half(output: torch.Tensor) -> torch.Tensor:
 def _encoder(name: str, small: bool) -> dict[str, Any]:
     if name != 'DPT':
         return {'encoder_name': 'mobilenet_v2' if small else 'resnet34'}
-    # Without its size, each run would resize the position embedding, with antialiasing.
+    # Without a size, each run would resize the position embedding with antialiasing.
     return {'encoder_name': f'tu-vit_{"tiny" if small else "small"}_patch16_224',
             'img_size': (96, 128) if small else (512, 512)}
 
 
 def _network(name: str, activation: str | None = None, classes: int | None = None,
-             answer: Callable[[Any], torch.Tensor] = _same) -> Callable[[bool], Network]:
-    """A network of smp; without ``classes`` it has as many as are usual."""
+             scores_of: Callable[[Any], torch.Tensor] = _same) -> Callable[[bool], Network]:
+    """A network of smp; ``classes`` defaults to those of the zoo or of Cityscapes."""
     def make(small: bool) -> Network:
         import_segmentation()  # before smp, which imports torchvision
         import segmentation_models_pytorch as smp
@@ -52,24 +52,24 @@ def _network(name: str, activation: str | None = None, classes: int | None = Non
         last = [layer for layer in head.modules() if isinstance(layer, torch.nn.Conv2d)][-1]
         active = next(layer for layer in head.modules() if isinstance(layer, Activation))
 
-        def settle(batch: torch.Tensor) -> None:
-            active.activation, told = torch.nn.Identity(), active.activation
+        def calibrate(batch: torch.Tensor) -> None:
+            active.activation, original = torch.nn.Identity(), active.activation
             standardise((last,), module(batch))
-            active.activation = told
+            active.activation = original
 
-        several = answer is not _same and count > 1
-        return Network(module, answer, settle, (NOTHING, *range(count)) if several else ())
+        several = scores_of is not _same and count > 1
+        return Network(module, scores_of, calibrate, (NOTHING, *range(count)) if several else ())
 
     return make
 
 
 ENTRIES = (
     Entry('Unet', 'smp', _network('Unet'), in_ci=True),
-    Entry('Unet one class', 'smp', _network('Unet', classes=1, answer=_above_zero),
+    Entry('Unet one class', 'smp', _network('Unet', classes=1, scores_of=_above_zero),
           Export(opset=13), in_ci=True),
     Entry('Unet one class sigmoid', 'smp', _network('Unet', 'sigmoid', 1, _above_half),
           Export('dynamo', 18)),
-    Entry('FPN sigmoid', 'smp', _network('FPN', 'sigmoid', answer=_above_half), in_ci=True),
+    Entry('FPN sigmoid', 'smp', _network('FPN', 'sigmoid', scores_of=_above_half), in_ci=True),
     Entry('DeepLabV3Plus softmax', 'smp', _network('DeepLabV3Plus', 'softmax2d'),
           Export('dynamo', 18)),
     Entry('Unet softmax external', 'smp', _network('Unet', 'softmax2d'),

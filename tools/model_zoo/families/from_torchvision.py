@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""torchvision's segmentation networks: dictionaries of 'out' and 'aux'."""
+"""Segmentation networks of torchvision, with the outputs 'out' and 'aux'."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +14,11 @@ from model_zoo.random_weights import standardise
 segmentation = import_segmentation()
 
 CLASSES = 21
-"""Of Pascal VOC, which torchvision's own weights are trained on."""
+"""Of Pascal VOC, the data set of torchvision's weights."""
 
 
 class MainOutput(torch.nn.Module):
-    """The main output alone, as a tensor."""
+    """A network with only its main output, as a tensor."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class MainOutput(torch.nn.Module):
 
 def _network(name: str, last: Callable[[Any], tuple[torch.nn.Module, ...]],
              key: str = 'out', **options: Any) -> Callable[[bool], Network]:
-    """A network whose output ``key`` is the answer."""
+    """A network whose output ``key`` is segmented."""
     def make(small: bool) -> Network:
         whole = getattr(segmentation, name)(weights=None, weights_backbone=None,
                                          num_classes=ZOO_CLASSES if small else CLASSES, **options)
@@ -39,11 +39,11 @@ def _network(name: str, last: Callable[[Any], tuple[torch.nn.Module, ...]],
         def read(output: Any) -> torch.Tensor:
             return output[key] if isinstance(output, dict) else output
 
-        def settle(batch: torch.Tensor) -> None:
+        def calibrate(batch: torch.Tensor) -> None:
             head = whole.classifier if key == 'out' else whole.aux_classifier
             standardise(last(head), whole(batch)[key])
 
-        return Network(module, read, settle)
+        return Network(module, read, calibrate)
 
     return make
 
@@ -59,7 +59,7 @@ def _conv(head: Any) -> tuple[torch.nn.Module, ...]:
 _lraspp_network = _network('lraspp_mobilenet_v3_large', _lraspp)
 _deeplab = _network('deeplabv3_mobilenet_v3_large', _conv)
 _deeplab_aux = _network('deeplabv3_mobilenet_v3_large', _conv, aux_loss=True)
-_TELLS_SIZE = 'input: {{size: {size}}}'
+_WITH_SIZE = 'input: {{size: {size}}}'
 
 ENTRIES = (
     Entry('fcn_resnet50', 'torchvision', _network('fcn_resnet50', _conv)),
@@ -80,9 +80,9 @@ ENTRIES = (
     Entry('lraspp_mobilenet_v3_large opset 20', 'torchvision', _lraspp_network,
           Export('dynamo', 20)),
     Entry('lraspp_mobilenet_v3_large open', 'torchvision', _lraspp_network,
-          Export(opset=16, open_axes='all'), config=_TELLS_SIZE, in_ci=True),
+          Export(opset=16, open_axes='all'), config=_WITH_SIZE, in_ci=True),
     Entry('lraspp_mobilenet_v3_large open dynamo', 'torchvision', _lraspp_network,
-          Export('dynamo', 18, open_axes='all'), config=_TELLS_SIZE),
+          Export('dynamo', 18, open_axes='all'), config=_WITH_SIZE),
     Entry('lraspp_mobilenet_v3_large fp16', 'torchvision', _lraspp_network,
           Export(dtype=torch.float16)),
     Entry('lraspp_mobilenet_v3_large external', 'torchvision', _lraspp_network,

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Hugging Face transformers: logits at a part of the size, or queries of masks and classes."""
+"""Networks of Hugging Face transformers: logits at a reduced size, or mask and class queries."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from model_zoo.entry import HALF, PLAIN_BGR, ZOO_CLASSES, Entry, Export, Network
+from model_zoo.entry import HALF, UNIT_BGR, ZOO_CLASSES, Entry, Export, Network
 from model_zoo.import_torchvision import import_segmentation
 from model_zoo.random_weights import SPREAD, standardise
 
 CLASSES = 150
-"""Of ADE20K, which most of the published weights are trained on."""
+"""Of ADE20K, the data set of most published weights."""
 
 
 def _count(small: bool) -> int:
@@ -26,7 +26,7 @@ def _logits(output: Any) -> torch.Tensor:
 
 def _post_processed(processor: str, **options: Any,
                     ) -> Callable[[Any, tuple[int, int]], torch.Tensor]:
-    """The scores of an image processor's ``post_process_semantic_segmentation``."""
+    """The scores by ``post_process_semantic_segmentation`` of an image processor."""
     def post_process(output: Any, size: tuple[int, int]) -> torch.Tensor:
         import_segmentation()  # before the processors, which import torchvision
         import transformers
@@ -39,15 +39,15 @@ def _post_processed(processor: str, **options: Any,
 
 
 def _scored(module: torch.nn.Module, last: torch.nn.Module, processor: str = '') -> Network:
-    def settle(batch: torch.Tensor) -> None:
+    def calibrate(batch: torch.Tensor) -> None:
         standardise((last,), module(batch).logits)
 
-    return Network(module, _logits, settle, growth='bilinear',
+    return Network(module, _logits, calibrate, growth='bilinear',
                    post_process=_post_processed(processor) if processor else None)
 
 
 def segformer(small: bool) -> Network:
-    """SegFormer, B0 where it is full."""
+    """SegFormer; B0 in full size."""
     from transformers import SegformerConfig
     from transformers import SegformerForSemanticSegmentation as Net
     sizes: dict[str, Any] = {'hidden_sizes': [8, 16, 24, 32], 'decoder_hidden_size': 32,
@@ -68,7 +68,7 @@ def mobilevit(small: bool) -> Network:
 
 
 def upernet(small: bool) -> Network:
-    """UperNet on ConvNeXt, tiny where it is full."""
+    """UperNet on ConvNeXt; tiny in full size."""
     from transformers import ConvNextConfig, UperNetConfig
     from transformers import UperNetForSemanticSegmentation as Net
     sizes: dict[str, Any] = {'depths': [1, 1, 1, 1], 'hidden_sizes': [8, 16, 24, 32]} if small \
@@ -80,7 +80,7 @@ def upernet(small: bool) -> Network:
 
 
 def dpt(small: bool) -> Network:
-    """DPT on a ViT, base where it is full."""
+    """DPT on a ViT; base in full size."""
     from transformers import DPTConfig
     from transformers import DPTForSemanticSegmentation as Net
     sizes: dict[str, Any] = {
@@ -92,7 +92,7 @@ def dpt(small: bool) -> Network:
 
 
 def beit(small: bool) -> Network:
-    """BEiT with UperNet's head, base where it is full."""
+    """BEiT with the head of UperNet; base in full size."""
     from transformers import BeitConfig
     from transformers import BeitForSemanticSegmentation as Net
     sizes: dict[str, Any] = {
@@ -105,7 +105,7 @@ def beit(small: bool) -> Network:
 
 
 def mobilenet_v2(small: bool) -> Network:
-    """MobileNetV2 with DeepLabV3+, as Google's of Pascal VOC."""
+    """MobileNetV2 with DeepLabV3+, as Google's network for Pascal VOC."""
     from transformers import MobileNetV2Config
     from transformers import MobileNetV2ForSemanticSegmentation as Net
     module = Net(MobileNetV2Config(num_labels=_count(True) if small else 21, output_stride=8,
@@ -114,8 +114,8 @@ def mobilenet_v2(small: bool) -> Network:
                    'MobileNetV2ImageProcessor')
 
 
-_DIFFERENT = 50
-"""Factor of the queries' embeddings: untrained, all queries would say the same."""
+_QUERY_FACTOR = 50
+"""Factor of the query embeddings; without it, the untrained queries give nearly equal masks."""
 
 
 def _queried(module: Any, embedder: torch.nn.Module, size: tuple[int, int] | None,
@@ -124,19 +124,19 @@ def _queried(module: Any, embedder: torch.nn.Module, size: tuple[int, int] | Non
 
     Args:
         module: the network.
-        embedder: what makes masks of queries.
-        size: what the family brings the masks to before it combines them; None leaves them.
-        classifier: what makes classes of queries; none for ``class_predictor``.
-        more: of ``Network``.
+        embedder: layers from queries to masks.
+        size: to which the family resizes the masks before it combines them; None for no resize.
+        classifier: layer from queries to classes; None for ``class_predictor``.
+        more: arguments of ``Network``.
     """
-    def answer(output: Any) -> torch.Tensor:
+    def scores_of(output: Any) -> torch.Tensor:
         masks = output.masks_queries_logits
         if size is not None:
             masks = functional.interpolate(masks, size=size, mode='bilinear', align_corners=False)
         classes = output.class_queries_logits.softmax(dim=-1)[..., :-1]
         return torch.einsum('bqc, bqhw -> bchw', classes, masks.sigmoid())
 
-    def settle(batch: torch.Tensor) -> None:
+    def calibrate(batch: torch.Tensor) -> None:
         output = module(batch)
         standardise((classifier or module.class_predictor,),
                     output.class_queries_logits.movedim(2, 1))
@@ -145,12 +145,12 @@ def _queried(module: Any, embedder: torch.nn.Module, size: tuple[int, int] | Non
         last.weight.mul_(factor)
         last.bias.mul_(factor)
 
-    return Network(module, answer, settle, growth='bilinear', **more)
+    return Network(module, scores_of, calibrate, growth='bilinear', **more)
 
 
-def _differing(queries: torch.nn.Embedding, decoder: torch.nn.Module) -> None:
+def _diversify(queries: torch.nn.Embedding, decoder: torch.nn.Module) -> None:
     with torch.no_grad():
-        queries.weight.mul_(_DIFFERENT)
+        queries.weight.mul_(_QUERY_FACTOR)
         for layer in decoder.modules():
             if isinstance(layer, torch.nn.Linear):
                 torch.nn.init.xavier_uniform_(layer.weight)
@@ -159,7 +159,7 @@ def _differing(queries: torch.nn.Embedding, decoder: torch.nn.Module) -> None:
 _SMALL: dict[str, Any] = {
     'hidden_dim': 32, 'encoder_layers': 1, 'encoder_feedforward_dim': 64, 'dim_feedforward': 64,
     'decoder_layers': 2, 'num_attention_heads': 2, 'num_queries': 12}
-"""Of a small decoder of queries."""
+"""Sizes of a small query decoder."""
 
 
 def _swin(small: bool) -> Any:
@@ -172,7 +172,7 @@ def _swin(small: bool) -> Any:
 
 
 def mask2former(small: bool) -> Network:
-    """Mask2Former on Swin, tiny where it is full."""
+    """Mask2Former on Swin; tiny in full size."""
     from transformers import Mask2FormerConfig
     from transformers import Mask2FormerForUniversalSegmentation as Net
     sizes: dict[str, Any] = {
@@ -180,13 +180,13 @@ def mask2former(small: bool) -> Network:
     module = Net(Mask2FormerConfig(backbone_config=_swin(small), num_labels=_count(small),
                                    **sizes))
     decoder = module.model.transformer_module.decoder
-    _differing(module.model.transformer_module.queries_embedder, module.model.transformer_module)
+    _diversify(module.model.transformer_module.queries_embedder, module.model.transformer_module)
     return _queried(module, decoder.mask_predictor.mask_embedder,
                     (96, 96) if small else (384, 384))
 
 
 def maskformer(small: bool) -> Network:
-    """MaskFormer on Swin, tiny where it is full."""
+    """MaskFormer on Swin; tiny in full size."""
     from transformers import DetrConfig, MaskFormerConfig, MaskFormerSwinConfig
     from transformers import MaskFormerForInstanceSegmentation as Net
     swin: dict[str, Any] = {'embed_dim': 16, 'depths': [1, 1, 1, 1], 'num_heads': [1, 2, 2, 4],
@@ -200,12 +200,12 @@ def maskformer(small: bool) -> Network:
     sizes: dict[str, Any] = {'fpn_feature_size': 32, 'mask_feature_size': 32} if small else {}
     module = Net(MaskFormerConfig(backbone_config=backbone, num_labels=_count(small),
                                   decoder_config=DetrConfig(**detr), **sizes))
-    _differing(module.model.transformer_module.queries_embedder, module.model.transformer_module)
+    _diversify(module.model.transformer_module.queries_embedder, module.model.transformer_module)
     return _queried(module, module.mask_embedder, None)
 
 
 def eomt(small: bool) -> Network:
-    """EoMT, with a ViT of base size where it is full."""
+    """EoMT on a ViT; base in full size."""
     from transformers import EomtConfig
     from transformers import EomtForUniversalSegmentation as Net
     size = 96 if small else 512
@@ -215,18 +215,18 @@ def eomt(small: bool) -> Network:
         'hidden_size': 768, 'num_hidden_layers': 12, 'num_attention_heads': 12, 'num_blocks': 3,
         'num_queries': 100}
     module = Net(EomtConfig(image_size=size, num_labels=_count(small), **sizes))
-    module.attn_mask_probs.zero_()  # where training ends: no masked attention
-    _differing(module.query, module.layers)
+    module.attn_mask_probs.zero_()  # as at the end of training: no masked attention
+    _diversify(module.query, module.layers)
     return _queried(module, module.mask_head, (size, size), post_process=_post_processed(
         'EomtImageProcessor', size={'shortest_edge': size, 'longest_edge': size}))
 
 
 _SEMANTIC_TASK = (49406, 518, 10549, 533, 29119, 49407)
-"""What OneFormer's processor makes of the task "semantic", but for the zeros behind it."""
+"""Tokens of the task "semantic" by OneFormer's processor, without the padding."""
 
 
 class Semantic(torch.nn.Module):
-    """A OneFormer that is always asked for semantic segmentation.
+    """A OneFormer with the fixed task of semantic segmentation.
 
     Args:
         net: the network.
@@ -247,14 +247,14 @@ class Semantic(torch.nn.Module):
 
 
 def oneformer(small: bool) -> Network:
-    """OneFormer on Swin, tiny where it is full."""
+    """OneFormer on Swin; tiny in full size."""
     from transformers import OneFormerConfig
     from transformers import OneFormerForUniversalSegmentation as Net
     sizes: dict[str, Any] = {
         'conv_dim': 32, 'mask_dim': 32, **_SMALL} if small else {}
     net = Net(OneFormerConfig(backbone_config=_swin(small), num_labels=_count(small), **sizes))
     transformer = net.model.transformer_module
-    _differing(transformer.queries_embedder, transformer)
+    _diversify(transformer.queries_embedder, transformer)
     return _queried(Semantic(net), transformer.decoder.mask_embed, None,
                     transformer.decoder.class_embed,
                     post_process=_post_processed('OneFormerImageProcessor'))
@@ -273,7 +273,7 @@ ENTRIES = (
           Export(opset=14, open_axes='all', outputs=('logits',)),
           config='input: {{size: {size}}}', in_ci=True),
     Entry('MobileViT', 'transformers', mobilevit, Export(outputs=('logits',)),
-          small=(128, 128), feed=PLAIN_BGR, in_ci=True,
+          small=(128, 128), feed=UNIT_BGR, in_ci=True,
           config='input: {{color: bgr, scale: 0.003921568627}}'),
     Entry('UperNet', 'transformers', upernet, Export('dynamo', 18), in_ci=True),
     Entry('DPT', 'transformers', dpt, Export(outputs=('logits',)), small=(96, 96),

@@ -1,9 +1,9 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ultralytics' YOLO: instances, of anchors or final ones, and a semantic head.
+"""YOLO networks of Ultralytics: instances before or after suppression, and a semantic head.
 
-Written by its own exporter and read by its own suppression and masks; a pixel is its most
-confident instance's. Ultralytics is under AGPL-3.0: it is called here, and part of nothing else.
+Exported by its exporter. The reference uses its suppression and masks; each pixel gets the class
+of its most confident instance. Ultralytics is under AGPL-3.0; only this module uses it.
 """
 
 import os
@@ -22,14 +22,14 @@ from model_zoo.random_weights import standardise
 
 NOTHING = 255
 THRESHOLD, OVERLAP = 0.25, 0.7
-"""Of Ultralytics' own ``predict``."""
+"""Defaults of Ultralytics' ``predict``."""
 
 CROWDED, SPARSE = 150, 40
-"""So many anchors of an image are above the threshold, unless they are a tenth of them."""
+"""Number of anchors above the threshold in an image, but at most a tenth of all."""
 
 
 def _ultralytics() -> None:
-    """Import Ultralytics without its visits to the network and to the home folder."""
+    """Import Ultralytics without access to the network and to the home folder."""
     os.environ.setdefault('YOLO_OFFLINE', 'true')
     os.environ.setdefault('YOLO_AUTOINSTALL', 'false')
     os.environ.setdefault('YOLO_CONFIG_DIR', tempfile.gettempdir())
@@ -42,8 +42,8 @@ class Yolo(torch.nn.Module):
 
     Args:
         name: of its YAML, such as 'yolo11n-seg'.
-        classes: how many.
-        nms: the exporter's option: None for anchors, False for final instances.
+        classes: number of classes.
+        nms: option of the exporter: None for anchors, False for final instances.
     """
 
     def __init__(self, name: str, classes: int, nms: bool | None) -> None:
@@ -59,17 +59,17 @@ class Yolo(torch.nn.Module):
             self.net.end2end = nms is False
 
     def forward(self, x: torch.Tensor) -> Any:
-        """Return what the network says in evaluation."""
+        """Return the output of the network in evaluation mode."""
         return self.net(x)
 
     def to(self, dtype: torch.dtype) -> 'Yolo':
-        """Round weights as the exporter does: of convolutions and batch norms that are one."""
+        """Round weights as the exporter does, after fusing convolutions and batch norms."""
         if dtype != torch.float32:
             self.net.fuse(verbose=False)
         return super().to(dtype)
 
     def write(self, size: tuple[int, int], how: Export, path: Path) -> None:
-        """Export it as its users do, into a folder of its own."""
+        """Export it with Ultralytics' ``export``, in a temporary folder."""
         from ultralytics import YOLO
         yolo = YOLO(f'{self.name}.yaml')
         self.net.args, self.net.task = yolo.model.args, yolo.model.task
@@ -86,13 +86,13 @@ class Yolo(torch.nn.Module):
                 os.chdir(home)
 
 
-def _painted(found: torch.Tensor, prototypes: torch.Tensor, classes: int, size: tuple[int, int],
-             final: bool) -> torch.Tensor:
-    """Return [1, 1 + classes, h, w]: the threshold, then of each class the highest score of a
-    pixel's instances."""
+def _class_scores(found: torch.Tensor, prototypes: torch.Tensor, classes: int,
+                  size: tuple[int, int], final: bool) -> torch.Tensor:
+    """Return [1, 1 + classes, h, w]: the threshold, then per class the highest score of the
+    instances at a pixel."""
     from ultralytics.utils.nms import non_max_suppression
     from ultralytics.utils.ops import process_mask
-    with mock.patch.dict(sys.modules):  # ours may be one without operators
+    with mock.patch.dict(sys.modules):  # ours may lack the operators
         sys.modules.pop('torchvision', None)
         kept = non_max_suppression(found.clone(), THRESHOLD, OVERLAP, nc=classes,
                                    end2end=final)[0]
@@ -105,7 +105,7 @@ def _painted(found: torch.Tensor, prototypes: torch.Tensor, classes: int, size: 
 
 
 def _last_layers(head: Any) -> Iterator[tuple[str, list[Any]]]:
-    """The last convolutions of a head, by what they say: 'cv3' classes, 'cv4' coefficients."""
+    """The last convolutions of a head: 'cv3' for classes, 'cv4' for mask coefficients."""
     for name in ('cv3', 'cv4'):
         for branch in (name, f'one2one_{name}'):
             if hasattr(head, branch):
@@ -119,63 +119,64 @@ def _instances(name: str, nms: bool | None = None, seen: int = CROWDED,
         sizes: list[tuple[int, int]] = []
         module.register_forward_pre_hook(lambda _, fed: sizes.append(fed[0].shape[2:]))
 
-        def answer(output: Any) -> torch.Tensor:
+        def scores_of(output: Any) -> torch.Tensor:
             found, prototypes = output[0]
-            return _painted(found, prototypes, module.classes, sizes[-1], nms is False)
+            return _class_scores(found, prototypes, module.classes, sizes[-1], nms is False)
 
-        def settle(batch: torch.Tensor) -> None:
+        def calibrate(batch: torch.Tensor) -> None:
             head = module.net.model[-1]
             for kind, layers in _last_layers(head):
-                said = _outputs_of(module, layers, batch)
-                if not said:
+                outputs = _outputs_of(module, layers, batch)
+                if not outputs:
                     continue
-                joined = torch.cat([each.flatten(2) for each in said], dim=2)
-                for layer, each in zip(layers, said, strict=True):
+                joined = torch.cat([each.flatten(2) for each in outputs], dim=2)
+                for layer, each in zip(layers, outputs, strict=True):
                     standardise((layer,), each)
                 if kind == 'cv3':
                     _make_rare(module, layers, batch, seen / joined.shape[2])
 
-        return Network(module, answer, settle, (NOTHING, *range(module.classes)))
+        return Network(module, scores_of, calibrate, (NOTHING, *range(module.classes)))
 
     return make
 
 
 def _outputs_of(module: Yolo, layers: list[Any], batch: torch.Tensor) -> list[torch.Tensor]:
-    said: list[torch.Tensor] = []
-    hooks = [layer.register_forward_hook(lambda *call: said.append(call[2])) for layer in layers]
+    outputs: list[torch.Tensor] = []
+    hooks = [layer.register_forward_hook(lambda *call: outputs.append(call[2]))
+             for layer in layers]
     module(batch)
     for hook in hooks:
         hook.remove()
-    return said
+    return outputs
 
 
 def _make_rare(module: Yolo, layers: list[Any], batch: torch.Tensor, share: float) -> None:
-    """Shift classes so that few anchors have one above the threshold, as trained ones do."""
-    said = _outputs_of(module, layers, batch)
-    highest = torch.cat([each.flatten(2) for each in said], dim=2).amax(dim=1)
+    """Shift class scores so that few anchors exceed the threshold, as in trained networks."""
+    outputs = _outputs_of(module, layers, batch)
+    highest = torch.cat([each.flatten(2) for each in outputs], dim=2).amax(dim=1)
     limit = highest.flatten().quantile(1 - min(0.1, share))
     for layer in layers:
         layer.bias.sub_(limit - torch.logit(torch.tensor(THRESHOLD)))
 
 
 def semantic(small: bool) -> Network:
-    """YOLO26 with a semantic head; exported, it says the class at the input's size."""
+    """YOLO26 with a semantic head; the exported network gives class ids at the input size."""
     module = Yolo('yolo26n-sem', ZOO_CLASSES if small else 19, None)
     last = [layer for layer in module.net.model[-1].classifier.modules()
             if isinstance(layer, torch.nn.Conv2d)][-1]
 
-    def answer(output: Any) -> torch.Tensor:
+    def scores_of(output: Any) -> torch.Tensor:
         return functional.interpolate(output, scale_factor=8, mode='bilinear',
                                       align_corners=False)
 
-    def settle(batch: torch.Tensor) -> None:
+    def calibrate(batch: torch.Tensor) -> None:
         standardise((last,), module(batch))
 
-    return Network(module, answer, settle)
+    return Network(module, scores_of, calibrate)
 
 
 _FEED = Feed((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), border=114)
-_GROWN = 'output: {{grow_masks: true}}'
+_GROW_MASKS = 'output: {{grow_masks: true}}'
 
 
 def _entry(name: str, make: Callable[[bool], Network], export: Export, config: str = '',
@@ -185,14 +186,14 @@ def _entry(name: str, make: Callable[[bool], Network], export: Export, config: s
 
 
 ENTRIES = (
-    _entry('YOLOv8n-seg', _instances('yolov8n-seg'), Export('ultralytics', 17), _GROWN),
-    _entry('YOLO11n-seg', _instances('yolo11n-seg'), Export('ultralytics', 18), _GROWN, True),
+    _entry('YOLOv8n-seg', _instances('yolov8n-seg'), Export('ultralytics', 17), _GROW_MASKS),
+    _entry('YOLO11n-seg', _instances('yolo11n-seg'), Export('ultralytics', 18), _GROW_MASKS, True),
     _entry('YOLO11n-seg open', _instances('yolo11n-seg'),
-           Export('ultralytics', 17, open_axes='all'), _GROWN),
+           Export('ultralytics', 17, open_axes='all'), _GROW_MASKS),
     _entry('YOLO11n-seg fp16', _instances('yolo11n-seg', seen=SPARSE),
-           Export('ultralytics', 17, dtype=torch.float16), _GROWN),
-    _entry('YOLO26n-seg', _instances('yolo26n-seg'), Export('ultralytics', 17), _GROWN),
+           Export('ultralytics', 17, dtype=torch.float16), _GROW_MASKS),
+    _entry('YOLO26n-seg', _instances('yolo26n-seg'), Export('ultralytics', 17), _GROW_MASKS),
     _entry('YOLO26n-seg final', _instances('yolo26n-seg', False), Export('ultralytics', 17),
-           _GROWN, True),
+           _GROW_MASKS, True),
     _entry('YOLO26n-sem', semantic, Export('ultralytics', 17), in_ci=True),
 )

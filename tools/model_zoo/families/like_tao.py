@@ -1,9 +1,9 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""U-Nets as NVIDIA TAO writes them: channels last, class ids or probabilities.
+"""U-Nets with the output of NVIDIA TAO: channels last, class ids or probabilities.
 
-TAO itself is a container; what counts for the graph is its tail, made here in PyTorch: transposed
-to NHWC, then softmax (output 'softmax_1') or argmax to int32 (output 'argmax_1').
+TAO is a container, so PyTorch exports the end of its graph here: a transpose to NHWC, then softmax
+(output 'softmax_1') or argmax to int32 (output 'argmax_1').
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class UNet(nn.Module):
 
     Args:
         width: channels of its first level.
-        classes: how many.
+        classes: number of classes.
     """
 
     def __init__(self, width: int, classes: int) -> None:
@@ -48,11 +48,11 @@ class UNet(nn.Module):
 
 
 class Exported(nn.Module):
-    """The U-Net with the tail that TAO's exporter writes; it answers with logits when asked.
+    """The U-Net with the end of the graph of TAO's exporter; it stores the logits.
 
     Args:
         unet: the network.
-        tail: from logits [N, H, W, classes] to what is written.
+        tail: from logits [N, H, W, classes] to the exported output.
     """
 
     def __init__(self, unet: UNet, tail: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -77,10 +77,10 @@ def _network(tail: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[bool], N
         unet = UNet(8 if small else 32, ZOO_CLASSES)
         module = Exported(unet, tail)
 
-        def settle(batch: torch.Tensor) -> None:
+        def calibrate(batch: torch.Tensor) -> None:
             standardise((unet.last,), unet(batch))
 
-        return Network(module, lambda _: module.logits, settle)
+        return Network(module, lambda _: module.logits, calibrate)
 
     return make
 

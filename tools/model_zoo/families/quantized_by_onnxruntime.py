@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A U-Net statically quantized by ONNX Runtime: as Q/DQ nodes, or as its own operators.
 
-The reference is the quantized file itself, run by ONNX Runtime as it is: how far its masks are
-those of the float network is a matter of the quantization. The network is shallow, since a random
-deep one makes another class of a rounding error in its input.
+The reference is the quantized file, run by ONNX Runtime, so that the quantization error is not
+measured. The network is shallow, because rounding errors in the input of a deep random network can
+change its classes.
 """
 
 import dataclasses
@@ -24,13 +24,13 @@ from trt_segmentation.graph.onnx_tools.onnxruntime_api import import_onnxruntime
 
 
 class Quantized(torch.nn.Module):
-    """A network that answers in float until it was written, and as the file from then on.
+    """A network that runs in float before ``write``, and as the written file after it.
 
     Args:
         net: in float32.
         form: 'QDQ' or 'QOperator', names of ``onnxruntime.quantization.QuantFormat``.
-        symmetric: whether activations are int8 with a zero point of 0, as TensorRT takes them;
-            else they are what is ONNX Runtime's default, uint8 with any zero point.
+        symmetric: whether activations are int8 with a zero point of 0, as TensorRT needs; else
+            uint8 with any zero point, the default of ONNX Runtime.
     """
 
     def __init__(self, net: torch.nn.Module, form: str, symmetric: bool) -> None:
@@ -46,7 +46,7 @@ class Quantized(torch.nn.Module):
         return torch.from_numpy(self.session.run(None, {INPUT: x.numpy()})[0])
 
     def write(self, size: tuple[int, int], how: Export, path: Path) -> None:
-        """Export the float network and quantize that file."""
+        """Export the float network and quantize the file."""
         quantization = import_onnxruntime('quantization')
         kinds: dict[str, Any] = {
             'activation_type': quantization.QuantType.QInt8,
@@ -62,7 +62,7 @@ class Quantized(torch.nn.Module):
 
 
 class _Reader:
-    """What ``quantize_static`` takes its images from, one by one."""
+    """Calibration images for ``quantize_static``."""
 
     def __init__(self, batch: np.ndarray) -> None:
         self.images: Iterator[np.ndarray] = iter(batch)
@@ -78,11 +78,11 @@ def _network(form: str, symmetric: bool = False) -> Callable[[bool], Network]:
         unet = UNet(8 if small else 32, ZOO_CLASSES)
         module = Quantized(unet, form, symmetric)
 
-        def settle(batch: torch.Tensor) -> None:
+        def calibrate(batch: torch.Tensor) -> None:
             standardise((unet.last,), unet(batch))
             module.calibration = batch
 
-        return Network(module, lambda scores: scores, settle)
+        return Network(module, lambda scores: scores, calibrate)
 
     return make
 

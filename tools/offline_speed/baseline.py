@@ -1,11 +1,11 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""What ``trt-segmentation run`` is compared with: a plain loop of OpenCV, ONNX Runtime, rosbags.
+"""Hand-written baseline of ``trt-segmentation run``: a loop of OpenCV, ONNX Runtime and rosbags.
 
-    python tools/offline_speed/plain.py INPUT OUTPUT mask overlay
+    python tools/offline_speed/baseline.py INPUT OUTPUT mask overlay
 
-INPUT is an image, a folder of images or a rosbag2; OUTPUT a folder that is not there yet. The
-network is the demo's.
+INPUT is an image, a folder of images or a rosbag2; OUTPUT is a new folder. The
+network is that of the demo.
 """
 
 import sys
@@ -69,11 +69,11 @@ def run_bag(path: Path, output: Path, outputs: Sequence[str]) -> None:
                 image = message.data.reshape(message.height, message.width, 3)
             for name, pixels in segment(image, outputs).items():
                 height, width = pixels.shape[:2]
-                made = image_type(message.header, height, width,
-                                  'mono8' if pixels.ndim == 2 else 'bgr8', 0, pixels.strides[0],
-                                  pixels.reshape(-1))
+                result = image_type(message.header, height, width,
+                                    'mono8' if pixels.ndim == 2 else 'bgr8', 0,
+                                    pixels.strides[0], pixels.reshape(-1))
                 writer.write(topics[name], received,
-                             store.serialize_cdr(made, image_type.__msgtype__))
+                             store.serialize_cdr(result, image_type.__msgtype__))
 
 
 if __name__ == '__main__':
