@@ -300,7 +300,7 @@ def test_an_unwritable_cache_folder_does_not_stop_the_node(
     bench = start_node(engine_cache=hostile_folder)
     bench.listen('mask')
     assert_segments(bench, image, image_message, pixels_of)
-    assert bench.log().count(f'engines cannot be kept in {hostile_folder}') == 1
+    assert bench.log().count(f'engines cannot be stored in {hostile_folder}') == 1
     left = {path.suffix for path in hostile_folder.iterdir() if path not in before}
     assert left <= {'.lock'}
 
