@@ -70,10 +70,15 @@ def camera_format(encoding: str) -> Format:
     Raises:
         ImageError: it is not one of ``CAMERA_ENCODINGS``.
     """
-    if encoding not in _FORMATS:
-        raise ImageError(f"encoding '{encoding}' is not converted on the GPU; it is one of "
-                         f'{", ".join(_FORMATS)}')
-    return _FORMATS[encoding]
+    if encoding not in CAMERA_ENCODINGS:
+        raise ImageError(f"encoding '{encoding}' is not converted on the GPU; those that are: "
+                         f'{", ".join(CAMERA_ENCODINGS)}')
+    return _FORMATS[main_name(encoding)]
+
+
+def main_name(encoding: str) -> str:
+    """Return the name under which an encoding is converted: 'uyvy' for its alias 'yuv422'."""
+    return _ALIASES.get(encoding, encoding)
 
 
 def image_size(encoding: str, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -124,7 +129,7 @@ def camera_graph(encoding: str, batch: int = 1) -> onnx.ModelProto:
                                           [batch, 'rows', 'row_bytes'])
     image = helper.make_tensor_value_info('image', TensorProto.UINT8,
                                           [batch, 'height', 'width', 3])
-    graph = helper.make_graph(op.nodes, f'camera_{encoding}', [given], [image], op.constants)
+    graph = helper.make_graph(op.nodes, CAMERA_BYTES, [given], [image], op.constants)
     return helper.make_model(graph, ir_version=_IR_VERSION, producer_name='trt_segmentation',
                              opset_imports=[helper.make_opsetid('', _OPSET)])
 
@@ -297,9 +302,7 @@ def _add_rgba(op: GraphBuilder, x: str) -> str:
 # OpenCV makes Bayer images below 3x3 black.
 _FORMATS = {
     'yuyv': Format(_add_yuyv, 2, (2, 1)),
-    'yuv422_yuy2': Format(_add_yuyv, 2, (2, 1)),
     'uyvy': Format(_add_uyvy, 2, (2, 1)),
-    'yuv422': Format(_add_uyvy, 2, (2, 1)),
     'nv12': Format(_add_nv12, 1, (2, 2)),
     'nv21': Format(_add_nv21, 1, (2, 2)),
     'bayer_rggb8': Format(_add_rggb, smallest=3),
@@ -307,11 +310,11 @@ _FORMATS = {
     'bayer_gbrg8': Format(_add_gbrg, smallest=3),
     'bayer_grbg8': Format(_add_grbg, smallest=3),
     'mono8': Format(_add_mono),
-    '8UC1': Format(_add_mono),
     'bgra8': Format(_add_bgra, 4),
-    '8UC4': Format(_add_bgra, 4),
     'rgba8': Format(_add_rgba, 4),
 }
 
-CAMERA_ENCODINGS = tuple(_FORMATS)
+_ALIASES = {'yuv422_yuy2': 'yuyv', 'yuv422': 'uyvy', '8UC1': 'mono8', '8UC4': 'bgra8'}
+
+CAMERA_ENCODINGS = (*_FORMATS, *_ALIASES)
 """Encodings of sensor_msgs that the graph converts."""
