@@ -61,6 +61,7 @@ from trt_segmentation.graph.pipeline.camera_bytes import (
     CAMERA_BYTES,
     camera_graph,
     camera_profile,
+    main_name,
 )
 from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.graph.pipeline.prepare import prepare_head, prepare_tail
@@ -349,12 +350,13 @@ class EngineLoader:
         Raises:
             BackendError: it cannot be built.
         """
+        name = main_name(encoding)
         exact = replace(options, precision='fp32', tf32=False, dla_core=-1)
         sizes = options.min_size, options.opt_size, options.max_size
-        request = GraphRequest(camera_graph(encoding, batch), f'the conversion of {encoding}',
-                               exact, self.machine,
-                               profile={CAMERA_BYTES: camera_profile(encoding, batch, sizes)})
-        return self._cache.fetch(f'camera-{encoding}', request.key_facts(),
+        request = GraphRequest(camera_graph(name, batch), f'the conversion of {name}', exact,
+                               self.machine,
+                               profile={CAMERA_BYTES: camera_profile(name, batch, sizes)})
+        return self._cache.fetch(f'camera-{name}', request.key_facts(),
                                  lambda: request.make(self._cache, self._device.index))
 
     def _converters(self, batch: int, options: Callable[[], BuildOptions]) -> Converters:
