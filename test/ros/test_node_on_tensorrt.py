@@ -330,6 +330,17 @@ def test_the_cpu_converts_where_the_converter_does_not_run(
     assert camera_counts(node) == (3, 0)
 
 
+def test_an_image_that_is_too_small_does_not_end_the_conversion_on_the_gpu(
+        networks, camera, node, fed, pixels_of):
+    camera.spin_until(lambda: node._encodings.takes('nv12'))
+    small = Image(encoding='nv12', height=32, width=32, step=32)
+    small.data.frombytes(bytes(48 * 32))
+    camera.send(small)
+    camera.wait_for_value('frames dropped, backend_failed', '1')
+    assert_segmented(camera, *camera_frame(networks, 'nv12'), pixels_of)
+    assert fed == ['nv12']
+
+
 @pytest.mark.parametrize('node', [{'roi': [16, 0, 64, 64]}], indirect=True)
 def test_a_region_of_interest_is_cut_out_on_the_cpu(networks, camera, node, fed, tensorrt,
                                                     pixels_of):

@@ -68,7 +68,8 @@ class GpuEncodings:
         try:
             self._infer(frames, outputs=outputs, outs=outs)
         except BackendError as error:
-            if not encoding or encoding in self._used:
+            # An error that names settings, such as a size out of range, is not the converter's.
+            if not encoding or encoding in self._used or error.settings:
                 raise
             self._ready.discard(encoding)
             self._warn(encoding, error)
