@@ -353,7 +353,38 @@ def test_a_region_of_interest_is_cut_out_on_the_cpu(networks, camera, node, fed,
 
 @pytest.mark.parametrize('node', [{'input_encodings': ['nv12', 'yuv422']}], indirect=True)
 def test_named_encodings_are_built_when_the_node_is_configured(node, tensorrt):
-    assert conversions(tensorrt) == ['the conversion of nv12', 'the conversion of uyvy']
+    end = time.monotonic() + TIMEOUT
+    while len(conversions(tensorrt)) < 2 \
+            or not all(node._encodings.takes(each) for each in ('nv12', 'yuv422')):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert sorted(conversions(tensorrt)) == ['the conversion of nv12', 'the conversion of uyvy']
+
+
+@pytest.mark.parametrize('fails', [False, True])
+def test_build_only_waits_for_the_named_encodings(context, networks, tensorrt, gpu, tmp_path,
+                                                  monkeypatch, fails):
+    build = build_process.build_in_child
+
+    def maybe(model, profiles, *arguments, **more):
+        if fails and CAMERA_BYTES in profiles:
+            raise BackendError('there is no space left on the GPU')
+        return build(model, profiles, *arguments, **more)
+
+    monkeypatch.setattr(build_process, 'build_in_child', maybe)
+    onnx.save(networks.pointwise(np.eye(3), SIZE), tmp_path / 'net.onnx')
+    told = {'engine_path': str(tmp_path / 'net.onnx'), 'backend': 'tensorrt', 'build_only': True,
+            'tune_allocator': False, 'input_encodings': ['nv12', 'yuv422']}
+    node = SegmentationNode(
+        context=context, namespace=f'/{tmp_path.name}',
+        parameter_overrides=[Parameter(name, value=value) for name, value in told.items()])
+    try:
+        assert node.build() is not fails
+        assert ('no space left' in node.fault) is fails
+        assert len(conversions(tensorrt)) == (0 if fails else 2)
+    finally:
+        node.destroy_node()
+    gpu.assert_all_is_freed()
 
 
 @pytest.mark.parametrize('cameras', [['front', 'left']])

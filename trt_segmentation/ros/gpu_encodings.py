@@ -24,7 +24,7 @@ class GpuEncodings:
     Args:
         segmenter: an open one.
         log_bridge: receives what is logged during a build.
-        wanted: encodings whose converters are fetched at once.
+        wanted: encodings whose converters are fetched now, not at their first image.
     """
 
     def __init__(self, segmenter: Segmenter, log_bridge: LogBridge, wanted: Sequence[str] = (),
@@ -103,22 +103,15 @@ class GpuEncodings:
                            encoding, error)
 
 
-def fetch_converters(segmenter: Segmenter, encodings: Sequence[str], *, is_build: bool) -> None:
-    """Fetch the converters of encodings, and wait for them.
+def fetch_converters(segmenter: Segmenter, encodings: Sequence[str]) -> None:
+    """Fetch the converters of encodings and wait for them, to fill the engine cache.
 
     Args:
         segmenter: an open one. Where it converts nothing on the GPU, nothing is done.
         encodings: some of ``graph.pipeline.camera_bytes.CAMERA_ENCODINGS``.
-        is_build: whether a failure is an error; else a warning is logged, and the CPU converts.
 
     Raises:
-        BackendError: a converter cannot be built, see ``is_build``.
+        BackendError: a converter cannot be built.
     """
     for encoding in encodings if segmenter.gpu_encodings else ():
-        try:
-            segmenter.fetch_converter(encoding)
-        except BackendError as error:
-            if is_build:
-                raise
-            logger.warning('the converter of %s, one of input_encodings, was not built; the CPU '
-                           'converts: %s', encoding, error)
+        segmenter.fetch_converter(encoding)

@@ -520,7 +520,8 @@ def _open_segmenter(settings: Parameters) -> Segmenter:
     segmenter = Segmenter.open(settings.engine_path, config=settings.model_config or None,
                                options=settings.run_options)
     try:
-        fetch_converters(segmenter, settings.input_encodings, is_build=settings.build_only)
+        if settings.build_only:
+            fetch_converters(segmenter, settings.input_encodings)
         segmenter.overlay_alpha = settings.overlay_alpha
     except BaseException:
         segmenter.close()

@@ -197,8 +197,9 @@ class Parameters:
         0.02, 'Maximum difference in seconds between the stamps of images in one batch. Used only '
               'with cameras', LIVE, minimum=0.0, maximum=60.0)
     input_encodings: tuple[str, ...] = _parameter(
-        (), 'Encodings of the images, such as [nv12], whose conversion on the GPU is built when '
-            'the node is configured. Others are built in the background at their first image',
+        (), 'Encodings of the images, such as [nv12], whose conversion on the GPU is loaded or '
+            'built when the node is configured, not at their first image; with build_only, too. '
+            'Images are converted on the CPU until it is ready',
         members=CAMERA_ENCODINGS)
     input_transport: str = _parameter(
         'raw', 'raw subscribes to image (sensor_msgs/Image), compressed subscribes to '
