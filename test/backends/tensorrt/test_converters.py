@@ -196,8 +196,8 @@ def test_a_converter_that_arrives_after_the_end_is_freed(open_it, monkeypatch):
 
 @pytest.mark.parametrize(('image', 'given', 'message'), [
     (np.zeros((64, 96), np.uint8), {'encoding': 'nv12'},
-     'the image is [64, 96], which is no nv12 image; uint8 [height * 3 / 2, width], with an even '
-     'height and width is needed'),
+     'the image is [64, 96], which does not fit nv12; needed is uint8 [height * 3 / 2, width], '
+     'with an even height and width'),
     (np.zeros((96, 96), np.uint8), {'encoding': 'nv12', 'color': 'rgb'},
      "color is 'rgb' and encoding is 'nv12', whose images become BGR; leave color out"),
     (np.zeros((96, 96), np.uint16), {'encoding': 'nv12'},

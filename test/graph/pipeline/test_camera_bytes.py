@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import numpy_helper
 
 from trt_segmentation.benchmark.camera_frames import camera_bytes
 from trt_segmentation.errors import ImageError
@@ -91,10 +92,11 @@ def test_all_converted_encodings_of_8_bits_are_there():
 
 @pytest.mark.parametrize(('encoding', 'shape', 'needed'), [
     ('nv12', (10, 8), r'uint8 \[height \* 3 / 2, width\], with an even height and width'),
-    ('nv12', (9, 7), r'the image is \[9, 7\], which is no nv12 image'),
-    ('nv21', (3, 0), 'no nv21 image'), ('yuyv', (4, 10), r'\[height, width \* 2\], .* even width'),
-    ('uyvy', (4, 8, 2), r'\[4, 8, 2\]'), ('bgra8', (4, 10), r'\[height, width \* 4\] is needed'),
-    ('bayer_rggb8', (2, 8), 'at least 3x3 pixels'), ('mono8', (0, 4), 'no mono8 image'),
+    ('nv12', (9, 7), r'the image is \[9, 7\], which does not fit nv12; needed is uint8'),
+    ('nv21', (3, 0), 'does not fit nv21'), ('uyvy', (4, 8, 2), r'\[4, 8, 2\]'),
+    ('yuyv', (4, 10), r'uint8 \[height, width \* 2\], with an even width'),
+    ('bgra8', (4, 10), r'needed is uint8 \[height, width \* 4\]$'),
+    ('bayer_rggb8', (2, 8), 'at least 3x3 pixels'), ('mono8', (0, 4), 'does not fit mono8'),
     ('bgr8', (4, 12), "encoding 'bgr8' is not converted on the GPU; those that are: yuyv, ")])
 def test_a_shape_that_no_image_has_is_refused(encoding, shape, needed):
     with pytest.raises(ImageError, match=needed):
@@ -111,3 +113,16 @@ def test_shapes_of_a_profile_fit_images_and_are_in_order(encoding):
     assert sizes[2] <= (1081, 1921)
     fixed = camera_profile(encoding, 1, ((65, 65),) * 3)
     assert len(set(fixed)) == 1
+
+
+@pytest.mark.parametrize('encoding', NAMES)
+def test_no_extent_is_left_to_a_reshape(encoding):
+    """TensorRT 8.6 would reserve gigabytes for an extent of -1; see ``_reshaped``."""
+    model = camera_graph(encoding)
+    constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    sources = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.op_type == 'Reshape':
+            parts = sources[node.input[1]]
+            assert parts.op_type == 'Concat'
+            assert all((constants[name] > 0).all() for name in parts.input if name in constants)

@@ -99,8 +99,8 @@ def image_size(encoding: str, shape: tuple[int, ...]) -> tuple[int, int]:
         if (height, width) == known.fitting(height, width, up=True) \
                 and known.shape(height, width) == shape:
             return height, width
-    raise ImageError(f'the image is {list(shape)}, which is no {encoding} image; '
-                     f'{_needed(known)} is needed')
+    raise ImageError(f'the image is {list(shape)}, which does not fit {encoding}; needed is '
+                     f'{_needed(known)}')
 
 
 def _needed(known: Format) -> str:
@@ -155,78 +155,70 @@ def camera_profile(encoding: str, batch: int, sizes: tuple[tuple[int, int], ...]
 # (modules/imgproc/src/color_yuv.simd.hpp, ITUR_BT_601_*, in 1/2^20):
 # B = 1.164 (Y-16) + 2.018 (U-128), and so on; Y below 16 counts as 16.
 _UNIT = 1 << 20
-_LUMA = 1220542 / _UNIT
-_U_TO_BGR = np.array((2116026, -409993, 0)) / _UNIT
-_V_TO_BGR = np.array((0, -852492, 1673527)) / _UNIT
+_LUMA = np.array([1220542 / _UNIT], np.float32)
+_U_TO_BGR = (np.array((2116026, -409993, 0)) / _UNIT).astype(np.float32)
+_V_TO_BGR = (np.array((0, -852492, 1673527)) / _UNIT).astype(np.float32)
 
 
-def _add_rounded(op: GraphBuilder, x: str) -> str:
-    """Limit 0.5 more than a value to 0..255 and round down."""
-    limited = op('Clip', x, op.constant(np.float32(0)), op.constant(np.float32(255)))
-    return op('Floor', limited)
+def _add_bgr(op: GraphBuilder, luma: str, u: str, v: str) -> str:
+    """Return BGR in the last axis, where luma and chroma have an extent of 1."""
+    def constant(value: float) -> str:
+        return op.constant(np.array([value], np.float32))
+
+    luma = op('Max', op('Sub', luma, constant(16)), constant(0))
+    u, v = (op('Sub', each, constant(128)) for each in (u, v))
+    chroma = op('Add', op('Mul', u, op.constant(_U_TO_BGR)), op('Mul', v, op.constant(_V_TO_BGR)))
+    bgr = op('Add', op('Mul', luma, op.constant(_LUMA)), op('Add', chroma, constant(0.5)))
+    return op('Floor', op('Clip', bgr, op.constant(np.float32(0)), op.constant(np.float32(255))))
 
 
-def _add_conv(op: GraphBuilder, x: str, kernel: np.ndarray, stride: tuple[int, int],
-              bias: float = 0, pads: tuple[int, int, int, int] = (0, 0, 0, 0)) -> str:
-    inputs = [x, op.constant(kernel.astype(np.float32))]
-    if bias:
-        inputs.append(op.constant(np.full(len(kernel), bias, np.float32)))
-    return op('Conv', *inputs, kernel_shape=kernel.shape[2:], strides=stride, pads=pads)
+# The sizes of a Reshape are computed from the input's. For an extent of -1, TensorRT 8.6 reserves
+# the largest volume divided by the smallest other extents, which takes gigabytes.
+def _reshaped(op: GraphBuilder, x: str, *extents: str | int) -> str:
+    """Return ``x`` with its first axis kept and these extents of the others."""
+    parts = [op.size(x, 0), *(op.ints(each) if isinstance(each, int) else each
+                              for each in extents)]
+    return op('Reshape', x, op('Concat', *parts, axis=0))
 
 
-def _add_packed_yuv(op: GraphBuilder, x: str, lanes: str) -> str:
-    """Two pixels share four bytes, in the order of ``lanes``."""
-    offsets = np.array([16 if lane == 'y' else 128 for lane in lanes], np.float32)
-    lowest = np.array([0 if lane == 'y' else -128 for lane in lanes], np.float32)
-    kernel = np.zeros((2, 3, 1, 1, 4))  # pixel, channel, input channel, height, width
-    pixels = iter(range(2))
-    for index, lane in enumerate(lanes):
-        if lane == 'y':
-            kernel[next(pixels), :, 0, 0, index] = _LUMA
-        else:
-            kernel[:, :, 0, 0, index] = _U_TO_BGR if lane == 'u' else _V_TO_BGR
-    x = op('Reshape', op.unsqueeze(x, 1), op.ints(0, 0, 0, -1, 4))
-    x = op('Max', op('Sub', x, op.constant(offsets)), op.constant(lowest))
-    x = op('Reshape', x, op.ints(0, 0, 0, -1))
-    x = _add_rounded(op, _add_conv(op, x, kernel.reshape(6, 1, 1, 4), (1, 4), 0.5))
-    x = op('Transpose', x, perm=[0, 2, 3, 1])
-    return op('Reshape', x, op.ints(0, 0, -1, 3))
+def _add_packed_yuv(op: GraphBuilder, x: str, luma: int) -> str:
+    """Two pixels share four bytes. ``luma`` is 0 for YUYV and 1 for UYVY."""
+    height, half = op.size(x, 1), op('Div', op.size(x, 2), op.ints(4))
+    pairs = _reshaped(op, x, height, half, 2, 2)  # pixel, (luma, chroma) or (chroma, luma)
+    chroma = op.columns(pairs, 1 - luma, 2 - luma)
+    bgr = _add_bgr(op, op.columns(pairs, luma, luma + 1), op.part(chroma, 0, 1, 3),
+                   op.part(chroma, 1, 2, 3))
+    return _reshaped(op, bgr, height, op('Mul', half, op.ints(2)), 3)
 
 
 def _add_yuyv(op: GraphBuilder, x: str) -> str:
-    return _add_packed_yuv(op, x, 'yuyv')
+    return _add_packed_yuv(op, x, 0)
 
 
 def _add_uyvy(op: GraphBuilder, x: str) -> str:
-    return _add_packed_yuv(op, x, 'uyvy')
+    return _add_packed_yuv(op, x, 1)
 
 
-def _add_planar_yuv(op: GraphBuilder, x: str, chroma: tuple[np.ndarray, np.ndarray]) -> str:
-    """A plane of luma, then one of chroma pairs, each for four pixels."""
-    half = op('Div', op.size(x, 1), op.ints(3))
-    end = op('Mul', half, op.ints(2))
-    x = op.unsqueeze(x, 1)
-    luma = op('Slice', x, op.ints(0), end, op.ints(2))
-    luma = op('Max', op('Sub', luma, op.constant(np.float32(16))), op.constant(np.float32(0)))
-    pairs = op('Sub', op('Slice', x, end, op.size(x, 2), op.ints(2)),
-               op.constant(np.float32(128)))
-    of_luma = np.zeros((2, 2, 3, 1, 2, 2))  # row, column, channel, input channel, height, width
-    of_pairs = np.zeros((2, 2, 3, 1, 1, 2))
-    for row, column in np.ndindex(2, 2):
-        of_luma[row, column, :, 0, row, column] = _LUMA
-        of_pairs[row, column, :, 0, 0] = np.stack(chroma, axis=-1)
-    cells = op('Add', _add_conv(op, luma, of_luma.reshape(12, 1, 2, 2), (2, 2)),
-               _add_conv(op, pairs, of_pairs.reshape(12, 1, 1, 2), (1, 2), 0.5))
-    cells = op('DepthToSpace', _add_rounded(op, cells), blocksize=2, mode='DCR')
-    return op('Transpose', cells, perm=[0, 2, 3, 1])
+def _add_planar_yuv(op: GraphBuilder, x: str, u: int) -> str:
+    """A plane of luma, then one of chroma pairs, each for four pixels. ``u`` is 0 for NV12 and 1
+    for NV21."""
+    rows, width = op.size(x, 1), op.size(x, 2)
+    half_height, half_width = op('Div', rows, op.ints(3)), op('Div', width, op.ints(2))
+    height = op('Mul', half_height, op.ints(2))
+    luma, pairs = (op('Slice', x, *ends, op.ints(1))
+                   for ends in ((op.ints(0), height), (height, rows)))
+    luma = _reshaped(op, luma, half_height, 2, half_width, 2, 1)
+    pairs = _reshaped(op, pairs, half_height, 1, half_width, 1, 2)
+    bgr = _add_bgr(op, luma, op.columns(pairs, u, u + 1), op.columns(pairs, 1 - u, 2 - u))
+    return _reshaped(op, bgr, height, width, 3)
 
 
 def _add_nv12(op: GraphBuilder, x: str) -> str:
-    return _add_planar_yuv(op, x, (_U_TO_BGR, _V_TO_BGR))
+    return _add_planar_yuv(op, x, 0)
 
 
 def _add_nv21(op: GraphBuilder, x: str) -> str:
-    return _add_planar_yuv(op, x, (_V_TO_BGR, _U_TO_BGR))
+    return _add_planar_yuv(op, x, 1)
 
 
 _ITSELF = np.array([[0, 0, 0], [0, 4, 0], [0, 0, 0]]) / 4
@@ -263,7 +255,8 @@ def _add_bayer(op: GraphBuilder, x: str, pattern: str) -> str:
     x = op.unsqueeze(x, 1)
     inner = op('Sub', op('Shape', x), op.ints(0, 0, 2, 2))
     # One more row and column complete the last cell of odd sizes.
-    x = _add_conv(op, x, kernel.reshape(12, 1, 4, 4), (2, 2), 0.5, (0, 0, 1, 1))
+    x = op('Conv', x, op.constant(kernel.astype(np.float32).reshape(12, 1, 4, 4)),
+           op.constant(np.full(12, 0.5, np.float32)), strides=(2, 2), pads=(0, 0, 1, 1))
     x = op('DepthToSpace', op('Floor', x), blocksize=2, mode='DCR')
     x = op('Slice', x, op.ints(0, 0), op.part(inner, 2, 4, 0), op.ints(2, 3))
     x = op('Pad', x, op.ints(0, 0, 1, 1, 0, 0, 1, 1), mode='edge')
@@ -291,12 +284,16 @@ def _add_mono(op: GraphBuilder, x: str) -> str:
     return op('Concat', x, x, x, axis=3)
 
 
+def _add_four_channels(op: GraphBuilder, x: str) -> str:
+    return _reshaped(op, x, op.size(x, 1), op('Div', op.size(x, 2), op.ints(4)), 4)
+
+
 def _add_bgra(op: GraphBuilder, x: str) -> str:
-    return op.columns(op('Reshape', x, op.ints(0, 0, -1, 4)), 0, 3)
+    return op.columns(_add_four_channels(op, x), 0, 3)
 
 
 def _add_rgba(op: GraphBuilder, x: str) -> str:
-    return op('Gather', op('Reshape', x, op.ints(0, 0, -1, 4)), op.ints(2, 1, 0), axis=3)
+    return op('Gather', _add_four_channels(op, x), op.ints(2, 1, 0), axis=3)
 
 
 # OpenCV makes Bayer images below 3x3 black.
