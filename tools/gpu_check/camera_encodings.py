@@ -29,9 +29,9 @@ def check_encodings(subject: Subject, builds: Builds) -> list[dict[str, Any]]:
 
     Returns:
         For each encoding and size: seconds to build or load the converter; by kind of image the
-        largest difference to OpenCV of each channel; the median GPU milliseconds of converter
-        and of ``Segmenter`` with a mask; and the share of pixels of mask and overlay that are
-        equal to those of the image that OpenCV converts.
+        largest difference to OpenCV of each channel; the converter's scratch space; the median
+        GPU milliseconds of converter and of ``Segmenter`` with a mask; and the share of pixels
+        of mask and overlay that are equal to those of the image that OpenCV converts.
     """
     options = subject.options('fp16', builds)
     loader, device = EngineLoader(cache=str(builds.cache)), find_device(0)
@@ -68,6 +68,7 @@ def _compared(device: Device, stage: Stage, segmenter: Segmenter, photo: np.ndar
     given = segmenter.infer(rows, encoding=encoding, outputs=outputs).copy()
     usual = segmenter.infer(wanted, outputs=outputs)
     return {'differences': differences, 'converter_ms': _gpu_ms(device, stage, rows),
+            'scratch_mb': stage.scratch() / 1e6,
             'gpu_ms': segmenter.gpu_times(rows, 'mask', RUNS, encoding),
             'bgr8_gpu_ms': segmenter.gpu_times(wanted, 'mask', RUNS),
             'mask_agreement': float((given.mask == usual.mask).mean()),

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from trt_segmentation.backends.tensorrt import build_process
+from trt_segmentation.backends.tensorrt.session import Stage
 from trt_segmentation.benchmark.camera_frames import camera_bytes
 from trt_segmentation.errors import BackendError, ImageError
 from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_BYTES, CAMERA_ENCODINGS
@@ -134,6 +135,16 @@ def test_a_builder_that_fails_costs_only_the_encoding(networks, open_it, monkeyp
     np.testing.assert_array_equal(segmenter.infer(image).mask, wanted)
     monkeypatch.setattr(build_process, 'build_in_child', build)
     assert (segmenter.infer(raw, encoding='nv12').mask == wanted).mean() > 0.999
+
+
+def test_a_converter_that_takes_too_much_memory_is_refused(networks, open_it, monkeypatch):
+    segmenter = open_it()
+    monkeypatch.setattr(Stage, 'scratch', lambda stage: 7_000_000_000)
+    with pytest.raises(BackendError, match=(
+            'the conversion of nv12 takes 7000 MB of GPU memory for images of up to 3840x2160, '
+            'more than 548 MB; lower max_size')):
+        segmenter.infer(frame(networks, 'nv12')[0], encoding='nv12')
+    segmenter.infer(frame(networks, 'nv12')[1])
 
 
 def test_a_failure_of_the_gpu_costs_one_image(networks, open_it, gpu):

@@ -8,7 +8,13 @@ from collections.abc import Callable
 from trt_segmentation.backends.tensorrt.cuda import Device, close_all
 from trt_segmentation.backends.tensorrt.session import Stage
 from trt_segmentation.errors import BackendError
-from trt_segmentation.graph.pipeline.camera_bytes import main_name
+from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_BYTES, image_size, main_name
+
+_MAX_BYTES_PER_PIXEL = 64
+"""Of scratch space. TensorRT 8.6 took 16 for mono8 and 24 for Bayer images on an H200."""
+
+_ALWAYS_ALLOWED = 1 << 24
+"""Bytes of scratch space, for small images."""
 
 
 class Converters:
@@ -35,7 +41,8 @@ class Converters:
             encoding: one of ``graph.pipeline.camera_bytes.CAMERA_ENCODINGS``.
 
         Raises:
-            BackendError: it cannot be built or loaded, or the session is closed.
+            BackendError: it cannot be built or loaded, takes too much memory, or the session is
+                closed.
         """
         name = main_name(encoding)
         if (stage := self._stages.get(name)) is not None:
@@ -43,7 +50,14 @@ class Converters:
         with self._fetching:
             if (stage := self._stages.get(name)) is not None:
                 return stage
-            return self._keep(name, Stage.load(self._plan_of(name), self._device))
+            stage = Stage.load(self._plan_of(name), self._device)
+            try:
+                _check_scratch(name, stage)
+            except BackendError:
+                with self._device.current():
+                    stage.close()
+                raise
+            return self._keep(name, stage)
 
     def close(self) -> None:
         """Free the engines; one that is being fetched is freed when it is loaded."""
@@ -61,3 +75,14 @@ class Converters:
         with self._device.current():
             stage.close()
         raise BackendError('the session is closed; open the network again')
+
+
+def _check_scratch(name: str, stage: Stage) -> None:
+    """Refuse an engine that takes much more memory than its images."""
+    _, largest = stage.bounds(CAMERA_BYTES)
+    height, width = image_size(name, largest[1:])
+    limit = _ALWAYS_ALLOWED + _MAX_BYTES_PER_PIXEL * largest[0] * height * width
+    if stage.scratch() > limit:
+        raise BackendError(f'the conversion of {name} takes {stage.scratch() / 1e6:.0f} MB of GPU '
+                           f'memory for images of up to {width}x{height}, more than '
+                           f'{limit / 1e6:.0f} MB; lower max_size', settings=('max_size',))

@@ -133,13 +133,14 @@ class Stage:
         """
         if self.engine is None:
             return 0
-        scratch = 0
-        if self.context is not None:
-            for name in ('device_memory_size_v2', 'device_memory_size'):  # 10.1 and up; before
-                if hasattr(self.engine, name):
-                    scratch = int(getattr(self.engine, name))
-                    break
-        return self.plan_size + scratch
+        return self.plan_size + (0 if self.context is None else self.scratch())
+
+    def scratch(self) -> int:
+        """Return the bytes of device memory that a context takes, as TensorRT reports them."""
+        for name in ('device_memory_size_v2', 'device_memory_size'):  # 10.1 and up; before
+            if hasattr(self.engine, name):
+                return int(getattr(self.engine, name))
+        return 0
 
     def drop_context(self) -> None:
         """Free the context; the next ``set_shapes`` creates another one."""
