@@ -11,7 +11,7 @@ from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_BYTES, image_size, main_name
 
 _MAX_BYTES_PER_PIXEL = 64
-"""Of scratch space. TensorRT 8.6 took 16 for mono8 and 24 for Bayer images on an H200."""
+"""Of scratch space. TensorRT 8.6 took 16 for mono8 and 24 to 28 for Bayer images on an H200."""
 
 _ALWAYS_ALLOWED = 1 << 24
 """Bytes of scratch space, for small images."""
