@@ -185,6 +185,19 @@ def test_results_of_another_machine_are_not_mixed(run, networks, tensorrt):
         run(models)
 
 
+def test_converters_of_cameras_have_rows(run, tool, gpu, networks, monkeypatch):
+    monkeypatch.setattr(tool.camera_encodings, 'find_device', lambda index: gpu.device)
+    monkeypatch.setattr(tool.camera_encodings, 'SIZES', ((64, 96),))
+    monkeypatch.setattr(tool.camera_encodings, 'RUNS', 2)
+    monkeypatch.setattr(tool.camera_encodings, 'ENCODINGS', ('nv12', 'bayer_rggb8', 'mono8'))
+    results, table = run({'logits': kinds(networks)['logits']}, '--steps', 'encodings')
+    assert [row.get('error') for row in results['encodings']] == [None] * 3
+    for row in results['encodings']:
+        assert max(max(each) for each in row['differences'].values()) <= 1
+        assert row['mask_agreement'] > 0.99
+    assert '| bayer_rggb8 | 96x64 | ' in table and '| 0, 0, 0 | 0, 0, 0 | ' in table
+
+
 def test_near_ties_do_not_count(tool, networks):
     spec = networks.spec_of(networks.pointwise(np.eye(3), SIZE), input={**FED, 'scale': 1.0})
     image = np.zeros((*SIZE, 3), np.uint8)

@@ -450,6 +450,8 @@ USES = {
     'available_outputs': lambda each: each.available_outputs,
     'output_shape': lambda each: each.output_shape('mask', (6, 7)),
     'output_dtype': lambda each: each.output_dtype('mask'),
+    'gpu_encodings': lambda each: each.gpu_encodings,
+    'fetch_converter': lambda each: each.fetch_converter('nv12'),
     'overlay_alpha': lambda each: each.overlay_alpha,
     'overlay_alpha =': lambda each: setattr(each, 'overlay_alpha', 1),
     'gpu_times': lambda each: each.gpu_times(PICTURE, 'mask', 1),

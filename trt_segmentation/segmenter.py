@@ -10,12 +10,18 @@ from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 
 from trt_segmentation.backends import open_engine, open_network, start_gpu
-from trt_segmentation.backends.base import BackendInfo, Session, output_dtype, output_shape
+from trt_segmentation.backends.base import (
+    BackendInfo,
+    EncodedSession,
+    Session,
+    output_dtype,
+    output_shape,
+)
 from trt_segmentation.errors import BackendError, ConfigError, ImageError
 from trt_segmentation.graph.pipeline.output_names import split
 from trt_segmentation.images.array_hints import array_hint
@@ -194,6 +200,28 @@ class Segmenter:
         self._check_open()
         return available_outputs(self.spec)
 
+    @property
+    def gpu_encodings(self) -> tuple[str, ...]:
+        """Encodings of cameras that ``infer`` takes as they are and converts on the GPU; empty on
+        ONNX Runtime and for networks of one channel."""
+        self._check_open()
+        return () if self.spec.gray_bits else getattr(self._session, 'encodings', ())
+
+    def fetch_converter(self, encoding: str) -> None:
+        """Make ready what converts an encoding on the GPU: load it from the cache, or build it
+        first, which takes seconds to a minute. Other threads can segment images meanwhile.
+
+        Args:
+            encoding: one of ``gpu_encodings``.
+
+        Raises:
+            ImageError: it is another one.
+            BackendError: it cannot be built or loaded, or the segmenter is closed.
+        """
+        if encoding not in self.gpu_encodings:
+            raise ImageError(_no_converter(encoding, self.gpu_encodings))
+        cast(EncodedSession, self._session).fetch_converter(encoding)
+
     def output_shape(self, name: str, size: tuple[int, int]) -> tuple[int, ...]:
         """Return the shape of an output for an image of ``size`` (height, width)."""
         self._check_open()
@@ -225,7 +253,7 @@ class Segmenter:
             self._session.set_alpha(alpha)
             self._alpha = alpha
 
-    def infer(self, image: np.ndarray, *, color: str = 'bgr',
+    def infer(self, image: np.ndarray, *, color: str = 'bgr', encoding: str = '',
               outputs: str | Sequence[str] = 'mask',
               out: Mapping[str, np.ndarray] | None = None) -> Segmentation:
         """Segment one image. The first image of a size, or of a set of outputs, takes longer.
@@ -234,6 +262,9 @@ class Segmenter:
             image: uint8 [H, W, 3]; a network of one channel also takes uint8 and uint16 [H, W],
                 see ``InputConfig.depth``. It is copied unless it is C-contiguous.
             color: 'bgr' (OpenCV's) or 'rgb', the order of its channels.
+            encoding: one of ``gpu_encodings``, such as 'nv12'; the image is then the bytes of
+                the camera, uint8 [rows, bytes per row], without padding, and the overlay is BGR.
+                The first image of an encoding waits for ``fetch_converter``.
             outputs: one of ``available_outputs``, or several: 'mask', ('mask', 'overlay').
                 Nothing else is computed. Where the network has several tasks, 'mask' means the
                 masks of all tasks, and 'lanes/mask' the mask of one.
@@ -249,10 +280,11 @@ class Segmenter:
             ModelError: the network cannot give one of the outputs.
         """
         outs = None if out is None else (out,)
-        return self.infer_batch((image,), color=color, outputs=outputs, outs=outs)[0]
+        return self.infer_batch((image,), color=color, encoding=encoding, outputs=outputs,
+                                outs=outs)[0]
 
     def infer_batch(self, images: Sequence[np.ndarray], *, color: str = 'bgr',
-                    outputs: str | Sequence[str] = 'mask',
+                    encoding: str = '', outputs: str | Sequence[str] = 'mask',
                     outs: Sequence[Mapping[str, np.ndarray]] | None = None,
                     ) -> tuple[Segmentation, ...]:
         """Segment a batch of ``RunOptions.batch`` images at once; see ``infer``::
@@ -262,7 +294,7 @@ class Segmenter:
 
         Args:
             images: ``batch`` of them, all of one size; each as of ``infer``.
-            color, outputs: as of ``infer``, the same for all.
+            color, encoding, outputs: as of ``infer``, the same for all.
             outs: for each image, ``out`` as of ``infer``.
 
         Returns:
@@ -272,9 +304,11 @@ class Segmenter:
             ImageError: there are more or fewer images, or their sizes differ; or as of ``infer``.
             BackendError, ModelError: as of ``infer``.
         """
+        if encoding:
+            self.fetch_converter(encoding)
         with self._lock:
             self._check_open()
-            return self._infer(images, color, outputs, outs)
+            return self._infer(images, color, outputs, outs, encoding)
 
     def predict(self, source: str | Path, *, outputs: str | Sequence[str] = 'mask',
                 topic: str = '', count: int = 0,
@@ -319,10 +353,14 @@ class Segmenter:
                 yield Prediction(name, image, self.infer(image, outputs=outputs))
 
     def _infer(self, images: Sequence[np.ndarray], color: str, outputs: str | Sequence[str],
-               outs: Sequence[Mapping[str, np.ndarray]] | None) -> tuple[Segmentation, ...]:
-        self._check_images(images, color)
-        fed = [as_bands(np.ascontiguousarray(image)) for image in images]
-        height, width, bands = fed[0].shape
+               outs: Sequence[Mapping[str, np.ndarray]] | None, encoding: str = '',
+               ) -> tuple[Segmentation, ...]:
+        if encoding:
+            fed, (height, width) = self._encoded(images, color, encoding)
+        else:
+            self._check_images(images, color)
+            fed = [as_bands(np.ascontiguousarray(image)) for image in images]
+            height, width, bands = fed[0].shape
         asked_for = outputs if isinstance(outputs, str) else tuple(outputs)
         if self._requested.outputs != asked_for:
             self._requested = self._resolve_outputs(asked_for)
@@ -331,18 +369,22 @@ class Segmenter:
             outs = self._own_arrays((height, width))
         else:
             self._check_outs(outs, (height, width))
-        self._session.resize(height, width, names, bands)
+        if encoding:
+            session = cast(EncodedSession, self._session)
+            session.resize(height, width, names, encoding=encoding)
+        else:
+            self._session.resize(height, width, names, bands)
         if color != self._color:
             self._set_color(color)
         self._session.infer(fed, outs)
         return tuple(Segmentation({name: out[name] for name in names}) for out in outs)
 
     def gpu_times(self, image: np.ndarray, outputs: str | Sequence[str], count: int,
-                  ) -> dict[str, float]:
+                  encoding: str = '') -> dict[str, float]:
         """Measure where the time of ``infer`` goes on the GPU.
 
         Args:
-            image, outputs: as of ``infer``.
+            image, outputs, encoding: as of ``infer``.
             count: number of repetitions.
 
         Returns:
@@ -352,8 +394,10 @@ class Segmenter:
         measure = getattr(self._session, 'measure', None)
         if measure is None:
             return {}
+        if encoding:
+            self.fetch_converter(encoding)
         with self._in_turn():
-            images, outs = self._repeated(image, outputs)
+            images, outs = self._repeated(image, outputs, encoding)
             times = [asdict(measure(images, outs)) for _ in range(count)]
         return {part: float(np.median([each[part] for each in times])) for part in times[0]}
 
@@ -463,11 +507,12 @@ class Segmenter:
             own.names = requested.names
         return own.arrays
 
-    def _repeated(self, image: np.ndarray, outputs: str | Sequence[str],
+    def _repeated(self, image: np.ndarray, outputs: str | Sequence[str], encoding: str = '',
                   ) -> tuple[list[np.ndarray], list[Mapping[str, np.ndarray]]]:
         """A batch of one image, and the arrays with its results after one run."""
-        images = [as_bands(np.ascontiguousarray(image))] * self.spec.batch
-        found = self._infer([image] * self.spec.batch, 'bgr', outputs, None)
+        one = np.ascontiguousarray(image)
+        images = [one if encoding else as_bands(one)] * self.spec.batch
+        found = self._infer([image] * self.spec.batch, 'bgr', outputs, None, encoding)
         return images, [each.arrays for each in found]
 
     def _check_images(self, images: Sequence[np.ndarray], color: str) -> None:
@@ -478,6 +523,24 @@ class Segmenter:
                 raise ImageError(f'one image is {_size_text(images[0])} and another '
                                  f'{_size_text(image)}; images of one batch must have one size '
                                  'and one type')
+
+    def _encoded(self, images: Sequence[np.ndarray], color: str, encoding: str,
+                 ) -> tuple[list[np.ndarray], tuple[int, int]]:
+        """Return images in an encoding of a camera as they are fed, and their size."""
+        from trt_segmentation.graph.pipeline.camera_bytes import image_size
+        self._check_count(len(images))
+        if color != 'bgr':
+            raise ImageError(f"color is '{color}' and encoding is '{encoding}', whose images "
+                             'become BGR; leave color out')
+        for image in images:
+            if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+                raise ImageError(f'the image is {_described(image)}; the bytes of {encoding} are '
+                                 'uint8 [rows, bytes per row]')
+        sizes = {image_size(encoding, image.shape) for image in images}
+        if len(sizes) > 1:
+            found = ', '.join('{1}x{0}'.format(*size) for size in sorted(sizes))
+            raise ImageError(f'the images are {found}; images of one batch must have one size')
+        return [np.ascontiguousarray(image) for image in images], sizes.pop()
 
     def _check_count(self, count: int) -> None:
         if count != self.spec.batch:
@@ -544,6 +607,14 @@ def _check_image(image: Any, color: str, gray: bool) -> None:
     needed = GRAY_SHAPES if gray else 'uint8 [height, width, 3] is needed'
     raise ImageError(f'the image is {_described(image)}; {needed}'
                      + (f': {remedy}' if remedy else ''))
+
+
+def _no_converter(encoding: str, known: tuple[str, ...]) -> str:
+    if known:
+        return (f"encoding is '{encoding}', which the GPU does not convert; those that it "
+                f'converts: {", ".join(known)}')
+    return (f"encoding is '{encoding}', but only TensorRT converts encodings, for networks of "
+            'three channels; convert the image with cv2.cvtColor and leave encoding out')
 
 
 def _size_text(image: np.ndarray) -> str:

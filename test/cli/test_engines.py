@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from trt_segmentation.cli.main import main
+from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -51,6 +52,28 @@ def test_build_without_output_fills_the_cache_for_others(model, tensorrt, capsys
     Segmenter.open(model)
     assert len(tensorrt.builds) == 1
     assert 'written' not in capsys.readouterr().out
+
+
+def test_build_fills_the_cache_with_conversions_of_cameras(model, tensorrt, capsys):
+    assert main(['build', str(model), '--precision', 'fp16', '--batch', '2',
+                 '--input-encodings', 'nv12, yuv422']) == 0
+    assert 'the conversion of yuv422 on the GPU is in the engine cache' in capsys.readouterr().out
+    count = len(tensorrt.builds)
+    options = RunOptions(batch=2, build=BuildOptions('fp16'))
+    with Segmenter.open(model, options=options) as segmenter:
+        images = [np.zeros((96, 64), np.uint8)] * 2
+        segmenter.infer_batch(images, encoding='nv12')
+        segmenter.fetch_converter('uyvy')
+        assert len(tensorrt.builds) == count
+        segmenter.fetch_converter('mono8')
+    assert len(tensorrt.builds) == count + 1
+
+
+def test_build_refuses_other_encodings(model, tensorrt, capsys):
+    with pytest.raises(SystemExit):
+        main(['build', str(model), '--input-encodings', 'nv12,bgr8'])
+    assert 'bgr8 is not converted on the GPU; those that are: yuyv, ' in capsys.readouterr().err
+    assert tensorrt.builds == []
 
 
 def test_build_to_where_nothing_can_be_written_is_one_line(model, tensorrt, tmp_path, capsys):

@@ -17,8 +17,9 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from trt_segmentation.errors import ImageError
+from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_ENCODINGS, camera_format
 from trt_segmentation.images import decoding
-from trt_segmentation.images.decoding import ENCODINGS
+from trt_segmentation.images.decoding import ENCODINGS, rows_to_bgr
 from trt_segmentation.images.gray import as_bands
 from trt_segmentation.ros.image_msgs import ImageReader, OutgoingImage, received_image
 
@@ -121,6 +122,32 @@ def test_pixels(encoding, half_height, half_width, padding, extra, big_endian, s
     assert color == ('rgb' if encoding == 'rgb8' else 'bgr')
     np.testing.assert_array_equal(image, REFERENCES[encoding](pixels))
     assert image.flags.c_contiguous
+
+
+@given(st.sampled_from(CAMERA_ENCODINGS), st.integers(2, 5), st.integers(2, 5),
+       st.integers(0, 7), st.integers(0, 99))
+def test_rows_that_the_gpu_converts(encoding, half_height, half_width, padding, seed):
+    height, width = 2 * half_height, 2 * half_width
+    rows = np.random.default_rng(seed).integers(
+        0, 256, camera_format(encoding).shape(height, width), np.uint8)
+    msg = message(rows, width, encoding, padding, 3, height=height)
+    reader = ImageReader()
+    found = reader.read_rows(msg)
+    np.testing.assert_array_equal(found, rows)
+    assert found.flags.c_contiguous
+    assert np.shares_memory(found, np.frombuffer(msg.data, np.uint8)) == (padding == 0)
+    np.testing.assert_array_equal(rows_to_bgr(found, encoding), reader.read(msg)[0])
+
+
+@pytest.mark.parametrize(('fields', 'said'), [
+    ({'width': 0}, 'without pixels'), ({'height': 3}, 'width and height must be even'),
+    ({'step': 5}, 'step is 5, a row has 6 bytes'), ({'height': 6}, 'data has 36 bytes')])
+def test_wrong_rows_for_the_gpu_are_refused(fields, said):
+    msg = message(np.zeros((6, 6), np.uint8), 6, 'nv12', height=4)
+    for name, value in fields.items():
+        setattr(msg, name, value)
+    with pytest.raises(ImageError, match=said):
+        ImageReader().read_rows(msg)
 
 
 @pytest.mark.parametrize('big_endian', [0, 1])

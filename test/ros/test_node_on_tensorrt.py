@@ -5,6 +5,7 @@
 import threading
 import time
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -16,19 +17,25 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
+from trt_segmentation.backends.tensorrt import build_process
+from trt_segmentation.benchmark.camera_frames import camera_bytes
+from trt_segmentation.errors import BackendError
+from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_BYTES
+from trt_segmentation.images.decoding import rows_to_bgr
 from trt_segmentation.ros.node import SegmentationNode
+from trt_segmentation.segmenter import Segmenter
 
 TIMEOUT = 30.0
 SIZE = 64, 96
 
 
 @pytest.fixture
-def node(context, networks, tensorrt, gpu, tmp_path):
+def node(context, networks, tensorrt, gpu, tmp_path, request):
     """A node whose mask is the brightest channel of a 64x96 image."""
     config = 'input: {color: bgr, scale: 1}'
     onnx.save(networks.pointwise(np.eye(3), SIZE, metadata=config), tmp_path / 'net.onnx')
     told = {'engine_path': str(tmp_path / 'net.onnx'), 'backend': 'tensorrt',
-            'diagnostics_period': 0.1, 'tune_allocator': False}
+            'diagnostics_period': 0.1, 'tune_allocator': False, **getattr(request, 'param', {})}
     node = SegmentationNode(
         context=context, namespace=f'/{tmp_path.name}',
         parameter_overrides=[Parameter(name, value=value) for name, value in told.items()])
@@ -42,7 +49,7 @@ class Camera:
     """A camera, a consumer of masks, and an executor for them and the node."""
 
     def __init__(self, node, context):
-        self._masks, self._values, self.message = [], {}, ''
+        self._masks, self._overlays, self._values, self.message = [], [], {}, ''
         self._node = rclpy.create_node('camera', namespace=node.get_namespace(), context=context)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(node)
@@ -50,10 +57,20 @@ class Camera:
         self._publisher = self._node.create_publisher(Image, 'image', qos_profile_sensor_data)
         self._node.create_subscription(Image, 'segmentation/mask', self._masks.append,
                                        QoSProfile(depth=5))
+        self._overlay_topic = (Image, 'segmentation/overlay', self._overlays.append,
+                               QoSProfile(depth=5))
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         self.spin_until(lambda: self._publisher.get_subscription_count() and
                         self._node.count_publishers('segmentation/mask'))
-        end = time.monotonic() + 0.5  # until the node knows the consumer, too
+        self.spin_for(0.5)  # until the node knows the consumer, too
+
+    def listen_to_overlay(self):
+        self._node.create_subscription(*self._overlay_topic)
+        self.spin_until(lambda: self._node.count_publishers('segmentation/overlay'))
+        self.spin_for(0.5)
+
+    def spin_for(self, seconds):
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             self._executor.spin_once(timeout_sec=0.02)
 
@@ -68,12 +85,16 @@ class Camera:
             self._executor.spin_once(timeout_sec=0.02)
 
     def send(self, message):
-        self._masks.clear()
+        self._masks.clear(), self._overlays.clear()
         self._publisher.publish(message)
 
     def wait_for_mask(self):
         self.spin_until(lambda: self._masks)
         return self._masks[-1]
+
+    def wait_for_overlay(self):
+        self.spin_until(lambda: self._overlays)
+        return self._overlays[-1]
 
     def value(self, key):
         return self._values[key]
@@ -190,3 +211,207 @@ def test_many_threads_get_one_thing_done_at_a_time(networks, node, context, imag
         np.testing.assert_array_equal(pixels_of(mask), image.argmax(axis=2))
     counts = node._cameras[0].monitor.counts
     assert counts.dropped['defect'] == counts.dropped['backend_failed'] == 0
+
+
+def camera_frame(networks, encoding, seed=0, padding=0):
+    """Return a message, and the BGR image that OpenCV makes of it."""
+    image = cv2.resize(networks.random_image(5, 7, seed), SIZE[::-1])
+    rows = camera_bytes(image, encoding)
+    if encoding != 'bgr8':
+        image = rows_to_bgr(rows, encoding)
+    message = Image(encoding=encoding, height=SIZE[0], width=SIZE[1],
+                    step=rows.shape[1] + padding)
+    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
+    message.data.frombytes(padded.tobytes())
+    message.header.stamp.sec = seed + 1
+    return message, image
+
+
+def wait_until_ready(camera, node, *encodings):
+    camera.spin_until(lambda: all(node._encodings.takes(each) for each in encodings))
+
+
+def conversions(tensorrt):
+    return [build['source'] for build in tensorrt.builds if CAMERA_BYTES in build['profiles']]
+
+
+@pytest.fixture
+def fed(monkeypatch):
+    """Return the encodings of all images that were given to a segmenter."""
+    found, infer_batch = [], Segmenter.infer_batch
+
+    def spy(self, images, *, encoding='', **how):
+        result = infer_batch(self, images, encoding=encoding, **how)
+        found.append(encoding)
+        return result
+
+    monkeypatch.setattr(Segmenter, 'infer_batch', spy)
+    return found
+
+
+def assert_segmented(camera, message, image, pixels_of):
+    camera.send(message)
+    mask = camera.wait_for_mask()
+    assert mask.header == message.header
+    assert (pixels_of(mask) == image.argmax(axis=2)).mean() > 0.99  # not where YUV is a tie
+
+
+def test_camera_encodings_are_converted_on_the_gpu_with_overlay(
+        networks, camera, node, tensorrt, fed, pixels_of):
+    node.set_parameters([Parameter('overlay_alpha', value=0.0)])
+    camera.listen_to_overlay()
+    encodings = ['nv12', 'yuyv', 'bayer_grbg8', 'mono8', 'bgra8']
+    for encoding in encodings:  # the CPU may convert these
+        assert_segmented(camera, *camera_frame(networks, encoding), pixels_of)
+    wait_until_ready(camera, node, *encodings)
+    fed.clear()
+    order = [*encodings, 'bgr8', *encodings[::-1]]
+    for seed, encoding in enumerate(order):
+        message, image = camera_frame(networks, encoding, seed, padding=seed % 3)
+        assert_segmented(camera, message, image, pixels_of)
+        overlay = camera.wait_for_overlay()
+        assert (overlay.header, overlay.encoding) == (message.header, 'bgr8')
+        assert np.abs(pixels_of(overlay).astype(int) - image).max() <= 1
+    assert fed == ['' if each == 'bgr8' else each for each in order]
+    assert sorted(conversions(tensorrt)) == sorted(f'the conversion of {each}'
+                                                   for each in encodings)
+
+
+def test_the_cpu_converts_while_the_converter_is_built(
+        networks, camera, node, fed, pixels_of, monkeypatch):
+    build, go_on = build_process.build_in_child, threading.Event()
+
+    def slow(*arguments, **more):
+        assert go_on.wait(TIMEOUT)
+        return build(*arguments, **more)
+
+    monkeypatch.setattr(build_process, 'build_in_child', slow)
+    for seed in range(3):
+        assert_segmented(camera, *camera_frame(networks, 'nv12', seed), pixels_of)
+    go_on.set()
+    wait_until_ready(camera, node, 'nv12')
+    assert_segmented(camera, *camera_frame(networks, 'nv12'), pixels_of)
+    assert fed == ['', '', '', 'nv12']
+    assert camera_counts(node) == (4, 0)
+
+
+def camera_counts(node):
+    """Return how many frames were published, and how many dropped."""
+    counts = node._cameras[0].monitor.counts
+    return counts.segmented, sum(counts.dropped.values())
+
+
+def test_the_cpu_converts_where_the_builder_fails(
+        networks, camera, node, fed, pixels_of, monkeypatch, caplog):
+    def fail(*arguments, **more):
+        raise BackendError('there is no space left on the GPU')
+
+    monkeypatch.setattr(build_process, 'build_in_child', fail)
+    for seed in range(4):
+        assert_segmented(camera, *camera_frame(networks, 'yuyv', seed), pixels_of)
+        camera.spin_for(0.05)
+    assert fed == [''] * 4
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == 'WARNING']
+    assert warnings == ['yuyv is converted on the CPU, since its converter on the GPU failed: '
+                        'there is no space left on the GPU']
+
+
+def test_the_cpu_converts_where_the_converter_does_not_run(
+        networks, camera, node, gpu, fed, pixels_of, monkeypatch):
+    takes = node._encodings.takes
+    camera.spin_until(lambda: takes('bayer_rggb8'))
+    camera.send(camera_frame(networks, 'bgr8')[0])
+    camera.wait_for_mask()
+    fed.clear()
+    gpu.fail('enqueue')
+    for seed in range(2):
+        assert_segmented(camera, *camera_frame(networks, 'bayer_rggb8', seed), pixels_of)
+    assert fed == ['', '']
+    assert camera_counts(node) == (3, 0)
+
+
+def test_an_image_that_is_too_small_does_not_end_the_conversion_on_the_gpu(
+        networks, camera, node, fed, pixels_of):
+    camera.spin_until(lambda: node._encodings.takes('nv12'))
+    small = Image(encoding='nv12', height=32, width=32, step=32)
+    small.data.frombytes(bytes(48 * 32))
+    camera.send(small)
+    camera.wait_for_value('frames dropped, backend_failed', '1')
+    assert_segmented(camera, *camera_frame(networks, 'nv12'), pixels_of)
+    assert fed == ['nv12']
+
+
+@pytest.mark.parametrize('node', [{'roi': [16, 0, 64, 64]}], indirect=True)
+def test_a_region_of_interest_is_cut_out_on_the_cpu(networks, camera, node, fed, tensorrt,
+                                                    pixels_of):
+    camera.send(camera_frame(networks, 'nv12')[0])
+    mask = pixels_of(camera.wait_for_mask())
+    assert (mask[:, :16] == 255).all()
+    assert (mask[:, 16:80] < 3).all()
+    assert (fed, conversions(tensorrt)) == ([''], [])
+
+
+@pytest.mark.parametrize('node', [{'input_encodings': ['nv12', 'yuv422']}], indirect=True)
+def test_named_encodings_are_built_when_the_node_is_configured(node, tensorrt):
+    end = time.monotonic() + TIMEOUT
+    while len(conversions(tensorrt)) < 2 \
+            or not all(node._encodings.takes(each) for each in ('nv12', 'yuv422')):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert sorted(conversions(tensorrt)) == ['the conversion of nv12', 'the conversion of uyvy']
+
+
+@pytest.mark.parametrize('fails', [False, True])
+def test_build_only_waits_for_the_named_encodings(context, networks, tensorrt, gpu, tmp_path,
+                                                  monkeypatch, fails):
+    build = build_process.build_in_child
+
+    def maybe(model, profiles, *arguments, **more):
+        if fails and CAMERA_BYTES in profiles:
+            raise BackendError('there is no space left on the GPU')
+        return build(model, profiles, *arguments, **more)
+
+    monkeypatch.setattr(build_process, 'build_in_child', maybe)
+    onnx.save(networks.pointwise(np.eye(3), SIZE), tmp_path / 'net.onnx')
+    told = {'engine_path': str(tmp_path / 'net.onnx'), 'backend': 'tensorrt', 'build_only': True,
+            'tune_allocator': False, 'input_encodings': ['nv12', 'yuv422']}
+    node = SegmentationNode(
+        context=context, namespace=f'/{tmp_path.name}',
+        parameter_overrides=[Parameter(name, value=value) for name, value in told.items()])
+    try:
+        assert node.build() is not fails
+        assert ('no space left' in node.fault) is fails
+        assert len(conversions(tensorrt)) == (0 if fails else 2)
+    finally:
+        node.destroy_node()
+    gpu.assert_all_is_freed()
+
+
+@pytest.mark.parametrize('cameras', [['front', 'left']])
+def test_cameras_of_a_batch_may_have_different_encodings(networks, tensorrt, gpu, tmp_path,
+                                                         context, cameras, fed):
+    config = 'input: {color: bgr, scale: 1}'
+    onnx.save(networks.pointwise(np.eye(3), SIZE, metadata=config), tmp_path / 'net.onnx')
+    told = {'engine_path': str(tmp_path / 'net.onnx'), 'backend': 'tensorrt', 'cameras': cameras,
+            'tune_allocator': False, 'input_encodings': ['nv12', 'yuyv']}
+    node = SegmentationNode(
+        context=context, namespace=f'/{tmp_path.name}',
+        parameter_overrides=[Parameter(name, value=value) for name, value in told.items()])
+    node.start()
+    try:
+        end = time.monotonic() + TIMEOUT
+        while not (node._encodings.takes('nv12') and node._encodings.takes('yuyv')):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        for pair, expected in ((('nv12', 'nv12'), 'nv12'), (('nv12', 'yuyv'), ''),
+                               (('bgr8', 'yuyv'), ''), (('yuyv', 'yuyv'), 'yuyv')):
+            frames = [camera_frame(networks, each, seed) for seed, each in enumerate(pair)]
+            read = [camera.read(message, 0, node._encodings.takes)
+                    for camera, (message, _) in zip(node._cameras, frames, strict=True)]
+            assert node._segment(node._segmenter, read, ('mask',))
+            assert fed[-1] == expected
+            for camera, (_, image) in zip(node._cameras, frames, strict=True):
+                mask = camera.outputs.buffers(SIZE, ('mask',))['mask']
+                assert (mask == image.argmax(axis=2)).mean() > 0.99
+    finally:
+        node.destroy_node()

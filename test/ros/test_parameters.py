@@ -42,6 +42,8 @@ def test_defaults_are_good():
     ('max_size', (0, 1920), 'max_size is [0, 1920]; it must be 1 to 16384'),
     ('roi', (1, 2, 3), 'roi is [1, 2, 3]; it must have 4 values'),
     ('input_transport', 'theora', 'raw, compressed'),
+    ('input_encodings', ('nv12', 'NV21', 'bgr8'),
+     'input_encodings has NV21, bgr8; it may have yuyv, uyvy, nv12, nv21, bayer_rggb8, '),
     ('sync_tolerance', -1.0, 'sync_tolerance is -1.0; it must be 0 to 60'),
     *((('cameras', names, f'cameras is {list(names)}; names must be unique'))
       for names in (('front', 'front'), ('',), ('a b',), ('a/b',), ('1st',), ('a__b',), ('a_',))),

@@ -33,6 +33,7 @@ from typing import Any
 from agreement import Reference, find_reference
 from bag_replay import check_bag
 from batch import check_batch
+from camera_encodings import check_encodings
 from faults import check_faults
 from infer import check_infer
 from report import markdown
@@ -363,6 +364,11 @@ def sizes(check: Check) -> list[dict[str, Any]]:
     return check_sizes(check.demo.options('fp16', check.builds))
 
 
+def encodings(check: Check) -> list[dict[str, Any]]:
+    """Camera encodings that are converted on the GPU, before the demo network in fp16."""
+    return check_encodings(check.demo, check.builds)
+
+
 def startup(check: Check) -> None:
     """Time from process start to the first mask."""
     for subject, precision in check.built():
@@ -405,7 +411,7 @@ STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'infer': infer, 'agree': agree, 'tensors': tensors,
     'speed': speed, 'startup': startup, 'node': node, 'lifecycle': lifecycle, 'faults': faults,
     'devices': devices, 'bag': bag, 'dds': dds, 'sizes': sizes, 'batch': batch,
-    'external': external}
+    'external': external, 'encodings': encodings}
 FOR_THE_TABLE = 'machine', 'build', 'infer'
 """The default steps; the others run only if named in --steps."""
 

@@ -219,10 +219,29 @@ def _external(rows: Mapping[str, Row]) -> str:
           str(row.get('confidence_off_max', ''))) for row in _good(rows)))
 
 
+def _encodings(rows: Sequence[Row]) -> str:
+    lines = []
+    for row in rows:
+        if 'error' in row:
+            lines.append((row['encoding'], _last_line(row['error']), *[''] * 9))
+            continue
+        found, gpu, bgr8 = row['differences'], row['gpu_ms'], row['bgr8_gpu_ms']
+        lines.append((row['encoding'], row['size'], f"{row['seconds']:.1f}",
+                      *(', '.join(map(str, found[kind])) for kind in ('random', 'photo')),
+                      f"{row['scratch_mb']:.0f}", f"{row['converter_ms']:.3f}",
+                      f"{gpu['copy_in']:.3f} + {gpu['run']:.3f}",
+                      f"{bgr8['copy_in']:.3f} + {bgr8['run']:.3f}",
+                      f"{row['mask_agreement']:.3%}", f"{row['overlay_agreement']:.3%}"))
+    return '## Camera encodings that are converted on the GPU\n\n' + _table(
+        ('encoding', 'size', 'built or loaded in, s', 'largest difference to OpenCV (B, G, R), '
+         'random', 'photo', 'scratch, MB', 'converter, ms', 'copy in + run, ms', 'of bgr8, ms',
+         'same mask as bgr8', 'same overlay'), lines)
+
+
 _SECTIONS: dict[str, Callable[..., str]] = {
     'speed': _speed, 'baseline': _baseline, 'dds': _dds, 'sizes': _sizes, 'startup': _startup,
     'node': _node, 'lifecycle': _lifecycle, 'devices': _devices, 'bag': _bag, 'batch': _batch,
-    'external': _external}
+    'external': _external, 'encodings': _encodings}
 """By step, which is the first word of a result's name; the other words are arguments."""
 
 

@@ -149,3 +149,29 @@ class Session(Protocol):
     def close(self) -> None:
         """Free everything; the session cannot be used again. A second call does nothing. Errors
         of the runtime are logged, not raised."""
+
+
+class EncodedSession(Session, Protocol):
+    """A session that also takes images in encodings of cameras."""
+
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        """The encodings that ``resize`` takes; may be empty."""
+
+    def fetch_converter(self, encoding: str) -> None:
+        """Load what converts an encoding, and build it before where that is necessary. Any
+        thread may call it while another uses the session.
+
+        Raises:
+            BackendError: it cannot be built or loaded, or the session is closed.
+        """
+
+    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3,
+               encoding: str = '') -> None:
+        """See ``Session.resize``.
+
+        Args:
+            height, width, outputs, bands: as there.
+            encoding: one of ``encodings``; ``infer`` then takes the bytes of the camera, uint8
+                [rows, bytes per row]. '' for images as of ``Session.infer``.
+        """

@@ -16,6 +16,7 @@ from trt_segmentation.cli.arguments import (
 )
 from trt_segmentation.cli.inspect import describe_engine
 from trt_segmentation.errors import ConfigError
+from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_ENCODINGS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='size of mask and confidence; default: the size of the image')
     parser.add_argument('--batch', type=whole(1), default=1, metavar='N',
                         help='batch size, for a node with N cameras (default 1)')
+    parser.add_argument('--input-encodings', type=_encodings, default=(), metavar='NAMES',
+                        help='also build the GPU conversion of these camera encodings into the '
+                             f'engine cache; comma-separated: {", ".join(CAMERA_ENCODINGS)}')
     add_build_options(parser)
+
+
+def _encodings(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(','))
+    if unknown := [name for name in names if name not in CAMERA_ENCODINGS]:
+        raise argparse.ArgumentTypeError(f'{", ".join(unknown)} is not converted on the GPU; '
+                                         f'those that are: {", ".join(CAMERA_ENCODINGS)}')
+    return names
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -39,6 +51,9 @@ def execute(args: argparse.Namespace) -> int:
     loader = engine_loader(args.device, args.engine_cache)
     engine = loader.fetch(spec, build_options(args), args.mask_interpolation)
     print(describe_engine(engine.facts))
+    for encoding in args.input_encodings:
+        loader.fetch_converter(encoding, args.batch, build_options(args))
+        print(f'the conversion of {encoding} on the GPU is in the engine cache')
     if args.output:
         try:
             write_engine(args.output, engine)

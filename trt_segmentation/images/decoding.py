@@ -127,8 +127,7 @@ class ImageDecoder:
         """
         if hasattr(msg, 'format'):  # a CompressedImage
             return _decode(msg, gray_bits)
-        if msg.width == 0 or msg.height == 0:
-            raise ImageError(f'{_what(msg)}: an image without pixels')
+        _check_size(msg)
         encoding = _encoding(msg.encoding, gray_bits)
         if encoding is None and _MEASURED.fullmatch(msg.encoding):
             raise ImageError(f'{_what(msg)}: {NO_PICTURE}{_depth_hint(msg.encoding, gray_bits)}')
@@ -148,16 +147,37 @@ class ImageDecoder:
             self._convert(msg, rows, encoding)
         return self._bgr, encoding.color
 
+    def read_rows(self, msg: Any) -> np.ndarray:
+        """Return the bytes of an image as they are, without row padding.
+
+        Args:
+            msg: a sensor_msgs/Image in one of ``ENCODINGS``.
+
+        Returns:
+            uint8 [rows, bytes per row], C-contiguous: the message's data, or without its padding
+            in the reused buffer, which is valid until the next call.
+
+        Raises:
+            ImageError: size, step and data do not match.
+        """
+        _check_size(msg)
+        rows = _rows(msg, ENCODINGS[msg.encoding])
+        return rows if rows.flags.c_contiguous else self._without_padding(rows)
+
+    def _without_padding(self, rows: np.ndarray) -> np.ndarray:
+        if self._bytes.shape != rows.shape:
+            self._bytes = np.empty(rows.shape, np.uint8)
+        np.copyto(self._bytes, rows)
+        return self._bytes
+
     def _read_gray(self, msg: Any, rows: np.ndarray, encoding: Encoding) -> np.ndarray:
-        swapped = bool(encoding.itemsize == 2 and msg.is_bigendian)
-        if swapped or not rows.flags.c_contiguous:
+        if encoding.itemsize == 2 and msg.is_bigendian:
             if self._bytes.shape != rows.shape:
                 self._bytes = np.empty(rows.shape, np.uint8)
-            if swapped:
-                self._bytes[:, ::2], self._bytes[:, 1::2] = rows[:, 1::2], rows[:, ::2]
-            else:
-                np.copyto(self._bytes, rows)
+            self._bytes[:, ::2], self._bytes[:, 1::2] = rows[:, 1::2], rows[:, ::2]
             rows = self._bytes
+        elif not rows.flags.c_contiguous:
+            rows = self._without_padding(rows)
         return rows.view('<u2') if encoding.itemsize == 2 else rows
 
     def _convert(self, msg: Any, rows: np.ndarray, encoding: Encoding) -> None:
@@ -291,6 +311,11 @@ def _what(msg: Any) -> str:
     return f"encoding '{msg.encoding}', {msg.width}x{msg.height}"
 
 
+def _check_size(msg: Any) -> None:
+    if msg.width == 0 or msg.height == 0:
+        raise ImageError(f'{_what(msg)}: an image without pixels')
+
+
 def _rows(msg: Any, encoding: Encoding) -> np.ndarray:
     """The message's rows as uint8 [rows, bytes of pixels], without padding."""
     row = msg.width * encoding.channels * encoding.itemsize
@@ -306,6 +331,22 @@ def _rows(msg: Any, encoding: Encoding) -> np.ndarray:
                          f'{rows} rows makes {expected}')
     data = np.frombuffer(msg.data, np.uint8, expected)
     return data.reshape(rows, msg.step)[:, :row]
+
+
+def rows_to_bgr(rows: np.ndarray, encoding: str) -> np.ndarray:
+    """Convert the result of ``ImageDecoder.read_rows``.
+
+    Args:
+        rows: uint8 [rows, bytes per row].
+        encoding: one of ``ENCODINGS`` that has 8 bits and a conversion.
+
+    Returns:
+        uint8 BGR [height, width, 3]; a new array.
+    """
+    known = ENCODINGS[encoding]
+    assert known.conversion is not None
+    shape = rows.shape if known.channels == 1 else (len(rows), -1, known.channels)
+    return cv2.cvtColor(rows.reshape(shape), known.conversion)
 
 
 def swap_red_and_blue(pixels: np.ndarray) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from trt_segmentation.graph.pipeline.camera_bytes import image_size
+from trt_segmentation.images.decoding import rows_to_bgr
 from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.ros.inputs import TRANSPORTS, ImageInput
 from trt_segmentation.ros.outputs import Outputs
@@ -23,14 +25,31 @@ class Frame:
     """An image that was received.
 
     Attributes:
-        image: of ``ImageDecoder.read``; valid until the next image of the camera is read.
+        image: of ``ImageDecoder.read``, or with ``encoding`` of ``read_rows``; valid until the
+            next image of the camera is read.
         color: 'bgr' or 'rgb', the channel order.
         header: of the message.
+        encoding: of an image that the GPU converts to BGR; '' for pixels.
     """
 
     image: np.ndarray
     color: str
     header: Any
+    encoding: str = ''
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, pixels."""
+        if self.encoding:
+            return image_size(self.encoding, self.image.shape)
+        height, width = self.image.shape[:2]
+        return height, width
+
+    def on_cpu(self) -> 'Frame':
+        """Return the frame with its pixels, converted by OpenCV if necessary."""
+        if not self.encoding:
+            return self
+        return Frame(rows_to_bgr(self.image, self.encoding), 'bgr', self.header)
 
     @property
     def stamp(self) -> int:
@@ -38,9 +57,10 @@ class Frame:
         return nanoseconds(self.header.stamp)
 
     def __str__(self) -> str:
-        height, width = self.image.shape[:2]
+        height, width = self.size
         bits = 8 * self.image.itemsize
-        return f'{width}x{height} {self.color if self.image.ndim == 3 else f"mono{bits}"}'
+        pixels = self.color if self.image.ndim == 3 else f'mono{bits}'
+        return f'{width}x{height} {self.encoding or pixels}'
 
 
 class Camera:
@@ -101,18 +121,23 @@ class Camera:
             durability=wanted.qos_durability, depth=wanted.qos_depth,
             on_event=lambda sentence: on_event(self, sentence))
 
-    def read(self, msg: Any, gray_bits: int) -> Frame:
+    def read(self, msg: Any, gray_bits: int, on_gpu: Callable[[str], bool] | None = None,
+             ) -> Frame:
         """Return the image of a message.
 
         Args:
             msg: as passed by ``ImageInput``.
             gray_bits: of the ``ModelSpec`` of the network.
+            on_gpu: returns whether the GPU converts an encoding; None for no encoding.
 
         Raises:
             ImageError: the image cannot be read.
         """
         if isinstance(msg, np.ndarray):
             msg = self._parse(msg)
+        encoding = getattr(msg, 'encoding', '')  # a CompressedImage has none
+        if encoding and on_gpu is not None and on_gpu(encoding):
+            return Frame(self._reader.read_rows(msg), 'bgr', msg.header, encoding)
         image, color = self._reader.read(msg, gray_bits)
         return Frame(image, color, msg.header)
 

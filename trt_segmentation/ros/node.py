@@ -32,6 +32,7 @@ from trt_segmentation.images.decoding import swap_red_and_blue
 from trt_segmentation.ros.bond import Bond
 from trt_segmentation.ros.camera import Camera, Frame
 from trt_segmentation.ros.diagnostics import CameraStatus, status_array, status_of, status_of_all
+from trt_segmentation.ros.gpu_encodings import GpuEncodings, fetch_converters
 from trt_segmentation.ros.health import LoadedModel, NodeState, Thresholds, precision_fault
 from trt_segmentation.ros.lifecycle import GuardedLifecycleNode
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
@@ -83,6 +84,7 @@ class SegmentationNode(GuardedLifecycleNode):
 
     def __init__(self, node_name: str = 'segmentation', **kwargs: Any) -> None:
         self._segmenter: Segmenter | None = None
+        self._encodings: GpuEncodings | None = None
         self._region: Region | None = None
         self._labels: Labels | None = None
         self._bond: Bond | None = None
@@ -147,6 +149,7 @@ class SegmentationNode(GuardedLifecycleNode):
         with self._frames:
             try:
                 self._segmenter, self._region = segmenter, settings.region
+                self._encodings = self._encodings_of(segmenter, settings)
                 for camera in self._cameras:
                     camera.advertise(segmenter, settings.confidence)
                 self._labels = Labels(self, segmenter.spec)
@@ -175,6 +178,8 @@ class SegmentationNode(GuardedLifecycleNode):
     def release(self) -> None:
         """Release the network and the topics. If a part fails, the others are still released."""
         with self._frames, ExitStack() as parts:
+            if self._encodings is not None:
+                parts.callback(self._encodings.close)
             if self._segmenter is not None:
                 parts.callback(self._segmenter.close)
             if self._labels is not None:
@@ -183,7 +188,7 @@ class SegmentationNode(GuardedLifecycleNode):
                 parts.callback(camera.close)
             if self._bond is not None:
                 parts.callback(self._bond.stop)
-            self._segmenter = self._labels = None
+            self._segmenter = self._encodings = self._labels = None
             self._unsubscribe_all()
 
     def _log_start(self, segmenter: Segmenter) -> None:
@@ -199,6 +204,13 @@ class SegmentationNode(GuardedLifecycleNode):
             self.get_logger().warning(
                 f'neither model_config nor the network defines {keys}; assumed values are used. '
                 f'See trt-segmentation inspect {spec.network.source}')
+
+    def _encodings_of(self, segmenter: Segmenter, settings: Parameters) -> GpuEncodings | None:
+        """Return the encodings that the GPU converts; None with a region of interest, which the
+        CPU cuts out of the pixels."""
+        if settings.region is not None:
+            return None
+        return GpuEncodings(segmenter, self.log_bridge, settings.input_encodings)
 
     def _set_cameras(self, settings: Parameters) -> None:
         names = settings.cameras or ('',)
@@ -232,7 +244,8 @@ class SegmentationNode(GuardedLifecycleNode):
         if self._synchroniser.discard(camera.index):
             camera.drop(UNSYNCHRONISED)  # before its buffer is overwritten
         gray_bits = segmenter.spec.gray_bits
-        frame = self._attempt((camera,), lambda: camera.read(msg, gray_bits))
+        on_gpu = None if self._encodings is None else self._encodings.takes
+        frame = self._attempt((camera,), lambda: camera.read(msg, gray_bits, on_gpu))
         if frame is None:
             return
         dropped, frames = self._synchroniser.add(camera.index, frame.stamp, frame,
@@ -262,6 +275,8 @@ class SegmentationNode(GuardedLifecycleNode):
 
     def _segment(self, segmenter: Segmenter, frames: list[Frame], outputs: tuple[str, ...],
                  ) -> bool:
+        if self._encodings is not None:
+            frames = self._encodings.uniform(frames)
         images, color = [frame.image for frame in frames], frames[0].color
         if len({(image.shape, image.dtype, frame.color)
                 for image, frame in zip(images, frames, strict=True)}) > 1:
@@ -269,10 +284,11 @@ class SegmentationNode(GuardedLifecycleNode):
                               in zip(self._cameras, frames, strict=True))
             raise ImageError(f'images of one batch must have the same size and channel order, but '
                              f'they are {found}')
-        outs = [camera.outputs.buffers(images[0].shape[:2], outputs) for camera in self._cameras]
-        if self._region is None:
-            segmenter.infer_batch(images, color=color, outputs=outputs, outs=outs)
+        outs = [camera.outputs.buffers(frames[0].size, outputs) for camera in self._cameras]
+        if self._encodings is not None:
+            self._encodings.infer_batch(frames, outputs, outs)
         else:
+            assert self._region is not None  # see _encodings_of
             self._region.infer_batch(segmenter, images, color=color, outputs=outputs, outs=outs)
         if color == 'rgb':
             for name in outputs:
@@ -370,6 +386,9 @@ class SegmentationNode(GuardedLifecycleNode):
                 segmenter.close()
                 raise ConfigError(fault)
             segmenter.overlay_alpha = running.overlay_alpha  # may have changed during loading
+            if self._encodings is not None:
+                self._encodings.close()
+            self._encodings = self._encodings_of(segmenter, settings)
             self._segmenter, self._settings = segmenter, settings
             for camera in self._cameras:
                 camera.switch_segmenter(segmenter)
@@ -500,7 +519,13 @@ def _open_segmenter(settings: Parameters) -> Segmenter:
     settings = with_expanded_paths(settings)
     segmenter = Segmenter.open(settings.engine_path, config=settings.model_config or None,
                                options=settings.run_options)
-    segmenter.overlay_alpha = settings.overlay_alpha
+    try:
+        if settings.build_only:
+            fetch_converters(segmenter, settings.input_encodings)
+        segmenter.overlay_alpha = settings.overlay_alpha
+    except BaseException:
+        segmenter.close()
+        raise
     return segmenter
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from trt_segmentation.errors import ConfigError
+from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_ENCODINGS
 from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
 from trt_segmentation.options import (
     BACKENDS,
@@ -53,6 +54,7 @@ class ParameterRule:
         minimum, maximum: bounds of a number, or of each in an array, inclusive.
         length: of an array; 0 for single values and for arrays of any length.
         pattern: regular expression of the names in an array, each of which occurs once.
+        members: the values of a string array; empty allows all.
     """
 
     description: str
@@ -62,6 +64,7 @@ class ParameterRule:
     maximum: float | None = None
     length: int = 0
     pattern: str = ''
+    members: tuple[str, ...] = ()
 
     def fault(self, name: str, value: Any) -> str:
         """Return '' for a valid value, else an error with name, value and bounds."""
@@ -73,6 +76,9 @@ class ParameterRule:
                              or not all(re.fullmatch(self.pattern, each) for each in value)):
             return (f'{name} is {list(value)}; names must be unique and consist of letters, '
                     'digits and single underscores')
+        if self.members and (unknown := [each for each in value if each not in self.members]):
+            return (f'{name} has {", ".join(unknown)}; it may have '
+                    f'{", ".join(self.members)}')
         if self.choices and value not in self.choices:
             return f"{name} is '{value}'; it must be one of {', '.join(self.choices)}"
         values = value if self.length else (value,)
@@ -190,6 +196,11 @@ class Parameters:
     sync_tolerance: float = _parameter(
         0.02, 'Maximum difference in seconds between the stamps of images in one batch. Used only '
               'with cameras', LIVE, minimum=0.0, maximum=60.0)
+    input_encodings: tuple[str, ...] = _parameter(
+        (), 'Encodings of the images, such as [nv12], whose conversion on the GPU is loaded or '
+            'built when the node is configured, not at their first image; with build_only, too. '
+            'Images are converted on the CPU until it is ready',
+        members=CAMERA_ENCODINGS)
     input_transport: str = _parameter(
         'raw', 'raw subscribes to image (sensor_msgs/Image), compressed subscribes to '
                'image/compressed (sensor_msgs/CompressedImage)', CONFIGURE,

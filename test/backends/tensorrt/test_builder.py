@@ -36,6 +36,13 @@ from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError, ModelError
 from trt_segmentation.graph.onnx_tools.network import describe_network, read_network
 from trt_segmentation.graph.onnx_tools.opset import opset_of
+from trt_segmentation.graph.pipeline.camera_bytes import (
+    CAMERA_BYTES,
+    CAMERA_ENCODINGS,
+    camera_graph,
+    camera_profile,
+    main_name,
+)
 from trt_segmentation.graph.pipeline.prepare import (
     MASK_INTERPOLATIONS,
     prepare,
@@ -100,6 +107,13 @@ def test_networks_of_one_channel_build(networks, resize, depth, interpolation):
                                                               strict=True))
     plan = build(prepared(spec, mask_interpolation=interpolation), profiles={'image': image})
     assert len(plan.plan) > 10_000
+
+
+@pytest.mark.parametrize('encoding', sorted(set(map(main_name, CAMERA_ENCODINGS))))
+def test_conversions_of_cameras_build(encoding):
+    sizes = tuple(shape[1:3] for shape in SIZES['image'])
+    profile = {CAMERA_BYTES: camera_profile(encoding, 2, sizes)}
+    assert len(build(camera_graph(encoding, 2), profiles=profile).plan) > 10_000
 
 
 def test_several_tasks_build(networks):

@@ -76,11 +76,13 @@ class GraphRequest:
     """A request for an engine of a prepared graph.
 
     Attributes:
-        model: inputs other than ``image`` must have fixed sizes.
+        model: inputs other than ``image`` and those of ``profile`` must have fixed sizes.
         source: its name in messages.
         options: how it is built; calibration is ignored.
         machine: the engine will run on.
         kept: nodes of the network that stay in float32 whatever the precision is.
+        profile: smallest, tuned-for and largest shape of inputs other than ``image`` that have
+            open dimensions.
     """
 
     model: onnx.ModelProto
@@ -88,6 +90,7 @@ class GraphRequest:
     options: BuildOptions
     machine: Machine
     kept: tuple[str, ...] = ()
+    profile: Mapping[str, tuple] = field(default_factory=dict)
 
     def key_facts(self) -> dict[str, Any]:
         """Return all that the engine depends on, for its cache key."""
@@ -96,9 +99,10 @@ class GraphRequest:
         if self.options.precision != 'int8':
             del options['fp16_fallback']  # which has no effect then
         environment = {name: os.environ[name] for name in _READ_BY_BUILDS if name in os.environ}
+        profile = {'profile': self.profile} if self.profile else {}
         return {'recipe': _RECIPE, 'graph': model_digest(self.model), 'options': options,
                 'kept': list(self.kept), 'environment': environment,
-                'machine': asdict(self.machine)}
+                'machine': asdict(self.machine), **profile}
 
     def make(self, cache: EngineCache, device: int) -> Engine:
         """Build the engine; a minute or two.
@@ -112,7 +116,7 @@ class GraphRequest:
             BackendError: TensorRT does not support the graph.
         """
         from trt_segmentation.backends.tensorrt.build_process import build_in_child
-        profile = _camera_profile(self.model, self.options)
+        profile = {**_camera_profile(self.model, self.options), **self.profile}
         plan = build_in_child(
             self.model.SerializeToString(), profile, self.options, source=self.source,
             device=device, timing_cache=cache.read_timing_cache(self._timings),

@@ -3,7 +3,7 @@
 """Opens a network or an engine file as a session."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from trt_segmentation.backends.tensorrt.cache import (
     key_of,
     read_engine,
 )
+from trt_segmentation.backends.tensorrt.converters import Converters
 from trt_segmentation.backends.tensorrt.cuda import close_all, find_device
 from trt_segmentation.backends.tensorrt.external_engine import (
     describe_stage,
@@ -56,6 +57,12 @@ from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding, mask_enc
 from trt_segmentation.errors import BackendError, ConfigError, ModelError, SegmentationError
 from trt_segmentation.graph.analysis.measurement import measurement_setup
 from trt_segmentation.graph.onnx_tools.network import outline_network, read_network
+from trt_segmentation.graph.pipeline.camera_bytes import (
+    CAMERA_BYTES,
+    camera_graph,
+    camera_profile,
+    main_name,
+)
 from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.graph.pipeline.prepare import prepare_head, prepare_tail
 from trt_segmentation.graph.precision.int8 import is_quantized
@@ -292,7 +299,8 @@ class EngineLoader:
         plans = [self._fetch_part(name, model, spec, exact).plan for name, model in parts.items()]
         head, tail = self._load_all(plans, f'{path}: its head and tail')
         return TensorRtSession(self._device, [head, stage, tail], info, spec.encoding,
-                               tasks=[task.name for task in spec.tasks]), spec
+                               tasks=[task.name for task in spec.tasks],
+                               converters=self._converters(1, lambda: options.build)), spec
 
     def _load_all(self, plans: Sequence[bytes], what: str) -> list[Stage]:
         """Load plans that were built here; ``what`` is their name in errors."""
@@ -331,12 +339,38 @@ class EngineLoader:
         return self._cache.fetch(f'{source.stem}-{name}', request.key_facts(),
                                  lambda: request.make(self._cache, self._device.index))
 
+    def fetch_converter(self, encoding: str, batch: int, options: BuildOptions) -> Engine:
+        """Return the engine that converts an encoding of cameras to BGR.
+
+        Args:
+            encoding: one of ``graph.pipeline.camera_bytes.CAMERA_ENCODINGS``.
+            batch: number of images at once.
+            options: of the network that it runs before.
+
+        Raises:
+            BackendError: it cannot be built.
+        """
+        name = main_name(encoding)
+        exact = replace(options, precision='fp32', tf32=False, dla_core=-1)
+        sizes = options.min_size, options.opt_size, options.max_size
+        request = GraphRequest(camera_graph(name, batch), f'the conversion of {name}', exact,
+                               self.machine,
+                               profile={CAMERA_BYTES: camera_profile(name, batch, sizes)})
+        return self._cache.fetch(f'camera-{name}', request.key_facts(),
+                                 lambda: request.make(self._cache, self._device.index))
+
+    def _converters(self, batch: int, options: Callable[[], BuildOptions]) -> Converters:
+        return Converters(self._device,
+                          lambda encoding: self.fetch_converter(encoding, batch, options()).plan)
+
     def _open_single(self, engine: Engine) -> TensorRtSession:
         """Open an engine that has head, network and tail."""
-        info = self._info(from_json(engine.facts.get('layers', ())), engine.facts.get('key', ''))
+        facts = engine.facts
+        info = self._info(from_json(facts.get('layers', ())), facts.get('key', ''))
         return TensorRtSession(self._device, [Stage.load(engine.plan, self._device)], info,
-                               _encoding(engine.facts), _batch(engine.facts),
-                               _tasks(engine.facts))
+                               _encoding(facts), _batch(facts), _tasks(facts),
+                               self._converters(_batch(facts),
+                                                lambda: build_options(facts['options'])))
 
     def _info(self, layers: tuple[Layer, ...], key: str = '') -> BackendInfo:
         return BackendInfo('tensorrt', self.machine.tensorrt.split()[1], self.machine.gpu,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,15 @@ from trt_segmentation.backends.tensorrt.api import find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import Device, Graph, PageLock, close_all
 from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding
 from trt_segmentation.errors import BackendError, ModelError
+from trt_segmentation.graph.pipeline.camera_bytes import (
+    CAMERA_BYTES,
+    CAMERA_ENCODINGS,
+    camera_format,
+)
 from trt_segmentation.graph.pipeline.output_names import OUTPUTS, joined
+
+if TYPE_CHECKING:
+    from trt_segmentation.backends.tensorrt.converters import Converters
 
 logger = logging.getLogger(__name__)
 
@@ -125,13 +133,14 @@ class Stage:
         """
         if self.engine is None:
             return 0
-        scratch = 0
-        if self.context is not None:
-            for name in ('device_memory_size_v2', 'device_memory_size'):  # 10.1 and up; before
-                if hasattr(self.engine, name):
-                    scratch = int(getattr(self.engine, name))
-                    break
-        return self.plan_size + scratch
+        return self.plan_size + (0 if self.context is None else self.scratch())
+
+    def scratch(self) -> int:
+        """Return the bytes of device memory that a context takes, as TensorRT reports them."""
+        for name in ('device_memory_size_v2', 'device_memory_size'):  # 10.1 and up; before
+            if hasattr(self.engine, name):
+                return int(getattr(self.engine, name))
+        return 0
 
     def drop_context(self) -> None:
         """Free the context; the next ``set_shapes`` creates another one."""
@@ -173,7 +182,7 @@ class GpuTimes:
 
 
 class TensorRtSession(Controls):
-    """A chain of engines from images to masks; see ``backends.base.Session``.
+    """A chain of engines from images to masks; see ``backends.base.EncodedSession``.
 
     The images of a batch are contiguous on the device; each is copied from and to the caller's
     arrays. An array that is used for the same image or output twice in a row is page-locked, so
@@ -187,17 +196,20 @@ class TensorRtSession(Controls):
         encoding: of the masks.
         batch: number of images that the stages take at once.
         tasks: names of the network's tasks; '' for the only task of a network.
+        converters: for images in an encoding of a camera; the session closes it.
     """
 
     def __init__(self, device: Device, stages: list[Stage], info: BackendInfo,
                  encoding: MaskEncoding = MONO8, batch: int = 1,
-                 tasks: Sequence[str] = ('',)) -> None:
+                 tasks: Sequence[str] = ('',), converters: 'Converters | None' = None) -> None:
         super().__init__(encoding, tasks)
         self._known = tuple(joined(task, name) for task in tasks for name in OUTPUTS)
         self._device = device
         self._stages = stages
+        self._converters = converters
+        self._converter: Stage | None = None
         self.info = info
-        self._shape: tuple[int, int, int] | None = None
+        self._shape: tuple[int, int, int, str] | None = None
         self._outputs: tuple[str, ...] = ()
         self._batch = batch
         self._shapes: dict[str, Shape] = {}
@@ -218,15 +230,27 @@ class TensorRtSession(Controls):
             self.close()
             raise
 
-    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3) -> None:
-        shape = height, width, bands
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        return () if self._converters is None else CAMERA_ENCODINGS
+
+    def fetch_converter(self, encoding: str) -> None:
+        assert self._converters is not None  # else ``encodings`` is empty
+        self._converters.fetch(encoding)
+
+    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3,
+               encoding: str = '') -> None:
+        shape = height, width, bands, encoding
         if shape == self._shape and outputs == self._outputs:
             return
         self._check_outputs(outputs)
         if shape != self._shape:
             self._check_size(height, width)
+            converter = self._converters.fetch(encoding) \
+                if encoding and self._converters is not None else None
             with self._device.current(), self._discarding_on_failure():
                 self._free_size()
+                self._switch_converter(converter)
                 self._prepare_size(shape)
             self._shape = shape
         self._outputs = outputs
@@ -277,7 +301,7 @@ class TensorRtSession(Controls):
             self._stream.synchronize()
             self._drop_contexts()
             profiler = make_profiler()
-            for stage in self._stages:
+            for stage in self._chain:
                 stage.set_shapes(self._shapes)
                 stage.context.profiler = profiler
                 stage.bind(self._memory)
@@ -300,7 +324,7 @@ class TensorRtSession(Controls):
         """
         with self._device.current():
             free, _ = self._device.memory()
-        return sum(self._sizes.values()) + sum(stage.memory() for stage in self._stages), free
+        return sum(self._sizes.values()) + sum(stage.memory() for stage in self._chain), free
 
     def close(self) -> None:
         try:
@@ -314,9 +338,26 @@ class TensorRtSession(Controls):
         stages, self._stages = self._stages, []
         for name in self._controls:
             self._sizes.pop(name, None)
+        closing = [] if self._converters is None else [self._converters.close]
         close_all([self._free_size, *(memory.free for memory in controls),
-                   *(stage.close for stage in stages)])
-        self._stream = None
+                   *(stage.close for stage in stages), *closing])
+        self._stream = self._converter = None
+
+    @property
+    def _chain(self) -> list[Stage]:
+        """The engines that run, in this order."""
+        return self._stages if self._converter is None else [self._converter, *self._stages]
+
+    @property
+    def _input(self) -> str:
+        """Name of the tensor that images are copied into."""
+        return 'image' if self._converter is None else CAMERA_BYTES
+
+    def _switch_converter(self, converter: Stage | None) -> None:
+        """Put another converter before the network, and free the previous one's scratch space."""
+        if self._converter is not None and self._converter is not converter:
+            self._converter.drop_context()
+        self._converter = converter
 
     def _allocate(self, name: str, size: int) -> None:
         self._memory[name] = self._device.allocate(size)
@@ -350,16 +391,19 @@ class TensorRtSession(Controls):
                 f'{smallest[2]}x{smallest[1]} to {largest[2]}x{largest[1]}; build it with other '
                 'min_size and max_size', settings=('min_size', 'max_size'))
 
-    def _prepare_size(self, shape: tuple[int, int, int]) -> None:
-        self._shapes = {'image': (self._batch, *shape)}
+    def _prepare_size(self, shape: tuple[int, int, int, str]) -> None:
+        height, width, bands, encoding = shape
+        given = camera_format(encoding).shape(height, width) if encoding else \
+            (height, width, bands)
+        self._shapes = {self._input: (self._batch, *given)}
         self._shapes.update((name, value.shape) for name, value in self._controls.items())
-        for stage in self._stages:
+        for stage in self._chain:
             self._shapes.update(stage.set_shapes(self._shapes))
             for name, size in stage.sizes().items():
                 if name not in self._memory:
                     self._allocate(name, size)
             stage.bind(self._memory)
-        self._places = {name: self._places_of(name) for name in ('image', *self._known)
+        self._places = {name: self._places_of(name) for name in (self._input, *self._known)
                         if name in self._memory}
         self._copy_controls()
         self._enqueue()  # the first run with new shapes allocates, which a graph cannot record
@@ -386,7 +430,7 @@ class TensorRtSession(Controls):
         self._shape = None
         graph, self._graph = self._graph, None
         close_all([*self._waiting(), *([graph.close] if graph is not None else ()),
-                   *(stage.drop_context for stage in self._stages)])
+                   *(stage.drop_context for stage in self._chain)])
 
     def _waiting(self) -> list[Callable[[], None]]:
         """The first step of a clean-up: work on the stream may still use the memory."""
@@ -418,7 +462,7 @@ class TensorRtSession(Controls):
             raise
 
     def _enqueue(self) -> None:
-        for stage in self._stages:
+        for stage in self._chain:
             stage.enqueue(self._stream)
 
     def _run(self) -> None:
@@ -441,7 +485,7 @@ class TensorRtSession(Controls):
         return [start + index * extent for index in range(self._batch)]
 
     def _copy_in(self, images: Sequence[np.ndarray]) -> None:
-        pairs = zip(self._places['image'], images, strict=True)
+        pairs = zip(self._places[self._input], images, strict=True)
         for index, (address, image) in enumerate(pairs):
             self._keep_locked(('image', index), image)
             self._device.copy_in(address, image, self._stream)
