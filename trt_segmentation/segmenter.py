@@ -127,10 +127,12 @@ class Segmenter:
     Args:
         session: an open backend session.
         spec: the network that the session was prepared from.
+        gpu_jpeg: see ``RunOptions``.
     """
 
-    def __init__(self, session: Session, spec: 'ModelSpec') -> None:
+    def __init__(self, session: Session, spec: 'ModelSpec', gpu_jpeg: bool = True) -> None:
         self.spec = spec
+        self._gpu_jpeg = gpu_jpeg
         self._session = session
         self._lock = threading.Lock()
         self._closed = False
@@ -173,7 +175,7 @@ class Segmenter:
                                      measuring=measurement_setup(options)), options)
             session = open_network(spec, options)
         _log_kind(spec)
-        return cls(session, spec)
+        return cls(session, spec, options.gpu_jpeg)
 
     def __enter__(self) -> 'Segmenter':
         self._check_open()
@@ -408,6 +410,16 @@ class Segmenter:
             return None
         with self._in_turn():
             return memory()
+
+    def jpeg_decoder(self, reuse: bool = True) -> Callable[[Any], Any] | None:
+        """Return the ``decode_jpeg`` of ``images.decoding`` whose images ``infer`` accepts: it
+        decodes into GPU memory. None where JPEG is decoded on the CPU.
+
+        Args:
+            reuse: whether an image is valid only until the function's next call.
+        """
+        reader = getattr(self._session, 'jpeg_reader', None)
+        return None if reader is None or not self._gpu_jpeg else reader(reuse)
 
     def twin(self) -> 'Segmenter | None':
         """Return another segmenter on the same weights that can run at the same time; None where

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trt_segmentation.images.decoding import DecodeJpeg
 from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.ros.inputs import TRANSPORTS, ImageInput
 from trt_segmentation.ros.outputs import Outputs
@@ -83,6 +84,10 @@ class Camera:
         """Continue with another segmenter; see ``Outputs.switch_segmenter``."""
         self.outputs.switch_segmenter(segmenter)
         self.monitor.reset_failures()
+
+    def decode_jpeg_with(self, decode_jpeg: DecodeJpeg | None) -> None:
+        """Set how compressed images are decoded; see ``ImageDecoder``."""
+        self._reader.decode_jpeg = decode_jpeg
 
     def subscribe(self, wanted: Parameters, on_image: Callable[['Camera', Any, dict], None],
                   on_event: Callable[['Camera', str], None]) -> None:

@@ -19,6 +19,7 @@ from trt_segmentation.backends.tensorrt.device_arrays import (
     check_device,
     read_device_array,
 )
+from trt_segmentation.backends.tensorrt.gpu_jpeg import GpuJpeg, JpegReader
 from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding
 from trt_segmentation.errors import BackendError, ImageError, ModelError
 from trt_segmentation.graph.pipeline.output_names import OUTPUTS, joined
@@ -215,6 +216,7 @@ class TensorRtSession(Controls):
         self._locks: dict[Place, PageLock | None] = {}
         self._changed = set(self._controls)
         self._stream: Any = None
+        self._jpeg = GpuJpeg(device)
         try:
             with device.current():
                 self._stream = device.stream()
@@ -272,6 +274,10 @@ class TensorRtSession(Controls):
             if array.stream is not None:
                 self._device.wait_for(array.stream, self._stream)
         return array
+
+    def jpeg_reader(self, reuse: bool) -> JpegReader:
+        """Return a decoder of JPEG into this GPU's memory; see ``GpuJpeg.reader``."""
+        return self._jpeg.reader(reuse)
 
     def measure(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
                 ) -> GpuTimes:
@@ -348,7 +354,7 @@ class TensorRtSession(Controls):
         stages, self._stages = self._stages, []
         for name in self._controls:
             self._sizes.pop(name, None)
-        close_all([self._free_size, *(memory.free for memory in controls),
+        close_all([self._jpeg.close, self._free_size, *(memory.free for memory in controls),
                    *(stage.close for stage in stages)])
         self._stream = None
 
