@@ -19,10 +19,14 @@ class NvImgCodec:
         decoded, decoders: how many JPEGs were decoded, and decoders created.
         fails: whether a JPEG of a size (height, width) fails; 'raise', 'none' or ''.
         starts: whether a decoder can be created.
+        on_host: whether images are in host memory, as those of the decoders on the CPU.
     """
 
     class ColorSpec:
         SRGB = 'SRGB'
+
+    class ImageBufferKind:
+        STRIDED_DEVICE, STRIDED_HOST = 'device', 'host'
 
     class SampleFormat:
         I_BGR = 'I_BGR'
@@ -30,7 +34,7 @@ class NvImgCodec:
     def __init__(self, gpu):
         self.gpu, self.decoded, self.decoders = gpu, 0, 0
         self.fails, self.starts = (lambda size: ''), True
-        self.images = []
+        self.images, self.on_host = [], False
 
     def CodeStream(self, data):  # noqa: N802
         return CodeStream(data)
@@ -83,6 +87,7 @@ class Decoder:
         if image is None:
             image = Image(api, stream.pixels.shape)
         assert image.shape == stream.pixels.shape
+        image.buffer_kind = 'host' if api.on_host else 'device'
         address = int(image.memory)
         gpu.streams[cuda_stream].put(
             lambda: np.copyto(gpu.bytes_at(address), stream.pixels.reshape(-1)))
@@ -92,6 +97,8 @@ class Decoder:
 
 class Image:
     """Pixels in the stand-in's memory."""
+
+    buffer_kind = 'device'
 
     def __init__(self, api, shape):
         self.shape, self.memory = shape, api.gpu.driver.mem_alloc(int(np.prod(shape)))

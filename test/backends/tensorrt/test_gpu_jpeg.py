@@ -209,6 +209,11 @@ def test_without_nvimagecodec_one_line_names_the_extra(segmenter, image, caplog,
     assert 'trt_segmentation[gpu-jpeg]' in caplog.text
 
 
+def test_an_image_in_host_memory_is_not_used(codec, segmenter, image):
+    codec.on_host = True
+    assert segmenter.jpeg_decoder()(jpeg_of(image)) is None
+
+
 def test_a_closed_segmenter_decodes_nothing_on_the_gpu(codec, segmenter, image):
     read = segmenter.jpeg_decoder()
     segmenter.close()
@@ -228,8 +233,9 @@ def test_names_are_those_of_nvimagecodec():
     assert params.sample_format == api.SampleFormat.I_BGR
     stream = api.CodeStream(np.frombuffer(jpeg_of(np.zeros((48, 64, 3), np.uint8)), np.uint8))
     assert (stream.height, stream.width) == (48, 64)
+    assert api.ImageBufferKind.STRIDED_DEVICE
     for name in ('device_id', 'max_num_cpu_threads'):
         assert f'{name}: ' in api.Decoder.__init__.__doc__
     for name in ('image', 'params', 'cuda_stream'):
         assert f'{name}: ' in inspect.getdoc(api.Decoder.decode)
-    assert {'shape', '__cuda_array_interface__'} <= set(dir(api.Image))
+    assert {'shape', 'buffer_kind', '__cuda_array_interface__'} <= set(dir(api.Image))

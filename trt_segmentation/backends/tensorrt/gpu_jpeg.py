@@ -31,9 +31,9 @@ class GpuJpeg:
     """nvImageCodec's decoder on one GPU; several threads may use it, one at a time.
 
     A damaged JPEG does not change what the decoder makes of the next one (nvImageCodec 0.9). After
-    two failures in a row it is recreated nevertheless, whose first image takes some tenths of a
-    second. Where failures go on, more and more JPEGs are left to OpenCV before the next attempt: a
-    decoder that never works on this machine then costs almost nothing.
+    two failures in a row it is recreated nevertheless. Where failures go on, more and more JPEGs
+    are left to OpenCV before the next attempt: a decoder that never works on this machine then
+    costs almost nothing.
 
     Args:
         device: the GPU.
@@ -104,9 +104,10 @@ class GpuJpeg:
         image = self._decoder.decode(stream, image=last, params=self._params,
                                      cuda_stream=self._stream.handle)
         self._stream.synchronize()
-        if image is not None and tuple(image.shape) != (*size, 3):
-            return None
-        return image
+        # nvImageCodec may fall back to decoders on the CPU, whose result is in host memory.
+        is_usable = image is not None and tuple(image.shape) == (*size, 3) \
+            and image.buffer_kind == api.ImageBufferKind.STRIDED_DEVICE
+        return image if is_usable else None
 
     def _start(self, api: Any) -> None:
         if self._stream is None:
