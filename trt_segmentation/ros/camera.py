@@ -140,6 +140,7 @@ class Camera:
     def close(self) -> None:
         """Unsubscribe, and destroy its topics."""
         self.unsubscribe()
+        self.decode_jpeg_with(None)  # frees its image in GPU memory
         if self._outputs is not None:
             self._outputs.close()
             self._outputs = None
