@@ -90,6 +90,8 @@ class RunOptions:
             measure it: on ONNX Runtime, or an external engine on TensorRT, with the first
             calibration image or else a rendered scene. The result is stored in
             ``engine_cache``. If false, the kind is assumed.
+        gpu_jpeg: whether TensorRT's images of JPEG files and messages are decoded on the GPU,
+            where nvImageCodec is installed.
     """
 
     backend: str = 'auto'
@@ -102,6 +104,7 @@ class RunOptions:
     engine_cache: str = ''
     build: BuildOptions = field(default_factory=BuildOptions)
     measure: bool = True
+    gpu_jpeg: bool = True
 
 
 def tactic_names(text: str) -> tuple[str, ...] | None:

@@ -22,6 +22,11 @@ from trt_segmentation.backends.base import (
     output_dtype,
     output_shape,
 )
+from trt_segmentation.backends.tensorrt.device_arrays import (
+    DeviceArray,
+    host_remedy,
+    is_on_device,
+)
 from trt_segmentation.errors import BackendError, ConfigError, ImageError
 from trt_segmentation.graph.pipeline.output_names import split
 from trt_segmentation.images.array_hints import array_hint
@@ -128,10 +133,12 @@ class Segmenter:
     Args:
         session: an open backend session.
         spec: the network that the session was prepared from.
+        gpu_jpeg: see ``RunOptions``.
     """
 
-    def __init__(self, session: Session, spec: 'ModelSpec') -> None:
+    def __init__(self, session: Session, spec: 'ModelSpec', gpu_jpeg: bool = True) -> None:
         self.spec = spec
+        self._gpu_jpeg = gpu_jpeg
         self._session = session
         self._lock = threading.Lock()
         self._closed = False
@@ -174,7 +181,7 @@ class Segmenter:
                                      measuring=measurement_setup(options)), options)
             session = open_network(spec, options)
         _log_kind(spec)
-        return cls(session, spec)
+        return cls(session, spec, options.gpu_jpeg)
 
     def __enter__(self) -> 'Segmenter':
         self._check_open()
@@ -253,14 +260,17 @@ class Segmenter:
             self._session.set_alpha(alpha)
             self._alpha = alpha
 
-    def infer(self, image: np.ndarray, *, color: str = 'bgr', encoding: str = '',
+    def infer(self, image: Any, *, color: str = 'bgr', encoding: str = '',
               outputs: str | Sequence[str] = 'mask',
-              out: Mapping[str, np.ndarray] | None = None) -> Segmentation:
+              out: Mapping[str, Any] | None = None) -> Segmentation:
         """Segment one image. The first image of a size, or of a set of outputs, takes longer.
 
         Args:
             image: uint8 [H, W, 3]; a network of one channel also takes uint8 and uint16 [H, W],
-                see ``InputConfig.depth``. It is copied unless it is C-contiguous.
+                see ``InputConfig.depth``. It is copied unless it is C-contiguous. TensorRT also
+                takes a C-contiguous uint8 [H, W, 3] in the memory of its GPU: any object with
+                ``__cuda_array_interface__`` or DLPack, such as of PyTorch or CuPy. It is read
+                after the work that is pending on it, and not after ``infer`` returns.
             color: 'bgr' (OpenCV's) or 'rgb', the order of its channels.
             encoding: one of ``gpu_encodings``, such as 'nv12'; the image is then the bytes of
                 the camera, uint8 [rows, bytes per row], without padding, and the overlay is BGR.
@@ -269,13 +279,15 @@ class Segmenter:
                 Nothing else is computed. Where the network has several tasks, 'mask' means the
                 masks of all tasks, and 'lanes/mask' the mask of one.
             out: C-contiguous arrays of ``output_shape`` and ``output_dtype`` to write the
-                outputs into. Without it they are written into arrays that belong to the
-                segmenter and the calling thread. This thread's next call overwrites them, unless
-                you take a ``Segmentation.copy``.
+                outputs into; with TensorRT also in the memory of its GPU, where every stream may
+                read them when ``infer`` returns. Without it they are written into arrays that
+                belong to the segmenter and the calling thread. This thread's next call overwrites
+                them, unless you take a ``Segmentation.copy``.
 
         Raises:
-            ImageError: the image, or an array in ``out``, has a wrong shape or type. For an
-                image, the message gives the line of code that converts it.
+            ImageError: the image, or an array in ``out``, has a wrong shape or type, or is in
+                memory that the backend does not read. For an image, the message gives the line
+                of code that converts it.
             BackendError: the runtime failed, and the segmenter can be used again; or it is closed.
             ModelError: the network cannot give one of the outputs.
         """
@@ -283,9 +295,9 @@ class Segmenter:
         return self.infer_batch((image,), color=color, encoding=encoding, outputs=outputs,
                                 outs=outs)[0]
 
-    def infer_batch(self, images: Sequence[np.ndarray], *, color: str = 'bgr',
+    def infer_batch(self, images: Sequence[Any], *, color: str = 'bgr',
                     encoding: str = '', outputs: str | Sequence[str] = 'mask',
-                    outs: Sequence[Mapping[str, np.ndarray]] | None = None,
+                    outs: Sequence[Mapping[str, Any]] | None = None,
                     ) -> tuple[Segmentation, ...]:
         """Segment a batch of ``RunOptions.batch`` images at once; see ``infer``::
 
@@ -352,14 +364,17 @@ class Segmenter:
             for name, image in images:
                 yield Prediction(name, image, self.infer(image, outputs=outputs))
 
-    def _infer(self, images: Sequence[np.ndarray], color: str, outputs: str | Sequence[str],
-               outs: Sequence[Mapping[str, np.ndarray]] | None, encoding: str = '',
+    def _infer(self, images: Sequence[Any], color: str, outputs: str | Sequence[str],
+               outs: Sequence[Mapping[str, Any]] | None, encoding: str = '',
                ) -> tuple[Segmentation, ...]:
+        fed: list[Any]
         if encoding:
             fed, (height, width) = self._encoded(images, color, encoding)
         else:
+            images = [self._readable(image, 'the image', 'image') for image in images]
             self._check_images(images, color)
-            fed = [as_bands(np.ascontiguousarray(image)) for image in images]
+            fed = [image if isinstance(image, DeviceArray)
+                   else as_bands(np.ascontiguousarray(image)) for image in images]
             height, width, bands = fed[0].shape
         asked_for = outputs if isinstance(outputs, str) else tuple(outputs)
         if self._requested.outputs != asked_for:
@@ -367,8 +382,9 @@ class Segmenter:
         names = self._requested.names
         if outs is None:
             outs = self._own_arrays((height, width))
+            written: Sequence[Mapping[str, Any]] = outs
         else:
-            self._check_outs(outs, (height, width))
+            written = self._checked_outs(outs, (height, width))
         if encoding:
             session = cast(EncodedSession, self._session)
             session.resize(height, width, names, encoding=encoding)
@@ -376,7 +392,7 @@ class Segmenter:
             self._session.resize(height, width, names, bands)
         if color != self._color:
             self._set_color(color)
-        self._session.infer(fed, outs)
+        self._session.infer(fed, written)
         return tuple(Segmentation({name: out[name] for name in names}) for out in outs)
 
     def gpu_times(self, image: np.ndarray, outputs: str | Sequence[str], count: int,
@@ -439,6 +455,20 @@ class Segmenter:
             return None
         with self._in_turn():
             return memory()
+
+    def jpeg_decoder(self, reuse: bool = True) -> Callable[[Any], Any] | None:
+        """Return the ``decode_jpeg`` of ``images.decoding`` whose images ``infer`` accepts: it
+        decodes into GPU memory. None where JPEG is decoded on the CPU.
+
+        Args:
+            reuse: whether an image is valid only until the function's next call.
+
+        Raises:
+            BackendError: the segmenter is closed.
+        """
+        self._check_open()
+        reader = getattr(self._session, 'jpeg_reader', None)
+        return None if reader is None or not self._gpu_jpeg else reader(reuse)
 
     def twin(self) -> 'Segmenter | None':
         """Return another segmenter on the same weights that can run at the same time; None where
@@ -552,15 +582,37 @@ class Segmenter:
         names = self._named(outputs)
         return _Requested(outputs, names, {name: self.output_dtype(name) for name in names})
 
-    def _check_outs(self, outs: Sequence[Mapping[str, np.ndarray]], size: tuple[int, int],
-                    ) -> None:
+    def _readable(self, array: Any, what: str, code: str) -> Any:
+        """Return an array in GPU memory as a ``DeviceArray``, and anything else unchanged.
+
+        Args:
+            array: of the caller.
+            what, code: its name in messages, and in lines of code in messages.
+
+        Raises:
+            ImageError: the backend reads host memory only, or the memory is of another device.
+        """
+        if not is_on_device(array):
+            return array
+        read = getattr(self._session, 'device_array', None)
+        if read is None:
+            raise ImageError(f'{what} is in GPU memory, and {self.info.backend} reads and writes '
+                             f'host memory: {host_remedy(array, code)}')
+        return read(array, what)
+
+    def _checked_outs(self, outs: Sequence[Mapping[str, Any]], size: tuple[int, int],
+                      ) -> list[dict[str, Any]]:
+        """Return the arrays that the session writes into: the caller's, or their GPU memory."""
         if len(outs) != self.spec.batch:
             raise ImageError(f'outs has arrays for {len(outs)} images; {self.spec.batch} are '
                              'segmented at once')
-        for name, dtype in self._requested.dtypes.items():
-            shape = output_shape(name, size, self.spec.mask_size)
-            for out in outs:
-                _check_out(out, name, shape, dtype)
+        written = []
+        for out in outs:
+            written.append({name: self._readable(out[name], f"out['{name}']", f"out['{name}']")
+                            for name in self._requested.names if name in out})
+            for name, dtype in self._requested.dtypes.items():
+                _check_out(written[-1], name, output_shape(name, size, self.spec.mask_size), dtype)
+        return written
 
     def _set_color(self, color: str) -> None:
         self._color = ''  # a failure may leave only a part set
@@ -601,6 +653,11 @@ class _OwnArrays(threading.local):
 def _check_image(image: Any, color: str, gray: bool) -> None:
     if color not in COLOR_ORDERS:
         raise ImageError(f"color is '{color}'; it is one of {', '.join(COLOR_ORDERS)}")
+    if isinstance(image, DeviceArray):
+        if not is_color(image):
+            raise ImageError(f'the image is {_described(image)}; uint8 [height, width, 3] is '
+                             f'needed{_device_remedy(image)}')
+        return
     if isinstance(image, np.ndarray) and (can_be_gray(image) if gray else is_color(image)):
         return
     remedy = array_hint(image, color, gray)
@@ -622,18 +679,35 @@ def _size_text(image: np.ndarray) -> str:
     return '{1}x{0}'.format(*image.shape) + kind
 
 
+def _device_remedy(image: DeviceArray) -> str:
+    """The line for PyTorch's usual [3, H, W]; '' for other shapes."""
+    planes = image.shape[1:] if image.ndim == 4 and image.shape[0] == 1 else image.shape
+    if len(planes) != 3 or planes[0] != 3:
+        return ''
+    step = 'image' if image.ndim == 3 else 'image[0]'
+    return f': {step}.permute(1, 2, 0).contiguous() in PyTorch, with values from 0 to 255'
+
+
 def _described(value: object) -> str:
+    if isinstance(value, DeviceArray):
+        return f'{value.dtype} {list(value.shape)} in GPU memory'
     if isinstance(value, np.ndarray):
         return f'{value.dtype} {list(value.shape)}'
     return 'None' if value is None else f'a {type(value).__module__}.{type(value).__name__}' \
         .replace(' builtins.', ' ')
 
 
-def _check_out(out: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...],
+def _is_writable(array: Any) -> bool:
+    """Whether a session can write into an array; DeviceArrays are always C-contiguous."""
+    if isinstance(array, DeviceArray):
+        return array.is_writable
+    return isinstance(array, np.ndarray) and array.flags.c_contiguous and array.flags.writeable
+
+
+def _check_out(out: Mapping[str, Any], name: str, shape: tuple[int, ...],
                dtype: np.dtype) -> None:
-    array = out.get(name)
-    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype \
-            or not array.flags.c_contiguous or not array.flags.writeable:
+    array: Any = out.get(name)
+    if not _is_writable(array) or array.shape != shape or array.dtype != dtype:
         found = _described(array) if name in out else 'missing'
         raise ImageError(f"out['{name}'] is {found}; a writable, C-contiguous {dtype} "
                          f'{list(shape)} is needed')

@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 from trt_segmentation.cli import inspect
-from trt_segmentation.cli.arguments import open_segmenter, read_spec
+from trt_segmentation.cli.arguments import open_segmenter, read_spec, run_options
 from trt_segmentation.cli.main import COMMANDS, main
 from trt_segmentation.cli.node_arguments import node_parameters
 from trt_segmentation.segmenter import Segmenter
@@ -103,6 +103,12 @@ def test_measuring_can_be_turned_off(command, monkeypatch):
     given = [command, *NEEDED.get(command, ())]
     assert parsed(given, monkeypatch).measure is True
     assert parsed([*given, '--no-measure'], monkeypatch).measure is False
+
+
+def test_decoding_on_the_gpu_can_be_turned_off(monkeypatch):
+    given = ['run', *NEEDED.get('run', ())]
+    assert run_options(parsed(given, monkeypatch)).gpu_jpeg is True
+    assert run_options(parsed([*given, '--no-gpu-jpeg'], monkeypatch)).gpu_jpeg is False
 
 
 def test_the_node_gets_the_measure_option(monkeypatch):

@@ -14,10 +14,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
-from trt_segmentation.backends.tensorrt import build_process
+from test.support.nvimgcodec_stand_in import NvImgCodec
+from trt_segmentation.backends.tensorrt import build_process, gpu_jpeg
 from trt_segmentation.benchmark.camera_frames import camera_bytes
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_BYTES
@@ -30,12 +31,18 @@ SIZE = 64, 96
 
 
 @pytest.fixture
-def node(context, networks, tensorrt, gpu, tmp_path, request):
+def settings():
+    """More parameters of the node; some tests have their own."""
+    return {}
+
+
+@pytest.fixture
+def node(context, networks, tensorrt, gpu, tmp_path, settings):
     """A node whose mask is the brightest channel of a 64x96 image."""
     config = 'input: {color: bgr, scale: 1}'
     onnx.save(networks.pointwise(np.eye(3), SIZE, metadata=config), tmp_path / 'net.onnx')
     told = {'engine_path': str(tmp_path / 'net.onnx'), 'backend': 'tensorrt',
-            'diagnostics_period': 0.1, 'tune_allocator': False, **getattr(request, 'param', {})}
+            'diagnostics_period': 0.1, 'tune_allocator': False, **settings}
     node = SegmentationNode(
         context=context, namespace=f'/{tmp_path.name}',
         parameter_overrides=[Parameter(name, value=value) for name, value in told.items()])
@@ -48,13 +55,13 @@ def node(context, networks, tensorrt, gpu, tmp_path, request):
 class Camera:
     """A camera, a consumer of masks, and an executor for them and the node."""
 
-    def __init__(self, node, context):
+    def __init__(self, node, context, kind=Image, topic='image'):
         self._masks, self._overlays, self._values, self.message = [], [], {}, ''
         self._node = rclpy.create_node('camera', namespace=node.get_namespace(), context=context)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(node)
         self._executor.add_node(self._node)
-        self._publisher = self._node.create_publisher(Image, 'image', qos_profile_sensor_data)
+        self._publisher = self._node.create_publisher(kind, topic, qos_profile_sensor_data)
         self._node.create_subscription(Image, 'segmentation/mask', self._masks.append,
                                        QoSProfile(depth=5))
         self._overlay_topic = (Image, 'segmentation/overlay', self._overlays.append,
@@ -126,6 +133,35 @@ def test_masks_of_many_frames_are_right(networks, camera, gpu, image_message, pi
     assert gpu.counts['locked'] == 2  # the incoming and the outgoing message's own bytes
     camera.wait_for_value('backend', 'tensorrt')
     camera.wait_for_value('device', 'Stand-in GPU')
+
+
+@pytest.fixture
+def codec(gpu, monkeypatch):
+    """nvImageCodec on the stand-in GPU."""
+    codec = NvImgCodec(gpu)
+    monkeypatch.setattr(gpu_jpeg, 'find_nvimgcodec', lambda: codec)
+    return codec
+
+
+@pytest.mark.parametrize('settings', [{'input_transport': 'compressed'}])
+def test_jpegs_are_decoded_on_the_gpu_and_bad_ones_dropped(node, context, codec, gpu, pixels_of):
+    camera = Camera(node, context, CompressedImage, 'image/compressed')
+    image = np.zeros((*SIZE, 3), np.uint8)
+    for index, part in enumerate(np.split(image, 3, axis=1)):
+        part[..., index] = 200
+    good = cv2.imencode('.jpg', image)[1].tobytes()
+    for index in range(6):
+        if index % 2:
+            camera.send(CompressedImage(format='jpeg', data=good[:len(good) // 2]))
+            camera.wait_for_value('frames dropped, bad_frame', str((index + 1) // 2))
+            continue
+        camera.send(CompressedImage(format='jpeg', data=good))
+        mask = pixels_of(camera.wait_for_mask())
+        assert (mask == image.argmax(axis=2)).mean() > 0.95  # colours blur at the borders
+    assert (codec.decoded, codec.decoders, gpu.counts['copied within']) == (3, 1, 3)
+    camera.close()
+    node.trigger_deactivate(), node.trigger_cleanup()
+    codec.free()
 
 
 def test_a_failure_of_the_gpu_drops_one_frame(networks, camera, gpu, image_message, pixels_of):
@@ -341,7 +377,7 @@ def test_an_image_that_is_too_small_does_not_end_the_conversion_on_the_gpu(
     assert fed == ['nv12']
 
 
-@pytest.mark.parametrize('node', [{'roi': [16, 0, 64, 64]}], indirect=True)
+@pytest.mark.parametrize('settings', [{'roi': [16, 0, 64, 64]}])
 def test_a_region_of_interest_is_cut_out_on_the_cpu(networks, camera, node, fed, tensorrt,
                                                     pixels_of):
     camera.send(camera_frame(networks, 'nv12')[0])
@@ -351,7 +387,7 @@ def test_a_region_of_interest_is_cut_out_on_the_cpu(networks, camera, node, fed,
     assert (fed, conversions(tensorrt)) == ([''], [])
 
 
-@pytest.mark.parametrize('node', [{'input_encodings': ['nv12', 'yuv422']}], indirect=True)
+@pytest.mark.parametrize('settings', [{'input_encodings': ['nv12', 'yuv422']}])
 def test_named_encodings_are_built_when_the_node_is_configured(node, tensorrt):
     end = time.monotonic() + TIMEOUT
     while len(conversions(tensorrt)) < 2 \

@@ -28,6 +28,12 @@ def test_measuring_reaches_the_network(measure):
     assert change_fault('measure', measure, configured=True) == ''  # for the next ~/load_model
 
 
+@pytest.mark.parametrize('gpu_jpeg', [True, False])
+def test_decoding_on_the_gpu_reaches_the_network(gpu_jpeg):
+    assert Parameters(gpu_jpeg=gpu_jpeg).run_options.gpu_jpeg is gpu_jpeg
+    assert change_fault('gpu_jpeg', gpu_jpeg, configured=True) == ''
+
+
 def test_defaults_are_good():
     assert first_fault(Parameters()) == ''
 

@@ -23,8 +23,9 @@ from trt_segmentation.backends.tensorrt import cuda
 
 NAME = 'Stand-in GPU'
 _RUBBISH = 0xA5
-_FAULTS = {2: b'out of memory', 700: b'an illegal memory access was encountered',
-           712: b'resource already mapped', 713: b'pointer was not mapped',
+_FAULTS = {1: b'invalid argument', 2: b'out of memory', 400: b'invalid resource handle',
+           700: b'an illegal memory access was encountered', 712: b'resource already mapped',
+           713: b'pointer was not mapped',
            901: b'operation failed due to a previous error during capture'}
 
 
@@ -37,7 +38,8 @@ class Gpu:
         counts: how often what was done.
         memory: bytes by address, of what is allocated.
         locked: sizes by address, of what is page-locked.
-        graphs: work by number, of recorded graphs that are not destroyed.
+        graphs: work by number, of recorded graphs and events that are not destroyed.
+        foreign: indices of other GPUs by address, of memory that is there.
         streams: by number.
         total: bytes of device memory.
         attributes: of the device, by name.
@@ -47,7 +49,7 @@ class Gpu:
     def __init__(self, monkeypatch):
         self.counts, self.total = Counter(), 1 << 33
         self.memory, self.locked, self.graphs, self.streams = {}, {}, {}, {}
-        self.broken = False
+        self.broken, self.foreign = False, {}
         self.attributes = {'MULTIPROCESSOR_COUNT': 132, 'CLOCK_RATE': 1_980_000}
         self._failing = Counter()
         self._thread = threading.local()
@@ -201,6 +203,12 @@ def _driver(gpu):
         stream.put(lambda: np.copyto(host_bytes(target),
                                      gpu.bytes_at(int(source), target.nbytes)))
 
+    def copy_within(target, source, size, stream):
+        gpu.demand_whole('copy')
+        gpu.counts['copied within'] += 1
+        stream.put(lambda: np.copyto(gpu.bytes_at(int(target), size),
+                                     gpu.bytes_at(int(source), size)))
+
     def memory():
         gpu.demand_whole()
         return gpu.total - sum(map(len, gpu.memory.values())), gpu.total
@@ -222,7 +230,8 @@ def _driver(gpu):
         Error=Error, MemoryError=MemoryError, Device=device, device_attribute=attributes,
         init=lambda: None, Context=SimpleNamespace(pop=partial(gpu.depth, -1)),
         Stream=partial(Stream, gpu), Event=Event, mem_alloc=partial(Allocation, gpu),
-        memcpy_htod_async=copy_in, memcpy_dtoh_async=copy_out, mem_get_info=memory)
+        memcpy_htod_async=copy_in, memcpy_dtoh_async=copy_out, memcpy_dtod_async=copy_within,
+        mem_get_info=memory)
 
 
 class Library:
@@ -277,6 +286,34 @@ class Library:
         self._gpu.counts['launched'] += 1
         for work in self._gpu.graphs[executable.value]:
             self._gpu.streams[stream.value].put(work)
+        return 0
+
+    def cuEventCreate(self, event, flags):  # noqa: N802
+        self._keep(event, None)
+        return 0
+
+    def cuEventRecord(self, event, stream):  # noqa: N802
+        if stream.value not in self._gpu.streams and stream.value not in (None, 1, 2):
+            return 400
+        self._gpu.graphs[event.value] = self._gpu.streams.get(stream.value)
+        return 0
+
+    def cuStreamWaitEvent(self, stream, event, flags):  # noqa: N802
+        other = self._gpu.graphs[event.value]
+        self._gpu.counts['waited for'] += 1
+        if other is not None:
+            self._gpu.streams[stream.value].put(other.synchronize)
+        return 0
+
+    def cuEventDestroy_v2(self, event):  # noqa: N802
+        del self._gpu.graphs[event.value]
+        return 0
+
+    def cuPointerGetAttribute(self, value, attribute, address):  # noqa: N802
+        if not any(start <= address.value < start + len(block)
+                   for start, block in self._gpu.memory.items()):
+            return 1
+        value._obj.value = self._gpu.foreign.get(address.value, 0)
         return 0
 
     def cuGraphDestroy(self, graph):  # noqa: N802

@@ -163,7 +163,7 @@ def segment_parts(work: BagWork, parts: Sequence[Part], write: Write) -> Iterato
     lanes = Lanes(segmenter, work.outputs, work.lanes)
     waiting = deque[Future[Report | None]]()
     try:
-        frames_read = _read(work, parts, segmenter.spec.gray_bits)
+        frames_read = _read(work, parts, segmenter)
         with closing(read_ahead(frames_read, _AHEAD)) as frames:
             for frame in frames:
                 waiting.append(_start(frame, segmenter, classes, lanes, write))
@@ -202,11 +202,13 @@ class _Frame:
     error: ImageError | None = None
 
 
-def _read(work: BagWork, parts: Sequence[Part], gray_bits: int) -> Generator[_Frame, None, None]:
+def _read(work: BagWork, parts: Sequence[Part], segmenter: Segmenter,
+          ) -> Generator[_Frame, None, None]:
     """Read parts, in one thread, because an SQLite connection belongs to its thread."""
     # A decoder reuses its buffer for its next frame. Frames in use are one here, those in the
     # queue, one that the consumer takes from it, and those in the lanes.
-    decoders = cycle([ImageDecoder() for _ in range(1 + _AHEAD + 1 + work.lanes.images)])
+    decoders = cycle([ImageDecoder(segmenter.jpeg_decoder())
+                      for _ in range(1 + _AHEAD + 1 + work.lanes.images)])
     with ImageTopic(work.bag, work.topic) as topic:
         for part in parts:
             report = Report(part.index)
@@ -214,7 +216,8 @@ def _read(work: BagWork, parts: Sequence[Part], gray_bits: int) -> Generator[_Fr
                 for recorded in topic.messages(part.start, part.stop):
                     try:
                         yield _Frame(report, recorded.received,
-                                     *topic.decode(recorded, next(decoders), gray_bits))
+                                     *topic.decode(recorded, next(decoders),
+                                                   segmenter.spec.gray_bits))
                     except ImageError as error:
                         yield _Frame(report, recorded.received, error=error)
             except DamagedBagError as error:

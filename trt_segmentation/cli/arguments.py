@@ -223,7 +223,8 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     """Return the options that ``add_backend_options`` has parsed."""
     return RunOptions(args.backend, args.device, args.threads, args.mask_interpolation,
                       mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
-                      build=build_options(args), measure=args.measure)
+                      build=build_options(args), measure=args.measure,
+                      gpu_jpeg=getattr(args, 'gpu_jpeg', True))
 
 
 def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:

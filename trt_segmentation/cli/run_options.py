@@ -46,6 +46,9 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
                         help="opacity of the overlay's colours (default 0.5)")
     parser.add_argument('--topic', default='', metavar='TOPIC',
                         help='image topic in the rosbag; default: its only image topic')
+    parser.add_argument('--no-gpu-jpeg', dest='gpu_jpeg', action='store_false',
+                        help='decode JPEG on the CPU; default: on the GPU, with TensorRT and '
+                             'nvImageCodec (pip extra gpu-jpeg)')
     group = parser.add_argument_group('parallel processing')
     group.add_argument('--workers', type=int, default=0, metavar='N',
                        help='number of processes (default: one, or one per GPU of --devices); '

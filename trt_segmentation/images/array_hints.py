@@ -33,6 +33,8 @@ def array_hint(image: Any, color: str, gray: bool = False) -> str:
         return "infer(np.asarray(image.convert('RGB')), color='rgb')"
     if library == 'torch':
         return _after('image.detach().cpu().numpy()', image.detach().cpu().numpy(), color, gray)
+    if hasattr(image, '__dlpack__') and hasattr(np, 'from_dlpack'):  # NumPy 1.22
+        return _after('np.from_dlpack(image)', np.from_dlpack(image), color, gray)
     if isinstance(image, (list, tuple)):
         if image and all(isinstance(each, np.ndarray) and each.ndim == 3 for each in image):
             return 'infer_batch(images) takes several'

@@ -5,6 +5,7 @@ it. Messages are read by the names of their fields, so that ROS is not needed.""
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,10 @@ from trt_segmentation.images.header import (
 )
 
 logger = logging.getLogger(__name__)
+
+
+DecodeJpeg = Callable[[Any], Any]
+"""See ``decode_image``."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +106,14 @@ def _depth_hint(name: str, gray_bits: int) -> str:
 
 
 class ImageDecoder:
-    """Reads incoming messages; has a reused buffer for those that are converted."""
+    """Reads incoming messages; has a reused buffer for those that are converted.
 
-    def __init__(self) -> None:
+    Args:
+        decode_jpeg: as of ``decode_image``; it may be replaced between two messages.
+    """
+
+    def __init__(self, decode_jpeg: DecodeJpeg | None = None) -> None:
+        self.decode_jpeg = decode_jpeg
         self._bgr = np.empty((0, 0, 3), np.uint8)
         self._bytes = np.empty((0, 0), np.uint8)
 
@@ -119,14 +129,15 @@ class ImageDecoder:
         Returns:
             uint8 [height, width, 3], or with ``gray_bits`` also uint8 or uint16 [height, width];
             C-contiguous; and its channel order ('bgr', 'rgb'). The array is the message's data
-            or the reused buffer, which is valid until the next call.
+            or the reused buffer, which is valid until the next call; or for a JPEG of three
+            channels, what ``decode_jpeg`` returns.
 
         Raises:
             ImageError: the encoding is unknown; size, step and data do not match; or compressed
                 data cannot be decoded.
         """
         if hasattr(msg, 'format'):  # a CompressedImage
-            return _decode(msg, gray_bits)
+            return _decode(msg, gray_bits, self.decode_jpeg)
         _check_size(msg)
         encoding = _encoding(msg.encoding, gray_bits)
         if encoding is None and _MEASURED.fullmatch(msg.encoding):
@@ -206,7 +217,8 @@ class ImageDecoder:
 
 
 def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: bool = False,
-                 gray_bits: int = 0, warned_as: str = 'all images') -> np.ndarray:
+                 gray_bits: int = 0, warned_as: str = 'all images',
+                 decode_jpeg: DecodeJpeg | None = None) -> np.ndarray:
     """Decode an image of a file or a message.
 
     The size is read from the header before anything is decoded. An EXIF orientation is never
@@ -222,6 +234,9 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
             on 16 bits in one channel, and these are kept.
         warned_as: the warning about an orientation is logged once for each of these names, such
             as 'all files'.
+        decode_jpeg: decodes JPEGs that pass all checks and are baseline, if no gray image is
+            needed, to uint8 BGR [H, W, 3] in other memory, such as that of a GPU; where it
+            returns None, OpenCV decodes.
 
     Returns:
         uint8 [H, W, 3], BGR, C-contiguous; [H, W] with ``gray``. Images of 16 bits become their
@@ -248,6 +263,10 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
             flags |= cv2.IMREAD_ANYDEPTH
         if is_cut_jpeg(data):
             raise ImageError('cannot be decoded: this JPEG is cut short')
+        if decode_jpeg is not None and header.is_baseline and not (gray or gray_bits):
+            found = decode_jpeg(data)
+            if found is not None and found.shape == (header.height, header.width, 3):
+                return found
         pixels = _decoded(np.frombuffer(data, np.uint8), flags)
         if pixels is None or pixels.shape[:2] != (header.height, header.width):
             raise ImageError(f'cannot be decoded: this {header.format} is damaged, cut short, or '
@@ -279,7 +298,7 @@ def _warn_of_orientation(what: str, orientation: int, warned_as: str) -> None:
                    orientation, warned_as)
 
 
-def _decode(msg: Any, gray_bits: int) -> tuple[np.ndarray, str]:
+def _decode(msg: Any, gray_bits: int, decode_jpeg: DecodeJpeg | None) -> tuple[np.ndarray, str]:
     """Decode a CompressedImage; see ``ImageDecoder.read``."""
     what = f"format '{msg.format}', {len(msg.data)} bytes"
     source, _, stored = msg.format.partition(';')
@@ -297,7 +316,8 @@ def _decode(msg: Any, gray_bits: int) -> tuple[np.ndarray, str]:
     pixels = decode_image(msg.data, what, gray=is_gray or conversion is not None,
                           is_brightness=source.endswith('16'),
                           gray_bits=0 if mosaic else gray_bits,
-                          warned_as=f"the frames of '{_frame_id(msg)}'")
+                          warned_as=f"the frames of '{_frame_id(msg)}'",
+                          decode_jpeg=decode_jpeg)
     if conversion is not None:
         pixels = cv2.cvtColor(pixels, conversion)
     return pixels, 'rgb' if same and source.startswith('rgb') else 'bgr'

@@ -14,6 +14,8 @@ bands  a pixel
 =====  ==============================================================
 """
 
+from typing import Any
+
 import numpy as np
 
 GRAY_SHAPES = ('uint8 [height, width] or [height, width, 3], or uint16 [height, width], is '
@@ -25,9 +27,10 @@ def is_wide(image: np.ndarray) -> bool:
     return image.dtype.kind == 'u' and image.dtype.itemsize == 2
 
 
-def is_color(image: np.ndarray) -> bool:
-    """Return whether an image is uint8 [H, W, 3], which every network accepts."""
-    return (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+def is_color(image: Any) -> bool:
+    """Return whether an array, also one in GPU memory, is uint8 [H, W, 3], which every network
+    accepts."""
+    return bool(image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
             and 0 not in image.shape)
 
 

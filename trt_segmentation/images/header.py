@@ -41,6 +41,9 @@ class ImageHeader:
         bits: per channel: 1, 2, 4, 8 or 16; for a palette, bits of an index.
         is_gray: whether it has one channel, with or without alpha, and no palette.
         has_palette: whether pixels are indices; only detected in PNG and TIFF.
+        is_baseline: whether it is a JPEG that every decoder reads to the same pixels: 8 bits,
+            YCbCr, Huffman-coded, sequential, with the usual subsampling (4:4:4, 4:2:2, 4:2:0,
+            4:4:0).
         orientation: of Exif, 1 to 8 (Exif 2.32, tag 0x0112); 1, upright, if there is none.
     """
 
@@ -51,6 +54,7 @@ class ImageHeader:
     is_gray: bool = False
     has_palette: bool = False
     orientation: int = 1
+    is_baseline: bool = False
 
 
 class _DamagedError(Exception):
@@ -156,6 +160,9 @@ _JPEG_MARKER = re.compile(b'\xff[\x01-\xfe]')  # B.1.1.2: any number of FF may p
 _JPEG_ALONE = {0x01, *range(0xd0, 0xd9)}  # markers without a segment: TEM, RSTn, SOI
 _JPEG_FRAMES = {*range(0xc0, 0xd0)} - {0xc4, 0xc8, 0xcc}  # table B.1: SOFn without DHT, JPG, DAC
 _JPEG_ARITHMETIC = 0xc9  # the first frame type that is not Huffman-coded
+_JPEG_SEQUENTIAL = {0xc0, 0xc1}  # Huffman-coded
+_JPEG_APP14, _ADOBE, _ADOBE_YCC = 0xee, b'Adobe', 1
+_JPEG_LUMA, _JPEG_CHROMA = {0x11, 0x21, 0x12, 0x22}, 0x11  # sampling factors, B.2.2
 _JPEG_MOST_PIXELS = 512
 """Most pixels per byte: a Huffman code has at least one bit (C.2), and 64 pixels have at least one
 code (F.1.2, G.1.2).
@@ -187,7 +194,7 @@ def _jpeg_segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
 
 
 def _read_jpeg(data: memoryview) -> ImageHeader:
-    orientation = 1
+    orientation, is_ycc = 1, True
     for marker, start, end in _jpeg_segments(data):
         if marker in _JPEG_FRAMES:  # B.2.2
             bits, height, width, channels = struct.unpack_from('>BHHB', data, start + 2)
@@ -196,10 +203,22 @@ def _read_jpeg(data: memoryview) -> ImageHeader:
                 raise ImageError(f'cannot be decoded: {len(data)} bytes are too few for a JPEG of '
                                  f'{width}x{height}; it is damaged or cut short')
             return ImageHeader('JPEG', width, height, bits, channels == 1,
-                               orientation=orientation)
+                               orientation=orientation,
+                               is_baseline=is_ycc and marker in _JPEG_SEQUENTIAL and bits == 8
+                               and _has_usual_components(data[start + 8:end]))
+        if marker == _JPEG_APP14 and data[start + 2:start + 7] == _ADOBE:
+            is_ycc = end > start + 13 and data[start + 13] == _ADOBE_YCC
         if marker == _JPEG_APP1 and data[start + 2:start + 8] == _EXIF:
             orientation = _exif_orientation(data[start + 8:end])
     raise _DamagedError
+
+
+def _has_usual_components(components: memoryview) -> bool:
+    """Whether a frame has Y, Cb and Cr: three bytes each, the second for its sampling."""
+    if len(components) != 9 or bytes(components[::3]) != b'\x01\x02\x03':
+        return False  # libjpeg takes the names 'RGB' for what they are
+    luma, *chroma = components[1::3]
+    return luma in _JPEG_LUMA and chroma == [_JPEG_CHROMA] * 2
 
 
 # PNG: W3C, Portable Network Graphics, third edition ----------------------------------------------

@@ -12,7 +12,12 @@ import cv2
 import numpy as np
 
 from trt_segmentation.errors import ImageError, printable
-from trt_segmentation.images.decoding import ImageDecoder, decode_image, swap_red_and_blue
+from trt_segmentation.images.decoding import (
+    DecodeJpeg,
+    ImageDecoder,
+    decode_image,
+    swap_red_and_blue,
+)
 from trt_segmentation.images.header import HEAD_LENGTH, begins_as_image
 from trt_segmentation.images.rosbag import ImageTopic, is_bag
 
@@ -119,7 +124,8 @@ def is_image(path: Path) -> bool:
         return False
 
 
-def read_image(path: Path, gray_bits: int = 0) -> np.ndarray:
+def read_image(path: Path, gray_bits: int = 0, decode_jpeg: DecodeJpeg | None = None,
+               ) -> np.ndarray:
     """Read an image file as uint8 BGR [H, W, 3], or a gray one of 16 bits as uint16 [H, W] if
     ``gray_bits`` is 16; see ``decode_image``.
 
@@ -128,7 +134,7 @@ def read_image(path: Path, gray_bits: int = 0) -> np.ndarray:
     """
     # OpenCV does not get the file name, since some versions crash if it is not UTF-8.
     return decode_image(read_bytes(path), printable(path), gray_bits=gray_bits,
-                        warned_as='all files')
+                        warned_as='all files', decode_jpeg=decode_jpeg)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -128,7 +128,7 @@ def _segment_images(work: Work, segmenter: Segmenter, items: Sequence[Item]) -> 
     waiting = deque[tuple[Item, Future[None]]]()
     lanes = Lanes(segmenter, work.outputs, work.lanes)
     try:
-        with closing(_read(items, segmenter.spec.gray_bits)) as images:
+        with closing(_read(items, segmenter)) as images:
             for item, image in images:
                 if isinstance(image, ImageError):
                     yield item, image, ()
@@ -150,12 +150,14 @@ def _written(item: Item, done: Future[None]) -> _Result:
     return item, None, ()
 
 
-def _read(items: Sequence[Item], gray_bits: int) -> Generator[tuple[Item, Any], None, None]:
+def _read(items: Sequence[Item], segmenter: Segmenter) -> Generator[tuple[Item, Any], None, None]:
     """Items with their images, or with the ImageError of an image that cannot be read."""
+    decode_jpeg = segmenter.jpeg_decoder(reuse=False)  # several images are read ahead
+
     def read() -> Generator[tuple[Item, 'np.ndarray | ImageError'], None, None]:
         for item in items:
             try:
-                yield item, read_image(item.path, gray_bits)
+                yield item, read_image(item.path, segmenter.spec.gray_bits, decode_jpeg)
             except ImageError as error:
                 yield item, error
     return read() if len(items) == 1 else read_ahead(read(), _AHEAD)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trt_segmentation.graph.pipeline.camera_bytes import image_size
-from trt_segmentation.images.decoding import rows_to_bgr
+from trt_segmentation.images.decoding import DecodeJpeg, rows_to_bgr
 from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.ros.inputs import TRANSPORTS, ImageInput
 from trt_segmentation.ros.outputs import Outputs
@@ -104,6 +104,10 @@ class Camera:
         self.outputs.switch_segmenter(segmenter)
         self.monitor.reset_failures()
 
+    def decode_jpeg_with(self, decode_jpeg: DecodeJpeg | None) -> None:
+        """Set how compressed images are decoded; see ``ImageDecoder``."""
+        self._reader.decode_jpeg = decode_jpeg
+
     def subscribe(self, wanted: Parameters, on_image: Callable[['Camera', Any, dict], None],
                   on_event: Callable[['Camera', str], None]) -> None:
         """Subscribe to its images, and reset the statistics.
@@ -160,6 +164,7 @@ class Camera:
     def close(self) -> None:
         """Unsubscribe, and destroy its topics."""
         self.unsubscribe()
+        self.decode_jpeg_with(None)  # frees its image in GPU memory
         if self._outputs is not None:
             self._outputs.close()
             self._outputs = None

@@ -28,7 +28,7 @@ from std_srvs.srv import SetBool, Trigger
 from trt_segmentation.errors import BackendError, ConfigError, ImageError, SegmentationError
 from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.images.allocator import keep_large_blocks
-from trt_segmentation.images.decoding import swap_red_and_blue
+from trt_segmentation.images.decoding import DecodeJpeg, swap_red_and_blue
 from trt_segmentation.ros.bond import Bond
 from trt_segmentation.ros.camera import Camera, Frame
 from trt_segmentation.ros.diagnostics import CameraStatus, status_array, status_of, status_of_all
@@ -152,6 +152,7 @@ class SegmentationNode(GuardedLifecycleNode):
                 self._encodings = self._encodings_of(segmenter, settings)
                 for camera in self._cameras:
                     camera.advertise(segmenter, settings.confidence)
+                    camera.decode_jpeg_with(self._jpeg_decoder(segmenter))
                 self._labels = Labels(self, segmenter.spec)
                 self._log_start(segmenter)
             except SegmentationError:
@@ -217,6 +218,10 @@ class SegmentationNode(GuardedLifecycleNode):
         self._tolerance = _to_nanoseconds(settings.sync_tolerance)
         self._cameras = tuple(Camera(self, *each) for each in enumerate(names))
         self._synchroniser = Synchroniser(len(names))
+
+    def _jpeg_decoder(self, segmenter: Segmenter) -> DecodeJpeg | None:
+        """Return a camera's own decoder on the GPU; a region is cut out on the CPU."""
+        return segmenter.jpeg_decoder() if self._region is None else None
 
     def _unsubscribe_all(self) -> None:
         for camera in self._cameras:
@@ -392,6 +397,7 @@ class SegmentationNode(GuardedLifecycleNode):
             self._segmenter, self._settings = segmenter, settings
             for camera in self._cameras:
                 camera.switch_segmenter(segmenter)
+                camera.decode_jpeg_with(self._jpeg_decoder(segmenter))
             running.close()
             assert self._labels is not None  # a configured node has them
             self._labels.publish(segmenter.spec)

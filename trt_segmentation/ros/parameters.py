@@ -205,6 +205,9 @@ class Parameters:
         'raw', 'raw subscribes to image (sensor_msgs/Image), compressed subscribes to '
                'image/compressed (sensor_msgs/CompressedImage)', CONFIGURE,
         choices=tuple(TRANSPORTS))
+    gpu_jpeg: bool = _parameter(
+        True, 'With TensorRT and nvImageCodec (pip extra gpu-jpeg), decode JPEG of '
+              'image/compressed on the GPU. false decodes on the CPU')
     qos_reliability: str = _parameter(
         'best_effort', 'QoS reliability of the image subscription. reliable matches only reliable '
                        'publishers', CONFIGURE, choices=tuple(RELIABILITIES))
@@ -264,7 +267,7 @@ class Parameters:
         mask_size = (self.mask_height, self.mask_width) if self.mask_height else None
         return RunOptions(self.backend, self.device, self.num_threads, self.mask_interpolation,
                           mask_size, self.mask_encoding, len(self.cameras) or 1,
-                          self.engine_cache, build, self.measure)
+                          self.engine_cache, build, self.measure, self.gpu_jpeg)
 
     @property
     def requested_precision(self) -> str:

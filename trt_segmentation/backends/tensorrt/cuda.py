@@ -29,6 +29,12 @@ logger = logging.getLogger(__name__)
 _NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING: other libraries' work on the default stream does not block ours."""
 
+_DISABLE_TIMING = 2
+"""CU_EVENT_DISABLE_TIMING: such events are cheaper to wait for."""
+
+_DEVICE_ORDINAL = 9
+"""CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL."""
+
 _CAPTURE_THREAD_LOCAL = 1
 """CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate while we capture."""
 
@@ -215,6 +221,40 @@ class Device:
     def copy_out(self, target: np.ndarray, source: Any, stream: Any) -> None:
         """Enqueue a copy of device memory, or from an address in it, into a C-contiguous array."""
         self._driver.memcpy_dtoh_async(target, source, stream)
+
+    def copy_within(self, target: int, source: int, size: int, stream: Any) -> None:
+        """Enqueue a copy of ``size`` bytes between two addresses in device memory."""
+        self._driver.memcpy_dtod_async(target, source, size, stream)
+
+    def wait_for(self, other: int, stream: Any) -> None:
+        """Let a stream wait for the work that is on another one now.
+
+        Args:
+            other: handle of a stream of any library; 1 is the legacy default stream.
+            stream: of ``stream()``.
+
+        Raises:
+            BackendError: CUDA reports an error, such as for a stream that was destroyed.
+        """
+        event = ctypes.c_void_p()
+        self.call('cuEventCreate', ctypes.byref(event), ctypes.c_uint(_DISABLE_TIMING))
+        try:
+            self.call('cuEventRecord', event, ctypes.c_void_p(other))
+            self.call('cuStreamWaitEvent', ctypes.c_void_p(stream.handle), event,
+                      ctypes.c_uint(0))
+        finally:
+            self.call('cuEventDestroy_v2', event)  # CUDA frees it once it has passed
+
+    def index_of(self, address: int) -> int:
+        """Return on which GPU memory is, as CUDA counts.
+
+        Raises:
+            BackendError: it is no memory that CUDA knows.
+        """
+        index = ctypes.c_int()
+        self.call('cuPointerGetAttribute', ctypes.byref(index), ctypes.c_int(_DEVICE_ORDINAL),
+                  ctypes.c_uint64(address))
+        return index.value
 
     def page_lock(self, array: np.ndarray) -> 'PageLock':
         """Page-lock memory of the caller, so that copies need no staging buffer.

@@ -5,7 +5,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,14 @@ import numpy as np
 from trt_segmentation.backends.base import BackendInfo, Controls
 from trt_segmentation.backends.tensorrt.api import find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import Device, Graph, PageLock, close_all
+from trt_segmentation.backends.tensorrt.device_arrays import (
+    DeviceArray,
+    check_device,
+    read_device_array,
+)
+from trt_segmentation.backends.tensorrt.gpu_jpeg import GpuJpeg, JpegReader
 from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding
-from trt_segmentation.errors import BackendError, ModelError
+from trt_segmentation.errors import BackendError, ImageError, ModelError
 from trt_segmentation.graph.pipeline.camera_bytes import (
     CAMERA_BYTES,
     CAMERA_ENCODINGS,
@@ -185,8 +191,9 @@ class TensorRtSession(Controls):
     """A chain of engines from images to masks; see ``backends.base.EncodedSession``.
 
     The images of a batch are contiguous on the device; each is copied from and to the caller's
-    arrays. An array that is used for the same image or output twice in a row is page-locked, so
-    that the GPU accesses it directly. It is unlocked when another array or size is used there.
+    arrays, which are in host memory, or on the device (``device_array``). A host array that is
+    used for the same image or output twice in a row is page-locked, so that the GPU accesses it
+    directly. It is unlocked when another array or size is used there.
 
     Args:
         device: the GPU.
@@ -221,6 +228,7 @@ class TensorRtSession(Controls):
         self._locks: dict[Place, PageLock | None] = {}
         self._changed = set(self._controls)
         self._stream: Any = None
+        self._jpeg = GpuJpeg(device)
         try:
             with device.current():
                 self._stream = device.stream()
@@ -262,6 +270,38 @@ class TensorRtSession(Controls):
             self._run()
             self._copy_out(outs)
             self._stream.synchronize()
+
+    def device_array(self, value: Any, what: str) -> DeviceArray:
+        """Return the GPU memory of an array of another library, for ``infer``.
+
+        The session's stream waits for the work that is pending on it.
+
+        Args:
+            value: an object with the CUDA array interface or DLPack.
+            what: its name in messages, such as 'the image'.
+
+        Raises:
+            ImageError: it is on another device, or not C-contiguous.
+            BackendError: CUDA reports an error; or the session is closed.
+        """
+        if self._stream is None:
+            raise BackendError('the session is closed')
+        with self._device.current():
+            array = read_device_array(value, what, self._device.index, self._stream.handle)
+            if array.device is None and array.nbytes:
+                try:
+                    array = replace(array, device=self._device.index_of(array.address))
+                except BackendError as error:
+                    raise ImageError(f'{what} is at {array.address:#x}, which is no memory of a '
+                                     f'GPU ({error})') from error
+                check_device(array, what, self._device.index)
+            if array.stream is not None:
+                self._device.wait_for(array.stream, self._stream)
+        return array
+
+    def jpeg_reader(self, reuse: bool) -> JpegReader:
+        """Return a decoder of JPEG into this GPU's memory; see ``GpuJpeg.reader``."""
+        return self._jpeg.reader(reuse)
 
     def measure(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
                 ) -> GpuTimes:
@@ -339,7 +379,7 @@ class TensorRtSession(Controls):
         for name in self._controls:
             self._sizes.pop(name, None)
         closing = [] if self._converters is None else [self._converters.close]
-        close_all([self._free_size, *(memory.free for memory in controls),
+        close_all([self._jpeg.close, self._free_size, *(memory.free for memory in controls),
                    *(stage.close for stage in stages), *closing])
         self._stream = self._converter = None
 
@@ -487,14 +527,21 @@ class TensorRtSession(Controls):
     def _copy_in(self, images: Sequence[np.ndarray]) -> None:
         pairs = zip(self._places[self._input], images, strict=True)
         for index, (address, image) in enumerate(pairs):
+            if isinstance(image, DeviceArray):
+                self._device.copy_within(address, image.address, image.nbytes, self._stream)
+                continue
             self._keep_locked(('image', index), image)
             self._device.copy_in(address, image, self._stream)
 
     def _copy_out(self, outs: Sequence[Mapping[str, np.ndarray]]) -> None:
         for index, out in enumerate(outs):
             for name in self._outputs:
-                self._keep_locked((name, index), out[name])
-                self._device.copy_out(out[name], self._places[name][index], self._stream)
+                array, address = out[name], self._places[name][index]
+                if isinstance(array, DeviceArray):
+                    self._device.copy_within(array.address, address, array.nbytes, self._stream)
+                    continue
+                self._keep_locked((name, index), array)
+                self._device.copy_out(array, address, self._stream)
 
     def _keep_locked(self, place: Place, array: np.ndarray) -> None:
         """Page-lock an array that is used again; unlock the previous one."""

@@ -1,0 +1,153 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Decoding of JPEG into GPU memory with nvImageCodec, where it is installed (extra gpu-jpeg).
+
+``images.decoding`` checks size, type and end of the file first. It also takes over every JPEG that
+is not decoded here, so that OpenCV decides whether the file is damaged.
+"""
+
+import functools
+import logging
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from trt_segmentation.backends.tensorrt.cuda import Device
+from trt_segmentation.backends.tensorrt.device_arrays import DeviceArray
+
+logger = logging.getLogger(__name__)
+
+_WARN_AFTER = 5
+_MOST_SKIPPED = 1024
+
+JpegReader = Callable[[Any], DeviceArray | None]
+"""Decodes a JPEG; None where OpenCV must decode it."""
+
+
+class GpuJpeg:
+    """nvImageCodec's decoder on one GPU; several threads may use it, one at a time.
+
+    A damaged JPEG does not change what the decoder makes of the next one (nvImageCodec 0.9). After
+    two failures in a row it is recreated nevertheless. Where failures go on, more and more JPEGs
+    are left to OpenCV before the next attempt: a decoder that never works on this machine then
+    costs almost nothing.
+
+    Args:
+        device: the GPU.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._stream: Any = None
+        self._decoder: Any = None
+        self._params: Any = None
+        self._failures = self._skipped = 0
+
+    def reader(self, reuse: bool = True) -> JpegReader:
+        """Return a function that decodes the bytes of a JPEG.
+
+        It returns uint8 BGR [H, W, 3] in GPU memory, without pending work; EXIF orientation is
+        not applied. It returns None if nvImageCodec is missing or does not decode the JPEG.
+
+        Args:
+            reuse: whether it decodes into the same memory again while the size stays the same; an
+                array is then valid until the next call.
+        """
+        last: list[Any] = [None]
+
+        def read(data: Any) -> DeviceArray | None:
+            image = self._decode(data, last[0])
+            last[0] = image if reuse else None
+            if image is None:
+                return None
+            found = image.__cuda_array_interface__
+            return DeviceArray(int(found['data'][0]), tuple(found['shape']), np.dtype(np.uint8),
+                               self._device.index, owner=image)
+
+        return read
+
+    def close(self) -> None:
+        """Free the decoder; readers return None from now on."""
+        with self._lock:
+            self._is_closed = True
+            self._drop_decoder()
+            self._stream = None
+
+    def _decode(self, data: Any, last: Any) -> Any:
+        """Return nvImageCodec's image; None if OpenCV must decode the JPEG."""
+        with self._lock:
+            api = None if self._is_closed else find_nvimgcodec()
+            if api is None or self._is_skipped():
+                return None
+            try:
+                with self._device.current():
+                    image = self._decode_now(api, data, last)
+            except Exception as error:  # of nvImageCodec or CUDA
+                return self._note_failure(str(error))
+            if image is None:
+                return self._note_failure('nvImageCodec does not report why')
+            self._failures = 0
+            return image
+
+    def _decode_now(self, api: Any, data: Any, last: Any) -> Any:
+        if self._decoder is None:
+            self._start(api)
+        stream = api.CodeStream(np.frombuffer(data, np.uint8))
+        size = stream.height, stream.width
+        if last is not None and tuple(last.shape[:2]) != size:
+            last = None  # otherwise the largest image's memory would be kept
+        image = self._decoder.decode(stream, image=last, params=self._params,
+                                     cuda_stream=self._stream.handle)
+        self._stream.synchronize()
+        # nvImageCodec may fall back to decoders on the CPU, whose result is in host memory.
+        is_usable = image is not None and tuple(image.shape) == (*size, 3) \
+            and image.buffer_kind == api.ImageBufferKind.STRIDED_DEVICE
+        return image if is_usable else None
+
+    def _start(self, api: Any) -> None:
+        if self._stream is None:
+            self._stream = self._device.stream()
+        self._params = api.DecodeParams(apply_exif_orientation=False,
+                                        color_spec=api.ColorSpec.SRGB,
+                                        sample_format=api.SampleFormat.I_BGR)
+        # One thread: images come one at a time.
+        self._decoder = api.Decoder(device_id=self._device.index, max_num_cpu_threads=1)
+
+    def _is_skipped(self) -> bool:
+        self._skipped -= self._skipped > 0
+        return self._skipped > 0
+
+    def _note_failure(self, why: str) -> None:
+        self._failures += 1
+        if self._failures > 1:
+            self._drop_decoder()
+            self._skipped = min(2 ** self._failures, _MOST_SKIPPED) - 1
+        logger.debug('a JPEG is left to OpenCV: %s', why)
+        if self._failures == _WARN_AFTER:
+            logger.warning('nvImageCodec failed on %d JPEGs in a row; OpenCV decodes them on the '
+                           'CPU, and nvImageCodec is tried again less and less often: %s',
+                           _WARN_AFTER, why)
+
+    def _drop_decoder(self) -> None:
+        if self._decoder is not None:
+            with self._device.current():
+                self._decoder = None
+
+
+@functools.cache
+def find_nvimgcodec() -> Any:
+    """Return the module ``nvidia.nvimgcodec``; None if it is missing, which is logged once."""
+    try:
+        return import_module('nvidia.nvimgcodec')
+    except ModuleNotFoundError:
+        logger.info('JPEG is decoded on the CPU. With nvImageCodec it is decoded on the GPU: '
+                    "pip install 'trt_segmentation[gpu-jpeg]'")
+    except Exception as error:  # libraries that do not load raise ImportError and others
+        logger.warning('JPEG is decoded on the CPU, since nvImageCodec cannot be loaded: %s',
+                       error)
+    return None
