@@ -56,6 +56,7 @@ from trt_segmentation.ros.statistics import (
     NO_SUBSCRIBER,
     NOT_PUBLISHED,
     UNSYNCHRONISED,
+    CpuMeter,
     stamp_age,
 )
 from trt_segmentation.ros.synchroniser import Synchroniser
@@ -89,6 +90,7 @@ class SegmentationNode(GuardedLifecycleNode):
         self._cameras: tuple[Camera, ...] = ()
         self._synchroniser: Synchroniser[Frame] = Synchroniser(0)
         self._enabled = True
+        self._cpu = CpuMeter()
         self._loading = False
         # Held while a frame is processed, and while the segmenter or the cameras change.
         self._frames = threading.RLock()
@@ -439,7 +441,7 @@ class SegmentationNode(GuardedLifecycleNode):
             state = self._with_publishers(camera, state)
             return {'': status_of(camera.monitor, now, state, thresholds)}
         # The shared values are reported once, by the node.
-        alone = replace(state, loaded=None, gpu_memory=None)
+        alone = replace(state, loaded=None, gpu_memory=None, cpu_share=None)
         each = {camera.name: status_of(camera.monitor, now, self._with_publishers(camera, alone),
                                        thresholds, self._synchroniser.is_waiting(camera.index))
                 for camera in cameras}
@@ -461,7 +463,8 @@ class SegmentationNode(GuardedLifecycleNode):
             except BackendError as error:
                 fault = fault or f'{error}; the CUDA context has failed, restart the node'
         return NodeState(self._cameras[0].input is not None, fault, loaded=loaded,
-                         gpu_memory=memory, enabled=self._enabled)
+                         gpu_memory=memory, enabled=self._enabled,
+                         cpu_share=self._cpu.share())
 
     def _with_publishers(self, camera: Camera, state: NodeState) -> NodeState:
         """Return the state, with the publishers of the camera's images."""

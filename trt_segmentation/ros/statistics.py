@@ -5,6 +5,7 @@
 Times called ``now`` are seconds of a monotonic clock, so rates are independent of simulated time.
 """
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -156,6 +157,20 @@ class RateMeter:
         steady = self._counts[self._times > oldest].sum() / (newest - oldest)
         # The time since the newest event lowers the rate once it exceeds the period.
         return float(min(steady, self._counts[recent].sum() / (now - oldest)))
+
+
+class CpuMeter:
+    """The share of one CPU core that this process uses; more than 1 with several threads."""
+
+    def __init__(self) -> None:
+        self._then = time.monotonic(), time.process_time()
+
+    def share(self) -> float:
+        """Return the mean share since the last call, or since the start."""
+        before, now = self._then, (time.monotonic(), time.process_time())
+        self._then = now
+        elapsed = now[0] - before[0]
+        return (now[1] - before[1]) / elapsed if elapsed > 0 else 0.0
 
 
 class LatencyMeter:
