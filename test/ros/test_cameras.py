@@ -337,8 +337,9 @@ def test_different_images_are_dropped_and_logged(start, messages, image_message,
         cameras.answer(name, stamps[name])
 
 
-def test_every_frame_is_accounted_for(start, networks, image_message):
-    cameras = start()
+@pytest.mark.parametrize('depth', [1, 2])
+def test_every_frame_is_accounted_for(start, networks, image_message, depth):
+    cameras = start(pipeline_depth=depth)
     for seed in range(40):
         image = image_message(networks.random_image(480, 640, seed))
         cameras.send_all({name: image for name in NAMES if seed % 5 or name != 'right'})

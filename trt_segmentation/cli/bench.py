@@ -83,6 +83,8 @@ def _add_ros_arguments(group: 'argparse._ArgumentGroup') -> None:
     group.add_argument('--cameras', type=whole(1), default=1, metavar='N',
                        help='cameras that publish at the same time; their images are segmented '
                             'in one batch (default 1)')
+    group.add_argument('--pipeline-depth', type=int, choices=(1, 2),
+                       help="frames in flight in the node (default: the node's own)")
     group.add_argument('--one-node-each', action='store_true',
                        help='with --cameras: one node for each camera instead of a batch')
 
@@ -155,7 +157,8 @@ def _own_step(segmenter: Segmenter, image: np.ndarray, outputs: tuple[str, ...],
 
 def _measure_over_dds(args: argparse.Namespace) -> dict[str, Any]:
     implementations = ['node', args.against] if args.against else ['node']
-    parameters = node_parameters(args, confidence='confidence' in args.outputs)
+    parameters = node_parameters(args, confidence='confidence' in args.outputs,
+                                 pipeline_depth=args.pipeline_depth or '')
     with DdsBench(implementations, parameters, args.size, args.outputs, encoding=args.encoding,
                   cameras=args.cameras, one_node_each=args.one_node_each) as bench:
         rates = measure_rates(bench, args.rates, args.runs, args.seconds)

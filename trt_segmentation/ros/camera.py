@@ -3,7 +3,7 @@
 """One camera of the node: its input, its outputs and its statistics."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from trt_segmentation.ros.inputs import TRANSPORTS, ImageInput
 from trt_segmentation.ros.outputs import Outputs
 from trt_segmentation.ros.parameters import Parameters
 from trt_segmentation.ros.stamps import nanoseconds
-from trt_segmentation.ros.statistics import REASONS, UNSYNCHRONISED, Monitor
+from trt_segmentation.ros.statistics import REASONS, REPLACED, UNSYNCHRONISED, Monitor
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -23,14 +23,16 @@ class Frame:
     """An image that was received.
 
     Attributes:
-        image: of ``ImageDecoder.read``; valid until the next image of the camera is read.
+        image: of ``ImageDecoder.read``; valid until the next image is read with the same slot.
         color: 'bgr' or 'rgb', the channel order.
         header: of the message.
+        slot: of the camera's receive buffers.
     """
 
     image: np.ndarray
     color: str
     header: Any
+    slot: int = 0
 
     @property
     def stamp(self) -> int:
@@ -43,6 +45,12 @@ class Frame:
         return f'{width}x{height} {self.color if self.image.ndim == 3 else f"mono{bits}"}'
 
 
+def slot_count(pipeline_depth: int) -> int:
+    """Return the number of receive buffers of a camera. With two frames in flight, one is for the
+    frame that is segmented, one for the frame that waits, and one to receive."""
+    return 1 if pipeline_depth == 1 else 3
+
+
 class Camera:
     """A camera. Its topics exist from ``advertise`` to ``close``, its subscription from
     ``subscribe`` to ``unsubscribe``.
@@ -52,6 +60,7 @@ class Camera:
         index: of the camera, 0 and up.
         name: prefix of its topics: ``<name>/image`` and ``~/<name>/mask``; '' for a single camera
             with the topics ``image`` and ``~/mask``.
+        pipeline_depth: number of frames that can be in flight.
 
     Attributes:
         monitor: counts since the last activation.
@@ -59,15 +68,18 @@ class Camera:
         mismatch: of ``inputs.Publishers``, as last reported.
     """
 
-    def __init__(self, node: Any, index: int = 0, name: str = '') -> None:
+    def __init__(self, node: Any, index: int = 0, name: str = '', pipeline_depth: int = 1,
+                 ) -> None:
         self.index, self.name = index, name
+        self._is_pipelined = pipeline_depth > 1
         self.monitor = self._new_monitor()
         self._outputs: Outputs | None = None
         self.input: ImageInput | None = None
         self.mismatch = ''
         self._node = node
         self._prefix = f'{name}/' if name else ''
-        self._reader = ImageReader()
+        self._slot = 0
+        self._readers = [ImageReader() for _ in range(slot_count(pipeline_depth))]
 
     @property
     def outputs(self) -> Outputs:
@@ -94,11 +106,12 @@ class Camera:
             on_event: called with the camera and the message of a QoS event.
         """
         self.monitor = self._new_monitor()
+        self._slot = 0  # that of a new input
         self._parse = TRANSPORTS[wanted.input_transport].parse
         self.input = ImageInput(
             self._node, lambda msg, info: on_image(self, msg, info), prefix=self._prefix,
             transport=wanted.input_transport, reliability=wanted.qos_reliability,
-            durability=wanted.qos_durability, depth=wanted.qos_depth,
+            durability=wanted.qos_durability, depth=wanted.qos_depth, slots=len(self._readers),
             on_event=lambda sentence: on_event(self, sentence))
 
     def read(self, msg: Any, gray_bits: int) -> Frame:
@@ -113,8 +126,14 @@ class Camera:
         """
         if isinstance(msg, np.ndarray):
             msg = self._parse(msg)
-        image, color = self._reader.read(msg, gray_bits)
-        return Frame(image, color, msg.header)
+        image, color = self._readers[self._slot].read(msg, gray_bits)
+        return Frame(image, color, msg.header, self._slot)
+
+    def select_slot(self, used: set[int]) -> None:
+        """Receive the next image into a slot that is not in use."""
+        self._slot = next(slot for slot in range(len(self._readers)) if slot not in used)
+        if self.input is not None:
+            self.input.select_slot(self._slot)
 
     def drop(self, reason: str, why: str = '') -> None:
         """Count a frame that is dropped; see ``Monitor.note_dropped``."""
@@ -140,5 +159,15 @@ class Camera:
             self._outputs = None
 
     def _new_monitor(self) -> Monitor:
-        reasons = (*REASONS, UNSYNCHRONISED) if self.name else REASONS
+        reasons = (*REASONS, *[UNSYNCHRONISED] * bool(self.name),
+                   *[REPLACED] * self._is_pipelined)
         return Monitor(time.monotonic(), reasons)
+
+
+def drop_frames(cameras: Sequence[Camera], reason: str, why: str, trace: str = '') -> str:
+    """Count a dropped frame for each camera; return the message to log."""
+    for camera in cameras:
+        camera.drop(reason, why)
+    if len(cameras) > 1:
+        return f'a frame of each camera dropped: {trace or why}'
+    return cameras[0].with_name(f'frame dropped: {trace or why}')

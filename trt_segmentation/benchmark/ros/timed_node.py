@@ -44,8 +44,8 @@ def _hand_over_after(owner: Any, clock: FrameClock) -> None:
 def _finish_after(owner: Any, clock: FrameClock) -> None:
     watched = owner._publish
 
-    def publish(self: Any, frames: list[Any], *others: Any) -> None:
-        watched(self, frames, *others)
+    def publish(self: Any, cameras: Any, frames: Any, *others: Any) -> None:
+        watched(self, cameras, frames, *others)
         clock.finish(frames[0].header.stamp)
 
     owner._publish = publish
