@@ -171,7 +171,8 @@ def test_the_topics_of_the_cameras(start):
              if bench.node.count_publishers(name)}
     for camera in NAMES:
         topics = {f'{own}/{camera}/{output}' for output in
-                  ('mask', 'mask/compressed', 'confidence', 'overlay', 'camera_info')}
+                  ('mask', 'mask/compressed', 'confidence', 'overlay', 'overlay/compressed',
+                   'camera_info')}
         assert topics <= names
         assert bench.node.count_subscribers(f'{bench.namespace}/{camera}/camera_info') == 1
     assert not {f'{own}/mask', f'{own}/overlay', f'{own}/front/label_info'} & names

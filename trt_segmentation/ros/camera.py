@@ -87,9 +87,10 @@ class Camera:
         assert self._outputs is not None
         return self._outputs
 
-    def advertise(self, segmenter: Segmenter, confidence: bool) -> None:
+    def advertise(self, segmenter: Segmenter, settings: Parameters) -> None:
         """Create the topics of its results; see ``Outputs``."""
-        self._outputs = Outputs(self._node, segmenter, confidence, self._prefix)
+        self._outputs = Outputs(self._node, segmenter, settings.confidence, self._prefix)
+        self._outputs.jpeg_quality = settings.overlay_jpeg_quality
 
     def switch_segmenter(self, segmenter: Segmenter) -> None:
         """Continue with another segmenter; see ``Outputs.switch_segmenter``."""

@@ -154,7 +154,7 @@ class SegmentationNode(GuardedLifecycleNode):
                 if settings.pipeline_depth > 1:
                     self._worker = FrameWorker(self._process, self._drop_replaced)
                 for camera in self._cameras:
-                    camera.advertise(segmenter, settings.confidence)
+                    camera.advertise(segmenter, settings)
                 self._labels = Labels(self, segmenter.spec)
                 self._log_start(segmenter)
             except SegmentationError:
@@ -419,6 +419,9 @@ class SegmentationNode(GuardedLifecycleNode):
         """Apply a parameter that takes effect immediately."""
         if parameter.name == 'overlay_alpha' and self._segmenter is not None:
             self._segmenter.overlay_alpha = parameter.value
+        if parameter.name == 'overlay_jpeg_quality' and self._segmenter is not None:
+            for camera in self._cameras:
+                camera.outputs.jpeg_quality = parameter.value
         if parameter.name == 'sync_tolerance':
             self._tolerance = _to_nanoseconds(parameter.value)
 

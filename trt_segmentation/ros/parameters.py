@@ -218,6 +218,8 @@ class Parameters:
         0.5, 'Opacity of the class colours in ~/overlay: 0 shows only the image, 1 only the '
              'classes',
         LIVE, minimum=0.0, maximum=1.0)
+    overlay_jpeg_quality: int = _parameter(
+        80, 'JPEG quality of ~/overlay/compressed', LIVE, minimum=1, maximum=100)
     input_timeout: float = _parameter(
         5.0, '/diagnostics warns after this many seconds without an image; 0 never warns', LIVE,
         minimum=0.0, maximum=3600.0)
