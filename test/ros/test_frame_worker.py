@@ -70,7 +70,7 @@ def test_under_overload_the_newest_frames_are_segmented_in_order(bench, pictures
                                                                  pixels_of):
     bench.segment(pictures[0][0])
     bench.received['mask'].clear()
-    before = bench.counts()
+    before, sent = bench.counts(), bench.published
     expected = send_burst(bench, pictures, 150)
     bench.answer('mask', max(expected))  # the newest is never dropped
     counts = bench.counts()
@@ -81,7 +81,7 @@ def test_under_overload_the_newest_frames_are_segmented_in_order(bench, pictures
     assert published == len(bench.received['mask'])
     everything = sum(counts[f'frames {key}'] - before[f'frames {key}'] for key in
                      ('segmented', 'dropped, replaced', 'dropped, keep_latest'))
-    assert everything == 150
+    assert everything == bench.published - sent >= 150  # the last one perhaps twice
 
 
 def test_bad_frames_between_good_ones_cost_only_themselves(bench, pictures, image_message,
@@ -122,14 +122,11 @@ def test_changes_wait_for_the_frames_in_flight(bench, pictures, stamp_of, pixels
 
 def test_it_ends_with_frames_in_flight(bench, pictures):
     send_burst(bench, pictures, 30)
+    assert 'only on configure' in bench.set_parameter('pipeline_depth', 1).reason
+    send_burst(bench, pictures, 30)
     status, log = bench.stop()
     assert status == 0
     assert 'Traceback' not in log and '[ERROR]' not in log
-
-
-def test_the_parameter_is_read_on_configure(bench):
-    result = bench.set_parameter('pipeline_depth', 1)
-    assert 'only on configure' in result.reason
 
 
 # The worker alone
