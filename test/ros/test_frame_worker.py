@@ -84,8 +84,11 @@ def test_under_overload_the_newest_frames_are_segmented_in_order(bench, pictures
     assert everything == bench.published - sent >= 150  # the last one perhaps twice
 
 
-def test_bad_frames_between_good_ones_cost_only_themselves(bench, pictures, image_message,
-                                                           stamp_of, pixels_of):
+def test_bad_frames_between_good_ones_cost_only_themselves(make_bench, bright, pictures,
+                                                           image_message, stamp_of, pixels_of):
+    """The queue is deep, so that the node reads bad frames while the network runs."""
+    bench = make_bench(engine_path=bright, backend='onnxruntime', pipeline_depth=2, qos_depth=100)
+    bench.listen('mask')
     bench.segment(pictures[0][0])
     bench.received['mask'].clear()
     bad = image_message(np.zeros((*SIZE, 3), np.uint8), '32FC7')
