@@ -45,7 +45,8 @@ from trt_segmentation.ros.transport import large_image_environment
 
 SHARE = Path(get_package_share_directory('trt_segmentation'))
 PARAMS_FILE = SHARE / 'config' / 'seg.yaml'
-PER_CAMERA = 'mask', 'mask/compressed', 'confidence', 'overlay', 'camera_info'
+PER_CAMERA = ('mask', 'mask/compressed', 'confidence', 'overlay', 'overlay/compressed',
+              'camera_info')
 """The topics that a node with several cameras publishes for each of them."""
 
 

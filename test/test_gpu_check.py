@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """tools/gpu_check on a stand-in for the GPU: every network has a row, a second run continues."""
 
+import argparse
 import contextlib
 import importlib.util
 import io
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 
 from trt_segmentation.backends.tensorrt import build_requests, engine_loader
+from trt_segmentation.benchmark.frames import FrameTimes, Run
+from trt_segmentation.cli.bench import add_arguments
 from trt_segmentation.cli.main import main as run_command
 from trt_segmentation.options import RunOptions
 
@@ -226,3 +229,54 @@ def test_start_up_is_split_into_parts(tool, monkeypatch):
     (line,) = [line for line in tool.report.markdown({'startup': {'a': {
         'network': 'demo', 'precision': 'fp32', **found}}}).splitlines() if 'demo' in line]
     assert line.count('|') == 8
+
+
+def test_the_arms_of_cameras_are_those_that_are_compared(tool):
+    arms = list(tool.tool.arms())
+    assert len(set(arms)) == len(set(map(str, arms))) == len(arms)
+    assert {arm.encoding for arm in arms} == {'bgr8', 'nv12', 'yuyv', 'bayer_rggb8', 'jpeg'}
+    assert {arm.size for arm in arms if arm.encoding == 'bgr8' and arm.cameras == 1} == {
+        '480x640', '720x1280', '1080x1920', '2160x3840'}
+    assert {(arm.cameras, arm.batch) for arm in arms if arm.size == '720x1280'} == {
+        (1, 1), (2, 2), (2, 1), (3, 3), (3, 1), (4, 4), (4, 1)}
+
+
+def test_cameras_are_measured_once_and_have_a_row(tool, monkeypatch):
+    arm = tool.camera_costs.Arm('jpeg', '96x128', 2, depth=2)
+    monkeypatch.setattr(tool.tool, 'arms', lambda: [arm])
+    subject, measured = SimpleNamespace(name='demo'), []
+    check = SimpleNamespace(seconds=0.6, results={}, built=lambda: [(subject, 'fp32')],
+                            command=lambda *arguments: [sys.executable, '-c', ''])
+    check.done = lambda step: [(subject, 'fp32')] if step in check.results else []
+
+    def note(step, subject, precision, work):
+        measured.append(step)
+        check.results[step] = {f'{subject.name} {precision}': {
+            'network': subject.name, 'precision': precision, **work()}}
+
+    check.note = note
+    monkeypatch.setattr(tool.tool, '_bench', lambda *arguments: report_of(arguments[3:]))
+    for _ in range(2):
+        tool.tool.cameras(check)
+    assert measured == ['cameras jpeg 96x128 2 depth 2']
+    lines = [line for line in tool.report.markdown(check.results).splitlines() if 'demo' in line]
+    start = '| demo | fp32 | jpeg | 128x96 | 2, one batch | 2 | 2.00 | 30'
+    assert lines == [f'{start}{peak} | 10.0 | 0.0% | 30.0 | 30.0 | 4.00 | 1.00 | 0.25 |'
+                     for peak in ('', ' (peak)')]
+
+
+def report_of(arguments):
+    """Return a report of ``bench`` for these arguments, with figures of two frames."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    args = parser.parse_args(arguments)
+    ms, sent = 1_000_000, [0, 100_000_000]
+    times = {stamp: FrameTimes(*[stamp + 5 * ms] * 6, user=stamp // 25, system=stamp // 100)
+             for stamp in sent}
+    received = {stamp: {'camera0/mask': stamp + 30 * ms, 'camera1/mask': stamp + 9 * ms}
+                for stamp in sent}
+    entry = {'rate': 30.0, **Run(30.0, sent, times, received, {'image': 250_000.0}).figures()}
+    return {'source_size': list(args.size), 'wall_ms': {'segmenter': {'p50': 2.0}},
+            'ros': {'encoding': args.encoding, 'cameras': args.cameras,
+                    'one_node_each': args.one_node_each, 'rates': {'node': [entry]},
+                    'peak': {'node': entry}}}

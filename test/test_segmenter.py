@@ -453,6 +453,7 @@ USES = {
     'gpu_encodings': lambda each: each.gpu_encodings,
     'fetch_converter': lambda each: each.fetch_converter('nv12'),
     'jpeg_decoder': lambda each: each.jpeg_decoder(),
+    'image_buffers': lambda each: each.image_buffers,
     'overlay_alpha': lambda each: each.overlay_alpha,
     'overlay_alpha =': lambda each: setattr(each, 'overlay_alpha', 1),
     'gpu_times': lambda each: each.gpu_times(PICTURE, 'mask', 1),

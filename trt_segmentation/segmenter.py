@@ -260,6 +260,22 @@ class Segmenter:
             self._session.set_alpha(alpha)
             self._alpha = alpha
 
+    @property
+    def image_buffers(self) -> int:
+        """Number of arrays that the caller of ``infer`` uses for images in turn, 1 and up. On a
+        GPU, each of them is page-locked.
+
+        Raises:
+            BackendError: the segmenter is closed.
+        """
+        self._check_open()
+        return self._session.image_buffers
+
+    @image_buffers.setter
+    def image_buffers(self, count: int) -> None:
+        with self._in_turn():
+            self._session.image_buffers = count
+
     def infer(self, image: Any, *, color: str = 'bgr', encoding: str = '',
               outputs: str | Sequence[str] = 'mask',
               out: Mapping[str, Any] | None = None) -> Segmentation:

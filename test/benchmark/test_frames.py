@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loss and latency of frames and the mean over runs, against figures calculated by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from trt_segmentation.benchmark.frames import (
@@ -12,6 +14,7 @@ from trt_segmentation.benchmark.frames import (
     combine_runs,
     divide_infer,
     find_peak,
+    together,
     trimmed_mean,
 )
 
@@ -58,6 +61,25 @@ def test_a_subscriber_may_receive_before_publish_returns():
     run = Run(10.0, SENT, {0: times(0)}, {0: {'mask': 33 * MS}})
     split = run.figures()['split_ms']
     assert (split['publish'], split['to_subscriber']) == (3, 0)
+
+
+def test_cpu_time_is_divided_by_the_frames_between_the_first_and_the_last():
+    at = {stamp: replace(times(stamp), user=5 * MS + 6 * index * MS, system=2 * index * MS)
+          for index, stamp in enumerate(SENT) if index != 1}  # frame 1 was dropped
+    figures = Run(10.0, SENT, at, {}).figures()
+    assert figures['cpu_ms'] == {'user': 9, 'system': 3, 'total': 12}
+    assert Run(10.0, SENT, {0: times(0)}, {}).figures()['cpu_ms'] == {}
+
+
+def test_nodes_that_run_at_once_have_the_cpu_time_of_all():
+    first, second = (replace(times(stamp), user=stamp + 3, system=7) for stamp in (0, 10))
+    assert together([first, second]) == replace(first, user=16, system=14)
+
+
+def test_the_mask_of_several_cameras_is_there_with_the_last_of_them():
+    run = Run(10.0, SENT, {}, {0: {'a/mask': 30 * MS, 'b/mask': 35 * MS, 'a/overlay': 50 * MS}})
+    assert run.figures()['mask_latency_ms']['p50'] == 35
+    assert run.figures()['latency_ms']['p50'] == 50
 
 
 def test_a_run_without_a_result_has_no_latency():

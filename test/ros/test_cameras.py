@@ -171,7 +171,8 @@ def test_the_topics_of_the_cameras(start):
              if bench.node.count_publishers(name)}
     for camera in NAMES:
         topics = {f'{own}/{camera}/{output}' for output in
-                  ('mask', 'mask/compressed', 'confidence', 'overlay', 'camera_info')}
+                  ('mask', 'mask/compressed', 'confidence', 'overlay', 'overlay/compressed',
+                   'camera_info')}
         assert topics <= names
         assert bench.node.count_subscribers(f'{bench.namespace}/{camera}/camera_info') == 1
     assert not {f'{own}/mask', f'{own}/overlay', f'{own}/front/label_info'} & names
@@ -337,8 +338,9 @@ def test_different_images_are_dropped_and_logged(start, messages, image_message,
         cameras.answer(name, stamps[name])
 
 
-def test_every_frame_is_accounted_for(start, networks, image_message):
-    cameras = start()
+@pytest.mark.parametrize('depth', [1, 2])
+def test_every_frame_is_accounted_for(start, networks, image_message, depth):
+    cameras = start(pipeline_depth=depth)
     for seed in range(40):
         image = image_message(networks.random_image(480, 640, seed))
         cameras.send_all({name: image for name in NAMES if seed % 5 or name != 'right'})

@@ -28,7 +28,7 @@ from trt_segmentation.ros.parameters import Parameters
 NODE = '-m', 'trt_segmentation.ros.node'
 SEG_YAML = str(Path(__file__).parents[2] / 'config' / 'seg.yaml')
 SIZE = 64, 96
-TOPICS = 'mask', 'confidence', 'overlay', 'mask/compressed', 'camera_info'
+TOPICS = ('mask', 'confidence', 'overlay', 'mask/compressed', 'overlay/compressed', 'camera_info')
 BRIGHTEST = 'input: {color: bgr, scale: 1}\nclasses: {labels: [blue, green, red]}'
 DARKEST = 'input: {color: bgr, scale: 1}\nclasses: {labels: [no blue, no green, no red]}'
 

@@ -24,6 +24,7 @@ from trt_segmentation.ros.statistics import (
     NO_SUBSCRIBER,
     NOT_PUBLISHED,
     REASONS,
+    CpuMeter,
     LatencyMeter,
     Monitor,
     RateMeter,
@@ -343,6 +344,23 @@ def test_values_are_written_as_people_read_them(camera):
         'frames received': '200', 'frames segmented': '200',
         **{f'frames dropped, {reason}': '0' for reason in REASONS},
         'stamps ahead of the clock': '0', 'stamps older than 60 s': '0'}
+
+
+def test_the_cpu_share_is_a_percentage_of_one_core(camera):
+    values = camera.status(replace(ACTIVE, cpu_share=1.234)).values
+    assert values['CPU of the process, % of a core'] == '123'
+
+
+def test_the_cpu_share_is_that_since_the_last_call(monkeypatch):
+    times = iter([(10.0, 1.0), (12.0, 1.5), (13.0, 3.5), (13.0, 3.5)])
+    now = [0.0, 0.0]
+    monkeypatch.setattr('time.monotonic', lambda: now[0])
+    monkeypatch.setattr('time.process_time', lambda: now[1])
+    now[:] = next(times)
+    meter, shares = CpuMeter(), []
+    for now[:] in times:
+        shares.append(meter.share())
+    assert shares == [0.25, 2.0, 0.0]
 
 
 def test_what_is_not_known_is_left_out():

@@ -141,7 +141,8 @@ def test_cameras_are_dealt_out_to_one_node_a_gpu(started):
     for camera in ('front', 'right'):
         assert remapped[f'{camera}/image'] == f'/{camera}/image_raw'
         assert remapped[f'{camera}/camera_info'] == f'/{camera}/camera_info'
-        for topic in ('mask', 'mask/compressed', 'confidence', 'overlay', 'camera_info'):
+        for topic in ('mask', 'mask/compressed', 'confidence', 'overlay', 'overlay/compressed',
+                      'camera_info'):
             assert remapped[f'~/{camera}/{topic}'] == f'/{camera}/segmentation/{topic}'
     assert not any('left' in source for source in remapped)
 

@@ -224,13 +224,15 @@ class Peer:
         self._node.destroy_node()
 
 
-@pytest.fixture(params=[SingleThreadedExecutor, MultiThreadedExecutor])
+@pytest.fixture(params=[(SingleThreadedExecutor, 1), (MultiThreadedExecutor, 1),
+                        (SingleThreadedExecutor, 2)])
 def spun(request, make_node, context, image_message):
     """A node that an executor spins in another thread, and its peer."""
     pixels = np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8)
-    node = make_node(diagnostics_period=0.1)
+    executor, depth = request.param
+    node = make_node(diagnostics_period=0.1, pipeline_depth=depth)
     node.start()
-    peer = Peer(node, request.param(context=context), image_message(pixels))
+    peer = Peer(node, executor(context=context), image_message(pixels))
     yield SimpleNamespace(node=node, peer=peer, mask=pixels.argmax(axis=2))
     peer.close()
 

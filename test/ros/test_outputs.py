@@ -159,6 +159,32 @@ def test_compressed_masks_are_exact_though_nobody_wants_raw_ones(make_bench, ima
     assert mask.format == 'mono8; png compressed '
 
 
+# ~/overlay/compressed
+
+
+def test_overlays_are_jpegs_of_the_quality_that_is_set(make_bench, image_message, scene,
+                                                       segmenter, stamp_of):
+    bench = make_bench()
+    jpegs = bench.collect(CompressedImage, 'segmentation/overlay/compressed')
+    bench.listen()
+    expected = segmenter.infer(scene, outputs=ALL).overlay.astype(int)
+    stamps = bench.send_until(image_message(scene), lambda: jpegs, 'a JPEG')
+    sizes = {}
+    for quality, off in ((80, 6), (10, 20)):
+        assert bench.set_parameter('overlay_jpeg_quality', quality).successful
+        jpegs.clear()
+        stamps += bench.send_until(image_message(scene), lambda: jpegs, 'a JPEG')
+        jpeg = jpegs[-1]
+        assert jpeg.format == 'bgr8; jpeg compressed bgr8'
+        assert stamp_of(jpeg) in stamps
+        assert jpeg.header.frame_id == 'camera_color_optical_frame'
+        found = cv2.imdecode(np.frombuffer(jpeg.data, np.uint8), cv2.IMREAD_COLOR)
+        assert np.abs(found - expected).mean() < off
+        sizes[quality] = len(jpeg.data)
+    assert sizes[10] < sizes[80] / 2
+    assert not bench.set_parameter('overlay_jpeg_quality', 0).successful
+
+
 # Publishing in a thread
 
 

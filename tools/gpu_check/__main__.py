@@ -33,6 +33,7 @@ from typing import Any
 from agreement import Reference, find_reference
 from bag_replay import check_bag
 from batch import check_batch
+from camera_costs import Arm, arms
 from camera_encodings import check_encodings
 from faults import check_faults
 from infer import check_infer
@@ -359,6 +360,25 @@ def dds(check: Check) -> None:
                     'baseline', '--ros', '--seconds', str(check.seconds), '--frames', '60'))
 
 
+def cameras(check: Check) -> None:
+    """What cameras cost over DDS, with the built networks; arms that are there are kept."""
+    for arm in arms():
+        step = f'cameras {arm}'
+        for pair in check.built():
+            if pair not in check.done(step):
+                check.note(step, *pair, functools.partial(_measure_arm, check, *pair, arm))
+
+
+def _measure_arm(check: Check, subject: Subject, precision: str, arm: Arm) -> dict[str, Any]:
+    if arm.batch > 1:  # the node would exceed the time limit of the benchmark
+        done = subprocess.run(
+            check.command(subject, precision, 'build', '--batch', str(arm.batch)),
+            capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr[-1500:])
+    return _bench(check, subject, precision, *arm.arguments(check.seconds))
+
+
 def sizes(check: Check) -> list[dict[str, Any]]:
     """One engine of the demo network at four sizes."""
     return check_sizes(check.demo.options('fp16', check.builds))
@@ -410,8 +430,8 @@ def faults(check: Check) -> dict[str, Any]:
 STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'infer': infer, 'agree': agree, 'tensors': tensors,
     'speed': speed, 'startup': startup, 'node': node, 'lifecycle': lifecycle, 'faults': faults,
-    'devices': devices, 'bag': bag, 'dds': dds, 'sizes': sizes, 'batch': batch,
-    'external': external, 'encodings': encodings}
+    'devices': devices, 'bag': bag, 'dds': dds, 'cameras': cameras, 'sizes': sizes,
+    'batch': batch, 'external': external, 'encodings': encodings}
 FOR_THE_TABLE = 'machine', 'build', 'infer'
 """The default steps; the others run only if named in --steps."""
 

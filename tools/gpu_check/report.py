@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 def markdown(results: Mapping[str, Any]) -> str:
     """Return all results so far as Markdown: the table, then the other steps."""
-    parts = [_machine(results), _overview(results)]
+    parts = [_machine(results), _overview(results), _cameras(results)]
     parts += [section(found, *name.split()[1:]) for step, section in _SECTIONS.items()
               for name, found in results.items()
               if name.split()[0] == step and 'error' not in found]
@@ -135,6 +135,31 @@ def _dds(rows: Mapping[str, Row], size: str, outputs: str) -> str:
         + '\n\nTime of each stage of a frame in the node, mean ms:\n\n' + _table(
         ('network', 'precision', 'Hz in', 'to_node', 'take', 'dispatch', 'read', 'infer',
          'publish', 'to_subscriber'), stages))
+
+
+def _cameras(results: Mapping[str, Any]) -> str:
+    """One table of all arms of the step ``cameras``."""
+    lines = []
+    for step, rows in results.items():
+        if step.split()[0] != 'cameras' or 'error' in rows:
+            continue
+        for row in _good(rows):
+            ros, (height, width) = row['ros'], row['source_size']
+            how = ('' if ros['cameras'] == 1 else
+                   ', a node each' if ros['one_node_each'] else ', one batch')
+            lines += [(row['network'], row['precision'], ros['encoding'], f'{width}x{height}',
+                       f"{ros['cameras']}{how}", step.split()[-1],
+                       f"{row['wall_ms']['segmenter']['p50']:.2f}", _rate(entry),
+                       f"{entry['received_rate']:.1f}", f"{entry['loss']:.1%}",
+                       *(f"{entry['latency_ms'][at]:.1f}" for at in ('p50', 'p95')),
+                       *(f"{entry['cpu_ms'].get(part, 0.0):.2f}" for part in ('user', 'system')),
+                       f"{entry['bytes']['image'] / 1e6:.2f}")
+                      for entry in (*ros['rates']['node'], {**ros['peak']['node'], 'peak': True})
+                      if entry.get('latency_ms')]
+    return '' if not lines else '## What cameras cost, image to mask over DDS\n\n' + _table(
+        ('network', 'precision', 'camera sends', 'size', 'cameras', 'pipeline_depth',
+         '`infer` of one image p50, ms', 'Hz in', 'Hz out', 'loss', 'latency p50, ms', 'p95',
+         'CPU of a frame: user, ms', 'system, ms', 'MB of an image'), lines)
 
 
 def _rate(entry: Row) -> str:

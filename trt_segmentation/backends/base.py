@@ -47,9 +47,13 @@ class Controls:
     Args:
         encoding: of the masks.
         tasks: names of the network's tasks; '' for the only task of a network.
+
+    Attributes:
+        image_buffers: number of arrays that the caller of ``infer`` uses for images in turn.
     """
 
     def __init__(self, encoding: MaskEncoding = MONO8, tasks: Sequence[str] = ('',)) -> None:
+        self.image_buffers = 1
         self._controls: dict[str, np.ndarray] = {
             'channels': np.arange(3, dtype=np.int32),
             'alpha': np.array(0.5, np.float32),
@@ -100,7 +104,12 @@ class Session(Protocol):
     nothing has changed, and then ``infer``. Only the session remembers the size that it is ready
     for: after an error in ``infer``, the next ``resize`` makes it ready again. The graph that it
     was opened with defines how many images ``infer`` takes, mostly one.
+
+    Attributes:
+        image_buffers: see ``Controls``.
     """
+
+    image_buffers: int
 
     @property
     def info(self) -> BackendInfo:

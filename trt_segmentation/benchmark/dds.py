@@ -11,16 +11,28 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
-from trt_segmentation.benchmark.frames import MAX_LOSS, FrameTimes, Run, combine_runs, find_peak
+from trt_segmentation.benchmark.frames import (
+    MAX_LOSS,
+    FrameTimes,
+    Run,
+    combine_runs,
+    find_peak,
+    together,
+)
 from trt_segmentation.errors import BackendError
 from trt_segmentation.requirements import require
 
 IMPLEMENTATIONS = {'node': 'timed_node', 'baseline': 'baseline_node'}
 """Modules of ``trt_segmentation.benchmark.ros``, by the name of the implementation they run."""
+
+JPEG = 'jpeg'
+CAMERA_ENCODINGS = ('bgr8', 'nv12', 'yuyv', 'bayer_rggb8', JPEG)
+"""What the camera can publish: encodings of sensor_msgs/Image, and JPEG as CompressedImage."""
 
 START_TIMEOUT = 180.0
 """Seconds until the first result; long, since a TensorRT engine may have to be loaded."""
@@ -43,14 +55,47 @@ STEP_DOWN = 0.95
 """Factor to the next lower rate, where a peak exceeds ``MAX_LOSS`` when it is measured again."""
 
 
+@dataclass(frozen=True)
+class _Node:
+    """A node of an implementation.
+
+    Attributes:
+        namespace: its ROS namespace.
+        label: '' or its camera's name and a slash.
+        prefixes: of its image topics: '', or the name of each of its cameras and a slash.
+    """
+
+    namespace: str
+    label: str
+    prefixes: tuple[str, ...]
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Its ROS arguments besides those of all nodes."""
+        cameras = [prefix.removesuffix('/') for prefix in self.prefixes if prefix]
+        return ('-p', f'cameras:={json.dumps(cameras)}') if cameras else ()
+
+
+def _nodes(implementation: str, cameras: Sequence[str], one_node_each: bool) -> tuple[_Node, ...]:
+    namespace = f'/bench_{os.getpid()}/{implementation}'
+    if one_node_each and len(cameras) > 1:
+        return tuple(_Node(f'{namespace}/{name}', f'{name}/', ('',)) for name in cameras)
+    return (_Node(namespace, '', tuple(f'{name}/' if name else '' for name in cameras)),)
+
+
 class DdsBench:
     """The processes of a benchmark; a context manager.
 
     Args:
         implementations: some of ``IMPLEMENTATIONS``.
         arguments: ROS arguments of the nodes.
-        size: height and width of the camera's images.
+        size: height and width of the cameras' images.
         outputs: what the subscriber subscribes to, some of mask, confidence, overlay.
+        encoding: of ``CAMERA_ENCODINGS``.
+        cameras: number of cameras, which publish images with the same stamp. A frame is one
+            image of each.
+        one_node_each: whether each camera has a node; otherwise a node takes all images in a
+            batch.
 
     Attributes:
         middleware: the middleware and its settings, for the report.
@@ -61,29 +106,44 @@ class DdsBench:
     """
 
     def __init__(self, implementations: Sequence[str], arguments: Sequence[str],
-                 size: tuple[int, int], outputs: Sequence[str]) -> None:
+                 size: tuple[int, int], outputs: Sequence[str], *, encoding: str = 'bgr8',
+                 cameras: int = 1, one_node_each: bool = False) -> None:
         require('rclpy')
         self.implementations = tuple(implementations)
         self.middleware: dict[str, str] = {}
-        self._outputs = tuple(outputs)
-        self._namespaces = {name: f'/bench_{os.getpid()}/{name}' for name in implementations}
+        transport = 'compressed' if encoding == JPEG else 'raw'
+        arguments = [*arguments, '-p', f'input_transport:={transport}']
+        names = [f'camera{number}' for number in range(cameras)] if cameras > 1 else ['']
+        self._nodes = {name: _nodes(name, names, one_node_each) for name in implementations}
+        self._images = {name: [f'{node.namespace}/{prefix}image'
+                               + ('/compressed' if encoding == JPEG else '')
+                               for node in nodes for prefix in node.prefixes]
+                        for name, nodes in self._nodes.items()}
+        # By the number of a topic in the subscriber: the camera and the output.
+        self._results = {f'{node.namespace}/segmentation/{prefix}{output}':
+                         f'{node.label}{prefix}{output}'
+                         for nodes in self._nodes.values() for node in nodes
+                         for prefix in node.prefixes for output in outputs}
+        self._labels = list(self._results.values())
+        self._expected = cameras * len(outputs)
+        self._message_bytes = 0.0
+        self._sizes: dict[str, list[int]] = {}
         self._settle = dict.fromkeys(implementations, SETTLE)
         self._lines: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._times: dict[int, FrameTimes] = {}
+        self._times: dict[int, list[FrameTimes]] = {}
         self._received: dict[int, dict[str, int]] = {}
         self._processes: list[subprocess.Popen] = []
         self._camera: subprocess.Popen | None = None
-        topics = [f'{namespace}/segmentation/{output}' for namespace in self._namespaces.values()
-                  for output in outputs]
         height, width = size
         try:
-            for name, namespace in self._namespaces.items():
-                self._start(IMPLEMENTATIONS[name], '--ros-args', '--log-level', 'warn', '-r',
-                            f'__ns:={namespace}', *arguments)
-            self._start('subscriber', *topics)
-            self._camera = self._start('publisher', '--height', str(height), '--width', str(width),
-                                       *(f'{namespace}/image'
-                                         for namespace in self._namespaces.values()))
+            for name, nodes in self._nodes.items():
+                for node in nodes:
+                    self._start(IMPLEMENTATIONS[name], '--ros-args', '--log-level', 'warn', '-r',
+                                f'__ns:={node.namespace}', *arguments, *node.arguments)
+            self._start('subscriber', *self._results)
+            self._camera = self._start(
+                'publisher', '--height', str(height), '--width', str(width), '--encoding',
+                encoding, *(topic for topics in self._images.values() for topic in topics))
             self.middleware = self._wait_for('ready', START_TIMEOUT)
             for name in implementations:
                 self._wait_for_results(name)
@@ -106,8 +166,7 @@ class DdsBench:
             seconds: duration; at least two frames are sent.
         """
         frames = max(2, round(rate * seconds))
-        order = {'topic': f'{self._namespaces[implementation]}/image', 'rate': rate,
-                 'frames': frames}
+        order = {'topics': self._images[implementation], 'rate': rate, 'frames': frames}
         assert self._camera is not None and self._camera.stdin is not None
         self._camera.stdin.write(json.dumps(order) + '\n')
         self._camera.stdin.flush()
@@ -115,11 +174,15 @@ class DdsBench:
         while self._take_line(self._settle[implementation]) is not None:
             pass
         received = {stamp: self._received[stamp] for stamp in sent
-                    if len(self._received.get(stamp, ())) == len(self._outputs)}
-        times = {stamp: self._times[stamp] for stamp in sent if stamp in self._times}
-        self._received.clear()
-        self._times.clear()
-        return Run(rate, sent, times, received)
+                    if len(self._received.get(stamp, ())) == self._expected}
+        nodes = len(self._nodes[implementation])
+        times = {stamp: together(self._times[stamp]) for stamp in sent
+                 if len(self._times.get(stamp, ())) == nodes}
+        sizes = {'image': self._message_bytes,
+                 **{name: sum(found) / len(found) for name, found in self._sizes.items()}}
+        for collected in (self._received, self._times, self._sizes):
+            collected.clear()
+        return Run(rate, sent, times, received, sizes)
 
     def close(self) -> None:
         """Stop all processes."""
@@ -178,11 +241,12 @@ class DdsBench:
             line = self._lines.get(timeout=timeout)
         except queue.Empty:
             return None
-        for number, stamp, received in line.get('received', ()):
-            output = self._outputs[number % len(self._outputs)]
-            self._received.setdefault(stamp, {})[output] = received
+        for number, stamp, received, size in line.get('received', ()):
+            self._received.setdefault(stamp, {})[self._labels[number]] = received
+            self._sizes.setdefault(self._labels[number], []).append(size)
         for stamp, *times in line.get('times', ()):
-            self._times[stamp] = FrameTimes(*times)
+            self._times.setdefault(stamp, []).append(FrameTimes(*times))
+        self._message_bytes = line.get('message_bytes', self._message_bytes)
         return line
 
 

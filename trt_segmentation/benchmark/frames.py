@@ -6,7 +6,7 @@ All times are nanoseconds of the host's wall clock; the stamp identifies a frame
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class FrameTimes:
         called: the callback begins.
         infer, inferred: before and after the segmentation.
         published: the middleware has the mask; a thread publishes the other outputs.
+        user, system: CPU time of the process so far.
     """
 
     taking: int
@@ -37,6 +38,14 @@ class FrameTimes:
     infer: int
     inferred: int
     published: int
+    user: int = 0
+    system: int = 0
+
+
+def together(times: Sequence[FrameTimes]) -> FrameTimes:
+    """Return the times of the first of several nodes that run at once, with all their CPU time."""
+    return replace(times[0], user=sum(at.user for at in times),
+                   system=sum(at.system for at in times))
 
 
 @dataclass(frozen=True)
@@ -48,13 +57,15 @@ class Run:
         sent: stamps of the camera's frames, in order.
         times: by stamp, for the frames that the node published.
         received: by stamp, for the frames of which all results arrived: the time of arrival by
-            output.
+            output; with several cameras, by <camera>/<output>.
+        bytes: mean size of the messages, by topic.
     """
 
     rate: float
     sent: Sequence[int]
     times: Mapping[int, FrameTimes]
     received: Mapping[int, Mapping[str, int]]
+    bytes: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def loss(self) -> float:
@@ -62,7 +73,8 @@ class Run:
         return 1 - len(self._arrived()) / len(self.sent)
 
     def figures(self) -> dict[str, Any]:
-        """Return rates (Hz), counts, latency and callback (ms), and mean times of the stages.
+        """Return rates (Hz), counts, latency and callback (ms), mean times of the stages, CPU
+        time of the node (ms), and bytes, the last two for each frame.
 
         Every frame that was sent is counted once: as received, as lost before the node (also if a
         newer frame replaced it while the node was busy), or as lost behind the node.
@@ -81,23 +93,34 @@ class Run:
             'lost_before_node': len(self.sent) - len(arrived) - behind,
             'lost_behind_node': behind,
             'latency_ms': percentiles([(self._last(stamp) - stamp) / 1e9 for stamp in arrived]),
-            'mask_latency_ms': percentiles([(self.received[stamp]['mask'] - stamp) / 1e9
+            'mask_latency_ms': percentiles([(self._last(stamp, 'mask') - stamp) / 1e9
                                             for stamp in arrived]),
             'callback_ms': percentiles(callback), 'callback_beyond_infer_ms': percentiles(beyond),
-            'split_ms': self._split([stamp for stamp in arrived if stamp in self.times])}
+            'split_ms': self._split([stamp for stamp in arrived if stamp in self.times]),
+            'cpu_ms': _cpu(published), 'bytes': dict(self.bytes)}
 
     def _arrived(self) -> list[int]:
         return [stamp for stamp in self.sent if stamp in self.received]
 
-    def _last(self, stamp: int) -> int:
-        """Time at which the last result of a frame arrived."""
-        return max(self.received[stamp].values())
+    def _last(self, stamp: int, output: str = '') -> int:
+        """Time at which the last result of a frame, or of one output, arrived."""
+        return max(time for name, time in self.received[stamp].items() if name.endswith(output))
 
     def _split(self, stamps: Sequence[int]) -> dict[str, float]:
         """Mean milliseconds of each stage; their sum is the mean latency."""
         frames = [_stages(stamp, self.times[stamp], self._last(stamp)) for stamp in stamps]
         return {name: float(np.mean([stages[name] for stages in frames])) / 1e6
                 for name in frames[0]} if frames else {}
+
+
+def _cpu(published: Sequence[FrameTimes]) -> dict[str, float]:
+    """Mean CPU milliseconds of the node for each published frame; empty for less than two."""
+    if len(published) < 2:
+        return {}
+    first, last, frames = published[0], published[-1], len(published) - 1
+    user, system = last.user - first.user, last.system - first.system
+    return {name: value / 1e6 / frames for name, value in
+            (('user', user), ('system', system), ('total', user + system))}
 
 
 def _stages(stamp: int, at: FrameTimes, received: int) -> dict[str, int]:

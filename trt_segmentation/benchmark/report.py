@@ -37,10 +37,14 @@ def _alone(report: Mapping[str, Any]) -> Iterator[str]:
 
 def _over_dds(ros: Mapping[str, Any], parts: Mapping[str, float]) -> Iterator[str]:
     middleware = ', '.join(value for value in ros['middleware'].values() if value)
+    if ros['cameras'] > 1:
+        how = 'a node each' if ros['one_node_each'] else 'in one batch'
+        yield f"{ros['cameras']} cameras, {how}; a frame is an image of each"
+    yield f"the camera sends {ros['encoding']}"
     yield (f"camera, node, subscriber over DDS ({middleware}), {ros['runs']} runs of "
            f"{ros['seconds']:g} s, best and worst dropped")
     yield (f"{'':14}{'Hz in':>8}{'Hz out':>8}{'loss':>8}{'p50':>8}{'p95':>8}{'p99':>8}"
-           f"{'mask p50':>10}{'callback':>10}{'beyond infer':>14}  ms")
+           f"{'mask p50':>10}{'callback':>10}{'beyond infer':>14}{'CPU':>8}  ms")
     for name, entries in ros['rates'].items():
         for entry in entries:
             yield _row(name, entry)
@@ -49,6 +53,11 @@ def _over_dds(ros: Mapping[str, Any], parts: Mapping[str, float]) -> Iterator[st
         yield _row(f'{name}, peak', entry) + limit
     for name, value in ros['ratios'].items():
         yield f'{value:.2f} times as good as the baseline: {name}'
+    for name, entries in ros['rates'].items():
+        for entry in entries:
+            if cpu := entry.get('cpu_ms'):
+                yield (f"{name} at {entry['rate']:g} Hz, CPU ms of a frame: {_list(cpu)}; MB of a "
+                       f"message: {_list({t: n / 1e6 for t, n in entry['bytes'].items()})}")
     for entry in ros['rates'].get('node', ()):
         if split := entry.get('split_ms'):
             yield (f"node at {entry['rate']:g} Hz, mean ms of each stage: "
@@ -62,7 +71,8 @@ def _row(title: str, entry: Mapping[str, Any]) -> str:
     return (f"{title:14}{entry['sent_rate']:8.1f}{entry['received_rate']:8.1f}"
             f"{entry['loss']:8.1%}{late['p50']:8.1f}{late['p95']:8.1f}{late['p99']:8.1f}"
             f"{entry['mask_latency_ms']['p50']:10.1f}"
-            f"{entry['callback_ms'].get('p50', 0.0):10.2f}{own:14.2f}")
+            f"{entry['callback_ms'].get('p50', 0.0):10.2f}{own:14.2f}"
+            f"{entry.get('cpu_ms', {}).get('total', 0.0):8.2f}")
 
 
 def _list(values: Mapping[str, float]) -> str:

@@ -11,7 +11,13 @@ import numpy as np
 
 from trt_segmentation.benchmark.baseline import BaselinePipeline, open_network_only
 from trt_segmentation.benchmark.breakdown import split_ms
-from trt_segmentation.benchmark.dds import DdsBench, measure_peak, measure_rates
+from trt_segmentation.benchmark.dds import (
+    CAMERA_ENCODINGS,
+    JPEG,
+    DdsBench,
+    measure_peak,
+    measure_rates,
+)
 from trt_segmentation.benchmark.host import describe_host
 from trt_segmentation.benchmark.plot import write_plot
 from trt_segmentation.benchmark.report import as_text
@@ -27,6 +33,7 @@ from trt_segmentation.cli.arguments import (
 )
 from trt_segmentation.cli.node_arguments import node_parameters
 from trt_segmentation.demo.clip import read_frame
+from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.pipeline.output_names import OUTPUTS, kind_of
 from trt_segmentation.graph.pipeline.prepare import named_outputs
 from trt_segmentation.images.atomic_files import write_file
@@ -70,11 +77,22 @@ def _add_ros_arguments(group: 'argparse._ArgumentGroup') -> None:
                        help='of one run (default 3)')
     group.add_argument('--no-peak', action='store_true',
                        help='do not search the highest rate with at most 5 %% loss')
+    group.add_argument('--encoding', choices=CAMERA_ENCODINGS, default='bgr8',
+                       help='of the camera\'s images; jpeg is sent on image/compressed '
+                            '(default bgr8)')
+    group.add_argument('--cameras', type=whole(1), default=1, metavar='N',
+                       help='cameras that publish at the same time; their images are segmented '
+                            'in one batch (default 1)')
+    group.add_argument('--pipeline-depth', type=int, choices=(1, 2),
+                       help="frames in flight in the node (default: the node's own)")
+    group.add_argument('--one-node-each', action='store_true',
+                       help='with --cameras: one node for each camera instead of a batch')
 
 
 def execute(args: argparse.Namespace) -> int:
     """Measure, print and write the report."""
     require(*['rclpy'] * args.ros, *['matplotlib'] * bool(args.plot))
+    _check_cameras(args)
     segmenter = open_segmenter(args)
     if args.ros or args.against:
         segmenter.spec.check_single()
@@ -88,6 +106,16 @@ def execute(args: argparse.Namespace) -> int:
     if args.plot:
         write_plot(report, args.plot)
     return 0
+
+
+def _check_cameras(args: argparse.Namespace) -> None:
+    height, width = args.size
+    if args.encoding not in ('bgr8', JPEG) and (height % 2 or width % 2):
+        raise ConfigError(f'--size is {height}x{width}; with --encoding {args.encoding}, height '
+                          'and width must be even')
+    if args.cameras > 1 and args.against:
+        raise ConfigError(f'--cameras is {args.cameras}; the baseline takes one camera: leave out '
+                          '--against')
 
 
 def _measure_alone(segmenter: Segmenter, args: argparse.Namespace) -> dict[str, Any]:
@@ -129,12 +157,16 @@ def _own_step(segmenter: Segmenter, image: np.ndarray, outputs: tuple[str, ...],
 
 def _measure_over_dds(args: argparse.Namespace) -> dict[str, Any]:
     implementations = ['node', args.against] if args.against else ['node']
-    parameters = node_parameters(args, confidence='confidence' in args.outputs)
-    with DdsBench(implementations, parameters, args.size, args.outputs) as bench:
+    parameters = node_parameters(args, confidence='confidence' in args.outputs,
+                                 pipeline_depth=args.pipeline_depth or '')
+    with DdsBench(implementations, parameters, args.size, args.outputs, encoding=args.encoding,
+                  cameras=args.cameras, one_node_each=args.one_node_each) as bench:
         rates = measure_rates(bench, args.rates, args.runs, args.seconds)
         peak = {} if args.no_peak else {
             name: measure_peak(bench, name, args.runs, args.seconds) for name in implementations}
     return {'runs': args.runs, 'seconds': args.seconds, 'middleware': bench.middleware,
+            'encoding': args.encoding, 'cameras': args.cameras,
+            'one_node_each': args.one_node_each,
             'rates': rates, 'peak': peak, 'ratios': _ratios(rates, peak, args.against)}
 
 

@@ -3,20 +3,21 @@
 """One camera of the node: its input, its outputs and its statistics."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from trt_segmentation.graph.pipeline.camera_bytes import image_size
-from trt_segmentation.images.decoding import DecodeJpeg, rows_to_bgr
+from trt_segmentation.images.decoding import rows_to_bgr
 from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.ros.inputs import TRANSPORTS, ImageInput
 from trt_segmentation.ros.outputs import Outputs
 from trt_segmentation.ros.parameters import Parameters
+from trt_segmentation.ros.region import Region
 from trt_segmentation.ros.stamps import nanoseconds
-from trt_segmentation.ros.statistics import REASONS, UNSYNCHRONISED, Monitor
+from trt_segmentation.ros.statistics import REASONS, REPLACED, UNSYNCHRONISED, Monitor
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -26,15 +27,17 @@ class Frame:
 
     Attributes:
         image: of ``ImageDecoder.read``, or with ``encoding`` of ``read_rows``; valid until the
-            next image of the camera is read.
+            next image is read with the same slot.
         color: 'bgr' or 'rgb', the channel order.
         header: of the message.
+        slot: of the camera's receive buffers.
         encoding: of an image that the GPU converts to BGR; '' for pixels.
     """
 
     image: np.ndarray
     color: str
     header: Any
+    slot: int = 0
     encoding: str = ''
 
     @property
@@ -49,7 +52,7 @@ class Frame:
         """Return the frame with its pixels, converted by OpenCV if necessary."""
         if not self.encoding:
             return self
-        return Frame(rows_to_bgr(self.image, self.encoding), 'bgr', self.header)
+        return Frame(rows_to_bgr(self.image, self.encoding), 'bgr', self.header, self.slot)
 
     @property
     def stamp(self) -> int:
@@ -63,6 +66,12 @@ class Frame:
         return f'{width}x{height} {self.encoding or pixels}'
 
 
+def slot_count(pipeline_depth: int) -> int:
+    """Return the number of receive buffers of a camera. With two frames in flight, one is for the
+    frame that is segmented, one for the frame that waits, and one to receive."""
+    return 1 if pipeline_depth == 1 else 3
+
+
 class Camera:
     """A camera. Its topics exist from ``advertise`` to ``close``, its subscription from
     ``subscribe`` to ``unsubscribe``.
@@ -72,6 +81,7 @@ class Camera:
         index: of the camera, 0 and up.
         name: prefix of its topics: ``<name>/image`` and ``~/<name>/mask``; '' for a single camera
             with the topics ``image`` and ``~/mask``.
+        pipeline_depth: number of frames that can be in flight.
 
     Attributes:
         monitor: counts since the last activation.
@@ -79,15 +89,18 @@ class Camera:
         mismatch: of ``inputs.Publishers``, as last reported.
     """
 
-    def __init__(self, node: Any, index: int = 0, name: str = '') -> None:
+    def __init__(self, node: Any, index: int = 0, name: str = '', pipeline_depth: int = 1,
+                 ) -> None:
         self.index, self.name = index, name
+        self._is_pipelined = pipeline_depth > 1
         self.monitor = self._new_monitor()
         self._outputs: Outputs | None = None
         self.input: ImageInput | None = None
         self.mismatch = ''
         self._node = node
         self._prefix = f'{name}/' if name else ''
-        self._reader = ImageReader()
+        self._slot = 0
+        self._readers = [ImageReader() for _ in range(slot_count(pipeline_depth))]
 
     @property
     def outputs(self) -> Outputs:
@@ -95,18 +108,21 @@ class Camera:
         assert self._outputs is not None
         return self._outputs
 
-    def advertise(self, segmenter: Segmenter, confidence: bool) -> None:
+    def advertise(self, segmenter: Segmenter, settings: Parameters) -> None:
         """Create the topics of its results; see ``Outputs``."""
-        self._outputs = Outputs(self._node, segmenter, confidence, self._prefix)
+        self._outputs = Outputs(self._node, segmenter, settings.confidence, self._prefix)
+        self._outputs.jpeg_quality = settings.overlay_jpeg_quality
 
     def switch_segmenter(self, segmenter: Segmenter) -> None:
         """Continue with another segmenter; see ``Outputs.switch_segmenter``."""
         self.outputs.switch_segmenter(segmenter)
         self.monitor.reset_failures()
 
-    def decode_jpeg_with(self, decode_jpeg: DecodeJpeg | None) -> None:
-        """Set how compressed images are decoded; see ``ImageDecoder``."""
-        self._reader.decode_jpeg = decode_jpeg
+    def decode_jpeg_with(self, segmenter: Segmenter, region: Region | None) -> None:
+        """Decode JPEG with a segmenter's decoders, one for each slot; a region is cut out on the
+        CPU."""
+        for reader in self._readers:
+            reader.decode_jpeg = segmenter.jpeg_decoder() if region is None else None
 
     def subscribe(self, wanted: Parameters, on_image: Callable[['Camera', Any, dict], None],
                   on_event: Callable[['Camera', str], None]) -> None:
@@ -118,11 +134,12 @@ class Camera:
             on_event: called with the camera and the message of a QoS event.
         """
         self.monitor = self._new_monitor()
+        self._slot = 0  # that of a new input
         self._parse = TRANSPORTS[wanted.input_transport].parse
         self.input = ImageInput(
             self._node, lambda msg, info: on_image(self, msg, info), prefix=self._prefix,
             transport=wanted.input_transport, reliability=wanted.qos_reliability,
-            durability=wanted.qos_durability, depth=wanted.qos_depth,
+            durability=wanted.qos_durability, depth=wanted.qos_depth, slots=len(self._readers),
             on_event=lambda sentence: on_event(self, sentence))
 
     def read(self, msg: Any, gray_bits: int, on_gpu: Callable[[str], bool] | None = None,
@@ -139,11 +156,18 @@ class Camera:
         """
         if isinstance(msg, np.ndarray):
             msg = self._parse(msg)
+        reader = self._readers[self._slot]
         encoding = getattr(msg, 'encoding', '')  # a CompressedImage has none
         if encoding and on_gpu is not None and on_gpu(encoding):
-            return Frame(self._reader.read_rows(msg), 'bgr', msg.header, encoding)
-        image, color = self._reader.read(msg, gray_bits)
-        return Frame(image, color, msg.header)
+            return Frame(reader.read_rows(msg), 'bgr', msg.header, self._slot, encoding)
+        image, color = reader.read(msg, gray_bits)
+        return Frame(image, color, msg.header, self._slot)
+
+    def select_slot(self, used: set[int]) -> None:
+        """Receive the next image into a slot that is not in use."""
+        self._slot = next(slot for slot in range(len(self._readers)) if slot not in used)
+        if self.input is not None:
+            self.input.select_slot(self._slot)
 
     def drop(self, reason: str, why: str = '') -> None:
         """Count a frame that is dropped; see ``Monitor.note_dropped``."""
@@ -164,11 +188,22 @@ class Camera:
     def close(self) -> None:
         """Unsubscribe, and destroy its topics."""
         self.unsubscribe()
-        self.decode_jpeg_with(None)  # frees its image in GPU memory
+        for reader in self._readers:
+            reader.decode_jpeg = None  # frees its image in GPU memory
         if self._outputs is not None:
             self._outputs.close()
             self._outputs = None
 
     def _new_monitor(self) -> Monitor:
-        reasons = (*REASONS, UNSYNCHRONISED) if self.name else REASONS
+        reasons = (*REASONS, *[UNSYNCHRONISED] * bool(self.name),
+                   *[REPLACED] * self._is_pipelined)
         return Monitor(time.monotonic(), reasons)
+
+
+def drop_frames(cameras: Sequence[Camera], reason: str, why: str, trace: str = '') -> str:
+    """Count a dropped frame for each camera; return the message to log."""
+    for camera in cameras:
+        camera.drop(reason, why)
+    if len(cameras) > 1:
+        return f'a frame of each camera dropped: {trace or why}'
+    return cameras[0].with_name(f'frame dropped: {trace or why}')

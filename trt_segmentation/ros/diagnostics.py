@@ -95,6 +95,8 @@ def _values_of_model(state: NodeState) -> dict[str, str]:
         used, free = state.gpu_memory
         values['GPU memory used, MB'] = f'{used / 1e6:.0f}'
         values['GPU memory free, MB'] = f'{free / 1e6:.0f}'
+    if state.cpu_share is not None:
+        values['CPU of the process, % of a core'] = f'{100 * state.cpu_share:.0f}'
     return {key: value for key, value in values.items() if value}
 
 

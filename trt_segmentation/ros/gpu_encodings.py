@@ -48,7 +48,7 @@ class GpuEncodings:
                              name=f'converter of {encoding}').start()
         return encoding in self._ready
 
-    def uniform(self, frames: list[Frame]) -> list[Frame]:
+    def uniform(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         """Return the frames of one batch; all converted by the CPU if their encodings differ, or
         if the GPU does not convert theirs."""
         encoding = frames[0].encoding

@@ -70,6 +70,7 @@ class NodeState:
         loaded: None while no network is loaded.
         gpu_memory: bytes that the session uses and bytes that are free; None without a GPU.
         enabled: as set by ~/enable.
+        cpu_share: of one core, used by the node's process; None if it is reported elsewhere.
     """
 
     active: bool
@@ -80,6 +81,7 @@ class NodeState:
     loaded: LoadedModel | None = None
     gpu_memory: tuple[int, int] | None = None
     enabled: bool = True
+    cpu_share: float | None = None
 
 
 def precision_fault(loaded: LoadedModel) -> str:

@@ -85,9 +85,10 @@ class ImageInput:
     Args:
         node: owner of the subscription.
         on_image: called with each message and its message info. The message is serialized
-            (uint8, valid until the next one, for ``Transport.parse``), or an rclpy message if
-            ``can_take_serialized`` is false. The info has publication_sequence_number and
-            publisher_gid (bytes) if middleware and distribution provide both.
+            (uint8, valid until the next one in the same slot, for ``Transport.parse``), or an
+            rclpy message if ``can_take_serialized`` is false. The info has
+            publication_sequence_number and publisher_gid (bytes) if middleware and distribution
+            provide both.
         prefix: of ``image``: '' or the camera's name and a slash.
         transport: of ``TRANSPORTS``: 'raw' subscribes to ``image``, 'compressed' to
             ``image/compressed``. If ``image`` is remapped, ``/compressed`` is appended to its
@@ -95,12 +96,13 @@ class ImageInput:
         reliability: 'best_effort' or 'reliable'.
         durability: 'volatile' or 'transient_local'.
         depth: history depth, at least 1.
+        slots: number of buffers for messages; see ``select_slot``.
         on_event: called with a message when the QoS of a publisher is incompatible.
     """
 
     def __init__(self, node: Node, on_image: Callable[[Any, dict], None], *, prefix: str = '',
                  transport: str = 'raw', reliability: str = 'best_effort',
-                 durability: str = 'volatile', depth: int = 1,
+                 durability: str = 'volatile', depth: int = 1, slots: int = 1,
                  on_event: Callable[[str], None]) -> None:
         self._node = node
         self._on_event = on_event
@@ -126,13 +128,18 @@ class ImageInput:
             self._subscription = node.create_subscription(*arguments, **options)
         self._taking = None
         if is_serialized:
-            self._taking = SerializedTaker(node, self._subscription, self._deliver)
+            self._taking = SerializedTaker(node, self._subscription, self._deliver, slots)
             node.add_waitable(self._taking)
 
     def publishers(self) -> Publishers:
         """Return the publishers on the topic."""
         types = self._types_on(self.topic)
         return Publishers(len(types), self._mismatch(types))
+
+    def select_slot(self, slot: int) -> None:
+        """Receive the next messages into another buffer, 0 to slots - 1."""
+        if self._taking is not None:
+            self._taking.slot = slot
 
     def destroy(self) -> None:
         """Unsubscribe; a message that is being received is ignored."""
@@ -192,15 +199,20 @@ class SerializedTaker(Waitable):
         node: its executor waits for the subscription.
         subscription: in a callback group that prevents the executor from taking messages.
         on_image: called with each serialized message and its info.
+        slots: number of buffers.
+
+    Attributes:
+        slot: the buffer of the next message.
     """
 
     def __init__(self, node: Node, subscription: Subscription,
-                 on_image: Callable[[np.ndarray, dict], None]) -> None:
+                 on_image: Callable[[np.ndarray, dict], None], slots: int = 1) -> None:
         super().__init__(node.default_callback_group)
         self._logger = node.get_logger()
         self._subscription = subscription
         self._on_image = on_image
-        self._memory = ReceiveBuffer()
+        self._buffers = [ReceiveBuffer() for _ in range(slots)]
+        self.slot = 0
         self._index = 0
 
     def __enter__(self) -> None:
@@ -221,7 +233,7 @@ class SerializedTaker(Waitable):
 
     def take_data(self) -> tuple[np.ndarray, dict] | None:
         try:
-            return self._memory.take(self._subscription)
+            return self._buffers[self.slot].take(self._subscription)
         except InvalidHandle:  # destroyed by another thread after it was ready
             return None
         except RuntimeError as error:  # the frame is lost, the node continues

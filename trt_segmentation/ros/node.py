@@ -26,12 +26,11 @@ from std_msgs.msg import Float64
 from std_srvs.srv import SetBool, Trigger
 
 from trt_segmentation.errors import BackendError, ConfigError, ImageError, SegmentationError
-from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.images.allocator import keep_large_blocks
-from trt_segmentation.images.decoding import DecodeJpeg, swap_red_and_blue
 from trt_segmentation.ros.bond import Bond
-from trt_segmentation.ros.camera import Camera, Frame
+from trt_segmentation.ros.camera import Camera, Frame, drop_frames, slot_count
 from trt_segmentation.ros.diagnostics import CameraStatus, status_array, status_of, status_of_all
+from trt_segmentation.ros.frame_worker import FrameJob, FrameWorker
 from trt_segmentation.ros.gpu_encodings import GpuEncodings, fetch_converters
 from trt_segmentation.ros.health import LoadedModel, NodeState, Thresholds, precision_fault
 from trt_segmentation.ros.lifecycle import GuardedLifecycleNode
@@ -56,7 +55,9 @@ from trt_segmentation.ros.statistics import (
     DISABLED,
     NO_SUBSCRIBER,
     NOT_PUBLISHED,
+    REPLACED,
     UNSYNCHRONISED,
+    CpuMeter,
     stamp_age,
 )
 from trt_segmentation.ros.synchroniser import Synchroniser
@@ -72,7 +73,7 @@ class SegmentationNode(GuardedLifecycleNode):
     are computed. A frame that cannot be segmented is dropped, counted and logged.
 
     Any executor can spin it, and any thread can trigger its transitions: a lock serializes frames
-    and changes.
+    and changes. With ``pipeline_depth`` 2, a change also waits for the frames of the worker.
 
     Args:
         node_name: name of the node.
@@ -91,8 +92,11 @@ class SegmentationNode(GuardedLifecycleNode):
         self._cameras: tuple[Camera, ...] = ()
         self._synchroniser: Synchroniser[Frame] = Synchroniser(0)
         self._enabled = True
+        self._cpu = CpuMeter()
+        self._worker: FrameWorker | None = None
         self._loading = False
-        # Held while a frame is processed, and while the segmenter or the cameras change.
+        # Held while a frame is processed, or read for the worker, and while the segmenter or the
+        # cameras change. The worker does not take it: a change waits with _finish_frames.
         self._frames = threading.RLock()
         super().__init__(node_name, **kwargs)
         try:
@@ -150,9 +154,11 @@ class SegmentationNode(GuardedLifecycleNode):
             try:
                 self._segmenter, self._region = segmenter, settings.region
                 self._encodings = self._encodings_of(segmenter, settings)
+                if settings.pipeline_depth > 1:
+                    self._worker = FrameWorker(self._process, self._drop_replaced)
                 for camera in self._cameras:
-                    camera.advertise(segmenter, settings.confidence)
-                    camera.decode_jpeg_with(self._jpeg_decoder(segmenter))
+                    camera.advertise(segmenter, settings)
+                    camera.decode_jpeg_with(segmenter, self._region)
                 self._labels = Labels(self, segmenter.spec)
                 self._log_start(segmenter)
             except SegmentationError:
@@ -174,11 +180,15 @@ class SegmentationNode(GuardedLifecycleNode):
         with self._frames:
             if self._bond is not None:
                 self._bond.stop()
+            self._finish_frames()
             self._unsubscribe_all()
 
     def release(self) -> None:
         """Release the network and the topics. If a part fails, the others are still released."""
         with self._frames, ExitStack() as parts:
+            if self._worker is not None:
+                self._worker.close()
+                self._worker = None
             if self._encodings is not None:
                 parts.callback(self._encodings.close)
             if self._segmenter is not None:
@@ -216,12 +226,9 @@ class SegmentationNode(GuardedLifecycleNode):
     def _set_cameras(self, settings: Parameters) -> None:
         names = settings.cameras or ('',)
         self._tolerance = _to_nanoseconds(settings.sync_tolerance)
-        self._cameras = tuple(Camera(self, *each) for each in enumerate(names))
+        self._cameras = tuple(Camera(self, *each, settings.pipeline_depth)
+                              for each in enumerate(names))
         self._synchroniser = Synchroniser(len(names))
-
-    def _jpeg_decoder(self, segmenter: Segmenter) -> DecodeJpeg | None:
-        """Return a camera's own decoder on the GPU; a region is cut out on the CPU."""
-        return segmenter.jpeg_decoder() if self._region is None else None
 
     def _unsubscribe_all(self) -> None:
         for camera in self._cameras:
@@ -259,53 +266,40 @@ class SegmentationNode(GuardedLifecycleNode):
             self._cameras[index].drop(UNSYNCHRONISED)
         if not frames:
             return
-        outputs = _union(wanted)
-        if self._attempt(self._cameras, lambda: self._segment(segmenter, frames, outputs)):
-            self._publish(frames, wanted, arrived)
+        job = FrameJob(segmenter, self._encodings, self._region, self._cameras, frames, wanted,
+                       arrived)
+        if self._worker is None:
+            self._process(job)
+        else:
+            self._worker.submit(job)
+            for each in self._cameras:
+                each.select_slot(self._worker.slots_in_use(each.index))
 
     def _attempt(self, cameras: Sequence[Camera], work: Callable[[], T]) -> T | None:
         """Return the result of ``work``; on failure, drop a frame of each camera, return None."""
         try:
             return work()
         except ImageError as error:
-            message = _drop_frames(cameras, BAD_FRAME, str(error))
+            message = drop_frames(cameras, BAD_FRAME, str(error))
             self.get_logger().warning(message, throttle_duration_sec=WARNING_PERIOD)
         except SegmentationError as error:
-            message = _drop_frames(cameras, BACKEND_FAILED, str(error))
+            message = drop_frames(cameras, BACKEND_FAILED, str(error))
             self.get_logger().error(message, throttle_duration_sec=WARNING_PERIOD)
         except Exception as error:  # a bug in this package must not stop the node
-            message = _drop_frames(cameras, DEFECT, repr(error), traceback.format_exc())
+            message = drop_frames(cameras, DEFECT, repr(error), traceback.format_exc())
             self.get_logger().error(message, throttle_duration_sec=WARNING_PERIOD)
         return None
 
-    def _segment(self, segmenter: Segmenter, frames: list[Frame], outputs: tuple[str, ...],
-                 ) -> bool:
-        if self._encodings is not None:
-            frames = self._encodings.uniform(frames)
-        images, color = [frame.image for frame in frames], frames[0].color
-        if len({(image.shape, image.dtype, frame.color)
-                for image, frame in zip(images, frames, strict=True)}) > 1:
-            found = ', '.join(f'{camera.name} {frame}' for camera, frame
-                              in zip(self._cameras, frames, strict=True))
-            raise ImageError(f'images of one batch must have the same size and channel order, but '
-                             f'they are {found}')
-        outs = [camera.outputs.buffers(frames[0].size, outputs) for camera in self._cameras]
-        if self._encodings is not None:
-            self._encodings.infer_batch(frames, outputs, outs)
-        else:
-            assert self._region is not None  # see _encodings_of
-            self._region.infer_batch(segmenter, images, color=color, outputs=outputs, outs=outs)
-        if color == 'rgb':
-            for name in outputs:
-                if kind_of(name) == 'overlay':
-                    for out in outs:
-                        swap_red_and_blue(out[name])
-        return True
+    def _process(self, job: FrameJob) -> None:
+        """Segment and publish; with ``pipeline_depth`` 2 in the worker's thread, without lock."""
+        with self.log_bridge.capturing():
+            if self._attempt(job.cameras, job.segment):
+                self._publish(job.cameras, job.frames, job.wanted, job.arrived)
 
-    def _publish(self, frames: list[Frame], wanted: list[tuple[str, ...]], arrived: float,
-                 ) -> None:
+    def _publish(self, cameras: Sequence[Camera], frames: Sequence[Frame],
+                 wanted: Sequence[tuple[str, ...]], arrived: float) -> None:
         ages = []
-        for camera, frame, names in zip(self._cameras, frames, wanted, strict=True):
+        for camera, frame, names in zip(cameras, frames, wanted, strict=True):
             try:
                 camera.outputs.publish(frame.header, names)
             except Exception as error:  # the middleware raises RuntimeError and its own types
@@ -321,8 +315,17 @@ class SegmentationNode(GuardedLifecycleNode):
     def _note_unpublished(self, camera: Camera, error: Exception) -> None:
         if not self.context.ok():  # shut down by a signal; publishing is no longer possible
             return
-        self.get_logger().error(_drop_frames((camera,), NOT_PUBLISHED, repr(error)),
+        self.get_logger().error(drop_frames((camera,), NOT_PUBLISHED, repr(error)),
                                 throttle_duration_sec=WARNING_PERIOD)
+
+    def _drop_replaced(self, job: FrameJob) -> None:
+        for camera in job.cameras:
+            camera.drop(REPLACED)
+
+    def _finish_frames(self) -> None:
+        """Wait until the frames that the worker has are published."""
+        if self._worker is not None:
+            self._worker.finish()
 
     def _drop_waiting(self, reason: str) -> None:
         for index in self._synchroniser.clear():
@@ -390,6 +393,7 @@ class SegmentationNode(GuardedLifecycleNode):
             if fault:
                 segmenter.close()
                 raise ConfigError(fault)
+            self._finish_frames()
             segmenter.overlay_alpha = running.overlay_alpha  # may have changed during loading
             if self._encodings is not None:
                 self._encodings.close()
@@ -397,7 +401,7 @@ class SegmentationNode(GuardedLifecycleNode):
             self._segmenter, self._settings = segmenter, settings
             for camera in self._cameras:
                 camera.switch_segmenter(segmenter)
-                camera.decode_jpeg_with(self._jpeg_decoder(segmenter))
+                camera.decode_jpeg_with(segmenter, self._region)
             running.close()
             assert self._labels is not None  # a configured node has them
             self._labels.publish(segmenter.spec)
@@ -434,6 +438,9 @@ class SegmentationNode(GuardedLifecycleNode):
         """Apply a parameter that takes effect immediately."""
         if parameter.name == 'overlay_alpha' and self._segmenter is not None:
             self._segmenter.overlay_alpha = parameter.value
+        if parameter.name == 'overlay_jpeg_quality' and self._segmenter is not None:
+            for camera in self._cameras:
+                camera.outputs.jpeg_quality = parameter.value
         if parameter.name == 'sync_tolerance':
             self._tolerance = _to_nanoseconds(parameter.value)
 
@@ -464,7 +471,7 @@ class SegmentationNode(GuardedLifecycleNode):
             state = self._with_publishers(camera, state)
             return {'': status_of(camera.monitor, now, state, thresholds)}
         # The shared values are reported once, by the node.
-        alone = replace(state, loaded=None, gpu_memory=None)
+        alone = replace(state, loaded=None, gpu_memory=None, cpu_share=None)
         each = {camera.name: status_of(camera.monitor, now, self._with_publishers(camera, alone),
                                        thresholds, self._synchroniser.is_waiting(camera.index))
                 for camera in cameras}
@@ -486,7 +493,8 @@ class SegmentationNode(GuardedLifecycleNode):
             except BackendError as error:
                 fault = fault or f'{error}; the CUDA context has failed, restart the node'
         return NodeState(self._cameras[0].input is not None, fault, loaded=loaded,
-                         gpu_memory=memory, enabled=self._enabled)
+                         gpu_memory=memory, enabled=self._enabled,
+                         cpu_share=self._cpu.share())
 
     def _with_publishers(self, camera: Camera, state: NodeState) -> NodeState:
         """Return the state, with the publishers of the camera's images."""
@@ -505,20 +513,6 @@ def _to_nanoseconds(seconds: float) -> int:
     return round(seconds * 1e9)
 
 
-def _union(wanted: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the outputs that have subscribers for any camera."""
-    return tuple(dict.fromkeys(name for names in wanted for name in names))
-
-
-def _drop_frames(cameras: Sequence[Camera], reason: str, why: str, trace: str = '') -> str:
-    """Count a dropped frame for each camera; return the message to log."""
-    for camera in cameras:
-        camera.drop(reason, why)
-    if len(cameras) > 1:
-        return f'a frame of each camera dropped: {trace or why}'
-    return cameras[0].with_name(f'frame dropped: {trace or why}')
-
-
 def _open_segmenter(settings: Parameters) -> Segmenter:
     if fault := first_fault(settings):
         raise ConfigError(fault)
@@ -529,6 +523,7 @@ def _open_segmenter(settings: Parameters) -> Segmenter:
         if settings.build_only:
             fetch_converters(segmenter, settings.input_encodings)
         segmenter.overlay_alpha = settings.overlay_alpha
+        segmenter.image_buffers = slot_count(settings.pipeline_depth)
     except BaseException:
         segmenter.close()
         raise

@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -17,16 +16,16 @@ from trt_segmentation.graph.pipeline.output_names import joined, kind_of
 from trt_segmentation.graph.reading.resolve import ModelSpec
 from trt_segmentation.ros import label_info
 from trt_segmentation.ros.camera_info import scaled_camera_info
+from trt_segmentation.ros.image_codecs import (
+    JPEG_FORMAT,
+    PNG_FORMAT,
+    JpegEncoder,
+    encode_jpeg,
+    encode_png,
+)
 from trt_segmentation.ros.image_msgs import OutgoingImage
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
 from trt_segmentation.segmenter import Segmenter
-
-COMPRESSED_FORMAT = '{}; png compressed '
-"""The format of compressed_image_transport. Always PNG: JPEG would change class ids."""
-
-_PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-if hasattr(cv2, 'IMWRITE_PNG_FILTER'):  # the default tries all filters on every row
-    _PNG_OPTIONS += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
 # A reliable publisher matches reliable and best-effort subscriptions. The depth allows for
 # retransmissions.
@@ -50,10 +49,16 @@ class Outputs:
         segmenter: writes the messages.
         confidence: whether to advertise ~/confidence, if the network has confidence values.
         prefix: of the topic names: '' or the camera's name and a slash.
+
+    Attributes:
+        jpeg_quality: of ~/overlay/compressed, 1 to 100.
+        encode_jpeg: its encoder.
     """
 
     def __init__(self, node: Any, segmenter: Segmenter, confidence: bool, prefix: str = '',
                  ) -> None:
+        self.jpeg_quality = 80
+        self.encode_jpeg: JpegEncoder = encode_jpeg
         self._node = node
         self._segmenter = segmenter
         self._images = {
@@ -63,7 +68,7 @@ class Outputs:
         self._compressed = {
             name: node.create_lifecycle_publisher(CompressedImage, f'~/{prefix}{name}/compressed',
                                                   OUTPUT_QOS)
-            for name in self._images if kind_of(name) == 'mask'}
+            for name in self._images if kind_of(name) != 'confidence'}
         self._outgoing: dict[str, OutgoingImage] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='publish')
         self._unpublished: Future[None] | None = None
@@ -106,12 +111,12 @@ class Outputs:
     def publish(self, header: Any, names: tuple[str, ...]) -> None:
         """Publish the contents of ``buffers``: masks at once, the other outputs by the end of
         ``finish``."""
-        masks = [name for name in names if name in self._compressed]
+        masks = [name for name in names if kind_of(name) == 'mask']
         for name in masks:
             self._publish_image(name, header)
         works = [partial(self._publish_image, name, header) for name in names
-                 if name not in masks]
-        works += [partial(self._publish_compressed, name, header) for name in masks
+                 if name not in masks and self._images[name].get_subscription_count() > 0]
+        works += [partial(self._publish_compressed, name, header) for name in names
                   if self._is_compressed(name)]
         mask_size = self._segmenter.spec.mask_size
         if mask_size is not None and self._camera_info is not None:
@@ -160,10 +165,13 @@ class Outputs:
         self._outgoing[name].publish(header, self._images[name])
 
     def _publish_compressed(self, name: str, header: Any) -> None:
-        _, png = cv2.imencode('.png', self._outgoing[name].pixels, _PNG_OPTIONS)
-        encoding = COMPRESSED_FORMAT.format(self._encoding(name))
+        pixels = self._outgoing[name].pixels
+        if kind_of(name) == 'mask':
+            data, encoding = encode_png(pixels), PNG_FORMAT.format(self._encoding(name))
+        else:
+            data, encoding = self.encode_jpeg(pixels, self.jpeg_quality), JPEG_FORMAT
         msg = CompressedImage(header=header, format=encoding)
-        msg.data.frombytes(png.tobytes())
+        msg.data.frombytes(data)
         self._compressed[name].publish(msg)
 
     def _publish_camera_info(self, header: Any, camera_info: CameraInfo,

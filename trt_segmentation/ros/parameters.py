@@ -43,6 +43,10 @@ MAX_EXTENT = 16384
 """Pixels; TensorRT's tensors end at 2^31 elements."""
 
 
+PIPELINE_DEPTH = 1
+"""Default of pipeline_depth."""
+
+
 @dataclass(frozen=True)
 class ParameterRule:
     """The description of a parameter and the values that it accepts.
@@ -219,10 +223,17 @@ class Parameters:
         1, 'QoS history depth of the image subscription. With 1, the node always segments the '
            'newest image', CONFIGURE,
         minimum=1, maximum=100)
+    pipeline_depth: int = _parameter(
+        PIPELINE_DEPTH, 'Frames in flight. With 2, the next image is received and converted while '
+                        'the network runs; if a newer one arrives before the network is free, it '
+                        'replaces the image that waits', CONFIGURE,
+        minimum=1, maximum=2)
     overlay_alpha: float = _parameter(
         0.5, 'Opacity of the class colours in ~/overlay: 0 shows only the image, 1 only the '
              'classes',
         LIVE, minimum=0.0, maximum=1.0)
+    overlay_jpeg_quality: int = _parameter(
+        80, 'JPEG quality of ~/overlay/compressed', LIVE, minimum=1, maximum=100)
     input_timeout: float = _parameter(
         5.0, '/diagnostics warns after this many seconds without an image; 0 never warns', LIVE,
         minimum=0.0, maximum=3600.0)

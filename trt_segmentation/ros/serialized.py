@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import Image
 
 _STAMP_OFFSET = 4
 """Offset of the stamp of a message with a header, after the encapsulation (OMG DDS-RTPS 10.2)."""
@@ -67,20 +66,22 @@ _NO_SEQUENCE_NUMBER = 2**64 - 1
 
 
 class SerializedImage:
-    """A serialized sensor_msgs/Image with a buffer that is reused for every frame.
+    """A serialized sensor_msgs/Image or CompressedImage with a buffer that is reused for every
+    frame.
 
     Args:
-        msg: all fields except the pixels; ``data`` is ignored.
+        msg: all fields except ``data``, which is ignored.
+        size: bytes of ``data``; 0 is height * step.
 
     Attributes:
-        pixels: uint8 [height * step], a view of ``data``.
+        pixels: uint8 [size], a view of ``data``.
     """
 
-    def __init__(self, msg: Image) -> None:
-        size = msg.height * msg.step
-        head = serialize_message(Image(
-            header=msg.header, height=msg.height, width=msg.width, encoding=msg.encoding,
-            is_bigendian=msg.is_bigendian, step=msg.step))
+    def __init__(self, msg: Any, size: int = 0) -> None:
+        size = size or msg.height * msg.step
+        self._type = type(msg)
+        fields = {name: getattr(msg, name) for name in msg.get_fields_and_field_types()}
+        head = serialize_message(self._type(**{**fields, 'data': []}))
         self._buffer = np.empty(len(head) + size, np.uint8)
         self._buffer[:len(head)] = np.frombuffer(head, np.uint8)
         # Replace the length of data, which is 0.
@@ -88,6 +89,11 @@ class SerializedImage:
         self.pixels = self._buffer[len(head):]
         self._message = _SerializedMessage(self._buffer.ctypes.data, self._buffer.nbytes,
                                            self._buffer.nbytes)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the whole message."""
+        return self._buffer.nbytes
 
     def set_stamp(self, seconds: int, nanoseconds: int) -> None:
         """Write the stamp."""
@@ -97,15 +103,15 @@ class SerializedImage:
         """Publish the message; the middleware copies it.
 
         Args:
-            publisher: rclpy publisher of Image; an inactive lifecycle publisher publishes
-                nothing.
+            publisher: rclpy publisher of the message's type; an inactive lifecycle publisher
+                publishes nothing.
 
         Raises:
             RuntimeError: rcl failed, or the context is shut down.
         """
         rcl = find_rcl()
         if rcl is None:
-            publisher.publish(deserialize_message(self._buffer.tobytes(), Image))
+            publisher.publish(deserialize_message(self._buffer.tobytes(), self._type))
             return
         if not getattr(publisher, 'is_activated', True):
             return

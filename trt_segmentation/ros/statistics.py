@@ -5,6 +5,8 @@
 Times called ``now`` are seconds of a monotonic clock, so rates are independent of simulated time.
 """
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +21,10 @@ KEEP_LATEST = 'keep_latest'
 
 UNSYNCHRONISED = 'unsynchronised'
 """No match with the other cameras within the tolerance; used only with several cameras."""
+
+REPLACED = 'replaced'
+"""A newer frame was read while it waited for the network; used only with pipeline_depth 2. It was
+received, unlike the frames of ``KEEP_LATEST``."""
 
 NO_SUBSCRIBER = 'no_subscriber'
 DISABLED = 'disabled'
@@ -158,6 +164,20 @@ class RateMeter:
         return float(min(steady, self._counts[recent].sum() / (now - oldest)))
 
 
+class CpuMeter:
+    """The share of one CPU core that this process uses; more than 1 with several threads."""
+
+    def __init__(self) -> None:
+        self._then = time.monotonic(), time.process_time()
+
+    def share(self) -> float:
+        """Return the mean share since the last call, or since the start."""
+        before, now = self._then, (time.monotonic(), time.process_time())
+        self._then = now
+        elapsed = now[0] - before[0]
+        return (now[1] - before[1]) / elapsed if elapsed > 0 else 0.0
+
+
 class LatencyMeter:
     """Percentiles of the newest durations.
 
@@ -183,7 +203,7 @@ class LatencyMeter:
 
 
 class Monitor:
-    """Collects the statistics of one activation of the node.
+    """Collects the statistics of one activation of the node, from any thread.
 
     Args:
         started: time of the activation.
@@ -203,15 +223,17 @@ class Monitor:
         self._stamp_age = 0.0
         self._failures, self._why = 0, ''
         self._incompatible = ''
+        self._lock = threading.Lock()
 
     def note_arrival(self, now: float, sequence: int | None, publisher: bytes = b'') -> None:
         """Record a frame that reached the callback; see ``FrameCounts.note_arrival``."""
-        lost = self.counts.note_arrival(sequence, publisher)
-        self._input.note(now, 1 + lost)
-        if lost:
-            self._dropped[KEEP_LATEST].note(now, lost)
-        self._idle_since = now
-        self._incompatible = ''
+        with self._lock:
+            lost = self.counts.note_arrival(sequence, publisher)
+            self._input.note(now, 1 + lost)
+            if lost:
+                self._dropped[KEEP_LATEST].note(now, lost)
+            self._idle_since = now
+            self._incompatible = ''
 
     def note_published(self, now: float, stamp_age: float, callback_seconds: float) -> None:
         """Record a frame whose results were published.
@@ -219,20 +241,21 @@ class Monitor:
         Args:
             now: time of the publish.
             stamp_age: see ``stamp_age``; an implausible one is counted, but not used as latency.
-            callback_seconds: from arrival to publish.
+            callback_seconds: from arrival to publish, including the time it waited for the worker.
         """
-        self.counts.segmented += 1
-        self._output.note(now)
-        self._callback.note(callback_seconds)
-        self._stamp_age = stamp_age
-        if stamp_age < 0:
-            self.stamps_ahead += 1
-        elif stamp_age > MAX_AGE:
-            self.stamps_old += 1
-        else:
-            self._latency.note(stamp_age)
-        self._failures = 0
-        self._idle_since = now
+        with self._lock:
+            self.counts.segmented += 1
+            self._output.note(now)
+            self._callback.note(callback_seconds)
+            self._stamp_age = stamp_age
+            if stamp_age < 0:
+                self.stamps_ahead += 1
+            elif stamp_age > MAX_AGE:
+                self.stamps_old += 1
+            else:
+                self._latency.note(stamp_age)
+            self._failures = 0
+            self._idle_since = now
 
     def note_dropped(self, now: float, reason: str, why: str = '') -> None:
         """Record a dropped frame.
@@ -242,14 +265,15 @@ class Monitor:
             reason: one of ``reasons``.
             why: the error message.
         """
-        self.counts.dropped[reason] += 1
-        self._dropped[reason].note(now)
-        if reason in _FAILURES:
-            self._failures += 1
-            self._why = why
-        elif reason in EXPECTED:  # unknown whether the next frame would fail
-            self.reset_failures()
-        self._idle_since = now
+        with self._lock:
+            self.counts.dropped[reason] += 1
+            self._dropped[reason].note(now)
+            if reason in _FAILURES:
+                self._failures += 1
+                self._why = why
+            elif reason in EXPECTED:  # unknown whether the next frame would fail
+                self.reset_failures()
+            self._idle_since = now
 
     def reset_failures(self) -> None:
         """Reset the consecutive failures, after a change of the network or of the subscribers."""

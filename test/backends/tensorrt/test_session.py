@@ -220,6 +220,20 @@ def test_image_memory_that_stays_is_locked_and_other_memory_unlocks_it(networks,
     assert locked == [[], [8], [8], [], [24], [], [], []]
 
 
+def test_arrays_that_are_used_in_turn_stay_locked(networks, session, spec, gpu):
+    """As of messages that are received while the network runs."""
+    session.image_buffers = 3
+    images, locked = [networks.random_image(20, 30, seed) for seed in range(4)], []
+    for index in (0, 1, 2, 0, 1, 2, 0, 2, 3):
+        assert_same(run(session, images[index], out=buffers((20, 30))),
+                    on_cpu(spec, images[index]))
+        locked.append(sorted(number for number, image in enumerate(images)
+                             if image.ctypes.data in gpu.locked))
+    assert locked == [[], [], [], [0], [0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2], [1, 2]]
+    session.close()
+    assert gpu.locked == {}
+
+
 def test_results_are_right_where_every_frame_brings_another_array(networks, session, spec, gpu):
     row = [buffers((20, 30)) for _ in range(4)]
     images = [networks.random_image(20, 30, seed) for seed in range(4)]

@@ -13,13 +13,14 @@ import numpy as np
 
 from trt_segmentation.backends.base import BackendInfo, Controls
 from trt_segmentation.backends.tensorrt.api import find_log, find_tensorrt
-from trt_segmentation.backends.tensorrt.cuda import Device, Graph, PageLock, close_all
+from trt_segmentation.backends.tensorrt.cuda import Device, Graph, close_all
 from trt_segmentation.backends.tensorrt.device_arrays import (
     DeviceArray,
     check_device,
     read_device_array,
 )
 from trt_segmentation.backends.tensorrt.gpu_jpeg import GpuJpeg, JpegReader
+from trt_segmentation.backends.tensorrt.page_locks import PageLocks
 from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding
 from trt_segmentation.errors import BackendError, ImageError, ModelError
 from trt_segmentation.graph.pipeline.camera_bytes import (
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Shape = tuple[int, ...]
-Place = tuple[str, int]
-"""Name of a tensor, and index of an image in it."""
 
 
 @dataclass
@@ -192,8 +191,8 @@ class TensorRtSession(Controls):
 
     The images of a batch are contiguous on the device; each is copied from and to the caller's
     arrays, which are in host memory, or on the device (``device_array``). A host array that is
-    used for the same image or output twice in a row is page-locked, so that the GPU accesses it
-    directly. It is unlocked when another array or size is used there.
+    used for the same image or output again is page-locked, so that the GPU accesses it directly;
+    see ``PageLocks``. Another size unlocks all.
 
     Args:
         device: the GPU.
@@ -224,8 +223,7 @@ class TensorRtSession(Controls):
         self._sizes: dict[str, int] = {}
         self._places: dict[str, list[int]] = {}
         self._graph: Graph | None = None
-        self._last: dict[Place, np.ndarray] = {}
-        self._locks: dict[Place, PageLock | None] = {}
+        self._page_locks = PageLocks(device)
         self._changed = set(self._controls)
         self._stream: Any = None
         self._jpeg = GpuJpeg(device)
@@ -457,12 +455,12 @@ class TensorRtSession(Controls):
         """Free graph, page locks and tensors of the current size, but not the contexts."""
         self._shape = None
         graph, self._graph = self._graph, None
-        locks, self._locks, self._last = self._locks, {}, {}
+        locks = self._page_locks.take_closers()
         tensors = [self._memory.pop(name) for name in self._memory.keys() - self._controls.keys()]
         for name in self._sizes.keys() - self._controls.keys():
             del self._sizes[name]
         close_all([*self._waiting(), *([graph.close] if graph is not None else ()),
-                   *(lock.close for lock in locks.values() if lock is not None),
+                   *locks,
                    *(memory.free for memory in tensors)])
 
     def _drop_contexts(self) -> None:
@@ -530,7 +528,7 @@ class TensorRtSession(Controls):
             if isinstance(image, DeviceArray):
                 self._device.copy_within(address, image.address, image.nbytes, self._stream)
                 continue
-            self._keep_locked(('image', index), image)
+            self._page_locks.use(('image', index), image, self.image_buffers)
             self._device.copy_in(address, image, self._stream)
 
     def _copy_out(self, outs: Sequence[Mapping[str, np.ndarray]]) -> None:
@@ -540,33 +538,5 @@ class TensorRtSession(Controls):
                 if isinstance(array, DeviceArray):
                     self._device.copy_within(array.address, address, array.nbytes, self._stream)
                     continue
-                self._keep_locked((name, index), array)
+                self._page_locks.use((name, index), array)
                 self._device.copy_out(array, address, self._stream)
-
-    def _keep_locked(self, place: Place, array: np.ndarray) -> None:
-        """Page-lock an array that is used again; unlock the previous one."""
-        if not _is_same_memory(self._last.get(place), array):
-            self._forget(place)
-            self._last[place] = array
-        elif place not in self._locks:
-            self._locks[place] = self._page_lock(array)
-
-    def _page_lock(self, array: np.ndarray) -> PageLock | None:
-        try:
-            return self._device.page_lock(array)
-        except BackendError as error:
-            logger.info('memory is copied through a staging buffer: %s', error)
-            return None
-
-    def _forget(self, place: Place) -> None:
-        self._last.pop(place, None)
-        if (lock := self._locks.pop(place, None)) is not None:
-            lock.close()
-
-
-def _is_same_memory(last: np.ndarray | None, array: np.ndarray) -> bool:
-    """Whether these are one array, or the same part of one. The same address is not enough: freed
-    memory may be allocated again."""
-    return last is array or (
-        last is not None and last.base is not None and last.base is array.base
-        and last.ctypes.data == array.ctypes.data and last.nbytes == array.nbytes)

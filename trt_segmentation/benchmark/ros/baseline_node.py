@@ -4,6 +4,7 @@
 
 import os
 from functools import partial
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -14,6 +15,8 @@ from sensor_msgs.msg import Image
 
 from trt_segmentation.benchmark.baseline import BaselinePipeline, open_network_only
 from trt_segmentation.benchmark.ros.rows import FrameClock
+from trt_segmentation.images.decoding import ImageDecoder
+from trt_segmentation.ros.inputs import TRANSPORTS
 from trt_segmentation.ros.outputs import OUTPUT_QOS
 from trt_segmentation.ros.parameters import declare_parameters, read_parameters
 from trt_segmentation.ros.spinning import spin
@@ -46,15 +49,18 @@ class BaselineNode(Node):
         self._pipelines: dict[bool, BaselinePipeline] = {}
         self._masks = self.create_publisher(Image, '~/mask', OUTPUT_QOS)
         self._overlays = self.create_publisher(Image, '~/overlay', OUTPUT_QOS)
-        self.create_subscription(Image, 'image', self._on_image, NEWEST_ONLY)
+        self._decoder = ImageDecoder()
+        transport = TRANSPORTS[settings.input_transport]
+        self.create_subscription(transport.message, f'image{transport.suffix}', self._on_image,
+                                 NEWEST_ONLY)
 
-    def _on_image(self, msg: Image) -> None:
+    def _on_image(self, msg: Any) -> None:
         self._clock.mark('called')
         overlay = self._overlays.get_subscription_count() > 0
         if overlay not in self._pipelines:
             self._pipelines[overlay] = BaselinePipeline(self._spec, self._network, overlay)
         pipeline = self._pipelines[overlay]
-        image = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.width, 3)
+        image, _ = self._decoder.read(msg)
         self._clock.mark('infer')
         mask = pipeline.run(image)
         self._clock.mark('inferred')
@@ -65,7 +71,7 @@ class BaselineNode(Node):
         self._clock.finish(msg.header.stamp)
 
 
-def _message(source: Image, pixels: np.ndarray, encoding: str) -> Image:
+def _message(source: Any, pixels: np.ndarray, encoding: str) -> Image:
     msg = Image(header=source.header, height=pixels.shape[0], width=pixels.shape[1],
                 encoding=encoding, step=pixels.nbytes // pixels.shape[0])
     msg.data.frombytes(pixels.tobytes())  # as cv_bridge since Humble

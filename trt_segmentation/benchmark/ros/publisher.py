@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark's camera: publishes at the rates that stdin requests, and reports the stamps.
 
-A request is a line such as ``{"topic": "/a/image", "rate": 30.0, "frames": 90}``.
+A request is a line such as ``{"topics": ["/a/image"], "rate": 30.0, "frames": 90}``.
 """
 
 import argparse
@@ -15,11 +15,12 @@ import rclpy
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.utilities import get_rmw_implementation_identifier
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
+from trt_segmentation.benchmark.dds import CAMERA_ENCODINGS, JPEG
+from trt_segmentation.benchmark.ros.camera_images import camera_message
 from trt_segmentation.benchmark.ros.rows import write_line
 from trt_segmentation.demo.clip import read_frame
-from trt_segmentation.ros.serialized import SerializedImage
 from trt_segmentation.ros.transport import find_profile_variables, large_image_environment
 
 IMAGES = 4
@@ -31,19 +32,26 @@ class BenchmarkCamera(Node):
     Args:
         topics: on which it can publish.
         height, width: pixels.
+        encoding: see ``camera_message``.
+
+    Attributes:
+        message_bytes: mean size of the messages.
     """
 
-    def __init__(self, topics: list[str], height: int, width: int) -> None:
+    def __init__(self, topics: list[str], height: int, width: int, encoding: str) -> None:
         super().__init__('camera')
-        self._messages = [_serialized(number, height, width)
+        self._messages = [camera_message(read_frame(number, height, width).image, encoding)
                           for number in range(IMAGES)]
+        self.message_bytes = sum(message.nbytes for message in self._messages) / IMAGES
         self._publishers_by_topic = {
-            topic: self.create_publisher(Image, topic, qos_profile_sensor_data)
+            topic: self.create_publisher(CompressedImage if encoding == JPEG else Image, topic,
+                                         qos_profile_sensor_data)
             for topic in topics}
 
-    def run(self, topic: str, rate: float, frames: int) -> list[int]:
-        """Publish; return the stamps. If the rate is too high, it is lower, without bursts."""
-        publisher, stamps = self._publishers_by_topic[topic], []
+    def run(self, topics: list[str], rate: float, frames: int) -> list[int]:
+        """Publish each image on all topics; return the stamps. If the rate is too high, it is
+        lower, without bursts."""
+        publishers, stamps = [self._publishers_by_topic[topic] for topic in topics], []
         due = time.monotonic()
         for index in range(frames):
             time.sleep(max(0.0, due - time.monotonic()))
@@ -51,17 +59,10 @@ class BenchmarkCamera(Node):
             message = self._messages[index % IMAGES]
             now = time.time_ns()
             message.set_stamp(now // 10**9, now % 10**9)
-            message.publish(publisher)
+            for publisher in publishers:
+                message.publish(publisher)
             stamps.append(now)
         return stamps
-
-
-def _serialized(number: int, height: int, width: int) -> SerializedImage:
-    message = Image(height=height, width=width, encoding='bgr8', step=width * 3)
-    message.header.frame_id = 'camera_color_optical_frame'
-    serialized = SerializedImage(message)
-    serialized.pixels[:] = read_frame(number, height, width).image.reshape(-1)
-    return serialized
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,12 +71,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('topics', nargs='+')
     parser.add_argument('--height', type=int, required=True)
     parser.add_argument('--width', type=int, required=True)
+    parser.add_argument('--encoding', choices=CAMERA_ENCODINGS, default='bgr8')
     args = parser.parse_args(argv)
     os.environ.update(large_image_environment(os.environ))
     rclpy.init(args=[])
     try:
-        camera = BenchmarkCamera(args.topics, args.height, args.width)
-        write_line(ready=_middleware())
+        camera = BenchmarkCamera(args.topics, args.height, args.width, args.encoding)
+        write_line(ready=_middleware(), message_bytes=camera.message_bytes)
         for line in sys.stdin:
             write_line(sent=camera.run(**json.loads(line)))
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@
 
 import functools
 import json
+import resource
 import sys
 import threading
 import time
@@ -15,8 +16,12 @@ from trt_segmentation.ros.stamps import nanoseconds
 PERIOD = 0.2
 """Seconds between two writes. Measuring a frame costs no more than an append to a list."""
 
-STEPS = ('taking', 'taken', 'called', 'infer', 'inferred', 'published')
-"""The fields of ``benchmark.frames.FrameTimes``."""
+RECEIVING = ('taking', 'taken', 'called')
+STEPS = (*RECEIVING, 'infer', 'inferred', 'published')
+"""The times of ``benchmark.frames.FrameTimes``."""
+
+HANDED_OVER = 16
+"""Number of frames whose ``RECEIVING`` is kept until another thread publishes them."""
 
 
 class Rows:
@@ -50,24 +55,39 @@ def write_line(**entry: Any) -> None:
 
 
 class FrameClock:
-    """Records when a frame passes the steps of a node; one frame at a time.
+    """Records when a frame passes the steps of a node; one frame at a time in each thread.
 
     A frame that is not published has no row.
     """
 
     def __init__(self) -> None:
         self._rows = Rows('times')
-        self._times = dict.fromkeys(STEPS, 0)
+        self._thread = threading.local()
+        self._received: dict[int, dict[str, int]] = {}
 
     def mark(self, step: str) -> None:
-        """Record that the current frame is at one of ``STEPS``."""
-        self._times[step] = time.time_ns()
+        """Record that the current frame of this thread is at one of ``STEPS``."""
+        self._thread.__dict__[step] = time.time_ns()
+
+    def hand_over(self, stamp: Any) -> None:
+        """Keep the ``RECEIVING`` of this thread's frame, which any thread may finish."""
+        marks = self._thread.__dict__
+        self._received[nanoseconds(stamp)] = {step: marks.get(step, 0) for step in RECEIVING}
+        if len(self._received) > HANDED_OVER:
+            self._received.pop(next(iter(self._received)), None)
 
     def finish(self, stamp: Any) -> None:
-        """End the frame of this stamp; add its row if it was published."""
-        times = self._times
+        """End the frame of this stamp; add its row if it was published.
+
+        The row also has the CPU time of the process so far, user and system.
+        """
+        key = nanoseconds(stamp)
+        times = {**dict.fromkeys(STEPS, 0), **self._thread.__dict__,
+                 **self._received.pop(key, {})}
         if times['published'] >= times['called']:
-            self._rows.add(nanoseconds(stamp), *times.values())
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            self._rows.add(key, *times.values(), round(used.ru_utime * 1e9),
+                           round(used.ru_stime * 1e9))
 
     def watch(self, owner: type, method: str, before: str = '', after: str = '') -> None:
         """Wrap a method of a class, so that each call marks steps before and after it."""

@@ -23,7 +23,8 @@ class BenchmarkSubscriber(Node):
     """Receives serialized results and reads only their stamps.
 
     Args:
-        topics: of images; a row is the topic's index, the stamp and the time of arrival, ns.
+        topics: of images; a row is the topic's index, the stamp and the time of arrival, ns, and
+            the size of the message, bytes.
     """
 
     def __init__(self, topics: list[str]) -> None:
@@ -36,7 +37,7 @@ class BenchmarkSubscriber(Node):
     def _on_image(self, number: int, data: bytes) -> None:
         now = time.time_ns()
         seconds, nanoseconds = struct.unpack_from('<iI', data, 4)  # after CDR's encapsulation
-        self._rows.add(number, seconds * 10**9 + nanoseconds, now)
+        self._rows.add(number, seconds * 10**9 + nanoseconds, now, len(data))
 
 
 def main(argv: list[str] | None = None) -> int:

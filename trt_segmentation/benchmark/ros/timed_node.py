@@ -9,6 +9,7 @@ from rclpy.executors import Executor
 
 from trt_segmentation.benchmark.ros.rows import FrameClock
 from trt_segmentation.ros import node
+from trt_segmentation.ros.camera import Camera
 from trt_segmentation.ros.inputs import SerializedTaker
 from trt_segmentation.ros.outputs import Outputs
 from trt_segmentation.ros.transport import large_image_environment
@@ -24,15 +25,27 @@ def main(args: list[str] | None = None) -> int:
     clock.watch(Segmenter, 'infer_batch', 'infer', 'inferred')
     clock.watch(node.SegmentationNode, '_on_image', before='called')
     clock.watch(Outputs, 'publish', after='published')
+    _hand_over_after(Camera, clock)
     _finish_after(node.SegmentationNode, clock)
     return node.main(args)
+
+
+def _hand_over_after(owner: Any, clock: FrameClock) -> None:
+    watched = owner.read
+
+    def read(self: Any, *args: Any) -> Any:
+        frame = watched(self, *args)
+        clock.hand_over(frame.header.stamp)
+        return frame
+
+    owner.read = read
 
 
 def _finish_after(owner: Any, clock: FrameClock) -> None:
     watched = owner._publish
 
-    def publish(self: Any, frames: list[Any], *others: Any) -> None:
-        watched(self, frames, *others)
+    def publish(self: Any, cameras: Any, frames: Any, *others: Any) -> None:
+        watched(self, cameras, frames, *others)
         clock.finish(frames[0].header.stamp)
 
     owner._publish = publish

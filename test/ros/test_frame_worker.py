@@ -1,0 +1,182 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Two frames in flight: order, exact counts and right masks under overload and during changes."""
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+from lifecycle_msgs.msg import Transition
+from std_srvs.srv import Trigger
+
+from trt_segmentation.ros.frame_worker import FrameWorker
+
+SIZE = (540, 720)
+DEACTIVATE, ACTIVATE = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE
+CLEANUP, CONFIGURE = Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE
+
+
+@pytest.fixture(scope='module')
+def bright(networks, tmp_path_factory):
+    """The path of a network whose mask is the brightest channel of images of ``SIZE``."""
+    path = tmp_path_factory.mktemp('model') / 'net.onnx'
+    config = 'input: {color: bgr, scale: 1}'
+    onnx.save(networks.pointwise(np.eye(3), SIZE, metadata=config), path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def pictures(networks, image_message):
+    """Different images as messages, each with its mask."""
+    return [(image_message(image), image.argmax(axis=2))
+            for image in (networks.random_image(*SIZE, seed) for seed in range(7))]
+
+
+@pytest.fixture
+def bench(make_bench, bright):
+    made = make_bench(engine_path=bright, backend='onnxruntime', pipeline_depth=2)
+    made.listen('mask')
+    return made
+
+
+def send_burst(bench, pictures, count):
+    """Send different frames faster than the node can take them; return masks by stamp."""
+    expected = {}
+    for index in range(count):
+        msg, mask = pictures[index % len(pictures)]
+        expected[bench.send(msg)] = mask
+        bench.executor.spin_once(timeout_sec=0.001)  # its queue of masks is short, too
+    return expected
+
+
+def assert_right(bench, expected, stamp_of, pixels_of):
+    """Every mask that arrived is that of its own frame; they are in order."""
+    stamps = [stamp_of(msg) for msg in bench.received['mask']]
+    assert stamps == sorted(set(stamps))
+    for msg in bench.received['mask']:
+        np.testing.assert_array_equal(pixels_of(msg), expected[stamp_of(msg)])
+
+
+def assert_counted(counts):
+    """Every frame that was received was published, or dropped for a reason."""
+    dropped = sum(number for key, number in counts.items()
+                  if 'dropped' in key and 'keep_latest' not in key)
+    assert counts['frames received'] == counts['frames segmented'] + dropped
+
+
+def test_under_overload_the_newest_frames_are_segmented_in_order(bench, pictures, stamp_of,
+                                                                 pixels_of):
+    bench.segment(pictures[0][0])
+    bench.received['mask'].clear()
+    before, sent = bench.counts(), bench.published
+    expected = send_burst(bench, pictures, 150)
+    bench.answer('mask', max(expected))  # the newest is never dropped
+    counts = bench.counts()
+    assert_right(bench, expected, stamp_of, pixels_of)
+    assert_counted(counts)
+    assert counts['frames dropped, replaced'] > 0
+    published = counts['frames segmented'] - before['frames segmented']
+    assert published == len(bench.received['mask'])
+    everything = sum(counts[f'frames {key}'] - before[f'frames {key}'] for key in
+                     ('segmented', 'dropped, replaced', 'dropped, keep_latest'))
+    assert everything == bench.published - sent >= 150  # the last one perhaps twice
+
+
+def test_bad_frames_between_good_ones_cost_only_themselves(make_bench, bright, pictures,
+                                                           image_message, stamp_of, pixels_of):
+    """The queue is deep, so that the node reads bad frames while the network runs."""
+    bench = make_bench(engine_path=bright, backend='onnxruntime', pipeline_depth=2, qos_depth=100)
+    bench.listen('mask')
+    bench.segment(pictures[0][0])
+    bench.received['mask'].clear()
+    bad = image_message(np.zeros((*SIZE, 3), np.uint8), '32FC7')
+    expected = {}
+    for _ in range(20):
+        expected |= send_burst(bench, pictures, 3)
+        bench.send(bad)
+    expected |= send_burst(bench, pictures, 1)
+    bench.answer('mask', max(expected))
+    counts = bench.counts()
+    assert_right(bench, expected, stamp_of, pixels_of)
+    assert_counted(counts)
+    assert counts['frames dropped, bad_frame'] > 0
+
+
+def test_changes_wait_for_the_frames_in_flight(bench, pictures, stamp_of, pixels_of):
+    expected = send_burst(bench, pictures, 30)
+    for _ in range(2):
+        assert bench.call(Trigger, 'load_model', Trigger.Request()).success
+        expected |= send_burst(bench, pictures, 30)
+        assert bench.transition(DEACTIVATE)
+        assert_counted(bench.counts())
+        assert bench.transition(ACTIVATE)
+        bench.wait_until_met()
+        expected |= send_burst(bench, pictures, 30)
+        assert bench.transition(DEACTIVATE) and bench.transition(CLEANUP)
+        assert bench.transition(CONFIGURE) and bench.transition(ACTIVATE)
+        bench.wait_until_met()
+    expected |= send_burst(bench, pictures, 1)
+    bench.answer('mask', max(expected))
+    assert_right(bench, expected, stamp_of, pixels_of)
+    assert_counted(bench.counts())
+
+
+def test_it_ends_with_frames_in_flight(bench, pictures):
+    send_burst(bench, pictures, 30)
+    assert 'only on configure' in bench.set_parameter('pipeline_depth', 1).reason
+    send_burst(bench, pictures, 30)
+    status, log = bench.stop()
+    assert status == 0
+    assert 'Traceback' not in log and '[ERROR]' not in log
+
+
+# The worker alone
+
+
+class Work:
+    """Jobs that run until they are released."""
+
+    def __init__(self):
+        self.ran, self.replaced, self.started = [], [], threading.Semaphore(0)
+        self.released = threading.Semaphore(0)
+        self.worker = FrameWorker(self._run, self.replaced.append)
+
+    def _run(self, job):
+        self.started.release()
+        assert self.released.acquire(timeout=10)
+        self.ran.append(job)
+
+
+def job(number, slot=0):
+    return SimpleNamespace(number=number, frames=[SimpleNamespace(slot=slot)])
+
+
+def test_one_job_waits_and_a_newer_one_replaces_it():
+    work, jobs = Work(), [job(number, number % 3) for number in range(4)]
+    work.worker.submit(jobs[0])
+    assert work.started.acquire(timeout=10)
+    for each in jobs[1:]:
+        work.worker.submit(each)
+    assert work.replaced == jobs[1:3]
+    assert work.worker.slots_in_use(0) == {jobs[0].frames[0].slot, jobs[3].frames[0].slot}
+    work.released.release(2)
+    work.worker.finish()
+    assert work.ran == [jobs[0], jobs[3]]
+    assert work.worker.slots_in_use(0) == set()
+    work.worker.close()
+
+
+def test_closing_waits_for_all_jobs():
+    work = Work()
+    work.worker.submit(job(0))
+    assert work.started.acquire(timeout=10)
+    work.worker.submit(job(1))
+    closing = threading.Thread(target=work.worker.close)
+    closing.start()
+    work.released.release(2)
+    closing.join(10)
+    assert not closing.is_alive()
+    assert [each.number for each in work.ran] == [0, 1]
+    work.worker.close()  # again

@@ -1,0 +1,64 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""What cameras cost over DDS: by encoding, image size and number of cameras."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trt_segmentation.benchmark.dds import CAMERA_ENCODINGS
+
+RATE = 30
+"""Of the camera, Hz; every arm is also measured at its peak."""
+
+SIZES = '480x640', '720x1280', '1080x1920', '2160x3840'
+ENCODING_SIZE, CAMERA_SIZE = '1080x1920', '720x1280'
+MOST_CAMERAS = 4
+DEPTHS = 1, 2
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One measurement of ``trt-segmentation bench --ros``, from camera to mask.
+
+    Attributes:
+        encoding: of the camera's images.
+        size: height and width as text.
+        cameras: their number.
+        one_node_each: instead of a batch in one node.
+        depth: the parameter pipeline_depth.
+    """
+
+    encoding: str = 'bgr8'
+    size: str = ENCODING_SIZE
+    cameras: int = 1
+    one_node_each: bool = False
+    depth: int = 1
+
+    @property
+    def batch(self) -> int:
+        """Images that one engine takes."""
+        return 1 if self.one_node_each else self.cameras
+
+    def __str__(self) -> str:
+        how = ' each' * self.one_node_each
+        return f'{self.encoding} {self.size} {self.cameras}{how} depth {self.depth}'
+
+    def arguments(self, seconds: float) -> list[str]:
+        """Arguments of ``trt-segmentation bench``, with runs of some seconds."""
+        return ['--outputs', 'mask', '--size', self.size, '--frames', '60', '--ros', '--rates',
+                str(RATE), '--seconds', str(seconds), '--encoding', self.encoding,
+                '--cameras', str(self.cameras), *['--one-node-each'] * self.one_node_each,
+                '--pipeline-depth', str(self.depth)]
+
+
+def arms() -> Iterator[Arm]:
+    """Yield all arms; each is there once."""
+    for depth in DEPTHS:
+        for encoding in CAMERA_ENCODINGS:
+            yield Arm(encoding, depth=depth)
+    for size in SIZES:
+        if size != ENCODING_SIZE:
+            yield Arm(size=size)
+    for cameras in range(2, MOST_CAMERAS + 1):  # one is an arm of the sizes
+        for one_node_each in (False, True):
+            yield Arm(size=CAMERA_SIZE, cameras=cameras, one_node_each=one_node_each)
