@@ -5,6 +5,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ sys.meta_path.insert(0, Blocker())
 """
 
 
+@cache
 def modules():
     """Return every module's path under the package, by its path relative to it."""
     return {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob('*.py'))}
@@ -62,9 +64,10 @@ def imported(tree, package=()):
     return names
 
 
+@cache
 def imports_of(relative):
     tree = ast.parse(modules()[relative].read_text(encoding='utf-8'))
-    return imported(tree, dotted(relative).split('.')[:-1])
+    return frozenset(imported(tree, dotted(relative).split('.')[:-1]))
 
 
 def importers(is_meant, allowed=()):
