@@ -90,6 +90,8 @@ class RunOptions:
             measure it: on ONNX Runtime, or an external engine on TensorRT, with the first
             calibration image or else a rendered scene. The result is stored in
             ``engine_cache``. If false, the kind is assumed.
+        instances: whether a network of instances also has the outputs ``instances`` and
+            ``detections``. On TensorRT they are part of the engine.
     """
 
     backend: str = 'auto'
@@ -102,6 +104,7 @@ class RunOptions:
     engine_cache: str = ''
     build: BuildOptions = field(default_factory=BuildOptions)
     measure: bool = True
+    instances: bool = False
 
 
 def tactic_names(text: str) -> tuple[str, ...] | None:

@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='size of mask and confidence; default: the size of the image')
     parser.add_argument('--batch', type=whole(1), default=1, metavar='N',
                         help='batch size, for a node with N cameras (default 1)')
+    parser.add_argument('--instances', action='store_true',
+                        help='also compute the outputs instances and detections')
     add_build_options(parser)
 
 
