@@ -117,6 +117,20 @@ def test_without_the_option_nothing_is_added(networks):
     assert counts < larger
 
 
+def test_the_only_class_is_the_foreground_of_the_mask(networks):
+    rows, prototypes = final_rows(6, 30)
+    low, high, score, _, coefficients = np.split(rows, [2, 4, 5, 6], axis=1)
+    anchors = np.concatenate([(low + high) / 2, high - low, score, coefficients], axis=1)
+    model = networks.instances(anchors.T[None], prototypes, size=SIZE)
+    spec = resolve(describe_network(model, 'net.onnx'), networks.config_of(
+        output={'kind': 'instances'}, classes={'labels': ['background', 'car']}), instances=True)
+    assert spec.scores.channels == 1
+    found = networks.Runner(prepare(spec))(networks.random_image(*SIZE))
+    used = found['detections'][:, 4] > 0
+    assert used.any() and (found['detections'][used, 5] == 1).all()
+    np.testing.assert_array_equal(found['mask'], as_ids(found['instances']) > 0)
+
+
 def test_two_images_have_their_own_instances(networks):
     model = networks.spotted(SIZE)
     single = resolve(describe_network(model, 'net.onnx'),

@@ -41,7 +41,8 @@ class Fit:
 
 
 def add_instances(op: GraphBuilder, tensors: InstanceTensors, outputs: Mapping[str, str],
-                  fit: Fit, nearest: NearestIndex, mask_ids: MaskIds, threshold: float) -> None:
+                  fit: Fit, nearest: NearestIndex, mask_ids: MaskIds, threshold: float,
+                  first_class: int = 0) -> None:
     """Add the requested outputs.
 
     Args:
@@ -55,8 +56,12 @@ def add_instances(op: GraphBuilder, tensors: InstanceTensors, outputs: Mapping[s
         nearest: resizes ``tensors.places`` to the size of the mask.
         mask_ids: of the mask.
         threshold: minimum score.
+        first_class: the mask's id of the network's first class before ``mask_ids``: 1 for a
+            network of one class, whose mask has background as 0.
     """
     class_ids = op.columns(tensors.found, _CLASS, _CLASS + 1)
+    if first_class:
+        class_ids = op('Add', class_ids, op.constant(np.float32(first_class)))
     shown = op('Not', op('Less', op.columns(tensors.found, _SCORE, _SCORE + 1),
                          op.constant(np.float32(threshold))))
     if mask_ids.table is not None:

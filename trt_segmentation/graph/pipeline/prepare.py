@@ -298,7 +298,7 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapp
         cells = add_nearest_index(tail, tail.squeeze(tensors.places, 1), of_mask, window,
                                   spec.size, _letterbox_scale(spec, task))
         add_instances(tail, tensors, outputs, Fit(of_image, spec.size, window), cells, mask_ids,
-                      task.threshold)
+                      task.threshold, first_class=int(task.scores.channels == 1))
     if 'overlay' in outputs:
         if of_mask != of_image:
             decision, nearest = decide(tail, spec, task, scores, of_image, window)
