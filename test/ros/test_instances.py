@@ -58,9 +58,10 @@ def check(message, found):
 
 def test_ids_and_detections_have_the_images_header(make_bench, model, segmenter, networks,
                                                    image_message, stamp_of):
-    array = pytest.importorskip('vision_msgs.msg').Detection2DArray
+    if detections.Detection2DArray is None:
+        pytest.skip('vision_msgs with Detection2DArray is not installed')
     bench = make_bench(engine_path=str(model), instances=True)
-    messages = bench.collect(array, 'segmentation/detections')
+    messages = bench.collect(detections.Detection2DArray, 'segmentation/detections')
     bench.listen('mask', 'instances')
     bench.spin_until(lambda: bench.node.count_publishers(
         f'{bench.namespace}/segmentation/detections'), 'the topic of the detections')
