@@ -92,6 +92,8 @@ class RunOptions:
             ``engine_cache``. If false, the kind is assumed.
         gpu_jpeg: whether TensorRT's images of JPEG files and messages are decoded on the GPU,
             where nvImageCodec is installed.
+        instances: whether a network of instances also has the outputs ``instances`` and
+            ``detections``. On TensorRT they are part of the engine.
     """
 
     backend: str = 'auto'
@@ -105,6 +107,7 @@ class RunOptions:
     build: BuildOptions = field(default_factory=BuildOptions)
     measure: bool = True
     gpu_jpeg: bool = True
+    instances: bool = False
 
 
 def tactic_names(text: str) -> tuple[str, ...] | None:

@@ -49,7 +49,7 @@ def demo_model() -> Path:
 class Segmentation:
     """The results for one image.
 
-    ``mask``, ``confidence`` and ``overlay`` raise ImageError where they were not requested, and
+    ``mask`` and the other properties raise ImageError where they were not requested, and
     where the network has several tasks, each with its own; see ``task``.
 
     Attributes:
@@ -73,6 +73,18 @@ class Segmentation:
     def overlay(self) -> np.ndarray:
         """uint8 [H, W, 3], the image under the class colours, in the image's channel order."""
         return self._asked_for('overlay')
+
+    @property
+    def instances(self) -> np.ndarray:
+        """uint16 [H, W], the id of the instance at a pixel, 1 and up; 0 without an instance. Of
+        several at a pixel, it is the one with the highest score. See ``RunOptions.instances``."""
+        return self._asked_for('instances')
+
+    @property
+    def detections(self) -> np.ndarray:
+        """float32 [K, 6]: x_min, y_min, x_max, y_max in pixels of the image, score 0..1 and class
+        id as in the mask. Row i is the id i + 1; rows with a score of 0 are unused."""
+        return self._asked_for('detections')
 
     def task(self, name: str) -> 'Segmentation':
         """Return the results of one task of a network with several tasks.
@@ -178,7 +190,8 @@ class Segmenter:
             from trt_segmentation.graph.onnx_tools.network import read_network
             from trt_segmentation.graph.reading.resolve import resolve, with_mask
             spec = with_mask(resolve(read_network(path), config, options.batch,
-                                     measuring=measurement_setup(options)), options)
+                                     measuring=measurement_setup(options),
+                                     instances=options.instances), options)
             session = open_network(spec, options)
         _log_kind(spec)
         return cls(session, spec, options.gpu_jpeg)
@@ -232,10 +245,15 @@ class Segmenter:
     def output_shape(self, name: str, size: tuple[int, int]) -> tuple[int, ...]:
         """Return the shape of an output for an image of ``size`` (height, width)."""
         self._check_open()
-        return output_shape(name, size, self.spec.mask_size)
+        return self._shape(name, size)
+
+    def _shape(self, name: str, size: tuple[int, int]) -> tuple[int, ...]:
+        spec = self.spec
+        return output_shape(name, size, spec.mask_size, spec.detections(split(name)[0]))
 
     def output_dtype(self, name: str) -> np.dtype:
-        """Return the type of an output: uint8, or the mask's own."""
+        """Return the type of an output: uint8; the mask's own, uint16 for instances, float32 for
+        detections."""
         self._check_open()
         return output_dtype(name, self.spec.encoding)
 
@@ -543,11 +561,11 @@ class Segmenter:
     def _own_arrays(self, size: tuple[int, int]) -> list[dict[str, np.ndarray]]:
         """Return the calling thread's arrays; new ones where these do not fit an image of
         ``size``."""
-        own, requested, mask_size = self._own, self._requested, self.spec.mask_size
+        own, requested = self._own, self._requested
         if own.names != requested.names or any(
-                own.arrays[0][name].shape != output_shape(name, size, mask_size)
+                own.arrays[0][name].shape != self._shape(name, size)
                 for name in requested.names):
-            own.arrays = [{name: np.empty(output_shape(name, size, mask_size), dtype)
+            own.arrays = [{name: np.empty(self._shape(name, size), dtype)
                            for name, dtype in requested.dtypes.items()}
                           for _ in range(self.spec.batch)]
             own.names = requested.names
@@ -627,7 +645,7 @@ class Segmenter:
             written.append({name: self._readable(out[name], f"out['{name}']", f"out['{name}']")
                             for name in self._requested.names if name in out})
             for name, dtype in self._requested.dtypes.items():
-                _check_out(written[-1], name, output_shape(name, size, self.spec.mask_size), dtype)
+                _check_out(written[-1], name, self._shape(name, size), dtype)
         return written
 
     def _set_color(self, color: str) -> None:

@@ -12,8 +12,9 @@ from trt_segmentation.ros import label_info
 
 POLICY = Path(__file__).parents[2] / 'config' / 'sros2_policy.xml'
 
-NOT_EVERYWHERE = {'~/get_type_description', 'bond'}
-"""Names that are missing on Humble, and those that exist only with a lifecycle manager."""
+NOT_EVERYWHERE = {'~/get_type_description', 'bond', '~/detections', '~/instances'}
+"""Names that are missing on Humble, and those that exist only with a lifecycle manager or with a
+network of instances."""
 
 SCHEMA = {
     'policy': ({'version'}, {'enclaves'}), 'enclaves': (set(), {'enclave'}),

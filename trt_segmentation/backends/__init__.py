@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trt_segmentation.backends.base import Session
-from trt_segmentation.errors import BackendError, MissingBackendError
+from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BACKENDS, ENGINE_SUFFIXES, PRECISIONS, RunOptions
 
@@ -64,7 +64,16 @@ def open_engine(path: Path, config: ModelConfig, options: RunOptions,
         raise BackendError(f"{path}: is a TensorRT engine, but backend is 'onnxruntime'; give its "
                            "network's .onnx file, or set backend to tensorrt",
                            settings=['backend'])
-    return engine_loader(options.device, options.engine_cache).open_engine(path, config, options)
+    loader = engine_loader(options.device, options.engine_cache)
+    session, spec = loader.open_engine(path, config, options)
+    if options.instances:
+        from trt_segmentation.graph.reading.resolve import check_instances
+        try:
+            check_instances(spec)
+        except ConfigError:
+            session.close()
+            raise
+    return session, spec
 
 
 def stored_config(path: Path) -> ModelConfig:

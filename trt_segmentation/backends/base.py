@@ -9,35 +9,40 @@ from typing import Any, Protocol
 import numpy as np
 
 from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding
-from trt_segmentation.graph.pipeline.output_names import joined, kind_of
+from trt_segmentation.graph.pipeline.output_names import DETECTION_VALUES, joined, kind_of
 
 
 def output_shape(name: str, size: tuple[int, int], mask_size: tuple[int, int] | None = None,
-                 ) -> tuple[int, ...]:
+                 detections: int = 0) -> tuple[int, ...]:
     """Return the shape of an output.
 
     Args:
         name: one of ``graph.pipeline.prepare.available_outputs``.
         size: height and width of the source.
         mask_size: as in ``ModelSpec``.
+        detections: rows of the output ``detections``; see ``ModelSpec.detections``.
     """
+    if kind_of(name) == 'detections':
+        return detections, DETECTION_VALUES
     return (*size, 3) if kind_of(name) == 'overlay' else mask_size or size
 
 
 def output_dtype(name: str, encoding: MaskEncoding) -> np.dtype:
-    """Return the type of an output: uint8, or the mask's own."""
-    return np.dtype(encoding.dtype if kind_of(name) == 'mask' else np.uint8)
+    """Return the type of an output: uint8; or the mask's own, uint16 for instance ids, float32
+    for detections."""
+    own = {'mask': encoding.dtype, 'instances': np.uint16, 'detections': np.float32}
+    return np.dtype(own.get(kind_of(name), np.uint8))
 
 
 def graph_shape(array: np.ndarray, batch: int = 1) -> tuple[int, ...]:
-    """Return the shape of the graph's uint8 output for images that fill an array each; wider
-    types have a last axis of their bytes.
+    """Return the shape of the graph's output for images that fill an array each. It is float32
+    as the array, else uint8; wider integers have a last axis of their bytes.
 
     Args:
         array: of ``output_shape``.
         batch: number of images.
     """
-    planes = () if array.itemsize == 1 else (array.itemsize,)
+    planes = () if array.itemsize == 1 or array.dtype.kind == 'f' else (array.itemsize,)
     return batch, *array.shape, *planes
 
 

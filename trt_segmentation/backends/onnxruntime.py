@@ -27,6 +27,7 @@ from trt_segmentation.graph.onnx_tools.onnxruntime_api import (
     open_session,
     return_free_memory,
 )
+from trt_segmentation.graph.pipeline.output_names import split
 from trt_segmentation.graph.pipeline.prepare import (
     named_outputs,
     prepare_network,
@@ -135,7 +136,8 @@ class OnnxRuntimeSession(Controls):
         """Allocate and bind the arrays that several images are copied through."""
         spec = self._spec
         self._staged_images = np.empty(self._image_shape, np.uint8)
-        shapes = {name: output_shape(name, size, spec.mask_size) for name in self._outputs}
+        shapes = {name: output_shape(name, size, spec.mask_size, spec.detections(split(name)[0]))
+                  for name in self._outputs}
         whole = {name: np.empty((self._batch, *shape), output_dtype(name, spec.encoding))
                  for name, shape in shapes.items()}
         self._staged = [{name: array[index] for name, array in whole.items()}
@@ -148,8 +150,10 @@ class OnnxRuntimeSession(Controls):
             binding.bind_input('image', 'cpu', 0, np.uint8, self._image_shape,
                                images.ctypes.data)
         for name in self._outputs:
-            self._drawn.bind_output(name, 'cpu', 0, np.uint8, graph_shape(out[name], self._batch),
-                                    out[name].ctypes.data)
+            array = out[name]
+            dtype = array.dtype if array.dtype.kind == 'f' else np.uint8
+            self._drawn.bind_output(name, 'cpu', 0, dtype, graph_shape(array, self._batch),
+                                    array.ctypes.data)
 
     def _run(self) -> None:
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.analysis.measurement import measurement_setup
 from trt_segmentation.graph.onnx_tools.network import read_network
+from trt_segmentation.graph.pipeline.output_names import INSTANCE_OUTPUTS, kind_of
 from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
 from trt_segmentation.graph.reading.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.model_config import ModelConfig
@@ -224,7 +225,13 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     return RunOptions(args.backend, args.device, args.threads, args.mask_interpolation,
                       mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
                       build=build_options(args), measure=args.measure,
-                      gpu_jpeg=getattr(args, 'gpu_jpeg', True))
+                      gpu_jpeg=getattr(args, 'gpu_jpeg', True), instances=_instances(args))
+
+
+def _instances(args: argparse.Namespace) -> bool:
+    """Whether the arguments ask for an output of instances."""
+    return getattr(args, 'instances', False) or any(
+        kind_of(name) in INSTANCE_OUTPUTS for name in getattr(args, 'outputs', ()))
 
 
 def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
@@ -237,9 +244,10 @@ def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
     options = RunOptions(mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
                          build=BuildOptions(calibration=calibration_options(args)),
-                         measure=args.measure)
+                         measure=args.measure, instances=_instances(args))
     return with_mask(resolve(read_network(args.model or demo_model()), config, batch,
-                             measuring=measurement_setup(options)), options)
+                             measuring=measurement_setup(options),
+                             instances=options.instances), options)
 
 
 def open_segmenter(args: argparse.Namespace) -> Segmenter:

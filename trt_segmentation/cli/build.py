@@ -33,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--input-encodings', type=_encodings, default=(), metavar='NAMES',
                         help='also build the GPU conversion of these camera encodings into the '
                              f'engine cache; comma-separated: {", ".join(CAMERA_ENCODINGS)}')
+    parser.add_argument('--instances', action='store_true',
+                        help='also compute the outputs instances and detections')
     add_build_options(parser)
 
 

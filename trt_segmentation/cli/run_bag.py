@@ -18,7 +18,8 @@ from trt_segmentation.cli.run_options import (
     tasks_of,
     workers_of,
 )
-from trt_segmentation.errors import ImageError
+from trt_segmentation.errors import ConfigError, ImageError
+from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.images.rosbag import is_bag
 
 _SHOWN = 20
@@ -33,8 +34,11 @@ def execute(args: argparse.Namespace) -> int:
                          'rosbag2, which needs one rosbag as input: a folder with '
                          'metadata.yaml, or a .mcap, .db3 or .bag file')
     bag, output = args.inputs[0].resolve(), args.output.resolve()
-    lanes = lanes_of(args, workers)
-    work = BagWork(bag, args.topic, Path(), outputs_of(args, tasks_of(args)), lanes,
+    lanes, outputs = lanes_of(args, workers), outputs_of(args, tasks_of(args))
+    if any(kind_of(name) == 'detections' for name in outputs):
+        raise ConfigError('--outputs detections: is not written into a rosbag2; write a folder of '
+                          'files (--output FOLDER), or record ~/detections of the node')
+    work = BagWork(bag, args.topic, Path(), outputs, lanes,
                    opener(args, workers, lanes))
     with tqdm(unit='frame', disable=None) as bar:
         def show(count: int, total: int) -> None:

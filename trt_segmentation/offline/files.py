@@ -15,9 +15,10 @@ import numpy as np
 
 from trt_segmentation.errors import BackendError, ImageError, SegmentationError
 from trt_segmentation.graph.pipeline.prepare import check_outputs
-from trt_segmentation.images.atomic_files import make_folder, write_image
+from trt_segmentation.images.atomic_files import make_folder
 from trt_segmentation.images.sources import read_image
 from trt_segmentation.offline import thread_segmenter
+from trt_segmentation.offline.detections import Labels, labels_of, write_result
 from trt_segmentation.offline.items import Item
 from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
 from trt_segmentation.segmenter import Segmentation, Segmenter
@@ -126,14 +127,15 @@ def _segment(work: Work, segmenter: Segmenter, items: Sequence[Item]) -> Iterato
 
 def _segment_images(work: Work, segmenter: Segmenter, items: Sequence[Item]) -> Iterator[_Result]:
     waiting = deque[tuple[Item, Future[None]]]()
-    lanes = Lanes(segmenter, work.outputs, work.lanes)
+    lanes, labels = Lanes(segmenter, work.outputs, work.lanes), labels_of(segmenter)
     try:
         with closing(_read(items, segmenter)) as images:
             for item, image in images:
                 if isinstance(image, ImageError):
                     yield item, image, ()
                     continue
-                waiting.append((item, lanes.segment(image, 'bgr', partial(_write, work, item))))
+                write = partial(_write, work, item, labels)
+                waiting.append((item, lanes.segment(image, 'bgr', write)))
                 while waiting and (len(waiting) > work.lanes.lanes or waiting[0][1].done()):
                     yield _written(*waiting.popleft())
         while waiting:
@@ -163,8 +165,8 @@ def _read(items: Sequence[Item], segmenter: Segmenter) -> Generator[tuple[Item, 
     return read() if len(items) == 1 else read_ahead(read(), _AHEAD)
 
 
-def _write(work: Work, item: Item, result: Segmentation) -> None:
+def _write(work: Work, item: Item, labels: Labels, result: Segmentation) -> None:
     for name, array in result.arrays.items():
         target = item.target(name)
         make_folder(target.parent)
-        write_image(target, array, work.scratch)
+        write_result(target, name, array, labels, work.scratch)

@@ -16,7 +16,14 @@ from trt_segmentation.images.sources import is_image, refuse_address
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm', '.wmv')
 """Suffixes of videos in folders; a video that is given by its path may have any suffix."""
 
-FRAME_NAME = '{:06d}.png'
+def file_suffix(output: str) -> str:
+    """Return the suffix of the file of an output of one image."""
+    return '.json' if kind_of(output) == 'detections' else '.png'
+
+
+def frame_name(output: str, index: int) -> str:
+    """Return the name of the file of an output of a video's frame."""
+    return f'{index:06d}{file_suffix(output)}'
 
 
 @dataclass(frozen=True)
@@ -34,9 +41,11 @@ class Item:
     is_video: bool
 
     def target(self, output: str) -> Path:
-        """Return the path of an output: a PNG for an image; for a video an MP4 of the overlays or
-        a folder of PNGs."""
-        suffix = '.png' if not self.is_video else '.mp4' if kind_of(output) == 'overlay' else ''
+        """Return the path of an output: a PNG or the detections' JSON for an image; for a video
+        an MP4 of the overlays or a folder of these files."""
+        suffix = file_suffix(output)
+        if self.is_video:
+            suffix = '.mp4' if kind_of(output) == 'overlay' else ''
         return self.results.with_name(f'{self.results.name}_{output.replace("/", "_")}{suffix}')
 
 

@@ -19,10 +19,11 @@ import numpy as np
 
 from trt_segmentation.errors import ImageError, OutputError
 from trt_segmentation.graph.pipeline.output_names import kind_of, split, with_kind
-from trt_segmentation.images.atomic_files import check_utf8, make_folder, write_file, write_image
+from trt_segmentation.images.atomic_files import check_utf8, make_folder, write_file
 from trt_segmentation.images.render import blended
 from trt_segmentation.images.sources import open_video
-from trt_segmentation.offline.items import FRAME_NAME, Item
+from trt_segmentation.offline.detections import Labels, labels_of, write_result
+from trt_segmentation.offline.items import Item, file_suffix, frame_name
 from trt_segmentation.offline.overlap import Lanes, read_ahead
 from trt_segmentation.segmenter import Segmentation, Segmenter
 
@@ -81,7 +82,7 @@ def segment_video(work: 'Work', segmenter: Segmenter, item: Item) -> tuple[str, 
 def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCapture,
              existing: int, overlays: Sequence['_Overlays']) -> int:
     """Segment the frames after the existing ones; return the number of all frames."""
-    count, waiting = 0, deque[Future[None]]()
+    count, waiting, labels = 0, deque[Future[None]](), labels_of(segmenter)
     lanes = Lanes(segmenter, work.outputs, work.lanes)
     skipped = 0 if overlays else existing
     try:
@@ -96,7 +97,7 @@ def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCap
                         waiting.append(lanes.run_in_order(writer.write, overlay))
                 else:
                     waiting.append(lanes.segment(
-                        frame, 'bgr', partial(_write, item, work.scratch, count - 1),
+                        frame, 'bgr', partial(_write, item, labels, work.scratch, count - 1),
                         partial(_write_overlays, overlays) if overlays else None))
                 while len(waiting) > work.lanes.lanes:
                     waiting.popleft().result()
@@ -122,14 +123,14 @@ def _existing_frames(item: Item, images: tuple[str, ...], overlays: tuple[str, .
     marker = scratch / f'part_{name}'
     if not marker.is_file() or marker.read_text(encoding='utf-8') != source:
         for output in images:
-            for path in item.target(output).glob('[0-9]' * 6 + '.png'):
+            for path in item.target(output).glob('[0-9]' * 6 + file_suffix(output)):
                 path.unlink()
         write_file(marker, source.encode())
     masks = [with_kind(name, 'mask') for name in overlays or images]
     if not set(masks) <= set(images):  # overlays of existing frames need their masks
         return 0
     count = 0
-    while all((item.target(each) / FRAME_NAME.format(count)).is_file() for each in images):
+    while all((item.target(each) / frame_name(each, count)).is_file() for each in images):
         count += 1
     return count
 
@@ -144,10 +145,10 @@ def _frames(video: cv2.VideoCapture, skipped: int) -> Generator['np.ndarray | No
         yield frame
 
 
-def _write(item: Item, scratch: Path, index: int, result: Segmentation) -> None:
+def _write(item: Item, labels: Labels, scratch: Path, index: int, result: Segmentation) -> None:
     for name, array in result.arrays.items():
         if kind_of(name) != 'overlay':
-            write_image(item.target(name) / FRAME_NAME.format(index), array, scratch)
+            write_result(item.target(name) / frame_name(name, index), name, array, labels, scratch)
 
 
 def _write_overlays(overlays: Sequence['_Overlays'], result: Segmentation) -> None:
@@ -158,7 +159,7 @@ def _write_overlays(overlays: Sequence['_Overlays'], result: Segmentation) -> No
 def _overlay_from_mask(segmenter: Segmenter, item: Item, name: str, index: int,
                        frame: np.ndarray) -> np.ndarray:
     """The overlay of a frame, rendered from its existing mask."""
-    path = item.target(with_kind(name, 'mask')) / FRAME_NAME.format(index)
+    path = item.target(with_kind(name, 'mask')) / frame_name('mask', index)
     mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     assert mask is not None, path
     palette = next(task.palette for task in segmenter.spec.tasks if task.name == split(name)[0])

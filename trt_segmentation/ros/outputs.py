@@ -12,9 +12,9 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from trt_segmentation.classes.mask_encoding import MONO8
-from trt_segmentation.graph.pipeline.output_names import joined, kind_of
+from trt_segmentation.graph.pipeline.output_names import joined, kind_of, split
 from trt_segmentation.graph.reading.resolve import ModelSpec
-from trt_segmentation.ros import label_info
+from trt_segmentation.ros import detections, label_info
 from trt_segmentation.ros.camera_info import scaled_camera_info
 from trt_segmentation.ros.image_codecs import (
     JPEG_FORMAT,
@@ -64,11 +64,13 @@ class Outputs:
         self._images = {
             name: node.create_lifecycle_publisher(Image, f'~/{prefix}{name}', OUTPUT_QOS)
             for name in segmenter.available_outputs
-            if kind_of(name) != 'confidence' or confidence}
+            if kind_of(name) != 'detections' and (kind_of(name) != 'confidence' or confidence)}
+        self._detections = self._create_detections(prefix)
+        self._rows: dict[str, np.ndarray] = {}
         self._compressed = {
             name: node.create_lifecycle_publisher(CompressedImage, f'~/{prefix}{name}/compressed',
                                                   OUTPUT_QOS)
-            for name in self._images if kind_of(name) != 'confidence'}
+            for name in self._images if kind_of(name) in ('mask', 'overlay')}
         self._outgoing: dict[str, OutgoingImage] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='publish')
         self._unpublished: Future[None] | None = None
@@ -94,19 +96,24 @@ class Outputs:
 
     def subscribed(self) -> tuple[str, ...]:
         """Return the outputs that have subscribers."""
-        return tuple(name for name, publisher in self._images.items()
-                     if publisher.get_subscription_count() > 0 or self._is_compressed(name))
+        return tuple(name for name, publisher in (*self._images.items(),
+                                                  *self._detections.items())
+                     if _is_read(publisher) or self._is_compressed(name))
 
     def buffers(self, size: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, np.ndarray]:
         """Return the reused buffers of the output messages for images of ``size`` (height,
         width), after their previous contents are published."""
         self.finish()
         for name in names:
+            if name in self._detections:
+                self._rows[name] = self._rows_for(name)
+                continue
             height, width = self._segmenter.output_shape(name, size)[:2]
             if name not in self._outgoing \
                     or self._outgoing[name].pixels.shape[:2] != (height, width):
                 self._outgoing[name] = OutgoingImage(self._encoding(name), height, width)
-        return {name: self._outgoing[name].pixels for name in names}
+        return {name: self._rows[name] if name in self._detections else
+                self._outgoing[name].pixels for name in names}
 
     def publish(self, header: Any, names: tuple[str, ...]) -> None:
         """Publish the contents of ``buffers``: masks at once, the other outputs by the end of
@@ -114,8 +121,10 @@ class Outputs:
         masks = [name for name in names if kind_of(name) == 'mask']
         for name in masks:
             self._publish_image(name, header)
-        works = [partial(self._publish_image, name, header) for name in names
-                 if name not in masks and self._images[name].get_subscription_count() > 0]
+        works = [partial(self._publish_detections if name in self._detections else
+                         self._publish_image, name, header)
+                 for name in names if name not in masks
+                 and (name in self._detections or _is_read(self._images[name]))]
         works += [partial(self._publish_compressed, name, header) for name in names
                   if self._is_compressed(name)]
         mask_size = self._segmenter.spec.mask_size
@@ -134,22 +143,44 @@ class Outputs:
         """Destroy the topics."""
         self._thread.shutdown()
         for publisher in (*self._images.values(), *self._compressed.values(),
-                          self._camera_publisher):
+                          *self._detections.values(), self._camera_publisher):
             if publisher is not None:
                 _destroy(self._node, publisher)
         if self._camera_subscription is not None:
             self._node.destroy_subscription(self._camera_subscription)
         self._images.clear()
+        self._detections.clear()
         self._outgoing.clear()
+
+    def _create_detections(self, prefix: str) -> dict[str, Any]:
+        """Create the topics of the detections, if vision_msgs is installed."""
+        names = [name for name in self._segmenter.available_outputs
+                 if kind_of(name) == 'detections']
+        if names and detections.Detection2DArray is None:
+            self._node.get_logger().warning(detections.MISSING)
+            return {}
+        return {name: self._node.create_lifecycle_publisher(
+            detections.Detection2DArray, f'~/{prefix}{name}', OUTPUT_QOS) for name in names}
+
+    def _rows_for(self, name: str) -> np.ndarray:
+        """Return the reused array of detections."""
+        shape, rows = self._segmenter.output_shape(name, (0, 0)), self._rows.get(name)
+        return rows if rows is not None and rows.shape == shape else \
+            np.empty(shape, self._segmenter.output_dtype(name))
+
+    def _publish_detections(self, name: str, header: Any) -> None:
+        labels = next(task.labels for task in self._segmenter.spec.tasks
+                      if task.name == split(name)[0])
+        self._detections[name].publish(
+            detections.detections_message(header, self._rows[name], labels))
 
     def _encoding(self, name: str) -> str:
         return {'mask': self._segmenter.spec.encoding.name, 'confidence': 'mono8',
-                'overlay': 'bgr8'}[kind_of(name)]
+                'overlay': 'bgr8', 'instances': 'mono16'}[kind_of(name)]
 
     def _is_compressed(self, name: str) -> bool:
         """Whether the compressed topic of an output has subscribers."""
-        publisher = self._compressed.get(name)
-        return publisher is not None and publisher.get_subscription_count() > 0
+        return name in self._compressed and _is_read(self._compressed[name])
 
     def _attempt(self, works: Sequence[Callable[[], None]]) -> None:
         """Run each; an error is logged and does not stop the others."""
@@ -219,6 +250,10 @@ class Labels:
         """Destroy the topics."""
         for publisher in self._publishers.values():
             _destroy(self._node, publisher)
+
+
+def _is_read(publisher: Any) -> bool:
+    return publisher.get_subscription_count() > 0
 
 
 def _destroy(node: Any, publisher: Any) -> None:

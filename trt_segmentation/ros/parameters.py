@@ -185,6 +185,9 @@ class Parameters:
     mask_encoding: str = _parameter(
         'mono8', 'Encoding of ~/mask. mono8 holds 255 classes and 255 means no class; mono16 '
                  'holds 65535 classes and 65535 means no class', choices=MASK_ENCODINGS)
+    instances: bool = _parameter(
+        False, 'Whether a network of instances also has the topics ~/instances and ~/detections. '
+               'On TensorRT they are part of the engine, which is rebuilt')
     roi: tuple[int, ...] = _parameter(
         (0, 0, 0, 0), 'Region of interest as x, y, width and height in pixels; pixels outside '
                       'have no class. All 0 segments the whole image',
@@ -278,7 +281,7 @@ class Parameters:
         mask_size = (self.mask_height, self.mask_width) if self.mask_height else None
         return RunOptions(self.backend, self.device, self.num_threads, self.mask_interpolation,
                           mask_size, self.mask_encoding, len(self.cameras) or 1,
-                          self.engine_cache, build, self.measure, self.gpu_jpeg)
+                          self.engine_cache, build, self.measure, self.gpu_jpeg, self.instances)
 
     @property
     def requested_precision(self) -> str:

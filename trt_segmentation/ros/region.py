@@ -32,7 +32,8 @@ class Region:
                     outputs: tuple[str, ...], outs: Sequence[Mapping[str, np.ndarray]]) -> None:
         """Segment the region; the arguments are those of ``Segmenter.infer_batch``.
 
-        Outside, the mask has no class, the confidence is 0 and the overlay is the image.
+        Outside, the mask has no class, confidence and instance ids are 0, and the overlay is the
+        image. Boxes are moved from the region to the image.
 
         Raises:
             ImageError: the region does not lie within the images; or see ``infer_batch``.
@@ -46,12 +47,21 @@ class Region:
         for crop, image in zip(self._crops_of(images), images, strict=True):
             np.copyto(crop, image[inside])
         found = segmenter.infer_batch(self._crops, color=color, outputs=outputs)
-        outside = {'mask': segmenter.spec.encoding.unlabelled, 'confidence': 0}
+        outside = {'mask': segmenter.spec.encoding.unlabelled, 'confidence': 0, 'instances': 0}
         for image, out, segmentation in zip(images, outs, found, strict=True):
             for name in outputs:
                 kind = kind_of(name)
+                if kind == 'detections':
+                    self._move_boxes(segmentation.arrays[name], out[name])
+                    continue
                 out[name][...] = as_brightness(image) if kind == 'overlay' else outside[kind]
                 out[name][inside] = segmentation.arrays[name]
+
+    def _move_boxes(self, found: np.ndarray, moved: np.ndarray) -> None:
+        """Write detections of the region as those of the image; unused rows stay 0."""
+        is_used = found[:, 4:5] > 0
+        moved[...] = found
+        moved[:, 0:4] += is_used * np.array([self.x, self.y, self.x, self.y], np.float32)
 
     def _crops_of(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         wanted = [((self.height, self.width, *image.shape[2:]), image.dtype) for image in images]

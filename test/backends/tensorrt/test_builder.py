@@ -143,10 +143,13 @@ def test_instances_build(networks, shape, grow):
     rng = np.random.default_rng(0)
     found, prototypes = (rng.random(each, np.float32) for each in (shape, (1, 8, 16, 24)))
     model = networks.instances(found, prototypes, size=(64, 96))
-    spec = networks.spec_of(model, output={'grow_masks': grow}, input={'resize': 'letterbox'},
-                            classes={'labels': ['car', 'bus', 'person']})
+    spec = resolve(describe_network(model, 'net.onnx'), networks.config_of(
+        output={'grow_masks': grow}, input={'resize': 'letterbox'},
+        classes={'labels': ['car', 'bus', 'person']}), instances=True)
     assert spec.pair.kind == 'instances'
-    assert len(build(prepared(spec)).plan) > 10_000
+    model = prepared(spec)
+    assert {'instances', 'detections'} < {value.name for value in model.graph.output}
+    assert len(build(model).plan) > 10_000
 
 
 @pytest.mark.parametrize('layout', ['nchw', 'nhwc'])

@@ -14,7 +14,7 @@ venv=$(cd "${1:?usage: install.sh VENV}" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
 python=$venv/bin/python
 
-"$python" -c 'import bond.msg, vision_msgs.msg' 2>/dev/null && exit 0
+"$python" -c 'import bond.msg; from vision_msgs.msg import Detection2DArray' 2>/dev/null && exit 0
 include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
 if ! command -v c++ >/dev/null || [ ! -e "$include/Python.h" ]; then
   echo 'no C++ compiler or no Python.h: vision_msgs and bond are not built, their tests will be' \

@@ -67,6 +67,8 @@ from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.graph.pipeline.prepare import prepare_head, prepare_tail
 from trt_segmentation.graph.precision.int8 import is_quantized
 from trt_segmentation.graph.reading.batch import batched
+from trt_segmentation.graph.reading.instance_tensors import instance_tensors
+from trt_segmentation.graph.reading.instances import PREFIX as INSTANCES_PREFIX
 from trt_segmentation.graph.reading.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions, RunOptions
@@ -255,7 +257,8 @@ class EngineLoader:
         logger.warning('%s It is rebuilt from %s', reason, source)
         try:
             # The engine's config is complete, so nothing is measured.
-            spec = replace(resolve(read_network(source), config, _batch(facts)),
+            spec = replace(resolve(read_network(source), config, _batch(facts),
+                                   instances=_has_instances(facts)),
                            mask_size=_mask_size(facts), encoding=_encoding(facts))
             built_with = build_options(facts['options'])
             if options.calibration != BuildOptions().calibration:
@@ -380,6 +383,13 @@ class EngineLoader:
 def _sentence(error: Exception) -> str:
     """Return the message of an error, which may end with one of TensorRT, with a full stop."""
     return f'{str(error).rstrip(". ")}.'
+
+
+def _has_instances(facts: Mapping[str, Any]) -> bool:
+    """Whether the engine was built with ``RunOptions.instances``."""
+    network = outline_network('', tensor_infos(facts['network']['inputs']),
+                              tensor_infos(facts['network']['outputs']))
+    return any(instance_tensors(network, INSTANCES_PREFIX, task) for task in _tasks(facts))
 
 
 def _mask_size(facts: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -2,7 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of the graph's outputs: ``mask``, or ``lanes/mask`` for a network with several tasks."""
 
-OUTPUTS = 'mask', 'confidence', 'overlay'
+INSTANCE_OUTPUTS = 'instances', 'detections'
+"""The outputs of a task whose network finds instances, if ``RunOptions.instances`` is set."""
+
+DETECTION_VALUES = 6
+"""Values of a detection: x_min, y_min, x_max, y_max, score, class id."""
+
+OUTPUTS = 'mask', 'confidence', 'overlay', *INSTANCE_OUTPUTS
 """The outputs of each task."""
 
 

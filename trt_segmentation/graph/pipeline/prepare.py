@@ -12,6 +12,8 @@ The prepared graph's tensors:
 ``mask``         uint8 [N, H, W]              class ids, 255 for a pixel without a class
 ``confidence``   uint8 [N, H, W]              0..255; absent if the network gives ids only
 ``overlay``      uint8 [N, H, W, 3]           image and colours blended
+``instances``    uint8 [N, H, W, 2]           instance ids, 0 without one: low byte, high byte
+``detections``   float32 [N, K, 6]            see ``graph.pipeline.instance_outputs``
 ===============  ===========================  ==========================================
 
 In a network with several tasks, each task has its own palette and outputs, such as
@@ -40,7 +42,15 @@ from trt_segmentation.graph.pipeline.head import (
     add_is_wide,
     add_letterbox_window,
 )
-from trt_segmentation.graph.pipeline.output_names import OUTPUTS, joined, kind_of
+from trt_segmentation.graph.pipeline.instance_outputs import Fit, add_instances, named_in_graph
+from trt_segmentation.graph.pipeline.output_names import (
+    DETECTION_VALUES,
+    INSTANCE_OUTPUTS,
+    OUTPUTS,
+    joined,
+    kind_of,
+    split,
+)
 from trt_segmentation.graph.pipeline.tail import (
     Decision,
     DecisionRule,
@@ -80,9 +90,11 @@ class PreparedGraph:
 
 
 def available_outputs(spec: ModelSpec) -> tuple[str, ...]:
-    """Return the outputs that a network can give; one that outputs ids has no confidence."""
+    """Return the outputs that a network can give; one that outputs ids has no confidence, and
+    only one of instances has those of ``INSTANCE_OUTPUTS``, see ``RunOptions.instances``."""
     return tuple(joined(task.name, name) for task in spec.tasks for name in OUTPUTS
-                 if name != 'confidence' or task.kind != 'ids')
+                 if (name != 'confidence' or task.kind != 'ids')
+                 and (name not in INSTANCE_OUTPUTS or task.instances))
 
 
 def named_outputs(spec: ModelSpec, outputs: tuple[str, ...]) -> tuple[str, ...]:
@@ -281,6 +293,12 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapp
         painter.paint_classes(decision, outputs['mask'])
     if 'confidence' in outputs:
         painter.paint_confidence(decision, outputs['confidence'])
+    if task.instances and not outputs.keys().isdisjoint(INSTANCE_OUTPUTS):
+        tensors = named_in_graph(task.instances, NETWORK_PREFIX)
+        cells = add_nearest_index(tail, tail.squeeze(tensors.places, 1), of_mask, window,
+                                  spec.size, _letterbox_scale(spec, task))
+        add_instances(tail, tensors, outputs, Fit(of_image, spec.size, window), cells, mask_ids,
+                      task.threshold, first_class=int(task.scores.channels == 1))
     if 'overlay' in outputs:
         if of_mask != of_image:
             decision, nearest = decide(tail, spec, task, scores, of_image, window)
@@ -395,7 +413,7 @@ def _needed_nodes(nodes: list[onnx.NodeProto], outputs: tuple[str, ...]) -> list
 
 def _score_values(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
     """The network's outputs that the tails read."""
-    read = {task.scores.name for task in spec.tasks}
+    read = {task.scores.name for task in spec.tasks}.union(*map(_instance_names, spec.tasks))
     return [helper.make_tensor_value_info(NETWORK_PREFIX + info.name, info.dtype, info.shape)
             for info in spec.network.outputs if info.name in read]
 
@@ -410,7 +428,16 @@ def _scores_between(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
         name = _float_scores(task) if is_cast else NETWORK_PREFIX + scores.name
         values[name] = helper.make_tensor_value_info(
             name, TensorProto.FLOAT if is_cast else scores.dtype, [None] * ranks[scores.name])
-    return list(values.values())
+    read = {name for task in spec.tasks for name in _instance_names(task)}
+    return [*values.values(),
+            *(helper.make_tensor_value_info(NETWORK_PREFIX + info.name, info.dtype,
+                                            [None] * ranks[info.name])
+              for info in spec.network.outputs if info.name in read)]
+
+
+def _instance_names(task: TaskSpec) -> tuple[str, ...]:
+    """The network's outputs that a tail reads for instances."""
+    return (task.instances.places, task.instances.found) if task.instances else ()
 
 
 def _inputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
@@ -428,9 +455,17 @@ def _outputs(spec: ModelSpec, names: tuple[str, ...]) -> list[onnx.ValueInfoProt
     of_image = [spec.batch, 'height', 'width']
     of_mask = of_image if spec.mask_size is None else [spec.batch, *spec.mask_size]
     planes = [spec.encoding.planes] if spec.encoding.planes > 1 else []
-    shapes = {'mask': [*of_mask, *planes], 'confidence': of_mask, 'overlay': [*of_image, 3]}
-    return [helper.make_tensor_value_info(name, TensorProto.UINT8, shapes[kind_of(name)])
-            for name in names]
+    shapes = {'mask': [*of_mask, *planes], 'confidence': of_mask, 'overlay': [*of_image, 3],
+              'instances': [*of_mask, 2]}
+
+    def described(name: str) -> onnx.ValueInfoProto:
+        if kind_of(name) != 'detections':
+            return helper.make_tensor_value_info(name, TensorProto.UINT8, shapes[kind_of(name)])
+        rows = spec.detections(split(name)[0])
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT,
+                                             [spec.batch, rows, DETECTION_VALUES])
+
+    return [described(name) for name in names]
 
 
 def _blank(spec: ModelSpec) -> onnx.ModelProto:

@@ -327,6 +327,11 @@ class Painter:
             resized = self._resized(self._op('Concat', *pairs, axis=3), colour=True)
         self._op('Cast', resized, to=TensorProto.UINT8, output=output)
 
+    def paint_bytes(self, pairs: str, output: str) -> None:
+        """Add ``output``: bytes [N, h, w, 2], in float32, resized and as uint8."""
+        resized = self._resized(self._narrowed(pairs), colour=True)
+        self._op('Cast', resized, to=TensorProto.UINT8, output=output)
+
     def paint_confidence(self, decision: Decision, output: str) -> None:
         """Add ``output``: confidence as uint8 [N, H, W] of 0..255, rounded."""
         op, confidence = self._op, decision.confidence

@@ -108,8 +108,10 @@ def _pair_by_shape(network: Network, input_layout: str, class_count: int | None,
 
 
 def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelConfig,
-                 ledger: Ledger, batch: int = 1) -> tuple[Network, Pair, Scores, str]:
-    """Add nodes that compute scores from the two outputs, and record the settings."""
+                 ledger: Ledger, batch: int = 1, listed: bool = False,
+                 ) -> tuple[Network, Pair, Scores, str]:
+    """Add nodes that compute scores from the two outputs, and record the settings; ``listed`` as
+    of ``with_instance_scores``."""
     given = config.output
     ledger.record('output.name', pair.masks.name, 'config' if given.name else 'graph')
     ledger.record('output.class_name', pair.classes.name,
@@ -122,7 +124,8 @@ def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelC
     if isinstance(pair, Queries):
         network, output = with_scores(network, pair, input_layout, batch, ledger.task)
     else:
-        network, output = with_instance_scores(network, pair, input_layout, batch, ledger.task)
+        network, output = with_instance_scores(network, pair, input_layout, batch, ledger.task,
+                                               listed)
     count = (output.shape or ())[1] or 0
     scores = Scores(output.name, count, CHANNEL_AXIS['nchw'], output.dtype)
     return network, pair, scores, 'probabilities' if isinstance(pair, Queries) else 'sigmoid'

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared parts of the networks with two outputs that are combined before the tail."""
 
+from collections.abc import Sequence
+
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from trt_segmentation.errors import ModelError
@@ -42,19 +44,20 @@ def check_has_graph(network: Network, outputs: str) -> None:
 
 
 def with_output(network: Network, op: GraphBuilder, output: ValueInfoProto,
-                ) -> tuple[Network, TensorInfo]:
+                more: Sequence[ValueInfoProto] = ()) -> tuple[Network, TensorInfo]:
     """Return the network with the nodes of ``op`` and one more output, and that output.
 
     Args:
         network: not changed.
         op: its nodes read values of the network.
         output: computed by one of them.
+        more: outputs to add besides.
     """
     model = ModelProto()
     model.CopyFrom(network.model)
     model.graph.node.extend(op.nodes)
     model.graph.initializer.extend(op.constants)
-    model.graph.output.append(output)
+    model.graph.output.extend([output, *more])
     network = describe_network(model, network.source)
     return network, next(info for info in network.outputs if info.name == output.name)
 

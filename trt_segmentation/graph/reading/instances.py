@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import TensorProto, ValueInfoProto, helper
 
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
@@ -41,13 +41,15 @@ from trt_segmentation.graph.reading.dual_outputs import (
     task_prefix,
     with_output,
 )
+from trt_segmentation.graph.reading.instance_tensors import add_instance_tensors, own_rows
 
 PREFIX = 'instances/'
 """Prefix of all added nodes. They stay in float32 at any precision: in float16, the area of a box
 is infinite from 256x256 pixels on, and a corner above 512 is rounded to half a pixel.
 
 The added output is ``<prefix>scores``, float32 [N, classes, h, w]: the score of the instance at a
-pixel in the plane of its class, 0 in the other planes and without an instance."""
+pixel in the plane of its class, 0 in the other planes and without an instance. See
+``instance_tensors`` for the outputs that are added on request."""
 
 THRESHOLD = 0.25
 """Minimum score of an instance; Ultralytics' default of ``conf``."""
@@ -158,7 +160,8 @@ def open_shape_hint(network: Network) -> str:
 
 
 def with_instance_scores(network: Network, instances: Instances, input_layout: str,
-                         batch: int = 1, task: str = '') -> tuple[Network, TensorInfo]:
+                         batch: int = 1, task: str = '', listed: bool = False,
+                         ) -> tuple[Network, TensorInfo]:
     """Return the network with an added output of scores, and that output.
 
     Args:
@@ -167,6 +170,7 @@ def with_instance_scores(network: Network, instances: Instances, input_layout: s
         input_layout: 'nchw' or 'nhwc'.
         batch: number of images in one inference.
         task: name of the task; '' if the network has one task.
+        listed: whether to add the outputs of ``instance_tensors``, too.
 
     Raises:
         ModelError: it is an engine, of which only inputs and outputs are known.
@@ -181,10 +185,16 @@ def with_instance_scores(network: Network, instances: Instances, input_layout: s
         size = input_size(network, input_layout)
         masks = TensorInfo(add_upsampled(op, masks, image, input_layout, batch), masks.dtype,
                            (1, instances.coefficients, *size))
-    _add_scores(op, instances, masks, image, HEIGHT_AXIS[input_layout],
-                _add_best(op, instances, batch))
+    best = _add_best(op, instances, batch)
+    covering = _add_scores(op, instances, masks, image, HEIGHT_AXIS[input_layout], best)
+    more: tuple[ValueInfoProto, ...] = ()
+    if listed:
+        class_ids = op.columns(best.rows, _FINAL - 1, _FINAL)
+        found_rows = op('Concat', op.columns(best.rows, 0, _BOX), op.unsqueeze(best.scores, 2),
+                        class_ids, axis=2)
+        more = add_instance_tensors(op, covering, found_rows, size, best.count)
     return with_output(network, op, helper.make_tensor_value_info(
-        f'{op.prefix}scores', TensorProto.FLOAT, [1, instances.count, *size]))
+        f'{op.prefix}scores', TensorProto.FLOAT, [1, instances.count, *size]), more)
 
 
 @dataclass(frozen=True)
@@ -244,24 +254,7 @@ def _add_highest(op: GraphBuilder, rows: str, scores: str, most: int, known: int
     count = op.minimum(op.ints(most), op.size(rows, 1)) if known is None else \
         op.ints(min(most, known))
     best, places = op.top(scores, count, axis=1)
-    return _add_own(op, rows, places, 1), best
-
-
-def _add_own(op: GraphBuilder, rows: str, places: str, more: int) -> str:
-    """Look up indices [N, ...] in the rows [N, n, v] of each image: [N, ..., v].
-
-    It is one Gather from the rows of all images: GatherND has no batch axis before opset 12.
-
-    Args:
-        op: gets the nodes.
-        rows: see above.
-        places: the indices, 0 to n - 1.
-        more: number of axes of the indices besides the first.
-    """
-    starts = op('Mul', op.upto(op.size(rows, 0)), op.size(rows, 1))
-    starts = op.cast(op('Reshape', starts, op.ints(-1, *[1] * more)), TensorProto.INT32)
-    flat = op('Reshape', rows, op('Concat', op.ints(-1), op.size(rows, 2), axis=0))
-    return op('Gather', flat, op('Add', op.cast(places, TensorProto.INT32), starts), axis=0)
+    return own_rows(op, rows, places, 1), best
 
 
 def _add_final_rows(op: GraphBuilder, found: str, scores: str, instances: Instances) -> str:
@@ -314,8 +307,9 @@ def _add_suppression(op: GraphBuilder, rows: str) -> str:
 
 
 def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image: TensorInfo,
-                input_axis: int, best: _Best) -> None:
-    """Paint the instances into the planes of their classes.
+                input_axis: int, best: _Best) -> str:
+    """Paint the instances into the planes of their classes; return the index of the first
+    instance that covers each pixel, ``best.count`` if there is none: int32 [N, 1, h, w].
 
     All boxes are compared with cells at once, before the split into blocks. With a comparison in
     each block, TensorRT 8.6 computed the last ones incorrectly (H100, 2026-11-27: stripes as high
@@ -350,12 +344,13 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
         """Look up values [N, K, 1] of the first instance at each pixel: [N, 1, h, w], 0 without
         one."""
         padded = op('Pad', values, op.ints(0, 0, 0, 0, 1, 0))
-        return op.squeeze(_add_own(op, padded, first_covering, 3), 4)
+        return op.squeeze(own_rows(op, padded, first_covering, 3), 4)
 
     planes = op.constant(np.arange(instances.count, dtype=np.float32).reshape(1, -1, 1, 1))
     own = op('Equal', painted(op.columns(best.rows, _FINAL - 1, _FINAL)), planes)
     op('Mul', op.cast(own, TensorProto.FLOAT), painted(op.unsqueeze(best.scores, 2)),
        output=f'{op.prefix}scores')
+    return first_covering
 
 
 def _add_axis(op: GraphBuilder, masks: tuple[TensorInfo, int], image: tuple[TensorInfo, int],

@@ -26,6 +26,8 @@ from trt_segmentation.graph.reading.image_input import (
     resolve_normalisation,
     with_fixed_input,
 )
+from trt_segmentation.graph.reading.instance_tensors import InstanceTensors, instance_tensors
+from trt_segmentation.graph.reading.instances import PREFIX as INSTANCES_PREFIX
 from trt_segmentation.graph.reading.instances import THRESHOLD
 from trt_segmentation.graph.reading.provenance import Ledger, Provenance
 from trt_segmentation.graph.reading.scores import Scores
@@ -61,6 +63,8 @@ class TaskSpec:
         pair: the two outputs that ``scores`` is computed from; None for one output.
         align_corners: alignment of scores and network input; see ``OutputConfig``.
         output_name: the network's own output that ``scores`` is, or is computed from.
+        instances: the outputs of instances; None if the network finds none, or
+            ``RunOptions.instances`` is false.
     """
 
     name: str
@@ -74,6 +78,7 @@ class TaskSpec:
     pair: Pair | None = None
     align_corners: bool = False
     output_name: str = ''
+    instances: InstanceTensors | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,11 @@ class ModelSpec:
         [256 or 65536, 3]. The default is the only task."""
         return (task or self.task).palette.table(color, self.encoding.unlabelled + 1)
 
+    def detections(self, task: str) -> int:
+        """Return the number of rows of a task's ``detections``; 0 if it has none."""
+        return next((each.instances.count for each in self.tasks
+                     if each.name == task and each.instances), 0)
+
     @property
     def assumed(self) -> tuple[Provenance, ...]:
         """Assumed settings, which may be wrong."""
@@ -174,7 +184,7 @@ class ModelSpec:
 
 
 def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
-            measuring: MeasurementSetup | None = None) -> ModelSpec:
+            measuring: MeasurementSetup | None = None, instances: bool = False) -> ModelSpec:
     """Complete a model config from the graph, and check the config against the graph.
 
     Args:
@@ -183,6 +193,7 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
         batch: images in one inference, 1 or more.
         measuring: how to run the network once if its graph does not determine what its output
             values mean; None assumes their meaning.
+        instances: see ``RunOptions``.
 
     Raises:
         ConfigError: the config contradicts the graph or the measured values (the message names
@@ -209,7 +220,7 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
         own = Ledger(ledger.from_metadata, task.task)
         with naming_task(task.task):
             network, resolved = _resolve_task(network, layout, config.of_task(task), own, probe,
-                                              batch)
+                                              batch, instances)
         tasks.append(resolved)
         ledger.entries += own.entries
     return ModelSpec(network, color, scale, mean, std, resize, size, layout, tuple(tasks),
@@ -217,7 +228,7 @@ def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
 
 
 def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Ledger,
-                  probe: Probe | None, batch: int) -> tuple[Network, TaskSpec]:
+                  probe: Probe | None, batch: int, instances: bool) -> tuple[Network, TaskSpec]:
     """Return the network, with more outputs if the mask needs them, and the mask.
 
     Args:
@@ -225,12 +236,13 @@ def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Le
         layout: of the input.
         config: of the mask.
         ledger: of the task; records its settings.
-        probe, batch: see ``read_output`` and ``resolve``.
+        probe, batch, instances: see ``read_output`` and ``resolve``.
     """
     pair = choose_pair(network, layout, _class_count(network, config), config, probe)
     if pair is not None:
         check_batch(network, (pair.masks.name, pair.classes.name), batch)
-        network, pair, scores, kind = combine_pair(network, pair, layout, config, ledger, batch)
+        network, pair, scores, kind = combine_pair(network, pair, layout, config, ledger, batch,
+                                                   instances)
     else:
         network, scores, kind = read_output(network, layout, config, ledger, probe)
         check_batch(network, (scores.name,), batch)
@@ -241,7 +253,9 @@ def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Le
         'classes.unlabelled', config.classes.unlabelled,
         lambda: UNLABELLED if len(labels) <= UNLABELLED else MOST_CLASSES, 'default')
     task = TaskSpec(ledger.task, scores, kind, threshold, labels, palette, unlabelled, pair=pair,
-                    align_corners=align_corners, output_name=_name_of(ledger, scores))
+                    align_corners=align_corners, output_name=_name_of(ledger, scores),
+                    instances=None if pair is None else
+                    instance_tensors(network, INSTANCES_PREFIX, ledger.task))
     return network, _with_merge(task, config, ledger, network.source)
 
 
@@ -292,7 +306,8 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
     """Return the spec with the mask size and encoding of the options.
 
     Raises:
-        ConfigError: the network has more classes than such a mask can hold.
+        ConfigError: the network has more classes than such a mask can hold, or instances are
+            requested and it outputs none.
     """
     encoding = mask_encoding(options.mask_encoding)
     count = max(len(task.labels) for task in spec.tasks)
@@ -301,7 +316,25 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
             f'{spec.network.source}: has {count} classes, but a {encoding.name} mask holds at '
             f'most {encoding.unlabelled}; set mask_encoding to mono16, or merge classes with '
             'classes.merge in the model config', settings=['mask_encoding'])
+    if options.instances:
+        check_instances(spec)
     return replace(spec, mask_size=options.mask_size, encoding=encoding)
+
+
+def check_instances(spec: ModelSpec) -> None:
+    """Check that a network outputs instances.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if any(task.instances for task in spec.tasks):
+        return
+    kinds = ' and '.join(dict.fromkeys(task.pair.kind if task.pair else task.kind
+                                       for task in spec.tasks))
+    raise ConfigError(
+        f'{spec.network.source}: instances were requested, but its output is {kinds}; networks '
+        "of kind instances (Ultralytics' segmentation networks) give them, opened from an .onnx "
+        'file or from an engine that was built with instances', settings=['instances'])
 
 
 def embedded_config(network: Network) -> ModelConfig:

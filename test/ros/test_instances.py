@@ -1,0 +1,116 @@
+# Copyright 2026 The trt_segmentation authors
+# SPDX-License-Identifier: Apache-2.0
+"""Instances in the real node over DDS: ~/instances and ~/detections."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+
+from trt_segmentation.options import RunOptions
+from trt_segmentation.ros import detections
+from trt_segmentation.ros.region import Region
+from trt_segmentation.segmenter import Segmenter
+
+SIZE = 32, 48
+LABELS = ['car', 'bus', 'person']
+OUTPUTS = 'instances', 'detections'
+
+
+@pytest.fixture(scope='module')
+def model(networks, tmp_path_factory):
+    path = tmp_path_factory.mktemp('instances') / 'net.onnx'
+    rng = np.random.default_rng(0)
+    low = rng.uniform(-4, 36, (12, 2))
+    rows = np.concatenate([low, low + rng.uniform(4, 20, (12, 2)), rng.uniform(0.1, 1, (12, 1)),
+                           rng.integers(0, 3, (12, 1)), rng.normal(size=(12, 4))], axis=1)
+    made = networks.instances(rows[None], rng.normal(size=(1, 4, 8, 12)), size=SIZE)
+    text = networks.config_of(classes={'labels': LABELS}).to_text()
+    onnx.helper.set_model_props(made, {'trt_segmentation': text})
+    onnx.save(made, path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def segmenter(model):
+    return Segmenter.open(model, options=RunOptions('onnxruntime', instances=True))
+
+
+def as_rows(message):
+    """Return a message's detections as rows of x_min, y_min, x_max, y_max, score, class, id."""
+    rows = []
+    for each in message.detections:
+        result, = each.results
+        centre, half = each.bbox.center.position, (each.bbox.size_x / 2, each.bbox.size_y / 2)
+        rows.append([centre.x - half[0], centre.y - half[1], centre.x + half[0],
+                     centre.y + half[1], result.hypothesis.score,
+                     LABELS.index(result.hypothesis.class_id), int(each.id)])
+    return np.array(rows)
+
+
+def check(message, found):
+    used = np.flatnonzero(found[:, 4])
+    assert used.size
+    wanted = np.concatenate([found[used], used[:, None] + 1], axis=1)
+    np.testing.assert_allclose(as_rows(message), wanted, rtol=1e-5, atol=1e-4)
+
+
+def test_ids_and_detections_have_the_images_header(make_bench, model, segmenter, networks,
+                                                   image_message, stamp_of):
+    if detections.Detection2DArray is None:
+        pytest.skip('vision_msgs with Detection2DArray is not installed')
+    bench = make_bench(engine_path=str(model), instances=True)
+    messages = bench.collect(detections.Detection2DArray, 'segmentation/detections')
+    bench.listen('mask', 'instances')
+    bench.spin_until(lambda: bench.node.count_publishers(
+        f'{bench.namespace}/segmentation/detections'), 'the topic of the detections')
+    image = networks.random_image(40, 60)
+    expected = segmenter.infer(image, outputs=OUTPUTS).copy()
+    stamp = bench.send(image_message(image))
+    ids = bench.answer('instances', stamp)
+    assert ids.encoding == 'mono16'
+    assert ids.header.frame_id == bench.answer('mask', stamp).header.frame_id
+    pixels = np.frombuffer(ids.data, '<u2').reshape(ids.height, ids.step // 2)
+    np.testing.assert_array_equal(pixels[:, :ids.width], expected.instances)
+    bench.spin_until(lambda: any(stamp_of(each) == stamp for each in messages), 'the detections')
+    message = next(each for each in messages if stamp_of(each) == stamp)
+    assert message.header == ids.header
+    check(message, expected.detections)
+
+
+def test_in_a_region_boxes_are_moved_and_ids_are_pasted(segmenter, networks):
+    image, region = networks.random_image(50, 70), Region(11, 7, 40, 30)
+    inside = np.s_[7:37, 11:51]
+    out = {name: np.full(segmenter.output_shape(name, (50, 70)), 77,
+                         segmenter.output_dtype(name)) for name in OUTPUTS}
+    region.infer_batch(segmenter, [image], color='bgr', outputs=OUTPUTS, outs=[out])
+    crop = segmenter.infer(image[inside], outputs=OUTPUTS)
+    np.testing.assert_array_equal(out['instances'][inside], crop.instances)
+    outside = np.ones((50, 70), bool)
+    outside[inside] = False
+    assert not out['instances'][outside].any()
+    used = crop.detections[:, 4] > 0
+    assert used.any() and not out['detections'][~used].any()
+    np.testing.assert_allclose(out['detections'][used],
+                               crop.detections[used] + [11, 7, 11, 7, 0, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize('has_position', [True, False])
+def test_both_layouts_of_a_box_are_filled(monkeypatch, has_position):
+    class Message(SimpleNamespace):
+        def __init__(self, **fields):
+            super().__init__(bbox=box(), hypothesis=SimpleNamespace(), **fields)
+
+    def box():
+        point = SimpleNamespace(x=0.0, y=0.0)
+        centre = SimpleNamespace(position=point, theta=0.0) if has_position else point
+        return SimpleNamespace(center=centre)
+
+    for name in ('Detection2D', 'Detection2DArray', 'ObjectHypothesisWithPose'):
+        monkeypatch.setattr(detections, name, Message, raising=False)
+    rows = np.array([[0, 0, 0, 0, 0, 0], [2, 4, 12, 8, 0.5, 1]], np.float32)
+    found, = detections.detections_message('header', rows, LABELS).detections
+    centre = found.bbox.center.position if has_position else found.bbox.center
+    assert (centre.x, centre.y, found.bbox.size_x, found.bbox.size_y) == (7, 6, 10, 4)
+    assert (found.id, found.header, found.results[0].hypothesis.class_id) == ('2', 'header', 'bus')
