@@ -116,6 +116,12 @@ class Camera:
         image, color = self._reader.read(msg, gray_bits)
         return Frame(image, color, msg.header)
 
+    def stamp_of(self, msg: Any) -> int:
+        """Return the stamp of a message, nanoseconds, without decoding its image; see ``read``."""
+        if isinstance(msg, np.ndarray):
+            msg = self._parse(msg)
+        return nanoseconds(msg.header.stamp)
+
     def drop(self, reason: str, why: str = '') -> None:
         """Count a frame that is dropped; see ``Monitor.note_dropped``."""
         self.monitor.note_dropped(time.monotonic(), reason, why)

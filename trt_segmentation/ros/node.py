@@ -29,10 +29,12 @@ from trt_segmentation.errors import BackendError, ConfigError, ImageError, Segme
 from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.images.allocator import keep_large_blocks
 from trt_segmentation.images.decoding import swap_red_and_blue
+from trt_segmentation.options import cpu_model
 from trt_segmentation.ros.bond import Bond
 from trt_segmentation.ros.camera import Camera, Frame
 from trt_segmentation.ros.diagnostics import CameraStatus, status_array, status_of, status_of_all
 from trt_segmentation.ros.health import LoadedModel, NodeState, Thresholds, precision_fault
+from trt_segmentation.ros.label_info import check_unlabelled
 from trt_segmentation.ros.lifecycle import GuardedLifecycleNode
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
 from trt_segmentation.ros.outputs import Labels
@@ -47,12 +49,14 @@ from trt_segmentation.ros.parameters import (
     unknown_parameters,
 )
 from trt_segmentation.ros.paths import with_expanded_paths
+from trt_segmentation.ros.rate_limit import RateLimit
 from trt_segmentation.ros.region import Region
 from trt_segmentation.ros.statistics import (
     BACKEND_FAILED,
     BAD_FRAME,
     DEFECT,
     DISABLED,
+    MAX_RATE,
     NO_SUBSCRIBER,
     NOT_PUBLISHED,
     UNSYNCHRONISED,
@@ -88,6 +92,7 @@ class SegmentationNode(GuardedLifecycleNode):
         self._bond: Bond | None = None
         self._cameras: tuple[Camera, ...] = ()
         self._synchroniser: Synchroniser[Frame] = Synchroniser(0)
+        self._rate_limit = RateLimit()
         self._enabled = True
         self._loading = False
         # Held while a frame is processed, and while the segmenter or the cameras change.
@@ -161,7 +166,7 @@ class SegmentationNode(GuardedLifecycleNode):
             assert self._segmenter is not None and self._labels is not None  # configured
             for camera in self._cameras:
                 camera.subscribe(self._settings, self._on_image, self._on_qos_event)
-            self._labels.publish(self._segmenter.spec)
+            self._labels.publish(self._segmenter.spec, self._settings.label_unlabelled)
             if self._bond is not None:
                 self._bond.start()
 
@@ -203,6 +208,7 @@ class SegmentationNode(GuardedLifecycleNode):
     def _set_cameras(self, settings: Parameters) -> None:
         names = settings.cameras or ('',)
         self._tolerance = _to_nanoseconds(settings.sync_tolerance)
+        self._rate_limit.set_rate(settings.max_rate)
         self._cameras = tuple(Camera(self, *each) for each in enumerate(names))
         self._synchroniser = Synchroniser(len(names))
 
@@ -232,7 +238,7 @@ class SegmentationNode(GuardedLifecycleNode):
         if self._synchroniser.discard(camera.index):
             camera.drop(UNSYNCHRONISED)  # before its buffer is overwritten
         gray_bits = segmenter.spec.gray_bits
-        frame = self._attempt((camera,), lambda: camera.read(msg, gray_bits))
+        frame = self._attempt((camera,), lambda: self._read(camera, msg, gray_bits, arrived))
         if frame is None:
             return
         dropped, frames = self._synchroniser.add(camera.index, frame.stamp, frame,
@@ -244,6 +250,16 @@ class SegmentationNode(GuardedLifecycleNode):
         outputs = _union(wanted)
         if self._attempt(self._cameras, lambda: self._segment(segmenter, frames, outputs)):
             self._publish(frames, wanted, arrived)
+
+    def _read(self, camera: Camera, msg: Any, gray_bits: int, arrived: float) -> Frame | None:
+        """Return the frame of a message; None if it exceeds the rate limit."""
+        if self._rate_limit.is_limited:
+            partners = len(self._cameras) > 1
+            stamp, tolerance = (camera.stamp_of(msg), self._tolerance) if partners else (0, -1)
+            if not self._rate_limit.admit(arrived, camera.index, stamp, tolerance):
+                camera.drop(MAX_RATE)
+                return None
+        return camera.read(msg, gray_bits)
 
     def _attempt(self, cameras: Sequence[Camera], work: Callable[[], T]) -> T | None:
         """Return the result of ``work``; on failure, drop a frame of each camera, return None."""
@@ -375,7 +391,7 @@ class SegmentationNode(GuardedLifecycleNode):
                 camera.switch_segmenter(segmenter)
             running.close()
             assert self._labels is not None  # a configured node has them
-            self._labels.publish(segmenter.spec)
+            self._labels.publish(segmenter.spec, settings.label_unlabelled)
             self._log_start(segmenter)
 
     def _reject_model(self, why: str) -> str:
@@ -411,6 +427,8 @@ class SegmentationNode(GuardedLifecycleNode):
             self._segmenter.overlay_alpha = parameter.value
         if parameter.name == 'sync_tolerance':
             self._tolerance = _to_nanoseconds(parameter.value)
+        if parameter.name == 'max_rate':
+            self._rate_limit.set_rate(parameter.value)
 
     # Diagnostics
 
@@ -419,7 +437,7 @@ class SegmentationNode(GuardedLifecycleNode):
             thresholds = read_parameters(self).thresholds
             self._diagnostics_publisher.publish(status_array(
                 self.get_clock().now().to_msg(), self.get_fully_qualified_name(),
-                self._statuses(thresholds)))
+                self._statuses(thresholds), self._hardware()))
 
     @contextmanager
     def _logging_errors(self, topic: str) -> Iterator[None]:
@@ -430,6 +448,13 @@ class SegmentationNode(GuardedLifecycleNode):
             if self.context.ok():  # otherwise a signal has shut down ROS
                 self.get_logger().error(f'{topic} was not published: {traceback.format_exc()}',
                                         throttle_duration_sec=WARNING_PERIOD)
+
+    def _hardware(self) -> str:
+        """Return the name of the GPU or CPU that the network runs on; '' without a network."""
+        segmenter = self._segmenter
+        if segmenter is None:
+            return ''
+        return segmenter.info.device if segmenter.info.backend == 'tensorrt' else cpu_model()
 
     def _statuses(self, thresholds: Thresholds) -> dict[str, CameraStatus]:
         """Return the status of the node; with several cameras, also the status of each."""
@@ -501,6 +526,12 @@ def _open_segmenter(settings: Parameters) -> Segmenter:
     segmenter = Segmenter.open(settings.engine_path, config=settings.model_config or None,
                                options=settings.run_options)
     segmenter.overlay_alpha = settings.overlay_alpha
+    try:
+        for task in segmenter.spec.tasks:
+            check_unlabelled(settings.label_unlabelled, task.labels)
+    except ConfigError:
+        segmenter.close()
+        raise
     return segmenter
 
 

@@ -195,17 +195,19 @@ class Labels:
                 label_info.LabelInfo, f'~/{joined(task.name, "label_info")}', LATCHED_QOS)
                 for task in spec.tasks}
 
-    def publish(self, spec: ModelSpec) -> None:
+    def publish(self, spec: ModelSpec, unlabelled: str) -> None:
         """Publish the class names; the topics are latched.
 
         Args:
             spec: of a network with the same tasks.
+            unlabelled: name of the id that means no class; '' to leave the id out.
         """
         stamp = self._node.get_clock().now().to_msg()
+        no_class = (spec.encoding.unlabelled, unlabelled) if unlabelled else None
         for task in spec.tasks:
             if task.name in self._publishers:
                 self._publishers[task.name].publish(label_info.label_info_message(
-                    stamp, task.labels, task.threshold))
+                    stamp, task.labels, task.threshold, no_class))
 
     def close(self) -> None:
         """Destroy the topics."""

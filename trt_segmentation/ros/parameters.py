@@ -205,6 +205,12 @@ class Parameters:
         1, 'QoS history depth of the image subscription. With 1, the node always segments the '
            'newest image', CONFIGURE,
         minimum=1, maximum=100)
+    max_rate: float = _parameter(
+        0.0, 'Maximum rate in Hz at which images are segmented. Images above it are dropped '
+             'before they are decoded. 0 sets no limit', LIVE, minimum=0.0, maximum=1000.0)
+    label_unlabelled: str = _parameter(
+        '', 'Name in ~/label_info of the id that means no class: 255, or 65535 with mono16. Empty '
+            'does not list this id, so Nav2 skips its pixels')
     overlay_alpha: float = _parameter(
         0.5, 'Opacity of the class colours in ~/overlay: 0 shows only the image, 1 only the '
              'classes',
