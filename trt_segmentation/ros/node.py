@@ -154,6 +154,7 @@ class SegmentationNode(GuardedLifecycleNode):
                 self._segmenter, self._region = segmenter, settings.region
                 for camera in self._cameras:
                     camera.advertise(segmenter, settings.confidence)
+                    camera.outputs.class_shares.region = settings.classes_region
                 self._labels = Labels(self, segmenter.spec)
                 self._log_start(segmenter)
             except SegmentationError:
@@ -429,6 +430,9 @@ class SegmentationNode(GuardedLifecycleNode):
             self._tolerance = _to_nanoseconds(parameter.value)
         if parameter.name == 'max_rate':
             self._rate_limit.set_rate(parameter.value)
+        if parameter.name == 'classes_region' and self._segmenter is not None:
+            for camera in self._cameras:
+                camera.outputs.class_shares.region = parameter.value
 
     # Diagnostics
 

@@ -17,6 +17,7 @@ from trt_segmentation.graph.pipeline.output_names import joined, kind_of
 from trt_segmentation.graph.reading.resolve import ModelSpec
 from trt_segmentation.ros import label_info
 from trt_segmentation.ros.camera_info import scaled_camera_info
+from trt_segmentation.ros.class_shares import ClassShares
 from trt_segmentation.ros.image_msgs import OutgoingImage
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
 from trt_segmentation.segmenter import Segmenter
@@ -50,6 +51,9 @@ class Outputs:
         segmenter: writes the messages.
         confidence: whether to advertise ~/confidence, if the network has confidence values.
         prefix: of the topic names: '' or the camera's name and a slash.
+
+    Attributes:
+        class_shares: the topics ~/classes, which are computed from the masks.
     """
 
     def __init__(self, node: Any, segmenter: Segmenter, confidence: bool, prefix: str = '',
@@ -64,6 +68,7 @@ class Outputs:
             name: node.create_lifecycle_publisher(CompressedImage, f'~/{prefix}{name}/compressed',
                                                   OUTPUT_QOS)
             for name in self._images if kind_of(name) == 'mask'}
+        self.class_shares = ClassShares(node, segmenter.spec, prefix, OUTPUT_QOS)
         self._outgoing: dict[str, OutgoingImage] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='publish')
         self._unpublished: Future[None] | None = None
@@ -90,7 +95,8 @@ class Outputs:
     def subscribed(self) -> tuple[str, ...]:
         """Return the outputs that have subscribers."""
         return tuple(name for name, publisher in self._images.items()
-                     if publisher.get_subscription_count() > 0 or self._is_compressed(name))
+                     if publisher.get_subscription_count() > 0 or self._is_compressed(name)
+                     or self.class_shares.is_subscribed(name))
 
     def buffers(self, size: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, np.ndarray]:
         """Return the reused buffers of the output messages for images of ``size`` (height,
@@ -113,6 +119,8 @@ class Outputs:
                  if name not in masks]
         works += [partial(self._publish_compressed, name, header) for name in masks
                   if self._is_compressed(name)]
+        works += [partial(self._publish_shares, name, header) for name in masks
+                  if self.class_shares.is_subscribed(name)]
         mask_size = self._segmenter.spec.mask_size
         if mask_size is not None and self._camera_info is not None:
             works.append(partial(self._publish_camera_info, header, self._camera_info, mask_size))
@@ -129,7 +137,7 @@ class Outputs:
         """Destroy the topics."""
         self._thread.shutdown()
         for publisher in (*self._images.values(), *self._compressed.values(),
-                          self._camera_publisher):
+                          *self.class_shares.publishers.values(), self._camera_publisher):
             if publisher is not None:
                 _destroy(self._node, publisher)
         if self._camera_subscription is not None:
@@ -165,6 +173,10 @@ class Outputs:
         msg = CompressedImage(header=header, format=encoding)
         msg.data.frombytes(png.tobytes())
         self._compressed[name].publish(msg)
+
+    def _publish_shares(self, name: str, header: Any) -> None:
+        self.class_shares.publish(name, self._outgoing[name].pixels, header,
+                                  self._segmenter.spec)
 
     def _publish_camera_info(self, header: Any, camera_info: CameraInfo,
                              mask_size: tuple[int, int]) -> None:
