@@ -93,6 +93,8 @@ class RunOptions:
             measure it: on ONNX Runtime, or an external engine on TensorRT, with the first
             calibration image or else a rendered scene. The result is stored in
             ``engine_cache``. If false, the kind is assumed.
+        smoothing: whether ``Segmenter.smoothing`` can be set. ONNX Runtime only; the class
+            probabilities of the previous images are kept.
     """
 
     backend: str = 'auto'
@@ -105,6 +107,7 @@ class RunOptions:
     engine_cache: str = ''
     build: BuildOptions = field(default_factory=BuildOptions)
     measure: bool = True
+    smoothing: bool = False
 
 
 def tactic_names(text: str) -> tuple[str, ...] | None:

@@ -93,6 +93,8 @@ class ModelSpec:
         tasks: its masks, at least one.
         provenance: all settings with their origins.
         mask_size: height and width of masks and confidences; None for the image size.
+        smoothing: whether the graph has the inputs and outputs of temporal smoothing; see
+            ``graph.pipeline.smoothing``.
         encoding: of the masks.
         border: pixel value around a letterboxed image, 0..255; None for ``mean``.
         batch: number of images in one inference. ``network`` has a batch of one image;
@@ -111,6 +113,7 @@ class ModelSpec:
     tasks: tuple[TaskSpec, ...]
     provenance: tuple[Provenance, ...]
     mask_size: tuple[int, int] | None = None
+    smoothing: bool = False
     encoding: MaskEncoding = MONO8
     border: float | None = None
     batch: int = 1
@@ -289,10 +292,11 @@ def _with_merge(task: TaskSpec, config: ModelConfig, ledger: Ledger, source: str
 
 
 def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
-    """Return the spec with the mask size and encoding of the options.
+    """Return the spec with the mask size, encoding and smoothing of the options.
 
     Raises:
-        ConfigError: the network has more classes than such a mask can hold.
+        ConfigError: the network has more classes than such a mask can hold, or no probabilities
+            to smooth.
     """
     encoding = mask_encoding(options.mask_encoding)
     count = max(len(task.labels) for task in spec.tasks)
@@ -301,7 +305,12 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
             f'{spec.network.source}: has {count} classes, but a {encoding.name} mask holds at '
             f'most {encoding.unlabelled}; set mask_encoding to mono16, or merge classes with '
             'classes.merge in the model config', settings=['mask_encoding'])
-    return replace(spec, mask_size=options.mask_size, encoding=encoding)
+    if options.smoothing and all(task.kind == 'ids' for task in spec.tasks):
+        raise ConfigError(f'{spec.network.source}: gives class ids, which cannot be smoothed over '
+                          'time; export the network with its scores as output, or open it without '
+                          'smoothing')
+    return replace(spec, mask_size=options.mask_size, encoding=encoding,
+                   smoothing=options.smoothing)
 
 
 def embedded_config(network: Network) -> ModelConfig:
