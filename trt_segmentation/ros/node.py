@@ -51,6 +51,7 @@ from trt_segmentation.ros.parameters import (
 from trt_segmentation.ros.paths import with_expanded_paths
 from trt_segmentation.ros.rate_limit import RateLimit
 from trt_segmentation.ros.region import Region
+from trt_segmentation.ros.stamps import GapDetector
 from trt_segmentation.ros.statistics import (
     BACKEND_FAILED,
     BAD_FRAME,
@@ -93,6 +94,7 @@ class SegmentationNode(GuardedLifecycleNode):
         self._cameras: tuple[Camera, ...] = ()
         self._synchroniser: Synchroniser[Frame] = Synchroniser(0)
         self._rate_limit = RateLimit()
+        self._gaps = GapDetector(0)
         self._enabled = True
         self._loading = False
         # Held while a frame is processed, and while the segmenter or the cameras change.
@@ -210,6 +212,7 @@ class SegmentationNode(GuardedLifecycleNode):
         names = settings.cameras or ('',)
         self._tolerance = _to_nanoseconds(settings.sync_tolerance)
         self._rate_limit.set_rate(settings.max_rate)
+        self._gaps.max_gap = _to_nanoseconds(settings.smoothing_max_gap)
         self._cameras = tuple(Camera(self, *each) for each in enumerate(names))
         self._synchroniser = Synchroniser(len(names))
 
@@ -286,6 +289,8 @@ class SegmentationNode(GuardedLifecycleNode):
                               in zip(self._cameras, frames, strict=True))
             raise ImageError(f'images of one batch must have the same size and channel order, but '
                              f'they are {found}')
+        if segmenter.spec.smoothing and self._gaps.is_gap(frames[0].stamp):
+            segmenter.reset_smoothing()
         outs = [camera.outputs.buffers(images[0].shape[:2], outputs) for camera in self._cameras]
         if self._region is None:
             segmenter.infer_batch(images, color=color, outputs=outputs, outs=outs)
@@ -387,6 +392,8 @@ class SegmentationNode(GuardedLifecycleNode):
                 segmenter.close()
                 raise ConfigError(fault)
             segmenter.overlay_alpha = running.overlay_alpha  # may have changed during loading
+            if segmenter.spec.smoothing:
+                segmenter.smoothing = self.get_parameter('temporal_smoothing').value
             self._segmenter, self._settings = segmenter, settings
             for camera in self._cameras:
                 camera.switch_segmenter(segmenter)
@@ -426,6 +433,10 @@ class SegmentationNode(GuardedLifecycleNode):
         """Apply a parameter that takes effect immediately."""
         if parameter.name == 'overlay_alpha' and self._segmenter is not None:
             self._segmenter.overlay_alpha = parameter.value
+        if parameter.name == 'temporal_smoothing' and self._segmenter is not None:
+            self._set_smoothing(self._segmenter, parameter.value)
+        if parameter.name == 'smoothing_max_gap':
+            self._gaps.max_gap = _to_nanoseconds(parameter.value)
         if parameter.name == 'sync_tolerance':
             self._tolerance = _to_nanoseconds(parameter.value)
         if parameter.name == 'max_rate':
@@ -433,6 +444,13 @@ class SegmentationNode(GuardedLifecycleNode):
         if parameter.name == 'classes_region' and self._segmenter is not None:
             for camera in self._cameras:
                 camera.outputs.class_shares.region = parameter.value
+
+    def _set_smoothing(self, segmenter: Segmenter, weight: float) -> None:
+        if segmenter.spec.smoothing:
+            segmenter.smoothing = weight
+        elif weight:
+            self.get_logger().info('temporal_smoothing was 0 when the network was opened; call '
+                                   '~/load_model to switch it on')
 
     # Diagnostics
 
@@ -530,6 +548,8 @@ def _open_segmenter(settings: Parameters) -> Segmenter:
     segmenter = Segmenter.open(settings.engine_path, config=settings.model_config or None,
                                options=settings.run_options)
     segmenter.overlay_alpha = settings.overlay_alpha
+    if segmenter.spec.smoothing:
+        segmenter.smoothing = settings.temporal_smoothing
     try:
         for task in segmenter.spec.tasks:
             check_unlabelled(settings.label_unlabelled, task.labels)

@@ -11,6 +11,7 @@ import yaml
 
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
+from trt_segmentation.graph.pipeline.smoothing import MAX_WEIGHT
 from trt_segmentation.options import (
     BACKENDS,
     CALIBRATION_METHODS,
@@ -209,6 +210,14 @@ class Parameters:
     max_rate: float = _parameter(
         0.0, 'Maximum rate in Hz at which images are segmented. Images above it are dropped '
              'before they are decoded. 0 sets no limit', LIVE, minimum=0.0, maximum=1000.0)
+    temporal_smoothing: float = _parameter(
+        0.0, 'Weight of the previous images in the class probabilities: 0 is off, higher values '
+             'are steadier and follow moving objects later. A change from 0 takes effect with '
+             '~/load_model or configure. Needs backend onnxruntime', LIVE, minimum=0.0,
+        maximum=MAX_WEIGHT)
+    smoothing_max_gap: float = _parameter(
+        1.0, 'Temporal smoothing starts again if the stamps of two successive images differ by '
+             'more than this many seconds, or go back', LIVE, minimum=0.0, maximum=3600.0)
     classes_region: tuple[float, ...] = _parameter(
         (0.0, 0.0, 0.0, 0.0), 'Region for which ~/classes also reports the share of each class: '
                               'x, y, width and height as fractions of the image. All 0 is none',
@@ -264,7 +273,8 @@ class Parameters:
         mask_size = (self.mask_height, self.mask_width) if self.mask_height else None
         return RunOptions(self.backend, self.device, self.num_threads, self.mask_interpolation,
                           mask_size, self.mask_encoding, len(self.cameras) or 1,
-                          self.engine_cache, build, self.measure)
+                          self.engine_cache, build, self.measure,
+                          self.temporal_smoothing > 0)
 
     @property
     def requested_precision(self) -> str:
