@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Temporal smoothing of a Segmenter over several images, compared with NumPy."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -110,3 +113,13 @@ def test_refusals_have_a_reason(networks, model, tmp_path):
     onnx.save(networks.fixed(np.zeros((1, *SIZE), np.int64)), tmp_path / 'ids.onnx')
     with pytest.raises(ConfigError, match='gives class ids, which cannot be smoothed'):
         open_smoothed(tmp_path / 'ids.onnx')
+
+
+def test_the_masks_of_a_noisy_scene_become_steadier(capsys):
+    tool = runpy.run_path(str(Path(__file__).parents[1] / 'tools' / 'steadiness.py'))
+    assert tool['main'](['--frames', '4', '--noise', '30']) == 0
+    rows = [line.strip('| ').split(' | ') for line in capsys.readouterr().out.splitlines()[2:]]
+    changed = [float(row[1].removesuffix(' %')) for row in rows]
+    assert [float(row[0]) for row in rows] == [0, 0.3, 0.6, 0.8]
+    assert changed == sorted(changed, reverse=True)
+    assert changed[0] > 2 * changed[-1] > 0
