@@ -19,7 +19,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-
 from trt_segmentation.demo.clip import LABELS, read_frame
 from trt_segmentation.evaluation.metrics import confusion_matrix, mean_iou
 from trt_segmentation.options import RunOptions
