@@ -456,13 +456,17 @@ USES = {
     'image_buffers': lambda each: each.image_buffers,
     'overlay_alpha': lambda each: each.overlay_alpha,
     'overlay_alpha =': lambda each: setattr(each, 'overlay_alpha', 1),
+    'smoothing': lambda each: each.smoothing,
+    'smoothing =': lambda each: setattr(each, 'smoothing', 0.5),
+    'reset_smoothing': lambda each: each.reset_smoothing(),
     'gpu_times': lambda each: each.gpu_times(PICTURE, 'mask', 1),
     'layer_times': lambda each: each.layer_times(PICTURE, 'mask', 1)}
 
 
 def test_every_method_is_tried_on_a_closed_one():
     public = {name for name in vars(Segmenter) if not name.startswith('_')}
-    assert public - {'open', 'close', 'info', 'gpu_memory'} == set(USES) - {'overlay_alpha ='}
+    assert public - {'open', 'close', 'info', 'gpu_memory'} \
+        == set(USES) - {'overlay_alpha =', 'smoothing ='}
 
 
 @pytest.mark.parametrize('use', USES.values(), ids=USES)

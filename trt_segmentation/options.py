@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options that decide where and how a network runs; imports no runtime."""
 
+import functools
 import os
+import platform
 from dataclasses import dataclass, field
+from pathlib import Path
 
 BACKENDS = ('auto', 'tensorrt', 'onnxruntime')
 ENGINE_SUFFIXES = ('.engine', '.plan')
@@ -94,6 +97,8 @@ class RunOptions:
             where nvImageCodec is installed.
         instances: whether a network of instances also has the outputs ``instances`` and
             ``detections``. On TensorRT they are part of the engine.
+        smoothing: whether ``Segmenter.smoothing`` can be set. ONNX Runtime only; the class
+            probabilities of the previous images are kept.
     """
 
     backend: str = 'auto'
@@ -108,6 +113,7 @@ class RunOptions:
     measure: bool = True
     gpu_jpeg: bool = True
     instances: bool = False
+    smoothing: bool = False
 
 
 def tactic_names(text: str) -> tuple[str, ...] | None:
@@ -119,3 +125,14 @@ def cpu_count() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else \
         os.cpu_count() or 1
+
+
+@functools.cache
+def cpu_model() -> str:
+    """Return the name of the host's processor."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(':')[2].strip() for line in lines
+                 if line.startswith(('model name', 'Model'))), platform.processor())

@@ -157,6 +157,7 @@ class Segmenter:
         self._own = _OwnArrays()
         self._requested = _Requested()
         self._color = ''
+        self._smoothing = 0.0
         self.overlay_alpha = 0.5
 
     @classmethod
@@ -277,6 +278,49 @@ class Segmenter:
         with self._in_turn():
             self._session.set_alpha(alpha)
             self._alpha = alpha
+
+    @property
+    def smoothing(self) -> float:
+        """Weight of the previous images in the class probabilities, 0 (off) to 0.95; needs
+        ``RunOptions.smoothing``. It may change between two images.
+
+        The mean starts again with an image of another size, after an error, and after
+        ``reset_smoothing``.
+
+        Raises:
+            ConfigError: it is out of range.
+            BackendError: the segmenter is closed, or was opened without smoothing.
+        """
+        self._check_open()
+        return self._smoothing
+
+    @smoothing.setter
+    def smoothing(self, weight: float) -> None:
+        from trt_segmentation.graph.pipeline.smoothing import MAX_WEIGHT
+        if not 0 <= weight <= MAX_WEIGHT:
+            raise ConfigError(f'smoothing is {weight}; it must be 0 to {MAX_WEIGHT}')
+        with self._in_turn():
+            if weight and not self.spec.smoothing:
+                raise BackendError(f'{self.spec.network.source}: was opened without temporal '
+                                   'smoothing; set RunOptions.smoothing')
+            if self.spec.smoothing:
+                self._smoothed_session.set_smoothing(weight)
+            self._smoothing = weight
+
+    def reset_smoothing(self) -> None:
+        """Forget the previous images, for example at the start of another video.
+
+        Raises:
+            BackendError: the segmenter is closed.
+        """
+        with self._in_turn():
+            if self.spec.smoothing:
+                self._smoothed_session.reset_smoothing()
+
+    @property
+    def _smoothed_session(self) -> Any:
+        """The session; one with smoothing has more methods than the protocol."""
+        return self._session
 
     @property
     def image_buffers(self) -> int:

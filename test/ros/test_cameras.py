@@ -150,6 +150,19 @@ def test_each_camera_gets_what_it_would_get_alone(start, scene, image_message, p
             assert off <= (output == 'confidence')
 
 
+def test_max_rate_drops_whole_batches(start, messages):
+    cameras = start(max_rate=0.01)
+    stamps = cameras.send_all(messages)
+    for name in NAMES:
+        cameras.answer(name, stamps[name])
+    cameras.send_all(messages)
+    for name in NAMES:
+        cameras.wait_for_count(name, 'dropped, max_rate', 1)
+        counts = cameras.counts(name)
+        assert counts['segmented'] == 1
+        assert_all_counted(counts)
+
+
 def test_rgb_cameras_get_bgr_overlays(start, images, image_message, pixels_of, model):
     cameras = start(('mask', 'overlay'))
     stamps = cameras.send_all({

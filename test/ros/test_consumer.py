@@ -47,3 +47,17 @@ def test_label_info_is_latched_for_who_comes_late(make_bench):
     assert len(set(classes.values())) == len(infos[0].class_map)
     assert max(classes) <= 255
     assert infos[0].threshold == pytest.approx(0.5)
+
+
+def test_the_id_of_no_class_gets_a_name_on_request(make_bench):
+    bench = make_bench(label_unlabelled='unlabelled')
+    infos = bench.collect(vision_msgs.LabelInfo, 'segmentation/label_info', LATCHED)
+    bench.spin_until(lambda: infos, 'label info')
+    assert [(entry.class_id, entry.class_name) for entry in infos[0].class_map] == [
+        *enumerate(LABELS), (255, 'unlabelled')]
+
+
+def test_the_name_of_no_class_must_be_unique(make_bench):
+    bench = make_bench(label_unlabelled=LABELS[2])
+    status = bench.wait_for_status('label_unlabelled')
+    assert f"'{LABELS[2]}', which is also the name of class 2" in status.message

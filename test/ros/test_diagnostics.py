@@ -21,6 +21,7 @@ from trt_segmentation.ros.statistics import (
     BAD_FRAME,
     DEFECT,
     DISABLED,
+    MAX_RATE,
     NO_SUBSCRIBER,
     NOT_PUBLISHED,
     REASONS,
@@ -74,6 +75,16 @@ class Camera:
 @pytest.fixture
 def camera():
     return Camera()
+
+
+def test_frames_above_the_maximum_rate_are_no_fault_and_hide_none(camera):
+    camera.segment(50)
+    camera.drop(MAX_RATE, 50)
+    assert camera.said() == (Level.OK, 'segmenting')
+    for _ in range(5):
+        camera.drop(BACKEND_FAILED, why='out of memory')
+        camera.drop(MAX_RATE)
+    assert camera.said(max_failures=5)[0] == Level.ERROR
 
 
 # Rates and latencies
@@ -385,7 +396,8 @@ def test_every_frame_has_its_place(camera):
     assert counts == {'frames received': 6, 'frames segmented': 3, 'frames dropped, bad_frame': 2,
                       'frames dropped, no_subscriber': 1, 'frames dropped, keep_latest': 2,
                       'frames dropped, backend_failed': 0, 'frames dropped, defect': 0,
-                      'frames dropped, not_published': 0, 'frames dropped, disabled': 0}
+                      'frames dropped, not_published': 0, 'frames dropped, disabled': 0,
+                      'frames dropped, max_rate': 0}
     assert sum(counts.values()) - counts['frames received'] == camera.sequence - 1
 
 

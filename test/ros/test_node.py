@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
 
+from trt_segmentation.options import cpu_model
+
 
 @pytest.fixture(scope='module')
 def expected(segmenter, scene):
@@ -86,6 +88,12 @@ def test_every_frame_is_counted(make_bench, image_message, scene):
     bench.spin_until(lambda: counted() >= published, 'every frame to be counted')
     assert counted() == published
     assert bench.counts()[lost] > before[lost], 'the burst was to outrun the node'
+
+
+def test_diagnostics_name_the_processor(make_bench):
+    bench = make_bench()
+    bench.wait_until_active()
+    assert bench.status().hardware_id == cpu_model() != ''
 
 
 def test_overlay_alpha_changes_live(make_bench, image_message, scene):

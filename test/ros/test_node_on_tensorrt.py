@@ -25,6 +25,7 @@ from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_BYTES
 from trt_segmentation.images.decoding import rows_to_bgr
 from trt_segmentation.ros.frame_worker import FrameJob
 from trt_segmentation.ros.node import SegmentationNode
+from trt_segmentation.ros.stamps import GapDetector
 from trt_segmentation.segmenter import Segmenter
 
 TIMEOUT = 30.0
@@ -445,8 +446,8 @@ def test_cameras_of_a_batch_may_have_different_encodings(networks, tensorrt, gpu
             frames = [camera_frame(networks, each, seed) for seed, each in enumerate(pair)]
             read = [camera.read(message, 0, node._encodings.takes)
                     for camera, (message, _) in zip(node._cameras, frames, strict=True)]
-            assert FrameJob(node._segmenter, node._encodings, None, node._cameras, read,
-                            [('mask',)] * 2, 0.0).segment()
+            assert FrameJob(node._segmenter, node._encodings, None, GapDetector(0),
+                            node._cameras, read, [('mask',)] * 2, 0.0).segment()
             assert fed[-1] == expected
             for camera, (_, image) in zip(node._cameras, frames, strict=True):
                 mask = camera.outputs.buffers(SIZE, ('mask',))['mask']

@@ -20,6 +20,7 @@ from trt_segmentation.backends.base import (
     output_dtype,
     output_shape,
 )
+from trt_segmentation.backends.state_buffers import StateBuffers
 from trt_segmentation.errors import BackendError, MissingBackendError
 from trt_segmentation.graph.onnx_tools.network import dtype_name, rare_types
 from trt_segmentation.graph.onnx_tools.onnxruntime_api import (
@@ -33,7 +34,9 @@ from trt_segmentation.graph.pipeline.prepare import (
     prepare_network,
     prepare_outputs,
     scores_names,
+    states_of_scores,
 )
+from trt_segmentation.graph.pipeline.smoothing import WEIGHT
 from trt_segmentation.graph.reading.input_sizes import size_hint, wrong_size
 from trt_segmentation.graph.reading.resolve import ModelSpec
 
@@ -75,6 +78,8 @@ class OnnxRuntimeSession(Controls):
                                      'for_cpu': for_cpu}
         self._scores = scores_names(spec)
         self._batch = spec.batch
+        self._start_smoothing()
+        self._last_shape: tuple[int, int, int] | None = None
         self._shape: tuple[int, int, int] | None = None
         self._outputs = named_outputs(spec, ('mask',))
         self._readers: list[Any] = []
@@ -98,6 +103,9 @@ class OnnxRuntimeSession(Controls):
         if outputs != self._outputs:
             tail = self._open_tail(outputs)
             self._tail, self._outputs = tail, outputs
+        if (height, width, bands) != self._last_shape:
+            self.reset_smoothing()
+            self._last_shape = height, width, bands
         self._forget_binding()  # until everything is bound
         self._image_shape = (self._batch, height, width, bands)
         self._fed, self._drawn = self._bound(self._network), self._bound(self._tail)
@@ -123,6 +131,23 @@ class OnnxRuntimeSession(Controls):
         for staged, out in zip(self._staged, outs, strict=True):
             for name in self._outputs:
                 np.copyto(out[name], staged[name])
+
+    def set_smoothing(self, weight: float) -> None:
+        """Set the weight of temporal smoothing, 0 to ``MAX_WEIGHT``; needs ``spec.smoothing``."""
+        assert self._states is not None, 'the spec has no smoothing'
+        self._states.set_weight(weight)
+
+    def reset_smoothing(self) -> None:
+        """Forget the previous images, for example after a gap in time."""
+        if self._states is not None:
+            self._states.reset()
+
+    def _start_smoothing(self) -> None:
+        self._state_shapes: dict[tuple[str, str], Sequence[int]] = {}
+        self._states: StateBuffers | None = None
+        if self._spec.smoothing:
+            self._controls[WEIGHT] = np.zeros((), np.float32)
+            self._states = StateBuffers(self._controls[WEIGHT])
 
     def _bound(self, session: Any) -> Any:
         """Return a binding of a session with the controls bound."""
@@ -160,9 +185,14 @@ class OnnxRuntimeSession(Controls):
             self._network.run_with_iobinding(self._fed)
             if not self._joined:
                 self._join()
+            if self._states is not None:
+                self._states.bind(self._drawn, self._state_shapes)
             self._tail.run_with_iobinding(self._drawn)
+            if self._states is not None:
+                self._states.advance()
         except BaseException as error:
             self._forget_binding()
+            self.reset_smoothing()
             if not isinstance(error, Exception):
                 raise
             # The bindings raise a type of their own for each status code.
@@ -193,6 +223,10 @@ class OnnxRuntimeSession(Controls):
             self._fed.bind_ortvalue_output(name, scores)
             if name in read:
                 self._drawn.bind_ortvalue_input(name, scores)
+        shapes = dict(zip(self._scores, (each.shape() for each in self._fed.get_outputs()),
+                          strict=True))
+        self._state_shapes = {names: shapes[scores] for names, scores
+                              in states_of_scores(self._spec).items() if names[0] in read}
         self._joined = True
 
     def layer_times(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
@@ -213,6 +247,8 @@ class OnnxRuntimeSession(Controls):
                      self._open_tail(tuple(outs[0]), str(Path(folder) / 'tail'))]
             for _ in range(count + 1):
                 fed.update(zip(self._scores, _run_on(parts[0], fed), strict=True))
+                fed.update((previous, np.zeros_like(fed[scores])) for (previous, _), scores
+                           in states_of_scores(self._spec).items())
                 _run_on(parts[1], fed)
             of_network, of_tail = (_times_of_nodes(_end_profiling(part)) for part in parts)
         return_free_memory()
@@ -229,6 +265,7 @@ class OnnxRuntimeSession(Controls):
             raise BackendError(f'{self._spec.network.source}: the session is closed')
         twin = copy.copy(self)
         Controls.__init__(twin, self._spec.encoding, [task.name for task in self._spec.tasks])
+        twin._start_smoothing()
         twin._forget_binding()
         return twin
 

@@ -7,10 +7,9 @@ import os
 import platform
 import subprocess
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
-from trt_segmentation.options import cpu_count
+from trt_segmentation.options import cpu_count, cpu_model
 
 _GPU_FIELDS = ('name', 'driver_version', 'clocks.sm', 'clocks.max.sm', 'clocks.mem',
               'power.limit', 'memory.total')
@@ -26,7 +25,7 @@ def describe_host() -> dict[str, Any]:
     Call it right after measuring, while the GPU still has its working clocks.
     """
     return {'date': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-            'cpu': _cpu_model(), 'cores': cpu_count(), 'load_1_min': _load(),
+            'cpu': cpu_model(), 'cores': cpu_count(), 'load_1_min': _load(),
             'system': f'{platform.system()} {platform.release()} {platform.machine()}',
             'versions': versions(), 'gpus': query_gpus()}
 
@@ -52,15 +51,6 @@ def query_gpus() -> list[dict[str, str]]:
         return []
     return [dict(zip(_GPU_FIELDS, (value.strip() for value in line.split(',')), strict=False))
             for line in done.stdout.splitlines() if line.strip()]
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(':')[2].strip() for line in lines
-                 if line.startswith(('model name', 'Model'))), platform.processor())
 
 
 def _load() -> float | None:

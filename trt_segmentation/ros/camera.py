@@ -112,6 +112,7 @@ class Camera:
         """Create the topics of its results; see ``Outputs``."""
         self._outputs = Outputs(self._node, segmenter, settings.confidence, self._prefix)
         self._outputs.jpeg_quality = settings.overlay_jpeg_quality
+        self._outputs.class_shares.region = settings.classes_region
 
     def switch_segmenter(self, segmenter: Segmenter) -> None:
         """Continue with another segmenter; see ``Outputs.switch_segmenter``."""
@@ -168,6 +169,12 @@ class Camera:
         self._slot = next(slot for slot in range(len(self._readers)) if slot not in used)
         if self.input is not None:
             self.input.select_slot(self._slot)
+
+    def stamp_of(self, msg: Any) -> int:
+        """Return the stamp of a message, nanoseconds, without decoding its image; see ``read``."""
+        if isinstance(msg, np.ndarray):
+            msg = self._parse(msg)
+        return nanoseconds(msg.header.stamp)
 
     def drop(self, reason: str, why: str = '') -> None:
         """Count a frame that is dropped; see ``Monitor.note_dropped``."""

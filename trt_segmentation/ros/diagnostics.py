@@ -62,17 +62,19 @@ def status_of_all(state: NodeState, cameras: Mapping[str, CameraStatus]) -> Came
     return CameraStatus(level, '; '.join(sentences), _values_of_model(state))
 
 
-def status_array(stamp: Time, name: str, statuses: Mapping[str, CameraStatus]) -> DiagnosticArray:
+def status_array(stamp: Time, name: str, statuses: Mapping[str, CameraStatus],
+                 hardware: str = '') -> DiagnosticArray:
     """Return statuses as a message.
 
     Args:
         stamp: builtin_interfaces/Time of now.
         name: the node's full name.
         statuses: by suffix of the name: '' for the node, '/' and the name of a camera.
+        hardware: name of the GPU or CPU that the network runs on; '' without a network.
     """
     array = DiagnosticArray(status=[DiagnosticStatus(
         level=bytes([status.level]), name=f'{name.lstrip("/")}{suffix}: segmentation',
-        hardware_id='', message=status.message,
+        hardware_id=hardware, message=status.message,
         values=[KeyValue(key=key, value=value) for key, value in status.values.items()])
         for suffix, status in statuses.items()])
     array.header.stamp = stamp

@@ -12,6 +12,7 @@ from trt_segmentation.images.decoding import swap_red_and_blue
 from trt_segmentation.ros.camera import Camera, Frame
 from trt_segmentation.ros.gpu_encodings import GpuEncodings
 from trt_segmentation.ros.region import Region
+from trt_segmentation.ros.stamps import GapDetector
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -23,6 +24,7 @@ class FrameJob:
         segmenter: of the network.
         encodings: that the GPU converts; None with a region.
         region: of interest; None for the whole image.
+        gaps: finds gaps between stamps, after which temporal smoothing starts again.
         cameras: that took the frames.
         frames: one of each camera, in their order.
         wanted: for each camera, the outputs that have subscribers.
@@ -32,6 +34,7 @@ class FrameJob:
     segmenter: Segmenter
     encodings: GpuEncodings | None
     region: Region | None
+    gaps: GapDetector
     cameras: Sequence[Camera]
     frames: Sequence[Frame]
     wanted: Sequence[tuple[str, ...]]
@@ -48,6 +51,8 @@ class FrameJob:
         self._check_equal(frames)
         color = frames[0].color
         outputs = tuple(dict.fromkeys(name for names in self.wanted for name in names))
+        if self.segmenter.spec.smoothing and self.gaps.is_gap(frames[0].stamp):
+            self.segmenter.reset_smoothing()
         outs = [camera.outputs.buffers(frames[0].size, outputs) for camera in self.cameras]
         if self.encodings is not None:
             self.encodings.infer_batch(frames, outputs, outs)

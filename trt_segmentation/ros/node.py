@@ -27,12 +27,14 @@ from std_srvs.srv import SetBool, Trigger
 
 from trt_segmentation.errors import BackendError, ConfigError, ImageError, SegmentationError
 from trt_segmentation.images.allocator import keep_large_blocks
+from trt_segmentation.options import cpu_model
 from trt_segmentation.ros.bond import Bond
 from trt_segmentation.ros.camera import Camera, Frame, drop_frames, slot_count
 from trt_segmentation.ros.diagnostics import CameraStatus, status_array, status_of, status_of_all
 from trt_segmentation.ros.frame_worker import FrameJob, FrameWorker
 from trt_segmentation.ros.gpu_encodings import GpuEncodings, fetch_converters
 from trt_segmentation.ros.health import LoadedModel, NodeState, Thresholds, precision_fault
+from trt_segmentation.ros.label_info import check_unlabelled
 from trt_segmentation.ros.lifecycle import GuardedLifecycleNode
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
 from trt_segmentation.ros.outputs import Labels
@@ -47,12 +49,15 @@ from trt_segmentation.ros.parameters import (
     unknown_parameters,
 )
 from trt_segmentation.ros.paths import with_expanded_paths
+from trt_segmentation.ros.rate_limit import RateLimit
 from trt_segmentation.ros.region import Region
+from trt_segmentation.ros.stamps import GapDetector
 from trt_segmentation.ros.statistics import (
     BACKEND_FAILED,
     BAD_FRAME,
     DEFECT,
     DISABLED,
+    MAX_RATE,
     NO_SUBSCRIBER,
     NOT_PUBLISHED,
     REPLACED,
@@ -91,6 +96,8 @@ class SegmentationNode(GuardedLifecycleNode):
         self._bond: Bond | None = None
         self._cameras: tuple[Camera, ...] = ()
         self._synchroniser: Synchroniser[Frame] = Synchroniser(0)
+        self._rate_limit = RateLimit()
+        self._gaps = GapDetector(0)
         self._enabled = True
         self._cpu = CpuMeter()
         self._worker: FrameWorker | None = None
@@ -171,7 +178,7 @@ class SegmentationNode(GuardedLifecycleNode):
             assert self._segmenter is not None and self._labels is not None  # configured
             for camera in self._cameras:
                 camera.subscribe(self._settings, self._on_image, self._on_qos_event)
-            self._labels.publish(self._segmenter.spec)
+            self._labels.publish(self._segmenter.spec, self._settings.label_unlabelled)
             if self._bond is not None:
                 self._bond.start()
 
@@ -226,6 +233,8 @@ class SegmentationNode(GuardedLifecycleNode):
     def _set_cameras(self, settings: Parameters) -> None:
         names = settings.cameras or ('',)
         self._tolerance = _to_nanoseconds(settings.sync_tolerance)
+        self._rate_limit.set_rate(settings.max_rate)
+        self._gaps.max_gap = _to_nanoseconds(settings.smoothing_max_gap)
         self._cameras = tuple(Camera(self, *each, settings.pipeline_depth)
                               for each in enumerate(names))
         self._synchroniser = Synchroniser(len(names))
@@ -256,8 +265,7 @@ class SegmentationNode(GuardedLifecycleNode):
         if self._synchroniser.discard(camera.index):
             camera.drop(UNSYNCHRONISED)  # before its buffer is overwritten
         gray_bits = segmenter.spec.gray_bits
-        on_gpu = None if self._encodings is None else self._encodings.takes
-        frame = self._attempt((camera,), lambda: camera.read(msg, gray_bits, on_gpu))
+        frame = self._attempt((camera,), lambda: self._read(camera, msg, gray_bits, arrived))
         if frame is None:
             return
         dropped, frames = self._synchroniser.add(camera.index, frame.stamp, frame,
@@ -266,14 +274,25 @@ class SegmentationNode(GuardedLifecycleNode):
             self._cameras[index].drop(UNSYNCHRONISED)
         if not frames:
             return
-        job = FrameJob(segmenter, self._encodings, self._region, self._cameras, frames, wanted,
-                       arrived)
+        job = FrameJob(segmenter, self._encodings, self._region, self._gaps, self._cameras, frames,
+                       wanted, arrived)
         if self._worker is None:
             self._process(job)
         else:
             self._worker.submit(job)
             for each in self._cameras:
                 each.select_slot(self._worker.slots_in_use(each.index))
+
+    def _read(self, camera: Camera, msg: Any, gray_bits: int, arrived: float) -> Frame | None:
+        """Return the frame of a message; None if it exceeds the rate limit."""
+        if self._rate_limit.is_limited:
+            partners = len(self._cameras) > 1
+            stamp, tolerance = (camera.stamp_of(msg), self._tolerance) if partners else (0, -1)
+            if not self._rate_limit.admit(arrived, camera.index, stamp, tolerance):
+                camera.drop(MAX_RATE)
+                return None
+        on_gpu = None if self._encodings is None else self._encodings.takes
+        return camera.read(msg, gray_bits, on_gpu)
 
     def _attempt(self, cameras: Sequence[Camera], work: Callable[[], T]) -> T | None:
         """Return the result of ``work``; on failure, drop a frame of each camera, return None."""
@@ -395,6 +414,8 @@ class SegmentationNode(GuardedLifecycleNode):
                 raise ConfigError(fault)
             self._finish_frames()
             segmenter.overlay_alpha = running.overlay_alpha  # may have changed during loading
+            if segmenter.spec.smoothing:
+                segmenter.smoothing = self.get_parameter('temporal_smoothing').value
             if self._encodings is not None:
                 self._encodings.close()
             self._encodings = self._encodings_of(segmenter, settings)
@@ -404,7 +425,7 @@ class SegmentationNode(GuardedLifecycleNode):
                 camera.decode_jpeg_with(segmenter, self._region)
             running.close()
             assert self._labels is not None  # a configured node has them
-            self._labels.publish(segmenter.spec)
+            self._labels.publish(segmenter.spec, settings.label_unlabelled)
             self._log_start(segmenter)
 
     def _reject_model(self, why: str) -> str:
@@ -441,8 +462,24 @@ class SegmentationNode(GuardedLifecycleNode):
         if parameter.name == 'overlay_jpeg_quality' and self._segmenter is not None:
             for camera in self._cameras:
                 camera.outputs.jpeg_quality = parameter.value
+        if parameter.name == 'temporal_smoothing' and self._segmenter is not None:
+            self._set_smoothing(self._segmenter, parameter.value)
+        if parameter.name == 'smoothing_max_gap':
+            self._gaps.max_gap = _to_nanoseconds(parameter.value)
         if parameter.name == 'sync_tolerance':
             self._tolerance = _to_nanoseconds(parameter.value)
+        if parameter.name == 'max_rate':
+            self._rate_limit.set_rate(parameter.value)
+        if parameter.name == 'classes_region' and self._segmenter is not None:
+            for camera in self._cameras:
+                camera.outputs.class_shares.region = parameter.value
+
+    def _set_smoothing(self, segmenter: Segmenter, weight: float) -> None:
+        if segmenter.spec.smoothing:
+            segmenter.smoothing = weight
+        elif weight:
+            self.get_logger().info('temporal_smoothing was 0 when the network was opened; call '
+                                   '~/load_model to switch it on')
 
     # Diagnostics
 
@@ -451,7 +488,7 @@ class SegmentationNode(GuardedLifecycleNode):
             thresholds = read_parameters(self).thresholds
             self._diagnostics_publisher.publish(status_array(
                 self.get_clock().now().to_msg(), self.get_fully_qualified_name(),
-                self._statuses(thresholds)))
+                self._statuses(thresholds), self._hardware()))
 
     @contextmanager
     def _logging_errors(self, topic: str) -> Iterator[None]:
@@ -462,6 +499,13 @@ class SegmentationNode(GuardedLifecycleNode):
             if self.context.ok():  # otherwise a signal has shut down ROS
                 self.get_logger().error(f'{topic} was not published: {traceback.format_exc()}',
                                         throttle_duration_sec=WARNING_PERIOD)
+
+    def _hardware(self) -> str:
+        """Return the name of the GPU or CPU that the network runs on; '' without a network."""
+        segmenter = self._segmenter
+        if segmenter is None:
+            return ''
+        return segmenter.info.device if segmenter.info.backend == 'tensorrt' else cpu_model()
 
     def _statuses(self, thresholds: Thresholds) -> dict[str, CameraStatus]:
         """Return the status of the node; with several cameras, also the status of each."""
@@ -524,6 +568,10 @@ def _open_segmenter(settings: Parameters) -> Segmenter:
             fetch_converters(segmenter, settings.input_encodings)
         segmenter.overlay_alpha = settings.overlay_alpha
         segmenter.image_buffers = slot_count(settings.pipeline_depth)
+        if segmenter.spec.smoothing:
+            segmenter.smoothing = settings.temporal_smoothing
+        for task in segmenter.spec.tasks:
+            check_unlabelled(settings.label_unlabelled, task.labels)
     except BaseException:
         segmenter.close()
         raise

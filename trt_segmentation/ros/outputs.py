@@ -16,6 +16,7 @@ from trt_segmentation.graph.pipeline.output_names import joined, kind_of, split
 from trt_segmentation.graph.reading.resolve import ModelSpec
 from trt_segmentation.ros import detections, label_info
 from trt_segmentation.ros.camera_info import scaled_camera_info
+from trt_segmentation.ros.class_shares import ClassShares
 from trt_segmentation.ros.image_codecs import (
     JPEG_FORMAT,
     PNG_FORMAT,
@@ -53,6 +54,7 @@ class Outputs:
     Attributes:
         jpeg_quality: of ~/overlay/compressed, 1 to 100.
         encode_jpeg: its encoder.
+        class_shares: the topics ~/classes, which are computed from the masks.
     """
 
     def __init__(self, node: Any, segmenter: Segmenter, confidence: bool, prefix: str = '',
@@ -71,6 +73,7 @@ class Outputs:
             name: node.create_lifecycle_publisher(CompressedImage, f'~/{prefix}{name}/compressed',
                                                   OUTPUT_QOS)
             for name in self._images if kind_of(name) in ('mask', 'overlay')}
+        self.class_shares = ClassShares(node, segmenter.spec, prefix, OUTPUT_QOS)
         self._outgoing: dict[str, OutgoingImage] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='publish')
         self._unpublished: Future[None] | None = None
@@ -98,7 +101,8 @@ class Outputs:
         """Return the outputs that have subscribers."""
         return tuple(name for name, publisher in (*self._images.items(),
                                                   *self._detections.items())
-                     if _is_read(publisher) or self._is_compressed(name))
+                     if _is_read(publisher) or self._is_compressed(name)
+                     or self.class_shares.is_subscribed(name))
 
     def buffers(self, size: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, np.ndarray]:
         """Return the reused buffers of the output messages for images of ``size`` (height,
@@ -127,6 +131,8 @@ class Outputs:
                  and (name in self._detections or _is_read(self._images[name]))]
         works += [partial(self._publish_compressed, name, header) for name in names
                   if self._is_compressed(name)]
+        works += [partial(self._publish_shares, name, header) for name in masks
+                  if self.class_shares.is_subscribed(name)]
         mask_size = self._segmenter.spec.mask_size
         if mask_size is not None and self._camera_info is not None:
             works.append(partial(self._publish_camera_info, header, self._camera_info, mask_size))
@@ -143,7 +149,8 @@ class Outputs:
         """Destroy the topics."""
         self._thread.shutdown()
         for publisher in (*self._images.values(), *self._compressed.values(),
-                          *self._detections.values(), self._camera_publisher):
+                          *self._detections.values(), *self.class_shares.publishers.values(),
+                          self._camera_publisher):
             if publisher is not None:
                 _destroy(self._node, publisher)
         if self._camera_subscription is not None:
@@ -205,6 +212,10 @@ class Outputs:
         msg.data.frombytes(data)
         self._compressed[name].publish(msg)
 
+    def _publish_shares(self, name: str, header: Any) -> None:
+        self.class_shares.publish(name, self._outgoing[name].pixels, header,
+                                  self._segmenter.spec)
+
     def _publish_camera_info(self, header: Any, camera_info: CameraInfo,
                              mask_size: tuple[int, int]) -> None:
         info = scaled_camera_info(camera_info, mask_size)
@@ -234,17 +245,19 @@ class Labels:
                 label_info.LabelInfo, f'~/{joined(task.name, "label_info")}', LATCHED_QOS)
                 for task in spec.tasks}
 
-    def publish(self, spec: ModelSpec) -> None:
+    def publish(self, spec: ModelSpec, unlabelled: str) -> None:
         """Publish the class names; the topics are latched.
 
         Args:
             spec: of a network with the same tasks.
+            unlabelled: name of the id that means no class; '' to leave the id out.
         """
         stamp = self._node.get_clock().now().to_msg()
+        no_class = (spec.encoding.unlabelled, unlabelled) if unlabelled else None
         for task in spec.tasks:
             if task.name in self._publishers:
                 self._publishers[task.name].publish(label_info.label_info_message(
-                    stamp, task.labels, task.threshold))
+                    stamp, task.labels, task.threshold, no_class))
 
     def close(self) -> None:
         """Destroy the topics."""

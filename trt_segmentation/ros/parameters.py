@@ -12,6 +12,7 @@ import yaml
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_ENCODINGS
 from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
+from trt_segmentation.graph.pipeline.smoothing import MAX_WEIGHT
 from trt_segmentation.options import (
     BACKENDS,
     CALIBRATION_METHODS,
@@ -23,6 +24,7 @@ from trt_segmentation.options import (
     RunOptions,
     tactic_names,
 )
+from trt_segmentation.ros.class_shares import region_fault
 from trt_segmentation.ros.health import Thresholds
 from trt_segmentation.ros.inputs import DURABILITIES, RELIABILITIES, TRANSPORTS
 from trt_segmentation.ros.region import Region
@@ -231,6 +233,24 @@ class Parameters:
                         'the network runs; if a newer one arrives before the network is free, it '
                         'replaces the image that waits', CONFIGURE,
         minimum=1, maximum=2)
+    max_rate: float = _parameter(
+        0.0, 'Maximum rate in Hz at which images are segmented. Images above it are dropped '
+             'before they are decoded. 0 sets no limit', LIVE, minimum=0.0, maximum=1000.0)
+    temporal_smoothing: float = _parameter(
+        0.0, 'Weight of the previous images in the class probabilities: 0 is off, higher values '
+             'are steadier and follow moving objects later. A change from 0 takes effect with '
+             '~/load_model or configure. Needs backend onnxruntime', LIVE, minimum=0.0,
+        maximum=MAX_WEIGHT)
+    smoothing_max_gap: float = _parameter(
+        1.0, 'Temporal smoothing starts again if the stamps of two successive images differ by '
+             'more than this many seconds, or go back', LIVE, minimum=0.0, maximum=3600.0)
+    classes_region: tuple[float, ...] = _parameter(
+        (0.0, 0.0, 0.0, 0.0), 'Region for which ~/classes also reports the share of each class: '
+                              'x, y, width and height as fractions of the image. All 0 is none',
+        LIVE, length=4, minimum=0.0, maximum=1.0)
+    label_unlabelled: str = _parameter(
+        '', 'Name in ~/label_info of the id that means no class: 255, or 65535 with mono16. Empty '
+            'does not list this id, so Nav2 skips its pixels')
     overlay_alpha: float = _parameter(
         0.5, 'Opacity of the class colours in ~/overlay: 0 shows only the image, 1 only the '
              'classes',
@@ -281,7 +301,8 @@ class Parameters:
         mask_size = (self.mask_height, self.mask_width) if self.mask_height else None
         return RunOptions(self.backend, self.device, self.num_threads, self.mask_interpolation,
                           mask_size, self.mask_encoding, len(self.cameras) or 1,
-                          self.engine_cache, build, self.measure, self.gpu_jpeg, self.instances)
+                          self.engine_cache, build, self.measure, self.gpu_jpeg, self.instances,
+                          self.temporal_smoothing > 0)
 
     @property
     def requested_precision(self) -> str:
@@ -324,7 +345,9 @@ def value_from_text(name: str, text: str) -> Any:
     except yaml.YAMLError:
         value = None
     if kind is tuple and isinstance(value, list):
-        return value
+        is_number = all(type(each) in (int, float) for each in value)
+        is_float = any(isinstance(each, float) for each in getattr(Parameters, name))
+        return [float(each) for each in value] if is_float and is_number else value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:
@@ -385,6 +408,8 @@ def first_fault(parameters: Parameters) -> str:
 
 
 def _combined_fault(parameters: Parameters) -> str:
+    if fault := region_fault(parameters.classes_region):
+        return fault
     height, width, roi = parameters.mask_height, parameters.mask_width, parameters.roi
     if bool(height) != bool(width):
         return (f'mask_height is {height} and mask_width is {width}; set both, or set both to 0 '
@@ -413,7 +438,8 @@ def change_fault(name: str, value: Any, configured: bool) -> str:
     if rule.changes == CONFIGURE and configured:
         return (f'{name} is read only on configure; deactivate and clean up the node, set '
                 f'{name}, then configure and activate it')
-    return rule.fault(name, value)
+    return rule.fault(name, value) or (
+        region_fault(value) if name == 'classes_region' else '')
 
 
 def _descriptor(rule: ParameterRule, kind: type) -> Any:

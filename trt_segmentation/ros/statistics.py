@@ -28,6 +28,10 @@ received, unlike the frames of ``KEEP_LATEST``."""
 
 NO_SUBSCRIBER = 'no_subscriber'
 DISABLED = 'disabled'
+
+MAX_RATE = 'max_rate'
+"""Above the rate limit; see ``RateLimit``."""
+
 BAD_FRAME = 'bad_frame'
 BACKEND_FAILED = 'backend_failed'
 DEFECT = 'defect'
@@ -35,8 +39,10 @@ DEFECT = 'defect'
 NOT_PUBLISHED = 'not_published'
 """The middleware failed to publish the results."""
 
-EXPECTED = (NO_SUBSCRIBER, DISABLED)
-"""Reasons that are not a fault: no results are requested."""
+_NOT_REQUESTED = (NO_SUBSCRIBER, DISABLED)
+
+EXPECTED = (*_NOT_REQUESTED, MAX_RATE)
+"""Reasons that are not a fault: no results are requested, or no more than these."""
 
 REASONS = (KEEP_LATEST, *EXPECTED, BAD_FRAME, BACKEND_FAILED, NOT_PUBLISHED, DEFECT)
 
@@ -271,7 +277,7 @@ class Monitor:
             if reason in _FAILURES:
                 self._failures += 1
                 self._why = why
-            elif reason in EXPECTED:  # unknown whether the next frame would fail
+            elif reason in _NOT_REQUESTED:  # unknown whether the next frame would fail
                 self.reset_failures()
             self._idle_since = now
 

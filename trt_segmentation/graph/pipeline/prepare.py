@@ -23,6 +23,9 @@ N is the spec's ``batch``, 1 for one camera. For a network of one channel, ``ima
 [N, H, W, bands] with 1, 2 or 3 bands (see ``images.gray``), which can change with each run. If the
 spec has a ``mask_size``, it is H and W of mask and confidence. If its encoding is mono16, the mask
 is [N, H, W, 2], the low and the high byte of each id, and the palette is [65536, 3].
+
+With temporal smoothing, there are also ``smoothing``, and ``previous`` and ``state`` of each task;
+see ``graph.pipeline.smoothing``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -50,6 +53,13 @@ from trt_segmentation.graph.pipeline.output_names import (
     joined,
     kind_of,
     split,
+)
+from trt_segmentation.graph.pipeline.smoothing import (
+    PREVIOUS,
+    STATE,
+    WEIGHT,
+    SmoothingNames,
+    add_smoothing,
 )
 from trt_segmentation.graph.pipeline.tail import (
     Decision,
@@ -148,9 +158,10 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
     check_outputs(spec, outputs)
     head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu)
     network = _prefixed(batched(spec.network.model, spec.batch))
+    results = _outputs(spec, outputs)
     model = _assemble(network, [*head.nodes, *network.graph.node,
-                                *_needed_nodes(tail.nodes, outputs)],
-                      [*head.constants, *tail.constants], _outputs(spec, outputs), _inputs(spec))
+                                *_needed_nodes(tail.nodes, results)],
+                      [*head.constants, *tail.constants], results, _inputs(spec))
     return PreparedGraph(model, spec, outputs, mask_interpolation, for_cpu)
 
 
@@ -181,8 +192,9 @@ def prepare_tail(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
     outputs = available_outputs(spec) if outputs is None else outputs
     check_outputs(spec, outputs)
     head, tail = _head_and_tail(spec, outputs, mask_interpolation, False)
-    return _assemble(_blank(spec), _needed_nodes([*head.nodes, *tail.nodes], outputs),
-                     [*head.constants, *tail.constants], _outputs(spec, outputs),
+    results = _outputs(spec, outputs)
+    return _assemble(_blank(spec), _needed_nodes([*head.nodes, *tail.nodes], results),
+                     [*head.constants, *tail.constants], results,
                      [*_inputs(spec), *_score_values(spec)])
 
 
@@ -190,6 +202,17 @@ def scores_names(spec: ModelSpec) -> tuple[str, ...]:
     """Return the tensors that ``prepare_network`` outputs and ``prepare_outputs`` reads: scores
     as float32, or class ids in the network's type."""
     return tuple(value.name for value in _scores_between(spec))
+
+
+def states_of_scores(spec: ModelSpec) -> dict[tuple[str, str], str]:
+    """Return, for the input and the output of each state of temporal smoothing, which of
+    ``scores_names`` has the same shape; empty without smoothing."""
+    found = {}
+    for task in spec.tasks:
+        if _is_smoothed(spec, task):
+            names = _smoothing_names(task)
+            found[names.previous, names.state] = _score_between(task)
+    return found
 
 
 def prepare_network(spec: ModelSpec) -> onnx.ModelProto:
@@ -221,8 +244,9 @@ def prepare_outputs(spec: ModelSpec, outputs: tuple[str, ...], *,
     head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu)
     scores = scores_names(spec)
     nodes = [node for node in (*head.nodes, *tail.nodes) if node.output[0] not in scores]
-    return _assemble(_blank(spec), _needed_nodes(nodes, outputs),
-                     [*head.constants, *tail.constants], _outputs(spec, outputs),
+    results = _outputs(spec, outputs)
+    return _assemble(_blank(spec), _needed_nodes(nodes, results),
+                     [*head.constants, *tail.constants], results,
                      [*_inputs(spec), *_scores_between(spec)])
 
 
@@ -262,6 +286,21 @@ def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation
                        [constant for tail in tails for constant in tail.constants])
 
 
+def _is_smoothed(spec: ModelSpec, task: TaskSpec) -> bool:
+    return spec.smoothing and task.kind != 'ids'
+
+
+def _smoothing_names(task: TaskSpec) -> SmoothingNames:
+    return SmoothingNames(joined(task.name, PREVIOUS), joined(task.name, STATE))
+
+
+def _state_value(spec: ModelSpec, task: TaskSpec, name: str) -> onnx.ValueInfoProto:
+    """Describe a state: the class axis is fixed, height and width are those of the scores."""
+    shape: list[int | None] = [spec.batch, None, None, None]
+    shape[task.scores.channel_axis] = task.scores.channels
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
 def _tail_prefix(task: TaskSpec) -> str:
     return task_prefix('tail/', task.name)
 
@@ -277,6 +316,9 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapp
     if task.kind != 'ids' and not (tail.for_cpu and scores.dtype == TensorProto.FLOAT):
         scores = replace(scores, name=tail('Cast', scores.name, to=TensorProto.FLOAT,
                                            output=_float_scores(task)))
+    if _is_smoothed(spec, task):
+        scores = add_smoothing(tail, scores, task.kind, _smoothing_names(task))
+        task = replace(task, kind='sigmoid' if task.kind == 'sigmoid' else 'probabilities')
     of_image = tail.size(sized, 1), tail.size(sized, 2)
     of_mask = _extents(tail, spec.mask_size) or of_image
     decide = _decide_on_resized_scores if mask_interpolation == 'bilinear' \
@@ -401,9 +443,10 @@ def _prefix_captured_names(node: onnx.NodeProto, outer: set[str]) -> None:
                 _prefix_captured_names(inner, known)
 
 
-def _needed_nodes(nodes: list[onnx.NodeProto], outputs: tuple[str, ...]) -> list[onnx.NodeProto]:
+def _needed_nodes(nodes: list[onnx.NodeProto], outputs: list[onnx.ValueInfoProto],
+                  ) -> list[onnx.NodeProto]:
     """The nodes that the outputs depend on; runtimes would compute the others, too."""
-    needed, kept = set(outputs), []
+    needed, kept = {value.name for value in outputs}, []
     for node in reversed(nodes):
         if needed.intersection(node.output):
             needed.update(node.input)
@@ -418,14 +461,18 @@ def _score_values(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
             for info in spec.network.outputs if info.name in read]
 
 
+def _score_between(task: TaskSpec) -> str:
+    is_cast = task.kind != 'ids' and task.scores.dtype != TensorProto.FLOAT
+    return _float_scores(task) if is_cast else NETWORK_PREFIX + task.scores.name
+
+
 def _scores_between(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
     """The tensors between ``prepare_network`` and ``prepare_outputs``, of dynamic size."""
     ranks = {info.name: len(info.shape or ()) for info in spec.network.outputs}
     values = {}  # by name, since two tasks may read the same tensor
     for task in spec.tasks:
-        scores = task.scores
-        is_cast = task.kind != 'ids' and scores.dtype != TensorProto.FLOAT
-        name = _float_scores(task) if is_cast else NETWORK_PREFIX + scores.name
+        scores, name = task.scores, _score_between(task)
+        is_cast = name == _float_scores(task)
         values[name] = helper.make_tensor_value_info(
             name, TensorProto.FLOAT if is_cast else scores.dtype, [None] * ranks[scores.name])
     read = {name for task in spec.tasks for name in _instance_names(task)}
@@ -447,8 +494,10 @@ def _inputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
         'channels': (TensorProto.INT32, [3]),
         **{joined(task.name, 'palette'): (TensorProto.UINT8, [spec.encoding.unlabelled + 1, 3])
            for task in spec.tasks},
-        'alpha': (TensorProto.FLOAT, [])}
-    return [helper.make_tensor_value_info(name, *each) for name, each in described.items()]
+        'alpha': (TensorProto.FLOAT, []), WEIGHT: (TensorProto.FLOAT, [])}
+    values = [helper.make_tensor_value_info(name, *each) for name, each in described.items()]
+    return values + [_state_value(spec, task, _smoothing_names(task).previous)
+                     for task in spec.tasks if _is_smoothed(spec, task)]
 
 
 def _outputs(spec: ModelSpec, names: tuple[str, ...]) -> list[onnx.ValueInfoProto]:
@@ -465,7 +514,10 @@ def _outputs(spec: ModelSpec, names: tuple[str, ...]) -> list[onnx.ValueInfoProt
         return helper.make_tensor_value_info(name, TensorProto.FLOAT,
                                              [spec.batch, rows, DETECTION_VALUES])
 
-    return [described(name) for name in names]
+    requested = {split(name)[0] for name in names}
+    states = [_state_value(spec, task, _smoothing_names(task).state) for task in spec.tasks
+              if task.name in requested and _is_smoothed(spec, task)]
+    return [*(described(name) for name in names), *states]
 
 
 def _blank(spec: ModelSpec) -> onnx.ModelProto:

@@ -104,6 +104,22 @@ def _decide_logits(op: GraphBuilder, scores: Scores, rule: DecisionRule) -> Deci
     return _decide_best(op, scores, best, confidence)
 
 
+def add_probabilities(op: GraphBuilder, scores: Scores, kind: str) -> str:
+    """Return the probabilities of the classes, float32 in the shape of ``scores``.
+
+    Args:
+        scores: float32.
+        kind: of the scores; only 'logits' are no probabilities yet.
+    """
+    if kind != 'logits':
+        return scores.name
+    if scores.channels == 1:
+        return op('Sigmoid', scores.name)
+    best = _add_best(op, scores)
+    exponentials = replace(scores, name=op('Exp', op('Sub', scores.name, best.highest)))
+    return op('Div', exponentials.name, _add_sum(op, exponentials, best))
+
+
 def _decide_probabilities(op: GraphBuilder, scores: Scores, rule: DecisionRule) -> Decision:
     if scores.channels == 1:
         return _decide_foreground(op, op.squeeze(scores.name, scores.channel_axis),

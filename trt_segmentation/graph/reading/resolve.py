@@ -98,6 +98,8 @@ class ModelSpec:
         tasks: its masks, at least one.
         provenance: all settings with their origins.
         mask_size: height and width of masks and confidences; None for the image size.
+        smoothing: whether the graph has the inputs and outputs of temporal smoothing; see
+            ``graph.pipeline.smoothing``.
         encoding: of the masks.
         border: pixel value around a letterboxed image, 0..255; None for ``mean``.
         batch: number of images in one inference. ``network`` has a batch of one image;
@@ -116,6 +118,7 @@ class ModelSpec:
     tasks: tuple[TaskSpec, ...]
     provenance: tuple[Provenance, ...]
     mask_size: tuple[int, int] | None = None
+    smoothing: bool = False
     encoding: MaskEncoding = MONO8
     border: float | None = None
     batch: int = 1
@@ -303,11 +306,11 @@ def _with_merge(task: TaskSpec, config: ModelConfig, ledger: Ledger, source: str
 
 
 def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
-    """Return the spec with the mask size and encoding of the options.
+    """Return the spec with the mask size, encoding and smoothing of the options.
 
     Raises:
-        ConfigError: the network has more classes than such a mask can hold, or instances are
-            requested and it outputs none.
+        ConfigError: the network has more classes than such a mask can hold, outputs no instances
+            although they are requested, or gives no probabilities to smooth.
     """
     encoding = mask_encoding(options.mask_encoding)
     count = max(len(task.labels) for task in spec.tasks)
@@ -318,7 +321,12 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
             'classes.merge in the model config', settings=['mask_encoding'])
     if options.instances:
         check_instances(spec)
-    return replace(spec, mask_size=options.mask_size, encoding=encoding)
+    if options.smoothing and all(task.kind == 'ids' for task in spec.tasks):
+        raise ConfigError(f'{spec.network.source}: gives class ids, which cannot be smoothed over '
+                          'time; export the network with its scores as output, or open it without '
+                          'smoothing')
+    return replace(spec, mask_size=options.mask_size, encoding=encoding,
+                   smoothing=options.smoothing)
 
 
 def check_instances(spec: ModelSpec) -> None:
