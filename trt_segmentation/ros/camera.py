@@ -13,6 +13,7 @@ from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.ros.inputs import TRANSPORTS, ImageInput
 from trt_segmentation.ros.outputs import Outputs
 from trt_segmentation.ros.parameters import Parameters
+from trt_segmentation.ros.points import Points
 from trt_segmentation.ros.stamps import nanoseconds
 from trt_segmentation.ros.statistics import REASONS, UNSYNCHRONISED, Monitor
 from trt_segmentation.segmenter import Segmenter
@@ -75,9 +76,10 @@ class Camera:
         assert self._outputs is not None
         return self._outputs
 
-    def advertise(self, segmenter: Segmenter, confidence: bool) -> None:
+    def advertise(self, segmenter: Segmenter, wanted: Parameters) -> None:
         """Create the topics of its results; see ``Outputs``."""
-        self._outputs = Outputs(self._node, segmenter, confidence, self._prefix)
+        self._outputs = Outputs(self._node, segmenter, wanted.confidence, self._prefix,
+                                wanted.point_settings)
 
     def switch_segmenter(self, segmenter: Segmenter) -> None:
         """Continue with another segmenter; see ``Outputs.switch_segmenter``."""
@@ -115,6 +117,11 @@ class Camera:
             msg = self._parse(msg)
         image, color = self._reader.read(msg, gray_bits)
         return Frame(image, color, msg.header)
+
+    @property
+    def points(self) -> Points | None:
+        """The topic ~/points, if it exists."""
+        return None if self._outputs is None else self._outputs.points
 
     def drop(self, reason: str, why: str = '') -> None:
         """Count a frame that is dropped; see ``Monitor.note_dropped``."""

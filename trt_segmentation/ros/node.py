@@ -31,7 +31,13 @@ from trt_segmentation.images.allocator import keep_large_blocks
 from trt_segmentation.images.decoding import swap_red_and_blue
 from trt_segmentation.ros.bond import Bond
 from trt_segmentation.ros.camera import Camera, Frame
-from trt_segmentation.ros.diagnostics import CameraStatus, status_array, status_of, status_of_all
+from trt_segmentation.ros.diagnostics import (
+    CameraStatus,
+    status_array,
+    status_of,
+    status_of_all,
+    with_points,
+)
 from trt_segmentation.ros.health import LoadedModel, NodeState, Thresholds, precision_fault
 from trt_segmentation.ros.lifecycle import GuardedLifecycleNode
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
@@ -148,7 +154,7 @@ class SegmentationNode(GuardedLifecycleNode):
             try:
                 self._segmenter, self._region = segmenter, settings.region
                 for camera in self._cameras:
-                    camera.advertise(segmenter, settings.confidence)
+                    camera.advertise(segmenter, settings)
                 self._labels = Labels(self, segmenter.spec)
                 self._log_start(segmenter)
             except SegmentationError:
@@ -437,11 +443,14 @@ class SegmentationNode(GuardedLifecycleNode):
         if len(cameras) == 1 and not cameras[0].name:
             (camera,) = cameras
             state = self._with_publishers(camera, state)
-            return {'': status_of(camera.monitor, now, state, thresholds)}
+            return {'': with_points(status_of(camera.monitor, now, state, thresholds),
+                                    camera.points)}
         # The shared values are reported once, by the node.
         alone = replace(state, loaded=None, gpu_memory=None)
-        each = {camera.name: status_of(camera.monitor, now, self._with_publishers(camera, alone),
-                                       thresholds, self._synchroniser.is_waiting(camera.index))
+        each = {camera.name: with_points(
+                    status_of(camera.monitor, now, self._with_publishers(camera, alone),
+                              thresholds, self._synchroniser.is_waiting(camera.index)),
+                    camera.points)
                 for camera in cameras}
         return {'': status_of_all(state, each),
                 **{f'/{name}': status for name, status in each.items()}}

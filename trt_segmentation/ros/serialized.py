@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import Image
 
 _STAMP_OFFSET = 4
 """Offset of the stamp of a message with a header, after the encapsulation (OMG DDS-RTPS 10.2)."""
 
+
+_ALIGNMENT = 16
+"""Bytes; NumPy is slower on unaligned numbers."""
 
 _TAKE_FAILED = 401
 """RCL_RET_SUBSCRIPTION_TAKE_FAILED of rcl/types.h: there is no message to take."""
@@ -66,28 +68,45 @@ _NO_SEQUENCE_NUMBER = 2**64 - 1
 """RMW_MESSAGE_INFO_SEQUENCE_NUMBER_UNSUPPORTED of rmw/types.h."""
 
 
-class SerializedImage:
-    """A serialized sensor_msgs/Image with a buffer that is reused for every frame.
+class SerializedData:
+    """A serialized message with an array of bytes, in a buffer that is reused for every frame.
 
     Args:
-        msg: all fields except the pixels; ``data`` is ignored.
+        msg: a message that starts with a header, such as sensor_msgs/Image, with an empty
+            ``data``.
+        size: bytes of ``data``.
+        tail: bytes of the fields after ``data``: 0 for Image, 1 for PointCloud2.
 
     Attributes:
-        pixels: uint8 [height * step], a view of ``data``.
+        data: uint8 [size], aligned to 16 bytes.
     """
 
-    def __init__(self, msg: Image) -> None:
-        size = msg.height * msg.step
-        head = serialize_message(Image(
-            header=msg.header, height=msg.height, width=msg.width, encoding=msg.encoding,
-            is_bigendian=msg.is_bigendian, step=msg.step))
-        self._buffer = np.empty(len(head) + size, np.uint8)
-        self._buffer[:len(head)] = np.frombuffer(head, np.uint8)
+    def __init__(self, msg: Any, size: int, tail: int = 0) -> None:
+        self._type, self._tail = type(msg), tail
+        self._memory = np.empty(0, np.uint8)
+        self.describe(msg, size)
+
+    def describe(self, msg: Any, size: int) -> None:
+        """Replace all fields and the size of ``data``, whose contents are lost.
+
+        The buffer is reused if it is large enough.
+
+        Args:
+            msg: as for the class.
+            size: bytes of ``data``.
+        """
+        fields = np.frombuffer(serialize_message(msg), np.uint8)
+        start, total = len(fields) - self._tail, len(fields) + size
+        if len(self._memory) < total + _ALIGNMENT:
+            self._memory = np.empty(total + _ALIGNMENT, np.uint8)
+        skipped = -(self._memory.ctypes.data + start) % _ALIGNMENT
+        self._buffer = self._memory[skipped:skipped + total]
+        self._buffer[:start] = fields[:start]
+        self._buffer[start + size:] = fields[start:]
         # Replace the length of data, which is 0.
-        struct.pack_into('=I', self._buffer.data, len(head) - 4, size)
-        self.pixels = self._buffer[len(head):]
-        self._message = _SerializedMessage(self._buffer.ctypes.data, self._buffer.nbytes,
-                                           self._buffer.nbytes)
+        struct.pack_into('=I', self._buffer.data, start - 4, size)
+        self.data = self._buffer[start:start + size]
+        self._message = _SerializedMessage(self._buffer.ctypes.data, total, total)
 
     def set_stamp(self, seconds: int, nanoseconds: int) -> None:
         """Write the stamp."""
@@ -97,7 +116,7 @@ class SerializedImage:
         """Publish the message; the middleware copies it.
 
         Args:
-            publisher: rclpy publisher of Image; an inactive lifecycle publisher publishes
+            publisher: rclpy publisher of the type; an inactive lifecycle publisher publishes
                 nothing.
 
         Raises:
@@ -105,7 +124,7 @@ class SerializedImage:
         """
         rcl = find_rcl()
         if rcl is None:
-            publisher.publish(deserialize_message(self._buffer.tobytes(), Image))
+            publisher.publish(deserialize_message(self._buffer.tobytes(), self._type))
             return
         if not getattr(publisher, 'is_activated', True):
             return

@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image
 
 from trt_segmentation.benchmark.ros.rows import write_line
 from trt_segmentation.demo.clip import read_frame
-from trt_segmentation.ros.serialized import SerializedImage
+from trt_segmentation.ros.serialized import SerializedData
 from trt_segmentation.ros.transport import find_profile_variables, large_image_environment
 
 IMAGES = 4
@@ -56,11 +56,11 @@ class BenchmarkCamera(Node):
         return stamps
 
 
-def _serialized(number: int, height: int, width: int) -> SerializedImage:
+def _serialized(number: int, height: int, width: int) -> SerializedData:
     message = Image(height=height, width=width, encoding='bgr8', step=width * 3)
     message.header.frame_id = 'camera_color_optical_frame'
-    serialized = SerializedImage(message)
-    serialized.pixels[:] = read_frame(number, height, width).image.reshape(-1)
+    serialized = SerializedData(message, height * message.step)
+    serialized.data[:] = read_frame(number, height, width).image.reshape(-1)
     return serialized
 
 
