@@ -31,6 +31,10 @@ from trt_segmentation.segmenter import Segmenter
 _KEPT = 8
 """Depth images that wait for their mask: those of 0.27 s at 30 Hz."""
 
+_WAITING = 3
+"""Masks that wait for their depth image. A node that is slower than its camera gets the next image
+before the depth image of the last one."""
+
 _POINTS_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5,
                          reliability=ReliabilityPolicy.RELIABLE)
 _DEPTH_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=_KEPT,
@@ -64,9 +68,9 @@ class PointSettings:
     tolerance: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class _Mask:
-    """A copy of the newest mask, in reused buffers, that waits for its depth image."""
+    """A copy of a mask, in reused buffers, that waits for its depth image."""
 
     header: Header
     pixels: np.ndarray
@@ -76,7 +80,7 @@ class _Mask:
 class Points:
     """Publishes ~/points, and subscribes to depth/image and depth/camera_info.
 
-    A mask waits until a depth image with its stamp arrives, or a later mask or depth image. With
+    A mask waits until a depth image with its stamp arrives, or a later depth image. With
     several tasks, the points have the classes of the first one.
 
     Args:
@@ -96,8 +100,8 @@ class Points:
         self._lock = threading.Lock()
         self._depths: deque[Image] = deque(maxlen=_KEPT)
         self._info: CameraInfo | None = None
-        self._pending: _Mask | None = None
-        self._copy: _Mask | None = None
+        self._waiting: deque[_Mask] = deque()
+        self._free: list[_Mask] = []
         self._published, self._empty, self._dropped = 0, 0, Counter[str]()
         self.fault = ''
         self.switch_segmenter(segmenter)
@@ -121,7 +125,8 @@ class Points:
             self._outputs = (mask, confidence) if has_confidence else (mask,)
             self._projector: PointProjector | None = None
             self._outgoing: _OutgoingPoints | None = None
-            self._pending = self._copy = None
+            self._waiting.clear()
+            self._free.clear()
 
     def class_fault(self, segmenter: Segmenter) -> str:
         """Return '' if a segmenter has the wanted classes, else the error."""
@@ -150,9 +155,10 @@ class Points:
             arrays: the outputs by name; they are copied.
         """
         with self._lock:
-            if self._pending is not None:
-                self._drop_pending(self._pending)
-            self._pending = self._copied(header, [arrays[name] for name in self._outputs])
+            if len(self._waiting) == _WAITING:
+                self._drop_mask(self._waiting[0])
+                self._free.append(self._waiting.popleft())
+            self._waiting.append(self._copied(header, [arrays[name] for name in self._outputs]))
             self._match()
 
     def close(self) -> None:
@@ -163,14 +169,15 @@ class Points:
 
     def _copied(self, header: Header, arrays: list[np.ndarray]) -> _Mask:
         """Return copies of the mask and the confidence, in buffers that are reused."""
-        if self._copy is None or self._copy.pixels.shape != arrays[0].shape:
-            self._copy = _Mask(header, *(np.empty_like(each) for each in arrays),
-                               *[None] * (2 - len(arrays)))
-        self._copy.header = header
-        np.copyto(self._copy.pixels, arrays[0])
-        if self._copy.confidence is not None:
-            np.copyto(self._copy.confidence, arrays[1])
-        return self._copy
+        copy = self._free.pop() if self._free else None
+        if copy is None or copy.pixels.shape != arrays[0].shape:
+            copy = _Mask(header, *(np.empty_like(each) for each in arrays),
+                         *[None] * (2 - len(arrays)))
+        copy.header = header
+        np.copyto(copy.pixels, arrays[0])
+        if copy.confidence is not None:
+            np.copyto(copy.confidence, arrays[1])
+        return copy
 
     def _on_info(self, info: CameraInfo) -> None:
         with self._lock:
@@ -181,23 +188,28 @@ class Points:
         with self._lock:
             if self._publisher.get_subscription_count() == 0:
                 self._depths.clear()
-                self._pending = None
+                self._waiting.clear()
                 return
             self._depths.append(depth)
             self._match()
 
     def _match(self) -> None:
-        """Publish the points of the mask that waits, if its depth image is here; drop the mask if
-        that image cannot come any more."""
-        if self._pending is None or self._info is None or not self._depths:
+        """Publish the points of the masks whose depth image is here; drop the masks whose depth
+        image cannot come any more."""
+        if self._info is None or not self._depths:
             return
-        mask, stamp = self._pending, nanoseconds(self._pending.header.stamp)
-        nearest = min(self._depths, key=lambda depth: abs(nanoseconds(depth.header.stamp) - stamp))
-        if abs(nanoseconds(nearest.header.stamp) - stamp) <= self._settings.tolerance:
-            self._pending = None
-            self._publish(mask, nearest, self._info)
-        elif nanoseconds(self._depths[-1].header.stamp) > stamp + self._settings.tolerance:
-            self._drop_pending(mask)
+        for mask in tuple(self._waiting):
+            stamp, tolerance = nanoseconds(mask.header.stamp), self._settings.tolerance
+            nearest = min(self._depths, key=lambda each: abs(nanoseconds(each.header.stamp)
+                                                             - stamp))
+            if abs(nanoseconds(nearest.header.stamp) - stamp) <= tolerance:
+                self._publish(mask, nearest, self._info)
+            elif nanoseconds(self._depths[-1].header.stamp) > stamp + tolerance:
+                self._drop_mask(mask)
+            else:
+                continue
+            self._waiting.remove(mask)
+            self._free.append(mask)
 
     def _publish(self, mask: _Mask, depth: Image, info: CameraInfo) -> None:
         try:
@@ -225,9 +237,8 @@ class Points:
                 self._empty += 1
                 self._warn('no depth is valid and within points_range')
 
-    def _drop_pending(self, mask: _Mask) -> None:
-        """Drop the mask that waits, because depth image or camera_info did not arrive."""
-        self._pending = None
+    def _drop_mask(self, mask: _Mask) -> None:
+        """Count and log a mask whose depth image or camera_info did not arrive."""
         if self._depths and self._info is None:
             self._drop(BAD_DEPTH, f'no camera_info on {self._subscriptions[1].topic_name}')
         else:
