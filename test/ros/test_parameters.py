@@ -42,6 +42,7 @@ def test_defaults_are_good():
     ('max_size', (0, 1920), 'max_size is [0, 1920]; it must be 1 to 16384'),
     ('roi', (1, 2, 3), 'roi is [1, 2, 3]; it must have 4 values'),
     ('input_transport', 'theora', 'raw, compressed'),
+    ('points', 'cloud', "points is 'cloud'; it must be one of '' (empty), depth"),
     ('sync_tolerance', -1.0, 'sync_tolerance is -1.0; it must be 0 to 60'),
     *((('cameras', names, f'cameras is {list(names)}; names must be unique'))
       for names in (('front', 'front'), ('',), ('a b',), ('a/b',), ('1st',), ('a__b',), ('a_',))),
@@ -53,6 +54,7 @@ def test_faults_name_value_and_bound(name, value, said):
 
 @pytest.mark.parametrize(('values', 'said'), [
     ({'mask_height': 90}, 'mask_height is 90 and mask_width is 0; set both'),
+    ({'points_range': (3.0, 3.0)}, 'points_range is [3, 3]; the minimum must be below'),
     ({'roi': (4, 4, 0, 8)}, 'roi is [4, 4, 0, 8]; its width and height'),
     ({'roi': (0, 0, 8, 8), 'mask_height': 9, 'mask_width': 9}, 'only one of the two'),
 ])

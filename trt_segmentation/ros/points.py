@@ -189,6 +189,7 @@ class Points:
             if self._publisher.get_subscription_count() == 0:
                 self._depths.clear()
                 self._waiting.clear()
+                self.fault = ''
                 return
             self._depths.append(depth)
             self._match()
