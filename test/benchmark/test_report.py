@@ -17,7 +17,7 @@ from trt_segmentation.cli.main import main
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp('bench')
     assert main(['bench', '--backend', 'onnxruntime', '--size', '96x128', '--frames', '3',
-                 '--against', 'baseline', '--json', str(folder / 'bench.json'),
+                 '--against', 'baseline', '--points', '--json', str(folder / 'bench.json'),
                  '--plot', str(folder / 'bench.png')]) == 0
     return folder
 
@@ -27,7 +27,7 @@ def test_the_report_describes_measurement_and_host(written):
     assert {'cpu', 'cores', 'date', 'versions', 'gpus'} <= set(report['host'])
     assert {'python', 'numpy', 'onnxruntime'} <= set(report['host']['versions'])
     assert report['source_size'] == [96, 128]
-    assert set(report['wall_ms']) == {'segmenter', 'baseline'}
+    assert set(report['wall_ms']) == {'segmenter', 'baseline', 'points'}
     assert set(report['split_ms']) == {'head', 'network', 'tail'}
     assert 'ros' not in report
 

@@ -80,7 +80,7 @@ def test_the_camera_sends_what_the_decoder_reads(encoding):
     found, color = ImageDecoder().read(msg)
     assert (found.shape, color) == (image.shape, 'bgr')
     assert np.abs(found.astype(int) - image)[2:-2, 2:-2].mean() < (1 if encoding == 'bgr8' else 3)
-    assert len(msg.data) == message.pixels.nbytes
+    assert len(msg.data) == message.data.nbytes
     assert msg.header.frame_id == 'camera_color_optical_frame'
 
 

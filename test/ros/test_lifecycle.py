@@ -158,7 +158,7 @@ def test_other_cameras_than_before_survive_a_failed_configuration(make_bench, mo
 
 @pytest.mark.parametrize('output', ['mask', 'overlay'])
 def test_a_publish_error_loses_only_its_message(spun, monkeypatch, output):
-    whole = serialized.SerializedImage.publish
+    whole = serialized.SerializedData.publish
     refused = []
 
     def refuse(self, publisher):
@@ -170,7 +170,7 @@ def test_a_publish_error_loses_only_its_message(spun, monkeypatch, output):
     seen = []
     spun.peer.subscribe('overlay', seen.append)
     spun.peer.wait_for(lambda: seen)
-    monkeypatch.setattr(serialized.SerializedImage, 'publish', refuse)
+    monkeypatch.setattr(serialized.SerializedData, 'publish', refuse)
     spun.peer.wait_for(lambda: len(refused) == 5)
     seen.clear(), spun.peer.masks.clear()
     spun.peer.wait_for(lambda: seen and spun.peer.masks)

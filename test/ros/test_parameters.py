@@ -50,6 +50,7 @@ def test_defaults_are_good():
     ('input_transport', 'theora', 'raw, compressed'),
     ('input_encodings', ('nv12', 'NV21', 'bgr8'),
      'input_encodings has NV21, bgr8; it may have yuyv, uyvy, nv12, nv21, bayer_rggb8, '),
+    ('points', 'cloud', "points is 'cloud'; it must be one of '' (empty), depth"),
     ('sync_tolerance', -1.0, 'sync_tolerance is -1.0; it must be 0 to 60'),
     *((('cameras', names, f'cameras is {list(names)}; names must be unique'))
       for names in (('front', 'front'), ('',), ('a b',), ('a/b',), ('1st',), ('a__b',), ('a_',))),
@@ -61,6 +62,7 @@ def test_faults_name_value_and_bound(name, value, said):
 
 @pytest.mark.parametrize(('values', 'said'), [
     ({'mask_height': 90}, 'mask_height is 90 and mask_width is 0; set both'),
+    ({'points_range': (3.0, 3.0)}, 'points_range is [3, 3]; the minimum must be below'),
     ({'roi': (4, 4, 0, 8)}, 'roi is [4, 4, 0, 8]; its width and height'),
     ({'roi': (0, 0, 8, 8), 'mask_height': 9, 'mask_width': 9}, 'only one of the two'),
 ])

@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from trt_segmentation.ros import serialized
 from trt_segmentation.ros.image_msgs import OutgoingImage
-from trt_segmentation.ros.serialized import ReceiveBuffer, SerializedImage
+from trt_segmentation.ros.serialized import ReceiveBuffer, SerializedData
 
 TIMEOUT = 20.0
 
@@ -64,8 +64,8 @@ def test_it_arrives_as_the_message_it_stands_for(wire, monkeypatch, frame_id, wi
         monkeypatch.setattr(serialized, 'find_rcl', lambda: None)
     expected = image(frame_id)
     expected.data = array('B', range(45))
-    ours = SerializedImage(image(frame_id))
-    ours.pixels[:] = np.arange(45)
+    ours = SerializedData(image(frame_id), 45)
+    ours.data[:] = np.arange(45)
     ours.set_stamp(7, 8)
     assert wire(ours.publish) == expected
 
@@ -92,10 +92,10 @@ def test_a_publish_error_of_rcl_is_raised(context, monkeypatch):
     node = rclpy.create_node('refused', context=context)
     publisher = node.create_publisher(Image, 'refused/image', 1)
     with pytest.raises(RuntimeError, match=r'/refused/image .* returned 300'):
-        SerializedImage(image('camera')).publish(publisher)
+        SerializedData(image('camera'), 45).publish(publisher)
     context.shutdown()
     with pytest.raises(RuntimeError):  # rclpy's own: the publisher is gone
-        SerializedImage(image('camera')).publish(publisher)
+        SerializedData(image('camera'), 45).publish(publisher)
 
 
 def test_memory_grows_with_the_messages_that_are_received(context):
@@ -131,6 +131,6 @@ def test_a_take_error_of_rcl_is_raised(context, monkeypatch):
 
 
 def test_the_bytes_are_those_of_the_message():
-    ours = SerializedImage(image('camera'))
-    ours.pixels[:] = 9
+    ours = SerializedData(image('camera'), 45)
+    ours.data[:] = 9
     assert set(deserialize_message(ours._buffer.tobytes(), Image).data) == {9}

@@ -20,6 +20,7 @@ from trt_segmentation.benchmark.dds import (
 )
 from trt_segmentation.benchmark.host import describe_host
 from trt_segmentation.benchmark.plot import write_plot
+from trt_segmentation.benchmark.points import points_step
 from trt_segmentation.benchmark.report import as_text
 from trt_segmentation.benchmark.timing import measure, percentiles
 from trt_segmentation.cli.arguments import (
@@ -58,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of mask,confidence,overlay (default mask,overlay)')
     parser.add_argument('--frames', type=whole(1), default=100, metavar='N',
                         help='calls of each that are measured (default 100)')
+    parser.add_argument('--points', action='store_true',
+                        help='also measure the labelled points of the mask (~/points of the node) '
+                             'on one core')
     parser.add_argument('--json', type=new_file, metavar='FILE',
                         help='also write the report to this file')
     parser.add_argument('--plot', type=new_file, metavar='PNG',
@@ -122,11 +126,13 @@ def _measure_alone(segmenter: Segmenter, args: argparse.Namespace) -> dict[str, 
     image = read_frame(0, *args.size).image
     outputs = named_outputs(segmenter.spec, args.outputs)
     own = _own_step(segmenter, image, outputs)
-    steps: dict[str, Callable[[], np.ndarray]] = {'segmenter': own}
+    steps: dict[str, Callable[[], Any]] = {'segmenter': own}
     if args.against:
         network = open_network_only(segmenter.spec, segmenter.info.backend, run_options(args))
         baseline = BaselinePipeline(segmenter.spec, network, 'overlay' in args.outputs)
         steps[args.against] = lambda: baseline.run(image)
+    if args.points:
+        steps['points'] = points_step(own())
     measured = measure(steps, args.frames)
     gpu_ms = segmenter.gpu_times(image, outputs, args.frames)
     report: dict[str, Any] = {

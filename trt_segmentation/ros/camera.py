@@ -15,6 +15,7 @@ from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.ros.inputs import TRANSPORTS, ImageInput
 from trt_segmentation.ros.outputs import Outputs
 from trt_segmentation.ros.parameters import Parameters
+from trt_segmentation.ros.points import Points
 from trt_segmentation.ros.region import Region
 from trt_segmentation.ros.stamps import nanoseconds
 from trt_segmentation.ros.statistics import REASONS, REPLACED, UNSYNCHRONISED, Monitor
@@ -110,7 +111,8 @@ class Camera:
 
     def advertise(self, segmenter: Segmenter, settings: Parameters) -> None:
         """Create the topics of its results; see ``Outputs``."""
-        self._outputs = Outputs(self._node, segmenter, settings.confidence, self._prefix)
+        self._outputs = Outputs(self._node, segmenter, settings.confidence, self._prefix,
+                                settings.point_settings)
         self._outputs.jpeg_quality = settings.overlay_jpeg_quality
         self._outputs.class_shares.region = settings.classes_region
 
@@ -175,6 +177,11 @@ class Camera:
         if isinstance(msg, np.ndarray):
             msg = self._parse(msg)
         return nanoseconds(msg.header.stamp)
+
+    @property
+    def points(self) -> Points | None:
+        """The topic ~/points, if it exists."""
+        return None if self._outputs is None else self._outputs.points
 
     def drop(self, reason: str, why: str = '') -> None:
         """Count a frame that is dropped; see ``Monitor.note_dropped``."""

@@ -3,12 +3,13 @@
 """The messages of the node on /diagnostics."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from trt_segmentation.ros.health import Level, NodeState, Thresholds, assess
+from trt_segmentation.ros.points import Points
 from trt_segmentation.ros.statistics import MAX_AGE, FrameCounts, Monitor, Statistics
 from trt_segmentation.web.state import colors_key
 
@@ -44,6 +45,17 @@ def status_of(monitor: Monitor, now: float, state: NodeState, thresholds: Thresh
               'stamps ahead of the clock': str(monitor.stamps_ahead),
               f'stamps older than {MAX_AGE:g} s': str(monitor.stamps_old)}
     return CameraStatus(level, message, values)
+
+
+def with_points(status: CameraStatus, points: Points | None) -> CameraStatus:
+    """Return a status, with the counts of ~/points and a warning if they are not published."""
+    if points is None:
+        return status
+    values = {**status.values, **points.values()}
+    if not points.fault or status.level > Level.WARN:
+        return replace(status, values=values)
+    message = points.fault if status.level < Level.WARN else f'{status.message}; {points.fault}'
+    return CameraStatus(Level.WARN, message, values)
 
 
 def status_of_all(state: NodeState, cameras: Mapping[str, CameraStatus]) -> CameraStatus:

@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 
 from trt_segmentation.errors import ImageError
 from trt_segmentation.images.decoding import ENCODINGS, ImageDecoder
-from trt_segmentation.ros.serialized import SerializedImage
+from trt_segmentation.ros.serialized import SerializedData
 
 
 @dataclass(frozen=True)
@@ -180,5 +180,6 @@ class OutgoingImage:
         self._message.publish(publisher)
 
     def _serialize(self) -> None:
-        self._message = SerializedImage(self._description)
-        self.pixels = self._message.pixels.view(self._dtype).reshape(self._shape)
+        self._message = SerializedData(
+            self._description, self._description.height * self._description.step)
+        self.pixels = self._message.data.view(self._dtype).reshape(self._shape)

@@ -30,7 +30,13 @@ from trt_segmentation.images.allocator import keep_large_blocks
 from trt_segmentation.options import cpu_model
 from trt_segmentation.ros.bond import Bond
 from trt_segmentation.ros.camera import Camera, Frame, drop_frames, slot_count
-from trt_segmentation.ros.diagnostics import CameraStatus, status_array, status_of, status_of_all
+from trt_segmentation.ros.diagnostics import (
+    CameraStatus,
+    status_array,
+    status_of,
+    status_of_all,
+    with_points,
+)
 from trt_segmentation.ros.frame_worker import FrameJob, FrameWorker
 from trt_segmentation.ros.gpu_encodings import GpuEncodings, fetch_converters
 from trt_segmentation.ros.health import LoadedModel, NodeState, Thresholds, precision_fault
@@ -513,11 +519,14 @@ class SegmentationNode(GuardedLifecycleNode):
         if len(cameras) == 1 and not cameras[0].name:
             (camera,) = cameras
             state = self._with_publishers(camera, state)
-            return {'': status_of(camera.monitor, now, state, thresholds)}
+            return {'': with_points(status_of(camera.monitor, now, state, thresholds),
+                                    camera.points)}
         # The shared values are reported once, by the node.
         alone = replace(state, loaded=None, gpu_memory=None, cpu_share=None)
-        each = {camera.name: status_of(camera.monitor, now, self._with_publishers(camera, alone),
-                                       thresholds, self._synchroniser.is_waiting(camera.index))
+        each = {camera.name: with_points(
+                    status_of(camera.monitor, now, self._with_publishers(camera, alone),
+                              thresholds, self._synchroniser.is_waiting(camera.index)),
+                    camera.points)
                 for camera in cameras}
         return {'': status_of_all(state, each),
                 **{f'/{name}': status for name, status in each.items()}}

@@ -26,6 +26,7 @@ from trt_segmentation.ros.image_codecs import (
 )
 from trt_segmentation.ros.image_msgs import OutgoingImage
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
+from trt_segmentation.ros.points import Points, PointSettings
 from trt_segmentation.segmenter import Segmenter
 
 # A reliable publisher matches reliable and best-effort subscriptions. The depth allows for
@@ -50,15 +51,22 @@ class Outputs:
         segmenter: writes the messages.
         confidence: whether to advertise ~/confidence, if the network has confidence values.
         prefix: of the topic names: '' or the camera's name and a slash.
+        points: of ~/points; None for no such topic.
 
     Attributes:
         jpeg_quality: of ~/overlay/compressed, 1 to 100.
         encode_jpeg: its encoder.
         class_shares: the topics ~/classes, which are computed from the masks.
+        points: the topic ~/points, or None.
+
+    Raises:
+        ConfigError: see ``Points``.
     """
 
     def __init__(self, node: Any, segmenter: Segmenter, confidence: bool, prefix: str = '',
-                 ) -> None:
+                 points: PointSettings | None = None) -> None:
+        self.points = None if points is None else Points(node, segmenter, points, confidence,
+                                                         prefix)
         self.jpeg_quality = 80
         self.encode_jpeg: JpegEncoder = encode_jpeg
         self._node = node
@@ -88,6 +96,8 @@ class Outputs:
 
     def fault(self, segmenter: Segmenter) -> str:
         """Return '' if another segmenter has the same output topics, else the difference."""
+        if self.points is not None and (fault := self.points.class_fault(segmenter)):
+            return fault
         ours, theirs = _describe(self._segmenter), _describe(segmenter)
         return '' if ours == theirs else (
             f'the new network has {theirs}, but the running one has {ours}; deactivate, clean up, '
@@ -96,13 +106,16 @@ class Outputs:
     def switch_segmenter(self, segmenter: Segmenter) -> None:
         """Continue with a segmenter that has no ``fault``."""
         self._segmenter = segmenter
+        if self.points is not None:
+            self.points.switch_segmenter(segmenter)
 
     def subscribed(self) -> tuple[str, ...]:
-        """Return the outputs that have subscribers."""
+        """Return the outputs that have subscribers, or that the points need."""
+        needed = () if self.points is None else self.points.needed()
         return tuple(name for name, publisher in (*self._images.items(),
                                                   *self._detections.items())
                      if _is_read(publisher) or self._is_compressed(name)
-                     or self.class_shares.is_subscribed(name))
+                     or self.class_shares.is_subscribed(name) or name in needed)
 
     def buffers(self, size: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, np.ndarray]:
         """Return the reused buffers of the output messages for images of ``size`` (height,
@@ -138,6 +151,9 @@ class Outputs:
             works.append(partial(self._publish_camera_info, header, self._camera_info, mask_size))
         if works:
             self._unpublished = self._thread.submit(self._attempt, works)
+        if self.points is not None and set(needed := self.points.needed()) <= set(names) \
+                and needed:
+            self.points.offer(header, {name: self._outgoing[name].pixels for name in needed})
 
     def finish(self) -> None:
         """Wait until all outputs are published."""
@@ -155,6 +171,8 @@ class Outputs:
                 _destroy(self._node, publisher)
         if self._camera_subscription is not None:
             self._node.destroy_subscription(self._camera_subscription)
+        if self.points is not None:
+            self.points.close()
         self._images.clear()
         self._detections.clear()
         self._outgoing.clear()

@@ -27,6 +27,7 @@ from trt_segmentation.options import (
 from trt_segmentation.ros.class_shares import region_fault
 from trt_segmentation.ros.health import Thresholds
 from trt_segmentation.ros.inputs import DURABILITIES, RELIABILITIES, TRANSPORTS
+from trt_segmentation.ros.points import PointSettings
 from trt_segmentation.ros.region import Region
 
 LIVE = 'live'
@@ -72,6 +73,11 @@ class ParameterRule:
     pattern: str = ''
     members: tuple[str, ...] = ()
 
+    @property
+    def listed_choices(self) -> str:
+        """The choices for a message."""
+        return ', '.join(choice or "'' (empty)" for choice in self.choices)
+
     def fault(self, name: str, value: Any) -> str:
         """Return '' for a valid value, else an error with name, value and bounds."""
         if isinstance(value, str) and '\0' in value:
@@ -86,7 +92,7 @@ class ParameterRule:
             return (f'{name} has {", ".join(unknown)}; it may have '
                     f'{", ".join(self.members)}')
         if self.choices and value not in self.choices:
-            return f"{name} is '{value}'; it must be one of {', '.join(self.choices)}"
+            return f"{name} is '{value}'; it must be one of {self.listed_choices}"
         values = value if self.length else (value,)
         if self.minimum is not None and self.maximum is not None \
                 and not all(self.minimum <= each <= self.maximum for each in values):
@@ -210,6 +216,27 @@ class Parameters:
             'built when the node is configured, not at their first image; with build_only, too. '
             'Images are converted on the CPU until it is ready',
         members=CAMERA_ENCODINGS)
+    points: str = _parameter(
+        '', 'depth publishes ~/points (sensor_msgs/PointCloud2), the points of the pixels with '
+            'their classes, from depth/image and depth/camera_info, whose image must be '
+            'registered to image and rectified. Empty publishes no points', CONFIGURE,
+        choices=('', 'depth'))
+    points_classes: tuple[str, ...] = _parameter(
+        (), 'Names of the classes in ~/points; empty means all pixels', CONFIGURE)
+    points_stride: int = _parameter(
+        1, 'Every points_stride-th row and column of the mask is in ~/points. Nav2 needs 1',
+        CONFIGURE, minimum=1, maximum=64)
+    points_range: tuple[float, ...] = _parameter(
+        (0.0, 100.0), 'Minimum and maximum depth of the points in metres', CONFIGURE, length=2,
+        minimum=0.0, maximum=10000.0)
+    points_organized: bool = _parameter(
+        True, 'true keeps the rows and columns of the mask in ~/points, with NaN for points '
+              'without depth, as Nav2 needs it. false leaves these points out', CONFIGURE)
+    points_rgb: bool = _parameter(
+        False, 'Add the colours of the classes to ~/points, as the field rgb of PCL', CONFIGURE)
+    points_tolerance: float = _parameter(
+        0.0, 'Maximum difference in seconds between the stamps of image and depth image; 0 '
+             'requires equal stamps', CONFIGURE, minimum=0.0, maximum=1.0)
     input_transport: str = _parameter(
         'raw', 'raw subscribes to image (sensor_msgs/Image), compressed subscribes to '
                'image/compressed (sensor_msgs/CompressedImage)', CONFIGURE,
@@ -316,6 +343,14 @@ class Parameters:
                           self.max_latency, self.max_failures)
 
     @property
+    def point_settings(self) -> PointSettings | None:
+        """The settings of ~/points; None for no points."""
+        near, far = self.points_range
+        return PointSettings(self.points_classes, self.points_stride, (near, far),
+                             self.points_organized, self.points_rgb,
+                             round(self.points_tolerance * 1e9)) if self.points else None
+
+    @property
     def region(self) -> Region | None:
         """The region of interest; None for the whole image."""
         return Region(*self.roi) if any(self.roi) else None
@@ -414,6 +449,9 @@ def _combined_fault(parameters: Parameters) -> str:
     if bool(height) != bool(width):
         return (f'mask_height is {height} and mask_width is {width}; set both, or set both to 0 '
                 'to use the size of the image')
+    near, far = parameters.points_range
+    if near >= far:
+        return f'points_range is [{near:g}, {far:g}]; the minimum must be below the maximum'
     if any(roi) and 0 in roi[2:]:
         return f'roi is {list(roi)}; its width and height (the last two values) must be at least 1'
     if any(roi) and height:
@@ -447,7 +485,7 @@ def _descriptor(rule: ParameterRule, kind: type) -> Any:
     descriptor = ParameterDescriptor(description=rule.description,
                                      read_only=rule.changes == STARTUP)
     if rule.choices:
-        descriptor.additional_constraints = f'one of {", ".join(rule.choices)}'
+        descriptor.additional_constraints = f'one of {rule.listed_choices}'
     if kind is int:
         descriptor.integer_range = [IntegerRange(from_value=rule.minimum, to_value=rule.maximum)]
     if kind is float:

@@ -22,6 +22,9 @@ _STAMP_OFFSET = 4
 """Offset of the stamp of a message with a header, after the encapsulation (OMG DDS-RTPS 10.2)."""
 
 
+_ALIGNMENT = 16
+"""Bytes; NumPy is slower on unaligned numbers."""
+
 _TAKE_FAILED = 401
 """RCL_RET_SUBSCRIPTION_TAKE_FAILED of rcl/types.h: there is no message to take."""
 
@@ -65,30 +68,45 @@ _NO_SEQUENCE_NUMBER = 2**64 - 1
 """RMW_MESSAGE_INFO_SEQUENCE_NUMBER_UNSUPPORTED of rmw/types.h."""
 
 
-class SerializedImage:
-    """A serialized sensor_msgs/Image or CompressedImage with a buffer that is reused for every
-    frame.
+class SerializedData:
+    """A serialized message with an array of bytes, in a buffer that is reused for every frame.
 
     Args:
-        msg: all fields except ``data``, which is ignored.
-        size: bytes of ``data``; 0 is height * step.
+        msg: a message that starts with a header, such as sensor_msgs/Image, with an empty
+            ``data``.
+        size: bytes of ``data``.
+        tail: bytes of the fields after ``data``: 0 for Image, 1 for PointCloud2.
 
     Attributes:
-        pixels: uint8 [size], a view of ``data``.
+        data: uint8 [size], aligned to 16 bytes.
     """
 
-    def __init__(self, msg: Any, size: int = 0) -> None:
-        size = size or msg.height * msg.step
-        self._type = type(msg)
-        fields = {name: getattr(msg, name) for name in msg.get_fields_and_field_types()}
-        head = serialize_message(self._type(**{**fields, 'data': []}))
-        self._buffer = np.empty(len(head) + size, np.uint8)
-        self._buffer[:len(head)] = np.frombuffer(head, np.uint8)
+    def __init__(self, msg: Any, size: int, tail: int = 0) -> None:
+        self._type, self._tail = type(msg), tail
+        self._memory = np.empty(0, np.uint8)
+        self.describe(msg, size)
+
+    def describe(self, msg: Any, size: int) -> None:
+        """Replace all fields and the size of ``data``, whose contents are lost.
+
+        The buffer is reused if it is large enough.
+
+        Args:
+            msg: as for the class.
+            size: bytes of ``data``.
+        """
+        fields = np.frombuffer(serialize_message(msg), np.uint8)
+        start, total = len(fields) - self._tail, len(fields) + size
+        if len(self._memory) < total + _ALIGNMENT:
+            self._memory = np.empty(total + _ALIGNMENT, np.uint8)
+        skipped = -(self._memory.ctypes.data + start) % _ALIGNMENT
+        self._buffer = self._memory[skipped:skipped + total]
+        self._buffer[:start] = fields[:start]
+        self._buffer[start + size:] = fields[start:]
         # Replace the length of data, which is 0.
-        struct.pack_into('=I', self._buffer.data, len(head) - 4, size)
-        self.pixels = self._buffer[len(head):]
-        self._message = _SerializedMessage(self._buffer.ctypes.data, self._buffer.nbytes,
-                                           self._buffer.nbytes)
+        struct.pack_into('=I', self._buffer.data, start - 4, size)
+        self.data = self._buffer[start:start + size]
+        self._message = _SerializedMessage(self._buffer.ctypes.data, total, total)
 
     @property
     def nbytes(self) -> int:
@@ -103,8 +121,8 @@ class SerializedImage:
         """Publish the message; the middleware copies it.
 
         Args:
-            publisher: rclpy publisher of the message's type; an inactive lifecycle publisher
-                publishes nothing.
+            publisher: rclpy publisher of the type; an inactive lifecycle publisher publishes
+                nothing.
 
         Raises:
             RuntimeError: rcl failed, or the context is shut down.
