@@ -149,11 +149,10 @@ class Outputs:
         mask_size = self._segmenter.spec.mask_size
         if mask_size is not None and self._camera_info is not None:
             works.append(partial(self._publish_camera_info, header, self._camera_info, mask_size))
+        if self.points is not None and self.points.is_possible(names):
+            works.append(partial(self._offer_points, self.points, header))
         if works:
             self._unpublished = self._thread.submit(self._attempt, works)
-        if self.points is not None and set(needed := self.points.needed()) <= set(names) \
-                and needed:
-            self.points.offer(header, {name: self._outgoing[name].pixels for name in needed})
 
     def finish(self) -> None:
         """Wait until all outputs are published."""
@@ -229,6 +228,10 @@ class Outputs:
         msg = CompressedImage(header=header, format=encoding)
         msg.data.frombytes(data)
         self._compressed[name].publish(msg)
+
+    def _offer_points(self, points: Points, header: Any) -> None:
+        # Read here: publishing an image can replace its pixels by a copy.
+        points.offer(header, {name: self._outgoing[name].pixels for name in points.outputs})
 
     def _publish_shares(self, name: str, header: Any) -> None:
         self.class_shares.publish(name, self._outgoing[name].pixels, header,

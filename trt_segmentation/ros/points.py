@@ -5,7 +5,7 @@
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,9 @@ class Points:
         confidence: whether the points have a confidence, if the network has confidence values.
         prefix: of the topic names: '' or the camera's name and a slash.
 
+    Attributes:
+        outputs: of the segmenter that the points need.
+
     Raises:
         ConfigError: the network has no class of a name in ``settings.classes``.
     """
@@ -122,7 +125,7 @@ class Points:
                 settings.stride, *settings.range, settings.organized,
                 _class_ids(settings.classes, task.labels), has_confidence,
                 np.reshape(task.palette.colors, (-1, 3)) if settings.rgb else None)
-            self._outputs = (mask, confidence) if has_confidence else (mask,)
+            self.outputs = (mask, confidence) if has_confidence else (mask,)
             self._projector: PointProjector | None = None
             self._outgoing: _OutgoingPoints | None = None
             self._waiting.clear()
@@ -138,7 +141,13 @@ class Points:
 
     def needed(self) -> tuple[str, ...]:
         """Return the outputs that the points need; empty without a subscriber."""
-        return self._outputs if self._publisher.get_subscription_count() > 0 else ()
+        return self.outputs if self._publisher.get_subscription_count() > 0 else ()
+
+    def is_possible(self, names: Collection[str]) -> bool:
+        """Return whether there are subscribers, and these outputs are those that are needed, or
+        more."""
+        needed = self.needed()
+        return bool(needed) and set(needed) <= set(names)
 
     def values(self) -> dict[str, str]:
         """Return the values for /diagnostics: how many messages were published or not."""
@@ -158,7 +167,7 @@ class Points:
             if len(self._waiting) == _WAITING:
                 self._drop_mask(self._waiting[0])
                 self._free.append(self._waiting.popleft())
-            self._waiting.append(self._copied(header, [arrays[name] for name in self._outputs]))
+            self._waiting.append(self._copied(header, [arrays[name] for name in self.outputs]))
             self._match()
 
     def close(self) -> None:
