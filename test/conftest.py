@@ -191,6 +191,15 @@ def gpu(monkeypatch):
 
 
 @pytest.fixture
+def codec(gpu, monkeypatch):
+    """nvImageCodec on a GPU that is not there; see support/nvimgcodec_stand_in.py."""
+    from trt_segmentation.backends.tensorrt import gpu_jpeg
+    codec = _support('nvimgcodec_stand_in').NvImgCodec(gpu)
+    monkeypatch.setattr(gpu_jpeg, 'find_nvimgcodec', lambda: codec)
+    return codec
+
+
+@pytest.fixture
 def tensorrt(gpu, monkeypatch, tmp_path):
     """TensorRT on a GPU that is not there; see support/tensorrt_stand_in.py."""
     monkeypatch.setenv('TRT_SEGMENTATION_CACHE', str(tmp_path / 'engines'))

@@ -17,8 +17,7 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
-from test.support.nvimgcodec_stand_in import NvImgCodec
-from trt_segmentation.backends.tensorrt import build_process, gpu_jpeg
+from trt_segmentation.backends.tensorrt import build_process
 from trt_segmentation.benchmark.camera_frames import camera_bytes
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_BYTES
@@ -135,14 +134,6 @@ def test_masks_of_many_frames_are_right(networks, camera, gpu, image_message, pi
     assert gpu.counts['locked'] == 2  # the incoming and the outgoing message's own bytes
     camera.wait_for_value('backend', 'tensorrt')
     camera.wait_for_value('device', 'Stand-in GPU')
-
-
-@pytest.fixture
-def codec(gpu, monkeypatch):
-    """nvImageCodec on the stand-in GPU."""
-    codec = NvImgCodec(gpu)
-    monkeypatch.setattr(gpu_jpeg, 'find_nvimgcodec', lambda: codec)
-    return codec
 
 
 @pytest.mark.parametrize('settings', [{'input_transport': 'compressed'}])

@@ -50,12 +50,6 @@ class NvImgCodec:
         self.decoders += 1
         return Decoder(self)
 
-    def free(self):
-        """Free what images have allocated."""
-        with self.gpu.device.current():
-            for image in self.images:
-                image.memory.free()
-
 
 class CodeStream:
     """Bytes whose header was parsed."""

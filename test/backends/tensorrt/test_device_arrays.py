@@ -266,6 +266,7 @@ def test_an_error_of_cuda_is_reported_and_the_segmenter_continues(gpu, segmenter
     np.testing.assert_array_equal(segmenter.infer(on_gpu(image).dlpack()).mask, wanted.mask)
 
 
+@pytest.mark.skipif(not hasattr(np, 'from_dlpack'), reason='NumPy has it from 1.22 on')
 def test_host_memory_through_dlpack_is_answered_with_its_conversion(segmenter, image):
     class Host:
         __dlpack_device__ = staticmethod(image.__dlpack_device__)
