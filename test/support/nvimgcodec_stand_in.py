@@ -50,6 +50,12 @@ class NvImgCodec:
         self.decoders += 1
         return Decoder(self)
 
+    def free(self):
+        """Free what images have allocated."""
+        with self.gpu.device.current():
+            for image in self.images:
+                image.memory.free()
+
 
 class CodeStream:
     """Bytes whose header was parsed."""
