@@ -152,9 +152,9 @@ def test_jpegs_are_decoded_on_the_gpu_and_bad_ones_dropped(node, context, codec,
         mask = pixels_of(camera.wait_for_mask())
         assert (mask == image.argmax(axis=2)).mean() > 0.95  # colours blur at the borders
     assert (codec.decoded, codec.decoders, gpu.counts['copied within']) == (3, 1, 3)
-    camera.close()
     node.trigger_deactivate(), node.trigger_cleanup()
     codec.free()
+    camera.close()
 
 
 def test_a_failure_of_the_gpu_drops_one_frame(networks, camera, gpu, image_message, pixels_of):
