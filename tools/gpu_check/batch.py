@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from replay import replay_ms
 from subjects import Builds, Subject
 
 from trt_segmentation.backends.tensorrt.cuda import find_device
@@ -97,15 +98,7 @@ def _network_ms(loader: EngineLoader, spec: ModelSpec, build: BuildOptions, enqu
             for _ in range(enqueues):
                 stage.enqueue(stream)
 
-        graph = device.capture(stream, enqueue)
-        times = []
-        for _ in range(WARM_UP + RUNS):
-            start, end = device.event(), device.event()
-            start.record(stream)
-            graph.launch()
-            end.record(stream)
-            times.append(device.milliseconds_between(start, end))
-        graph.close()
+        times = replay_ms(device, stream, enqueue, WARM_UP + RUNS)
         for buffer in memory.values():
             buffer.free()
         stage.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from replay import replay_ms
 from subjects import Builds, Subject
 
 from trt_segmentation.backends.tensorrt.cuda import Device, find_device
@@ -89,19 +90,12 @@ def _gpu_ms(device: Device, stage: Stage, rows: np.ndarray) -> float:
     with device.current():
         stage.set_shapes({given: (1, *rows.shape)})
         memory = {name: device.allocate(size) for name, size in stage.sizes().items()}
-        stream, times = device.stream(), []
+        stream = device.stream()
         try:
             stage.bind(memory)
             stage.enqueue(stream)
             stream.synchronize()
-            graph = device.capture(stream, lambda: stage.enqueue(stream))
-            for _ in range(RUNS):
-                start, end = device.event(), device.event()
-                start.record(stream)
-                graph.launch()
-                end.record(stream)
-                times.append(device.milliseconds_between(start, end))
-            graph.close()
+            times = replay_ms(device, stream, lambda: stage.enqueue(stream), RUNS)
         finally:
             stream.synchronize()
             for buffer in memory.values():
