@@ -239,13 +239,17 @@ def test_the_arms_of_cameras_are_those_that_are_compared(tool):
         '480x640', '720x1280', '1080x1920', '2160x3840'}
     assert {(arm.cameras, arm.batch) for arm in arms if arm.size == '720x1280'} == {
         (1, 1), (2, 2), (2, 1), (3, 3), (3, 1), (4, 4), (4, 1)}
+    assert {arm.builds for arm in arms} == {
+        (), *[('--batch', str(count)) for count in (2, 3, 4)],
+        *[('--input-encodings', name) for name in ('nv12', 'yuyv', 'bayer_rggb8')]}
 
 
 def test_cameras_are_measured_once_and_have_a_row(tool, monkeypatch):
     arm = tool.camera_costs.Arm('jpeg', '96x128', 2, depth=2)
     monkeypatch.setattr(tool.tool, 'arms', lambda: [arm])
     subject, measured = SimpleNamespace(name='demo'), []
-    check = SimpleNamespace(seconds=0.6, results={}, built=lambda: [(subject, 'fp32')],
+    check = SimpleNamespace(seconds=0.6, results={}, devices=['0'],
+                            built=lambda: [(subject, 'fp32')],
                             command=lambda *arguments: [sys.executable, '-c', ''])
     check.done = lambda step: [(subject, 'fp32')] if step in check.results else []
 
@@ -255,7 +259,8 @@ def test_cameras_are_measured_once_and_have_a_row(tool, monkeypatch):
             'network': subject.name, 'precision': precision, **work()}}
 
     check.note = note
-    monkeypatch.setattr(tool.tool, '_bench', lambda *arguments: report_of(arguments[3:]))
+    monkeypatch.setattr(tool.tool, '_bench',
+                        lambda *arguments, device: report_of(arguments[3:]))
     for _ in range(2):
         tool.tool.cameras(check)
     assert measured == ['cameras jpeg 96x128 2 depth 2']

@@ -18,8 +18,10 @@ class Bench:
 
     def __init__(self, node, camera, luck=(1.0,) * 100):
         self._node, self._camera, self._luck = node, camera, iter(luck)
+        self.rates = []
 
     def run(self, implementation, rate, seconds):
+        self.rates.append(rate)
         rate_sent = min(rate, self._camera)
         sent = [int(1e9 * index / rate_sent) for index in range(max(2, round(rate * seconds)))]
         capacity = self._node * next(self._luck, 1.0)
@@ -51,3 +53,17 @@ def test_one_disturbed_run_does_not_end_the_search():
 
 def test_the_peak_is_zero_if_no_rate_is_low_enough():
     assert measure_peak(Bench(0.1, 1000), 'node', 3, 10)['rate'] == 0
+
+
+def test_the_search_starts_at_the_highest_measured_rate_without_loss():
+    bench = Bench(70, 1000)
+    measured = [{'rate': 10.0, 'loss': 0.0}, {'rate': 30.0, 'loss': 0.0},
+                {'rate': 90.0, 'loss': 0.3}]
+    peak = measure_peak(bench, 'node', 3, 10, measured)
+    assert peak['rate'] == pytest.approx(70, rel=0.1)
+    assert min(bench.rates) == 30
+
+
+def test_a_measured_rate_that_is_lost_now_does_not_end_the_search():
+    peak = measure_peak(Bench(40, 1000), 'node', 3, 10, [{'rate': 90.0, 'loss': 0.0}])
+    assert peak['rate'] == pytest.approx(40, rel=0.1)

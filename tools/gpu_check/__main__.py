@@ -323,14 +323,20 @@ def speed(check: Check) -> None:
                 '20', '--against', 'baseline'))
 
 
-def _bench(check: Check, subject: Subject, precision: str, *arguments: str) -> dict[str, Any]:
-    path = check.out / 'bench.json'
-    done = subprocess.run(
-        [*check.command(subject, precision, 'bench'), *arguments, '--backend', 'tensorrt',
-         '--json', str(path)], capture_output=True, text=True)
+def _bench(check: Check, subject: Subject, precision: str, *arguments: str, device: str = '0',
+           ) -> dict[str, Any]:
+    path = check.out / f'bench{device}.json'
+    _command(check, subject, precision, 'bench', *arguments, '--backend', 'tensorrt', '--json',
+             str(path), device=device)
+    return json.loads(path.read_text(encoding='utf-8'))
+
+
+def _command(check: Check, subject: Subject, precision: str, *arguments: str, device: str) -> None:
+    """Run a command of ``trt-segmentation`` on one GPU."""
+    done = subprocess.run(check.command(subject, precision, *arguments), capture_output=True,
+                          text=True, env={**os.environ, 'CUDA_VISIBLE_DEVICES': device})
     if done.returncode:
         raise RuntimeError(done.stderr[-1500:])
-    return json.loads(path.read_text(encoding='utf-8'))
 
 
 def batch(check: Check) -> None:
@@ -361,22 +367,29 @@ def dds(check: Check) -> None:
 
 
 def cameras(check: Check) -> None:
-    """What cameras cost over DDS, with the built networks; arms that are there are kept."""
-    for arm in arms():
-        step = f'cameras {arm}'
-        for pair in check.built():
-            if pair not in check.done(step):
-                check.note(step, *pair, functools.partial(_measure_arm, check, *pair, arm))
+    """What cameras cost over DDS, with the built networks, one arm on each GPU at a time; arms
+    that are there are kept."""
+    free: queue.Queue[str] = queue.Queue()
+    for device in check.devices:
+        free.put(device)
+    with ThreadPoolExecutor(len(check.devices)) as pool:
+        futures = {pool.submit(_measure_arm, check, *pair, arm, free): (f'cameras {arm}', pair)
+                   for arm in arms() for pair in check.built()
+                   if pair not in check.done(f'cameras {arm}')}
+        for future in as_completed(futures):
+            step, pair = futures[future]
+            check.note(step, *pair, future.result)
 
 
-def _measure_arm(check: Check, subject: Subject, precision: str, arm: Arm) -> dict[str, Any]:
-    if arm.batch > 1:  # the node would exceed the time limit of the benchmark
-        done = subprocess.run(
-            check.command(subject, precision, 'build', '--batch', str(arm.batch)),
-            capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(done.stderr[-1500:])
-    return _bench(check, subject, precision, *arm.arguments(check.seconds))
+def _measure_arm(check: Check, subject: Subject, precision: str, arm: Arm,
+                 free: 'queue.Queue[str]') -> dict[str, Any]:
+    device = free.get()
+    try:
+        if arm.builds:  # the node would exceed the time limit of the benchmark
+            _command(check, subject, precision, 'build', *arm.builds, device=device)
+        return _bench(check, subject, precision, *arm.arguments(check.seconds), device=device)
+    finally:
+        free.put(device)
 
 
 def sizes(check: Check) -> list[dict[str, Any]]:

@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trt_segmentation.benchmark.dds import CAMERA_ENCODINGS
+from trt_segmentation.graph.pipeline import camera_bytes
 
 RATE = 30
 """Of the camera, Hz; every arm is also measured at its peak."""
+
+RUNS = 3
+"""Runs of each rate; best and worst are dropped."""
 
 SIZES = '480x640', '720x1280', '1080x1920', '2160x3840'
 ENCODING_SIZE, CAMERA_SIZE = '1080x1920', '720x1280'
@@ -39,15 +43,24 @@ class Arm:
         """Images that one engine takes."""
         return 1 if self.one_node_each else self.cameras
 
+    @property
+    def builds(self) -> tuple[str, ...]:
+        """Arguments of ``trt-segmentation build`` for what the built network lacks; empty if it
+        lacks nothing."""
+        converted = self.encoding in camera_bytes.CAMERA_ENCODINGS
+        return (*('--batch', str(self.batch)) * (self.batch > 1),
+                *('--input-encodings', self.encoding) * converted)
+
     def __str__(self) -> str:
         how = ' each' * self.one_node_each
         return f'{self.encoding} {self.size} {self.cameras}{how} depth {self.depth}'
 
     def arguments(self, seconds: float) -> list[str]:
         """Arguments of ``trt-segmentation bench``, with runs of some seconds."""
-        return ['--outputs', 'mask', '--size', self.size, '--frames', '60', '--ros', '--rates',
-                str(RATE), '--seconds', str(seconds), '--encoding', self.encoding,
-                '--cameras', str(self.cameras), *['--one-node-each'] * self.one_node_each,
+        return ['--outputs', 'mask', '--size', self.size, '--frames', '60', '--ros',
+                '--rates', str(RATE), '--runs', str(RUNS), '--seconds', str(seconds),
+                '--encoding', self.encoding, '--cameras', str(self.cameras),
+                *['--one-node-each'] * self.one_node_each,
                 '--pipeline-depth', str(self.depth)]
 
 

@@ -41,8 +41,8 @@ SETTLE = 0.7
 """Seconds without a new row, besides the time of a frame, after which a run has ended. Longer than
 ``rows.PERIOD``."""
 
-HIGHEST_RATE = 2000.0
-"""Hz; upper bound of the search for the peak."""
+LOWEST_RATE, HIGHEST_RATE = 1.0, 2000.0
+"""Hz; bounds of the search for the peak."""
 
 MIN_CAMERA_RATE = 0.95
 """Share of the requested rate that the camera must reach; below it the rate counts as too high."""
@@ -276,8 +276,14 @@ def measure_rates(bench: DdsBench, rates: Sequence[float], runs: int, seconds: f
 
 
 def measure_peak(bench: DdsBench, implementation: str, runs: int, seconds: float,
-                 ) -> dict[str, Any]:
+                 measured: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """Search the highest rate of an implementation, then measure it; see ``frames.find_peak``.
+
+    Args:
+        bench, runs, seconds: as of ``measure_rates``.
+        implementation: one of those of ``bench``.
+        measured: its entries of ``measure_rates``; the search starts at the highest rate that
+            lost little.
 
     Returns:
         An entry as of ``measure_rates``; its rate is 0 if even the lowest rate loses too much.
@@ -295,7 +301,9 @@ def measure_peak(bench: DdsBench, implementation: str, runs: int, seconds: float
                 break
         return run.loss
 
-    rate = find_peak(loss_at, 1.0, HIGHEST_RATE)
+    start = max((entry['rate'] for entry in measured if entry['loss'] <= MAX_LOSS),
+                default=LOWEST_RATE)
+    rate = find_peak(loss_at, start, HIGHEST_RATE) or find_peak(loss_at, LOWEST_RATE, start)
     entry = _repeated(bench, implementation, rate, runs, seconds)
     while entry.get('loss', 0.0) > MAX_LOSS:  # it was not exceeded by chance in the search
         entry = _repeated(bench, implementation, entry['rate'] * STEP_DOWN, runs, seconds)

@@ -169,7 +169,8 @@ def _measure_over_dds(args: argparse.Namespace) -> dict[str, Any]:
                   cameras=args.cameras, one_node_each=args.one_node_each) as bench:
         rates = measure_rates(bench, args.rates, args.runs, args.seconds)
         peak = {} if args.no_peak else {
-            name: measure_peak(bench, name, args.runs, args.seconds) for name in implementations}
+            name: measure_peak(bench, name, args.runs, args.seconds, rates[name])
+            for name in implementations}
     return {'runs': args.runs, 'seconds': args.seconds, 'middleware': bench.middleware,
             'encoding': args.encoding, 'cameras': args.cameras,
             'one_node_each': args.one_node_each,
