@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images and results in GPU memory, and JPEG decoded there, on a GPU::
 
-    python tools/gpu_check/device_arrays.py OUT.json [MODEL.onnx] [--frames N]
+    python tools/gpu_check/device_arrays.py OUT.json [MODEL.onnx] [--frames N] ...
 
 OUT.json is written after each step. A step whose library is missing is skipped by name.
 """
@@ -23,7 +23,7 @@ import numpy as np
 from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.errors import ImageError
 from trt_segmentation.images.decoding import decode_image
-from trt_segmentation.options import BuildOptions, RunOptions
+from trt_segmentation.options import BuildOptions, RunOptions, tactic_names
 from trt_segmentation.segmenter import Segmenter
 
 SIZE = 1080, 1920
@@ -225,8 +225,13 @@ def main() -> None:
     parser.add_argument('out', type=Path)
     parser.add_argument('model', nargs='?', default='')
     parser.add_argument('--frames', type=int, default=2000)
+    parser.add_argument('--engine-cache', default='')
+    parser.add_argument('--optimization-level', type=int, default=-1)
+    parser.add_argument('--tactic-sources', default='')
     args = parser.parse_args()
-    options = RunOptions(backend='tensorrt', build=BuildOptions(precision='fp16'))
+    options = RunOptions('tensorrt', engine_cache=args.engine_cache, build=BuildOptions(
+        'fp16', optimization_level=args.optimization_level,
+        tactic_sources=tactic_names(args.tactic_sources)))
     with Segmenter.open(args.model, options=options) as segmenter:
         check_all(segmenter, read_frame(0, *SIZE).image, args.frames, args.out)
 

@@ -345,6 +345,9 @@ class EngineLoader:
     def fetch_converter(self, encoding: str, batch: int, options: BuildOptions) -> Engine:
         """Return the engine that converts an encoding of cameras to BGR.
 
+        It is built at optimization level 0. On an H200, TensorRT 8.6 built the one of yuyv in 12 s
+        instead of 40; it takes 0.20 ms instead of 0.16 for 1920x1080.
+
         Args:
             encoding: one of ``graph.pipeline.camera_bytes.CAMERA_ENCODINGS``.
             batch: number of images at once.
@@ -354,7 +357,7 @@ class EngineLoader:
             BackendError: it cannot be built.
         """
         name = main_name(encoding)
-        exact = replace(options, precision='fp32', tf32=False, dla_core=-1)
+        exact = replace(options, precision='fp32', tf32=False, dla_core=-1, optimization_level=0)
         sizes = options.min_size, options.opt_size, options.max_size
         request = GraphRequest(camera_graph(name, batch), f'the conversion of {name}', exact,
                                self.machine,
