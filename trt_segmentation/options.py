@@ -13,6 +13,7 @@ ENGINE_SUFFIXES = ('.engine', '.plan')
 PRECISIONS = ('fp32', 'fp16', 'int8')
 MASK_ENCODINGS = ('mono8', 'mono16')
 CALIBRATION_METHODS = ('percentile', 'entropy', 'minmax')
+OVERLAY_SCALES = (1.0, 0.5)
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,9 @@ class RunOptions:
             ``detections``. On TensorRT they are part of the engine.
         smoothing: whether ``Segmenter.smoothing`` can be set. ONNX Runtime only; the class
             probabilities of the previous images are kept.
+        overlay_scale: one of ``OVERLAY_SCALES``, the overlay's height and width as a fraction of
+            the image's; see ``graph.pipeline.overlay_scale``. An engine file keeps the scale that
+            it was built with.
     """
 
     backend: str = 'auto'
@@ -114,6 +118,7 @@ class RunOptions:
     gpu_jpeg: bool = True
     instances: bool = False
     smoothing: bool = False
+    overlay_scale: float = 1.0
 
 
 def tactic_names(text: str) -> tuple[str, ...] | None:

@@ -71,7 +71,8 @@ class Segmentation:
 
     @property
     def overlay(self) -> np.ndarray:
-        """uint8 [H, W, 3], the image under the class colours, in the image's channel order."""
+        """uint8 [H, W, 3], the image under the class colours, in the image's channel order. H and
+        W are half of the image's, rounded up, with an ``overlay_scale`` of 0.5."""
         return self._asked_for('overlay')
 
     @property
@@ -250,7 +251,8 @@ class Segmenter:
 
     def _shape(self, name: str, size: tuple[int, int]) -> tuple[int, ...]:
         spec = self.spec
-        return output_shape(name, size, spec.mask_size, spec.detections(split(name)[0]))
+        return output_shape(name, size, spec.mask_size, spec.detections(split(name)[0]),
+                            spec.overlay_scale)
 
     def output_dtype(self, name: str) -> np.dtype:
         """Return the type of an output: uint8; the mask's own, uint16 for instances, float32 for
