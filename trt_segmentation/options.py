@@ -95,7 +95,7 @@ class RunOptions:
             calibration image or else a rendered scene. The result is stored in
             ``engine_cache``. If false, the kind is assumed.
         gpu_jpeg: whether TensorRT's images of JPEG files and messages are decoded on the GPU,
-            where nvImageCodec is installed.
+            where nvImageCodec is installed, and overlays can be encoded there.
         instances: whether a network of instances also has the outputs ``instances`` and
             ``detections``. On TensorRT they are part of the engine.
         smoothing: whether ``Segmenter.smoothing`` can be set. ONNX Runtime only; the class

@@ -248,7 +248,8 @@ class Parameters:
         choices=tuple(TRANSPORTS))
     gpu_jpeg: bool = _parameter(
         True, 'With TensorRT and nvImageCodec (pip extra gpu-jpeg), decode JPEG of '
-              'image/compressed on the GPU. false decodes on the CPU')
+              'image/compressed and encode ~/overlay/compressed on the GPU. false does both on '
+              'the CPU')
     qos_reliability: str = _parameter(
         'best_effort', 'QoS reliability of the image subscription. reliable matches only reliable '
                        'publishers', CONFIGURE, choices=tuple(RELIABILITIES))
