@@ -15,9 +15,14 @@ import onnx
 import psutil
 import pytest
 
+from trt_segmentation.backends.tensorrt import build_process
 from trt_segmentation.bags.salvage import salvage
 from trt_segmentation.bags.writing import OutputBag
+from trt_segmentation.benchmark.camera_frames import camera_bytes
 from trt_segmentation.cli.main import main
+from trt_segmentation.errors import BackendError
+from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_BYTES
+from trt_segmentation.images.decoding import rows_to_bgr
 from trt_segmentation.images.rosbag import ImageTopic
 from trt_segmentation.images.sources import open_images
 from trt_segmentation.offline.overlap import LaneCount
@@ -471,3 +476,47 @@ def test_frames_that_are_converted_do_not_replace_each_other(tmp_path, bag_write
     for (_, image), overlay in zip(open_images(bag.path), overlays, strict=True):
         expected = segmenter.infer(image, outputs=('overlay',)).overlay
         np.testing.assert_array_equal(overlay.data.reshape(90, 160, 3), expected)
+
+
+@pytest.mark.parametrize('fails', ['', 'build', 'run'])
+def test_camera_encodings_are_converted_on_the_gpu(tmp_path, bag_writer, networks, tensorrt, gpu,
+                                                   caplog, monkeypatch, fails):
+    onnx.save(networks.pointwise(np.eye(3), (64, 96), metadata='input: {color: bgr, scale: 1}'),
+              tmp_path / 'net.onnx')
+    images, given = [networks.random_image(64, 96, seed) for seed in range(12)], []
+    with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
+        for index, image in enumerate(images):
+            name = ('nv12', 'yuyv', 'bgr8')[index % 3]
+            rows = camera_bytes(image, name)
+            message = bag.image(rows, name, padding=index % 2)
+            message.height, message.width = 64, 96
+            bag.write('/camera', message)
+            images[index] = image if name == 'bgr8' else rows_to_bgr(rows, name)
+    build, infer = build_process.build_in_child, Segmenter.infer
+
+    def build_or_fail(model, profiles, *more, **named):
+        if fails == 'build' and CAMERA_BYTES in profiles:
+            raise BackendError('the converter was not built')
+        return build(model, profiles, *more, **named)
+
+    def infer_or_fail(self, image, *, encoding='', **how):
+        given.append(encoding)
+        if fails == 'run' and encoding:
+            raise BackendError('no memory is left')
+        return infer(self, image, encoding=encoding, **how)
+
+    monkeypatch.setattr(build_process, 'build_in_child', build_or_fail)
+    monkeypatch.setattr(Segmenter, 'infer', infer_or_fail)
+    with caplog.at_level('INFO'):
+        assert run(bag.path, tmp_path / 'out.mcap', '--outputs', 'mask', 'overlay', '--backend',
+                   'tensorrt', '--model', str(tmp_path / 'net.onnx')) == 0
+    masks, overlays = ([message.data.reshape(64, 96, -1) for topic, _, message
+                        in read(tmp_path / 'out.mcap') if topic.endswith(kind)]
+                       for kind in ('/mask', '/overlay'))
+    assert len(masks) == len(overlays) == 12
+    for image, mask in zip(images, masks, strict=True):
+        np.testing.assert_array_equal(mask[..., 0], image.argmax(axis=2))
+    wanted = {'': {'nv12': 4, 'yuyv': 4}, 'build': {}, 'run': {'nv12': 1, 'yuyv': 1}}[fails]
+    assert {name: given.count(name) for name in given if name} == wanted
+    if fails:
+        assert caplog.text.count('is converted on the CPU, since') == 2

@@ -11,6 +11,9 @@ import pytest
 from trt_segmentation.cli.main import main
 from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.images.render import blended
+from trt_segmentation.offline.items import Item
+from trt_segmentation.offline.videos import _overlay_from_mask
+from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 FRAMES = 60
@@ -40,6 +43,17 @@ def test_an_overlay_can_be_rendered_from_its_mask(alpha):
     result = segmenter.infer(image, outputs=('mask', 'overlay'))
     rendered = blended(image, result.mask, segmenter.spec.palette, alpha)
     np.testing.assert_array_equal(rendered, result.overlay)
+
+
+def test_an_overlay_of_half_the_size_can_be_rendered_from_its_mask(tmp_path):
+    image, item = read_frame(3, 180, 321).image, Item(tmp_path / 'a.mp4', tmp_path / 'a', True)
+    with Segmenter.open(options=RunOptions(overlay_scale=0.5)) as segmenter:
+        result = segmenter.infer(image, outputs=('mask', 'overlay'))
+        item.target('mask').mkdir()
+        cv2.imwrite(str(item.target('mask') / '000000.png'), result.mask)
+        rendered = _overlay_from_mask(segmenter, item, 'overlay', 0, image)
+    assert rendered.shape == result.overlay.shape == (90, 161, 3)
+    assert np.abs(rendered.astype(int) - result.overlay).mean() < 2  # edges of classes
 
 
 @pytest.fixture(scope='module')

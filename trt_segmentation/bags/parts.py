@@ -23,6 +23,7 @@ from trt_segmentation.graph.pipeline.prepare import check_outputs
 from trt_segmentation.images.decoding import ImageDecoder, swap_red_and_blue
 from trt_segmentation.images.rosbag import DamagedBagError, ImageTopic
 from trt_segmentation.offline import thread_segmenter
+from trt_segmentation.offline.gpu_encodings import GpuEncodings
 from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
 from trt_segmentation.segmenter import Segmentation, Segmenter
 
@@ -189,8 +190,7 @@ class _Frame:
         report: of its part.
         received: time of recording, nanoseconds.
         header: of the message; None at the end of the part.
-        pixels: of ``ImageDecoder.read``.
-        color: channel order of the pixels.
+        pixels, color, encoding: of ``GpuEncodings.read``.
         error: set if it cannot be decoded.
     """
 
@@ -199,6 +199,7 @@ class _Frame:
     header: Any = None
     pixels: np.ndarray | None = None
     color: str = ''
+    encoding: str = ''
     error: ImageError | None = None
 
 
@@ -209,15 +210,16 @@ def _read(work: BagWork, parts: Sequence[Part], segmenter: Segmenter,
     # queue, one that the consumer takes from it, and those in the lanes.
     decoders = cycle([ImageDecoder(segmenter.jpeg_decoder())
                       for _ in range(1 + _AHEAD + 1 + work.lanes.images)])
+    encodings = GpuEncodings(segmenter)
     with ImageTopic(work.bag, work.topic) as topic:
         for part in parts:
             report = Report(part.index)
             try:
                 for recorded in topic.messages(part.start, part.stop):
                     try:
-                        yield _Frame(report, recorded.received,
-                                     *topic.decode(recorded, next(decoders),
-                                                   segmenter.spec.gray_bits))
+                        message = topic.message(recorded)
+                        yield _Frame(report, recorded.received, message.header,
+                                     *encodings.read(message, next(decoders)))
                     except ImageError as error:
                         yield _Frame(report, recorded.received, error=error)
             except DamagedBagError as error:
@@ -235,7 +237,7 @@ def _start(frame: _Frame, segmenter: Segmenter, classes: tuple[Classes, ...], la
     if frame.pixels is None:
         return lanes.run_in_order(lambda: report)
     return lanes.segment(frame.pixels, frame.color, write_in_order=partial(_write, write, frame),
-                         refuse_in_order=partial(_drop, frame))
+                         refuse_in_order=partial(_drop, frame), encoding=frame.encoding)
 
 
 def _drop(frame: _Frame, error: ImageError) -> None:

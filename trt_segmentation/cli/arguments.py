@@ -20,6 +20,7 @@ from trt_segmentation.options import (
     BACKENDS,
     CALIBRATION_METHODS,
     MASK_ENCODINGS,
+    OVERLAY_SCALES,
     PRECISIONS,
     BuildOptions,
     CalibrationOptions,
@@ -105,6 +106,13 @@ def add_backend_options(parser: argparse.ArgumentParser, *, precision: bool = Tr
         precision: whether to add ``--precision``.
     """
     add_build_options(parser, precision=precision, backend=True)
+
+
+def add_overlay_scale(parser: argparse.ArgumentParser) -> None:
+    """Add ``--overlay-scale``."""
+    parser.add_argument('--overlay-scale', type=float, choices=OVERLAY_SCALES, default=1.0,
+                        help="height and width of the overlay as a fraction of the image's "
+                             '(default 1)')
 
 
 def add_build_options(parser: argparse.ArgumentParser, *, precision: bool = True,
@@ -225,7 +233,8 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     return RunOptions(args.backend, args.device, args.threads, args.mask_interpolation,
                       mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
                       build=build_options(args), measure=args.measure,
-                      gpu_jpeg=getattr(args, 'gpu_jpeg', True), instances=_instances(args))
+                      gpu_jpeg=getattr(args, 'gpu_jpeg', True), instances=_instances(args),
+                      overlay_scale=getattr(args, 'overlay_scale', 1.0))
 
 
 def _instances(args: argparse.Namespace) -> bool:
@@ -244,7 +253,8 @@ def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
     options = RunOptions(mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
                          build=BuildOptions(calibration=calibration_options(args)),
-                         measure=args.measure, instances=_instances(args))
+                         measure=args.measure, instances=_instances(args),
+                         overlay_scale=getattr(args, 'overlay_scale', 1.0))
     return with_mask(resolve(read_network(args.model or demo_model()), config, batch,
                              measuring=measurement_setup(options),
                              instances=options.instances), options)

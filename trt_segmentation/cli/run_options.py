@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trt_segmentation import __version__
 from trt_segmentation.backends import stored_config
-from trt_segmentation.cli.arguments import opacity, open_segmenter
+from trt_segmentation.cli.arguments import add_overlay_scale, opacity, open_segmenter
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.onnx_tools.network import network_files
 from trt_segmentation.graph.pipeline.output_names import OUTPUTS, joined, kind_of, split
@@ -44,6 +44,7 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
                              'also gets the label info')
     parser.add_argument('--alpha', type=opacity, default=0.5, metavar='0..1',
                         help="opacity of the overlay's colours (default 0.5)")
+    add_overlay_scale(parser)
     parser.add_argument('--topic', default='', metavar='TOPIC',
                         help='image topic in the rosbag; default: its only image topic')
     parser.add_argument('--no-gpu-jpeg', dest='gpu_jpeg', action='store_false',

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Concurrent reading, inference and writing in threads."""
 
+import logging
 import queue
 import threading
 from collections import deque
@@ -13,9 +14,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from trt_segmentation.errors import ImageError
+from trt_segmentation.errors import BackendError, ImageError
+from trt_segmentation.graph.pipeline.camera_bytes import image_size
 from trt_segmentation.images.allocator import keep_large_blocks
+from trt_segmentation.images.decoding import rows_to_bgr
 from trt_segmentation.segmenter import Segmentation, Segmenter
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar('T')
 
@@ -104,17 +109,19 @@ class Lanes:
             self._segmenters.put(self._twin)
         self._pool = ThreadPoolExecutor(count.lanes, 'segment')
         self._ordered = ThreadPoolExecutor(1, 'write in order')
+        self._on_cpu: set[str] = set()
         self._slots = deque(_Slot() for _ in range(count.images))
 
     def segment(self, image: np.ndarray, color: str,
                 write: Callable[[Segmentation], object] | None = None,
                 write_in_order: Callable[[Segmentation], object] | None = None,
-                refuse_in_order: Callable[[ImageError], object] | None = None) -> Future:
+                refuse_in_order: Callable[[ImageError], object] | None = None,
+                encoding: str = '') -> Future:
         """Start the segmentation of an image; wait while too many are in progress.
 
         Args:
             image: of ``Segmenter.infer``; must not change until its inference is done.
-            color: of ``Segmenter.infer``.
+            color, encoding: of ``Segmenter.infer``.
             write: called with the results in one of several threads.
             write_in_order: called with the results in the order of the images. The arrays are
                 valid until both have returned.
@@ -127,7 +134,7 @@ class Lanes:
         slot = self._slots[0]
         wait(slot.users)
         self._slots.rotate(-1)
-        computed = self._pool.submit(self._compute, slot, image, color, write)
+        computed = self._pool.submit(self._compute, slot, image, color, encoding, write)
         done = computed if write_in_order is None else self._ordered.submit(
             _finish, computed, write_in_order, refuse_in_order)
         slot.users = [computed, done]
@@ -144,17 +151,35 @@ class Lanes:
         if self._twin is not None:
             self._twin.close()
 
-    def _compute(self, slot: '_Slot', image: np.ndarray, color: str,
+    def _compute(self, slot: '_Slot', image: np.ndarray, color: str, encoding: str,
                  write: Callable[[Segmentation], object] | None) -> Segmentation:
         segmenter = self._segmenters.get()
         try:
-            out = slot.arrays_for(segmenter, self._outputs, image.shape[:2])
-            result = segmenter.infer(image, color=color, outputs=self._outputs, out=out)
+            size = image_size(encoding, image.shape) if encoding else image.shape[:2]
+            out = slot.arrays_for(segmenter, self._outputs, size)
+            result = self._infer(segmenter, image, color, encoding, out)
         finally:
             self._segmenters.put(segmenter)
         if write is not None:
             write(result)
         return result
+
+
+    def _infer(self, segmenter: Segmenter, image: np.ndarray, color: str, encoding: str,
+               out: dict[str, np.ndarray]) -> Segmentation:
+        """Segment an image. An encoding whose conversion on the GPU fails, for example since its
+        memory is full, is converted by the CPU from then on."""
+        if encoding and encoding not in self._on_cpu:
+            try:
+                return segmenter.infer(image, encoding=encoding, outputs=self._outputs, out=out)
+            except BackendError as error:
+                if error.settings:  # such as a size out of range, which is not the converter's
+                    raise
+                self._on_cpu.add(encoding)
+                logger.warning('%s is converted on the CPU, since it failed on the GPU: %s',
+                               encoding, error)
+        pixels = rows_to_bgr(image, encoding) if encoding else image
+        return segmenter.infer(pixels, color=color, outputs=self._outputs, out=out)
 
 
 def _finish(computed: Future[Segmentation], write: Callable[[Segmentation], object],

@@ -171,7 +171,7 @@ class SegmentationNode(GuardedLifecycleNode):
                     self._worker = FrameWorker(self._process, self._drop_replaced)
                 for camera in self._cameras:
                     camera.advertise(segmenter, settings)
-                    camera.decode_jpeg_with(segmenter, self._region)
+                    camera.use_gpu_jpeg(segmenter, self._region)
                 self._labels = Labels(self, segmenter.spec)
                 self._log_start(segmenter)
             except SegmentationError:
@@ -428,7 +428,7 @@ class SegmentationNode(GuardedLifecycleNode):
             self._segmenter, self._settings = segmenter, settings
             for camera in self._cameras:
                 camera.switch_segmenter(segmenter)
-                camera.decode_jpeg_with(segmenter, self._region)
+                camera.use_gpu_jpeg(segmenter, self._region)
             running.close()
             assert self._labels is not None  # a configured node has them
             self._labels.publish(segmenter.spec, settings.label_unlabelled)

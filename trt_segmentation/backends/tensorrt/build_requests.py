@@ -307,6 +307,7 @@ def _description(request: NetworkRequest) -> dict[str, Any]:
         'mask_interpolation': request.mask_interpolation,
         'mask_size': request.spec.mask_size,
         'mask_encoding': request.spec.encoding.name,
+        'overlay_scale': request.spec.overlay_scale,
         'batch': request.spec.batch,
         'tasks': [task.name for task in request.spec.tasks],
     }

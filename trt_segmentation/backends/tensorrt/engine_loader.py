@@ -226,6 +226,11 @@ class EngineLoader:
             height, width = options.mask_size
             raise ConfigError(f'{path}: a mask of {width}x{height} was requested, which is not '
                               'compiled into the engine; rebuild it with that size')
+        if options.overlay_scale not in (1, _overlay_scale(facts)):
+            raise ConfigError(f'{path}: an overlay_scale of {options.overlay_scale:g} was '
+                              f'requested, but {_overlay_scale(facts):g} is compiled into the '
+                              'engine; rebuild it with --overlay-scale '
+                              f'{options.overlay_scale:g}', settings=['overlay_scale'])
         if options.batch != _batch(facts):
             raise ConfigError(f'{path}: takes {_batch(facts)} images at once, but batch is '
                               f'{options.batch}; set it to that, or rebuild the engine',
@@ -238,7 +243,8 @@ class EngineLoader:
         network = outline_network(str(path), tensor_infos(facts['network']['inputs']),
                                   tensor_infos(facts['network']['outputs']))
         spec = replace(resolve(network, merged), mask_size=_mask_size(facts),
-                       encoding=_encoding(facts), batch=_batch(facts))
+                       encoding=_encoding(facts), batch=_batch(facts),
+                       overlay_scale=_overlay_scale(facts))
         return session, spec
 
     def _open_rebuilt(self, path: Path, facts: Mapping[str, Any], config: ModelConfig,
@@ -259,7 +265,8 @@ class EngineLoader:
             # The engine's config is complete, so nothing is measured.
             spec = replace(resolve(read_network(source), config, _batch(facts),
                                    instances=_has_instances(facts)),
-                           mask_size=_mask_size(facts), encoding=_encoding(facts))
+                           mask_size=_mask_size(facts), encoding=_encoding(facts),
+                           overlay_scale=_overlay_scale(facts))
             built_with = build_options(facts['options'])
             if options.calibration != BuildOptions().calibration:
                 built_with = replace(built_with, calibration=options.calibration)
@@ -406,6 +413,10 @@ def _encoding(facts: Mapping[str, Any]) -> MaskEncoding:
 
 def _batch(facts: Mapping[str, Any]) -> int:
     return facts.get('batch', 1)  # as above
+
+
+def _overlay_scale(facts: Mapping[str, Any]) -> float:
+    return facts.get('overlay_scale', 1.0)  # as above
 
 
 def _tasks(facts: Mapping[str, Any]) -> Sequence[str]:

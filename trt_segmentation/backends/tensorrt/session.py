@@ -15,11 +15,13 @@ from trt_segmentation.backends.base import BackendInfo, Controls
 from trt_segmentation.backends.tensorrt.api import find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import Device, Graph, close_all
 from trt_segmentation.backends.tensorrt.device_arrays import (
+    ON_GPU,
     DeviceArray,
     check_device,
     read_device_array,
 )
 from trt_segmentation.backends.tensorrt.gpu_jpeg import GpuJpeg, JpegReader
+from trt_segmentation.backends.tensorrt.gpu_jpeg_encoder import GpuJpegEncoder
 from trt_segmentation.backends.tensorrt.page_locks import PageLocks
 from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding
 from trt_segmentation.errors import BackendError, ImageError, ModelError
@@ -226,7 +228,7 @@ class TensorRtSession(Controls):
         self._page_locks = PageLocks(device)
         self._changed = set(self._controls)
         self._stream: Any = None
-        self._jpeg = GpuJpeg(device)
+        self._jpeg, self._jpeg_encoder = GpuJpeg(device), GpuJpegEncoder(device)
         try:
             with device.current():
                 self._stream = device.stream()
@@ -300,6 +302,29 @@ class TensorRtSession(Controls):
     def jpeg_reader(self, reuse: bool) -> JpegReader:
         """Return a decoder of JPEG into this GPU's memory; see ``GpuJpeg.reader``."""
         return self._jpeg.reader(reuse)
+
+    def encode_jpeg(self, name: str, index: int, quality: int, is_rgb: bool) -> bytes | None:
+        """Return an overlay of the last ``infer`` as JPEG; see ``GpuJpegEncoder.encode``.
+
+        Args:
+            name: of the output.
+            index: of the image in the batch.
+            quality, is_rgb: see there.
+
+        Raises:
+            BackendError: the last ``infer`` failed, or there was none.
+        """
+        with self._at_work():
+            overlay = DeviceArray(self._places[name][index], self._shapes[name][1:],
+                                  np.dtype(np.uint8), self._device.index)
+            return self._jpeg_encoder.encode(overlay, quality, is_rgb)
+
+    def fetch(self, name: str, index: int, array: np.ndarray) -> None:
+        """Copy an output of the last ``infer`` into an array of its shape and type; arguments and
+        errors as of ``encode_jpeg``."""
+        with self._at_work():
+            self._device.copy_out(array, self._places[name][index], self._stream)
+            self._stream.synchronize()
 
     def measure(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
                 ) -> GpuTimes:
@@ -377,7 +402,8 @@ class TensorRtSession(Controls):
         for name in self._controls:
             self._sizes.pop(name, None)
         closing = [] if self._converters is None else [self._converters.close]
-        close_all([self._jpeg.close, self._free_size, *(memory.free for memory in controls),
+        close_all([self._jpeg.close, self._jpeg_encoder.close, self._free_size,
+                   *(memory.free for memory in controls),
                    *(stage.close for stage in stages), *closing])
         self._stream = self._converter = None
 
@@ -535,6 +561,8 @@ class TensorRtSession(Controls):
         for index, out in enumerate(outs):
             for name in self._outputs:
                 array, address = out[name], self._places[name][index]
+                if array is ON_GPU:
+                    continue
                 if isinstance(array, DeviceArray):
                     self._device.copy_within(array.address, address, array.nbytes, self._stream)
                     continue

@@ -21,8 +21,10 @@ In a network with several tasks, each task has its own palette and outputs, such
 
 N is the spec's ``batch``, 1 for one camera. For a network of one channel, ``image`` is uint8
 [N, H, W, bands] with 1, 2 or 3 bands (see ``images.gray``), which can change with each run. If the
-spec has a ``mask_size``, it is H and W of mask and confidence. If its encoding is mono16, the mask
-is [N, H, W, 2], the low and the high byte of each id, and the palette is [65536, 3].
+spec has a ``mask_size``, it is H and W of mask and confidence. With an ``overlay_scale`` of 0.5,
+H and W of the overlay are half of the image's, see ``graph.pipeline.overlay_scale``. If its
+encoding is mono16, the mask is [N, H, W, 2], the low and the high byte of each id, and the palette
+is [65536, 3].
 
 With temporal smoothing, there are also ``smoothing``, and ``previous`` and ``state`` of each task;
 see ``graph.pipeline.smoothing``.
@@ -54,6 +56,7 @@ from trt_segmentation.graph.pipeline.output_names import (
     kind_of,
     split,
 )
+from trt_segmentation.graph.pipeline.overlay_scale import add_half_extents, add_halved
 from trt_segmentation.graph.pipeline.smoothing import (
     PREVIOUS,
     STATE,
@@ -342,10 +345,13 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapp
         add_instances(tail, tensors, outputs, Fit(of_image, spec.size, window), cells, mask_ids,
                       task.threshold, first_class=int(task.scores.channels == 1))
     if 'overlay' in outputs:
-        if of_mask != of_image:
-            decision, nearest = decide(tail, spec, task, scores, of_image, window)
+        of_overlay, image = of_image, 'image'
+        if spec.overlay_scale != 1:
+            of_overlay = add_half_extents(tail, of_image)
+            image = source = sized = add_halved(tail, sized, of_image, of_overlay)
+        if of_mask != of_overlay:
+            decision, nearest = decide(tail, spec, task, scores, of_overlay, window)
         painter = Painter(tail, nearest, mask_ids)
-        image = 'image'
         if spec.gray_bits:
             image = source = _add_visible_bands(tail, sized)
         painter.paint_overlay(decision, image, source, joined(task.name, 'palette'), 'alpha',
@@ -504,7 +510,9 @@ def _outputs(spec: ModelSpec, names: tuple[str, ...]) -> list[onnx.ValueInfoProt
     of_image = [spec.batch, 'height', 'width']
     of_mask = of_image if spec.mask_size is None else [spec.batch, *spec.mask_size]
     planes = [spec.encoding.planes] if spec.encoding.planes > 1 else []
-    shapes = {'mask': [*of_mask, *planes], 'confidence': of_mask, 'overlay': [*of_image, 3],
+    of_overlay = of_image if spec.overlay_scale == 1 else \
+        [spec.batch, 'overlay_height', 'overlay_width']
+    shapes = {'mask': [*of_mask, *planes], 'confidence': of_mask, 'overlay': [*of_overlay, 3],
               'instances': [*of_mask, 2]}
 
     def described(name: str) -> onnx.ValueInfoProto:
