@@ -97,8 +97,8 @@ class RunOptions:
             where nvImageCodec is installed.
         instances: whether a network of instances also has the outputs ``instances`` and
             ``detections``. On TensorRT they are part of the engine.
-        smoothing: whether ``Segmenter.smoothing`` can be set. ONNX Runtime only; the class
-            probabilities of the previous images are kept.
+        smoothing: whether ``Segmenter.smoothing`` can be set. The mean of the class
+            probabilities of the previous images is kept; on TensorRT, in the engine's memory.
     """
 
     backend: str = 'auto'

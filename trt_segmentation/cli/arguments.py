@@ -225,13 +225,19 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     return RunOptions(args.backend, args.device, args.threads, args.mask_interpolation,
                       mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
                       build=build_options(args), measure=args.measure,
-                      gpu_jpeg=getattr(args, 'gpu_jpeg', True), instances=_instances(args))
+                      gpu_jpeg=getattr(args, 'gpu_jpeg', True), instances=_instances(args),
+                      smoothing=_smoothing(args))
 
 
 def _instances(args: argparse.Namespace) -> bool:
     """Whether the arguments ask for an output of instances."""
     return getattr(args, 'instances', False) or any(
         kind_of(name) in INSTANCE_OUTPUTS for name in getattr(args, 'outputs', ()))
+
+
+def _smoothing(args: argparse.Namespace) -> bool:
+    """Whether the arguments ask for temporal smoothing; only some commands have it."""
+    return getattr(args, 'temporal_smoothing', 0) > 0
 
 
 def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
@@ -244,7 +250,8 @@ def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
     options = RunOptions(mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
                          build=BuildOptions(calibration=calibration_options(args)),
-                         measure=args.measure, instances=_instances(args))
+                         measure=args.measure, instances=_instances(args),
+                         smoothing=_smoothing(args))
     return with_mask(resolve(read_network(args.model or demo_model()), config, batch,
                              measuring=measurement_setup(options),
                              instances=options.instances), options)

@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              f'engine cache; comma-separated: {", ".join(CAMERA_ENCODINGS)}')
     parser.add_argument('--instances', action='store_true',
                         help='also compute the outputs instances and detections')
+    parser.add_argument('--temporal-smoothing', action='store_true',
+                        help='build temporal smoothing into the engine; its weight is set when it '
+                             'runs')
     add_build_options(parser)
 
 

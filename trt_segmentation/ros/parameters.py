@@ -266,8 +266,8 @@ class Parameters:
     temporal_smoothing: float = _parameter(
         0.0, 'Weight of the previous images in the class probabilities: 0 is off, higher values '
              'are steadier and follow moving objects later. A change from 0 takes effect with '
-             '~/load_model or configure. Needs backend onnxruntime', LIVE, minimum=0.0,
-        maximum=MAX_WEIGHT)
+             '~/load_model or configure; on TensorRT, that builds another engine', LIVE,
+        minimum=0.0, maximum=MAX_WEIGHT)
     smoothing_max_gap: float = _parameter(
         1.0, 'Temporal smoothing starts again if the stamps of two successive images differ by '
              'more than this many seconds, or go back', LIVE, minimum=0.0, maximum=3600.0)
