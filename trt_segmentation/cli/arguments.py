@@ -14,6 +14,7 @@ from trt_segmentation.graph.analysis.measurement import measurement_setup
 from trt_segmentation.graph.onnx_tools.network import read_network
 from trt_segmentation.graph.pipeline.output_names import INSTANCE_OUTPUTS, kind_of
 from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
+from trt_segmentation.graph.pipeline.smoothing import MAX_WEIGHT
 from trt_segmentation.graph.reading.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import (
@@ -67,6 +68,13 @@ def opacity(text: str) -> float:
     """Parse an opacity from 0 to 1 for argparse."""
     if not 0 <= (number := _number(text)) <= 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not an opacity from 0 to 1")
+    return number
+
+
+def weight(text: str) -> float:
+    """Parse a weight of temporal smoothing for argparse."""
+    if not 0 <= (number := _number(text)) <= MAX_WEIGHT:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a weight from 0 to {MAX_WEIGHT}")
     return number
 
 
