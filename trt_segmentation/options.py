@@ -98,8 +98,8 @@ class RunOptions:
             where nvImageCodec is installed, and overlays can be encoded there.
         instances: whether a network of instances also has the outputs ``instances`` and
             ``detections``. On TensorRT they are part of the engine.
-        smoothing: whether ``Segmenter.smoothing`` can be set. ONNX Runtime only; the class
-            probabilities of the previous images are kept.
+        smoothing: whether ``Segmenter.smoothing`` can be set. The mean of the class
+            probabilities of the previous images is kept; on TensorRT, in the engine's memory.
         overlay_scale: one of ``OVERLAY_SCALES``, the overlay's height and width as a fraction of
             the image's; see ``graph.pipeline.overlay_scale``. An engine file keeps the scale that
             it was built with.

@@ -26,6 +26,7 @@ from trt_segmentation.images.decoding import rows_to_bgr
 from trt_segmentation.images.rosbag import ImageTopic
 from trt_segmentation.images.sources import open_images
 from trt_segmentation.offline.overlap import LaneCount
+from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 TOPICS = {'/segmentation/label_info', '/segmentation/mask', '/segmentation/overlay'}
@@ -137,6 +138,36 @@ def test_of_several_tasks_resumed_it_writes_the_same_bytes(short_drive, two_head
     assert run(short_drive, tmp_path / 'out.mcap', *options, '--workers', '2') == 0
     assert (tmp_path / 'out.mcap').read_bytes() == \
         (tmp_path / 'whole' / 'out.mcap').read_bytes()
+
+
+def test_smoothed_masks_are_those_of_the_frames_in_order_also_when_resumed(
+        write_drive, tmp_path, monkeypatch):
+    drive = write_drive(tmp_path / 'drive', frames=30)
+    options = ['--temporal-smoothing', '0.8', '--outputs', 'mask', '--backend', 'onnxruntime']
+    right, count = OutputBag.write_images, iter(range(20))
+    with monkeypatch.context() as patch:
+        def write_some(*arguments):
+            if next(count, None) is None:
+                raise OSError(28, 'No space left on device')
+            right(*arguments)
+
+        patch.setattr(OutputBag, 'write_images', write_some)
+        assert run(drive, tmp_path / 'out.mcap', *options) == 1
+    assert run(drive, tmp_path / 'out.mcap', *options) == 0
+    frames = [message for _, _, message in read(drive)]
+    masks = [message for _, _, message in read(tmp_path / 'out.mcap')[1:]]
+    differ, earlier = 0, 0
+    segmenter = Segmenter.open(options=RunOptions('onnxruntime', smoothing=True))
+    alone = Segmenter.open(options=RunOptions('onnxruntime'))
+    segmenter.smoothing = 0.8
+    for frame, mask in zip(frames, masks, strict=True):
+        image, found = frame.data.reshape(90, 160, 3), mask.data.reshape(90, 160)
+        if frame.header.stamp.nanosec < earlier:  # the seconds stay 1, so time goes back
+            segmenter.reset_smoothing()
+        earlier = frame.header.stamp.nanosec
+        np.testing.assert_array_equal(found, segmenter.infer(image).mask)
+        differ += (found != alone.infer(image).mask).mean()
+    assert differ > 1, 'the frames before do not matter'
 
 
 def test_other_readers_read_it(short_drive, tmp_path):
@@ -335,6 +366,8 @@ def test_a_truncated_chunk_is_read_up_to_its_end(tmp_path, bag_writer, compressi
     (lambda path: None, ['--topic', '/up'], "'/up' is no image topic of this rosbag; it has /cam"),
     (lambda path: None, ['--cluster', 'tcp://127.0.0.1:9'], 'no Dask scheduler can be reached'),
     (lambda path: None, ['--cluster', 'x', '--workers', '2'], 'remove --workers'),
+    (lambda path: None, ['--temporal-smoothing', '0.5', '--workers', '2'],
+     'so one process segments them; remove --workers'),
     (lambda path: None, ['--workers', '-1'], '--workers is -1; it must be at least 1')])
 def test_the_error_of_wrong_options(short_drive, tmp_path, capsys, prepare, options, message):
     prepare(tmp_path)

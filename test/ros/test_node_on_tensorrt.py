@@ -23,9 +23,9 @@ from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_BYTES
 from trt_segmentation.images.decoding import rows_to_bgr
 from trt_segmentation.images.encoding import encode_jpeg
+from trt_segmentation.images.gaps import GapDetector
 from trt_segmentation.ros.frame_worker import FrameJob
 from trt_segmentation.ros.node import SegmentationNode
-from trt_segmentation.ros.stamps import GapDetector
 from trt_segmentation.segmenter import Segmenter
 
 TIMEOUT = 30.0

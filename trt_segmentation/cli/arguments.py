@@ -14,6 +14,7 @@ from trt_segmentation.graph.analysis.measurement import measurement_setup
 from trt_segmentation.graph.onnx_tools.network import read_network
 from trt_segmentation.graph.pipeline.output_names import INSTANCE_OUTPUTS, kind_of
 from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
+from trt_segmentation.graph.pipeline.smoothing import MAX_WEIGHT
 from trt_segmentation.graph.reading.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import (
@@ -68,6 +69,13 @@ def opacity(text: str) -> float:
     """Parse an opacity from 0 to 1 for argparse."""
     if not 0 <= (number := _number(text)) <= 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not an opacity from 0 to 1")
+    return number
+
+
+def weight(text: str) -> float:
+    """Parse a weight of temporal smoothing for argparse."""
+    if not 0 <= (number := _number(text)) <= MAX_WEIGHT:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a weight from 0 to {MAX_WEIGHT}")
     return number
 
 
@@ -234,13 +242,19 @@ def run_options(args: argparse.Namespace) -> RunOptions:
                       mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
                       build=build_options(args), measure=args.measure,
                       gpu_jpeg=getattr(args, 'gpu_jpeg', True), instances=_instances(args),
-                      overlay_scale=getattr(args, 'overlay_scale', 1.0))
+                      overlay_scale=getattr(args, 'overlay_scale', 1.0),
+                      smoothing=_smoothing(args))
 
 
 def _instances(args: argparse.Namespace) -> bool:
     """Whether the arguments ask for an output of instances."""
     return getattr(args, 'instances', False) or any(
         kind_of(name) in INSTANCE_OUTPUTS for name in getattr(args, 'outputs', ()))
+
+
+def _smoothing(args: argparse.Namespace) -> bool:
+    """Whether the arguments ask for temporal smoothing; only some commands have it."""
+    return getattr(args, 'temporal_smoothing', 0) > 0
 
 
 def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
@@ -254,7 +268,8 @@ def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
     options = RunOptions(mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
                          build=BuildOptions(calibration=calibration_options(args)),
                          measure=args.measure, instances=_instances(args),
-                         overlay_scale=getattr(args, 'overlay_scale', 1.0))
+                         overlay_scale=getattr(args, 'overlay_scale', 1.0),
+                         smoothing=_smoothing(args))
     return with_mask(resolve(read_network(args.model or demo_model()), config, batch,
                              measuring=measurement_setup(options),
                              instances=options.instances), options)

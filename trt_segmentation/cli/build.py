@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--instances', action='store_true',
                         help='also compute the outputs instances and detections')
     add_overlay_scale(parser)
+    parser.add_argument('--temporal-smoothing', action='store_true',
+                        help='build temporal smoothing into the engine; its weight is set when it '
+                             'runs')
     add_build_options(parser)
 
 

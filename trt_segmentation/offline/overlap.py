@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -76,10 +77,13 @@ class LaneCount:
         lanes: number of threads; each segments an image and encodes its results.
         computing: how many of them may run inference at the same time, 1 or 2, if the backend
             supports it; the others encode.
+        in_order: whether inference follows the order of the images, as temporal smoothing needs;
+            ``computing`` is 1 then.
     """
 
     lanes: int = 1
     computing: int = 1
+    in_order: bool = False
 
     @property
     def images(self) -> int:
@@ -91,7 +95,8 @@ class Lanes:
     """Segments several images at the same time, and writes their results.
 
     One thread runs the inference of an image and writes its results. Results that have to be
-    written in order are written by a separate thread.
+    written in order are written by a separate thread, and a separate thread runs inference that
+    has to follow the order of the images.
 
     Args:
         segmenter: the network.
@@ -110,13 +115,14 @@ class Lanes:
         self._pool = ThreadPoolExecutor(count.lanes, 'segment')
         self._ordered = ThreadPoolExecutor(1, 'write in order')
         self._on_cpu: set[str] = set()
+        self._inference = ThreadPoolExecutor(1, 'infer in order') if count.in_order else None
         self._slots = deque(_Slot() for _ in range(count.images))
 
     def segment(self, image: np.ndarray, color: str,
                 write: Callable[[Segmentation], object] | None = None,
                 write_in_order: Callable[[Segmentation], object] | None = None,
                 refuse_in_order: Callable[[ImageError], object] | None = None,
-                encoding: str = '') -> Future:
+                encoding: str = '', restart: bool = False) -> Future:
         """Start the segmentation of an image; wait while too many are in progress.
 
         Args:
@@ -127,6 +133,8 @@ class Lanes:
                 valid until both have returned.
             refuse_in_order: called instead if ``infer`` raises an ImageError; without it, the
                 error is raised.
+            restart: whether temporal smoothing starts again with this image; ignored without
+                ``LaneCount.in_order``.
 
         Returns:
             A future that is done when the image is; it raises the error of any of these calls.
@@ -134,7 +142,11 @@ class Lanes:
         slot = self._slots[0]
         wait(slot.users)
         self._slots.rotate(-1)
-        computed = self._pool.submit(self._compute, slot, image, color, encoding, write)
+        infer: Callable[[], Segmentation] = partial(self._infer, slot, image, color, encoding)
+        if self._inference is not None:
+            infer = self._inference.submit(self._infer, slot, image, color, encoding,
+                                           restart).result
+        computed = self._pool.submit(_compute, infer, write)
         done = computed if write_in_order is None else self._ordered.submit(
             _finish, computed, write_in_order, refuse_in_order)
         slot.users = [computed, done]
@@ -146,27 +158,26 @@ class Lanes:
 
     def close(self) -> None:
         """Cancel the images that have not started, and wait for the others."""
-        for pool in (self._pool, self._ordered):
-            pool.shutdown(cancel_futures=True)
+        for pool in (self._inference, self._pool, self._ordered):
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
         if self._twin is not None:
             self._twin.close()
 
-    def _compute(self, slot: '_Slot', image: np.ndarray, color: str, encoding: str,
-                 write: Callable[[Segmentation], object] | None) -> Segmentation:
+    def _infer(self, slot: '_Slot', image: np.ndarray, color: str, encoding: str,
+               restart: bool = False) -> Segmentation:
         segmenter = self._segmenters.get()
         try:
+            if restart:
+                segmenter.reset_smoothing()
             size = image_size(encoding, image.shape) if encoding else image.shape[:2]
             out = slot.arrays_for(segmenter, self._outputs, size)
-            result = self._infer(segmenter, image, color, encoding, out)
+            return self._infer_on_gpu_or_cpu(segmenter, image, color, encoding, out)
         finally:
             self._segmenters.put(segmenter)
-        if write is not None:
-            write(result)
-        return result
 
-
-    def _infer(self, segmenter: Segmenter, image: np.ndarray, color: str, encoding: str,
-               out: dict[str, np.ndarray]) -> Segmentation:
+    def _infer_on_gpu_or_cpu(self, segmenter: Segmenter, image: np.ndarray, color: str,
+                             encoding: str, out: dict[str, np.ndarray]) -> Segmentation:
         """Segment an image. An encoding whose conversion on the GPU fails, for example since its
         memory is full, is converted by the CPU from then on."""
         if encoding and encoding not in self._on_cpu:
@@ -180,6 +191,14 @@ class Lanes:
                                encoding, error)
         pixels = rows_to_bgr(image, encoding) if encoding else image
         return segmenter.infer(pixels, color=color, outputs=self._outputs, out=out)
+
+
+def _compute(infer: Callable[[], Segmentation],
+             write: Callable[[Segmentation], object] | None) -> Segmentation:
+    result = infer()
+    if write is not None:
+        write(result)
+    return result
 
 
 def _finish(computed: Future[Segmentation], write: Callable[[Segmentation], object],

@@ -45,7 +45,7 @@ def segment_video(work: 'Work', segmenter: Segmenter, item: Item) -> tuple[str, 
     """Segment a video.
 
     Frames with existing results are not segmented again; their overlays are rendered from the
-    masks.
+    masks. With temporal smoothing, which needs the frames before, the video starts again.
 
     Args:
         work: settings.
@@ -64,6 +64,9 @@ def segment_video(work: 'Work', segmenter: Segmenter, item: Item) -> tuple[str, 
         make_folder(item.target(name))
     overlay_names = tuple(name for name in work.outputs if kind_of(name) == 'overlay')
     existing = _existing_frames(item, images, overlay_names, work.scratch)
+    if work.lanes.in_order:
+        existing = 0
+        segmenter.reset_smoothing()
     with open_video(item.path) as video:
         rate = video.get(cv2.CAP_PROP_FPS) or _RATE
         with ExitStack() as stack:

@@ -10,10 +10,10 @@ from trt_segmentation.backends.tensorrt.device_arrays import ON_GPU
 from trt_segmentation.errors import ImageError
 from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.images.decoding import swap_red_and_blue
+from trt_segmentation.images.gaps import GapDetector
 from trt_segmentation.ros.camera import Camera, Frame
 from trt_segmentation.ros.gpu_encodings import GpuEncodings
 from trt_segmentation.ros.region import Region
-from trt_segmentation.ros.stamps import GapDetector
 from trt_segmentation.segmenter import Segmenter
 
 

@@ -27,6 +27,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from trt_segmentation.errors import BackendError, ConfigError, ImageError, SegmentationError
 from trt_segmentation.images.allocator import keep_large_blocks
+from trt_segmentation.images.gaps import GapDetector
 from trt_segmentation.options import cpu_model
 from trt_segmentation.ros.bond import Bond
 from trt_segmentation.ros.camera import Camera, Frame, drop_frames, slot_count
@@ -57,7 +58,6 @@ from trt_segmentation.ros.parameters import (
 from trt_segmentation.ros.paths import with_expanded_paths
 from trt_segmentation.ros.rate_limit import RateLimit
 from trt_segmentation.ros.region import Region
-from trt_segmentation.ros.stamps import GapDetector
 from trt_segmentation.ros.statistics import (
     BACKEND_FAILED,
     BAD_FRAME,

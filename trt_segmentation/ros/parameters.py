@@ -13,6 +13,7 @@ from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_ENCODINGS
 from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
 from trt_segmentation.graph.pipeline.smoothing import MAX_WEIGHT
+from trt_segmentation.images.gaps import MAX_GAP
 from trt_segmentation.options import (
     BACKENDS,
     CALIBRATION_METHODS,
@@ -272,11 +273,11 @@ class Parameters:
     temporal_smoothing: float = _parameter(
         0.0, 'Weight of the previous images in the class probabilities: 0 is off, higher values '
              'are steadier and follow moving objects later. A change from 0 takes effect with '
-             '~/load_model or configure. Needs backend onnxruntime', LIVE, minimum=0.0,
-        maximum=MAX_WEIGHT)
+             '~/load_model or configure; on TensorRT, that builds another engine', LIVE,
+        minimum=0.0, maximum=MAX_WEIGHT)
     smoothing_max_gap: float = _parameter(
-        1.0, 'Temporal smoothing starts again if the stamps of two successive images differ by '
-             'more than this many seconds, or go back', LIVE, minimum=0.0, maximum=3600.0)
+        MAX_GAP, 'Temporal smoothing starts again if the stamps of two successive images differ '
+                 'by more than this many seconds, or go back', LIVE, minimum=0.0, maximum=3600.0)
     classes_region: tuple[float, ...] = _parameter(
         (0.0, 0.0, 0.0, 0.0), 'Region for which ~/classes also reports the share of each class: '
                               'x, y, width and height as fractions of the image. All 0 is none',

@@ -154,6 +154,19 @@ def test_instances_build(networks, shape, grow):
     assert len(build(model).plan) > 10_000
 
 
+@pytest.mark.parametrize('part', [prepared, prepare_tail], ids=['whole', 'tail'])
+@pytest.mark.parametrize('batch', [1, 3])
+def test_temporal_smoothing_builds_with_states_of_fixed_size(networks, part, batch):
+    spec = networks.spec_of(networks.pointwise(WEIGHTS, (32, 48)), batch=batch)
+    model = part(replace(spec, smoothing=True))
+    profile = {'image': tuple((batch, *each[1:]) for each in SIZES['image'])}
+    assert len(build(model, profiles=profile).plan) > 1000
+    states = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+              for value in (*model.graph.input, *model.graph.output)
+              if value.name in ('previous', 'state')}
+    assert states == {'previous': [batch, 4, 32, 48], 'state': [batch, 4, 32, 48]}
+
+
 @pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
 def test_aligned_corners_build(networks, layout):
     scores = networks.random_scores(4, 8, 12)

@@ -108,7 +108,7 @@ from trt_segmentation.options import BuildOptions, RunOptions
 
 assert 'onnx' not in sys.modules, 'it is imported before CUDA starts'
 gpu = Gpu(pytest.MonkeyPatch())
-engines = SimpleNamespace(deserialize_cuda_engine=lambda plan: object())
+engines = SimpleNamespace(deserialize_cuda_engine=lambda plan: SimpleNamespace(num_io_tensors=0))
 sys.modules['tensorrt'] = SimpleNamespace(
     __name__='tensorrt', __version__=sys.argv[2], __spec__=ModuleSpec('tensorrt', None),
     ILogger=type('ILogger', (), {}), Runtime=lambda logger: engines)
