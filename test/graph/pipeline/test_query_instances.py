@@ -78,7 +78,7 @@ def as_ids(pairs):
     return np.ascontiguousarray(pairs).view('<u2')[..., 0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.sampled_from([1, 7, 60]),
        image=st.sampled_from([(32, 48), (20, 70), (90, 33)]),
        resize=st.sampled_from(['stretch', 'letterbox']), for_cpu=st.booleans(),
