@@ -96,8 +96,8 @@ class RunOptions:
             ``engine_cache``. If false, the kind is assumed.
         gpu_jpeg: whether TensorRT's images of JPEG files and messages are decoded on the GPU,
             where nvImageCodec is installed, and overlays can be encoded there.
-        instances: whether a network of instances also has the outputs ``instances`` and
-            ``detections``. On TensorRT they are part of the engine.
+        instances: whether a network of instances or queries also has the outputs ``instances``
+            and ``detections``. On TensorRT they are part of the engine.
         smoothing: whether ``Segmenter.smoothing`` can be set. The mean of the class
             probabilities of the previous images is kept; on TensorRT, in the engine's memory.
         overlay_scale: one of ``OVERLAY_SCALES``, the overlay's height and width as a fraction of

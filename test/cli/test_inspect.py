@@ -210,6 +210,7 @@ def test_several_masks_are_described(networks, here, capsys):
     assert main(['inspect', 'net.onnx', '--config', 'net.yaml', '--write-config', 'all.yaml']) == 0
     shown = capsys.readouterr().out
     assert 'available outputs: road/mask, road/confidence, road/overlay, lines/mask' in shown
+    assert '\ninstances: none; networks of kind instances and queries give them\n' in shown
     assert any(line.split()[:2] == ['outputs.lines.labels', 'names'] for line in
                shown.splitlines())
     run, look, _ = steps(shown)
@@ -221,6 +222,20 @@ def test_several_masks_are_described(networks, here, capsys):
     capsys.readouterr()
     assert main(['inspect', 'net.onnx', '--config', 'all.yaml', '--on', 'PHOTO.jpg']) == 1
     assert 'select one with a model config of output: {name: road}' in capsys.readouterr().err
+
+
+def test_where_instances_come_from(networks, here, capsys):
+    onnx.save(networks.joined({'all': networks.asked((32, 48)),
+                               'things': networks.spotted((32, 48))}), 'net.onnx')
+    (here / 'net.yaml').write_text(
+        'outputs: [{task: all, kind: queries, name: all/masks, class_name: all/classes}, '
+        '{task: cars, kind: instances, name: things/prototypes, class_name: things/found}]')
+    assert main(['inspect', 'net.onnx', '--config', 'net.yaml', '--no-measure']) == 0
+    shown = capsys.readouterr().out
+    assert ("\ninstances of all: from queries with a mask ('all/masks') and class scores "
+            "('all/classes') each; see run --outputs instances detections, and the node "
+            "parameter instances\ninstances of cars: from boxes ('things/found') and prototypes "
+            "of their masks ('things/prototypes'); see run") in shown
 
 
 def test_whatever_the_network_is_called_the_config_reads_back(here):

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
 
 from trt_segmentation.options import RunOptions
 from trt_segmentation.ros import detections
@@ -33,6 +35,17 @@ def model(networks, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
+def queries(networks, model):
+    """The path of a network of queries with the same classes, but another number of rows."""
+    path = model.with_name('queries.onnx')
+    made = networks.asked(SIZE, 7)
+    text = networks.config_of(classes={'labels': LABELS}, output={'threshold': 0.1}).to_text()
+    onnx.helper.set_model_props(made, {'trt_segmentation': text})
+    onnx.save(made, path)
+    return path
+
+
+@pytest.fixture(scope='module')
 def segmenter(model):
     return Segmenter.open(model, options=RunOptions('onnxruntime', instances=True))
 
@@ -49,6 +62,12 @@ def as_rows(message):
     return np.array(rows)
 
 
+def ids_of(message):
+    """Return the pixels of a mono16 image."""
+    pixels = np.frombuffer(message.data, '<u2').reshape(message.height, message.step // 2)
+    return pixels[:, :message.width]
+
+
 def check(message, found):
     used = np.flatnonzero(found[:, 4])
     assert used.size
@@ -56,27 +75,85 @@ def check(message, found):
     np.testing.assert_allclose(as_rows(message), wanted, rtol=1e-5, atol=1e-4)
 
 
-def test_ids_and_detections_have_the_images_header(make_bench, model, segmenter, networks,
-                                                   image_message, stamp_of):
+@pytest.fixture
+def detection_array():
     if detections.Detection2DArray is None:
         pytest.skip('vision_msgs with Detection2DArray is not installed')
+    return detections.Detection2DArray
+
+
+def test_ids_and_detections_have_the_images_header(make_bench, model, segmenter, queries, networks,
+                                                   image_message, stamp_of, detection_array):
     bench = make_bench(engine_path=str(model), instances=True)
-    messages = bench.collect(detections.Detection2DArray, 'segmentation/detections')
+    messages = bench.collect(detection_array, 'segmentation/detections')
     bench.listen('mask', 'instances')
     bench.spin_until(lambda: bench.node.count_publishers(
         f'{bench.namespace}/segmentation/detections'), 'the topic of the detections')
     image = networks.random_image(40, 60)
-    expected = segmenter.infer(image, outputs=OUTPUTS).copy()
-    stamp = bench.send(image_message(image))
-    ids = bench.answer('instances', stamp)
-    assert ids.encoding == 'mono16'
-    assert ids.header.frame_id == bench.answer('mask', stamp).header.frame_id
-    pixels = np.frombuffer(ids.data, '<u2').reshape(ids.height, ids.step // 2)
-    np.testing.assert_array_equal(pixels[:, :ids.width], expected.instances)
-    bench.spin_until(lambda: any(stamp_of(each) == stamp for each in messages), 'the detections')
-    message = next(each for each in messages if stamp_of(each) == stamp)
-    assert message.header == ids.header
-    check(message, expected.detections)
+
+    def check_frame(alone):
+        expected = alone.infer(image, outputs=OUTPUTS)
+        stamp = bench.send(image_message(image))
+        ids = bench.answer('instances', stamp)
+        assert ids.encoding == 'mono16'
+        assert ids.header.frame_id == bench.answer('mask', stamp).header.frame_id
+        np.testing.assert_array_equal(ids_of(ids), expected.instances)
+        bench.spin_until(lambda: any(stamp_of(each) == stamp for each in messages),
+                         'the detections')
+        message = next(each for each in messages if stamp_of(each) == stamp)
+        assert message.header == ids.header
+        check(message, expected.detections)
+
+    check_frame(segmenter)
+    assert bench.set_parameter('engine_path', str(queries)).successful
+    answer = bench.call(Trigger, 'load_model', Trigger.Request())
+    assert answer.success, answer.message
+    check_frame(Segmenter.open(queries, options=RunOptions('onnxruntime', instances=True)))
+
+
+def test_cameras_and_tasks_have_their_own(make_bench, model, networks, image_message,
+                                          detection_array):
+    path = model.with_name('both.onnx')
+    both = networks.joined({'all': networks.asked(SIZE), 'things': networks.spotted(SIZE)})
+    text = networks.config_of(outputs=[
+        {'task': 'all', 'kind': 'queries', 'name': 'all/masks', 'class_name': 'all/classes',
+         'labels': LABELS, 'threshold': 0.1},
+        {'task': 'things', 'kind': 'instances', 'name': 'things/prototypes',
+         'class_name': 'things/found', 'labels': LABELS}]).to_text()
+    onnx.helper.set_model_props(both, {'trt_segmentation': text})
+    onnx.save(both, path)
+    bench = make_bench(engine_path=str(path), cameras='[front, rear]', sync_tolerance=1.0,
+                       instances=True, measure=False)
+    received = {name: bench.collect(kind, f'segmentation/{name}') for name, kind in (
+        ('front/all/instances', Image), ('rear/all/detections', detection_array),
+        ('front/things/detections', detection_array), ('rear/things/instances', Image))}
+    images = {name: networks.random_image(40, 60, seed) for seed, name in
+              enumerate(('front', 'rear'))}
+    cameras = {name: bench.node.create_publisher(Image, f'{name}/image', 5) for name in images}
+    bench.spin_until(lambda: all(each.get_subscription_count() for each in cameras.values()) and
+                     all(bench.node.count_publishers(f'{bench.namespace}/segmentation/{name}')
+                         for name in received), 'the topics of the node')
+    bench.wait_until_met()
+
+    def has_come():
+        stamp = bench.node.get_clock().now().to_msg()
+        for name, camera in cameras.items():
+            message = image_message(images[name])
+            message.header.stamp = stamp
+            camera.publish(message)
+        bench.spin_for(0.1)
+        return all(received.values())
+
+    bench.spin_until(has_come, 'the instances of both')
+    alone = Segmenter.open(path, options=RunOptions('onnxruntime', instances=True, measure=False))
+    for topic, messages in received.items():
+        camera, _, output = topic.partition('/')
+        expected = alone.infer(images[camera], outputs=(output,)).arrays[output]
+        assert expected.any()
+        if output.endswith('detections'):
+            check(messages[0], expected)
+        else:
+            np.testing.assert_array_equal(ids_of(messages[0]), expected)
 
 
 def test_in_a_region_boxes_are_moved_and_ids_are_pasted(segmenter, networks):

@@ -208,18 +208,30 @@ def instances(found, prototypes, *, size, dtype=np.float32, metadata=None, **opt
         metadata: of the file, by key.
         options: of ``onnx_model``.
     """
+    model = with_outputs({'output0': found.astype(dtype), 'output1': prototypes.astype(dtype)},
+                         size=size, **options)
+    helper.set_model_props(model, metadata or {})
+    return model
+
+
+def with_outputs(outputs, *, size, **options):
+    """Return a network that gives these arrays for every image.
+
+    Args:
+        outputs: arrays of floats by the names of the outputs.
+        size: height and width of its input.
+        options: of ``onnx_model``.
+    """
     nodes = [helper.make_node('ReduceMax', ['pixels'], ['brightest'], keepdims=0),
              helper.make_node('Mul', ['brightest', 'nil'], ['zero'])]
     weights, declared = {'nil': np.float32(0)}, []
-    elements = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    for name, values in (('output0', found), ('output1', prototypes)):
-        weights[f'{name}/values'] = values.astype(dtype).astype(np.float32)
+    for name, values in outputs.items():
+        elements = helper.np_dtype_to_tensor_dtype(values.dtype)
+        weights[f'{name}/values'] = values.astype(np.float32)
         nodes += [helper.make_node('Add', [f'{name}/values', 'zero'], [f'{name}/sum']),
                   helper.make_node('Cast', [f'{name}/sum'], [name], to=elements)]
         declared.append(tensor(name, values.shape, elements))
-    model = onnx_model(nodes, [tensor('pixels', image_shape(size))], declared, weights, **options)
-    helper.set_model_props(model, metadata or {})
-    return model
+    return onnx_model(nodes, [tensor('pixels', image_shape(size))], declared, weights, **options)
 
 
 def config_of(**sections):

@@ -23,10 +23,14 @@ def imported(name):
 for package in ('torch', 'onnxscript', 'transformers', 'scipy'):
     imported(package)
 check, families = imported('model_zoo.check'), imported('model_zoo.families')
+instances = imported('model_zoo.instances')
 imported('segmentation_models_pytorch')  # finds a torchvision that can be imported by now
 
 CLEAR = 0.5
 """At least so much of the pixels is no near tie; with less, a comparison would show little."""
+
+SCORE, BOX = 1e-3, 0.01
+"""Largest differences of the scores of instances, and of boxes in pixels."""
 
 
 @pytest.fixture(scope='module')
@@ -44,3 +48,16 @@ def test_masks_are_those_of_pytorch(entry, images, tmp_path):
     assert found.share >= check.MIN_AGREEMENT
     assert found.counted >= CLEAR
     assert found.classes >= 2
+    if exported.instances:
+        check_instances(instances.compare_instances(exported.model, exported.config,
+                                                    exported.instances))
+
+
+def check_instances(found):
+    """Instances are those of the family's own post-processing."""
+    assert found.count >= 10
+    assert found.missing == 0
+    assert found.score <= SCORE
+    assert found.box <= BOX
+    assert found.pixels >= check.MIN_AGREEMENT
+    assert found.covered >= 0.1

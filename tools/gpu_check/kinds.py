@@ -58,6 +58,7 @@ def open_output(model: onnx.ModelProto) -> onnx.ModelProto:
 def kinds() -> dict[str, tuple[onnx.ModelProto, dict[str, Any], str, str]]:
     """Return by name: model, model config, precision and mask interpolation."""
     gray, one_channel = [[1.0], [-1.0]], {'scale': 1 / 127.5, 'mean': [1.0], 'std': [1.0]}
+    found = {'labels': ['car', 'bus', 'person']}
     deep = one_channel | {'scale': 1 / 32767.5, 'resize': 'letterbox', 'depth': 16}
     tasks = {'outputs': [{'name': 'road'}, {'name': 'lanes'}]}
     heads = networks.heads({'road': weights(2), 'lanes': weights(3)}, SIZE)
@@ -74,6 +75,17 @@ def kinds() -> dict[str, tuple[onnx.ModelProto, dict[str, Any], str, str]]:
         'letterbox, output of open size': (
             open_output(networks.pointwise(weights(3), (1024, 1024), stride=8)),
             {'input': {'resize': 'letterbox'}}, 'fp32', 'nearest'),
+        'instances of boxes': (
+            networks.spotted(SIZE), {'output': {'kind': 'instances', 'grow_masks': True},
+                                     'classes': found}, 'fp32', 'nearest'),
+        'instances of queries': (
+            networks.asked(SIZE), {'output': {'kind': 'queries', 'threshold': 0.1},
+                                   'classes': found}, 'fp32', 'nearest'),
+        'instances of queries, grown masks': (
+            networks.asked(SIZE), {'output': {'kind': 'queries', 'threshold': 0.1,
+                                              'grow_masks': True},
+                                   'input': {'resize': 'letterbox'}, 'classes': found}, 'fp16',
+            'nearest'),
         'engine built elsewhere, measured': (
             networks.sigmoid_in_parts([[0.01, 0.01, 0.01]], SIZE), {'input': around}, 'fp32',
             'nearest')}
@@ -81,15 +93,16 @@ def kinds() -> dict[str, tuple[onnx.ModelProto, dict[str, Any], str, str]]:
 
 def compare(name: str, model: onnx.ModelProto, values: dict[str, Any], precision: str,
             interpolation: str) -> dict[str, Any]:
-    """Return for each image the share of equal pixels of masks, and the largest difference of
-    other outputs."""
+    """Return for each image the share of equal pixels of masks and ids of instances, and the
+    largest difference of other outputs."""
     with tempfile.TemporaryDirectory() as folder:
         path, config = Path(folder) / 'net.onnx', networks.config_of(**values)
         onnx.save(model, path)
         build = BuildOptions(precision, optimization_level=0, tactic_sources=TACTICS)
         opened = build_network_only(path, config, build, folder) if 'elsewhere' in name else path
         gpu, cpu = (Segmenter.open(file, config=config, options=RunOptions(
-            backend, mask_interpolation=interpolation, engine_cache=folder, build=build))
+            backend, mask_interpolation=interpolation, engine_cache=folder, build=build,
+            instances='instances' in name, measure='instances' not in name))
             for file, backend in ((opened, 'tensorrt'), (path, 'onnxruntime')))
         rows = [compare_image(gpu, cpu, image) for image in images_of(cpu)]
         kept = {fact.key: fact.origin for fact in gpu.spec.provenance if fact.key.endswith('kind')}
@@ -120,8 +133,10 @@ def compare_image(gpu: Segmenter, cpu: Segmenter, image: np.ndarray) -> dict[str
     found, wanted = (each.infer(image, outputs=outputs).copy().arrays for each in (gpu, cpu))
     row: dict[str, Any] = {'image': f'{image.dtype} {list(image.shape)}'}
     for output in outputs:
-        if output.endswith('mask'):
+        if output.endswith(('mask', 'instances')):
             row[output] = round(float((found[output] == wanted[output]).mean()), 6)
+        elif output.endswith('detections'):
+            row[output] = round(float(np.abs(found[output] - wanted[output]).max()), 6)
         else:
             difference = found[output].astype(int) - wanted[output]
             row[output] = int(np.abs(difference).max())

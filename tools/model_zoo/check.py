@@ -13,6 +13,7 @@ from demo_scenes.scenes import render
 
 from model_zoo.entry import Entry, Network
 from model_zoo.exporting import export
+from model_zoo.instances import InstanceReference, instance_references
 from model_zoo.random_weights import as_input, calibrated
 from model_zoo.reference import Reference, reference
 from trt_segmentation.model_config import ModelConfig
@@ -37,6 +38,7 @@ class Exported:
         images: uint8 BGR [H, W, 3].
         references: one per image.
         growth: mask interpolation that corresponds to the family.
+        instances: of each image; empty if the family finds none.
     """
 
     entry: Entry
@@ -45,6 +47,7 @@ class Exported:
     images: list[np.ndarray] = field(repr=False)
     references: list[Reference] = field(repr=False)
     growth: str
+    instances: list[InstanceReference] = field(default_factory=list, repr=False)
 
 
 def load_images(folder: Path | None, small: bool) -> list[np.ndarray]:
@@ -84,7 +87,7 @@ def export_entry(entry: Entry, folder: Path, small: bool, images: list[np.ndarra
     text = entry.config.format(size=list(entry.size(small)))
     return Exported(entry, model, ModelConfig.from_text(text, entry.name), images,
                     [reference(entry, network, image, small) for image in images],
-                    network.growth)
+                    network.growth, instance_references(entry, network, images, small))
 
 
 def write_references(exported: Exported) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -42,6 +43,23 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Instance:
+    """An instance by the post-processing of a family.
+
+    Attributes:
+        class_id: its class.
+        score: 0..1.
+        mask: bool [h, w], at the size at which the family decides.
+        box: x_min, y_min, x_max, y_max in pixels of the input; None if the family gives none.
+    """
+
+    class_id: int
+    score: float
+    mask: np.ndarray
+    box: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Network:
     """A network in PyTorch and the interpretation of its output by its family.
 
@@ -54,6 +72,7 @@ class Network:
         align_corners: whether the centres of the corner pixels are aligned in that resize.
         post_process: function of the family for both: from the output and (height, width) of
             the image to scores [rows, height, width]. Without it, ``scores_of`` is interpolated.
+        instances: function of the family from the output to the instances of its first image.
     """
 
     module: torch.nn.Module
@@ -63,6 +82,7 @@ class Network:
     growth: str = 'nearest'
     align_corners: bool = False
     post_process: Callable[[Any, tuple[int, int]], torch.Tensor] | None = None
+    instances: Callable[[Any], list[Instance]] | None = None
 
 
 @dataclass(frozen=True)

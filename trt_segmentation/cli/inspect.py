@@ -70,6 +70,11 @@ _LIKELY_GRAY_CHOICES = {
 }
 
 
+_INSTANCES_FROM = {
+    'instances': "boxes ('{classes}') and prototypes of their masks ('{masks}')",
+    'queries': "queries with a mask ('{masks}') and class scores ('{classes}') each"}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation inspect``."""
     parser.add_argument('model', nargs='?', default='', metavar='MODEL',
@@ -321,13 +326,25 @@ def _describe_graph(network: Network) -> str:
 
 def _describe_spec(spec: ModelSpec) -> str:
     lines = ['', 'settings and their sources', *_indented(format_provenance(spec)), '',
-             f'available outputs: {", ".join(available_outputs(spec))}']
+             f'available outputs: {", ".join(available_outputs(spec))}',
+             *_describe_instances(spec)]
     if spec.assumed:
         lines += ['', 'assumed: neither graph nor config define these values; if one is wrong, '
                       'the mask is wrong. Set them in a model config:']
         width = max(18, 2 + max(len(fact.key) for fact in spec.assumed))
         lines += [f'  {fact.key:{width}}{_choices(spec, fact.key)}' for fact in spec.assumed]
     return '\n'.join(lines)
+
+
+def _describe_instances(spec: ModelSpec) -> list[str]:
+    """Whether each task can give instances, and from which outputs of the network."""
+    pairs = [(task.name, task.pair) for task in spec.tasks if task.pair]
+    if not pairs:
+        return ['instances: none; networks of kind instances and queries give them']
+    return ['instances' + (f' of {name}' if name else '') + ': from ' + _INSTANCES_FROM[
+        pair.kind].format(masks=pair.masks.name, classes=pair.classes.name) +
+        '; see run --outputs instances detections, and the node parameter instances'
+        for name, pair in pairs]
 
 
 def _describe_preflight(spec: ModelSpec) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trt_segmentation.classes.detections import used_rows
 from trt_segmentation.graph.pipeline.output_names import kind_of, split
 from trt_segmentation.images.atomic_files import write_file, write_image
 from trt_segmentation.segmenter import Segmenter
@@ -41,14 +42,7 @@ def detections_json(detections: np.ndarray, labels: Sequence[str]) -> bytes:
         UTF-8. ``id`` is the value of the pixels in the image of instances; ``box`` is x_min,
         y_min, x_max, y_max in pixels of the image.
     """
-    found = [_detection(index + 1, detections[index].tolist(), labels)
-             for index in np.flatnonzero(detections[:, 4] > 0).tolist()]
+    found = [{'id': each.id, 'class_id': each.class_id, 'class': each.name,
+              'score': round(each.score, 6), 'box': [round(side, 3) for side in each.box]}
+             for each in used_rows(detections, labels)]
     return (json.dumps(found, indent=1, ensure_ascii=False) + '\n').encode()
-
-
-def _detection(identity: int, row: Sequence[float], labels: Sequence[str]) -> dict[str, object]:
-    *box, score, class_id = row
-    number = int(class_id)
-    return {'id': identity, 'class_id': number,
-            'class': labels[number] if number < len(labels) else str(number),
-            'score': round(score, 6), 'box': [round(each, 3) for each in box]}

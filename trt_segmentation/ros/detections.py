@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from trt_segmentation.classes.detections import Detection, used_rows
+
 try:
     from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 except ImportError:
@@ -26,17 +28,14 @@ def detections_message(header: Any, detections: np.ndarray, labels: Sequence[str
         labels: names of the mask's classes by id; a class without a name gets its id as name.
     """
     return Detection2DArray(header=header, detections=[
-        _detection(header, index + 1, detections[index].tolist(), labels)
-        for index in np.flatnonzero(detections[:, 4] > 0).tolist()])
+        _detection(header, found) for found in used_rows(detections, labels)])
 
 
-def _detection(header: Any, identity: int, row: Sequence[float], labels: Sequence[str],
-               ) -> 'Detection2D':
-    x_min, y_min, x_max, y_max, score, class_id = row
-    message, result = Detection2D(header=header, id=str(identity)), ObjectHypothesisWithPose()
-    name = int(class_id)
-    result.hypothesis.class_id = labels[name] if name < len(labels) else str(name)
-    result.hypothesis.score = score
+def _detection(header: Any, found: Detection) -> 'Detection2D':
+    x_min, y_min, x_max, y_max = found.box
+    message, result = Detection2D(header=header, id=str(found.id)), ObjectHypothesisWithPose()
+    result.hypothesis.class_id = found.name
+    result.hypothesis.score = found.score
     message.results = [result]
     message.bbox.size_x, message.bbox.size_y = x_max - x_min, y_max - y_min
     # geometry_msgs/Pose2D up to vision_msgs 3; vision_msgs/Pose2D with a position from 4.0.

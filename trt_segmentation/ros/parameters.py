@@ -200,8 +200,8 @@ class Parameters:
         'mono8', 'Encoding of ~/mask. mono8 holds 255 classes and 255 means no class; mono16 '
                  'holds 65535 classes and 65535 means no class', choices=MASK_ENCODINGS)
     instances: bool = _parameter(
-        False, 'Whether a network of instances also has the topics ~/instances and ~/detections. '
-               'On TensorRT they are part of the engine, which is rebuilt')
+        False, 'Whether a network of instances or queries also has the topics ~/instances and '
+               '~/detections. On TensorRT they are part of the engine, which is rebuilt')
     roi: tuple[int, ...] = _parameter(
         (0, 0, 0, 0), 'Region of interest as x, y, width and height in pixels; pixels outside '
                       'have no class. All 0 segments the whole image',

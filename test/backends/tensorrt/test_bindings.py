@@ -27,8 +27,9 @@ COLUMNS = {'8.6.1': '8.6', '10.16.1.11': '10.x', '11.4.0.106': '11.x',
            'rtx': 'TensorRT for RTX'}
 """Of the table in docs/tensorrt.md."""
 
-OTHERS = {'api', 'args', 'content', 'data', 'decoder', 'device', 'driver', 'end', 'facts', 'last',
-          'log', 'owner', 'params', 'source', 'start', 'stream', 'strides', 'target', 'value'}
+OTHERS = {'api', 'args', 'content', 'data', 'decoder', 'device', 'driver', 'encoder', 'end',
+          'facts', 'last', 'log', 'owner', 'params', 'source', 'start', 'stream', 'strides',
+          'target', 'value'}
 """What else is annotated as Any, and is nothing of TensorRT's."""
 
 LIBRARIES = 'nvinfer', 'nvinfer_plugin', 'nvonnxparser', 'nvparsers'

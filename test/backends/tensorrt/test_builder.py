@@ -167,6 +167,15 @@ def test_temporal_smoothing_builds_with_states_of_fixed_size(networks, part, bat
     assert states == {'previous': [batch, 4, 32, 48], 'state': [batch, 4, 32, 48]}
 
 
+def test_instances_of_queries_build(networks):
+    spec = resolve(describe_network(networks.asked((64, 96), 100, 20), 'net.onnx'),
+                   networks.config_of(output={'kind': 'queries', 'grow_masks': True},
+                                      input={'resize': 'letterbox'}), instances=True)
+    model = prepared(spec)
+    assert {'instances', 'detections'} < {value.name for value in model.graph.output}
+    assert len(build(model).plan) > 10_000
+
+
 @pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
 def test_aligned_corners_build(networks, layout):
     scores = networks.random_scores(4, 8, 12)

@@ -220,6 +220,24 @@ def test_boxes_stay_in_fp32_though_those_of_the_samples_are_small(networks, imag
     assert added <= set(to_fp16(spec, images).kept)
 
 
+def test_instances_of_queries_stay_in_fp32(networks, images):
+    """A sum over the pixels of a mask can exceed float16."""
+    masks = np.random.default_rng(0).normal(2, 3, (1, 6, 48, 64)).astype(np.float32)
+    likely = np.pad(np.diag(np.arange(3, 9, dtype=np.float32)), ((0, 0), (0, 1)))[None]
+    model = networks.with_outputs({'masks': masks, 'classes': likely}, size=(384, 512))
+    spec = resolve(describe_network(model, 'net.onnx'), networks.config_of(
+        output={'grow_masks': True, 'threshold': 0.1}), instances=True)
+    result = to_fp16(spec, images)
+    assert {each.name for each in spec.network.model.graph.node
+            if each.name.startswith('instances/')} <= set(result.kept)
+    exact, rounded = (networks.Runner(prepare(each))(images[0]) for each in (spec, result.spec))
+    used = exact['detections'][:, 4] > 0
+    assert used.sum() == 6
+    assert (exact['instances'] == rounded['instances']).mean() > 0.99
+    np.testing.assert_allclose(rounded['detections'][used, 4:], exact['detections'][used, 4:],
+                               atol=2e-3)
+
+
 def test_a_mask_that_fp16_changes_gives_a_warning(networks, images, caplog):
     model = networks.pointwise([[1, 0, 0], [1.0001, 0, 0]], SIZE)  # equal in fp16
     with caplog.at_level(logging.WARNING):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.onnx_tools.network import TensorInfo, describe_network, outline_network
@@ -22,18 +22,8 @@ CLASSES = np.random.default_rng(1).normal(0, 3, (1, 6, 4)).astype(np.float32)
 
 def network(networks, outputs=None, *, opset=17, size=SIZE):
     """Return a network that gives these arrays, by output name, for every image."""
-    outputs = outputs or {'masks': MASKS, 'classes': CLASSES}
-    nodes = [helper.make_node('ReduceMax', ['pixels'], ['brightest'], keepdims=0),
-             helper.make_node('Mul', ['brightest', 'nil'], ['zero'])]
-    weights, declared = {'nil': np.float32(0)}, []
-    for name, values in outputs.items():
-        dtype = helper.np_dtype_to_tensor_dtype(values.dtype)
-        weights[f'{name}/values'] = values.astype(np.float32)
-        nodes += [helper.make_node('Add', [f'{name}/values', 'zero'], [f'{name}/sum']),
-                  helper.make_node('Cast', [f'{name}/sum'], [name], to=dtype)]
-        declared.append(networks.tensor(name, values.shape, dtype))
-    return networks.onnx_model(nodes, [networks.tensor('pixels', networks.image_shape(size))],
-                               declared, weights, opset=opset)
+    return networks.with_outputs(outputs or {'masks': MASKS, 'classes': CLASSES}, size=size,
+                                 opset=opset)
 
 
 def combined(networks, masks=MASKS, classes=CLASSES):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from model_zoo.entry import HALF, UNIT_BGR, ZOO_CLASSES, Entry, Export, Network
+from model_zoo.entry import HALF, UNIT_BGR, ZOO_CLASSES, Entry, Export, Instance, Network
 from model_zoo.import_torchvision import import_segmentation
 from model_zoo.random_weights import SPREAD, standardise
 
@@ -36,6 +36,20 @@ def _post_processed(processor: str, **options: Any,
             **options)[0].segmentation_scores
 
     return post_process
+
+
+def _instances_by(processor: str) -> Callable[[Any], list[Instance]]:
+    """The instances by ``post_process_instance_segmentation`` of an image processor."""
+    def find(output: Any) -> list[Instance]:
+        import_segmentation()
+        import transformers
+        found = getattr(transformers, processor)().post_process_instance_segmentation(
+            output, return_binary_maps=True)[0]
+        return [Instance(segment['label_id'], segment['score'], mask.numpy() > 0)
+                for segment, mask in zip(found['segments_info'], found['segmentation'],
+                                         strict=False)]  # of no segment, the map is all of -1
+
+    return find
 
 
 def _scored(module: torch.nn.Module, last: torch.nn.Module, processor: str = '') -> Network:
@@ -171,6 +185,10 @@ def _swin(small: bool) -> Any:
                       image_size=96 if small else 384, **sizes)
 
 
+_MASK2FORMER = (384, 384)
+"""Size to which Mask2Former's processor resizes masks, whatever the size of the input."""
+
+
 def mask2former(small: bool) -> Network:
     """Mask2Former on Swin; tiny in full size."""
     from transformers import Mask2FormerConfig
@@ -182,7 +200,7 @@ def mask2former(small: bool) -> Network:
     decoder = module.model.transformer_module.decoder
     _diversify(module.model.transformer_module.queries_embedder, module.model.transformer_module)
     return _queried(module, decoder.mask_predictor.mask_embedder,
-                    (96, 96) if small else (384, 384))
+                    _MASK2FORMER, instances=_instances_by('Mask2FormerImageProcessor'))
 
 
 def maskformer(small: bool) -> Network:
@@ -201,7 +219,8 @@ def maskformer(small: bool) -> Network:
     module = Net(MaskFormerConfig(backbone_config=backbone, num_labels=_count(small),
                                   decoder_config=DetrConfig(**detr), **sizes))
     _diversify(module.model.transformer_module.queries_embedder, module.model.transformer_module)
-    return _queried(module, module.mask_embedder, None)
+    return _queried(module, module.mask_embedder, None,
+                    instances=_instances_by('MaskFormerImageProcessor'))
 
 
 def eomt(small: bool) -> Network:
@@ -279,8 +298,8 @@ ENTRIES = (
     Entry('DPT', 'transformers', dpt, Export(outputs=('logits',)), small=(96, 96),
           full=(384, 384), feed=HALF, in_ci=True,
           config=_HALF),
-    Entry('Mask2Former', 'transformers', mask2former, Export(outputs=_QUERIES), small=(96, 96),
-          full=(384, 384), config='output: {{kind: queries, grow_masks: true}}', in_ci=True),
+    Entry('Mask2Former', 'transformers', mask2former, Export(outputs=_QUERIES), small=_MASK2FORMER,
+          full=_MASK2FORMER, config='output: {{kind: queries, grow_masks: true}}', in_ci=True),
     Entry('MaskFormer', 'transformers', maskformer, Export(outputs=_QUERIES), small=(96, 96),
           full=(384, 384), in_ci=True),
     Entry('EoMT', 'transformers', eomt, Export(outputs=(*_QUERIES, 'last_hidden_state')),

@@ -17,7 +17,15 @@ from unittest import mock
 import torch
 from torch.nn import functional
 
-from model_zoo.entry import ZOO_CLASSES, Entry, Export, Feed, Network, with_none_row
+from model_zoo.entry import (
+    ZOO_CLASSES,
+    Entry,
+    Export,
+    Feed,
+    Instance,
+    Network,
+    with_none_row,
+)
 from model_zoo.random_weights import standardise
 
 NOTHING = 255
@@ -86,21 +94,29 @@ class Yolo(torch.nn.Module):
                 os.chdir(home)
 
 
-def _class_scores(found: torch.Tensor, prototypes: torch.Tensor, classes: int,
-                  size: tuple[int, int], final: bool) -> torch.Tensor:
-    """Return [1, 1 + classes, h, w]: the threshold, then per class the highest score of the
-    instances at a pixel."""
+def _kept(found: torch.Tensor, prototypes: torch.Tensor, classes: int, size: tuple[int, int],
+          final: bool) -> list[Instance]:
+    """Return the instances that Ultralytics keeps, the most confident last."""
     from ultralytics.utils.nms import non_max_suppression
     from ultralytics.utils.ops import process_mask
     with mock.patch.dict(sys.modules):  # ours may lack the operators
         sys.modules.pop('torchvision', None)
         kept = non_max_suppression(found.clone(), THRESHOLD, OVERLAP, nc=classes,
                                    end2end=final)[0]
-    scores = torch.zeros(1, classes, *size)
-    kept = kept[kept[:, 4].argsort()]  # the most confident comes last
+    kept = kept[kept[:, 4].argsort()]
     masks = process_mask(prototypes[0], kept[:, 6:], kept[:, :4], size, upsample=True)
-    for row, mask in zip(kept, masks, strict=True):
-        scores[0, int(row[5]), mask > 0] = row[4]
+    limits = torch.tensor([size[1], size[0]] * 2)
+    boxes = kept[:, :4].clamp(min=torch.zeros(4)).minimum(limits).tolist()
+    return [Instance(int(row[5]), float(row[4]), mask.numpy() > 0, tuple(box))
+            for row, mask, box in zip(kept, masks, boxes, strict=True)]
+
+
+def _class_scores(kept: list[Instance], classes: int, size: tuple[int, int]) -> torch.Tensor:
+    """Return [1, 1 + classes, h, w]: the threshold, then per class the highest score of the
+    instances at a pixel."""
+    scores = torch.zeros(1, classes, *size)
+    for each in kept:
+        scores[0, each.class_id, torch.from_numpy(each.mask)] = each.score
     return with_none_row(scores, THRESHOLD)
 
 
@@ -119,9 +135,12 @@ def _instances(name: str, nms: bool | None = None, seen: int = CROWDED,
         sizes: list[tuple[int, int]] = []
         module.register_forward_pre_hook(lambda _, fed: sizes.append(fed[0].shape[2:]))
 
-        def scores_of(output: Any) -> torch.Tensor:
+        def kept(output: Any) -> list[Instance]:
             found, prototypes = output[0]
-            return _class_scores(found, prototypes, module.classes, sizes[-1], nms is False)
+            return _kept(found, prototypes, module.classes, sizes[-1], nms is False)
+
+        def scores_of(output: Any) -> torch.Tensor:
+            return _class_scores(kept(output), module.classes, sizes[-1])
 
         def calibrate(batch: torch.Tensor) -> None:
             head = module.net.model[-1]
@@ -135,7 +154,8 @@ def _instances(name: str, nms: bool | None = None, seen: int = CROWDED,
                 if kind == 'cv3':
                     _make_rare(module, layers, batch, seen / joined.shape[2])
 
-        return Network(module, scores_of, calibrate, (NOTHING, *range(module.classes)))
+        return Network(module, scores_of, calibrate, (NOTHING, *range(module.classes)),
+                       instances=kept)
 
     return make
 

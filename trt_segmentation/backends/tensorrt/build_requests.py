@@ -28,7 +28,7 @@ from trt_segmentation.graph.pipeline.prepare import NETWORK_PREFIX, prepare
 from trt_segmentation.graph.precision.calibration import calibration_digest, samples_digest
 from trt_segmentation.graph.precision.fp16 import to_fp16
 from trt_segmentation.graph.precision.int8 import is_quantized, to_int8
-from trt_segmentation.graph.reading.instances import PREFIX as INSTANCES_PREFIX
+from trt_segmentation.graph.reading.instance_tensors import PREFIX as INSTANCES_PREFIX
 from trt_segmentation.graph.reading.resolve import ModelSpec, complete_config
 from trt_segmentation.options import BuildOptions, CalibrationOptions
 

@@ -68,7 +68,6 @@ from trt_segmentation.graph.pipeline.prepare import check_states, prepare_head, 
 from trt_segmentation.graph.precision.int8 import is_quantized
 from trt_segmentation.graph.reading.batch import batched
 from trt_segmentation.graph.reading.instance_tensors import instance_tensors
-from trt_segmentation.graph.reading.instances import PREFIX as INSTANCES_PREFIX
 from trt_segmentation.graph.reading.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions, RunOptions
@@ -410,7 +409,7 @@ def _has_instances(facts: Mapping[str, Any]) -> bool:
     """Whether the engine was built with ``RunOptions.instances``."""
     network = outline_network('', tensor_infos(facts['network']['inputs']),
                               tensor_infos(facts['network']['outputs']))
-    return any(instance_tensors(network, INSTANCES_PREFIX, task) for task in _tasks(facts))
+    return any(instance_tensors(network, task) for task in _tasks(facts))
 
 
 def _mask_size(facts: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -62,8 +62,9 @@ def add_instances(op: GraphBuilder, tensors: InstanceTensors, outputs: Mapping[s
     class_ids = op.columns(tensors.found, _CLASS, _CLASS + 1)
     if first_class:
         class_ids = op('Add', class_ids, op.constant(np.float32(first_class)))
-    shown = op('Not', op('Less', op.columns(tensors.found, _SCORE, _SCORE + 1),
-                         op.constant(np.float32(threshold))))
+    # At least the threshold and above 0; a score of NaN is not.
+    below = np.nextafter(np.float32(threshold), np.float32(0))
+    shown = op('Greater', op.columns(tensors.found, _SCORE, _SCORE + 1), op.constant(below))
     if mask_ids.table is not None:
         places = op.cast(class_ids, TensorProto.INT32)
         kept = op('Gather', op.constant(mask_ids.kept), places, axis=0)

@@ -104,7 +104,7 @@ class PreparedGraph:
 
 def available_outputs(spec: ModelSpec) -> tuple[str, ...]:
     """Return the outputs that a network can give; one that outputs ids has no confidence, and
-    only one of instances has those of ``INSTANCE_OUTPUTS``, see ``RunOptions.instances``."""
+    only those of instances and queries have ``INSTANCE_OUTPUTS``, see ``RunOptions.instances``."""
     return tuple(joined(task.name, name) for task in spec.tasks for name in OUTPUTS
                  if (name != 'confidence' or task.kind != 'ids')
                  and (name not in INSTANCE_OUTPUTS or task.instances))

@@ -31,7 +31,7 @@ from trt_segmentation.graph.precision.rewriting import (
     tensor_types,
     tidied,
 )
-from trt_segmentation.graph.reading.instances import PREFIX as INSTANCES_PREFIX
+from trt_segmentation.graph.reading.instance_tensors import PREFIX as INSTANCES_PREFIX
 from trt_segmentation.graph.reading.resolve import ModelSpec
 
 LARGEST_FP16 = 65504.0

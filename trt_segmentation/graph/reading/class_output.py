@@ -110,8 +110,8 @@ def _pair_by_shape(network: Network, input_layout: str, class_count: int | None,
 def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelConfig,
                  ledger: Ledger, batch: int = 1, listed: bool = False,
                  ) -> tuple[Network, Pair, Scores, str]:
-    """Add nodes that compute scores from the two outputs, and record the settings; ``listed`` as
-    of ``with_instance_scores``."""
+    """Add nodes that compute scores from the two outputs, and record the settings; with
+    ``listed`` also those of ``instance_tensors``."""
     given = config.output
     ledger.record('output.name', pair.masks.name, 'config' if given.name else 'graph')
     ledger.record('output.class_name', pair.classes.name,
@@ -122,7 +122,7 @@ def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelC
     pair = replace(pair, grow=ledger.resolve('output.grow_masks', given.grow_masks, lambda: False,
                                              origin))
     if isinstance(pair, Queries):
-        network, output = with_scores(network, pair, input_layout, batch, ledger.task)
+        network, output = with_scores(network, pair, input_layout, batch, ledger.task, listed)
     else:
         network, output = with_instance_scores(network, pair, input_layout, batch, ledger.task,
                                                listed)

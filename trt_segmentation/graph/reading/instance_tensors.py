@@ -10,6 +10,11 @@ from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
 from trt_segmentation.graph.onnx_tools.network import Network
 from trt_segmentation.graph.reading.dual_outputs import Size, existing_output, task_prefix
 
+PREFIX = 'instances/'
+"""Prefix of all nodes that find instances. They stay in float32 at any precision: in float16, the
+area of a box is infinite from 256x256 pixels on, and a corner above 512 is rounded to half a
+pixel."""
+
 _VALUES = 6
 """Values of an instance: the corners of its box, score and class id."""
 
@@ -50,15 +55,14 @@ def add_instance_tensors(op: GraphBuilder, places: str, found: str, size: Size, 
                                           [1, count, _VALUES]))
 
 
-def instance_tensors(network: Network, prefix: str, task: str) -> InstanceTensors | None:
+def instance_tensors(network: Network, task: str) -> InstanceTensors | None:
     """Return the two outputs of a network; None if it does not have them.
 
     Args:
         network: with the outputs that were added for its pair of outputs.
-        prefix: of their names, ``PREFIX`` of ``graph.reading.instances`` or ``queries``.
         task: name of the task; '' if the network has one task.
     """
-    prefix = task_prefix(prefix, task)
+    prefix = task_prefix(PREFIX, task)
     places, found = (existing_output(network, f'{prefix}{name}') for name in (_PLACES, _FOUND))
     if places is None or found is None or found.shape is None or found.shape[1] is None:
         return None

@@ -16,6 +16,10 @@ a chain of boxes that suppress one another is longer than ``_STEPS``; then too m
 kept, never too few.
 
 N is the number of images, 1 for one camera. K is the number of candidate instances.
+
+The added output is ``<prefix>scores``, float32 [N, classes, h, w]: the score of the instance at a
+pixel in the plane of its class, 0 in the other planes and without an instance. See
+``instance_tensors`` for the prefix, and for the outputs that are added on request.
 """
 
 from dataclasses import dataclass
@@ -30,9 +34,9 @@ from trt_segmentation.graph.onnx_tools.network import Network, TensorInfo
 from trt_segmentation.graph.reading.dual_outputs import (
     HEIGHT_AXIS,
     Size,
+    add_axis,
     add_extents,
     add_upsampled,
-    all_known,
     check_has_graph,
     existing_output,
     input_size,
@@ -41,15 +45,11 @@ from trt_segmentation.graph.reading.dual_outputs import (
     task_prefix,
     with_output,
 )
-from trt_segmentation.graph.reading.instance_tensors import add_instance_tensors, own_rows
-
-PREFIX = 'instances/'
-"""Prefix of all added nodes. They stay in float32 at any precision: in float16, the area of a box
-is infinite from 256x256 pixels on, and a corner above 512 is rounded to half a pixel.
-
-The added output is ``<prefix>scores``, float32 [N, classes, h, w]: the score of the instance at a
-pixel in the plane of its class, 0 in the other planes and without an instance. See
-``instance_tensors`` for the outputs that are added on request."""
+from trt_segmentation.graph.reading.instance_tensors import (
+    PREFIX,
+    add_instance_tensors,
+    own_rows,
+)
 
 THRESHOLD = 0.25
 """Minimum score of an instance; Ultralytics' default of ``conf``."""
@@ -353,26 +353,6 @@ def _add_scores(op: GraphBuilder, instances: Instances, masks: TensorInfo, image
     return first_covering
 
 
-def _add_axis(op: GraphBuilder, masks: tuple[TensorInfo, int], image: tuple[TensorInfo, int],
-              ) -> tuple[str, str]:
-    """Return the cell indices along an axis of the masks, float32 [n, 1], and the number of cells
-    for a pixel of the input, float32 [1].
-
-    With fixed sizes they are constants: on an H100 (2026-11-27), a network of 640x640 took
-    4.15 ms with constants and 5.27 ms with computed cells.
-
-    Args:
-        op: gets the nodes.
-        masks, image: each with its axis.
-    """
-    if known := all_known(tuple((info.shape or ())[axis] for info, axis in (masks, image))):
-        cells, ratio = np.arange(known[0], dtype=np.float32), np.float32(known[0] / known[1])
-        return op.constant(cells[:, None]), op.constant(ratio[None])
-    extent, pixels = (op.size(info.name, axis) for info, axis in (masks, image))
-    return (op.unsqueeze(op.cast(op.upto(extent), TensorProto.FLOAT), 1),
-            op('Div', op.cast(extent, TensorProto.FLOAT), op.cast(pixels, TensorProto.FLOAT)))
-
-
 def _add_transposed(op: GraphBuilder, rows: str, first: int, end: int) -> str:
     """Return the columns ``first:end`` of rows [N, k, v], transposed: [N, end - first, k]."""
     return op('Transpose', op.columns(rows, first, end), perm=[0, 2, 1])
@@ -387,9 +367,9 @@ def _add_crop(op: GraphBuilder, best: _Best, axis: int, masks: tuple[TensorInfo,
         op: gets the nodes.
         best: k instances.
         axis: of the image; 0: height, 1: width.
-        masks, image: each with its own index of that axis; see ``_add_axis``.
+        masks, image: each with its own index of that axis; see ``add_axis``.
     """
-    cells, ratio = _add_axis(op, masks, image)
+    cells, ratio = add_axis(op, masks, image)
     low, high = (op('Mul', _add_transposed(op, best.rows, column, column + 1), ratio)
                  for column in (1 - axis, 3 - axis))
     inside = op('And', op('Not', op('Less', cells, low)), op('Less', cells, high))

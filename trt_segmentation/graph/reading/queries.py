@@ -18,7 +18,7 @@ from trt_segmentation.graph.analysis.kind_tracing import read_meaning
 from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
 from trt_segmentation.graph.onnx_tools.network import Network, TensorInfo
 from trt_segmentation.graph.reading.dual_outputs import (
-    Size,
+    HEIGHT_AXIS,
     add_extents,
     add_upsampled,
     check_has_graph,
@@ -29,10 +29,13 @@ from trt_segmentation.graph.reading.dual_outputs import (
     task_prefix,
     with_output,
 )
+from trt_segmentation.graph.reading.instance_tensors import PREFIX as INSTANCES_PREFIX
 from trt_segmentation.graph.reading.other_outputs import BOX_VALUES, CLASSES, is_boxes, is_named
+from trt_segmentation.graph.reading.query_instances import QueryMasks, add_query_instances
 
 PREFIX = 'queries/'
-"""Prefix of all added nodes. The output ``<prefix>scores`` is [1, classes, h, w], 0 or more."""
+"""Prefix of the nodes that compute scores. The output ``<prefix>scores`` is [1, classes, h, w], 0
+or more."""
 
 _AS_IT_IS = 0
 """In the target shape of a Reshape, keeps an extent."""
@@ -118,7 +121,7 @@ def pairs_text(pairs: tuple[Queries, ...]) -> str:
 
 
 def with_scores(network: Network, queries: Queries, input_layout: str, batch: int = 1,
-                task: str = '') -> tuple[Network, TensorInfo]:
+                task: str = '', listed: bool = False) -> tuple[Network, TensorInfo]:
     """Return the network with an added output of scores, and that output.
 
     Args:
@@ -127,6 +130,7 @@ def with_scores(network: Network, queries: Queries, input_layout: str, batch: in
         input_layout: 'nchw' or 'nhwc'.
         batch: number of images in one inference.
         task: name of the task; '' if the network has one task.
+        listed: whether to add the outputs of ``instance_tensors``, too.
 
     Raises:
         ModelError: it is an engine, of which only inputs and outputs are known.
@@ -135,25 +139,33 @@ def with_scores(network: Network, queries: Queries, input_layout: str, batch: in
     if found := existing_output(network, f'{op.prefix}scores'):
         return network, found
     check_has_graph(network, f'{queries.masks} and {queries.classes} are queries')
-    masks, size = queries.masks.name, map_size(queries.masks)
+    image, masks, size = network.inputs[0], queries.masks, map_size(queries.masks)
     if queries.grow:
         size = input_size(network, input_layout)
-        masks = add_upsampled(op, queries.masks, network.inputs[0], input_layout, batch)
-    _add_scores(op, queries, masks, size, batch)
-    return with_output(network, op, helper.make_tensor_value_info(
+        masks = TensorInfo(add_upsampled(op, masks, image, input_layout, batch), masks.dtype,
+                           (1, (masks.shape or ())[1], *size))
+    covered = _add_scores(op, queries, masks, batch)
+    network, scores = with_output(network, op, helper.make_tensor_value_info(
         f'{op.prefix}scores', queries.masks.dtype, [1, _class_count(queries), *size]))
+    if listed:
+        op = GraphBuilder(task_prefix(INSTANCES_PREFIX, task), network.opset)
+        places, found = add_query_instances(op, QueryMasks(masks, covered, queries.classes),
+                                            image, HEIGHT_AXIS[input_layout])
+        network, _ = with_output(network, op, places, [found])
+    return network, scores
 
 
-def _add_scores(op: GraphBuilder, queries: Queries, masks: str, size: Size, batch: int) -> None:
-    """Add one matrix product: [classes, queries] times [queries, h * w]."""
+def _add_scores(op: GraphBuilder, queries: Queries, masks: TensorInfo, batch: int) -> str:
+    """Add one matrix product: [classes, queries] times [queries, h * w]; return the second."""
     likely = op('Softmax', op.cast(queries.classes.name, queries.masks.dtype), axis=2)
     likely = op.part(likely, 0, -1, 2)
-    covered = op('Reshape', op('Sigmoid', masks), op.ints(0, 0, -1))
+    covered = op('Reshape', op('Sigmoid', masks.name), op.ints(0, 0, -1))
     scores = op('MatMul', op('Transpose', likely, perm=[0, 2, 1]), covered)
     images = 1 if batch == 1 else _AS_IT_IS
-    extents = add_extents(op, TensorInfo(masks, queries.masks.dtype, (1, None, *size)), 2)
+    extents = add_extents(op, masks, 2)
     shape = op('Concat', op.ints(images, _class_count(queries)), extents, axis=0)
     op('Reshape', scores, shape, output=f'{op.prefix}scores')
+    return covered
 
 
 def _class_count(queries: Queries) -> int:

@@ -27,7 +27,6 @@ from trt_segmentation.graph.reading.image_input import (
     with_fixed_input,
 )
 from trt_segmentation.graph.reading.instance_tensors import InstanceTensors, instance_tensors
-from trt_segmentation.graph.reading.instances import PREFIX as INSTANCES_PREFIX
 from trt_segmentation.graph.reading.instances import THRESHOLD
 from trt_segmentation.graph.reading.provenance import Ledger, Provenance
 from trt_segmentation.graph.reading.scores import Scores
@@ -260,7 +259,7 @@ def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Le
     task = TaskSpec(ledger.task, scores, kind, threshold, labels, palette, unlabelled, pair=pair,
                     align_corners=align_corners, output_name=_name_of(ledger, scores),
                     instances=None if pair is None else
-                    instance_tensors(network, INSTANCES_PREFIX, ledger.task))
+                    instance_tensors(network, ledger.task))
     return network, _with_merge(task, config, ledger, network.source)
 
 
@@ -347,8 +346,9 @@ def check_instances(spec: ModelSpec) -> None:
                                        for task in spec.tasks))
     raise ConfigError(
         f'{spec.network.source}: instances were requested, but its output is {kinds}; networks '
-        "of kind instances (Ultralytics' segmentation networks) give them, opened from an .onnx "
-        'file or from an engine that was built with instances', settings=['instances'])
+        "of kind instances (Ultralytics' segmentation networks) and queries (Mask2Former, "
+        'MaskFormer) give them, opened from an .onnx file or from an engine that was built with '
+        'instances', settings=['instances'])
 
 
 def embedded_config(network: Network) -> ModelConfig:
