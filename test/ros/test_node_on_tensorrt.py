@@ -164,15 +164,14 @@ def test_jpegs_are_decoded_on_the_gpu_and_bad_ones_dropped(node, context, codec,
     camera.close()
 
 
-@pytest.mark.parametrize('encoding', ['bgr8', 'rgb8'])
 def test_overlays_are_encoded_on_the_gpu_and_copied_only_when_read(
-        networks, node, camera, codec, gpu, image_message, pixels_of, encoding):
+        networks, node, camera, codec, gpu, image_message, pixels_of):
     jpegs, image = [], networks.random_image(*SIZE)
     camera.listen_to('overlay/compressed', CompressedImage, jpegs)
 
     def next_jpeg():
         jpegs.clear()
-        camera.send(image_message(image, encoding))
+        camera.send(image_message(image, 'rgb8'))
         camera.spin_until(lambda: jpegs)
         return jpegs[-1]
 
@@ -405,13 +404,28 @@ def test_an_image_that_is_too_small_does_not_end_the_conversion_on_the_gpu(
 
 
 @pytest.mark.parametrize('settings', [{'roi': [16, 0, 64, 64]}])
-def test_a_region_of_interest_is_cut_out_on_the_cpu(networks, camera, node, fed, tensorrt,
-                                                    pixels_of):
-    camera.send(camera_frame(networks, 'nv12')[0])
-    mask = pixels_of(camera.wait_for_mask())
-    assert (mask[:, :16] == 255).all()
-    assert (mask[:, 16:80] < 3).all()
-    assert (fed, conversions(tensorrt)) == ([''], [])
+def test_a_region_of_interest_is_cut_out_of_the_cameras_bytes(networks, camera, node, fed,
+                                                              tensorrt, pixels_of):
+    def mask_of(encoding, seed):
+        message, image = camera_frame(networks, encoding, seed)
+        camera.send(message)
+        mask = pixels_of(camera.wait_for_mask())
+        assert (mask[:, :16] == 255).all() and (mask[:, 80:] == 255).all()
+        assert (mask[:, 16:80] == image[:, 16:80].argmax(axis=2)).mean() > 0.9  # stretched
+        return image
+
+    mask_of('nv12', 0)  # the CPU may convert it
+    wait_until_ready(camera, node, 'nv12')
+    fed.clear()
+    mask_of('nv12', 1)
+    mask_of('bayer_rggb8', 2)
+    assert fed == ['nv12', '']
+    camera.listen_to_overlay()
+    image = mask_of('nv12', 3)
+    overlay = pixels_of(camera.wait_for_overlay())
+    np.testing.assert_array_equal(overlay[:, :16], image[:, :16])
+    assert fed == ['nv12', '', '']
+    assert conversions(tensorrt) == ['the conversion of nv12']
 
 
 @pytest.mark.parametrize('settings', [{'input_encodings': ['nv12', 'yuv422']}])
@@ -471,7 +485,7 @@ def test_cameras_of_a_batch_may_have_different_encodings(networks, tensorrt, gpu
             frames = [camera_frame(networks, each, seed) for seed, each in enumerate(pair)]
             read = [camera.read(message, 0, node._encodings.takes)
                     for camera, (message, _) in zip(node._cameras, frames, strict=True)]
-            assert FrameJob(node._segmenter, node._encodings, None, GapDetector(0),
+            assert FrameJob(node._segmenter, node._encodings, GapDetector(0),
                             node._cameras, read, [('mask',)] * 2, 0.0).segment()
             assert fed[-1] == expected
             for camera, (_, image) in zip(node._cameras, frames, strict=True):

@@ -40,6 +40,7 @@ def test_defaults_are_good():
 
 @pytest.mark.parametrize(('name', 'value', 'said'), [
     ('overlay_alpha', -0.1, 'overlay_alpha is -0.1; it must be 0 to 1'),
+    ('overlay_scale', 0.7, 'overlay_scale is 0.7; it must be 0.5 to 1 in steps of 0.5'),
     ('precision', 'fp8', 'fp32, fp16, int8'),
     ('model_config', 'net\0.yaml', "model_config is 'net\\x00.yaml'"),
     ('mask_interpolation', 'cubic', 'nearest, bilinear'),

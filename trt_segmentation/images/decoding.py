@@ -369,6 +369,39 @@ def rows_to_bgr(rows: np.ndarray, encoding: str) -> np.ndarray:
     return cv2.cvtColor(rows.reshape(shape), known.conversion)
 
 
+def can_be_cut(encoding: str, x: int, y: int, width: int, height: int) -> bool:
+    """Return whether ``cut_rows`` can cut a part out of images of an encoding.
+
+    Pixels with a common chroma value must stay together. Bayer images are not cut, since the
+    colours at the border of the part depend on pixels outside.
+
+    Args:
+        encoding: one of ``ENCODINGS``.
+        x, y, width, height: column and row of the part's first pixel, and its size.
+    """
+    across, down = ENCODINGS[encoding].cell
+    return not encoding.startswith('bayer_') and x % across == width % across == 0 \
+        and y % down == height % down == 0
+
+
+def cut_rows(rows: np.ndarray, encoding: str, x: int, y: int, out: np.ndarray) -> None:
+    """Copy the bytes of a part of an image, for which ``can_be_cut`` is true.
+
+    Args:
+        rows: of ``ImageDecoder.read_rows``, of 8 bits; the image contains the part.
+        encoding, x, y: as of ``can_be_cut``.
+        out: uint8 [rows, bytes per row] of the part.
+    """
+    known = ENCODINGS[encoding]
+    columns = np.s_[x * known.channels:x * known.channels + out.shape[1]]
+    if known.cell[1] == 1:
+        np.copyto(out, rows[y:y + len(out), columns])
+        return
+    luma, chroma = len(out) // 3 * 2, len(rows) // 3 * 2 + y // 2
+    np.copyto(out[:luma], rows[y:y + luma, columns])
+    np.copyto(out[luma:], rows[chroma:chroma + luma // 2, columns])
+
+
 def swap_red_and_blue(pixels: np.ndarray) -> None:
     """Turn RGB pixels into BGR ones or back, in place: uint8 [height, width, 3]."""
     cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR, dst=pixels)

@@ -13,7 +13,6 @@ from trt_segmentation.images.decoding import swap_red_and_blue
 from trt_segmentation.images.gaps import GapDetector
 from trt_segmentation.ros.camera import Camera, Frame
 from trt_segmentation.ros.gpu_encodings import GpuEncodings
-from trt_segmentation.ros.region import Region
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -23,8 +22,7 @@ class FrameJob:
 
     Attributes:
         segmenter: of the network.
-        encodings: that the GPU converts; None with a region.
-        region: of interest; None for the whole image.
+        encodings: segments the images or their region, in the encodings that the GPU converts.
         gaps: finds gaps between stamps, after which temporal smoothing starts again.
         cameras: that took the frames.
         frames: one of each camera, in their order.
@@ -33,8 +31,7 @@ class FrameJob:
     """
 
     segmenter: Segmenter
-    encodings: GpuEncodings | None
-    region: Region | None
+    encodings: GpuEncodings
     gaps: GapDetector
     cameras: Sequence[Camera]
     frames: Sequence[Frame]
@@ -48,20 +45,14 @@ class FrameJob:
             ImageError: the images of a batch differ, or see ``Segmenter.infer_batch``.
             BackendError: the runtime failed.
         """
-        frames = self.frames if self.encodings is None else self.encodings.uniform(self.frames)
-        self._check_equal(frames)
-        color = frames[0].color
         outputs = tuple(dict.fromkeys(name for names in self.wanted for name in names))
+        frames = self.encodings.uniform(self.frames, outputs)
+        self._check_equal(frames)
         if self.segmenter.spec.smoothing and self.gaps.is_gap(frames[0].stamp):
             self.segmenter.reset_smoothing()
         outs = [camera.outputs.buffers(frames[0].size, outputs) for camera in self.cameras]
-        if self.encodings is not None:
-            self.encodings.infer_batch(frames, outputs, outs)
-        else:
-            assert self.region is not None  # with it, nothing is converted on the GPU
-            self.region.infer_batch(self.segmenter, [frame.image for frame in frames],
-                                    color=color, outputs=outputs, outs=outs)
-        if color == 'rgb':
+        self.encodings.infer_batch(frames, outputs, outs)
+        if frames[0].color == 'rgb':
             for name in outputs:
                 if kind_of(name) == 'overlay':
                     for out in (each for each in outs if each[name] is not ON_GPU):

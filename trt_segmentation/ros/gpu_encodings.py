@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from trt_segmentation.errors import BackendError, SegmentationError
+from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.ros.camera import Frame
 from trt_segmentation.ros.log_bridge import LogBridge
+from trt_segmentation.ros.region import Region
 from trt_segmentation.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -25,13 +27,17 @@ class GpuEncodings:
         segmenter: an open one.
         log_bridge: receives what is logged during a build.
         wanted: encodings whose converters are fetched now, not at their first image.
+        region: of interest; None for the whole image.
     """
 
     def __init__(self, segmenter: Segmenter, log_bridge: LogBridge, wanted: Sequence[str] = (),
-                 ) -> None:
+                 region: Region | None = None) -> None:
         self._segmenter = segmenter
         self._log_bridge = log_bridge
-        self._known = frozenset(segmenter.gpu_encodings)
+        self._region = region
+        self._known = frozenset(
+            each for each in segmenter.gpu_encodings
+            if region is None or region.can_be_encoded(each))
         self._requested: set[str] = set()
         self._ready: set[str] = set()
         self._used: set[str] = set()
@@ -48,18 +54,20 @@ class GpuEncodings:
                              name=f'converter of {encoding}').start()
         return encoding in self._ready
 
-    def uniform(self, frames: Sequence[Frame]) -> Sequence[Frame]:
-        """Return the frames of one batch; all converted by the CPU if their encodings differ, or
-        if the GPU does not convert theirs."""
+    def uniform(self, frames: Sequence[Frame], outputs: Sequence[str]) -> Sequence[Frame]:
+        """Return the frames of one batch; all converted by the CPU if their encodings differ, if
+        the GPU does not convert theirs, or if an overlay shows them around the region."""
         encoding = frames[0].encoding
-        if all(frame.encoding == encoding for frame in frames) \
+        needs_pixels = self._region is not None and any(kind_of(name) == 'overlay'
+                                                        for name in outputs)
+        if not needs_pixels and all(frame.encoding == encoding for frame in frames) \
                 and (not encoding or self.takes(encoding)):
             return frames
         return [frame.on_cpu() for frame in frames]
 
     def infer_batch(self, frames: Sequence[Frame], outputs: tuple[str, ...],
                     outs: Sequence[Mapping[str, np.ndarray]]) -> None:
-        """Segment ``uniform`` frames; see ``Segmenter.infer_batch``.
+        """Segment ``uniform`` frames, or their region; see ``Segmenter.infer_batch``.
 
         If the first image of an encoding fails on the GPU, for example since there is no memory
         for the converter, it and all later ones are converted by the CPU.
@@ -82,8 +90,12 @@ class GpuEncodings:
         self._closed = True
 
     def _infer(self, frames: Sequence[Frame], **how: Any) -> None:
-        self._segmenter.infer_batch([frame.image for frame in frames], color=frames[0].color,
-                                    encoding=frames[0].encoding, **how)
+        images = [frame.image for frame in frames]
+        how.update(color=frames[0].color, encoding=frames[0].encoding)
+        if self._region is None:
+            self._segmenter.infer_batch(images, **how)
+        else:
+            self._region.infer_batch(self._segmenter, images, **how)
 
     def _fetch(self, encoding: str) -> None:
         with self._log_bridge.capturing():

@@ -229,12 +229,8 @@ class SegmentationNode(GuardedLifecycleNode):
                 f'neither model_config nor the network defines {keys}; assumed values are used. '
                 f'See trt-segmentation inspect {spec.network.source}')
 
-    def _encodings_of(self, segmenter: Segmenter, settings: Parameters) -> GpuEncodings | None:
-        """Return the encodings that the GPU converts; None with a region of interest, which the
-        CPU cuts out of the pixels."""
-        if settings.region is not None:
-            return None
-        return GpuEncodings(segmenter, self.log_bridge, settings.input_encodings)
+    def _encodings_of(self, segmenter: Segmenter, settings: Parameters) -> GpuEncodings:
+        return GpuEncodings(segmenter, self.log_bridge, settings.input_encodings, self._region)
 
     def _set_cameras(self, settings: Parameters) -> None:
         names = settings.cameras or ('',)
@@ -280,8 +276,9 @@ class SegmentationNode(GuardedLifecycleNode):
             self._cameras[index].drop(UNSYNCHRONISED)
         if not frames:
             return
-        job = FrameJob(segmenter, self._encodings, self._region, self._gaps, self._cameras, frames,
-                       wanted, arrived)
+        assert self._encodings is not None  # a configured node has them
+        job = FrameJob(segmenter, self._encodings, self._gaps, self._cameras, frames, wanted,
+                       arrived)
         if self._worker is None:
             self._process(job)
         else:

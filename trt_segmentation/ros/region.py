@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trt_segmentation.errors import ImageError
+from trt_segmentation.graph.pipeline.camera_bytes import camera_format, image_size
 from trt_segmentation.graph.pipeline.output_names import kind_of
+from trt_segmentation.images.decoding import can_be_cut, cut_rows
 from trt_segmentation.images.gray import as_brightness
 from trt_segmentation.images.render import halved
 from trt_segmentation.segmenter import Segmenter
@@ -29,26 +31,32 @@ class Region:
     height: int
     _crops: list[np.ndarray] = field(init=False, repr=False, default_factory=list)
 
+    def can_be_encoded(self, encoding: str) -> bool:
+        """Return whether ``infer_batch`` takes images in an encoding of cameras."""
+        return can_be_cut(encoding, self.x, self.y, self.width, self.height)
+
     def infer_batch(self, segmenter: Segmenter, images: Sequence[np.ndarray], *, color: str,
-                    outputs: tuple[str, ...], outs: Sequence[Mapping[str, np.ndarray]]) -> None:
+                    outputs: tuple[str, ...], outs: Sequence[Mapping[str, np.ndarray]],
+                    encoding: str = '') -> None:
         """Segment the region; the arguments are those of ``Segmenter.infer_batch``.
 
         Outside, the mask has no class, confidence and instance ids are 0, and the overlay is the
         image. Boxes are moved from the region to the image. In an overlay of half the size, an
-        odd x or y is rounded down.
+        odd x or y is rounded down. With an ``encoding``, for which ``can_be_encoded`` must be
+        true, there can be no overlay.
 
         Raises:
             ImageError: the region does not lie within the images; or see ``infer_batch``.
             BackendError: the runtime failed.
         """
-        height, width = images[0].shape[:2]
+        height, width = image_size(encoding, images[0].shape) if encoding else \
+            images[0].shape[:2]
         if self.x + self.width > width or self.y + self.height > height:
             raise ImageError(f'the region of interest is {self.width}x{self.height} at {self.x}, '
                              f'{self.y}, but the image is {width}x{height}')
         inside = np.s_[self.y:self.y + self.height, self.x:self.x + self.width]
-        for crop, image in zip(self._crops_of(images), images, strict=True):
-            np.copyto(crop, image[inside])
-        found = segmenter.infer_batch(self._crops, color=color, outputs=outputs)
+        found = segmenter.infer_batch(self._cropped(images, encoding), color=color,
+                                      encoding=encoding, outputs=outputs)
         outside = {'mask': segmenter.spec.encoding.unlabelled, 'confidence': 0, 'instances': 0}
         for image, out, segmentation in zip(images, outs, found, strict=True):
             for name in outputs:
@@ -76,8 +84,19 @@ class Region:
         moved[...] = found
         moved[:, 0:4] += is_used * np.array([self.x, self.y, self.x, self.y], np.float32)
 
-    def _crops_of(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        wanted = [((self.height, self.width, *image.shape[2:]), image.dtype) for image in images]
+    def _cropped(self, images: Sequence[np.ndarray], encoding: str) -> list[np.ndarray]:
+        """Return the bytes of the region in the images, in reused arrays."""
+        inside = np.s_[self.y:self.y + self.height, self.x:self.x + self.width]
+        for crop, image in zip(self._crops_of(images, encoding), images, strict=True):
+            if encoding:
+                cut_rows(image, encoding, self.x, self.y, crop)
+            else:
+                np.copyto(crop, image[inside])
+        return self._crops
+
+    def _crops_of(self, images: Sequence[np.ndarray], encoding: str) -> list[np.ndarray]:
+        wanted = [(camera_format(encoding).shape(self.height, self.width) if encoding else
+                   (self.height, self.width, *image.shape[2:]), image.dtype) for image in images]
         if wanted != [(crop.shape, crop.dtype) for crop in self._crops]:
             self._crops = [np.empty(*each) for each in wanted]
         return self._crops

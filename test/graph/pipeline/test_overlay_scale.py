@@ -37,7 +37,7 @@ def half_spec(networks, scores, **options):
 
 @pytest.mark.parametrize(('for_cpu', 'error'), [(False, 0.501), (True, 0.9)])
 @pytest.mark.parametrize('resize', ['stretch', 'letterbox'])
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(source=SIZES)
 def test_the_overlay_is_the_mean_of_pixels_with_the_nearest_classes_colours(
         networks, for_cpu, error, resize, source):
@@ -55,7 +55,7 @@ def test_the_overlay_is_the_mean_of_pixels_with_the_nearest_classes_colours(
     assert found['mask'].shape == source
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(source=SIZES, channels=st.sampled_from([1, 3]))
 def test_halved_images_are_the_rounded_mean(networks, source, channels):
     image = networks.random_image(*source)[..., :channels]
