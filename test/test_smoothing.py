@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Temporal smoothing of a Segmenter over several images, compared with NumPy."""
 
+import json
 import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,11 +176,17 @@ def test_refusals_have_a_reason(networks, model, tmp_path):
         Segmenter.open(tmp_path / 'ids.onnx', options=ON_CPU)
 
 
-def test_the_masks_of_a_noisy_scene_become_steadier(capsys):
+def test_the_masks_of_a_noisy_scene_become_steadier(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'path', list(sys.path))
     tool = runpy.run_path(str(Path(__file__).parents[1] / 'tools' / 'steadiness.py'))
-    assert tool['main'](['--frames', '4', '--noise', '30']) == 0
-    rows = [line.strip('| ').split(' | ') for line in capsys.readouterr().out.splitlines()[2:]]
-    changed = [float(row[1].removesuffix(' %')) for row in rows]
-    assert [float(row[0]) for row in rows] == [0, 0.3, 0.6, 0.8]
+    arguments = ['--frames', '3', '--noise', '30', '--streets', '1']
+    assert tool['main']([*arguments, '--json', str(tmp_path / 'found.json')]) == 0
+    found = json.loads((tmp_path / 'found.json').read_text())
+    assert list(found['series']) == ['still, noisy', 'drive at 12 Hz', 'drive at 30 Hz']
+    for rows in found['series'].values():
+        assert [row['smoothing'] for row in rows] == ['truth', '0', '0.3', '0.6', '0.8']
+        assert (rows[0]['flickering'], rows[0]['mean_iou']) == (0, 1)
+        assert rows[1]['mean_iou'] > 0.6
+    changed = [row['changed'] for row in found['series']['still, noisy'][1:]]
     assert changed == sorted(changed, reverse=True)
     assert changed[0] > 2 * changed[-1] > 0
