@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Temporal smoothing of a Segmenter over several images, compared with NumPy."""
 
+import json
 import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,9 @@ import numpy as np
 import onnx
 import pytest
 
+from trt_segmentation.cli.main import main
 from trt_segmentation.errors import BackendError, ConfigError
+from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter
 
@@ -44,6 +48,22 @@ def open_smoothed(request, model, tmp_path):
     yield open_smoothed
     for segmenter in opened:
         segmenter.close()
+
+
+@pytest.fixture
+def open_gpu(model, tensorrt, gpu, tmp_path):
+    """Opens the network on the stand-in for a GPU; everything is freed in the end."""
+    opened = []
+    gpu.rubbish = 0xFF
+
+    def open_gpu():
+        opened.append(Segmenter.open(model, options=replace(ON_GPU, engine_cache=str(tmp_path))))
+        return opened[-1]
+
+    yield open_gpu
+    for segmenter in opened:
+        segmenter.close()
+    gpu.assert_all_is_freed()
 
 
 def means(networks, images, weight):
@@ -89,17 +109,15 @@ def test_the_mean_survives_other_outputs_and_starts_again_on_request(networks, o
               means(networks, images[3:], 0.8)[0])
 
 
-def test_after_an_error_the_mean_starts_again(networks, model, tensorrt, gpu, tmp_path):
-    images = [networks.random_image(*SIZE, seed) for seed in range(4)]
-    options = replace(ON_GPU, engine_cache=str(tmp_path))
-    with Segmenter.open(model, options=options) as segmenter:
-        segmenter.smoothing = 0.8
-        segmenter.infer(images[0])
-        gpu.fail('copy')
-        with pytest.raises(BackendError):
-            segmenter.infer(images[1])
-        for image, mean in zip(images[2:], means(networks, images[2:], 0.8), strict=True):
-            assert_is(networks, segmenter.infer(image, outputs=OUTPUTS), mean)
+def test_after_an_error_the_mean_starts_again(networks, open_gpu, gpu):
+    images, segmenter = [networks.random_image(*SIZE, seed) for seed in range(4)], open_gpu()
+    segmenter.smoothing = 0.8
+    segmenter.infer(images[0])
+    gpu.fail('copy')
+    with pytest.raises(BackendError):
+        segmenter.infer(images[1])
+    for image, mean in zip(images[2:], means(networks, images[2:], 0.8), strict=True):
+        assert_is(networks, segmenter.infer(image, outputs=OUTPUTS), mean)
 
 
 def test_an_image_of_another_size_starts_again(networks, open_smoothed, model):
@@ -112,30 +130,24 @@ def test_an_image_of_another_size_starts_again(networks, open_smoothed, model):
                                   alone.infer(other, outputs=OUTPUTS).confidence)
 
 
-def test_a_gpu_without_graphs_swaps_the_states(networks, model, tensorrt, gpu, tmp_path):
-    gpu.rubbish = 0xFF
+def test_a_gpu_without_graphs_swaps_the_states(networks, open_gpu, gpu):
     gpu.fail('capture', 99)
-    images = [networks.random_image(*SIZE, seed) for seed in range(4)]
-    options = replace(ON_GPU, engine_cache=str(tmp_path))
-    with Segmenter.open(model, options=options) as segmenter:
-        segmenter.smoothing = 0.6
-        for image, mean in zip(images, means(networks, images, 0.6), strict=True):
-            assert_is(networks, segmenter.infer(image, outputs=OUTPUTS), mean)
+    images, segmenter = [networks.random_image(*SIZE, seed) for seed in range(4)], open_gpu()
+    segmenter.smoothing = 0.6
+    for image, mean in zip(images, means(networks, images, 0.6), strict=True):
+        assert_is(networks, segmenter.infer(image, outputs=OUTPUTS), mean)
     assert gpu.counts['launched'] == 0
-    gpu.assert_all_is_freed()
 
 
-def test_a_frame_with_smoothing_copies_no_state(networks, model, tensorrt, gpu, tmp_path):
-    options = replace(ON_GPU, engine_cache=str(tmp_path))
-    with Segmenter.open(model, options=options) as segmenter:
-        segmenter.smoothing = 0.6
-        image = networks.random_image(*SIZE)
+def test_a_frame_with_smoothing_copies_no_state(networks, open_gpu, gpu):
+    image, segmenter = networks.random_image(*SIZE), open_gpu()
+    segmenter.smoothing = 0.6
+    for _ in range(2):  # the second one copies the weight
         segmenter.infer(image)
-        segmenter.infer(image)
-        before = gpu.counts.copy()
-        segmenter.infer(image)
-        found = gpu.counts - before
-        assert found == {'launched': 1, 'copied in': 1, 'copied out': 1, 'synchronised': 1}
+    before = gpu.counts.copy()
+    segmenter.infer(image)
+    assert gpu.counts - before == {'launched': 1, 'copied in': 1, 'copied out': 1,
+                                   'synchronised': 1}
 
 
 def test_each_image_of_a_batch_has_a_mean(networks, open_smoothed):
@@ -148,6 +160,63 @@ def test_each_image_of_a_batch_has_a_mean(networks, open_smoothed):
     for camera in range(2):
         wanted = means(networks, [images[camera] for images in series], 0.6)[-1]
         assert_is(networks, found[camera], wanted)
+
+
+def test_an_engine_file_has_smoothing_only_if_it_was_built_with_it(networks, model, tensorrt,
+                                                                   tmp_path):
+    sizes = ['--min-size', '8x8', '--opt-size', '12x16', '--max-size', '64x64']
+    for name, more in (('plain', []), ('smoothed', ['--temporal-smoothing'])):
+        assert main(['build', str(model), '--output', str(tmp_path / f'{name}.engine'),
+                     *sizes, *more]) == 0
+    assert len(tensorrt.builds) == 2
+    with pytest.raises(ConfigError, match=(
+            r'plain\.engine: temporal smoothing is not compiled into the engine; rebuild it with '
+            'trt-segmentation build --temporal-smoothing')):
+        Segmenter.open(tmp_path / 'plain.engine', options=ON_GPU)
+    images = [networks.random_image(*SIZE, seed) for seed in range(3)]
+    for asked in (True, False):  # an engine that has it can use it
+        options = replace(ON_GPU, smoothing=asked)
+        with Segmenter.open(tmp_path / 'smoothed.engine', options=options) as segmenter:
+            segmenter.smoothing = 0.8
+            for image, mean in zip(images, means(networks, images, 0.8), strict=True):
+                assert_is(networks, segmenter.infer(image, outputs=OUTPUTS), mean)
+
+
+def test_an_external_engine_has_the_states_in_its_tail(networks, model, tensorrt, tmp_path):
+    path = tmp_path / 'theirs.plan'
+    path.write_bytes(tensorrt.plan(networks.pointwise(np.eye(3), SIZE)))
+    config = ModelConfig.from_text(CONFIG, 'config')
+    images = [networks.random_image(*SIZE, seed) for seed in range(4)]
+    with Segmenter.open(path, config=config, options=ON_GPU) as segmenter:
+        segmenter.smoothing = 0.8
+        for image, mean in zip(images, means(networks, images, 0.8), strict=True):
+            assert_is(networks, segmenter.infer(image, outputs=OUTPUTS), mean)
+    del tensorrt.module.Builder
+    with pytest.raises(ConfigError, match='has no builder, so the tail runs on the CPU'):
+        Segmenter.open(path, config=config, options=ON_GPU)
+
+
+def test_another_encoding_starts_again(networks, open_gpu):
+    segmenter, images = open_gpu(), [networks.random_image(*SIZE, seed) for seed in range(2)]
+    segmenter.smoothing = 0.9
+    segmenter.infer(images[0])
+    segmenter.infer(images[0][..., 0].copy(), encoding='mono8')
+    assert_is(networks, segmenter.infer(images[1], outputs=OUTPUTS),
+              means(networks, images[1:], 0.9)[0])
+
+
+def test_a_size_that_depends_on_the_image_is_refused_on_tensorrt_alone(networks, tensorrt,
+                                                                       tmp_path):
+    text = 'input: {color: bgr, scale: 0.02, resize: none}\noutput: {kind: logits}'
+    onnx.save(networks.pointwise(np.eye(3), (None, None), metadata=text), tmp_path / 'open.onnx')
+    with pytest.raises(ConfigError, match="the size of output 'scores' depends on the image, so"):
+        Segmenter.open(tmp_path / 'open.onnx', options=ON_GPU)
+    segmenter = Segmenter.open(tmp_path / 'open.onnx', options=ON_CPU)
+    segmenter.smoothing = 0.8
+    images = [networks.random_image(*SIZE, seed) for seed in range(2)]
+    segmenter.infer(images[0])
+    assert_is(networks, segmenter.infer(images[1], outputs=OUTPUTS),
+              means(networks, images, 0.8)[1])
 
 
 def test_a_twin_has_a_mean_of_its_own(networks, model):
@@ -174,11 +243,17 @@ def test_refusals_have_a_reason(networks, model, tmp_path):
         Segmenter.open(tmp_path / 'ids.onnx', options=ON_CPU)
 
 
-def test_the_masks_of_a_noisy_scene_become_steadier(capsys):
+def test_the_masks_of_a_noisy_scene_become_steadier(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'path', list(sys.path))
     tool = runpy.run_path(str(Path(__file__).parents[1] / 'tools' / 'steadiness.py'))
-    assert tool['main'](['--frames', '4', '--noise', '30']) == 0
-    rows = [line.strip('| ').split(' | ') for line in capsys.readouterr().out.splitlines()[2:]]
-    changed = [float(row[1].removesuffix(' %')) for row in rows]
-    assert [float(row[0]) for row in rows] == [0, 0.3, 0.6, 0.8]
+    arguments = ['--frames', '3', '--noise', '30', '--streets', '1']
+    assert tool['main']([*arguments, '--json', str(tmp_path / 'found.json')]) == 0
+    found = json.loads((tmp_path / 'found.json').read_text())
+    assert list(found['series']) == ['still, noisy', 'drive at 12 Hz', 'drive at 30 Hz']
+    for rows in found['series'].values():
+        assert [row['smoothing'] for row in rows] == ['truth', '0', '0.3', '0.6', '0.8']
+        assert (rows[0]['flickering'], rows[0]['mean_iou']) == (0, 1)
+        assert rows[1]['mean_iou'] > 0.6
+    changed = [row['changed'] for row in found['series']['still, noisy'][1:]]
     assert changed == sorted(changed, reverse=True)
     assert changed[0] > 2 * changed[-1] > 0

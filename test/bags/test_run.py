@@ -141,9 +141,12 @@ def test_of_several_tasks_resumed_it_writes_the_same_bytes(short_drive, two_head
 
 
 def test_smoothed_masks_are_those_of_the_frames_in_order_also_when_resumed(
-        write_drive, tmp_path, monkeypatch):
+        write_drive, networks, tmp_path, monkeypatch):
+    text = 'input: {color: bgr, scale: 0.02}\noutput: {kind: logits}'
+    onnx.save(networks.pointwise(np.eye(3), (24, 32), metadata=text), tmp_path / 'net.onnx')
     drive = write_drive(tmp_path / 'drive', frames=30)
-    options = ['--temporal-smoothing', '0.8', '--outputs', 'mask', '--backend', 'onnxruntime']
+    options = ['--temporal-smoothing', '0.8', '--outputs', 'mask', '--backend', 'onnxruntime',
+               '--model', str(tmp_path / 'net.onnx')]
     right, count = OutputBag.write_images, iter(range(20))
     with monkeypatch.context() as patch:
         def write_some(*arguments):
@@ -157,8 +160,8 @@ def test_smoothed_masks_are_those_of_the_frames_in_order_also_when_resumed(
     frames = [message for _, _, message in read(drive)]
     masks = [message for _, _, message in read(tmp_path / 'out.mcap')[1:]]
     differ, earlier = 0, 0
-    segmenter = Segmenter.open(options=RunOptions('onnxruntime', smoothing=True))
-    alone = Segmenter.open(options=RunOptions('onnxruntime'))
+    segmenter, alone = (Segmenter.open(tmp_path / 'net.onnx', options=RunOptions(
+        'onnxruntime', smoothing=smoothing)) for smoothing in (True, False))
     segmenter.smoothing = 0.8
     for frame, mask in zip(frames, masks, strict=True):
         image, found = frame.data.reshape(90, 160, 3), mask.data.reshape(90, 160)

@@ -6,6 +6,7 @@ import signal
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 from trt_segmentation.cli.main import main
@@ -102,10 +103,13 @@ def test_an_interrupted_video_is_resumed(tmp_path, clip, whole, contents, interr
 
 
 def test_smoothed_masks_are_those_of_the_frames_in_order_also_when_resumed(
-        tmp_path, write_video, monkeypatch):
+        tmp_path, networks, write_video, monkeypatch):
+    text = 'input: {color: bgr, scale: 0.02}\noutput: {kind: logits}'
+    onnx.save(networks.pointwise(np.eye(3), (24, 32), metadata=text), tmp_path / 'net.onnx')
     clips = [write_video(tmp_path / f'{name}.mp4', 12) for name in ('a', 'b')]
     arguments = [*clips, '--output', tmp_path / 'out', '--outputs', 'mask',
-                 '--temporal-smoothing', '0.8', '--backend', 'onnxruntime']
+                 '--temporal-smoothing', '0.8', '--backend', 'onnxruntime',
+                 '--model', tmp_path / 'net.onnx']
     right, count = videos.write_result, iter(range(17))
     with monkeypatch.context() as patch:
         def write_some(*given):
@@ -116,7 +120,8 @@ def test_smoothed_masks_are_those_of_the_frames_in_order_also_when_resumed(
         patch.setattr(videos, 'write_result', write_some)
         assert run(*arguments) == 1
     assert run(*arguments) == 0
-    segmenter = Segmenter.open(options=RunOptions('onnxruntime', smoothing=True))
+    segmenter = Segmenter.open(tmp_path / 'net.onnx',
+                               options=RunOptions('onnxruntime', smoothing=True))
     segmenter.smoothing = 0.8
     for clip in clips:
         segmenter.reset_smoothing()

@@ -4,6 +4,7 @@
 
 import threading
 import time
+from itertools import count
 
 import cv2
 import numpy as np
@@ -141,6 +142,31 @@ def test_masks_of_many_frames_are_right(networks, camera, gpu, image_message, pi
     assert gpu.counts['locked'] == 2  # the incoming and the outgoing message's own bytes
     camera.wait_for_value('backend', 'tensorrt')
     camera.wait_for_value('device', 'Stand-in GPU')
+
+
+@pytest.mark.parametrize('settings', [{
+    'temporal_smoothing': 0.8, 'smoothing_max_gap': 3600.0, 'pipeline_depth': 2}])
+def test_the_mean_of_the_images_decides(camera, node, tensorrt, image_message, pixels_of):
+    red, blue = (np.full((*SIZE, 3), colour, np.uint8) for colour in ((0, 0, 200), (200, 0, 0)))
+
+    seconds = count(1)
+
+    def segmented(image):
+        message = image_message(image)
+        message.header.stamp.sec = next(seconds)
+        camera.send(message)
+        mask = pixels_of(camera.wait_for_mask())
+        assert (mask == mask[0, 0]).all()
+        return mask[0, 0]
+
+    assert [segmented(image) for image in (red, *[blue] * 4)] == [2, 2, 2, 2, 0]  # 0.8 ** 4 < 0.5
+    node.set_parameters([Parameter('smoothing_max_gap', value=0.5)])
+    assert segmented(red) == 2
+    node.set_parameters([Parameter('smoothing_max_gap', value=3600.0)])
+    assert segmented(blue) == 2
+    node.set_parameters([Parameter('temporal_smoothing', value=0.0)])
+    assert segmented(blue) == 0
+    assert len(tensorrt.builds) == 1
 
 
 @pytest.mark.parametrize('settings', [{'input_transport': 'compressed'}])

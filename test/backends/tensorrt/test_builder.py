@@ -154,8 +154,8 @@ def test_instances_build(networks, shape, grow):
     assert len(build(model).plan) > 10_000
 
 
-@pytest.mark.parametrize('part', [prepared, prepare_tail], ids=['whole', 'tail'])
-@pytest.mark.parametrize('batch', [1, 3])
+@pytest.mark.parametrize(('part', 'batch'), [(prepared, 3), (prepare_tail, 1)],
+                         ids=['whole', 'tail'])
 def test_temporal_smoothing_builds_with_states_of_fixed_size(networks, part, batch):
     spec = networks.spec_of(networks.pointwise(WEIGHTS, (32, 48)), batch=batch)
     model = part(replace(spec, smoothing=True))
