@@ -31,6 +31,7 @@ from trt_segmentation.images.points import PointOptions, PointProjector
 from trt_segmentation.ros.parameters import Parameters
 from trt_segmentation.ros.point_sources import Clouds
 from trt_segmentation.ros.stamps import nanoseconds
+from trt_segmentation.web.state import POINT_COUNT_KEY
 
 ROOT = Path(__file__).parents[2]
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
@@ -278,7 +279,8 @@ def test_mask_and_points_are_what_nav2_reads(cell, make_camera, image_message):
         color = np.ascontiguousarray(points['rgb']).view(np.uint32)
         assert all(len(np.unique(color[points['class_id'] == each])) == 1
                    for each in np.unique(points['class_id']))
-    assert int(values_of(cell.bench)['points published']) == 2
+    values = values_after(cell.bench, 2)
+    assert int(values[POINT_COUNT_KEY]) == np.isfinite(points['z']).sum()
 
 
 def test_dense_points_have_only_the_wanted_classes(cell, make_camera, image_message):
@@ -349,8 +351,7 @@ def test_the_points_of_a_cloud_get_classes(cell, make_camera, image_message):
                                       np.where(in_range, expected, np.nan).astype(np.float32))
     np.testing.assert_array_equal(points['class_id'].ravel(), mask.data)
     bench.spin_until(lambda: bench.status().message == 'segmenting', 'a normal status')
-    values = values_of(bench)
-    assert (values['points published'], values['points dropped, bad_depth']) == ('1', '3')
+    assert values_after(bench, 1)['points dropped, bad_depth'] == '3'
 
 
 def test_each_camera_has_the_points_of_its_own_depth(cell, make_camera, image_message):
@@ -374,11 +375,14 @@ def test_each_camera_has_the_points_of_its_own_depth(cell, make_camera, image_me
         return {each.name.split(':')[0].rsplit('/', 1)[-1]: each for each in bench.diagnostics}
 
     bench.spin_until(lambda: "frame_id 'right'" in statuses()['left'].message, 'the bad depth')
-    found = statuses()
-    assert found['front'].message == 'segmenting'
-    counts = [{value.key: value.value for value in found[name].values} for name in names]
-    assert [each['points published'] for each in counts] == ['2', '1']
-    assert [each['points dropped, bad_depth'] for each in counts] == ['0', '1']
+    def counts(key):
+        found = statuses()
+        return [next(value.value for value in found[name].values if value.key == key)
+                for name in names]
+
+    bench.spin_until(lambda: counts('points published') == ['2', '1'], 'both counts')
+    assert counts('points dropped, bad_depth') == ['0', '1']
+    assert statuses()['front'].message == 'segmenting'
 
 
 def test_a_loaded_network_needs_the_classes_of_the_points(cell, make_camera, image_message,
@@ -475,6 +479,15 @@ def test_a_bad_cloud_is_named(change, sentence):
 def projected(projector, cloud, mask):
     node = SimpleNamespace(create_subscription=lambda *args: None)
     return Clouds(node, '', print, print).project(projector, cloud, FRAME, mask, None)
+
+
+def values_after(bench, published):
+    """Return the values on /diagnostics once so many clouds are counted: a cloud is counted after
+    it is published."""
+    bench.spin_until(lambda: int(values_of(bench)['points published']) >= published, 'the count')
+    values = values_of(bench)
+    assert int(values['points published']) == published
+    return values
 
 
 def values_of(bench):

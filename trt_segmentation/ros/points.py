@@ -22,6 +22,7 @@ from trt_segmentation.ros.point_sources import KEPT, POINT_SOURCES
 from trt_segmentation.ros.serialized import SerializedData
 from trt_segmentation.ros.stamps import nanoseconds
 from trt_segmentation.segmenter import Segmenter
+from trt_segmentation.web.state import POINT_COUNT_KEY
 
 _WAITING = 3
 """Masks that wait for their depth. A node that is slower than its camera gets the next image
@@ -97,6 +98,7 @@ class Points:
         self._waiting: deque[_Mask] = deque()
         self._free: list[_Mask] = []
         self._published, self._empty, self._dropped = 0, 0, Counter[str]()
+        self._newest_count = 0
         self.fault = ''
         self.switch_segmenter(segmenter)
         self._publisher = node.create_lifecycle_publisher(PointCloud2, f'~/{prefix}points',
@@ -139,7 +141,8 @@ class Points:
 
     def values(self) -> dict[str, str]:
         """Return the values for /diagnostics: how many messages were published or not."""
-        return {'points published': str(self._published),
+        return {POINT_COUNT_KEY: str(self._newest_count),
+                'points published': str(self._published),
                 'points published without valid depth': str(self._empty),
                 **{f'points dropped, {reason}': str(self._dropped[reason])
                    for reason in REASONS}}
@@ -185,7 +188,7 @@ class Points:
             if self._publisher.get_subscription_count() == 0:
                 self._depths.clear()
                 self._waiting.clear()
-                self.fault = ''
+                self.fault, self._newest_count = '', 0
                 return
             self._depths.append(depth)
             self._match()
@@ -225,7 +228,7 @@ class Points:
                 self._node.get_logger().error(f'points were not published: {error!r}',
                                               throttle_duration_sec=WARNING_PERIOD)
         else:
-            self._published += 1
+            self._published, self._newest_count = self._published + 1, count
             # With points_classes, the image may show none of these classes.
             if count or self._options.classes is not None:
                 self.fault = ''
