@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from lifecycle_msgs.msg import Transition
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_srvs.srv import Trigger
 
@@ -477,8 +478,9 @@ def test_a_bad_cloud_is_named(change, sentence):
 
 
 def projected(projector, cloud, mask):
-    node = SimpleNamespace(create_subscription=lambda *args: None)
-    return Clouds(node, '', print, print).project(projector, cloud, FRAME, mask, None)
+    node = SimpleNamespace(create_subscription=lambda *args, **options: None)
+    return Clouds(node, '', print, print).project(projector, serialize_message(cloud), FRAME, mask,
+                                                  None)
 
 
 def values_after(bench, published):

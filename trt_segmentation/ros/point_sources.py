@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
 from trt_segmentation.errors import ImageError
@@ -37,13 +38,13 @@ class PointSource(Protocol):
     def missing(self) -> str:
         """Return '' if messages can be used, else what has not arrived yet."""
 
-    def project(self, projector: PointProjector, message: Any, frame_id: str, mask: np.ndarray,
+    def project(self, projector: PointProjector, data: bytes, frame_id: str, mask: np.ndarray,
                 confidence: np.ndarray | None) -> int:
         """Write the points of a mask; see ``PointProjector.project``.
 
         Args:
             projector: of the size of the mask.
-            message: with the stamp of the mask.
+            data: serialized message with the stamp of the mask.
             frame_id: of the image.
             mask, confidence: as ``PointProjector.project`` takes them.
 
@@ -58,7 +59,7 @@ class DepthImages:
     Args:
         node: that subscribes.
         prefix: of the topic names.
-        on_message: called with each depth image.
+        on_message: called with each depth image, serialized.
         on_ready: called when ``missing`` may have changed.
     """
 
@@ -69,7 +70,7 @@ class DepthImages:
         self._info: CameraInfo | None = None
         self._on_ready = on_ready
         self.subscriptions = [
-            node.create_subscription(Image, f'{prefix}depth/image', on_message, _QOS),
+            node.create_subscription(Image, f'{prefix}depth/image', on_message, _QOS, raw=True),
             node.create_subscription(CameraInfo, f'{prefix}depth/camera_info', self._on_info,
                                      _QOS)]
 
@@ -77,9 +78,10 @@ class DepthImages:
         """Return '' if a camera_info has arrived."""
         return '' if self._info else f'no camera_info on {self.subscriptions[1].topic_name}'
 
-    def project(self, projector: PointProjector, message: Image, frame_id: str, mask: np.ndarray,
+    def project(self, projector: PointProjector, data: bytes, frame_id: str, mask: np.ndarray,
                 confidence: np.ndarray | None) -> int:
         """Write the points of a mask; see ``PointSource``."""
+        message = deserialize_message(data, Image)
         _check_frame(self.noun, message, frame_id)
         assert self._info is not None  # nothing is missing
         return projector.project(_depth_pixels(message), _pinhole(self._info, message), mask,
@@ -102,15 +104,17 @@ class Clouds:
     def __init__(self, node: Any, prefix: str, on_message: Callable[[Any], None],
                  on_ready: Callable[[], None]) -> None:
         self.subscriptions = [
-            node.create_subscription(PointCloud2, f'{prefix}depth/points', on_message, _QOS)]
+            node.create_subscription(PointCloud2, f'{prefix}depth/points', on_message, _QOS,
+                                     raw=True)]
 
     def missing(self) -> str:
         """Return '': a cloud needs no other message."""
         return ''
 
-    def project(self, projector: PointProjector, message: PointCloud2, frame_id: str,
-                mask: np.ndarray, confidence: np.ndarray | None) -> int:
+    def project(self, projector: PointProjector, data: bytes, frame_id: str, mask: np.ndarray,
+                confidence: np.ndarray | None) -> int:
         """Write the points of a mask; see ``PointSource``."""
+        message = deserialize_message(data, PointCloud2)
         _check_frame(self.noun, message, frame_id)
         return projector.take(_coordinates_of(message), mask, confidence)
 

@@ -19,7 +19,7 @@ from trt_segmentation.graph.pipeline.output_names import joined
 from trt_segmentation.images.points import PointOptions, PointProjector
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
 from trt_segmentation.ros.point_sources import KEPT, POINT_SOURCES
-from trt_segmentation.ros.serialized import SerializedData
+from trt_segmentation.ros.serialized import SerializedData, serialized_stamp
 from trt_segmentation.ros.stamps import nanoseconds
 from trt_segmentation.segmenter import Segmenter
 from trt_segmentation.web.state import POINT_COUNT_KEY
@@ -94,7 +94,8 @@ class Points:
                  confidence: bool, prefix: str = '') -> None:
         self._node, self._settings, self._with_confidence = node, settings, confidence
         self._lock = threading.Lock()
-        self._depths: deque[Any] = deque(maxlen=KEPT)
+        self._depths: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
+        """Stamps, and messages that are deserialized only for a mask."""
         self._waiting: deque[_Mask] = deque()
         self._free: list[_Mask] = []
         self._published, self._empty, self._dropped = 0, 0, Counter[str]()
@@ -183,14 +184,14 @@ class Points:
         with self._lock:
             self._match()
 
-    def _on_depth(self, depth: Any) -> None:
+    def _on_depth(self, depth: bytes) -> None:
         with self._lock:
             if self._publisher.get_subscription_count() == 0:
                 self._depths.clear()
                 self._waiting.clear()
                 self.fault, self._newest_count = '', 0
                 return
-            self._depths.append(depth)
+            self._depths.append((serialized_stamp(depth), depth))
             self._match()
 
     def _match(self) -> None:
@@ -200,18 +201,20 @@ class Points:
             return
         for mask in tuple(self._waiting):
             stamp, tolerance = nanoseconds(mask.header.stamp), self._settings.tolerance
-            nearest = min(self._depths, key=lambda each: abs(nanoseconds(each.header.stamp)
-                                                             - stamp))
-            if abs(nanoseconds(nearest.header.stamp) - stamp) <= tolerance:
-                self._publish(mask, nearest)
-            elif nanoseconds(self._depths[-1].header.stamp) > stamp + tolerance:
+            nearest, depth = self._nearest(stamp)
+            if abs(nearest - stamp) <= tolerance:
+                self._publish(mask, depth)
+            elif self._depths[-1][0] > stamp + tolerance:
                 self._drop_mask(mask)
             else:
                 continue
             self._waiting.remove(mask)
             self._free.append(mask)
 
-    def _publish(self, mask: _Mask, depth: Any) -> None:
+    def _nearest(self, stamp: int) -> tuple[int, bytes]:
+        return min(self._depths, key=lambda each: abs(each[0] - stamp))
+
+    def _publish(self, mask: _Mask, depth: bytes) -> None:
         try:
             if self._projector is None or self._projector.mask_size != mask.pixels.shape:
                 self._projector = PointProjector(mask.pixels.shape, mask.pixels.dtype,
@@ -257,8 +260,8 @@ class Points:
         if not self._depths:
             return f'no {noun} on {topic}'
         stamp = nanoseconds(header.stamp)
-        nearest = min(abs(nanoseconds(depth.header.stamp) - stamp) for depth in self._depths)
-        return (f'the nearest {noun} on {topic} is {nearest / 1e9:.6f} s from the image; '
+        difference = abs(self._nearest(stamp)[0] - stamp)
+        return (f'the nearest {noun} on {topic} is {difference / 1e9:.6f} s from the image; '
                 f'points_tolerance is {self._settings.tolerance / 1e9:g} s')
 
 
