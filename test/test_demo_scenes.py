@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
 
 from demo_scenes.classes import COLORS
 from demo_scenes.make_clip import render_frame, render_sample
-from demo_scenes.scenes import render
+from demo_scenes.scenes import render, render_with_depth
+from demo_scenes.world import make_world
 
 SEEDS = range(12)
 SIZE = (180, 320)
@@ -81,6 +82,43 @@ def test_scenes_belong_to_the_caller():
     render(5, *SIZE).labels[:] = 0
     assert render(5, *SIZE).image.any()
     assert render(5, *SIZE).labels.any()
+
+
+@pytest.mark.parametrize('seed', [5, 7])
+def test_depth_is_that_of_the_surfaces(scenes, seed):
+    frame, depth, camera = render_with_depth(seed, *SIZE)
+    np.testing.assert_array_equal(frame.image, scenes[seed].image)
+    np.testing.assert_array_equal(frame.labels, scenes[seed].labels)
+    assert (depth.dtype, depth.shape) == (np.float32, SIZE)
+    assert not depth[frame.labels == SKY].any()
+    standing = np.isin(frame.labels, [LABELS.index(name) for name in
+                                      ('building', 'road', 'vehicle', 'person')])
+    assert (depth[standing] > 0.5).all()
+    # The road is a plane as far below the camera as the camera is above it.
+    v, u = np.nonzero(frame.labels == ROAD)
+    z = depth[v, u].astype(float)
+    points = np.stack([(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z], 1)
+    up, *_ = np.linalg.lstsq(points, -np.ones(len(z)), rcond=None)
+    height = 1 / np.linalg.norm(up)
+    assert height == pytest.approx(make_world(seed).lens.elevation, rel=1e-3)
+    assert np.abs(points @ up * height + height).max() < 0.02
+    # Each row of ground is nearer than the row above.
+    assert (np.diff(np.sort(depth[-20:], axis=1)[:, SIZE[1] // 2]) < 0).all()
+
+
+def test_the_picture_of_the_points_has_the_colours_of_their_classes():
+    pytest.importorskip('onnxruntime')
+    from points_picture import EYE, TARGET, draw, eye_at, fitted_ground, labelled_points
+
+    from trt_segmentation.segmenter import Segmenter
+    frame, depth, camera = render_with_depth(5, *SIZE)
+    points = labelled_points(Segmenter.open(), frame.image, depth, camera)
+    assert set(np.unique(points['class_id'])) >= {LABELS.index('person'), ROAD}
+    picture = draw(points, eye_at(EYE, TARGET, 160, 300), camera, fitted_ground(points, ROAD))
+    assert picture.shape == (80, 150, 3)
+    colors = {tuple(color) for color in picture[60:, :, ::-1].reshape(-1, 3).tolist()}
+    assert COLORS[ROAD] in colors
+    assert COLORS[SKY] not in colors
 
 
 def test_seeds_differ(scenes):

@@ -51,7 +51,7 @@ def test_defaults_are_good():
     ('input_transport', 'theora', 'raw, compressed'),
     ('input_encodings', ('nv12', 'NV21', 'bgr8'),
      'input_encodings has NV21, bgr8; it may have yuyv, uyvy, nv12, nv21, bayer_rggb8, '),
-    ('points', 'cloud', "points is 'cloud'; it must be one of '' (empty), depth"),
+    ('points', 'stereo', "points is 'stereo'; it must be one of '' (empty), depth, cloud"),
     ('sync_tolerance', -1.0, 'sync_tolerance is -1.0; it must be 0 to 60'),
     *((('cameras', names, f'cameras is {list(names)}; names must be unique'))
       for names in (('front', 'front'), ('',), ('a b',), ('a/b',), ('1st',), ('a__b',), ('a_',))),

@@ -29,6 +29,7 @@ class FilledSource:
     def __init__(self):
         self.listening = False
         self.taken = 0
+        self.weights, self.fault = [], ''
         self.pixels = None
         self.now = View('/front/segmentation', '/front/segmentation/overlay', labels={0: 'road'},
                         status=Status(0, 'segmenting'))
@@ -52,6 +53,10 @@ class FilledSource:
 
     def view(self):
         return self.now
+
+    def set_smoothing(self, weight):
+        self.weights.append(weight)
+        return self.fault
 
 
 class Server:
@@ -82,10 +87,10 @@ class Server:
         return urlsplit(self.url).port
 
     @contextmanager
-    def answer(self, path='/', method='GET', **headers):
+    def answer(self, path='/', method='GET', body=None, **headers):
         """Send a request; keep the response open for the body of a with statement."""
         connection = http.client.HTTPConnection(self._host, self.port, timeout=TIMEOUT)
-        connection.request(method, path, headers=headers)
+        connection.request(method, path, body, headers)
         try:
             yield connection.getresponse()
         finally:

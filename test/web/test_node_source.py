@@ -3,6 +3,8 @@
 """The viewer's source: messages of a node in any order."""
 
 import importlib.util
+from concurrent.futures import Future
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,6 +21,22 @@ class Immediately:
         callback(*arguments)
 
 
+class Client:
+    """A client of a service that a test answers."""
+
+    def __init__(self, name):
+        self.srv_name, self.is_ready, self.requests, self.results = name, True, [], []
+
+    def service_is_ready(self):
+        return self.is_ready
+
+    def call_async(self, request):
+        self.requests.append(request)
+        future = Future()
+        future.set_result(SimpleNamespace(results=self.results))
+        return future
+
+
 class Topics:
     """A node whose subscriptions are fed by a test."""
 
@@ -31,6 +49,14 @@ class Topics:
 
     def destroy_subscription(self, topic):
         del self.callbacks[topic]
+
+    def create_client(self, _, name):
+        self.client = Client(name)
+        return self.client
+
+    def destroy_client(self, client):
+        assert client is self.client
+        self.client = None
 
 
 class Feed:
@@ -64,6 +90,9 @@ class Feed:
 
     def overlay(self, stamp):
         self.image('overlay', stamp, np.full((2, 3, 3), stamp, np.uint8), 'bgr8')
+
+    def instances(self, stamp, ids):
+        self.image('instances', stamp, np.asarray(ids, np.uint16), 'mono16')
 
     def mask(self, stamp):
         self.image('mask', stamp, np.full((2, 3), stamp, np.uint8), 'mono8')
@@ -133,6 +162,49 @@ def test_compressed_overlays_are_shown_with_their_masks():
         feed.mask(stamp)
         assert feed.taken() == (stamp, stamp, True)
     assert feed.source.view().topic == '/front/segmentation/overlay/compressed'
+
+
+def test_instances_are_outlined_on_their_own_picture(feed):
+    ids = np.zeros((8, 9), np.uint16)
+    ids[1:6, 1:6], ids[2:6, 6:8] = 3, 700
+    outline = (ids > 0)
+    outline[2:5, 2:5] = False  # the inside of the larger one
+    picture = np.zeros((8, 9, 3), np.uint8)
+    feed.image('overlay', 1, picture, 'bgr8')
+    assert not feed.source.picture().any()
+    assert feed.source.view().instances is None
+    feed.instances(1, ids)
+    np.testing.assert_array_equal(feed.source.picture().all(-1), outline)
+    assert feed.source.view().instances == 2
+    news = feed.news
+    feed.image('overlay', 2, picture + 1, 'bgr8')
+    assert feed.news == news, 'it waits for its instances'
+    np.testing.assert_array_equal(feed.source.picture().all(-1), outline)
+    feed.instances(2, ids * 0)
+    assert feed.news == news + 1
+    assert (feed.source.picture() == 1).all()
+    assert feed.source.view().instances == 0
+    feed.image('overlay', 3, picture + 3, 'bgr8')
+    feed.image('overlay', 4, picture + 4, 'bgr8')  # the instances of 3 are lost
+    assert (feed.source.picture() == 3).all()
+    feed.instances(4, ids)
+    np.testing.assert_array_equal(feed.source.picture().min(-1) == 255, outline)
+
+
+def test_smoothing_is_set_on_the_node(feed):
+    client = feed.topics.client
+    assert client.srv_name == '/front/segmentation/set_parameters'
+    client.results = [SimpleNamespace(successful=True, reason='')]
+    assert feed.source.set_smoothing(0.6) == ''
+    parameter, = client.requests[0].parameters
+    assert (parameter.name, parameter.value.double_value) == ('temporal_smoothing', 0.6)
+    client.results = [SimpleNamespace(successful=False, reason='it must be 0 to 0.95')]
+    assert feed.source.set_smoothing(2.0) == 'it must be 0 to 0.95'
+    client.is_ready = False
+    assert feed.source.set_smoothing(0.6) == '/front/segmentation/set_parameters is not available'
+    feed.source.stop()
+    assert feed.topics.client is None
+    assert feed.source.set_smoothing(0.6) == 'the page is not connected to the node'
 
 
 def test_a_mask_that_comes_after_its_picture_is_taken_then(feed):

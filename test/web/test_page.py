@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from trt_segmentation.web import live
+from trt_segmentation.web.outlines import with_outlines
 from trt_segmentation.web.source import Status
-from trt_segmentation.web.state import COLORS_KEY
+from trt_segmentation.web.state import COLORS_KEY, POINT_COUNT_KEY, SMOOTHING_KEY
 
 HTML = '<img src=x onerror="document.title = `taken over`">'
 ROAD_AND_SKY = np.uint8([0] * 3 + [1])
@@ -97,6 +98,45 @@ def test_the_page_shows_picture_classes_and_figures(open_page, serve, source, pl
     assert page.text('#notice') == ''
     assert not page.errors
     assert all(url.startswith((server.url, 'data:')) for url in page.asked)
+
+
+def test_instances_and_points_show_where_they_exist(open_page, serve, source, plain):
+    source.pixels = plain(0, 0, 0)
+    source.now = replace(source.now, picture_age=0.1)
+    page = open_page(serve(fps=50).url)
+    page.wait_for('#level', 'OK')
+    optional = 'instances', 'points', 'smoothing'
+    assert not any(page.tab.is_visible(f'#{name}') for name in optional)
+    ids = np.zeros((90, 160), np.uint16)
+    ids[45:, 80:] = 1  # its corner is the centre
+    source.now = replace(source.now, instances=1, status=Status(
+        0, 'segmenting', {POINT_COUNT_KEY: '76800'}))
+    source.show(with_outlines(plain(0, 0, 0), ids))
+    page.wait_for('#points', '76,800')
+    assert page.text('#instances') == '1'
+    page.wait_for_color(255, 255, 255)
+
+
+def test_the_slider_sets_temporal_smoothing(open_page, serve, source, until):
+    def now(weight):
+        source.now = replace(source.now, status=Status(0, 'segmenting', {SMOOTHING_KEY: weight}))
+
+    now('0.3')
+    page = open_page(serve().url)
+    page.wait_for('#weight-text', '0.30')
+    page.tab.focus('#weight')
+    page.tab.keyboard.press('ArrowRight')
+    page.tab.keyboard.press('ArrowRight')
+    until(lambda: source.weights[-1:] == [0.4], 'the value of the slider')
+    assert page.text('#weight-text') == '0.40'
+    now('0.4')
+    assert page.text('#smoothing-fault') == ''
+    source.fault = 'the backend is <b>busy</b>'
+    page.tab.keyboard.press('End')
+    page.wait_for('#smoothing-fault', 'Not changed: the backend is <b>busy</b>')
+    page.wait_for('#weight-text', '0.40')  # that of the node
+    assert source.weights[-1] == 0.95
+    assert all('409' in error for error in page.errors)
 
 
 def test_every_picture_is_seen_at_once(open_page, serve, source, plain, monkeypatch):

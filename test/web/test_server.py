@@ -78,6 +78,45 @@ def test_only_get_is_answered(serve, method):
             assert answer.status == 405
 
 
+def post(server, body='{"value": 0.6}', **headers):
+    headers = {'Content-Type': 'application/json', 'Origin': server.url.rstrip('/'),
+               **{name.replace('_', '-'): text for name, text in headers.items()}}
+    with server.answer('/smoothing', 'POST', body, **headers) as answer:
+        return answer.status, answer.read().decode()
+
+
+def test_the_page_sets_temporal_smoothing(serve, source):
+    server = serve()
+    assert post(server) == (204, '')
+    source.fault = 'temporal_smoothing is 1.5; it must be 0 to 0.95'
+    assert post(server, '{"value": 1.5}') == (409, source.fault)
+    assert source.weights == [0.6, 1.5]
+
+
+@pytest.mark.parametrize('headers', [
+    {'Origin': 'http://evil.example'}, {'Origin': 'null'}, {'Origin': ''},
+    {'Origin': 'http://localhost:1'}, {'Content_Type': 'text/plain'},
+    {'Content_Type': 'application/x-www-form-urlencoded'}, {'Host': 'evil.example'}])
+def test_pages_of_other_origins_set_nothing(serve, source, headers):
+    assert post(serve(), **headers)[0] == 403
+    assert not source.weights
+
+
+@pytest.mark.parametrize('body', ['', '0.5', '[]', '{}', '{"value": "much"}', '{"value": NaN}',
+                                  '{"value": null}', '{"value": 1e999}'])
+def test_only_a_number_is_a_value(serve, source, body):
+    assert post(serve(), body) == (400, 'the body must be {"value": NUMBER}')
+    assert not source.weights
+
+
+def test_a_page_that_is_open_to_the_network_sets_nothing(serve, source):
+    server = serve(host='0.0.0.0')
+    host = f'127.0.0.1:{server.port}'
+    status, why = post(server, Host=host, Origin=f'http://{host}')
+    assert (status, not source.weights) == (403, True)
+    assert why.endswith('so it changes no parameters: --host is 0.0.0.0')
+
+
 @pytest.mark.parametrize('host', ['localhost', 'LocalHost:8080', '127.0.0.1:1', '[::1]:8080'])
 def test_this_machines_names_are_served(serve, host):
     with serve().answer('/', Host=host) as answer:

@@ -64,7 +64,8 @@ def node_process(programs, scene, tmp_path_factory):
     cv2.imwrite(str(folder / 'scene.png'), scene)
     process = programs(
         '-m', 'trt_segmentation.ros.node', '--ros-args', '-p', 'diagnostics_period:=0.2', '-p',
-        'num_threads:=1', '-r', '__ns:=/front', '-r', 'image:=/image')
+        'num_threads:=1', '-p', 'backend:=onnxruntime', '-p', 'temporal_smoothing:=0.3', '-r',
+        '__ns:=/front', '-r', 'image:=/image')
     programs('-m', 'trt_segmentation.demo.ros.image_publisher', str(folder), '--frames', '100000',
              '--rate', '10', stdout=subprocess.DEVNULL)
     return process
@@ -128,7 +129,21 @@ def test_a_browser_sees_what_the_node_makes(view, browser, scene):
     assert page.inner_text('h1') == '/front/segmentation'
     assert page.inner_text('#running').startswith('onnxruntime, fp32')
     page.locator('#p95').filter(has_text=' ms').wait_for()
+    move_slider(page)
     page.close()
+
+
+def move_slider(page):
+    """Set temporal smoothing, and wait until the node reports it."""
+    page.locator('#weight-text').filter(has_text='0.30').wait_for()
+    page.focus('#weight')
+    for _ in range(6):
+        page.keyboard.press('ArrowRight')
+    page.click('summary')
+    page.locator('#values tr').filter(has_text='temporal smoothing').filter(
+        has_text='0.6').wait_for()
+    assert page.inner_text('#weight-text') == '0.60'
+    assert page.inner_text('#smoothing-fault') == ''
 
 
 @contextmanager

@@ -65,4 +65,5 @@ def draw_hills(canvas: Canvas) -> None:
         height = np.clip(0.8 + 0.35 * (waves / order**0.7).sum(1), 0.25, 2)
         skyline = np.stack([x, view.horizon - view.focal[1] * rise * height], 1)
         ring = np.concatenate([skyline, [[view.width + 2, foot], [-2, foot]]])
-        canvas.polygon(fixed(ring), canvas.hazed(colour * world.light.ambient, depth), VEGETATION)
+        colours = canvas.hazed(colour * world.light.ambient, depth)
+        canvas.polygon(fixed(ring), colours, VEGETATION, 0.0)

@@ -71,6 +71,22 @@ class View:
         """Return how many metres ahead a world point [3] is."""
         return float((point - self.position) @ self.rotation[2])
 
+    def inverse_depth(self, points: np.ndarray) -> np.ndarray:
+        """Return the plane through world points [N, 3] as the camera sees it.
+
+        Returns:
+            float64 [3]: a pixel (x, y) that shows the plane is 1 / ((x, y, 1) @ plane) metres
+            ahead. All are 0 for a plane that is seen from its edge.
+        """
+        optical = self.to_optical(points)
+        normal = np.cross(optical, np.roll(optical, -1, 0)).sum(0)  # Newell's method
+        offset = float(normal @ optical.mean(0))
+        if abs(offset) < 1e-9:
+            return np.zeros(3)
+        (fx, fy), (cx, cy) = self.focal, self.centre
+        return np.array([normal[0] / fx, normal[1] / fy,
+                         normal[2] - normal[0] * cx / fx - normal[1] * cy / fy]) / offset
+
     def sees(self, points: np.ndarray) -> bool:
         """Tell whether an upright thing over world points [N, 3] may lie between the sides."""
         right, _, depth = self.to_optical(points).T

@@ -36,6 +36,7 @@ def draw_ground(canvas: Canvas, things: Sequence[Thing]) -> None:
     corner = (canvas.view.width, canvas.view.height)
     cv2.rectangle(canvas.image, (0, rows.start), corner, canvas.world.grass.tolist(), cv2.FILLED)
     canvas.labels[rows] = VEGETATION
+    canvas.ground_depth()
     _draw_road(canvas)
     _draw_markings(canvas)
     for thing in things:

@@ -62,7 +62,7 @@ class Person(Thing):
         outlines, colours = self._parts()
         tones = canvas.hazed(colours * (light.ambient + (1 - light.ambient) * 0.8), depth)
         for outline, tone in zip(fixed(base + outlines * span), tones, strict=True):
-            canvas.convex(outline, tone, PERSON)
+            canvas.convex(outline, tone, PERSON, depth)
 
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the body's parts from far to near.

@@ -73,9 +73,9 @@ class Plant(Thing):
         quad = np.array([[x - wide, y], [x + wide, y],
                          [x + wide * 0.6, top], [x - wide * 0.6, top]])
         bark = _BARK * canvas.world.light.ambient
-        canvas.convex(fixed(quad), canvas.hazed(bark, depth), VEGETATION)
+        canvas.convex(fixed(quad), canvas.hazed(bark, depth), VEGETATION, depth)
         quad[1:3, 0] = quad[[0, 3], 0] * 0.6 + quad[1:3, 0] * 0.4
-        canvas.convex(fixed(quad), canvas.hazed(bark * 1.3, depth), VEGETATION)
+        canvas.convex(fixed(quad), canvas.hazed(bark * 1.3, depth), VEGETATION, depth)
 
     def _draw_foliage(self, canvas: Canvas, box: tuple[float, float, float, float],
                       depth: float) -> None:
@@ -94,6 +94,8 @@ class Plant(Thing):
         colours = cv2.applyColorMap(glow, self._ramp(canvas, depth))
         cv2.copyTo(colours, mask, canvas.image[top:bottom, left:right])
         canvas.labels[top:bottom, left:right][mask > 0] = VEGETATION
+        if canvas.depth is not None:
+            canvas.depth[top:bottom, left:right][mask > 0] = depth
 
     def _ramp(self, canvas: Canvas, depth: float) -> np.ndarray:
         """Return the colour of each brightness of the leaves, uint8 [256, 1, 3]."""

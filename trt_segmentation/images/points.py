@@ -1,6 +1,7 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled points from a depth image and a mask, with the pinhole model of a rectified camera."""
+"""Labelled points from a mask and a depth image, with the pinhole model of a rectified camera, or
+from a mask and an organized cloud."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,6 +99,40 @@ class PointProjector:
         self._color_of = None if options.colors is None else _packed(options.colors, len(ids))
         self._camera: tuple[Pinhole, tuple[int, int]] | None = None
 
+    def take(self, coordinates: tuple[np.ndarray, np.ndarray, np.ndarray], mask: np.ndarray,
+             confidence: np.ndarray | None = None) -> int:
+        """Write ``points`` with the coordinates of an organized cloud.
+
+        Missing points are NaN: those with a coordinate that is not finite, out of range, or of
+        another class.
+
+        Args:
+            coordinates: x, y and z, float32 or float64 metres [height, width], in the optical
+                frame of the mask's image. Their size is that of the mask, or an integer multiple
+                or fraction of it; the nearest point of the cloud is used.
+            mask, confidence: see ``project``.
+
+        Returns:
+            The number of points that are not missing.
+
+        Raises:
+            ImageError: the size of the cloud does not fit that of the mask.
+        """
+        _checked_ratio('cloud', coordinates[0].shape, self.mask_size)
+        mask, points = self._strided(mask), self.points
+        with np.errstate(over='ignore', invalid='ignore'):  # float64 beyond float32 is infinite
+            for name, values in zip('xyz', coordinates, strict=True):
+                np.copyto(points[name], self._sampled(values), casting='same_kind')
+        np.copyto(self._z, points['z'])
+        self._find_kept(mask)
+        for name in 'xy':
+            np.isfinite(points[name], out=self._scratch)
+            self._is_kept &= self._scratch
+        np.logical_not(self._is_kept, out=self._scratch)
+        for name in 'xyz':
+            np.copyto(points[name], np.nan, where=self._scratch)
+        return self._label(mask, confidence)
+
     def project(self, depth: np.ndarray, camera: Pinhole, mask: np.ndarray,
                 confidence: np.ndarray | None = None) -> int:
         """Write ``points``.
@@ -119,8 +154,7 @@ class PointProjector:
             ImageError: the size of the depth image does not fit that of the mask.
         """
         self._set_camera(camera, depth.shape[:2])
-        depth, stride = self._sampled(depth), self._options.stride
-        mask = mask[::stride, ::stride]
+        depth, mask = self._sampled(depth), self._strided(mask)
         if depth.dtype.kind == 'u':
             np.divide(depth, _MILLIMETRES, out=self._z, dtype=np.float32)
         else:
@@ -132,13 +166,7 @@ class PointProjector:
         points['z'] = self._z
         np.multiply(self._z, self._x_of_columns, out=points['x'])
         np.multiply(self._z, self._y_of_rows, out=points['y'])
-        points['class_id'] = mask
-        if self._options.confidence and confidence is not None:
-            points['confidence'] = confidence[::stride, ::stride]
-        if self._color_of is not None:
-            np.take(self._color_of, mask, out=self._colors, mode='clip')
-            points['rgb'] = self._colors.view(np.float32)
-        return int(np.count_nonzero(self._is_kept))
+        return self._label(mask, confidence)
 
     def write(self, count: int, out: np.ndarray) -> None:
         """Copy the points.
@@ -155,6 +183,21 @@ class PointProjector:
         else:
             np.compress(self._is_kept.reshape(-1), words, axis=0, out=target)
 
+    def _strided(self, mask: np.ndarray) -> np.ndarray:
+        stride = self._options.stride
+        return mask[::stride, ::stride]
+
+    def _label(self, mask: np.ndarray, confidence: np.ndarray | None) -> int:
+        """Write class, confidence and colour; return the number of points that are kept."""
+        points = self.points
+        points['class_id'] = mask
+        if self._options.confidence and confidence is not None:
+            points['confidence'] = self._strided(confidence)
+        if self._color_of is not None:
+            np.take(self._color_of, mask, out=self._colors, mode='clip')
+            points['rgb'] = self._colors.view(np.float32)
+        return int(np.count_nonzero(self._is_kept))
+
     def _find_kept(self, mask: np.ndarray) -> None:
         """Find the pixels of the wanted classes with a depth in range; NaN is never in range."""
         kept, scratch, options = self._is_kept, self._scratch, self._options
@@ -169,7 +212,7 @@ class PointProjector:
         """Compute x / z of each column and y / z of each row, if the camera has changed."""
         if self._camera == (camera, depth_size):
             return
-        height, width = _checked_ratio(depth_size, self.mask_size)
+        height, width = _checked_ratio('depth image', depth_size, self.mask_size)
         stride = self._options.stride
         columns = _coordinates(self.mask_size[1], width)[::stride]
         rows = _coordinates(self.mask_size[0], height)[::stride]
@@ -178,7 +221,7 @@ class PointProjector:
         self._camera = camera, depth_size
 
     def _sampled(self, depth: np.ndarray) -> np.ndarray:
-        """Return the depth of each point, of the nearest depth pixel."""
+        """Return the value of each point, of the nearest depth pixel or point of the cloud."""
         (height, width), stride = self.mask_size, self._options.stride
         ratio = depth.shape[0] // height
         if ratio:
@@ -189,14 +232,15 @@ class PointProjector:
         return self._resized[::stride, ::stride]
 
 
-def _checked_ratio(depth_size: Sequence[int], mask_size: Sequence[int]) -> tuple[float, float]:
+def _checked_ratio(noun: str, depth_size: Sequence[int], mask_size: Sequence[int],
+                   ) -> tuple[float, float]:
     """Return depth pixels for each mask pixel, vertically and horizontally, which are equal."""
     (height, width), (mask_height, mask_width) = depth_size, mask_size
     fits = min(height, width) > 0 and height * mask_width == width * mask_height and (
         height % mask_height == width % mask_width == 0
         or mask_height % height == mask_width % width == 0)
     if not fits:
-        raise ImageError(f'the depth image is {width}x{height}, but the mask is '
+        raise ImageError(f'the {noun} is {width}x{height}, but the mask is '
                          f'{mask_width}x{mask_height}; the size must be that of the mask, or an '
                          'integer multiple or fraction of it')
     return height / mask_height, width / mask_width

@@ -11,7 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from trt_segmentation.ros.health import Level, NodeState, Thresholds, assess
 from trt_segmentation.ros.points import Points
 from trt_segmentation.ros.statistics import MAX_AGE, FrameCounts, Monitor, Statistics
-from trt_segmentation.web.state import colors_key
+from trt_segmentation.web.state import SMOOTHING_KEY, colors_key
 
 _KEY_DIGITS = 16
 """Length of the keys in the file names of the engine cache."""
@@ -105,6 +105,8 @@ def _values_of_model(state: NodeState) -> dict[str, str]:
                   'engine key': info.engine_key[:_KEY_DIGITS],
                   **{colors_key(task): ' '.join(colors)
                      for task, colors in state.loaded.colors.items()}}
+        if state.loaded.smoothing is not None:
+            values[SMOOTHING_KEY] = f'{state.loaded.smoothing:g}'
     if state.gpu_memory is not None:
         used, free = state.gpu_memory
         values['GPU memory used, MB'] = f'{used / 1e6:.0f}'

@@ -49,12 +49,14 @@ class LoadedModel:
         info: reported by the backend.
         requested_precision: '' for a prebuilt engine, whose precision is fixed.
         colors: of the classes by task, ``#rrggbb``; '' is the only task of most networks.
+        smoothing: weight of temporal smoothing; None if the network was opened without it.
     """
 
     model: str
     info: BackendInfo
     requested_precision: str
     colors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    smoothing: float | None = None
 
 
 @dataclass(frozen=True)

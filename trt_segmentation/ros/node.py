@@ -531,7 +531,9 @@ class SegmentationNode(GuardedLifecycleNode):
     def _loaded(self, segmenter: Segmenter) -> LoadedModel:
         spec = segmenter.spec
         return LoadedModel(spec.network.source, segmenter.info, self._settings.requested_precision,
-                       {task.name: task.palette.hexadecimal for task in spec.tasks})
+                       {task.name: task.palette.hexadecimal for task in spec.tasks},
+                       self.get_parameter('temporal_smoothing').value if spec.smoothing
+                       else None)
 
     def _state(self) -> NodeState:
         loaded = memory = None

@@ -28,6 +28,7 @@ from trt_segmentation.options import (
 from trt_segmentation.ros.class_shares import region_fault
 from trt_segmentation.ros.health import Thresholds
 from trt_segmentation.ros.inputs import DURABILITIES, RELIABILITIES, TRANSPORTS
+from trt_segmentation.ros.point_sources import POINT_SOURCES
 from trt_segmentation.ros.points import PointSettings
 from trt_segmentation.ros.region import Region
 
@@ -225,8 +226,9 @@ class Parameters:
     points: str = _parameter(
         '', 'depth publishes ~/points (sensor_msgs/PointCloud2), the points of the pixels with '
             'their classes, from depth/image and depth/camera_info, whose image must be '
-            'registered to image and rectified. Empty publishes no points', CONFIGURE,
-        choices=('', 'depth'))
+            'registered to image and rectified. cloud takes x, y and z from depth/points '
+            '(sensor_msgs/PointCloud2), which must be organized and registered to image. Empty '
+            'publishes no points', CONFIGURE, choices=('', *POINT_SOURCES))
     points_classes: tuple[str, ...] = _parameter(
         (), 'Names of the classes in ~/points; empty means all pixels', CONFIGURE)
     points_stride: int = _parameter(
@@ -241,8 +243,8 @@ class Parameters:
     points_rgb: bool = _parameter(
         False, 'Add the colours of the classes to ~/points, as the field rgb of PCL', CONFIGURE)
     points_tolerance: float = _parameter(
-        0.0, 'Maximum difference in seconds between the stamps of image and depth image; 0 '
-             'requires equal stamps', CONFIGURE, minimum=0.0, maximum=1.0)
+        0.0, 'Maximum difference in seconds between the stamps of image and depth image or cloud; '
+             '0 requires equal stamps', CONFIGURE, minimum=0.0, maximum=1.0)
     input_transport: str = _parameter(
         'raw', 'raw subscribes to image (sensor_msgs/Image), compressed subscribes to '
                'image/compressed (sensor_msgs/CompressedImage)', CONFIGURE,
@@ -357,7 +359,7 @@ class Parameters:
     def point_settings(self) -> PointSettings | None:
         """The settings of ~/points; None for no points."""
         near, far = self.points_range
-        return PointSettings(self.points_classes, self.points_stride, (near, far),
+        return PointSettings(self.points, self.points_classes, self.points_stride, (near, far),
                              self.points_organized, self.points_rgb,
                              round(self.points_tolerance * 1e9)) if self.points else None
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""The topic ~/points: labelled points from the mask and a registered depth image."""
+"""The topic ~/points: labelled points from the mask and a registered depth image or cloud."""
 
 import sys
 import threading
@@ -11,55 +11,48 @@ from typing import Any
 
 import numpy as np
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
 from trt_segmentation.errors import ConfigError, ImageError
 from trt_segmentation.graph.pipeline.output_names import joined
-from trt_segmentation.images.points import (
-    DEPTH_ENCODINGS,
-    Pinhole,
-    PointOptions,
-    PointProjector,
-)
-from trt_segmentation.ros.camera_info import scaled_camera_info
+from trt_segmentation.images.points import PointOptions, PointProjector
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
-from trt_segmentation.ros.serialized import SerializedData
+from trt_segmentation.ros.point_sources import KEPT, POINT_SOURCES
+from trt_segmentation.ros.serialized import SerializedData, serialized_stamp
 from trt_segmentation.ros.stamps import nanoseconds
 from trt_segmentation.segmenter import Segmenter
-
-_KEPT = 8
-"""Depth images that wait for their mask: those of 0.27 s at 30 Hz."""
+from trt_segmentation.web.state import POINT_COUNT_KEY
 
 _WAITING = 3
-"""Masks that wait for their depth image. A node that is slower than its camera gets the next image
-before the depth image of the last one."""
+"""Masks that wait for their depth. A node that is slower than its camera gets the next image
+before the depth of the last one."""
 
 _POINTS_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5,
                          reliability=ReliabilityPolicy.RELIABLE)
-_DEPTH_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=_KEPT,
-                        reliability=ReliabilityPolicy.BEST_EFFORT)
 
 _TYPES = {np.dtype(np.uint8): PointField.UINT8, np.dtype(np.uint16): PointField.UINT16,
           np.dtype(np.float32): PointField.FLOAT32}
 
 NO_DEPTH, BAD_DEPTH = 'no_depth', 'bad_depth'
 REASONS = NO_DEPTH, BAD_DEPTH
-"""Why a mask got no points: no depth image had its stamp, or that depth image cannot be used."""
+"""Why a mask got no points: no depth image or cloud had its stamp, or that one cannot be used."""
 
 
 @dataclass(frozen=True)
 class PointSettings:
-    """The values of the parameters ``points_*``.
+    """The values of the parameters ``points`` and ``points_*``.
 
     Attributes:
+        source: of ``POINT_SOURCES``.
         classes: names of the classes that are kept; empty keeps all pixels.
         stride, organized: of ``PointOptions``.
         range: minimum and maximum depth, metres.
         rgb: whether the points have the colours of their classes.
-        tolerance: maximum difference of the stamps of mask and depth image, nanoseconds.
+        tolerance: maximum difference of the stamps of mask and depth, nanoseconds.
     """
 
+    source: str = 'depth'
     classes: tuple[str, ...] = ()
     stride: int = 1
     range: tuple[float, float] = (0.0, 100.0)
@@ -70,7 +63,7 @@ class PointSettings:
 
 @dataclass(eq=False)
 class _Mask:
-    """A copy of a mask, in reused buffers, that waits for its depth image."""
+    """A copy of a mask, in reused buffers, that waits for its depth."""
 
     header: Header
     pixels: np.ndarray
@@ -78,9 +71,9 @@ class _Mask:
 
 
 class Points:
-    """Publishes ~/points, and subscribes to depth/image and depth/camera_info.
+    """Publishes ~/points, and subscribes to the depth images or clouds.
 
-    A mask waits until a depth image with its stamp arrives, or a later depth image. With
+    A mask waits until a depth image or cloud with its stamp arrives, or a later one. With
     several tasks, the points have the classes of the first one.
 
     Args:
@@ -101,19 +94,17 @@ class Points:
                  confidence: bool, prefix: str = '') -> None:
         self._node, self._settings, self._with_confidence = node, settings, confidence
         self._lock = threading.Lock()
-        self._depths: deque[Image] = deque(maxlen=_KEPT)
-        self._info: CameraInfo | None = None
+        self._depths: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
+        """Stamps, and messages that are deserialized only for a mask."""
         self._waiting: deque[_Mask] = deque()
         self._free: list[_Mask] = []
         self._published, self._empty, self._dropped = 0, 0, Counter[str]()
+        self._newest_count = 0
         self.fault = ''
         self.switch_segmenter(segmenter)
         self._publisher = node.create_lifecycle_publisher(PointCloud2, f'~/{prefix}points',
                                                           _POINTS_QOS)
-        self._subscriptions = [
-            node.create_subscription(Image, f'{prefix}depth/image', self._on_depth, _DEPTH_QOS),
-            node.create_subscription(CameraInfo, f'{prefix}depth/camera_info', self._on_info,
-                                     _DEPTH_QOS)]
+        self._source = POINT_SOURCES[settings.source](node, prefix, self._on_depth, self._on_ready)
 
     def switch_segmenter(self, segmenter: Segmenter) -> None:
         """Continue with the masks of another segmenter; see the class."""
@@ -151,13 +142,14 @@ class Points:
 
     def values(self) -> dict[str, str]:
         """Return the values for /diagnostics: how many messages were published or not."""
-        return {'points published': str(self._published),
+        return {POINT_COUNT_KEY: str(self._newest_count),
+                'points published': str(self._published),
                 'points published without valid depth': str(self._empty),
                 **{f'points dropped, {reason}': str(self._dropped[reason])
                    for reason in REASONS}}
 
     def offer(self, header: Header, arrays: Mapping[str, np.ndarray]) -> None:
-        """Publish the points of a mask, at once or as soon as its depth image arrives.
+        """Publish the points of a mask, at once or as soon as its depth arrives.
 
         Args:
             header: of the image.
@@ -172,7 +164,7 @@ class Points:
 
     def close(self) -> None:
         """Destroy the topics."""
-        for subscription in self._subscriptions:
+        for subscription in self._source.subscriptions:
             self._node.destroy_subscription(subscription)
         self._node.destroy_lifecycle_publisher(self._publisher)
 
@@ -188,49 +180,49 @@ class Points:
             np.copyto(copy.confidence, arrays[1])
         return copy
 
-    def _on_info(self, info: CameraInfo) -> None:
+    def _on_ready(self) -> None:
         with self._lock:
-            self._info = info
             self._match()
 
-    def _on_depth(self, depth: Image) -> None:
+    def _on_depth(self, depth: bytes) -> None:
         with self._lock:
             if self._publisher.get_subscription_count() == 0:
                 self._depths.clear()
                 self._waiting.clear()
-                self.fault = ''
+                self.fault, self._newest_count = '', 0
                 return
-            self._depths.append(depth)
+            self._depths.append((serialized_stamp(depth), depth))
             self._match()
 
     def _match(self) -> None:
-        """Publish the points of the masks whose depth image is here; drop the masks whose depth
-        image cannot come any more."""
-        if self._info is None or not self._depths:
+        """Publish the points of the masks whose depth is here; drop the masks whose depth cannot
+        come any more."""
+        if not self._depths or self._source.missing():
             return
         for mask in tuple(self._waiting):
             stamp, tolerance = nanoseconds(mask.header.stamp), self._settings.tolerance
-            nearest = min(self._depths, key=lambda each: abs(nanoseconds(each.header.stamp)
-                                                             - stamp))
-            if abs(nanoseconds(nearest.header.stamp) - stamp) <= tolerance:
-                self._publish(mask, nearest, self._info)
-            elif nanoseconds(self._depths[-1].header.stamp) > stamp + tolerance:
+            nearest, depth = self._nearest(stamp)
+            if abs(nearest - stamp) <= tolerance:
+                self._publish(mask, depth)
+            elif self._depths[-1][0] > stamp + tolerance:
                 self._drop_mask(mask)
             else:
                 continue
             self._waiting.remove(mask)
             self._free.append(mask)
 
-    def _publish(self, mask: _Mask, depth: Image, info: CameraInfo) -> None:
+    def _nearest(self, stamp: int) -> tuple[int, bytes]:
+        return min(self._depths, key=lambda each: abs(each[0] - stamp))
+
+    def _publish(self, mask: _Mask, depth: bytes) -> None:
         try:
             if self._projector is None or self._projector.mask_size != mask.pixels.shape:
                 self._projector = PointProjector(mask.pixels.shape, mask.pixels.dtype,
                                                  self._options)
                 self._outgoing = _OutgoingPoints(self._projector, self._options.organized)
             assert self._outgoing is not None
-            count = self._projector.project(
-                _depth_pixels(depth, mask.header.frame_id), _pinhole(info, depth),
-                mask.pixels, mask.confidence)
+            count = self._source.project(self._projector, depth, mask.header.frame_id,
+                                         mask.pixels, mask.confidence)
             self._outgoing.publish(mask.header, count, self._publisher)
         except ImageError as error:
             self._drop(BAD_DEPTH, str(error))
@@ -239,7 +231,7 @@ class Points:
                 self._node.get_logger().error(f'points were not published: {error!r}',
                                               throttle_duration_sec=WARNING_PERIOD)
         else:
-            self._published += 1
+            self._published, self._newest_count = self._published + 1, count
             # With points_classes, the image may show none of these classes.
             if count or self._options.classes is not None:
                 self.fault = ''
@@ -248,9 +240,9 @@ class Points:
                 self._warn('no depth is valid and within points_range')
 
     def _drop_mask(self, mask: _Mask) -> None:
-        """Count and log a mask whose depth image or camera_info did not arrive."""
-        if self._depths and self._info is None:
-            self._drop(BAD_DEPTH, f'no camera_info on {self._subscriptions[1].topic_name}')
+        """Count and log a mask whose depth or camera_info did not arrive."""
+        if self._depths and (missing := self._source.missing()):
+            self._drop(BAD_DEPTH, missing)
         else:
             self._drop(NO_DEPTH, self._unmatched(mask.header))
 
@@ -263,13 +255,13 @@ class Points:
         self._node.get_logger().warning(self.fault, throttle_duration_sec=WARNING_PERIOD)
 
     def _unmatched(self, header: Header) -> str:
-        """Return why a mask has no depth image."""
-        topic = self._subscriptions[0].topic_name
+        """Return why a mask has no depth."""
+        noun, topic = self._source.noun, self._source.subscriptions[0].topic_name
         if not self._depths:
-            return f'no depth image on {topic}'
+            return f'no {noun} on {topic}'
         stamp = nanoseconds(header.stamp)
-        nearest = min(abs(nanoseconds(depth.header.stamp) - stamp) for depth in self._depths)
-        return (f'the nearest depth image on {topic} is {nearest / 1e9:.6f} s from the image; '
+        difference = abs(self._nearest(stamp)[0] - stamp)
+        return (f'the nearest {noun} on {topic} is {difference / 1e9:.6f} s from the image; '
                 f'points_tolerance is {self._settings.tolerance / 1e9:g} s')
 
 
@@ -318,47 +310,3 @@ def _class_ids(names: tuple[str, ...], labels: tuple[str, ...]) -> tuple[int, ..
         raise ConfigError(f"points_classes has '{unknown[0]}', which is no class of the network; "
                           f'its classes are {", ".join(labels) or "not known"}')
     return tuple(labels.index(name) for name in names) or None
-
-
-def _depth_pixels(depth: Image, frame_id: str) -> np.ndarray:
-    """Return the pixels of a depth image, a view [height, width].
-
-    Raises:
-        ImageError: encoding, size or frame are not those of a registered depth image.
-    """
-    if depth.encoding not in DEPTH_ENCODINGS:
-        raise ImageError(f"the depth image has encoding '{depth.encoding}'; it must be one of "
-                         f'{", ".join(DEPTH_ENCODINGS)}')
-    if depth.header.frame_id != frame_id:
-        raise ImageError(f"the depth image has frame_id '{depth.header.frame_id}', but the image "
-                         f"has '{frame_id}'; register the depth image to the image")
-    kind = np.dtype(DEPTH_ENCODINGS[depth.encoding]).newbyteorder('>' if depth.is_bigendian
-                                                                  else '<')
-    row = depth.width * kind.itemsize
-    if depth.step < row or len(depth.data) != depth.step * depth.height or depth.step == 0:
-        raise ImageError(f'the depth image is {depth.width}x{depth.height} {depth.encoding}, but '
-                         f'it has {len(depth.data)} bytes and step {depth.step}')
-    rows = np.frombuffer(depth.data, np.uint8).reshape(depth.height, depth.step)[:, :row]
-    pixels = (rows if depth.step % kind.itemsize == 0 else rows.copy()).view(kind)
-    return pixels.astype(kind.newbyteorder('=')) if depth.is_bigendian else pixels
-
-
-def _pinhole(info: CameraInfo, depth: Image) -> Pinhole:
-    """Return the camera of a rectified depth image: of P, or of K if P is not set.
-
-    Raises:
-        ImageError: the camera is not calibrated, or its image has another size.
-    """
-    roi, binning = info.roi, (info.binning_x or 1, info.binning_y or 1)
-    width, height = roi.width or info.width, roi.height or info.height
-    size = width // binning[0], height // binning[1]
-    if size != (depth.width, depth.height):
-        raise ImageError(f'depth/camera_info is of an image of {size[0]}x{size[1]}, but the depth '
-                         f'image is {depth.width}x{depth.height}')
-    if (info.width, info.height) != size:  # a region of interest, or binning
-        info = scaled_camera_info(info, (depth.height, depth.width))
-    matrix = info.p.reshape(3, 4) if info.p[0] > 0 else info.k.reshape(3, 3)
-    camera = Pinhole(*(float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))))
-    if not (camera.fx > 0 and camera.fy > 0):
-        raise ImageError('depth/camera_info is not calibrated: its focal length is not positive')
-    return camera

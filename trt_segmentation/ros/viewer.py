@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import Future, TimeoutError
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -35,7 +36,9 @@ from trt_segmentation.ros.image_msgs import ImageReader
 from trt_segmentation.ros.label_info import LabelInfo
 from trt_segmentation.ros.log_bridge import LogBridge
 from trt_segmentation.ros.outputs import LATCHED_QOS
+from trt_segmentation.ros.parameter_setter import ParameterSetter
 from trt_segmentation.ros.serialized import serialized_stamp
+from trt_segmentation.web.outlines import instance_count, with_outlines
 from trt_segmentation.web.pace import Pace
 from trt_segmentation.web.pairing import Pairing
 from trt_segmentation.web.server import serving
@@ -50,6 +53,10 @@ _IMAGE_QOS = QoSProfile(depth=1)
 
 _MASK_QOS = QoSProfile(depth=5)
 """Deeper, so that no mask is lost while its overlay is received."""
+
+
+_PATIENCE = 3.0
+"""Maximum seconds to wait for an answer of the node."""
 
 
 class NodeSource:
@@ -71,7 +78,7 @@ class NodeSource:
                  transport: str = 'raw') -> None:
         self._node, self._executor, self._name, self._task = node, executor, name, task
         self._topics = {output: f'{name}/{joined(task, output)}'
-                        for output in ('overlay', 'mask', 'label_info')}
+                        for output in ('overlay', 'mask', 'instances', 'label_info')}
         self._image_type = Image
         if transport == 'compressed':
             self._image_type = CompressedImage
@@ -88,11 +95,15 @@ class NodeSource:
                             'lanes') from error
         self._reader = ImageReader()
         self._subscriptions: list[Any] = []
+        self._setter: ParameterSetter | None = None
         self._lock = threading.Lock()
         """Protects the attributes below: callbacks and readers run in different threads."""
         self._overlay: bytes | None = None
+        self._waiting: bytes | None = None
+        """An overlay whose instances have not arrived."""
         self._labels: dict[int, str] = {}
-        self._pairing = Pairing()
+        self._pairing, self._instances = Pairing(), Pairing()
+        self._instance_count: int | None = None
         self._picture_pace = Pace()
         self._statuses: dict[str, DiagnosticStatus] = {}
         self._status_paces: defaultdict[str, Pace] = defaultdict(Pace)
@@ -106,16 +117,31 @@ class NodeSource:
         self._executor.create_task(self._unsubscribe)
 
     def picture(self) -> np.ndarray | None:
-        """Return the newest overlay; None before the first."""
+        """Return the newest overlay, with the outlines of its instances; None before the first."""
         with self._lock:
             data = self._overlay
         if data is None:
             return None
         pixels = self._reader.read(deserialize_message(data, self._image_type))[0]
+        stamp = serialized_stamp(data)
         with self._lock:
-            if self._overlay is not None:  # not stopped since
-                self._pairing.show(serialized_stamp(data))
-        return pixels
+            if self._overlay is None:  # stopped since
+                return pixels
+            self._pairing.show(stamp)
+            self._instances.show(stamp)
+            found = self._instances.mask if self._instances.is_of_picture else None
+        ids = None if found is None else _pixels_of(found)
+        self._instance_count = None if ids is None else instance_count(ids)
+        return pixels if ids is None else with_outlines(pixels, ids)
+
+    def set_smoothing(self, weight: float) -> str:
+        """Set the parameter ``temporal_smoothing``; see ``web.source.Source``."""
+        answer: Future[str] = Future()
+        self._executor.create_task(self._set_smoothing, weight, answer)
+        try:
+            return answer.result(_PATIENCE)
+        except TimeoutError:
+            return f'{self._name} did not answer within {_PATIENCE:g} s'
 
     def view(self) -> View:
         """Return everything except the picture; the mask belongs to the last picture returned."""
@@ -126,7 +152,7 @@ class NodeSource:
             labels, status, others = dict(self._labels), self._status(now), sorted(self._statuses)
         return View(self._name, self._topics['overlay'], age, limit,
                     None if mask is None else _ids(mask), is_of_picture, labels, status,
-                    tuple(others), self._task)
+                    tuple(others), self._task, self._instance_count)
 
     def _subscribe(self, on_picture: Callable[[], object]) -> None:
         subscribe = self._node.create_subscription
@@ -134,30 +160,60 @@ class NodeSource:
             subscribe(self._image_type, self._topics['overlay'],
                       partial(self._keep_overlay, on_picture), _IMAGE_QOS, raw=True),
             subscribe(Image, self._topics['mask'], self._keep_mask, _MASK_QOS, raw=True),
+            subscribe(Image, self._topics['instances'], partial(self._keep_instances, on_picture),
+                      _MASK_QOS, raw=True),
             subscribe(DiagnosticArray, '/diagnostics', self._keep_statuses, 10)]
         if LabelInfo is not None:
             self._subscriptions.append(subscribe(
                 LabelInfo, self._topics['label_info'], self._keep_labels, LATCHED_QOS))
+        self._setter = ParameterSetter(self._node, self._name)
 
     def _unsubscribe(self) -> None:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
+        if self._setter is not None:
+            self._setter.close()
+            self._setter = None
         with self._lock:
-            self._overlay, self._labels, self._statuses = None, {}, {}
+            self._overlay, self._waiting, self._labels, self._statuses = None, None, {}, {}
             self._pairing.clear()
+            self._instances.clear()
+            self._instance_count = None
             for pace in (self._picture_pace, *self._status_paces.values()):
                 pace.forget()
 
     def _keep_overlay(self, on_picture: Callable[[], object], message: bytes) -> None:
         with self._lock:
-            self._overlay = message
             self._picture_pace.note(time.monotonic())
+            shown: bytes | None = message
+            if self._instances.lacks(serialized_stamp(message)):
+                shown, self._waiting = self._waiting, message
+            else:
+                self._waiting = None
+            if shown is None:
+                return
+            self._overlay = shown
         on_picture()
 
     def _keep_mask(self, message: bytes) -> None:
         with self._lock:
             self._pairing.keep(serialized_stamp(message), message)
+
+    def _keep_instances(self, on_picture: Callable[[], object], message: bytes) -> None:
+        stamp = serialized_stamp(message)
+        with self._lock:
+            self._instances.keep(stamp, message)
+            if self._waiting is None or serialized_stamp(self._waiting) != stamp:
+                return
+            self._overlay, self._waiting = self._waiting, None
+        on_picture()
+
+    def _set_smoothing(self, weight: float, answer: 'Future[str]') -> None:
+        if self._setter is None:
+            answer.set_result('the page is not connected to the node')
+        else:
+            self._setter.set('temporal_smoothing', weight, answer)
 
     def _keep_labels(self, message: Any) -> None:
         with self._lock:
@@ -176,6 +232,12 @@ class NodeSource:
         return None if status is None else Status(
             int.from_bytes(status.level, 'little'), status.message,
             {value.key: value.value for value in status.values}, pace.age(now) or 0.0, pace.limit)
+
+
+def _pixels_of(serialized: bytes) -> np.ndarray:
+    """Return the pixels of ~/instances, uint16 [H, W]."""
+    message = deserialize_message(serialized, Image)
+    return np.frombuffer(message.data, np.uint16).reshape(message.height, message.width)
 
 
 def _ids(serialized: bytes) -> np.ndarray:

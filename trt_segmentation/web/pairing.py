@@ -36,6 +36,10 @@ class Pairing:
         self._shown = stamp
         self._pair()
 
+    def lacks(self, stamp: int) -> bool:
+        """Return whether there are masks, but none with this stamp."""
+        return bool(self._masks) and stamp not in self._masks
+
     @property
     def mask(self) -> Any:
         """Return the mask of the picture; until it arrives, that of an earlier one; else None."""

@@ -1,15 +1,18 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A small web server: one page, pictures as MJPEG, states as server-sent events.
+"""A small web server: one page, pictures as MJPEG, states as server-sent events, and one setting.
 
-It answers only GET, has no authentication, and sends no CORS headers, so that pages of other
-origins cannot read from it.
+It has no authentication, and sends no CORS headers, so that pages of other origins cannot read
+from it. Only the page itself can change the setting, and only on this machine.
 """
 
+import asyncio
 import base64
 import hashlib
 import ipaddress
+import json
 import logging
+import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -27,6 +30,9 @@ _LOGGER = logging.getLogger(__name__)
 
 PATIENCE = 2.0
 """Maximum seconds that a client that does not read can delay the shutdown."""
+
+_LONGEST_BODY = 1000
+"""Of a request, bytes."""
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -64,7 +70,7 @@ async def serving(source: Source, options: ViewOptions) -> AsyncIterator[str]:
 
 
 def make_app(source: Source, options: ViewOptions) -> web.Application:
-    """Return the server's application: ``/``, ``/stream`` and ``/events``."""
+    """Return the server's application: ``/``, ``/stream``, ``/events`` and ``/smoothing``."""
     page = (resources.files('trt_segmentation') / 'web' / 'page.html').read_text('utf-8')
     headers = _security_headers(page)
     live = Live(source, options.fps, options.width)
@@ -78,18 +84,46 @@ def make_app(source: Source, options: ViewOptions) -> web.Application:
     async def events(request: web.Request) -> web.StreamResponse:
         return await _events(request, live)
 
+    async def smoothing(request: web.Request) -> web.Response:
+        return await _set_smoothing(request, source, options)
+
     async def close_streams(app: web.Application) -> None:
         live.close()
 
     async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(headers)
 
-    app = web.Application(middlewares=[_host_check(options)])
+    app = web.Application(middlewares=[_host_check(options)], client_max_size=_LONGEST_BODY)
     for path, handler in (('/', show_page), ('/stream', stream), ('/events', events)):
         app.router.add_get(path, handler, allow_head=False)
+    app.router.add_post('/smoothing', smoothing)
     app.on_shutdown.append(close_streams)
     app.on_response_prepare.append(add_headers)
     return app
+
+
+async def _set_smoothing(request: web.Request, source: Source, options: ViewOptions,
+                         ) -> web.Response:
+    """Set temporal smoothing: the body is JSON, ``{"value": 0.6}``.
+
+    A page of another origin can send only requests that need no permission: their Origin or
+    their Content-Type is another one.
+    """
+    if not options.is_local:
+        raise web.HTTPForbidden(text='the page is not limited to this machine, so it changes no '
+                                     f'parameters: --host is {options.host}')
+    origin = urlsplit(request.headers.get('Origin', '')).netloc
+    if origin != request.headers['Host'] or request.content_type != 'application/json':
+        raise web.HTTPForbidden(text='only the page itself can change parameters')
+    try:
+        value = float(json.loads(await request.text())['value'])
+    except (ValueError, TypeError, KeyError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise web.HTTPBadRequest(text='the body must be {"value": NUMBER}')
+    if fault := await asyncio.to_thread(source.set_smoothing, value):
+        raise web.HTTPConflict(text=fault)
+    return web.Response(status=204)
 
 
 async def _stream(request: web.Request, live: Live) -> web.StreamResponse:

@@ -47,6 +47,7 @@ class View:
         status: newest diagnostics; None before the first.
         others: full names of all segmentation nodes on /diagnostics.
         task: name of the task of the mask; '' if the network has only one.
+        instances: number of instances in the picture; None if they are not published.
     """
 
     node: str
@@ -59,6 +60,7 @@ class View:
     status: Status | None = None
     others: tuple[str, ...] = ()
     task: str = ''
+    instances: int | None = None
 
 
 class Source(Protocol):
@@ -75,7 +77,15 @@ class Source(Protocol):
         """Unsubscribe: the last client has left."""
 
     def picture(self) -> np.ndarray | None:
-        """Return the newest overlay, uint8 [H, W, 3], BGR; None before the first."""
+        """Return the newest overlay, uint8 [H, W, 3], BGR, with the outlines of its instances, if
+        they are published; None before the first."""
 
     def view(self) -> View:
         """Return everything except the picture."""
+
+    def set_smoothing(self, weight: float) -> str:
+        """Set the parameter ``temporal_smoothing`` of the node; waits for its answer.
+
+        Returns:
+            '' once it has changed, else the reason why not.
+        """

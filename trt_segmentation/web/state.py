@@ -17,13 +17,20 @@ COLORS_KEY = 'class colors'
 """Key of the value on /diagnostics with ``#rrggbb`` for each class id, separated by spaces."""
 
 
+SMOOTHING_KEY = 'temporal smoothing'
+"""Key of the weight of temporal smoothing on /diagnostics, if the network was opened with it."""
+
+POINT_COUNT_KEY = 'points in the newest message'
+"""Key of the number of points in the newest ~/points on /diagnostics, if the node has points."""
+
+
 def colors_key(task: str) -> str:
     """Return ``COLORS_KEY`` of a task; the task is '' if the network has only one."""
     return f'{COLORS_KEY}, {task}' if task else COLORS_KEY
 
 
 _FIGURES = {'input': 'input rate, Hz', 'output': 'output rate, Hz', 'p50': 'latency p50, ms',
-            'p95': 'latency p95, ms'}
+            'p95': 'latency p95, ms', 'points': POINT_COUNT_KEY, 'smoothing': SMOOTHING_KEY}
 _RUNNING = ('backend', 'precision', 'device')
 _NO_LOSS = 'frames dropped, no_subscriber', 'frames dropped, disabled'
 
@@ -32,14 +39,14 @@ def state_of(view: View) -> dict[str, Any]:
     """Return the state of a view for the page.
 
     Returns:
-        node, topic, picture_age, mask_is_of_picture, others: as in ``View``.
+        node, topic, picture_age, mask_is_of_picture, instances, others: as in ``View``.
         picture_stale: whether the next picture is overdue.
         classes: those that occur, the largest first: name, color (``#rrggbb``, or None if
             unknown) and share, the fraction of the mask's pixels, 0..1.
         unlabelled: fraction of the pixels without a class; None before the first mask.
         status: level, message, stale (whether the next one is overdue), silent_for (seconds since
-            the last message, if overdue), running, figures (Hz, ms and frames) and all values;
-            None before the first.
+            the last message, if overdue), running, figures (Hz, ms, frames, points and weight of
+            smoothing) and all values; None before the first.
     """
     colors = view.status.values.get(colors_key(view.task), '').split() if view.status else []
     counts = _counts(view.mask)
@@ -49,7 +56,7 @@ def state_of(view: View) -> dict[str, Any]:
     largest_first = sorted(shares, key=lambda index: -round(shares[index] * 100))
     return {'node': view.node, 'topic': view.topic, 'picture_age': view.picture_age,
             'picture_stale': _picture_is_stale(view),
-            'mask_is_of_picture': view.mask_is_of_picture,
+            'mask_is_of_picture': view.mask_is_of_picture, 'instances': view.instances,
             'others': [name for name in view.others if name != view.node],
             'classes': [{'name': view.labels.get(index, f'class {index}'), 'share': shares[index],
                          'color': colors[index] if index < len(colors) else None}
