@@ -39,6 +39,7 @@ from onnx import TensorProto, compose, helper
 from trt_segmentation.classes.mask_ids import MaskIds, mask_ids_of
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
+from trt_segmentation.graph.onnx_tools.toposort import names_read
 from trt_segmentation.graph.pipeline.head import (
     Gray,
     Window,
@@ -277,13 +278,13 @@ def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation
     if mask_interpolation not in MASK_INTERPOLATIONS:
         raise ConfigError(f"mask_interpolation is '{mask_interpolation}'; it is one of "
                           f'{", ".join(MASK_INTERPOLATIONS)}')
-    head = GraphBuilder('head/', spec.network.opset)
-    source = head.cast('image', TensorProto.FLOAT)
-    sized = 'image' if for_cpu else source  # TensorRT needs the cast as the first node
+    head = GraphBuilder('head/', spec.network.opset, for_cpu)
+    # TensorRT needs the cast as the first node.
+    source = 'image' if for_cpu else head.cast('image', TensorProto.FLOAT)
     window = None
     if spec.resize == 'letterbox' and spec.size is not None:
-        window = add_letterbox_window(head, sized, spec.size)
-    gray = Gray(head.size(sized, 3), spec.depth) if spec.gray_bits else None
+        window = add_letterbox_window(head, source, spec.size)
+    gray = Gray(head.size(source, 3), spec.depth) if spec.gray_bits else None
     add_head(head, source, 'channels', NETWORK_PREFIX + spec.network.inputs[0].name,
              size=spec.size, window=window, scale=spec.scale, mean=spec.mean, std=spec.std,
              border=spec.border, layout=spec.input_layout, dtype=spec.network.inputs[0].dtype,
@@ -294,8 +295,7 @@ def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation
         tail = GraphBuilder(_tail_prefix(task), spec.network.opset, for_cpu)
         if wanted := {name: full for name, full in names.items() if full in outputs}:
             shuffle = _shuffle(spec, task) if split else None
-            _add_tail(tail, spec, task, wanted, source, sized, window, mask_interpolation,
-                      shuffle)
+            _add_tail(tail, spec, task, wanted, source, window, mask_interpolation, shuffle)
         tails.append(tail)
     return head, _Part([node for tail in tails for node in tail.nodes],
                        [constant for tail in tails for constant in tail.constants])
@@ -321,11 +321,12 @@ def _tail_prefix(task: TaskSpec) -> str:
 
 
 def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapping[str, str],
-              source: str, sized: str, window: Window | None, mask_interpolation: str,
+              source: str, window: Window | None, mask_interpolation: str,
               shuffle: Shuffle | None) -> None:
     """Add a task's outputs.
 
     Args:
+        source: the image as the head reads it: uint8 for ONNX Runtime, else float32.
         outputs: the full names of the requested ones, by their names in ``OUTPUTS``.
         shuffle: the network's last node if it is part of the tail.
     """
@@ -338,7 +339,7 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapp
         task = replace(task, kind='sigmoid' if task.kind == 'sigmoid' else 'probabilities')
     if shuffle is not None and not resizes_scores:
         decide = partial(_decide_shuffled, shuffle=shuffle)
-    of_image = tail.size(sized, 1), tail.size(sized, 2)
+    of_image = tail.size(source, 1), tail.size(source, 2)
     of_mask = _extents(tail, spec.mask_size) or of_image
     if resizes_scores:
         scores = add_finite_scores(tail, scores)
@@ -365,7 +366,7 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapp
         painter = Painter(tail, nearest, mask_ids)
         image = 'image'
         if spec.gray_bits:
-            image = source = _add_visible_bands(tail, sized)
+            image = source = _add_visible_bands(tail, source)
         painter.paint_overlay(decision, image, source, joined(task.name, 'palette'), 'alpha',
                               outputs['overlay'])
 
@@ -597,7 +598,7 @@ def _assemble(base: onnx.ModelProto, nodes: Iterable[onnx.NodeProto],
     base.ir_version = max(base.ir_version, _OLDEST_IR)
     graph.name = 'prepared'
     graph.node.extend(copies.node)
-    used = {name for node in graph.node for name in node.input}
+    used = {name for node in graph.node for name in names_read(node)}
     graph.initializer.extend(constant for constant in constants if constant.name in used)
     graph.input.extend(value for value in inputs if value.name in used)
     graph.output.extend(outputs)

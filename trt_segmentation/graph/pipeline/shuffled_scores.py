@@ -21,6 +21,7 @@ import onnx
 from onnx import TensorProto
 
 from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
+from trt_segmentation.graph.onnx_tools.toposort import names_read
 from trt_segmentation.graph.reading.scores import Scores
 
 
@@ -41,7 +42,7 @@ def find_shuffle(model: onnx.ModelProto, scores: Scores) -> Shuffle | None:
     """Return the DepthToSpace that gives the scores; None if another node gives or reads them."""
     if scores.axis != 1 or scores.dtype != TensorProto.FLOAT:
         return None
-    if any(_reads(node, scores.name) for node in model.graph.node):
+    if any(scores.name in names_read(node) for node in model.graph.node):
         return None
     for node in model.graph.node:
         if scores.name in node.output and node.op_type == 'DepthToSpace' and not node.domain:
@@ -50,13 +51,6 @@ def find_shuffle(model: onnx.ModelProto, scores: Scores) -> Shuffle | None:
             if attributes.get('mode') == b'CRD' and attributes['blocksize'] > 1:
                 return Shuffle(node.input[0], attributes['blocksize'])
     return None
-
-
-def _reads(node: onnx.NodeProto, name: str) -> bool:
-    """Whether a node or one in its bodies has an input of this name."""
-    return name in node.input or any(
-        _reads(inner, name) for attribute in node.attribute
-        for body in (attribute.g, *attribute.graphs) for inner in body.node)
 
 
 def add_scores_of(op: GraphBuilder, scores: Scores, shuffle: Shuffle, in_order: bool) -> Scores:
