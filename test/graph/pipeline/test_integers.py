@@ -51,7 +51,8 @@ def rows_and_columns(source, size, cells, scale=None):
     op = GraphBuilder('', 17)
     window = add_letterbox_window(op, 'image', size)
     extents = op.size('image', 1), op.size('image', 2)
-    index = add_nearest_index(op, 'classes', extents, window, size, scale)
+    of_classes = op.size('classes', 1), op.size('classes', 2)
+    index = add_nearest_index(op, of_classes, extents, window, size, scale)
     return computed(op, {'image': (1, *source, 3), 'classes': (1, *cells)},
                     (index.rows, index.columns))
 
@@ -106,7 +107,8 @@ def test_letterbox_growth_is_exact(networks, source, size, cells, is_known):
 def test_growth_without_a_letterbox_fits_into_32_bits(networks, pixels, cells):
     op = GraphBuilder('', 17)
     extents = op.size('image', 1), op.size('image', 2)
-    index = add_nearest_index(op, 'classes', extents, None, None, None)
+    of_classes = op.size('classes', 1), op.size('classes', 2)
+    index = add_nearest_index(op, of_classes, extents, None, None, None)
     rows, _ = computed(op, {'image': (1, pixels, 1, 3), 'classes': (1, cells, 1)},
                        (index.rows, index.columns))
     np.testing.assert_array_equal(rows, networks.nearest_cells(pixels, cells))

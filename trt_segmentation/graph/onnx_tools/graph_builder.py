@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds ONNX nodes for a given opset and runtime."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 OLDEST_OPSET = 11
 """The first opset with half-pixel Resize and dynamic Pad."""
@@ -49,6 +50,23 @@ class GraphBuilder:
         output = output or name
         self.nodes.append(helper.make_node(op_type, inputs, [output], name, **attributes))
         return output
+
+    def choose(self, condition: str, then: 'Callable[[GraphBuilder], str]',
+               otherwise: 'Callable[[GraphBuilder], str]') -> str:
+        """Return the float32 result of one of two subgraphs, chosen at each run.
+
+        Args:
+            condition: bool scalar.
+            then, otherwise: add the nodes of a subgraph and return its result. They may read
+                tensors of this builder.
+        """
+        return self('If', condition, then_branch=self._branch('then', then),
+                    else_branch=self._branch('else', otherwise))
+
+    def _branch(self, name: str, build: 'Callable[[GraphBuilder], str]') -> GraphProto:
+        op = GraphBuilder(f'{self.prefix}If_{len(self.nodes)}/{name}/', self.opset, self.for_cpu)
+        result = helper.make_tensor_value_info(build(op), TensorProto.FLOAT, None)
+        return helper.make_graph(op.nodes, name, [], [result], op.constants)
 
     def constant(self, value: npt.ArrayLike) -> str:
         """Return the name of a constant that holds ``value`` with its NumPy dtype."""

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 
 from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
 from trt_segmentation.graph.onnx_tools.network import INTEGER_TYPES
+from trt_segmentation.graph.pipeline.shrinking import add_resize_from_bytes
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def add_letterbox_window(op: GraphBuilder, source: str, size: tuple[int, int]) -
     """Fit the source into ``size`` with its aspect ratio kept, centred.
 
     Args:
-        source: float32 [N, H, W, 3].
+        source: [N, H, W, 3], of any type.
         size: height and width of the network input, pixels.
     """
     source_height, source_width = op.size(source, 1), op.size(source, 2)
@@ -78,7 +79,8 @@ def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
     The network gets ``(pixel * scale - mean) / std``.
 
     Args:
-        source: float32 [N, H, W, 3], 0..255; with ``gray`` [N, H, W, bands].
+        source: [N, H, W, 3], 0..255; with ``gray`` [N, H, W, bands]. uint8 if ``op`` is for the
+            CPU, else float32.
         channels: int32 [3]; the source channel of network channel 0, 1, 2; with ``gray``, the
             source channel of red, green, blue in an image of three bands.
         output: name of the result: ``dtype`` [N, C, h, w] or [N, h, w, C], with C the length of
@@ -114,15 +116,21 @@ def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
 
 def _add_resize(op: GraphBuilder, x: str, size: tuple[int, int] | None, window: Window | None,
                 batch: int, gray: Gray | None) -> str:
+    """Return the image as float32 [N, h, w, C]."""
+    if window is None and size is None:
+        return op.cast(x, TensorProto.FLOAT) if op.for_cpu else x
+    bands = op.ints(3) if gray is None else gray.bands
     if window is not None:
-        bands = op.ints(3) if gray is None else gray.bands
-        sizes = op('Concat', op.ints(batch), window.height, window.width, bands, axis=0)
-        return op.resize_linear(x, sizes)
-    if size is None:
-        return x
-    if gray is None:
-        return op.resize_linear(x, op.ints(batch, *size, 3))
-    return op.resize_linear(x, op('Concat', op.ints(batch, *size), gray.bands, axis=0))
+        height, width = window.height, window.width
+    else:
+        assert size is not None
+        height, width = op.ints(size[0]), op.ints(size[1])
+    if window is None and gray is None and size is not None:
+        sizes = op.ints(batch, *size, 3)
+    else:
+        sizes = op('Concat', op.ints(batch), height, width, bands, axis=0)
+    return add_resize_from_bytes(op, x, height, sizes) if op.for_cpu else \
+        op.resize_linear(x, sizes)
 
 
 def _add_gray(op: GraphBuilder, x: str, channels: str, gray: Gray) -> str:

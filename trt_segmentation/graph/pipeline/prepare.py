@@ -33,6 +33,7 @@ see ``graph.pipeline.smoothing``.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 
 import onnx
 from onnx import TensorProto, compose, helper
@@ -40,6 +41,7 @@ from onnx import TensorProto, compose, helper
 from trt_segmentation.classes.mask_ids import MaskIds, mask_ids_of
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
+from trt_segmentation.graph.onnx_tools.toposort import names_read
 from trt_segmentation.graph.pipeline.head import (
     Gray,
     Window,
@@ -57,6 +59,12 @@ from trt_segmentation.graph.pipeline.output_names import (
     split,
 )
 from trt_segmentation.graph.pipeline.overlay_scale import add_half_extents, add_halved
+from trt_segmentation.graph.pipeline.shuffled_scores import (
+    Shuffle,
+    add_scores_of,
+    add_shuffled_rows,
+    find_shuffle,
+)
 from trt_segmentation.graph.pipeline.smoothing import (
     PREVIOUS,
     STATE,
@@ -214,7 +222,7 @@ def states_of_scores(spec: ModelSpec) -> dict[tuple[str, str], str]:
     for task in spec.tasks:
         if _is_smoothed(spec, task):
             names = _smoothing_names(task)
-            found[names.previous, names.state] = _score_between(task)
+            found[names.previous, names.state] = _score_between(spec, task)
     return found
 
 
@@ -222,12 +230,15 @@ def prepare_network(spec: ModelSpec) -> onnx.ModelProto:
     """Build head and network without a tail: ``image`` and ``channels`` to ``scores_names``.
 
     Together with ``prepare_outputs`` it replaces ``prepare`` by two graphs. This one has the
-    weights and does not depend on the requested outputs.
+    weights and does not depend on the requested outputs. A last DepthToSpace is part of the other
+    graph; see ``shuffled_scores``.
     """
-    head, tail = _head_and_tail(spec, available_outputs(spec), 'nearest', True)
+    head, tail = _head_and_tail(spec, available_outputs(spec), 'nearest', True, split=True)
     network, scores = _prefixed(batched(spec.network.model, spec.batch)), scores_names(spec)
     casts = [node for node in tail.nodes if node.output[0] in scores]
-    return _assemble(network, [*head.nodes, *network.graph.node, *casts], head.constants,
+    moved = {NETWORK_PREFIX + task.scores.name for task in spec.tasks if _shuffle(spec, task)}
+    nodes = [node for node in network.graph.node if moved.isdisjoint(node.output)]
+    return _assemble(network, [*head.nodes, *nodes, *casts], head.constants,
                      _scores_between(spec), _inputs(spec))
 
 
@@ -237,14 +248,14 @@ def prepare_outputs(spec: ModelSpec, outputs: tuple[str, ...], *,
     """Build the tail: from ``scores_names`` and ``image`` to the requested outputs.
 
     Args:
-        spec: its network may be an outline.
+        spec: that of ``prepare_network``.
         outputs, mask_interpolation, for_cpu: see ``prepare``.
 
     Raises:
         ModelError, ConfigError: see ``prepare``.
     """
     check_outputs(spec, outputs)
-    head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu)
+    head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu, split=True)
     scores = scores_names(spec)
     nodes = [node for node in (*head.nodes, *tail.nodes) if node.output[0] not in scores]
     results = _outputs(spec, outputs, open_states=True)
@@ -262,18 +273,21 @@ class _Part:
 
 
 def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation: str,
-                   for_cpu: bool) -> tuple[GraphBuilder, _Part]:
-    """Return the head, and the tails of the tasks with requested outputs."""
+                   for_cpu: bool, *, split: bool = False) -> tuple[GraphBuilder, _Part]:
+    """Return the head, and the tails of the tasks with requested outputs.
+
+    ``split`` is for tails in another graph than the network; they read ``scores_names``.
+    """
     if mask_interpolation not in MASK_INTERPOLATIONS:
         raise ConfigError(f"mask_interpolation is '{mask_interpolation}'; it is one of "
                           f'{", ".join(MASK_INTERPOLATIONS)}')
-    head = GraphBuilder('head/', spec.network.opset)
-    source = head.cast('image', TensorProto.FLOAT)
-    sized = 'image' if for_cpu else source  # TensorRT needs the cast as the first node
+    head = GraphBuilder('head/', spec.network.opset, for_cpu)
+    # TensorRT needs the cast as the first node.
+    source = 'image' if for_cpu else head.cast('image', TensorProto.FLOAT)
     window = None
     if spec.resize == 'letterbox' and spec.size is not None:
-        window = add_letterbox_window(head, sized, spec.size)
-    gray = Gray(head.size(sized, 3), spec.depth) if spec.gray_bits else None
+        window = add_letterbox_window(head, source, spec.size)
+    gray = Gray(head.size(source, 3), spec.depth) if spec.gray_bits else None
     add_head(head, source, 'channels', NETWORK_PREFIX + spec.network.inputs[0].name,
              size=spec.size, window=window, scale=spec.scale, mean=spec.mean, std=spec.std,
              border=spec.border, layout=spec.input_layout, dtype=spec.network.inputs[0].dtype,
@@ -283,7 +297,8 @@ def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation
         names = {name: joined(task.name, name) for name in OUTPUTS}
         tail = GraphBuilder(_tail_prefix(task), spec.network.opset, for_cpu)
         if wanted := {name: full for name, full in names.items() if full in outputs}:
-            _add_tail(tail, spec, task, wanted, source, sized, window, mask_interpolation)
+            shuffle = _shuffle(spec, task) if split else None
+            _add_tail(tail, spec, task, wanted, source, window, mask_interpolation, shuffle)
         tails.append(tail)
     return head, _Part([node for tail in tails for node in tail.nodes],
                        [constant for tail in tails for constant in tail.constants])
@@ -335,24 +350,27 @@ def _tail_prefix(task: TaskSpec) -> str:
 
 
 def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapping[str, str],
-              source: str, sized: str, window: Window | None, mask_interpolation: str) -> None:
+              source: str, window: Window | None, mask_interpolation: str,
+              shuffle: Shuffle | None) -> None:
     """Add a task's outputs.
 
     Args:
+        source: the image as the head reads it: uint8 for ONNX Runtime, else float32.
         outputs: the full names of the requested ones, by their names in ``OUTPUTS``.
+        shuffle: the network's last node if it is part of the tail.
     """
-    scores = replace(task.scores, name=NETWORK_PREFIX + task.scores.name)
-    if task.kind != 'ids' and not (tail.for_cpu and scores.dtype == TensorProto.FLOAT):
-        scores = replace(scores, name=tail('Cast', scores.name, to=TensorProto.FLOAT,
-                                           output=_float_scores(task)))
+    decide = _decide_on_resized_scores if mask_interpolation == 'bilinear' \
+        and task.kind != 'ids' else _decide_at_network_size
+    resizes_scores = decide is _decide_on_resized_scores or task.align_corners
+    scores = _read_scores(tail, task, shuffle, in_order=resizes_scores)
     if _is_smoothed(spec, task):
         scores = add_smoothing(tail, scores, task.kind, _smoothing_names(task))
         task = replace(task, kind='sigmoid' if task.kind == 'sigmoid' else 'probabilities')
-    of_image = tail.size(sized, 1), tail.size(sized, 2)
+    if shuffle is not None and not resizes_scores:
+        decide = partial(_decide_shuffled, shuffle=shuffle)
+    of_image = tail.size(source, 1), tail.size(source, 2)
     of_mask = _extents(tail, spec.mask_size) or of_image
-    decide = _decide_on_resized_scores if mask_interpolation == 'bilinear' \
-        and task.kind != 'ids' else _decide_at_network_size
-    if decide is _decide_on_resized_scores or task.align_corners:
+    if resizes_scores:
         scores = add_finite_scores(tail, scores)
     if task.align_corners or (decide is _decide_on_resized_scores and window is not None):
         scores = add_resized_scores(tail, scores, _extents(tail, spec.size) or of_image,
@@ -366,22 +384,35 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapp
         painter.paint_confidence(decision, outputs['confidence'])
     if task.instances and not outputs.keys().isdisjoint(INSTANCE_OUTPUTS):
         tensors = named_in_graph(task.instances, NETWORK_PREFIX)
-        cells = add_nearest_index(tail, tail.squeeze(tensors.places, 1), of_mask, window,
-                                  spec.size, _letterbox_scale(spec, task))
+        of_places = tail.size(tensors.places, 2), tail.size(tensors.places, 3)
+        cells = add_nearest_index(tail, of_places, of_mask, window, spec.size,
+                                  _letterbox_scale(spec, task))
         add_instances(tail, tensors, outputs, Fit(of_image, spec.size, window), cells, mask_ids,
                       task.threshold, first_class=int(task.scores.channels == 1))
     if 'overlay' in outputs:
         of_overlay, image = of_image, 'image'
         if spec.overlay_scale != 1:
             of_overlay = add_half_extents(tail, of_image)
-            image = source = sized = add_halved(tail, sized, of_image, of_overlay)
+            image = source = add_halved(tail, source, of_image, of_overlay)
         if of_mask != of_overlay:
             decision, nearest = decide(tail, spec, task, scores, of_overlay, window)
         painter = Painter(tail, nearest, mask_ids)
         if spec.gray_bits:
-            image = source = _add_visible_bands(tail, sized)
+            image = source = _add_visible_bands(tail, source)
         painter.paint_overlay(decision, image, source, joined(task.name, 'palette'), 'alpha',
                               outputs['overlay'])
+
+
+def _read_scores(tail: GraphBuilder, task: TaskSpec, shuffle: Shuffle | None, in_order: bool,
+                 ) -> Scores:
+    """Return the scores as float32, or ids; ``in_order`` is for pixels that are not shuffled."""
+    scores = replace(task.scores, name=NETWORK_PREFIX + task.scores.name)
+    if shuffle is not None:
+        scores = add_scores_of(tail, scores, shuffle, in_order)
+    if task.kind == 'ids' or (tail.for_cpu and scores.dtype == TensorProto.FLOAT):
+        return scores
+    return replace(scores, name=tail('Cast', scores.name, to=TensorProto.FLOAT,
+                                     output=_float_scores(task)))
 
 
 def _add_visible_bands(tail: GraphBuilder, image: str) -> str:
@@ -421,8 +452,23 @@ def _decide_at_network_size(
         tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, scores: Scores,
         extents: tuple[str, str], window: Window | None) -> tuple[Decision, NearestIndex | None]:
     decision = add_decision(tail, scores, _rule(spec, task))
-    return decision, add_nearest_index(tail, decision.classes, extents, window, spec.size,
+    cells = tail.size(decision.classes, 1), tail.size(decision.classes, 2)
+    return decision, add_nearest_index(tail, cells, extents, window, spec.size,
                                        _letterbox_scale(spec, task))
+
+
+def _decide_shuffled(
+        tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, scores: Scores,
+        extents: tuple[str, str], window: Window | None, *, shuffle: Shuffle,
+        ) -> tuple[Decision, NearestIndex | None]:
+    height, width = tail.size(shuffle.source, 2), tail.size(shuffle.source, 3)
+    block = tail.ints(shuffle.block)
+    cells = tail('Mul', height, block), tail('Mul', width, block)
+    nearest = add_nearest_index(tail, cells, extents, window, spec.size,
+                                _letterbox_scale(spec, task))
+    rows = add_shuffled_rows(tail, nearest.rows, height, shuffle.block)
+    return (add_decision(tail, scores, _rule(spec, task)),
+            NearestIndex(rows, nearest.columns, shuffle.block, height))
 
 
 _OLDEST_IR = 7
@@ -493,7 +539,17 @@ def _score_values(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
             for info in spec.network.outputs if info.name in read]
 
 
-def _score_between(task: TaskSpec) -> str:
+def _shuffle(spec: ModelSpec, task: TaskSpec) -> Shuffle | None:
+    """Return the network's last node if it is part of the tail of ``prepare_outputs``."""
+    if task.kind == 'ids' or spec.smoothing or any(each.instances for each in spec.tasks):
+        return None
+    found = find_shuffle(spec.network.model, task.scores)
+    return found and replace(found, source=NETWORK_PREFIX + found.source)
+
+
+def _score_between(spec: ModelSpec, task: TaskSpec) -> str:
+    if shuffle := _shuffle(spec, task):
+        return shuffle.source
     is_cast = task.kind != 'ids' and task.scores.dtype != TensorProto.FLOAT
     return _float_scores(task) if is_cast else NETWORK_PREFIX + task.scores.name
 
@@ -503,7 +559,7 @@ def _scores_between(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
     ranks = {info.name: len(info.shape or ()) for info in spec.network.outputs}
     values = {}  # by name, since two tasks may read the same tensor
     for task in spec.tasks:
-        scores, name = task.scores, _score_between(task)
+        scores, name = task.scores, _score_between(spec, task)
         is_cast = name == _float_scores(task)
         values[name] = helper.make_tensor_value_info(
             name, TensorProto.FLOAT if is_cast else scores.dtype, [None] * ranks[scores.name])
@@ -577,7 +633,7 @@ def _assemble(base: onnx.ModelProto, nodes: Iterable[onnx.NodeProto],
     base.ir_version = max(base.ir_version, _OLDEST_IR)
     graph.name = 'prepared'
     graph.node.extend(copies.node)
-    used = {name for node in graph.node for name in node.input}
+    used = {name for node in graph.node for name in names_read(node)}
     graph.initializer.extend(constant for constant in constants if constant.name in used)
     graph.input.extend(value for value in inputs if value.name in used)
     graph.output.extend(outputs)

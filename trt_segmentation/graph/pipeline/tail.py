@@ -16,6 +16,7 @@ from onnx import TensorProto
 from trt_segmentation.classes.mask_ids import MaskIds
 from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
 from trt_segmentation.graph.pipeline.head import Window
+from trt_segmentation.graph.pipeline.shuffled_scores import gather_shuffled_columns
 from trt_segmentation.graph.reading.scores import Scores
 
 _NO_CLASS_BYTE = 255
@@ -264,13 +265,22 @@ def add_cropped_scores(op: GraphBuilder, scores: Scores, window: Window) -> Scor
 
 @dataclass(frozen=True)
 class NearestIndex:
-    """The row and the column of a class map for each pixel of a mask: int32 [H], [W]."""
+    """The row and the column of a class map for each pixel of a mask.
+
+    Attributes:
+        rows, columns: int32 [H], [W].
+        block: more than 1 for a shuffled class map; see ``shuffled_scores``. Its rows are from
+            ``add_shuffled_rows`` then.
+        block_rows: rows of blocks of a shuffled class map, name of an int64 [1] tensor.
+    """
 
     rows: str
     columns: str
+    block: int = 1
+    block_rows: str = ''
 
 
-def add_nearest_index(op: GraphBuilder, class_map: str, extents: tuple[str, str],
+def add_nearest_index(op: GraphBuilder, cells: tuple[str, str], extents: tuple[str, str],
                       window: Window | None, size: tuple[int, int] | None,
                       scale: tuple[Fraction, Fraction] | None) -> NearestIndex:
     """Find the nearest cell of a class map for each pixel of a mask, exactly, in integers.
@@ -281,7 +291,7 @@ def add_nearest_index(op: GraphBuilder, class_map: str, extents: tuple[str, str]
     network inputs of up to 4096.
 
     Args:
-        class_map: [N, h, w].
+        cells: h and w of the class map, names of int64 [1] tensors.
         extents: H and W of the mask, names of int64 [1] tensors.
         window: where the source lies in the letterboxed network input; None if stretched.
         size: height and width of the network input; needed with ``window``.
@@ -291,18 +301,18 @@ def add_nearest_index(op: GraphBuilder, class_map: str, extents: tuple[str, str]
         pixels = extents[axis]
         centre = op('Add', op('Mul', op.upto(pixels), op.ints(2)), op.ints(1))
         if size is None or window is None:
-            numerator = op('Mul', centre, op.size(class_map, axis + 1))
+            numerator = op('Mul', centre, cells[axis])
             return op.cast(op('Div', numerator, op('Mul', pixels, op.ints(2))),
                            TensorProto.INT32)
         halves = op('Mul', pixels, op.ints(2))
         place = op('Add', op('Mul', centre, extent), op('Mul', start, halves))
-        cells, of = (op.size(class_map, axis + 1), size[axis]) if scale is None else \
+        count, of = (cells[axis], size[axis]) if scale is None else \
             (op.ints(scale[axis].numerator), scale[axis].denominator)
-        # place * cells / (halves * of) exceeds 2**31, and TensorRT computes in 32 bits. A
+        # place * count / (halves * of) exceeds 2**31, and TensorRT computes in 32 bits. A
         # division in two steps does not exceed it: floor(x / of) is floor(floor(x) / of).
         whole = op('Div', place, halves)
         rest = op('Sub', place, op('Mul', whole, halves))
-        scaled = op('Add', op('Mul', whole, cells), op('Div', op('Mul', rest, cells), halves))
+        scaled = op('Add', op('Mul', whole, count), op('Div', op('Mul', rest, count), halves))
         return op.cast(op('Div', scaled, op.ints(of)), TensorProto.INT32)
 
     if window is None:
@@ -337,16 +347,14 @@ class Painter:
         low byte first, as in a little-endian uint16 [N, H, W]."""
         planes = [self._plane(decision, table) for table in self._mask_ids.planes]
         if len(planes) == 1:
-            resized = self._resized(planes[0])
+            self._write(planes[0], output)
         else:
             pairs = [self._op.unsqueeze(plane, 3) for plane in planes]
-            resized = self._resized(self._op('Concat', *pairs, axis=3), colour=True)
-        self._op('Cast', resized, to=TensorProto.UINT8, output=output)
+            self._write(self._op('Concat', *pairs, axis=3), output, planes=2)
 
     def paint_bytes(self, pairs: str, output: str) -> None:
         """Add ``output``: bytes [N, h, w, 2], in float32, resized and as uint8."""
-        resized = self._resized(self._narrowed(pairs), colour=True)
-        self._op('Cast', resized, to=TensorProto.UINT8, output=output)
+        self._write(self._narrowed(pairs), output, planes=2)
 
     def paint_confidence(self, decision: Decision, output: str) -> None:
         """Add ``output``: confidence as uint8 [N, H, W] of 0..255, rounded."""
@@ -357,8 +365,7 @@ class Painter:
         limits = (op.constant(np.float32(0)), op.constant(np.float32(1)))
         scaled = op('Mul', op('Clip', confidence, *limits), op.constant(np.float32(255)))
         rounded = op('Floor', op('Add', scaled, op.constant(np.float32(0.5))))
-        self._op('Cast', self._resized(self._narrowed(rounded)), to=TensorProto.UINT8,
-                 output=output)
+        self._write(self._narrowed(rounded), output)
 
     def paint_overlay(self, decision: Decision, image: str, source: str, palette: str, alpha: str,
                       output: str) -> None:
@@ -380,7 +387,7 @@ class Painter:
             no_class = op.constant(np.int32(mask_ids.no_class))
             classes = op('Where', decision.no_class, no_class, classes)
         colours = op('Gather', palette, classes, axis=0)
-        self._blend(image, source, self._resized(colours, colour=True), alpha, output)
+        self._blend(image, source, self._resized(colours, planes=3), alpha, output)
 
     def _plane(self, decision: Decision, table: np.ndarray | None) -> str:
         """One byte of each pixel's mask id, at the size of the decision."""
@@ -407,21 +414,33 @@ class Painter:
     def _narrowed(self, x: str) -> str:
         return self._op.cast(x, self._dtype)
 
-    def _resized(self, x: str, colour: bool = False) -> str:
-        """Resize [N, h, w], or colours [N, h, w, 3], to the output's size.
+    def _write(self, x: str, output: str, planes: int | None = None) -> None:
+        """Add ``output``: ``x`` as ``_resized`` returns it, as uint8."""
+        if self._op.for_cpu and self._nearest is not None:
+            self._resized(x, planes, output)  # is uint8 already
+        else:
+            self._op('Cast', self._resized(x, planes), to=TensorProto.UINT8, output=output)
+
+    def _resized(self, x: str, planes: int | None = None, output: str = '') -> str:
+        """Resize [N, h, w], or [N, h, w, planes], to the output's size.
 
         Gather copies all elements behind its axis in one block. So columns are gathered with the
         height as the last axis, which gives thousands of long blocks instead of a million short
         ones.
         """
-        if self._nearest is None:
+        nearest = self._nearest
+        if nearest is None:
             return x
-        height_last, height_first = ((0, 2, 3, 1), (0, 3, 1, 2)) if colour else \
-            ((0, 2, 1), (0, 2, 1))
+        height_last, height_first = ((0, 2, 1), (0, 2, 1)) if planes is None else \
+            ((0, 2, 3, 1), (0, 3, 1, 2))
         x = self._op('Transpose', x, perm=height_last)
-        x = self._op('Gather', x, self._nearest.columns, axis=1)
+        if nearest.block > 1:
+            x = gather_shuffled_columns(self._op, x, nearest.columns, nearest.block_rows,
+                                        nearest.block, planes)
+        else:
+            x = self._op('Gather', x, nearest.columns, axis=1)
         x = self._op('Transpose', x, perm=height_first)
-        return self._op('Gather', x, self._nearest.rows, axis=1)
+        return self._op('Gather', x, nearest.rows, axis=1, output=output)
 
     def _blend_float(self, image: str, source: str, colours: str, alpha: str,
                      output: str) -> None:
