@@ -144,9 +144,14 @@ def test_a_version_that_is_asked_for_at_run_time_is_that_of_its_extra():
     asked = {text for texts in extras().values() for text in texts}
     for name, version in requirements.AT_LEAST.items():
         assert f'{name}>={".".join(map(str, version))}' in asked
-    for hint in requirements.HOW.values():
-        for names in re.findall(r'trt_segmentation\[([\w,]+)\]', hint):
-            assert set(names.split(',')) <= set(extras())
+        assert f'{name}>={".".join(map(str, version))}' in requirements.HOW[name]
+
+
+def test_hints_name_packages_that_can_be_installed():
+    """No hint is about trt_segmentation itself, which is not on PyPI."""
+    hints = [path for path in (ROOT / 'trt_segmentation').rglob('*.py')
+             if re.search(r'pip install [^\n]*trt_segmentation', path.read_text(encoding='utf-8'))]
+    assert hints == []
 
 
 @pytest.mark.parametrize('path', ['.ci/run', 'Makefile'])
