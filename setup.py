@@ -2,16 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What colcon and older setuptools read; extras and tool settings are in pyproject.toml."""
 
+import re
 from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
 PACKAGE = 'trt_segmentation'
 SHARE = f'share/{PACKAGE}'
+VERSION = re.search(r"^__version__ = '(.+)'$", Path(PACKAGE, '__init__.py').read_text('utf-8'),
+                    re.MULTILINE)[1]
 
 setup(
     name=PACKAGE,
-    version='0.1.0',
+    version=VERSION,
     description='ROS 2 semantic segmentation: camera image in, class mask and overlay out',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={PACKAGE: ['py.typed', 'classes/presets/*.yaml', 'demo/*.onnx', 'demo/*.yaml',

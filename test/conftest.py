@@ -71,7 +71,8 @@ Anything else that cannot be imported is an error, as ever."""
 
 
 NEEDED_BY = {
-    'test/cli/': 'onnxruntime', 'test/cli/test_compare.py::test_a_rosbag_is_a_folder': 'rosbags',
+    'test/cli/': 'onnxruntime',
+    'test/cli/test_compare.py::test_a_rosbag_folder_is_no_image_folder': 'rosbags',
     'test/bags/': 'rosbags', 'test/benchmark/test_report.py': 'matplotlib',
     'test/classes/test_mask_encoding.py::test_run_writes_16_bits': 'onnxruntime',
     'test/classes/test_mask_encoding.py::test_merged_masks_are_evaluated': 'onnxruntime',

@@ -4,11 +4,16 @@
 
 import ast
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
+import trt_segmentation
 from trt_segmentation import requirements
 
 ROOT = Path(__file__).parents[1]
@@ -139,9 +144,14 @@ def test_a_version_that_is_asked_for_at_run_time_is_that_of_its_extra():
     asked = {text for texts in extras().values() for text in texts}
     for name, version in requirements.AT_LEAST.items():
         assert f'{name}>={".".join(map(str, version))}' in asked
-    for hint in requirements.HOW.values():
-        for names in re.findall(r'trt_segmentation\[([\w,]+)\]', hint):
-            assert set(names.split(',')) <= set(extras())
+        assert f'{name}>={".".join(map(str, version))}' in requirements.HOW[name]
+
+
+def test_hints_name_packages_that_can_be_installed():
+    """No hint is about trt_segmentation itself, which is not on PyPI."""
+    hints = [path for path in (ROOT / 'trt_segmentation').rglob('*.py')
+             if re.search(r'pip install [^\n]*trt_segmentation', path.read_text(encoding='utf-8'))]
+    assert hints == []
 
 
 @pytest.mark.parametrize('path', ['.ci/run', 'Makefile'])
@@ -167,11 +177,59 @@ def test_rosdep_runs_no_pip():
     assert [key for key in rosdep_keys('exec_depend', 'test_depend') if key.endswith('-pip')] == []
 
 
-def test_package_xml_says_where_the_project_is():
+def test_package_xml_names_a_maintainer():
     root = ElementTree.parse(ROOT / 'package.xml').getroot()
-    assert {url.get('type') for url in root.findall('url')} == {'website', 'repository',
-                                                                'bugtracker'}
     assert re.fullmatch(r'[\w.-]+@[\w-]+(\.[\w-]+)+', root.find('maintainer').get('email'))
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text(encoding='utf-8'))
+    found = {ElementTree.parse(ROOT / 'package.xml').getroot().findtext('version'),
+             citation['version'],
+             *subprocess.check_output([sys.executable, 'setup.py', '--version'], cwd=ROOT,
+                                      stderr=subprocess.DEVNULL, text=True).split()[-1:]}
+    assert found == {trt_segmentation.__version__}
+    changes = (ROOT / 'CHANGELOG.rst').read_text(encoding='utf-8')
+    assert re.search(r'^(\d+\.\d+\.\d+) \(', changes, re.MULTILINE)[1] in found
+
+
+def test_package_and_citation_name_the_license_of_every_python_file():
+    root = ElementTree.parse(ROOT / 'package.xml').getroot()
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text(encoding='utf-8'))
+    assert root.findtext('license') == citation['license'] == 'Apache-2.0'
+    head = '# Copyright 2026 The trt_segmentation authors\n# SPDX-License-Identifier: Apache-2.0\n'
+    assert [path for folder in ('trt_segmentation', 'launch', 'test', 'tools')
+            for path in (ROOT / folder).rglob('*.py')
+            if path.stat().st_size and head not in path.read_text(encoding='utf-8')] == []
+
+
+def test_the_workflow_is_valid():
+    actionlint = shutil.which('actionlint', path=Path(sys.executable).parent) \
+        or shutil.which('actionlint') or pytest.skip('actionlint is not installed')
+    workflows = sorted((ROOT / '.github' / 'workflows').glob('*.yml'))
+    assert workflows
+    done = subprocess.run([actionlint, *workflows], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_workflow_runs_every_distribution_and_installs_what_is_there():
+    text = (ROOT / '.github' / 'workflows' / 'ci.yml').read_text(encoding='utf-8')
+    rows = yaml.safe_load(text)['jobs']['ros']['strategy']['matrix']['include']
+    assert {row['distribution'] for row in rows} == {'humble', 'jazzy', 'kilted', 'lyrical',
+                                                     'rolling'}
+    lists = {Path(word) for row in rows for word in row['pip'].split() if word.endswith('.txt')}
+    assert {Path('src/trt_segmentation/requirements') / f'ubuntu-{system}.txt'
+            for system in ('22.04', '24.04')} == lists
+
+
+@pytest.mark.parametrize(('form', 'asked'), [
+    ('wrong_mask', 'trt-segmentation inspect'), ('node', 'ros2 topic echo /diagnostics')])
+def test_issue_forms_require_what_a_diagnosis_needs(form, asked):
+    text = (ROOT / '.github' / 'ISSUE_TEMPLATE' / f'{form}.yml').read_text(encoding='utf-8')
+    fields = yaml.safe_load(text)['body']
+    assert len({field['id'] for field in fields}) == len(fields)
+    assert any(asked in field['attributes'].get('description', '')
+               and field['validations']['required'] for field in fields)
 
 
 @pytest.mark.parametrize('system', ['22.04', '24.04'])

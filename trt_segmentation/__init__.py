@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from trt_segmentation.options import BuildOptions, CalibrationOptions, RunOptions
     from trt_segmentation.segmenter import Prediction, Segmentation, Segmenter
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
+"""Read by setup.py; package.xml, CITATION.cff and CHANGELOG.rst repeat it."""
 
 PROGRESS_LOGGER = 'trt_segmentation.progress'
 """Name of the logger for the progress of long operations; it gets about one record a second."""

@@ -12,11 +12,12 @@ AT_LEAST = {'aiohttp': (3, 9)}
 extra view requires the same version."""
 
 HOW = {
-    'rclpy': "source a ROS 2 installation, or pip install 'trt_segmentation[cpu,ros]' (x86_64)",
+    'rclpy': 'source a ROS 2 installation; without one, "make demo" in the repository installs '
+             'ROS 2 from PyPI into .venv (x86_64)',
     'matplotlib': 'it draws the plot; pip install matplotlib',
-    'aiohttp': "it serves the page; pip install 'trt_segmentation[view]'",
+    'aiohttp': "it serves the page; pip install 'aiohttp>=3.9'",
 }
-"""How to install each package."""
+"""How to install each package: by names that PyPI has, which trt_segmentation is not among."""
 
 
 class MissingPackageError(SegmentationError):

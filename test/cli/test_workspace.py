@@ -19,22 +19,23 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize('options', [(), ('--symlink-install',), ('--merge-install',)])
 def test_the_command_works_after_sourcing(tmp_path, options):
-    colcon(tmp_path, 'build', '--build-base', tmp_path / 'build', '--install-base',
-           tmp_path / 'install', '--base-paths', ROOT, '--packages-select', 'trt_segmentation',
-           *options)
+    workspace = tmp_path / 'a workspace'  # with a space
+    (workspace / 'src').mkdir(parents=True)
+    (workspace / 'src' / 'trt_segmentation').symlink_to(ROOT)
+    colcon(workspace, 'build', '--packages-select', 'trt_segmentation', *options)
     done = subprocess.run(
         ['bash', '-c', '. install/setup.bash && command -v trt-segmentation segmentation_node && '
                        'trt-segmentation --version'],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        cwd=workspace, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     command, node, version = done.stdout.splitlines()
     assert Path(command).parent.match('lib/trt_segmentation')
-    assert Path(command).is_relative_to(tmp_path)
+    assert Path(command).is_relative_to(workspace)
     assert Path(node).parent == Path(command).parent  # where ros2 run looks
     assert version.split()[0] == 'trt-segmentation'
 
 
 def colcon(folder, *arguments):
-    done = subprocess.run([COLCON, '--log-base', folder / 'log', *arguments],
-                          capture_output=True, text=True, timeout=120, cwd=folder)
+    done = subprocess.run([COLCON, *arguments], capture_output=True, text=True, timeout=120,
+                          cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr

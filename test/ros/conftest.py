@@ -4,8 +4,10 @@
 
 from __future__ import annotations  # messages are named that need not be there
 
+import atexit
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import tempfile
 import time
 from array import array
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -20,10 +23,29 @@ import pytest
 
 from trt_segmentation.ros.transport import large_image_environment
 
+ANNOUNCEMENTS = """<rtps><builtin><discovery_config>
+  <leaseAnnouncement><sec>0</sec><nanosec>200000000</nanosec></leaseAnnouncement>
+</discovery_config></builtin>"""
+
+
+def _with_frequent_announcements(profile: str) -> str:
+    """Return the path of a Fast DDS profile whose participants announce themselves every 0.2 s.
+
+    Announcements can get lost, and by default the next one comes after 3 s.
+    """
+    folder = Path(tempfile.mkdtemp(prefix='fastdds_'))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    text = Path(profile).read_text(encoding='utf-8')
+    assert '<rtps>' in text
+    (folder / 'fastdds.xml').write_text(text.replace('<rtps>', ANNOUNCEMENTS), encoding='utf-8')
+    return str(folder / 'fastdds.xml')
+
+
 # Read when the first participant is made.
 os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-os.environ.update(large_image_environment(os.environ))
+for _name, _value in large_image_environment(os.environ).items():
+    os.environ[_name] = _with_frequent_announcements(_value) if Path(_value).is_file() else _value
 
 try:
     import rclpy

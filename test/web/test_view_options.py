@@ -57,12 +57,12 @@ def test_an_aiohttp_that_is_too_old_is_one_sentence(monkeypatch, capsys):
     assert main(['view']) == 1
     assert capsys.readouterr().err == (
         'error: aiohttp 3.8.1 is installed, and 3.9 or newer is needed; it serves the page; '
-        "pip install 'trt_segmentation[view]'\n")
+        "pip install 'aiohttp>=3.9'\n")
 
 
 @pytest.mark.parametrize(('missing', 'way_out'), [
     ('rclpy', 'source a ROS 2 installation'),
-    ('aiohttp', "pip install 'trt_segmentation[view]'")])
+    ('aiohttp', "pip install 'aiohttp>=3.9'")])
 def test_what_is_not_installed_is_one_sentence(missing, way_out, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == missing else 1)
     monkeypatch.setattr('os.execv', None)

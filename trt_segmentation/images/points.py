@@ -68,8 +68,9 @@ def point_type(mask_type: Any, options: PointOptions) -> np.dtype:
     if options.colors is not None:
         fields.append(('rgb', np.float32, 16))
     names, formats, offsets = zip(*fields, strict=True)
-    return np.dtype({'names': names, 'formats': formats, 'offsets': offsets,
-                     'itemsize': 16 if options.colors is None else 20})
+    layout: Any = {'names': names, 'formats': formats, 'offsets': offsets,
+                   'itemsize': 16 if options.colors is None else 20}
+    return np.dtype(layout)
 
 
 class PointProjector:

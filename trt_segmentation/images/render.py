@@ -110,7 +110,7 @@ def legend(mask: np.ndarray, labels: Sequence[str], palette: Palette, height: in
     counts = np.bincount(mask.ravel(), minlength=unlabelled + 1)
     row = 26
     table = palette.table('bgr', unlabelled + 1)
-    for line, index in enumerate(np.argsort(-counts, kind='stable')):
+    for line, index in enumerate(np.argsort(-counts, kind='stable').tolist()):
         top = 10 + line * row
         if counts[index] == 0 or top + row > height:
             break

@@ -200,7 +200,7 @@ def test_without_nvimagecodec_one_line_names_the_extra(segmenter, image, caplog,
             assert isinstance(decoder.read(message(jpeg_of(image)))[0], np.ndarray)
     gpu_jpeg.find_nvimgcodec.cache_clear()
     assert [record.levelname for record in caplog.records] == ['INFO']
-    assert 'trt_segmentation[gpu-jpeg]' in caplog.text
+    assert 'pip install nvidia-nvimgcodec-cu12 nvidia-nvjpeg-cu12' in caplog.text
 
 
 def test_an_image_in_host_memory_is_not_used(codec, segmenter, image):

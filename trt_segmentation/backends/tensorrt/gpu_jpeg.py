@@ -172,7 +172,7 @@ def find_nvimgcodec() -> Any:
         return import_module('nvidia.nvimgcodec')
     except ModuleNotFoundError:
         logger.info('JPEG is decoded and encoded on the CPU. With nvImageCodec the GPU does it: '
-                    "pip install 'trt_segmentation[gpu-jpeg]'")
+                    'pip install nvidia-nvimgcodec-cu12 nvidia-nvjpeg-cu12')
     except Exception as error:  # libraries that do not load raise ImportError and others
         logger.warning('JPEG is decoded and encoded on the CPU, since nvImageCodec cannot be '
                        'loaded: %s', error)

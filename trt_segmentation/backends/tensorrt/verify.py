@@ -56,7 +56,7 @@ def agreement_with_fp32(session: Session, spec: ModelSpec, mask_interpolation: s
         found = _masks(session, spec, [images[index] for index in indices])
         shares += [np.mean(masks == expected[index], axis=(1, 2))
                    for masks, index in zip(found, indices, strict=True)]
-    return float(np.mean(shares, axis=0).min())
+    return float(np.min(np.mean(shares, axis=0)))
 
 
 def check_batch(spec: ModelSpec) -> None:

@@ -126,7 +126,7 @@ def measurement_of(values: np.ndarray, axis: int | None) -> Measurement | None:
     finite = values[np.isfinite(values)].astype(np.float64)
     if not finite.size:
         return None
-    lowest, highest = float(finite.min()), float(finite.max())
+    lowest, highest = float(np.min(finite)), float(np.max(finite))
     are_two = lowest < highest and bool(((finite == lowest) | (finite == highest)).all())
     sums = axis is not None and values.shape[axis] > 1 and bool(
         (np.abs(values.sum(axis, dtype=np.float64) - 1)
