@@ -62,6 +62,11 @@ class Inference:
     date: str
     file: str
 
+    @property
+    def total(self) -> float:
+        """Milliseconds of copies and engine."""
+        return self.copy_in + self.run + self.copy_out
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -159,20 +164,14 @@ _WIDTH, _LEFT, _RIGHT, _TOP = 780, 206, 110, 84
 def plot_inferences(found: Sequence[Inference]) -> str:
     """Return the plot of GPU times as SVG: one bar for each network and precision."""
     bar, gap, between = 15, 4, 13
-    most = max(each.copy_in + each.run + each.copy_out for each in found)
+    most = _axis_end([each.total for each in found])
     scale = (_WIDTH - _LEFT - _RIGHT) / most
     parts, y = [], float(_TOP)
     for network, rows in _grouped(found, 'network'):
         middle = y + (len(rows) * (bar + gap) - gap) / 2
         parts.append(svg.text(_LEFT - 12, middle + 4, network, anchor='end'))
         for each in rows:
-            x = float(_LEFT)
-            for value, color in ((each.copy_in, COPY), (each.run, PRECISIONS[each.precision]),
-                                 (each.copy_out, COPY)):
-                parts.append(svg.rect(x, y, max(value * scale, 1), bar, color=color))
-                x += value * scale
-            parts.append(svg.text(x + 7, y + bar - 3, f'{each.p50:.2f} ms', size=12,
-                                  weight=600))
+            parts += _bar(each, y, bar, scale, min(each.total, most * 1.03))
             y += bar + gap
         y += between - gap
     height = round(y + 34)
@@ -185,6 +184,29 @@ def plot_inferences(found: Sequence[Inference]) -> str:
                f'{sizes} BGR image in a reused buffer, {gpus}; number: infer, median',
                [*((f'engine, {name}', color) for name, color in legend), ('copies', COPY)]),
         *_axis(most, scale, height - 34), *parts])
+
+
+def _bar(each: Inference, y: float, height: int, scale: float, end: float) -> Iterator[str]:
+    """A bar with its number; one that is longer than ``end`` milliseconds has a gap."""
+    start = 0.0
+    for value, color in ((each.copy_in, COPY), (each.run, PRECISIONS[each.precision]),
+                         (each.copy_out, COPY)):
+        if (length := min(value, end - start)) > 0:
+            yield svg.rect(_LEFT + start * scale, y, length * scale, height, color=color)
+        start += value
+    x = _LEFT + end * scale
+    for gap in (22, 16) if each.total > end else ():
+        yield svg.line(x - gap, y + height + 2, x - gap + 5, y - 2, kind='gap', width=3)
+    yield svg.text(x + 7, y + height - 3, f'{each.p50:.2f} ms', size=12, weight=600)
+
+
+def _axis_end(totals: Sequence[float]) -> float:
+    """The longest bar to scale: among the longest fifth, not one of twice the length before."""
+    ordered = sorted(totals)
+    for number in range(max(len(ordered) * 4 // 5, 1), len(ordered)):
+        if ordered[number] > 2 * ordered[number - 1]:
+            return ordered[number - 1]
+    return ordered[-1]
 
 
 def plot_latencies(found: Sequence[Latency]) -> str:

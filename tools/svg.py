@@ -11,10 +11,10 @@ from html import escape
 
 _STYLE = """
 .card{fill:#ffffff;stroke:#d0d7de} .panel{fill:#f6f8fa;stroke:#d0d7de}
-.text{fill:#1f2328} .faint{fill:#59636e} .grid{stroke:#d8dee4}
+.text{fill:#1f2328} .faint{fill:#59636e} .grid{stroke:#d8dee4} .gap{stroke:#ffffff}
 @media (prefers-color-scheme: dark){
 .card{fill:#0d1117;stroke:#3d444d} .panel{fill:#161b22;stroke:#3d444d}
-.text{fill:#e6edf3} .faint{fill:#9198a1} .grid{stroke:#2a313c}}
+.text{fill:#e6edf3} .faint{fill:#9198a1} .grid{stroke:#2a313c} .gap{stroke:#0d1117}}
 """
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-serif"
 

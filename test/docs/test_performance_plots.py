@@ -55,3 +55,9 @@ def test_variants_and_latencies_of_other_outputs_are_left_out(plots):
     found = plots.newest_latencies(files)
     assert {each.file for each in found} == {'newest.json', 'baseline.json'}
     assert [each.p50 for each in found if each.arm == 'node'] == [4.0] * 3
+
+
+@pytest.mark.parametrize(('totals', 'end'), [
+    ([1, 1, 2, 2, 15], 2), ([1, 3, 5, 6, 9], 9), ([1, 1, 1, 1, 2], 2), ([4], 4), ([1, 5], 1)])
+def test_one_long_bar_does_not_squeeze_the_others(plots, totals, end):
+    assert plots._axis_end(totals) == end
