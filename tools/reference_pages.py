@@ -130,7 +130,7 @@ name in the topics and files of the mask, `~/<task>/mask` |
 
 def parameters_page() -> str:
     """Return docs/reference/parameters.md."""
-    head = 'parameter', 'type', 'default', 'values', 'takes effect', 'description'
+    head = 'parameter', 'type and values', 'default', 'takes effect', 'description'
     parts = [_PARAMETERS_HEAD]
     for title, rows in _groups():
         parts.append(f'## {title}\n\n{_table(head, rows)}')
@@ -149,8 +149,9 @@ def _groups() -> Iterator[tuple[str, list[tuple[str, ...]]]]:
             rows = []
         title = GROUPS.get(entry.name, title)
         rule = entry.metadata['rule']
-        rows.append((f'`{entry.name}`', _type_of(entry.default, rule), _code(entry.default),
-                     _values(rule), TAKES_EFFECT[rule.changes], f'{_cell(rule.description)}.'))
+        kind = ': '.join(filter(None, (_type_of(entry.default, rule), _values(rule))))
+        rows.append((f'`{entry.name}`', kind, _code(entry.default), TAKES_EFFECT[rule.changes],
+                     f'{_cell(rule.description)}.'))
     yield title, rows
 
 
