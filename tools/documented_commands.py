@@ -50,6 +50,7 @@ UNKNOWN = 'unknown'
 _FENCE = re.compile(r'(?P<indent> *)(?P<fence>```+|~~~+)(?P<info>.*)')
 _OPERATOR = re.compile(r'[();<>|&]+')
 _COMMENT = re.compile(r"""(?P<quoted>'[^']*'|"[^"]*")|(^|\s)#.*""")
+_DIRECTIVE = re.compile(r'\{(?!code).*\}')
 _ASSIGNMENT = re.compile(r'\w+=.*')
 
 
@@ -107,7 +108,7 @@ def examples_of(page: str, text: str) -> Iterator[Example]:
             for line, command in _lines(first, block, language == PROMPTS):
                 for words in _split(command):
                     yield Example(page, line, language, marker.strip(), command, words)
-        elif language not in OTHER_LANGUAGES and not language.startswith('{'):
+        elif language not in OTHER_LANGUAGES and not _DIRECTIVE.fullmatch(language):
             yield Example(page, first, language, marker.strip(), dedent(block))
 
 
@@ -190,15 +191,15 @@ def inner_words(example: Example) -> tuple[str, ...]:
 
 def treatment(example: Example) -> tuple[str, str]:
     """Return what the tests do with an example, and the reason if they do not run it."""
+    if not example.words and example.language not in ('python', 'yaml'):
+        return UNKNOWN, f"the language '{example.language}' is not known"
     if example.marker and example.marker not in read_not_run()['reasons']:
         return UNKNOWN, f"the marker '{example.marker}' is not in {NOT_RUN.name}"
     if example.words:
         return _of_command(example)
     if example.language == 'python':
         return _of_python(example)
-    if example.language == 'yaml':
-        return (PARSED, example.marker) if example.marker else (RUN, '')
-    return UNKNOWN, f"the language '{example.language}' is not known"
+    return (PARSED, example.marker) if example.marker else (RUN, '')
 
 
 def _of_command(example: Example) -> tuple[str, str]:

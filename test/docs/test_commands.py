@@ -208,7 +208,8 @@ def test_blocks_and_commands_are_found(documented):
 @pytest.mark.parametrize(('block', 'fault'), [
     ('```bash\nfrobnicate\n```', "'frobnicate' is neither known nor listed"),
     ('```bash later\nmake demo\n```', "the marker 'later' is not in not_run.yaml"),
-    ('```fortran\nend\n```', "the language 'fortran' is not known")])
+    ('```fortran\nend\n```', "the language 'fortran' is not known"),
+    ('```{code-block} bash\nmake demo\n```', "the language '{code-block}' is not known")])
 def test_what_is_neither_run_nor_listed_is_found(documented, block, fault):
     example, = documented.examples_of('page.md', block)
     action, why = documented.treatment(example)
