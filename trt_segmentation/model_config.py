@@ -103,7 +103,8 @@ class OutputConfig:
         threshold: lowest probability, 0..1, of a foreground, a sigmoid class or an instance.
         class_name: for 'queries' and 'instances', the output with their classes; ``name`` is the
             output with the masks or prototypes.
-        grow_masks: for both, whether their masks are first resized to the input's size.
+        grow_masks: for 'queries' and 'instances', whether their masks are first resized to the
+            input's size.
         align_corners: for scores, whether they are resized to the input's size as PyTorch's
             ``interpolate`` does with ``align_corners=True``, before anything else.
     """

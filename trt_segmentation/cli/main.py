@@ -83,14 +83,22 @@ def _run(argv: list[str]) -> int:
         raise
 
 
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of the arguments that follow a command's name."""
+    return _parsers(name)[1][name]
+
+
 def _parser(argv: list[str]) -> argparse.ArgumentParser:
     """Return the parser; only the requested command has its arguments."""
+    return _parsers(next((word for word in argv if not word.startswith('-')), ''))[0]
+
+
+def _parsers(requested: str) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = argparse.ArgumentParser(
         prog='trt-segmentation',
         description='Semantic segmentation of camera images: class mask, confidence and overlay.')
     parser.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    requested = next((word for word in argv if not word.startswith('-')), '')
     for name, summary in COMMANDS.items():
         command = commands.add_parser(
             name, usage=f'trt-segmentation {name} {_USAGE.get(name, "[MODEL] [options]")}',
@@ -100,7 +108,7 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
             module = importlib.import_module(f'trt_segmentation.cli.{name}')
             module.add_arguments(command)
             command.set_defaults(execute=module.execute)
-    return parser
+    return parser, commands.choices
 
 
 class _KeepEpilog(argparse.HelpFormatter):
