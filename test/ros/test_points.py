@@ -120,8 +120,10 @@ class DepthCamera:
                              subscription.topic_name)
         bench.wait_until_met()
 
-    def send(self, image, depth, encoding='32FC1', frame_id=FRAME, later=0, info=True):
-        """Send an image with its depth, pixels or a message; return the stamp of the image."""
+    def send(self, image, depth, encoding='32FC1', frame_id=FRAME, later=0, info=True,
+             length=None):
+        """Send an image with its depth, pixels or a message, of which only so many bytes; return
+        the stamp of the image."""
         if info:
             self.info.publish(camera_info())
         if not isinstance(depth, PointCloud2):
@@ -131,7 +133,7 @@ class DepthCamera:
             msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(at, 10**9)
             msg.header.frame_id = frame
         self.image.publish(image)
-        self.depth.publish(depth)
+        self.depth.publish(depth if length is None else serialize_message(depth)[:length])
         return stamp
 
     def answer(self, output, stamp):
@@ -314,6 +316,7 @@ def test_bad_depth_is_counted_and_named_and_the_mask_goes_on(cell, make_camera, 
         ({'info': False}, depth, 'no camera_info on /'),
         ({'frame_id': 'depth_frame'}, depth, "frame_id 'depth_frame'"),
         ({'encoding': '8UC4'}, depth, "encoding '8UC4'"),
+        ({'length': 60}, depth, 'a message of 60 bytes is not a valid sensor_msgs/Image'),
         ({}, np.ones((50, 60), np.float32), 'of an image of 160x90, but the depth image is 60x50'),
         ({'later': 3_000_000}, depth, 'is 0.003000 s from the image; points_tolerance is 0 s'),
         ({}, np.full_like(depth, np.nan), 'no depth is valid')]
@@ -344,6 +347,9 @@ def test_the_points_of_a_cloud_get_classes(cell, make_camera, image_message):
     for bad, frame, sentence in cases:
         camera.answer('mask', camera.send(image, bad, frame_id=frame))
         bench.wait_for_status(f'no points: {sentence}')
+    for length in (80, 8):  # bytes that are no cloud, with and without a stamp
+        camera.answer('mask', camera.send(image, cloud, length=length))
+        bench.wait_for_status(f'no points: a message of {length} bytes ')
     stamp = camera.send(image, cloud)
     points, mask = points_of(camera.cloud(stamp)), camera.answer('mask', stamp)
     in_range = (z.astype(np.float32) >= 1) & (z.astype(np.float32) <= 6)
@@ -352,7 +358,7 @@ def test_the_points_of_a_cloud_get_classes(cell, make_camera, image_message):
                                       np.where(in_range, expected, np.nan).astype(np.float32))
     np.testing.assert_array_equal(points['class_id'].ravel(), mask.data)
     bench.spin_until(lambda: bench.status().message == 'segmenting', 'a normal status')
-    assert values_after(bench, 1)['points dropped, bad_depth'] == '3'
+    assert values_after(bench, 1)['points dropped, bad_depth'] == '5'
 
 
 def test_each_camera_has_the_points_of_its_own_depth(cell, make_camera, image_message):

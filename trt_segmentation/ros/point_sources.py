@@ -7,12 +7,14 @@ from typing import Any, Protocol
 
 import numpy as np
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from std_msgs.msg import Header
 
 from trt_segmentation.errors import ImageError
 from trt_segmentation.images.points import DEPTH_ENCODINGS, Pinhole, PointProjector
 from trt_segmentation.ros.camera_info import scaled_camera_info
+from trt_segmentation.ros.cloud_msgs import ReceivedCloud, received_cloud
+from trt_segmentation.ros.image_msgs import ReceivedImage, received_image
 
 KEPT = 8
 """Messages that wait for their mask: those of 0.27 s at 30 Hz."""
@@ -81,11 +83,8 @@ class DepthImages:
     def project(self, projector: PointProjector, data: bytes, frame_id: str, mask: np.ndarray,
                 confidence: np.ndarray | None) -> int:
         """Write the points of a mask; see ``PointSource``."""
-        message = deserialize_message(data, Image)
-        _check_frame(self.noun, message, frame_id)
         assert self._info is not None  # nothing is missing
-        return projector.project(_depth_pixels(message), _pinhole(self._info, message), mask,
-                                 confidence)
+        return projector.project(*read_depth(data, frame_id, self._info), mask, confidence)
 
     def _on_info(self, info: CameraInfo) -> None:
         self._info = info
@@ -114,22 +113,53 @@ class Clouds:
     def project(self, projector: PointProjector, data: bytes, frame_id: str, mask: np.ndarray,
                 confidence: np.ndarray | None) -> int:
         """Write the points of a mask; see ``PointSource``."""
-        message = deserialize_message(data, PointCloud2)
-        _check_frame(self.noun, message, frame_id)
-        return projector.take(_coordinates_of(message), mask, confidence)
+        return projector.take(read_cloud(data, frame_id), mask, confidence)
 
 
 POINT_SOURCES: dict[str, Callable[..., PointSource]] = {'depth': DepthImages, 'cloud': Clouds}
 """By the value of parameter ``points``."""
 
 
-def _check_frame(noun: str, message: Any, frame_id: str) -> None:
-    if message.header.frame_id != frame_id:
-        raise ImageError(f"the {noun} has frame_id '{message.header.frame_id}', but the image "
+def read_depth(data: bytes, frame_id: str, info: CameraInfo) -> tuple[np.ndarray, Pinhole]:
+    """Return the pixels of a depth image, a view of the message [height, width], and its camera.
+
+    Args:
+        data: serialized sensor_msgs/Image.
+        frame_id: that it must have.
+        info: of the topic depth/camera_info.
+
+    Raises:
+        ImageError: the depth image or its camera cannot be used.
+    """
+    message = received_image(np.frombuffer(data, np.uint8))
+    _check_frame(DepthImages.noun, message.header, frame_id)
+    return _depth_pixels(message), _pinhole(info, message)
+
+
+def read_cloud(data: bytes, frame_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return x, y and z of an organized cloud, views of the message [height, width].
+
+    They are float32 or float64; a copy only if the numbers are big-endian.
+
+    Args:
+        data: serialized sensor_msgs/PointCloud2.
+        frame_id: that it must have.
+
+    Raises:
+        ImageError: the cloud cannot be used.
+    """
+    cloud = received_cloud(np.frombuffer(data, np.uint8))
+    _check_frame(Clouds.noun, cloud.header, frame_id)
+    return _coordinates_of(cloud)
+
+
+def _check_frame(noun: str, header: Header, frame_id: str) -> None:
+    if header.frame_id != frame_id:
+        raise ImageError(f"the {noun} has frame_id '{header.frame_id}', but the image "
                          f"has '{frame_id}'; register the {noun} to the image")
 
 
-def _depth_pixels(depth: Image) -> np.ndarray:
+def _depth_pixels(depth: ReceivedImage) -> np.ndarray:
     """Return the pixels of a depth image, a view [height, width].
 
     Raises:
@@ -144,12 +174,12 @@ def _depth_pixels(depth: Image) -> np.ndarray:
     if depth.step < row or len(depth.data) != depth.step * depth.height or depth.step == 0:
         raise ImageError(f'the depth image is {depth.width}x{depth.height} {depth.encoding}, but '
                          f'it has {len(depth.data)} bytes and step {depth.step}')
-    rows = np.frombuffer(depth.data, np.uint8).reshape(depth.height, depth.step)[:, :row]
+    rows = depth.data.reshape(depth.height, depth.step)[:, :row]
     pixels = (rows if depth.step % kind.itemsize == 0 else rows.copy()).view(kind)
     return pixels.astype(kind.newbyteorder('=')) if depth.is_bigendian else pixels
 
 
-def _pinhole(info: CameraInfo, depth: Image) -> Pinhole:
+def _pinhole(info: CameraInfo, depth: ReceivedImage) -> Pinhole:
     """Return the camera of a rectified depth image: of P, or of K if P is not set.
 
     Raises:
@@ -170,8 +200,8 @@ def _pinhole(info: CameraInfo, depth: Image) -> Pinhole:
     return camera
 
 
-def _coordinates_of(cloud: PointCloud2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return x, y and z of an organized cloud, views [height, width] of float32 or float64.
+def _coordinates_of(cloud: ReceivedCloud) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return x, y and z of a cloud; see ``read_cloud``.
 
     Raises:
         ImageError: the cloud is not organized, has no such fields, or has another size than its
@@ -189,7 +219,7 @@ def _coordinates_of(cloud: PointCloud2) -> tuple[np.ndarray, np.ndarray, np.ndar
     return tuple(_field(cloud, fields, name) for name in 'xyz')  # type: ignore[return-value]
 
 
-def _field(cloud: PointCloud2, fields: dict[str, PointField], name: str) -> np.ndarray:
+def _field(cloud: ReceivedCloud, fields: dict[str, PointField], name: str) -> np.ndarray:
     """Return the values of a field, a view [height, width]."""
     field = fields.get(name)
     if field is None:

@@ -36,7 +36,8 @@ _TYPES = {np.dtype(np.uint8): PointField.UINT8, np.dtype(np.uint16): PointField.
 
 NO_DEPTH, BAD_DEPTH = 'no_depth', 'bad_depth'
 REASONS = NO_DEPTH, BAD_DEPTH
-"""Why a mask got no points: no depth image or cloud had its stamp, or that one cannot be used."""
+"""Why a mask got no points: no depth image or cloud had its stamp, or that one cannot be used. A
+message that is too short to have a stamp counts as bad, too."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Points:
         self._node, self._settings, self._with_confidence = node, settings, confidence
         self._lock = threading.Lock()
         self._depths: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
-        """Stamps, and messages that are deserialized only for a mask."""
+        """Stamps, and messages that are parsed only for a mask."""
         self._waiting: deque[_Mask] = deque()
         self._free: list[_Mask] = []
         self._published, self._empty, self._dropped = 0, 0, Counter[str]()
@@ -191,8 +192,12 @@ class Points:
                 self._waiting.clear()
                 self.fault, self._newest_count = '', 0
                 return
-            self._depths.append((serialized_stamp(depth), depth))
-            self._match()
+            try:
+                self._depths.append((serialized_stamp(depth), depth))
+            except ImageError as error:
+                self._drop(BAD_DEPTH, str(error))
+            else:
+                self._match()
 
     def _match(self) -> None:
         """Publish the points of the masks whose depth is here; drop the masks whose depth cannot
