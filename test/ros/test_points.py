@@ -11,7 +11,6 @@ that number, points whose z is not finite are skipped, ids are looked up by name
 import re
 from array import array
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -30,7 +29,7 @@ from trt_segmentation.demo.clip import LABELS, read_frame
 from trt_segmentation.errors import ImageError
 from trt_segmentation.images.points import PointOptions, PointProjector
 from trt_segmentation.ros.parameters import Parameters
-from trt_segmentation.ros.point_sources import Clouds
+from trt_segmentation.ros.point_sources import read_cloud
 from trt_segmentation.ros.stamps import nanoseconds
 from trt_segmentation.web.state import POINT_COUNT_KEY
 
@@ -484,9 +483,7 @@ def test_a_bad_cloud_is_named(change, sentence):
 
 
 def projected(projector, cloud, mask):
-    node = SimpleNamespace(create_subscription=lambda *args, **options: None)
-    return Clouds(node, '', print, print).project(projector, serialize_message(cloud), FRAME, mask,
-                                                  None)
+    return projector.take(read_cloud(serialize_message(cloud), FRAME), mask)
 
 
 def values_after(bench, published):

@@ -15,12 +15,16 @@ from trt_segmentation.images.points import DEPTH_ENCODINGS, Pinhole, PointProjec
 from trt_segmentation.ros.camera_info import scaled_camera_info
 from trt_segmentation.ros.cloud_msgs import ReceivedCloud, received_cloud
 from trt_segmentation.ros.image_msgs import ReceivedImage, received_image
+from trt_segmentation.ros.kept_messages import KeptMessages
 
 KEPT = 8
 """Messages that wait for their mask: those of 0.27 s at 30 Hz."""
 
-_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=KEPT,
-                  reliability=ReliabilityPolicy.BEST_EFFORT)
+_INFO_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=KEPT,
+                       reliability=ReliabilityPolicy.BEST_EFFORT)
+
+Serialized = bytes | np.ndarray
+"""A serialized message; an array is uint8."""
 
 _FLOATS: dict[int, np.dtype] = {
     PointField.FLOAT32: np.dtype(np.float32), PointField.FLOAT64: np.dtype(np.float64)}
@@ -31,17 +35,20 @@ class PointSource(Protocol):
 
     Attributes:
         noun: what a message is, for the log.
-        subscriptions: that of the messages is the first one.
+        messages: the subscription.
     """
 
     noun: str
-    subscriptions: list[Any]
+    messages: KeptMessages
 
     def missing(self) -> str:
         """Return '' if messages can be used, else what has not arrived yet."""
 
-    def project(self, projector: PointProjector, data: bytes, frame_id: str, mask: np.ndarray,
-                confidence: np.ndarray | None) -> int:
+    def close(self) -> None:
+        """Unsubscribe."""
+
+    def project(self, projector: PointProjector, data: Serialized, frame_id: str,
+                mask: np.ndarray, confidence: np.ndarray | None) -> int:
         """Write the points of a mask; see ``PointProjector.project``.
 
         Args:
@@ -61,27 +68,31 @@ class DepthImages:
     Args:
         node: that subscribes.
         prefix: of the topic names.
-        on_message: called with each depth image, serialized.
+        on_message: called with each depth image; see ``KeptMessages``.
         on_ready: called when ``missing`` may have changed.
     """
 
     noun = 'depth image'
 
-    def __init__(self, node: Any, prefix: str, on_message: Callable[[Any], None],
+    def __init__(self, node: Any, prefix: str, on_message: Callable[[Any], bool],
                  on_ready: Callable[[], None]) -> None:
+        self._node, self._on_ready = node, on_ready
         self._info: CameraInfo | None = None
-        self._on_ready = on_ready
-        self.subscriptions = [
-            node.create_subscription(Image, f'{prefix}depth/image', on_message, _QOS, raw=True),
-            node.create_subscription(CameraInfo, f'{prefix}depth/camera_info', self._on_info,
-                                     _QOS)]
+        self.messages = KeptMessages(node, Image, f'{prefix}depth/image', on_message, KEPT)
+        self._info_subscription = node.create_subscription(
+            CameraInfo, f'{prefix}depth/camera_info', self._on_info, _INFO_QOS)
 
     def missing(self) -> str:
         """Return '' if a camera_info has arrived."""
-        return '' if self._info else f'no camera_info on {self.subscriptions[1].topic_name}'
+        return '' if self._info else f'no camera_info on {self._info_subscription.topic_name}'
 
-    def project(self, projector: PointProjector, data: bytes, frame_id: str, mask: np.ndarray,
-                confidence: np.ndarray | None) -> int:
+    def close(self) -> None:
+        """Unsubscribe."""
+        self.messages.destroy()
+        self._node.destroy_subscription(self._info_subscription)
+
+    def project(self, projector: PointProjector, data: Serialized, frame_id: str,
+                mask: np.ndarray, confidence: np.ndarray | None) -> int:
         """Write the points of a mask; see ``PointSource``."""
         assert self._info is not None  # nothing is missing
         return projector.project(*read_depth(data, frame_id, self._info), mask, confidence)
@@ -100,18 +111,20 @@ class Clouds:
 
     noun = 'cloud'
 
-    def __init__(self, node: Any, prefix: str, on_message: Callable[[Any], None],
+    def __init__(self, node: Any, prefix: str, on_message: Callable[[Any], bool],
                  on_ready: Callable[[], None]) -> None:
-        self.subscriptions = [
-            node.create_subscription(PointCloud2, f'{prefix}depth/points', on_message, _QOS,
-                                     raw=True)]
+        self.messages = KeptMessages(node, PointCloud2, f'{prefix}depth/points', on_message, KEPT)
 
     def missing(self) -> str:
         """Return '': a cloud needs no other message."""
         return ''
 
-    def project(self, projector: PointProjector, data: bytes, frame_id: str, mask: np.ndarray,
-                confidence: np.ndarray | None) -> int:
+    def close(self) -> None:
+        """Unsubscribe."""
+        self.messages.destroy()
+
+    def project(self, projector: PointProjector, data: Serialized, frame_id: str,
+                mask: np.ndarray, confidence: np.ndarray | None) -> int:
         """Write the points of a mask; see ``PointSource``."""
         return projector.take(read_cloud(data, frame_id), mask, confidence)
 
@@ -120,7 +133,8 @@ POINT_SOURCES: dict[str, Callable[..., PointSource]] = {'depth': DepthImages, 'c
 """By the value of parameter ``points``."""
 
 
-def read_depth(data: bytes, frame_id: str, info: CameraInfo) -> tuple[np.ndarray, Pinhole]:
+def read_depth(data: Serialized, frame_id: str, info: CameraInfo,
+               ) -> tuple[np.ndarray, Pinhole]:
     """Return the pixels of a depth image, a view of the message [height, width], and its camera.
 
     Args:
@@ -136,7 +150,8 @@ def read_depth(data: bytes, frame_id: str, info: CameraInfo) -> tuple[np.ndarray
     return _depth_pixels(message), _pinhole(info, message)
 
 
-def read_cloud(data: bytes, frame_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_cloud(data: Serialized, frame_id: str,
+               ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return x, y and z of an organized cloud, views of the message [height, width].
 
     They are float32 or float64; a copy only if the numbers are big-endian.

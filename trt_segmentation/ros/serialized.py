@@ -197,7 +197,7 @@ class ReceiveBuffer:
         return self._buffer.ctypes.data
 
 
-def serialized_stamp(message: bytes) -> int:
+def serialized_stamp(message: bytes | np.ndarray) -> int:
     """Return the stamp of a serialized message that starts with a header, nanoseconds.
 
     Raises:
@@ -207,7 +207,8 @@ def serialized_stamp(message: bytes) -> int:
         raise ImageError(f'a message of {len(message)} bytes has no stamp; it is too short to '
                          'start with a header')
     order = '<' if message[1] & 1 else '>'  # odd encapsulations are little-endian
-    seconds, nanoseconds = struct.unpack_from(f'{order}iI', message, _STAMP_OFFSET)
+    seconds, nanoseconds = struct.unpack(
+        f'{order}iI', bytes(message[_STAMP_OFFSET:_STAMP_OFFSET + 8]))
     return seconds * 10**9 + nanoseconds
 
 
