@@ -11,6 +11,7 @@ that number, points whose z is not finite are skipped, ids are looked up by name
 import re
 from array import array
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import onnx
@@ -27,6 +28,7 @@ from std_srvs.srv import Trigger
 
 from trt_segmentation.demo.clip import LABELS, read_frame
 from trt_segmentation.errors import ImageError
+from trt_segmentation.images import points as points_module
 from trt_segmentation.images.points import PointOptions, PointProjector
 from trt_segmentation.ros.parameters import Parameters
 from trt_segmentation.ros.point_sources import read_cloud
@@ -428,8 +430,10 @@ def test_an_unknown_class_is_named(cell):
 
 @given(seed=st.integers(0, 1000), order=st.permutations(range(3)), gap=st.integers(0, 5),
        kind=st.sampled_from(['<f4', '<f8', '>f4', '>f8']), ratio=st.sampled_from([1, 2, 3, -2]),
-       padding=st.integers(0, 9), stride=st.integers(1, 3), organized=st.booleans())
-def test_clouds_of_any_layout_are_read(seed, order, gap, kind, ratio, padding, stride, organized):
+       padding=st.integers(0, 9), stride=st.integers(1, 3), organized=st.booleans(),
+       block=st.sampled_from([1, 15, 2**15]))
+def test_clouds_of_any_layout_are_read(seed, order, gap, kind, ratio, padding, stride, organized,
+                                       block):
     rng, size = np.random.default_rng(seed), (4, 6)
     larger = tuple(extent * abs(ratio) for extent in size)
     cloud_size, mask_size = (larger, size) if ratio > 0 else (size, larger)
@@ -441,8 +445,9 @@ def test_clouds_of_any_layout_are_read(seed, order, gap, kind, ratio, padding, s
                           gap + 3 * width + padding, padding)
     cloud.header.frame_id = FRAME
     mask = rng.integers(0, 4, mask_size, np.uint8)
-    projector = PointProjector(mask_size, np.uint8, PointOptions(
-        stride, 0.5, 7.0, organized, (0, 2), colors=np.eye(4, 3, dtype=np.uint8)))
+    with patch.object(points_module, '_BLOCK', block):  # several blocks of rows, or one
+        projector = PointProjector(mask_size, np.uint8, PointOptions(
+            stride, 0.5, 7.0, organized, (0, 2), colors=np.eye(4, 3, dtype=np.uint8)))
     for _ in range(2):  # the buffers are reused
         count = projected(projector, cloud, mask)
     v, u = np.mgrid[:mask_size[0]:stride, :mask_size[1]:stride]
