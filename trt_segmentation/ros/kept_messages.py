@@ -15,8 +15,7 @@ from trt_segmentation.ros.serialized import can_take_serialized
 class KeptMessages:
     """Subscribes to messages that wait, each in its own buffer.
 
-    rclpy allocates new memory for each message; for messages of 10 MB this takes longer than
-    receiving them.
+    rclpy allocates new memory for each message, and copies the message once more.
 
     Args:
         node: owner of the subscription.
