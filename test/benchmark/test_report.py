@@ -3,6 +3,7 @@
 """The report as JSON, text and plot."""
 
 import argparse
+import importlib.util
 import json
 
 import cv2
@@ -12,13 +13,15 @@ from trt_segmentation.benchmark import host
 from trt_segmentation.cli.bench import add_arguments
 from trt_segmentation.cli.main import main
 
+HAS_ROS = importlib.util.find_spec('rclpy') is not None
+
 
 @pytest.fixture(scope='module')
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp('bench')
     assert main(['bench', '--backend', 'onnxruntime', '--size', '96x128', '--frames', '3',
-                 '--against', 'baseline', '--points', '--json', str(folder / 'bench.json'),
-                 '--plot', str(folder / 'bench.png')]) == 0
+                 '--against', 'baseline', *['--points'] * HAS_ROS,
+                 '--json', str(folder / 'bench.json'), '--plot', str(folder / 'bench.png')]) == 0
     return folder
 
 
@@ -27,7 +30,8 @@ def test_the_report_describes_measurement_and_host(written):
     assert {'cpu', 'cores', 'date', 'versions', 'gpus'} <= set(report['host'])
     assert {'python', 'numpy', 'onnxruntime'} <= set(report['host']['versions'])
     assert report['source_size'] == [96, 128]
-    assert set(report['wall_ms']) == {'segmenter', 'baseline', 'points'}
+    points = {'points, depth', 'points, cloud'} if HAS_ROS else set()
+    assert set(report['wall_ms']) == {'segmenter', 'baseline'} | points
     assert set(report['split_ms']) == {'head', 'network', 'tail'}
     assert 'ros' not in report
 

@@ -11,7 +11,7 @@ that number, points whose z is not finite are skipped, ids are looked up by name
 import re
 from array import array
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import onnx
@@ -28,9 +28,10 @@ from std_srvs.srv import Trigger
 
 from trt_segmentation.demo.clip import LABELS, read_frame
 from trt_segmentation.errors import ImageError
+from trt_segmentation.images import points as points_module
 from trt_segmentation.images.points import PointOptions, PointProjector
 from trt_segmentation.ros.parameters import Parameters
-from trt_segmentation.ros.point_sources import Clouds
+from trt_segmentation.ros.point_sources import read_cloud
 from trt_segmentation.ros.stamps import nanoseconds
 from trt_segmentation.web.state import POINT_COUNT_KEY
 
@@ -120,8 +121,10 @@ class DepthCamera:
                              subscription.topic_name)
         bench.wait_until_met()
 
-    def send(self, image, depth, encoding='32FC1', frame_id=FRAME, later=0, info=True):
-        """Send an image with its depth, pixels or a message; return the stamp of the image."""
+    def send(self, image, depth, encoding='32FC1', frame_id=FRAME, later=0, info=True,
+             length=None):
+        """Send an image with its depth, pixels or a message, of which only so many bytes; return
+        the stamp of the image."""
         if info:
             self.info.publish(camera_info())
         if not isinstance(depth, PointCloud2):
@@ -131,7 +134,7 @@ class DepthCamera:
             msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(at, 10**9)
             msg.header.frame_id = frame
         self.image.publish(image)
-        self.depth.publish(depth)
+        self.depth.publish(depth if length is None else serialize_message(depth)[:length])
         return stamp
 
     def answer(self, output, stamp):
@@ -314,6 +317,7 @@ def test_bad_depth_is_counted_and_named_and_the_mask_goes_on(cell, make_camera, 
         ({'info': False}, depth, 'no camera_info on /'),
         ({'frame_id': 'depth_frame'}, depth, "frame_id 'depth_frame'"),
         ({'encoding': '8UC4'}, depth, "encoding '8UC4'"),
+        ({'length': 60}, depth, 'a message of 60 bytes is not a valid sensor_msgs/Image'),
         ({}, np.ones((50, 60), np.float32), 'of an image of 160x90, but the depth image is 60x50'),
         ({'later': 3_000_000}, depth, 'is 0.003000 s from the image; points_tolerance is 0 s'),
         ({}, np.full_like(depth, np.nan), 'no depth is valid')]
@@ -344,6 +348,9 @@ def test_the_points_of_a_cloud_get_classes(cell, make_camera, image_message):
     for bad, frame, sentence in cases:
         camera.answer('mask', camera.send(image, bad, frame_id=frame))
         bench.wait_for_status(f'no points: {sentence}')
+    for length in (80, 8):  # bytes that are no cloud, with and without a stamp
+        camera.answer('mask', camera.send(image, cloud, length=length))
+        bench.wait_for_status(f'no points: a message of {length} bytes ')
     stamp = camera.send(image, cloud)
     points, mask = points_of(camera.cloud(stamp)), camera.answer('mask', stamp)
     in_range = (z.astype(np.float32) >= 1) & (z.astype(np.float32) <= 6)
@@ -352,7 +359,7 @@ def test_the_points_of_a_cloud_get_classes(cell, make_camera, image_message):
                                       np.where(in_range, expected, np.nan).astype(np.float32))
     np.testing.assert_array_equal(points['class_id'].ravel(), mask.data)
     bench.spin_until(lambda: bench.status().message == 'segmenting', 'a normal status')
-    assert values_after(bench, 1)['points dropped, bad_depth'] == '3'
+    assert values_after(bench, 1)['points dropped, bad_depth'] == '5'
 
 
 def test_each_camera_has_the_points_of_its_own_depth(cell, make_camera, image_message):
@@ -423,8 +430,10 @@ def test_an_unknown_class_is_named(cell):
 
 @given(seed=st.integers(0, 1000), order=st.permutations(range(3)), gap=st.integers(0, 5),
        kind=st.sampled_from(['<f4', '<f8', '>f4', '>f8']), ratio=st.sampled_from([1, 2, 3, -2]),
-       padding=st.integers(0, 9), stride=st.integers(1, 3), organized=st.booleans())
-def test_clouds_of_any_layout_are_read(seed, order, gap, kind, ratio, padding, stride, organized):
+       padding=st.integers(0, 9), stride=st.integers(1, 3), organized=st.booleans(),
+       block=st.sampled_from([1, 15, 2**15]))
+def test_clouds_of_any_layout_are_read(seed, order, gap, kind, ratio, padding, stride, organized,
+                                       block):
     rng, size = np.random.default_rng(seed), (4, 6)
     larger = tuple(extent * abs(ratio) for extent in size)
     cloud_size, mask_size = (larger, size) if ratio > 0 else (size, larger)
@@ -436,8 +445,9 @@ def test_clouds_of_any_layout_are_read(seed, order, gap, kind, ratio, padding, s
                           gap + 3 * width + padding, padding)
     cloud.header.frame_id = FRAME
     mask = rng.integers(0, 4, mask_size, np.uint8)
-    projector = PointProjector(mask_size, np.uint8, PointOptions(
-        stride, 0.5, 7.0, organized, (0, 2), colors=np.eye(4, 3, dtype=np.uint8)))
+    with patch.object(points_module, '_BLOCK', block):  # several blocks of rows, or one
+        projector = PointProjector(mask_size, np.uint8, PointOptions(
+            stride, 0.5, 7.0, organized, (0, 2), colors=np.eye(4, 3, dtype=np.uint8)))
     for _ in range(2):  # the buffers are reused
         count = projected(projector, cloud, mask)
     v, u = np.mgrid[:mask_size[0]:stride, :mask_size[1]:stride]
@@ -478,9 +488,7 @@ def test_a_bad_cloud_is_named(change, sentence):
 
 
 def projected(projector, cloud, mask):
-    node = SimpleNamespace(create_subscription=lambda *args, **options: None)
-    return Clouds(node, '', print, print).project(projector, serialize_message(cloud), FRAME, mask,
-                                                  None)
+    return projector.take(read_cloud(serialize_message(cloud), FRAME), mask)
 
 
 def values_after(bench, published):

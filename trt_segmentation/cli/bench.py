@@ -20,7 +20,6 @@ from trt_segmentation.benchmark.dds import (
 )
 from trt_segmentation.benchmark.host import describe_host
 from trt_segmentation.benchmark.plot import write_plot
-from trt_segmentation.benchmark.points import points_step
 from trt_segmentation.benchmark.report import as_text
 from trt_segmentation.benchmark.timing import measure, percentiles
 from trt_segmentation.cli.arguments import (
@@ -63,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='calls of each that are measured (default 100)')
     parser.add_argument('--points', action='store_true',
                         help='also measure the labelled points of the mask (~/points of the node) '
-                             'on one core')
+                             'from a serialized depth image and from a serialized cloud, on one '
+                             'core (needs ROS 2)')
     parser.add_argument('--json', type=new_file, metavar='FILE',
                         help='also write the report to this file')
     parser.add_argument('--plot', type=new_file, metavar='PNG',
@@ -97,7 +97,7 @@ def _add_ros_arguments(group: 'argparse._ArgumentGroup') -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Measure, print and write the report."""
-    require(*['rclpy'] * args.ros, *['matplotlib'] * bool(args.plot))
+    require(*['rclpy'] * (args.ros or args.points), *['matplotlib'] * bool(args.plot))
     _check_cameras(args)
     segmenter = open_segmenter(args)
     if args.ros or args.against:
@@ -134,7 +134,8 @@ def _measure_alone(segmenter: Segmenter, args: argparse.Namespace) -> dict[str, 
         baseline = BaselinePipeline(segmenter.spec, network, 'overlay' in args.outputs)
         steps[args.against] = lambda: baseline.run(image)
     if args.points:
-        steps['points'] = points_step(own())
+        from trt_segmentation.benchmark.ros.points import points_steps  # imports ROS
+        steps.update(points_steps(own()))
     measured = measure(steps, args.frames)
     gpu_ms = segmenter.gpu_times(image, outputs, args.frames)
     report: dict[str, Any] = {

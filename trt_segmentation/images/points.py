@@ -18,6 +18,9 @@ DEPTH_ENCODINGS = {'16UC1': np.uint16, '32FC1': np.float32}
 _MILLIMETRES = np.float32(1000)
 _SMALLEST = np.finfo(np.float32).tiny
 
+_BLOCK = 2**15
+"""Points of a cloud that are taken at a time: they stay in the cache of a core."""
+
 
 @dataclass(frozen=True)
 class Pinhole:
@@ -93,7 +96,8 @@ class PointProjector:
         self._z = np.empty((height, width), np.float32)
         self._is_kept = np.empty((height, width), bool)
         self._scratch = np.empty((height, width), bool)
-        self._resized: np.ndarray | None = None
+        self._block = np.empty((4, max(1, _BLOCK // width), width), np.float32)
+        self._resized: list[np.ndarray | None] = [None, None, None]
         self._colors = np.zeros((height, width), np.uint32)
         ids = np.arange(np.iinfo(mask_type).max + 1)
         self._is_selected = None if options.classes is None else np.isin(ids, options.classes)
@@ -120,18 +124,12 @@ class PointProjector:
             ImageError: the size of the cloud does not fit that of the mask.
         """
         _checked_ratio('cloud', coordinates[0].shape, self.mask_size)
-        mask, points = self._strided(mask), self.points
+        mask = self._strided(mask)
+        sampled = [self._sampled(values, axis) for axis, values in enumerate(coordinates)]
+        step = self._block.shape[1]
         with np.errstate(over='ignore', invalid='ignore'):  # float64 beyond float32 is infinite
-            for name, values in zip('xyz', coordinates, strict=True):
-                np.copyto(points[name], self._sampled(values), casting='same_kind')
-        np.copyto(self._z, points['z'])
-        self._find_kept(mask)
-        for name in 'xy':
-            np.isfinite(points[name], out=self._scratch)
-            self._is_kept &= self._scratch
-        np.logical_not(self._is_kept, out=self._scratch)
-        for name in 'xyz':
-            np.copyto(points[name], np.nan, where=self._scratch)
+            for start in range(0, len(mask), step):
+                self._take_rows(sampled, mask, slice(start, start + step))
         return self._label(mask, confidence)
 
     def project(self, depth: np.ndarray, camera: Pinhole, mask: np.ndarray,
@@ -160,7 +158,7 @@ class PointProjector:
             np.divide(depth, _MILLIMETRES, out=self._z, dtype=np.float32)
         else:
             np.copyto(self._z, depth)
-        self._find_kept(mask)
+        self._find_kept(self._z, mask, self._is_kept, self._scratch)
         np.logical_not(self._is_kept, out=self._scratch)
         np.copyto(self._z, np.nan, where=self._scratch)
         points = self.points
@@ -199,11 +197,30 @@ class PointProjector:
             points['rgb'] = self._colors.view(np.float32)
         return int(np.count_nonzero(self._is_kept))
 
-    def _find_kept(self, mask: np.ndarray) -> None:
-        """Find the pixels of the wanted classes with a depth in range; NaN is never in range."""
-        kept, scratch, options = self._is_kept, self._scratch, self._options
-        np.greater_equal(self._z, np.float32(max(options.near, _SMALLEST)), out=kept)
-        np.less_equal(self._z, np.float32(options.far), out=scratch)
+    def _take_rows(self, coordinates: Sequence[np.ndarray], mask: np.ndarray, rows: slice,
+                   ) -> None:
+        """Write some rows of the points of a cloud."""
+        mask, kept, scratch = mask[rows], self._is_kept[rows], self._scratch[rows]
+        *xyz, gap = self._block[:, :len(mask)]
+        for axis, values in zip(xyz, coordinates, strict=True):
+            np.copyto(axis, values[rows], casting='same_kind')
+        self._find_kept(xyz[2], mask, kept, scratch)
+        for axis in xyz[:2]:
+            np.isfinite(axis, out=scratch)
+            kept &= scratch
+        np.logical_not(kept, out=scratch)
+        gap.fill(0)
+        np.copyto(gap, np.nan, where=scratch)
+        for name, axis in zip('xyz', xyz, strict=True):
+            np.add(axis, gap, out=self.points[name][rows])
+
+    def _find_kept(self, z: np.ndarray, mask: np.ndarray, kept: np.ndarray, scratch: np.ndarray,
+                   ) -> None:
+        """Write into ``kept`` the pixels of the wanted classes with a depth in range; NaN is never
+        in range."""
+        options = self._options
+        np.greater_equal(z, np.float32(max(options.near, _SMALLEST)), out=kept)
+        np.less_equal(z, np.float32(options.far), out=scratch)
         kept &= scratch
         if self._is_selected is not None:
             np.take(self._is_selected, mask, out=scratch, mode='clip')
@@ -221,16 +238,18 @@ class PointProjector:
         self._y_of_rows = ((rows - camera.cy) / camera.fy).astype(np.float32)[:, None]
         self._camera = camera, depth_size
 
-    def _sampled(self, depth: np.ndarray) -> np.ndarray:
-        """Return the value of each point, of the nearest depth pixel or point of the cloud."""
+    def _sampled(self, depth: np.ndarray, axis: int = 0) -> np.ndarray:
+        """Return the value of each point, of the nearest depth pixel or point of the cloud; those
+        of different axes of a cloud can be used at the same time."""
         (height, width), stride = self.mask_size, self._options.stride
         ratio = depth.shape[0] // height
         if ratio:
             return depth[ratio // 2::ratio * stride, ratio // 2::ratio * stride]
-        if self._resized is None or self._resized.dtype != depth.dtype:
-            self._resized = np.empty((height, width), depth.dtype)
-        cv2.resize(depth, (width, height), dst=self._resized, interpolation=cv2.INTER_NEAREST)
-        return self._resized[::stride, ::stride]
+        resized = self._resized[axis]
+        if resized is None or resized.dtype != depth.dtype:
+            resized = self._resized[axis] = np.empty((height, width), depth.dtype)
+        cv2.resize(depth, (width, height), dst=resized, interpolation=cv2.INTER_NEAREST)
+        return resized[::stride, ::stride]
 
 
 def _checked_ratio(noun: str, depth_size: Sequence[int], mask_size: Sequence[int],

@@ -3,21 +3,25 @@
 """The image messages of the node: parsers for serialized input, a reader that falls back to
 cv_bridge, and output messages that the network writes into."""
 
-import struct
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from trt_segmentation.errors import ImageError
 from trt_segmentation.images.decoding import ENCODINGS, ImageDecoder
+from trt_segmentation.ros.cdr import (
+    aligned,
+    message_errors,
+    read_bytes,
+    read_header,
+    read_text,
+    unpacked,
+)
 from trt_segmentation.ros.serialized import SerializedData
 
 
@@ -52,63 +56,24 @@ def received_image(memory: np.ndarray) -> ReceivedImage:
     Raises:
         ImageError: the message is malformed.
     """
-    with _image_errors(memory, 'Image'):
-        order, header, at = _header(memory)
-        height, width, length = _unpacked(f'{order}III', memory, at)
-        encoding, at = _part(memory, at + 12, length)
-        (is_bigendian,) = _unpacked('B', memory, at)
-        at += 1 + -(at + 1) % 4
-        step, length = _unpacked(f'{order}II', memory, at)
-        data, _ = _part(memory, at + 8, length)
-        return ReceivedImage(header, height, width, _text(encoding), is_bigendian, step, data)
+    with message_errors(memory, 'Image'):
+        order, header, at = read_header(memory)
+        height, width = unpacked(f'{order}II', memory, at)
+        encoding, at = read_text(memory, order, at + 8)
+        (is_bigendian,) = unpacked('B', memory, at)
+        at = aligned(at + 1)
+        (step,) = unpacked(f'{order}I', memory, at)
+        data, _ = read_bytes(memory, order, at + 4)
+        return ReceivedImage(header, height, width, encoding, is_bigendian, step, data)
 
 
 def received_compressed_image(memory: np.ndarray) -> ReceivedCompressedImage:
     """Parse a serialized sensor_msgs/CompressedImage; see ``received_image``."""
-    with _image_errors(memory, 'CompressedImage'):
-        order, header, at = _header(memory)
-        (length,) = _unpacked(f'{order}I', memory, at)
-        format_, at = _part(memory, at + 4, length)
-        at += -at % 4
-        (length,) = _unpacked(f'{order}I', memory, at)
-        data, _ = _part(memory, at + 4, length)
-        return ReceivedCompressedImage(header, _text(format_), data)
-
-
-@contextmanager
-def _image_errors(memory: np.ndarray, name: str) -> Iterator[None]:
-    """Convert the exceptions of a malformed message into an ImageError."""
-    try:
-        yield
-    except (struct.error, ValueError) as error:
-        raise ImageError(f'a message of {len(memory)} bytes is not a valid '
-                         f'sensor_msgs/{name} ({error})') from error
-
-
-def _header(memory: np.ndarray) -> tuple[str, Header, int]:
-    """Return the byte order for struct, the std_msgs/Header, and the offset of the next field."""
-    order = '<' if len(memory) > 1 and memory[1] & 1 else '>'
-    sec, nanosec, length = _unpacked(f'{order}iII', memory, 4)
-    frame_id, at = _part(memory, 16, length)
-    header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=_text(frame_id))
-    return order, header, at + -at % 4
-
-
-def _unpacked(form: str, memory: np.ndarray, at: int) -> tuple[Any, ...]:
-    return struct.unpack_from(form, memory.data, at)
-
-
-def _part(memory: np.ndarray, start: int, length: int) -> tuple[np.ndarray, int]:
-    """Return a slice, and the offset of its end."""
-    end = start + length
-    if end > len(memory):
-        raise ValueError(f'{length} bytes expected, {len(memory) - start} left')
-    return memory[start:end], end
-
-
-def _text(string: np.ndarray) -> str:
-    """Decode a null-terminated string."""
-    return string.tobytes().rstrip(b'\0').decode()
+    with message_errors(memory, 'CompressedImage'):
+        order, header, at = read_header(memory)
+        format_, at = read_text(memory, order, at)
+        data, _ = read_bytes(memory, order, aligned(at))
+        return ReceivedCompressedImage(header, format_, data)
 
 
 class ImageReader(ImageDecoder):

@@ -119,7 +119,7 @@ class ImageInput:
         self.topic: str = node.resolve_topic_name(name)
         is_serialized = can_take_serialized()
         arguments = (self._transport.message, name, _callback(self._deliver), qos)
-        options = {'callback_group': _EventsOnly()} if is_serialized else {}
+        options = {'callback_group': EventsOnly()} if is_serialized else {}
         events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos)
         try:
             self._subscription = node.create_subscription(*arguments, event_callbacks=events,
@@ -245,7 +245,7 @@ class SerializedTaker(Waitable):
             self._on_image(*taken)
 
 
-class _EventsOnly(CallbackGroup):
+class EventsOnly(CallbackGroup):
     """Lets the executor run the event callbacks of a subscription, but not take its messages."""
 
     def can_execute(self, entity: Any) -> bool:

@@ -7,18 +7,24 @@ from typing import Any, Protocol
 
 import numpy as np
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from std_msgs.msg import Header
 
 from trt_segmentation.errors import ImageError
 from trt_segmentation.images.points import DEPTH_ENCODINGS, Pinhole, PointProjector
 from trt_segmentation.ros.camera_info import scaled_camera_info
+from trt_segmentation.ros.cloud_msgs import ReceivedCloud, received_cloud
+from trt_segmentation.ros.image_msgs import ReceivedImage, received_image
+from trt_segmentation.ros.kept_messages import KeptMessages
 
 KEPT = 8
 """Messages that wait for their mask: those of 0.27 s at 30 Hz."""
 
-_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=KEPT,
-                  reliability=ReliabilityPolicy.BEST_EFFORT)
+_INFO_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=KEPT,
+                       reliability=ReliabilityPolicy.BEST_EFFORT)
+
+Serialized = bytes | np.ndarray
+"""A serialized message; an array is uint8."""
 
 _FLOATS: dict[int, np.dtype] = {
     PointField.FLOAT32: np.dtype(np.float32), PointField.FLOAT64: np.dtype(np.float64)}
@@ -29,17 +35,20 @@ class PointSource(Protocol):
 
     Attributes:
         noun: what a message is, for the log.
-        subscriptions: that of the messages is the first one.
+        messages: the subscription.
     """
 
     noun: str
-    subscriptions: list[Any]
+    messages: KeptMessages
 
     def missing(self) -> str:
         """Return '' if messages can be used, else what has not arrived yet."""
 
-    def project(self, projector: PointProjector, data: bytes, frame_id: str, mask: np.ndarray,
-                confidence: np.ndarray | None) -> int:
+    def close(self) -> None:
+        """Unsubscribe."""
+
+    def project(self, projector: PointProjector, data: Serialized, frame_id: str,
+                mask: np.ndarray, confidence: np.ndarray | None) -> int:
         """Write the points of a mask; see ``PointProjector.project``.
 
         Args:
@@ -59,33 +68,34 @@ class DepthImages:
     Args:
         node: that subscribes.
         prefix: of the topic names.
-        on_message: called with each depth image, serialized.
+        on_message: called with each depth image; see ``KeptMessages``.
         on_ready: called when ``missing`` may have changed.
     """
 
     noun = 'depth image'
 
-    def __init__(self, node: Any, prefix: str, on_message: Callable[[Any], None],
+    def __init__(self, node: Any, prefix: str, on_message: Callable[[Any], bool],
                  on_ready: Callable[[], None]) -> None:
+        self._node, self._on_ready = node, on_ready
         self._info: CameraInfo | None = None
-        self._on_ready = on_ready
-        self.subscriptions = [
-            node.create_subscription(Image, f'{prefix}depth/image', on_message, _QOS, raw=True),
-            node.create_subscription(CameraInfo, f'{prefix}depth/camera_info', self._on_info,
-                                     _QOS)]
+        self.messages = KeptMessages(node, Image, f'{prefix}depth/image', on_message, KEPT)
+        self._info_subscription = node.create_subscription(
+            CameraInfo, f'{prefix}depth/camera_info', self._on_info, _INFO_QOS)
 
     def missing(self) -> str:
         """Return '' if a camera_info has arrived."""
-        return '' if self._info else f'no camera_info on {self.subscriptions[1].topic_name}'
+        return '' if self._info else f'no camera_info on {self._info_subscription.topic_name}'
 
-    def project(self, projector: PointProjector, data: bytes, frame_id: str, mask: np.ndarray,
-                confidence: np.ndarray | None) -> int:
+    def close(self) -> None:
+        """Unsubscribe."""
+        self.messages.destroy()
+        self._node.destroy_subscription(self._info_subscription)
+
+    def project(self, projector: PointProjector, data: Serialized, frame_id: str,
+                mask: np.ndarray, confidence: np.ndarray | None) -> int:
         """Write the points of a mask; see ``PointSource``."""
-        message = deserialize_message(data, Image)
-        _check_frame(self.noun, message, frame_id)
         assert self._info is not None  # nothing is missing
-        return projector.project(_depth_pixels(message), _pinhole(self._info, message), mask,
-                                 confidence)
+        return projector.project(*read_depth(data, frame_id, self._info), mask, confidence)
 
     def _on_info(self, info: CameraInfo) -> None:
         self._info = info
@@ -101,35 +111,70 @@ class Clouds:
 
     noun = 'cloud'
 
-    def __init__(self, node: Any, prefix: str, on_message: Callable[[Any], None],
+    def __init__(self, node: Any, prefix: str, on_message: Callable[[Any], bool],
                  on_ready: Callable[[], None]) -> None:
-        self.subscriptions = [
-            node.create_subscription(PointCloud2, f'{prefix}depth/points', on_message, _QOS,
-                                     raw=True)]
+        self.messages = KeptMessages(node, PointCloud2, f'{prefix}depth/points', on_message, KEPT)
 
     def missing(self) -> str:
         """Return '': a cloud needs no other message."""
         return ''
 
-    def project(self, projector: PointProjector, data: bytes, frame_id: str, mask: np.ndarray,
-                confidence: np.ndarray | None) -> int:
+    def close(self) -> None:
+        """Unsubscribe."""
+        self.messages.destroy()
+
+    def project(self, projector: PointProjector, data: Serialized, frame_id: str,
+                mask: np.ndarray, confidence: np.ndarray | None) -> int:
         """Write the points of a mask; see ``PointSource``."""
-        message = deserialize_message(data, PointCloud2)
-        _check_frame(self.noun, message, frame_id)
-        return projector.take(_coordinates_of(message), mask, confidence)
+        return projector.take(read_cloud(data, frame_id), mask, confidence)
 
 
 POINT_SOURCES: dict[str, Callable[..., PointSource]] = {'depth': DepthImages, 'cloud': Clouds}
 """By the value of parameter ``points``."""
 
 
-def _check_frame(noun: str, message: Any, frame_id: str) -> None:
-    if message.header.frame_id != frame_id:
-        raise ImageError(f"the {noun} has frame_id '{message.header.frame_id}', but the image "
+def read_depth(data: Serialized, frame_id: str, info: CameraInfo,
+               ) -> tuple[np.ndarray, Pinhole]:
+    """Return the pixels of a depth image, a view of the message [height, width], and its camera.
+
+    Args:
+        data: serialized sensor_msgs/Image.
+        frame_id: that it must have.
+        info: of the topic depth/camera_info.
+
+    Raises:
+        ImageError: the depth image or its camera cannot be used.
+    """
+    message = received_image(np.frombuffer(data, np.uint8))
+    _check_frame(DepthImages.noun, message.header, frame_id)
+    return _depth_pixels(message), _pinhole(info, message)
+
+
+def read_cloud(data: Serialized, frame_id: str,
+               ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return x, y and z of an organized cloud, views of the message [height, width].
+
+    They are float32 or float64; a copy only if the numbers are big-endian.
+
+    Args:
+        data: serialized sensor_msgs/PointCloud2.
+        frame_id: that it must have.
+
+    Raises:
+        ImageError: the cloud cannot be used.
+    """
+    cloud = received_cloud(np.frombuffer(data, np.uint8))
+    _check_frame(Clouds.noun, cloud.header, frame_id)
+    return _coordinates_of(cloud)
+
+
+def _check_frame(noun: str, header: Header, frame_id: str) -> None:
+    if header.frame_id != frame_id:
+        raise ImageError(f"the {noun} has frame_id '{header.frame_id}', but the image "
                          f"has '{frame_id}'; register the {noun} to the image")
 
 
-def _depth_pixels(depth: Image) -> np.ndarray:
+def _depth_pixels(depth: ReceivedImage) -> np.ndarray:
     """Return the pixels of a depth image, a view [height, width].
 
     Raises:
@@ -144,12 +189,12 @@ def _depth_pixels(depth: Image) -> np.ndarray:
     if depth.step < row or len(depth.data) != depth.step * depth.height or depth.step == 0:
         raise ImageError(f'the depth image is {depth.width}x{depth.height} {depth.encoding}, but '
                          f'it has {len(depth.data)} bytes and step {depth.step}')
-    rows = np.frombuffer(depth.data, np.uint8).reshape(depth.height, depth.step)[:, :row]
+    rows = depth.data.reshape(depth.height, depth.step)[:, :row]
     pixels = (rows if depth.step % kind.itemsize == 0 else rows.copy()).view(kind)
     return pixels.astype(kind.newbyteorder('=')) if depth.is_bigendian else pixels
 
 
-def _pinhole(info: CameraInfo, depth: Image) -> Pinhole:
+def _pinhole(info: CameraInfo, depth: ReceivedImage) -> Pinhole:
     """Return the camera of a rectified depth image: of P, or of K if P is not set.
 
     Raises:
@@ -170,8 +215,8 @@ def _pinhole(info: CameraInfo, depth: Image) -> Pinhole:
     return camera
 
 
-def _coordinates_of(cloud: PointCloud2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return x, y and z of an organized cloud, views [height, width] of float32 or float64.
+def _coordinates_of(cloud: ReceivedCloud) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return x, y and z of a cloud; see ``read_cloud``.
 
     Raises:
         ImageError: the cloud is not organized, has no such fields, or has another size than its
@@ -189,7 +234,7 @@ def _coordinates_of(cloud: PointCloud2) -> tuple[np.ndarray, np.ndarray, np.ndar
     return tuple(_field(cloud, fields, name) for name in 'xyz')  # type: ignore[return-value]
 
 
-def _field(cloud: PointCloud2, fields: dict[str, PointField], name: str) -> np.ndarray:
+def _field(cloud: ReceivedCloud, fields: dict[str, PointField], name: str) -> np.ndarray:
     """Return the values of a field, a view [height, width]."""
     field = fields.get(name)
     if field is None:

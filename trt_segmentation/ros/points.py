@@ -18,7 +18,7 @@ from trt_segmentation.errors import ConfigError, ImageError
 from trt_segmentation.graph.pipeline.output_names import joined
 from trt_segmentation.images.points import PointOptions, PointProjector
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
-from trt_segmentation.ros.point_sources import KEPT, POINT_SOURCES
+from trt_segmentation.ros.point_sources import KEPT, POINT_SOURCES, Serialized
 from trt_segmentation.ros.serialized import SerializedData, serialized_stamp
 from trt_segmentation.ros.stamps import nanoseconds
 from trt_segmentation.segmenter import Segmenter
@@ -36,7 +36,8 @@ _TYPES = {np.dtype(np.uint8): PointField.UINT8, np.dtype(np.uint16): PointField.
 
 NO_DEPTH, BAD_DEPTH = 'no_depth', 'bad_depth'
 REASONS = NO_DEPTH, BAD_DEPTH
-"""Why a mask got no points: no depth image or cloud had its stamp, or that one cannot be used."""
+"""Why a mask got no points: no depth image or cloud had its stamp, or that one cannot be used. A
+message that is too short to have a stamp counts as bad, too."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ class Points:
                  confidence: bool, prefix: str = '') -> None:
         self._node, self._settings, self._with_confidence = node, settings, confidence
         self._lock = threading.Lock()
-        self._depths: deque[tuple[int, bytes]] = deque(maxlen=KEPT)
-        """Stamps, and messages that are deserialized only for a mask."""
+        self._depths: deque[tuple[int, Serialized]] = deque(maxlen=KEPT)
+        """Stamps, and messages that are parsed only for a mask."""
         self._waiting: deque[_Mask] = deque()
         self._free: list[_Mask] = []
         self._published, self._empty, self._dropped = 0, 0, Counter[str]()
@@ -164,8 +165,7 @@ class Points:
 
     def close(self) -> None:
         """Destroy the topics."""
-        for subscription in self._source.subscriptions:
-            self._node.destroy_subscription(subscription)
+        self._source.close()
         self._node.destroy_lifecycle_publisher(self._publisher)
 
     def _copied(self, header: Header, arrays: list[np.ndarray]) -> _Mask:
@@ -184,15 +184,21 @@ class Points:
         with self._lock:
             self._match()
 
-    def _on_depth(self, depth: bytes) -> None:
+    def _on_depth(self, depth: Serialized) -> bool:
+        """Keep a message; return whether it is kept, in a buffer that must not change."""
         with self._lock:
             if self._publisher.get_subscription_count() == 0:
                 self._depths.clear()
                 self._waiting.clear()
                 self.fault, self._newest_count = '', 0
-                return
-            self._depths.append((serialized_stamp(depth), depth))
+                return False
+            try:
+                self._depths.append((serialized_stamp(depth), depth))
+            except ImageError as error:
+                self._drop(BAD_DEPTH, str(error))
+                return False
             self._match()
+            return True
 
     def _match(self) -> None:
         """Publish the points of the masks whose depth is here; drop the masks whose depth cannot
@@ -211,10 +217,10 @@ class Points:
             self._waiting.remove(mask)
             self._free.append(mask)
 
-    def _nearest(self, stamp: int) -> tuple[int, bytes]:
+    def _nearest(self, stamp: int) -> tuple[int, Serialized]:
         return min(self._depths, key=lambda each: abs(each[0] - stamp))
 
-    def _publish(self, mask: _Mask, depth: bytes) -> None:
+    def _publish(self, mask: _Mask, depth: Serialized) -> None:
         try:
             if self._projector is None or self._projector.mask_size != mask.pixels.shape:
                 self._projector = PointProjector(mask.pixels.shape, mask.pixels.dtype,
@@ -256,7 +262,7 @@ class Points:
 
     def _unmatched(self, header: Header) -> str:
         """Return why a mask has no depth."""
-        noun, topic = self._source.noun, self._source.subscriptions[0].topic_name
+        noun, topic = self._source.noun, self._source.messages.topic
         if not self._depths:
             return f'no {noun} on {topic}'
         stamp = nanoseconds(header.stamp)

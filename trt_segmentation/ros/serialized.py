@@ -18,6 +18,8 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message, serialize_message
 
+from trt_segmentation.errors import ImageError
+
 _STAMP_OFFSET = 4
 """Offset of the stamp of a message with a header, after the encapsulation (OMG DDS-RTPS 10.2)."""
 
@@ -195,10 +197,18 @@ class ReceiveBuffer:
         return self._buffer.ctypes.data
 
 
-def serialized_stamp(message: bytes) -> int:
-    """Return the stamp of a serialized message that starts with a header, nanoseconds."""
+def serialized_stamp(message: bytes | np.ndarray) -> int:
+    """Return the stamp of a serialized message that starts with a header, nanoseconds.
+
+    Raises:
+        ImageError: the message is too short.
+    """
+    if len(message) < _STAMP_OFFSET + 8:
+        raise ImageError(f'a message of {len(message)} bytes has no stamp; it is too short to '
+                         'start with a header')
     order = '<' if message[1] & 1 else '>'  # odd encapsulations are little-endian
-    seconds, nanoseconds = struct.unpack_from(f'{order}iI', message, _STAMP_OFFSET)
+    seconds, nanoseconds = struct.unpack(
+        f'{order}iI', bytes(message[_STAMP_OFFSET:_STAMP_OFFSET + 8]))
     return seconds * 10**9 + nanoseconds
 
 
