@@ -79,7 +79,7 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml setup.py $(ROS_PINS) $(BINDINGS_PINS)
 	$(BINDINGS)
 	touch $(VENV)/.demo $(VENV)/.test $@
 
-# Without the libraries of the package: the site reads docstrings only.
+# An environment of its own, without most libraries of the package: the site reads docstrings only.
 .venv-docs/.docs: docs/requirements.txt
 	@echo 'installing Sphinx into .venv-docs'
 	$(PYTHON) -m venv .venv-docs

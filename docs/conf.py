@@ -20,9 +20,8 @@ extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 myst_heading_anchors = 4
 nitpicky = False
 
-# The docstrings are read without the libraries that the modules import.
-autodoc_mock_imports = ['numpy', 'cv2', 'onnx', 'onnxruntime', 'yaml', 'filelock', 'platformdirs',
-                        'tqdm', 'google', 'rclpy']
+# The docstrings are read without these libraries; docs/requirements.txt has the others.
+autodoc_mock_imports = ['cv2', 'onnx', 'onnxruntime', 'filelock', 'platformdirs', 'tqdm', 'google']
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'description'
 
