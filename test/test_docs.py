@@ -33,7 +33,7 @@ def test_every_link_leads_to_a_file_and_a_heading(page):
             continue
         path, _, anchor = link.partition('#')
         target = (page.parent / path).resolve() if path else page
-        if not target.is_file() or anchor and anchor not in anchors(target):
+        if not target.is_file() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert not broken
 
