@@ -201,6 +201,26 @@ def test_converters_of_cameras_have_rows(run, tool, gpu, networks, monkeypatch):
     assert '| bayer_rggb8 | 96x64 | ' in table and '| 0, 0, 0 | 0, 0, 0 | ' in table
 
 
+def test_smoothing_and_instances_have_rows(run, tool, gpu, networks, monkeypatch):
+    monkeypatch.setattr(tool.tail_costs, 'find_device', lambda index: gpu.device)
+    for name, value in {'SIZE': (72, 96), 'RUNS': 2, 'WARM_UP': 1}.items():
+        monkeypatch.setattr(tool.tail_costs, name, value)
+    models = {name: kinds(networks)[name] for name in ('logits', 'ids')}
+    rows = np.array([[[2, 3, 40, 30, 0.9, 1, *[1] * 4], [20, 5, 60, 33, 0.8, 0, *[2] * 4]]])
+    models['instances'] = networks.instances(rows, np.ones((1, 4, 9, 16)), size=SIZE), {
+        'classes': {'labels': ['car', 'bus', 'person']}}
+    results, table = run(models, '--steps', 'smoothing', '--only',
+                         *(f'{name}:fp32' for name in models))
+    rows = results['smoothing']
+    assert {row['network']: list(row['tail_ms']) for row in rows.values()} == {
+        'logits': ['plain', 'smoothing'], 'ids': ['plain'],
+        'instances': ['plain', 'smoothing', 'instances']}
+    assert 'gives class ids, which cannot be smoothed' in rows['ids fp32']['without_smoothing']
+    assert rows['logits fp32']['agreement'] > 0.999 > rows['logits fp32']['agreement_unsmoothed']
+    assert rows['instances fp32']['agreement'] == 1
+    assert '| logits | fp32 | 72x96 | smoothing | ' in table
+
+
 def test_near_ties_do_not_count(tool, networks):
     spec = networks.spec_of(networks.pointwise(np.eye(3), SIZE), input={**FED, 'scale': 1.0})
     image = np.zeros((*SIZE, 3), np.uint8)

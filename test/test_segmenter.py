@@ -453,6 +453,8 @@ USES = {
     'gpu_encodings': lambda each: each.gpu_encodings,
     'fetch_converter': lambda each: each.fetch_converter('nv12'),
     'jpeg_decoder': lambda each: each.jpeg_decoder(),
+    'encodes_jpeg': lambda each: each.encodes_jpeg,
+    'encode_jpeg': lambda each: each.encode_jpeg('overlay', 80),
     'image_buffers': lambda each: each.image_buffers,
     'overlay_alpha': lambda each: each.overlay_alpha,
     'overlay_alpha =': lambda each: setattr(each, 'overlay_alpha', 1),

@@ -3,6 +3,7 @@
 """Temporal smoothing of a Segmenter over several images, compared with NumPy."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import onnx
 import pytest
 
 from trt_segmentation.errors import BackendError, ConfigError
-from trt_segmentation.options import RunOptions
+from trt_segmentation.options import BuildOptions, RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 SIZE = 12, 16
+ON_CPU = RunOptions('onnxruntime', smoothing=True)
+ON_GPU = RunOptions('tensorrt', smoothing=True, build=BuildOptions(
+    min_size=(8, 8), opt_size=(12, 16), max_size=(64, 64)))
 CONFIG = 'input: {color: bgr, scale: 0.02}\noutput: {kind: logits}'
 
 
@@ -23,8 +27,23 @@ def model(networks, tmp_path):
     return tmp_path / 'net.onnx'
 
 
-def open_smoothed(model, batch=1):
-    return Segmenter.open(model, options=RunOptions('onnxruntime', batch=batch, smoothing=True))
+@pytest.fixture(params=['onnxruntime', 'tensorrt'])
+def open_smoothed(request, model, tmp_path):
+    """Opens a network on a backend: TensorRT has a stand-in, whose new memory holds no numbers."""
+    opened = []
+    if request.param == 'tensorrt':
+        request.getfixturevalue('tensorrt')
+        request.getfixturevalue('gpu').rubbish = 0xFF
+
+    def open_smoothed(path=model, **options):
+        known = {'onnxruntime': ON_CPU, 'tensorrt': ON_GPU}[request.param]
+        opened.append(Segmenter.open(path, options=replace(
+            known, engine_cache=str(tmp_path), **options)))
+        return opened[-1]
+
+    yield open_smoothed
+    for segmenter in opened:
+        segmenter.close()
 
 
 def means(networks, images, weight):
@@ -49,18 +68,18 @@ OUTPUTS = 'mask', 'confidence'
 
 
 @pytest.mark.parametrize('weight', [0.0, 0.3, 0.95])
-def test_the_mask_is_that_of_the_mean(networks, model, weight):
+def test_the_mask_is_that_of_the_mean(networks, open_smoothed, weight):
     images = [networks.random_image(*SIZE, seed) for seed in range(6)]
-    segmenter = open_smoothed(model)
+    segmenter = open_smoothed()
     segmenter.smoothing = weight
     for image, mean in zip(images, means(networks, images, weight), strict=True):
         assert_is(networks, segmenter.infer(image, outputs=OUTPUTS), mean)
 
 
-def test_the_mean_survives_other_outputs_and_starts_again_on_request(networks, model):
+def test_the_mean_survives_other_outputs_and_starts_again_on_request(networks, open_smoothed):
     images = [networks.random_image(*SIZE, seed) for seed in range(4)]
     wanted = means(networks, images, 0.8)
-    segmenter = open_smoothed(model)
+    segmenter = open_smoothed()
     segmenter.smoothing = 0.8
     segmenter.infer(images[0])
     segmenter.infer(images[1], outputs=('mask', 'overlay'))
@@ -70,8 +89,22 @@ def test_the_mean_survives_other_outputs_and_starts_again_on_request(networks, m
               means(networks, images[3:], 0.8)[0])
 
 
-def test_an_image_of_another_size_starts_again(networks, model):
-    segmenter, alone = open_smoothed(model), Segmenter.open(model)
+def test_after_an_error_the_mean_starts_again(networks, model, tensorrt, gpu, tmp_path):
+    images = [networks.random_image(*SIZE, seed) for seed in range(4)]
+    options = replace(ON_GPU, engine_cache=str(tmp_path))
+    with Segmenter.open(model, options=options) as segmenter:
+        segmenter.smoothing = 0.8
+        segmenter.infer(images[0])
+        gpu.fail('copy')
+        with pytest.raises(BackendError):
+            segmenter.infer(images[1])
+        for image, mean in zip(images[2:], means(networks, images[2:], 0.8), strict=True):
+            assert_is(networks, segmenter.infer(image, outputs=OUTPUTS), mean)
+
+
+def test_an_image_of_another_size_starts_again(networks, open_smoothed, model):
+    segmenter = open_smoothed()
+    alone = Segmenter.open(model, options=RunOptions('onnxruntime'))
     segmenter.smoothing = 0.9
     segmenter.infer(networks.random_image(*SIZE, 1))
     other = networks.random_image(20, 30, 2)
@@ -79,10 +112,36 @@ def test_an_image_of_another_size_starts_again(networks, model):
                                   alone.infer(other, outputs=OUTPUTS).confidence)
 
 
-def test_each_image_of_a_batch_has_a_mean(networks, model):
+def test_a_gpu_without_graphs_swaps_the_states(networks, model, tensorrt, gpu, tmp_path):
+    gpu.rubbish = 0xFF
+    gpu.fail('capture', 99)
+    images = [networks.random_image(*SIZE, seed) for seed in range(4)]
+    options = replace(ON_GPU, engine_cache=str(tmp_path))
+    with Segmenter.open(model, options=options) as segmenter:
+        segmenter.smoothing = 0.6
+        for image, mean in zip(images, means(networks, images, 0.6), strict=True):
+            assert_is(networks, segmenter.infer(image, outputs=OUTPUTS), mean)
+    assert gpu.counts['launched'] == 0
+    gpu.assert_all_is_freed()
+
+
+def test_a_frame_with_smoothing_copies_no_state(networks, model, tensorrt, gpu, tmp_path):
+    options = replace(ON_GPU, engine_cache=str(tmp_path))
+    with Segmenter.open(model, options=options) as segmenter:
+        segmenter.smoothing = 0.6
+        image = networks.random_image(*SIZE)
+        segmenter.infer(image)
+        segmenter.infer(image)
+        before = gpu.counts.copy()
+        segmenter.infer(image)
+        found = gpu.counts - before
+        assert found == {'launched': 1, 'copied in': 1, 'copied out': 1, 'synchronised': 1}
+
+
+def test_each_image_of_a_batch_has_a_mean(networks, open_smoothed):
     series = [[networks.random_image(*SIZE, seed + camera) for camera in (0, 10)]
               for seed in range(3)]
-    segmenter = open_smoothed(model, batch=2)
+    segmenter = open_smoothed(batch=2)
     segmenter.smoothing = 0.6
     for images in series:
         found = segmenter.infer_batch(images, outputs=OUTPUTS)
@@ -92,7 +151,7 @@ def test_each_image_of_a_batch_has_a_mean(networks, model):
 
 
 def test_a_twin_has_a_mean_of_its_own(networks, model):
-    first = open_smoothed(model)
+    first = Segmenter.open(model, options=ON_CPU)
     first.smoothing = 0.9
     images = [networks.random_image(*SIZE, seed) for seed in range(2)]
     first.infer(images[0])
@@ -106,13 +165,13 @@ def test_a_twin_has_a_mean_of_its_own(networks, model):
 def test_refusals_have_a_reason(networks, model, tmp_path):
     with pytest.raises(BackendError, match=r'set RunOptions\.smoothing'):
         Segmenter.open(model).smoothing = 0.5
-    segmenter = open_smoothed(model)
+    segmenter = Segmenter.open(model, options=ON_CPU)
     with pytest.raises(ConfigError, match=r'smoothing is 0\.96; it must be 0 to 0\.95'):
         segmenter.smoothing = 0.96
     assert segmenter.smoothing == 0
     onnx.save(networks.fixed(np.zeros((1, *SIZE), np.int64)), tmp_path / 'ids.onnx')
     with pytest.raises(ConfigError, match='gives class ids, which cannot be smoothed'):
-        open_smoothed(tmp_path / 'ids.onnx')
+        Segmenter.open(tmp_path / 'ids.onnx', options=ON_CPU)
 
 
 def test_the_masks_of_a_noisy_scene_become_steadier(capsys):

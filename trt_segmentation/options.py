@@ -13,6 +13,7 @@ ENGINE_SUFFIXES = ('.engine', '.plan')
 PRECISIONS = ('fp32', 'fp16', 'int8')
 MASK_ENCODINGS = ('mono8', 'mono16')
 CALIBRATION_METHODS = ('percentile', 'entropy', 'minmax')
+OVERLAY_SCALES = (1.0, 0.5)
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,14 @@ class RunOptions:
             calibration image or else a rendered scene. The result is stored in
             ``engine_cache``. If false, the kind is assumed.
         gpu_jpeg: whether TensorRT's images of JPEG files and messages are decoded on the GPU,
-            where nvImageCodec is installed.
+            where nvImageCodec is installed, and overlays can be encoded there.
         instances: whether a network of instances also has the outputs ``instances`` and
             ``detections``. On TensorRT they are part of the engine.
-        smoothing: whether ``Segmenter.smoothing`` can be set. ONNX Runtime only; the class
-            probabilities of the previous images are kept.
+        smoothing: whether ``Segmenter.smoothing`` can be set. The mean of the class
+            probabilities of the previous images is kept; on TensorRT, in the engine's memory.
+        overlay_scale: one of ``OVERLAY_SCALES``, the overlay's height and width as a fraction of
+            the image's; see ``graph.pipeline.overlay_scale``. An engine file keeps the scale that
+            it was built with.
     """
 
     backend: str = 'auto'
@@ -114,6 +118,7 @@ class RunOptions:
     gpu_jpeg: bool = True
     instances: bool = False
     smoothing: bool = False
+    overlay_scale: float = 1.0
 
 
 def tactic_names(text: str) -> tuple[str, ...] | None:

@@ -23,12 +23,13 @@ from trt_segmentation.backends.base import (
     output_shape,
 )
 from trt_segmentation.backends.tensorrt.device_arrays import (
+    ON_GPU,
     DeviceArray,
     host_remedy,
     is_on_device,
 )
 from trt_segmentation.errors import BackendError, ConfigError, ImageError
-from trt_segmentation.graph.pipeline.output_names import split
+from trt_segmentation.graph.pipeline.output_names import kind_of, split
 from trt_segmentation.images.array_hints import array_hint
 from trt_segmentation.images.gray import GRAY_SHAPES, as_bands, can_be_gray, is_color
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
@@ -71,7 +72,8 @@ class Segmentation:
 
     @property
     def overlay(self) -> np.ndarray:
-        """uint8 [H, W, 3], the image under the class colours, in the image's channel order."""
+        """uint8 [H, W, 3], the image under the class colours, in the image's channel order. H and
+        W are half of the image's, rounded up, with an ``overlay_scale`` of 0.5."""
         return self._asked_for('overlay')
 
     @property
@@ -157,6 +159,7 @@ class Segmenter:
         self._own = _OwnArrays()
         self._requested = _Requested()
         self._color = ''
+        self._size = 0, 0
         self._smoothing = 0.0
         self.overlay_alpha = 0.5
 
@@ -250,7 +253,8 @@ class Segmenter:
 
     def _shape(self, name: str, size: tuple[int, int]) -> tuple[int, ...]:
         spec = self.spec
-        return output_shape(name, size, spec.mask_size, spec.detections(split(name)[0]))
+        return output_shape(name, size, spec.mask_size, spec.detections(split(name)[0]),
+                            spec.overlay_scale)
 
     def output_dtype(self, name: str) -> np.dtype:
         """Return the type of an output: uint8; the mask's own, uint16 for instances, float32 for
@@ -358,7 +362,8 @@ class Segmenter:
                 masks of all tasks, and 'lanes/mask' the mask of one.
             out: C-contiguous arrays of ``output_shape`` and ``output_dtype`` to write the
                 outputs into; with TensorRT also in the memory of its GPU, where every stream may
-                read them when ``infer`` returns. Without it they are written into arrays that
+                read them when ``infer`` returns. ``ON_GPU`` in place of an overlay's array leaves
+                it there for ``encode_jpeg``. Without it they are written into arrays that
                 belong to the segmenter and the calling thread. This thread's next call overwrites
                 them, unless you take a ``Segmentation.copy``.
 
@@ -471,6 +476,7 @@ class Segmenter:
         if color != self._color:
             self._set_color(color)
         self._session.infer(fed, written)
+        self._size = height, width
         return tuple(Segmentation({name: out[name] for name in names}) for out in outs)
 
     def gpu_times(self, image: np.ndarray, outputs: str | Sequence[str], count: int,
@@ -547,6 +553,49 @@ class Segmenter:
         self._check_open()
         reader = getattr(self._session, 'jpeg_reader', None)
         return None if reader is None or not self._gpu_jpeg else reader(reuse)
+
+    @property
+    def encodes_jpeg(self) -> bool:
+        """Whether ``encode_jpeg`` can be used: with TensorRT, where nvImageCodec is installed."""
+        self._check_open()
+        if not self._gpu_jpeg or not hasattr(self._session, 'encode_jpeg'):
+            return False
+        from trt_segmentation.backends.tensorrt.gpu_jpeg import find_nvimgcodec
+        return find_nvimgcodec() is not None
+
+    def encode_jpeg(self, name: str, quality: int, index: int = 0) -> bytes:
+        """Encode an overlay of the last ``infer`` on the GPU, without a copy of its pixels::
+
+            segmenter.infer(image, outputs='overlay', out={'overlay': ON_GPU})
+            data = segmenter.encode_jpeg('overlay', 80)
+
+        What nvImageCodec does not encode, OpenCV does. Needs ``encodes_jpeg``.
+
+        Args:
+            name: of the output, as in ``Segmentation.arrays``.
+            quality: of the JPEG, 1 to 100.
+            index: of the image in the batch.
+
+        Raises:
+            BackendError: the last ``infer`` failed, or did not compute this output.
+        """
+        if not self.encodes_jpeg:
+            raise BackendError('overlays are encoded on the GPU only with TensorRT and '
+                               "nvImageCodec (pip install 'trt_segmentation[gpu-jpeg]')")
+        session: Any = self._session
+        with self._in_turn():
+            overlays = [each for each in self._requested.names if kind_of(each) == 'overlay']
+            if name not in overlays:
+                raise BackendError(f'{name} is no overlay of the last image; it has '
+                                   f'{", ".join(overlays) or "none"}')
+            is_rgb = self._color == 'rgb'
+            data = session.encode_jpeg(name, index, quality, is_rgb)
+            if data is not None:
+                return data
+            pixels = np.empty(self._shape(name, self._size), np.uint8)
+            session.fetch(name, index, pixels)
+        from trt_segmentation.images.encoding import encode_jpeg  # brings OpenCV
+        return encode_jpeg(np.ascontiguousarray(pixels[..., ::-1]) if is_rgb else pixels, quality)
 
     def twin(self) -> 'Segmenter | None':
         """Return another segmenter on the same weights that can run at the same time; None where
@@ -689,8 +738,14 @@ class Segmenter:
             written.append({name: self._readable(out[name], f"out['{name}']", f"out['{name}']")
                             for name in self._requested.names if name in out})
             for name, dtype in self._requested.dtypes.items():
+                if written[-1].get(name) is ON_GPU and self._stays_on_gpu(name):
+                    continue
                 _check_out(written[-1], name, self._shape(name, size), dtype)
         return written
+
+    def _stays_on_gpu(self, name: str) -> bool:
+        """Whether ``ON_GPU`` is possible for an output."""
+        return kind_of(name) == 'overlay' and hasattr(self._session, 'encode_jpeg')
 
     def _set_color(self, color: str) -> None:
         self._color = ''  # a failure may leave only a part set
@@ -767,6 +822,8 @@ def _device_remedy(image: DeviceArray) -> str:
 
 
 def _described(value: object) -> str:
+    if value is ON_GPU:
+        return 'ON_GPU'
     if isinstance(value, DeviceArray):
         return f'{value.dtype} {list(value.shape)} in GPU memory'
     if isinstance(value, np.ndarray):

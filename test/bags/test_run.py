@@ -15,12 +15,18 @@ import onnx
 import psutil
 import pytest
 
+from trt_segmentation.backends.tensorrt import build_process
 from trt_segmentation.bags.salvage import salvage
 from trt_segmentation.bags.writing import OutputBag
+from trt_segmentation.benchmark.camera_frames import camera_bytes
 from trt_segmentation.cli.main import main
+from trt_segmentation.errors import BackendError
+from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_BYTES
+from trt_segmentation.images.decoding import rows_to_bgr
 from trt_segmentation.images.rosbag import ImageTopic
 from trt_segmentation.images.sources import open_images
 from trt_segmentation.offline.overlap import LaneCount
+from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 TOPICS = {'/segmentation/label_info', '/segmentation/mask', '/segmentation/overlay'}
@@ -132,6 +138,36 @@ def test_of_several_tasks_resumed_it_writes_the_same_bytes(short_drive, two_head
     assert run(short_drive, tmp_path / 'out.mcap', *options, '--workers', '2') == 0
     assert (tmp_path / 'out.mcap').read_bytes() == \
         (tmp_path / 'whole' / 'out.mcap').read_bytes()
+
+
+def test_smoothed_masks_are_those_of_the_frames_in_order_also_when_resumed(
+        write_drive, tmp_path, monkeypatch):
+    drive = write_drive(tmp_path / 'drive', frames=30)
+    options = ['--temporal-smoothing', '0.8', '--outputs', 'mask', '--backend', 'onnxruntime']
+    right, count = OutputBag.write_images, iter(range(20))
+    with monkeypatch.context() as patch:
+        def write_some(*arguments):
+            if next(count, None) is None:
+                raise OSError(28, 'No space left on device')
+            right(*arguments)
+
+        patch.setattr(OutputBag, 'write_images', write_some)
+        assert run(drive, tmp_path / 'out.mcap', *options) == 1
+    assert run(drive, tmp_path / 'out.mcap', *options) == 0
+    frames = [message for _, _, message in read(drive)]
+    masks = [message for _, _, message in read(tmp_path / 'out.mcap')[1:]]
+    differ, earlier = 0, 0
+    segmenter = Segmenter.open(options=RunOptions('onnxruntime', smoothing=True))
+    alone = Segmenter.open(options=RunOptions('onnxruntime'))
+    segmenter.smoothing = 0.8
+    for frame, mask in zip(frames, masks, strict=True):
+        image, found = frame.data.reshape(90, 160, 3), mask.data.reshape(90, 160)
+        if frame.header.stamp.nanosec < earlier:  # the seconds stay 1, so time goes back
+            segmenter.reset_smoothing()
+        earlier = frame.header.stamp.nanosec
+        np.testing.assert_array_equal(found, segmenter.infer(image).mask)
+        differ += (found != alone.infer(image).mask).mean()
+    assert differ > 1, 'the frames before do not matter'
 
 
 def test_other_readers_read_it(short_drive, tmp_path):
@@ -330,6 +366,8 @@ def test_a_truncated_chunk_is_read_up_to_its_end(tmp_path, bag_writer, compressi
     (lambda path: None, ['--topic', '/up'], "'/up' is no image topic of this rosbag; it has /cam"),
     (lambda path: None, ['--cluster', 'tcp://127.0.0.1:9'], 'no Dask scheduler can be reached'),
     (lambda path: None, ['--cluster', 'x', '--workers', '2'], 'remove --workers'),
+    (lambda path: None, ['--temporal-smoothing', '0.5', '--workers', '2'],
+     'so one process segments them; remove --workers'),
     (lambda path: None, ['--workers', '-1'], '--workers is -1; it must be at least 1')])
 def test_the_error_of_wrong_options(short_drive, tmp_path, capsys, prepare, options, message):
     prepare(tmp_path)
@@ -471,3 +509,47 @@ def test_frames_that_are_converted_do_not_replace_each_other(tmp_path, bag_write
     for (_, image), overlay in zip(open_images(bag.path), overlays, strict=True):
         expected = segmenter.infer(image, outputs=('overlay',)).overlay
         np.testing.assert_array_equal(overlay.data.reshape(90, 160, 3), expected)
+
+
+@pytest.mark.parametrize('fails', ['', 'build', 'run'])
+def test_camera_encodings_are_converted_on_the_gpu(tmp_path, bag_writer, networks, tensorrt, gpu,
+                                                   caplog, monkeypatch, fails):
+    onnx.save(networks.pointwise(np.eye(3), (64, 96), metadata='input: {color: bgr, scale: 1}'),
+              tmp_path / 'net.onnx')
+    images, given = [networks.random_image(64, 96, seed) for seed in range(12)], []
+    with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
+        for index, image in enumerate(images):
+            name = ('nv12', 'yuyv', 'bgr8')[index % 3]
+            rows = camera_bytes(image, name)
+            message = bag.image(rows, name, padding=index % 2)
+            message.height, message.width = 64, 96
+            bag.write('/camera', message)
+            images[index] = image if name == 'bgr8' else rows_to_bgr(rows, name)
+    build, infer = build_process.build_in_child, Segmenter.infer
+
+    def build_or_fail(model, profiles, *more, **named):
+        if fails == 'build' and CAMERA_BYTES in profiles:
+            raise BackendError('the converter was not built')
+        return build(model, profiles, *more, **named)
+
+    def infer_or_fail(self, image, *, encoding='', **how):
+        given.append(encoding)
+        if fails == 'run' and encoding:
+            raise BackendError('no memory is left')
+        return infer(self, image, encoding=encoding, **how)
+
+    monkeypatch.setattr(build_process, 'build_in_child', build_or_fail)
+    monkeypatch.setattr(Segmenter, 'infer', infer_or_fail)
+    with caplog.at_level('INFO'):
+        assert run(bag.path, tmp_path / 'out.mcap', '--outputs', 'mask', 'overlay', '--backend',
+                   'tensorrt', '--model', str(tmp_path / 'net.onnx')) == 0
+    masks, overlays = ([message.data.reshape(64, 96, -1) for topic, _, message
+                        in read(tmp_path / 'out.mcap') if topic.endswith(kind)]
+                       for kind in ('/mask', '/overlay'))
+    assert len(masks) == len(overlays) == 12
+    for image, mask in zip(images, masks, strict=True):
+        np.testing.assert_array_equal(mask[..., 0], image.argmax(axis=2))
+    wanted = {'': {'nv12': 4, 'yuyv': 4}, 'build': {}, 'run': {'nv12': 1, 'yuyv': 1}}[fails]
+    assert {name: given.count(name) for name in given if name} == wanted
+    if fails:
+        assert caplog.text.count('is converted on the CPU, since') == 2

@@ -75,11 +75,13 @@ def test_run_segments_every_frame_of_a_video(tmp_path, scene):
     for _ in range(4):
         writer.write(scene.image)
     writer.release()
-    assert main(['run', str(path), '--output', str(tmp_path / 'out')]) == 0
+    assert main(['run', str(path), '--output', str(tmp_path / 'out'), '--overlay-scale',
+                 '0.5']) == 0
     masks = sorted((tmp_path / 'out' / 'drive_mask').glob('*.png'))
     assert [m.name for m in masks] == [f'{i:06d}.png' for i in range(4)]
     video = cv2.VideoCapture(str(tmp_path / 'out' / 'drive_overlay.mp4'))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 4
+    assert video.read()[1].shape == (90, 160, 3)
 
 
 def test_inspect_shows_where_each_value_comes_from(capsys):
@@ -110,7 +112,7 @@ def test_errors_are_one_line(tmp_path, capsys):
 def test_bench_compares_with_the_baseline(tmp_path, capsys):
     report = tmp_path / 'bench.json'
     assert main(['bench', '--size', '360x640', '--frames', '3', '--against', 'baseline', '--json',
-                 str(report)]) == 0
+                 str(report), '--overlay-scale', '0.5']) == 0
     entry = json.loads(report.read_text())
     assert entry['ratio_p50'] > 0
     assert entry['mask_agreement'] > 0.98

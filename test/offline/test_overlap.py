@@ -63,7 +63,7 @@ def images(count, size=(64, 96)):
 
 
 @pytest.mark.parametrize('count', [LaneCount(), LaneCount(2, 1), LaneCount(2, 2),
-                                   LaneCount(4, 2)])
+                                   LaneCount(4, 2), LaneCount(4, 1, in_order=True)])
 def test_lanes_give_every_image_its_own_result_in_order(segmenter, count):
     given = images(20) + images(10, (80, 64))
     expected = [segmenter.infer(image).copy().mask for image in given]
@@ -80,7 +80,7 @@ def test_lanes_give_every_image_its_own_result_in_order(segmenter, count):
     for index, mask in enumerate(expected):
         np.testing.assert_array_equal(written[index], mask)
         np.testing.assert_array_equal(in_order[index], mask)
-    assert not [name for name in threads() if name.startswith(('segment', 'write'))]
+    assert not [name for name in threads() if name.startswith(('segment', 'write', 'infer'))]
     assert segmenter.infer(given[0]).mask.shape == (64, 96), 'it is still open'
 
 

@@ -10,7 +10,12 @@ import pytest
 
 from trt_segmentation.cli.main import main
 from trt_segmentation.demo.clip import read_frame
+from trt_segmentation.errors import OutputError
 from trt_segmentation.images.render import blended
+from trt_segmentation.offline import videos
+from trt_segmentation.offline.items import Item
+from trt_segmentation.offline.videos import _overlay_from_mask
+from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 FRAMES = 60
@@ -40,6 +45,17 @@ def test_an_overlay_can_be_rendered_from_its_mask(alpha):
     result = segmenter.infer(image, outputs=('mask', 'overlay'))
     rendered = blended(image, result.mask, segmenter.spec.palette, alpha)
     np.testing.assert_array_equal(rendered, result.overlay)
+
+
+def test_an_overlay_of_half_the_size_can_be_rendered_from_its_mask(tmp_path):
+    image, item = read_frame(3, 180, 321).image, Item(tmp_path / 'a.mp4', tmp_path / 'a', True)
+    with Segmenter.open(options=RunOptions(overlay_scale=0.5)) as segmenter:
+        result = segmenter.infer(image, outputs=('mask', 'overlay'))
+        item.target('mask').mkdir()
+        cv2.imwrite(str(item.target('mask') / '000000.png'), result.mask)
+        rendered = _overlay_from_mask(segmenter, item, 'overlay', 0, image)
+    assert rendered.shape == result.overlay.shape == (90, 161, 3)
+    assert np.abs(rendered.astype(int) - result.overlay).mean() < 2  # edges of classes
 
 
 @pytest.fixture(scope='module')
@@ -83,6 +99,31 @@ def test_an_interrupted_video_is_resumed(tmp_path, clip, whole, contents, interr
             if (out / 'clip_mask' / name).stat().st_mtime_ns == time]
     assert len(kept) >= len(before) - 4
     assert contents(out) == contents(whole)
+
+
+def test_smoothed_masks_are_those_of_the_frames_in_order_also_when_resumed(
+        tmp_path, write_video, monkeypatch):
+    clips = [write_video(tmp_path / f'{name}.mp4', 12) for name in ('a', 'b')]
+    arguments = [*clips, '--output', tmp_path / 'out', '--outputs', 'mask',
+                 '--temporal-smoothing', '0.8', '--backend', 'onnxruntime']
+    right, count = videos.write_result, iter(range(17))
+    with monkeypatch.context() as patch:
+        def write_some(*given):
+            if next(count, None) is None:
+                raise OutputError('full')
+            right(*given)
+
+        patch.setattr(videos, 'write_result', write_some)
+        assert run(*arguments) == 1
+    assert run(*arguments) == 0
+    segmenter = Segmenter.open(options=RunOptions('onnxruntime', smoothing=True))
+    segmenter.smoothing = 0.8
+    for clip in clips:
+        segmenter.reset_smoothing()
+        for index, frame in enumerate(frames_of(clip)):
+            found = cv2.imread(str(tmp_path / 'out' / f'{clip.stem}_mask' / f'{index:06d}.png'),
+                               cv2.IMREAD_UNCHANGED)
+            np.testing.assert_array_equal(found, segmenter.infer(frame).mask)
 
 
 def test_frames_of_an_earlier_and_longer_video_are_removed(tmp_path, write_video):

@@ -22,9 +22,10 @@ from trt_segmentation.benchmark.camera_frames import camera_bytes
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_BYTES
 from trt_segmentation.images.decoding import rows_to_bgr
+from trt_segmentation.images.encoding import encode_jpeg
+from trt_segmentation.images.gaps import GapDetector
 from trt_segmentation.ros.frame_worker import FrameJob
 from trt_segmentation.ros.node import SegmentationNode
-from trt_segmentation.ros.stamps import GapDetector
 from trt_segmentation.segmenter import Segmenter
 
 TIMEOUT = 30.0
@@ -71,6 +72,12 @@ class Camera:
         self.spin_until(lambda: self._publisher.get_subscription_count() and
                         self._node.count_publishers('segmentation/mask'))
         self.spin_for(0.5)  # until the node knows the consumer, too
+
+    def listen_to(self, topic, kind, received):
+        self._node.create_subscription(kind, f'segmentation/{topic}', received.append,
+                                       QoSProfile(depth=5))
+        self.spin_until(lambda: self._node.count_publishers(f'segmentation/{topic}'))
+        self.spin_for(0.5)
 
     def listen_to_overlay(self):
         self._node.create_subscription(*self._overlay_topic)
@@ -155,6 +162,33 @@ def test_jpegs_are_decoded_on_the_gpu_and_bad_ones_dropped(node, context, codec,
     node.trigger_deactivate(), node.trigger_cleanup()
     codec.free()
     camera.close()
+
+
+@pytest.mark.parametrize('encoding', ['bgr8', 'rgb8'])
+def test_overlays_are_encoded_on_the_gpu_and_copied_only_when_read(
+        networks, node, camera, codec, gpu, image_message, pixels_of, encoding):
+    jpegs, image = [], networks.random_image(*SIZE)
+    camera.listen_to('overlay/compressed', CompressedImage, jpegs)
+
+    def next_jpeg():
+        jpegs.clear()
+        camera.send(image_message(image, encoding))
+        camera.spin_until(lambda: jpegs)
+        return jpegs[-1]
+
+    assert next_jpeg().format == 'bgr8; jpeg compressed bgr8'
+    before = gpu.counts['copied out']
+    found = cv2.imdecode(np.frombuffer(next_jpeg().data, np.uint8), cv2.IMREAD_COLOR)
+    assert (codec.encoded, gpu.counts['copied out'] - before) == (2, 1)  # the mask alone
+    codec.fails = lambda size: 'none'
+    by_opencv = next_jpeg().data
+    codec.fails = lambda size: ''
+    camera.listen_to_overlay()
+    assert next_jpeg().data == by_opencv
+    overlay = pixels_of(camera.wait_for_overlay()).astype(int)
+    assert np.abs(found - overlay).mean() < 40  # noise, which JPEG blurs
+    assert encode_jpeg(overlay.astype(np.uint8), 80) == by_opencv.tobytes()
+    assert codec.encoded == 3
 
 
 def test_a_failure_of_the_gpu_drops_one_frame(networks, camera, gpu, image_message, pixels_of):

@@ -43,19 +43,20 @@ INSIDE = np.s_[20:120, 40:240]
 
 @pytest.fixture(scope='module')
 def small_masks(make_module_bench):
-    """A node with masks of 80x45 that has received no CameraInfo yet."""
-    bench = make_module_bench(mask_height=45, mask_width=80)
+    """A node with masks of 80x45 and overlays of half the size, without CameraInfo yet."""
+    bench = make_module_bench(mask_height=45, mask_width=80, overlay_scale=0.5)
     bench.infos = bench.collect(CameraInfo, 'segmentation/camera_info')
     bench.listen(*ALL)
     return bench
 
 
-def test_mask_and_confidence_have_the_wanted_size(small_masks, image_message, pixels_of, scene):
+def test_outputs_have_the_wanted_size(small_masks, image_message, pixels_of, scene):
     stamp = small_masks.send(image_message(scene))
-    expected = Segmenter.open(options=RunOptions(mask_size=(45, 80))).infer(scene, outputs=ALL)
+    options = RunOptions(mask_size=(45, 80), overlay_scale=0.5)
+    expected = Segmenter.open(options=options).infer(scene, outputs=ALL)
     for output in ALL:
         msg = small_masks.answer(output, stamp)
-        assert (msg.height, msg.width) == ((180, 320) if output == 'overlay' else (45, 80))
+        assert (msg.height, msg.width) == ((90, 160) if output == 'overlay' else (45, 80))
         np.testing.assert_array_equal(pixels_of(msg), expected.arrays[output])
     small_masks.spin_for(0.2)
     assert not small_masks.infos, 'the camera gives no calibration'

@@ -5,10 +5,11 @@
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trt_segmentation.errors import ImageError
+from trt_segmentation.images.render import halved
 from trt_segmentation.options import RunOptions
 from trt_segmentation.ros.region import Region
 from trt_segmentation.segmenter import Segmenter
@@ -23,6 +24,12 @@ def segmenter(networks, tmp_path_factory):
     config = 'input: {color: bgr, scale: 0.01, resize: letterbox}'
     onnx.save(networks.pointwise(np.eye(3), (24, 32), metadata=config), path)
     return Segmenter.open(path)
+
+
+@pytest.fixture(scope='module')
+def half(segmenter):
+    return Segmenter.open(segmenter.spec.network.source,
+                          options=RunOptions('onnxruntime', overlay_scale=0.5))
 
 
 def inferred(region, segmenter, image, outputs=ALL, color='bgr'):
@@ -50,6 +57,27 @@ def test_inside_is_the_crops_answer_and_outside_nothing(networks, segmenter, reg
     for name, nothing in (('mask', 255), ('confidence', 0), ('overlay', image[outside])):
         np.testing.assert_array_equal(found[name][inside], crop.arrays[name])
         assert (found[name][outside] == nothing).all()
+
+
+@settings(max_examples=20)
+@given(region=regions())
+def test_overlays_of_half_the_size(networks, half, region):
+    image = networks.random_image(HEIGHT - 1, WIDTH)  # height 29: the last row counts twice
+    if region.y + region.height == HEIGHT:
+        region.height -= 1
+    if not region.height:
+        return
+    out = {'overlay': np.full((15, 20, 3), 77, np.uint8), 'mask': np.zeros((29, 40), np.uint8)}
+    region.infer_batch(half, [image], color='bgr', outputs=tuple(out), outs=[out])
+    crop = half.infer(image[region.y:region.y + region.height, region.x:region.x + region.width],
+                      outputs='overlay').overlay
+    inside = np.s_[region.y // 2:region.y // 2 + len(crop),
+                   region.x // 2:region.x // 2 + crop.shape[1]]
+    np.testing.assert_array_equal(out['overlay'][inside], crop)
+    wanted = halved(image)
+    wanted[inside] = crop
+    np.testing.assert_array_equal(out['overlay'], wanted)
+    assert out['mask'].shape == image.shape[:2]
 
 
 @pytest.mark.parametrize('name', ALL)

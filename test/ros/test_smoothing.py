@@ -7,7 +7,7 @@ import onnx
 import pytest
 from std_srvs.srv import Trigger
 
-from trt_segmentation.ros.stamps import GapDetector
+from trt_segmentation.images.gaps import GapDetector
 
 RED, BLUE = (np.full((48, 64, 3), colour, np.uint8) for colour in ((0, 0, 200), (200, 0, 0)))
 

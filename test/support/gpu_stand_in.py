@@ -22,7 +22,6 @@ import numpy as np
 from trt_segmentation.backends.tensorrt import cuda
 
 NAME = 'Stand-in GPU'
-_RUBBISH = 0xA5
 _FAULTS = {1: b'invalid argument', 2: b'out of memory', 400: b'invalid resource handle',
            700: b'an illegal memory access was encountered', 712: b'resource already mapped',
            713: b'pointer was not mapped',
@@ -43,13 +42,14 @@ class Gpu:
         streams: by number.
         total: bytes of device memory.
         attributes: of the device, by name.
+        rubbish: byte that new memory is full of.
         broken: whether an error sticks: every call reports it, but things are freed.
     """
 
     def __init__(self, monkeypatch):
         self.counts, self.total = Counter(), 1 << 33
         self.memory, self.locked, self.graphs, self.streams = {}, {}, {}, {}
-        self.broken, self.foreign = False, {}
+        self.broken, self.foreign, self.rubbish = False, {}, 0xA5
         self.attributes = {'MULTIPROCESSOR_COUNT': 132, 'CLOCK_RATE': 1_980_000}
         self._failing = Counter()
         self._thread = threading.local()
@@ -162,7 +162,7 @@ class Allocation:
         if sum(map(len, gpu.memory.values())) + size > gpu.total:
             raise gpu.driver.MemoryError('cuMemAlloc failed: out of memory')
         gpu.demand_whole()
-        buffer = np.full(size, _RUBBISH, np.uint8)
+        buffer = np.full(size, gpu.rubbish, np.uint8)
         self._gpu, self._address = gpu, buffer.ctypes.data
         gpu.memory[self._address] = buffer
         gpu.counts['allocated'] += 1

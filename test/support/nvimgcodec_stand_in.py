@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""nvImageCodec on the stand-in GPU: OpenCV decodes, and the pixels are put into its memory.
+"""nvImageCodec on the stand-in GPU: OpenCV decodes and encodes, in its memory.
 
 It has the names of nvImageCodec that the package uses (``test_gpu_jpeg.py`` looks them up in the
 real module), and nothing of its arithmetic or speed. It is stricter: a decoder that has raised an
@@ -17,6 +17,7 @@ class NvImgCodec:
 
     Attributes:
         decoded, decoders: how many JPEGs were decoded, and decoders created.
+        encoded, encoders: the same of the encoder.
         fails: whether a JPEG of a size (height, width) fails; 'raise', 'none' or ''.
         starts: whether a decoder can be created.
         on_host: whether images are in host memory, as those of the decoders on the CPU.
@@ -25,14 +26,20 @@ class NvImgCodec:
     class ColorSpec:
         SRGB = 'SRGB'
 
+    class ChromaSubsampling:
+        CSS_420 = 0x221111
+
+    class QualityType:
+        QUALITY = 'QUALITY'
+
     class ImageBufferKind:
         STRIDED_DEVICE, STRIDED_HOST = 'device', 'host'
 
     class SampleFormat:
-        I_BGR = 'I_BGR'
+        I_BGR, I_RGB = 'I_BGR', 'I_RGB'
 
     def __init__(self, gpu):
-        self.gpu, self.decoded, self.decoders = gpu, 0, 0
+        self.gpu, self.decoded, self.decoders, self.encoded, self.encoders = gpu, 0, 0, 0, 0
         self.fails, self.starts = (lambda size: ''), True
         self.images, self.on_host = [], False
 
@@ -49,6 +56,21 @@ class NvImgCodec:
             raise RuntimeError('nvImageCodec failure: no such library')
         self.decoders += 1
         return Decoder(self)
+
+    def EncodeParams(self, quality_type, quality_value, chroma_subsampling):  # noqa: N802
+        assert (quality_type, chroma_subsampling) == ('QUALITY', 0x221111)
+        return quality_value
+
+    def as_image(self, source, *, cuda_stream, sample_format):
+        assert cuda_stream in self.gpu.streams
+        return source.__cuda_array_interface__, sample_format
+
+    def Encoder(self, device_id, max_num_cpu_threads):  # noqa: N802
+        self.gpu.demand_current()
+        if not self.starts:
+            raise RuntimeError('nvImageCodec failure: no such library')
+        self.encoders += 1
+        return Encoder(self)
 
     def free(self):
         """Free what images have allocated."""
@@ -93,6 +115,30 @@ class Decoder:
             lambda: np.copyto(gpu.bytes_at(address), stream.pixels.reshape(-1)))
         api.decoded += 1
         return image
+
+
+class Encoder:
+    """See ``NvImgCodec``."""
+
+    def __init__(self, api):
+        self._api, self._failed = api, False
+
+    def encode(self, image, codec, *, params, cuda_stream):
+        api, gpu = self._api, self._api.gpu
+        gpu.demand_current()
+        assert codec == 'jpeg'
+        described, form = image
+        how = api.fails(described['shape'][:2])
+        if self._failed or how == 'raise':
+            self._failed = True
+            raise RuntimeError('nvImageCodec failure: bad image')
+        if how:
+            return None
+        size = int(np.prod(described['shape']))
+        pixels = gpu.bytes_at(described['data'][0], size).reshape(described['shape'])
+        pixels = pixels if form == 'I_BGR' else np.ascontiguousarray(pixels[..., ::-1])
+        api.encoded += 1
+        return bytearray(cv2.imencode('.jpg', pixels, [cv2.IMWRITE_JPEG_QUALITY, params])[1])
 
 
 class Image:

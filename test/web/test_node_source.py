@@ -4,6 +4,7 @@
 
 import importlib.util
 
+import cv2
 import numpy as np
 import pytest
 
@@ -35,10 +36,11 @@ class Topics:
 class Feed:
     """A source of a node whose messages a test makes up."""
 
-    def __init__(self, task=''):
+    def __init__(self, task='', transport='raw'):
         from trt_segmentation.ros.viewer import NodeSource
         self.topics = Topics()
-        self.source = NodeSource(self.topics, Immediately(), '/front/segmentation', task)
+        self.source = NodeSource(self.topics, Immediately(), '/front/segmentation', task,
+                                 transport)
         self.news = 0
         self.start()
 
@@ -114,6 +116,23 @@ def test_of_several_tasks_one_is_shown():
     assert feed.taken() == (1, 1, True)
     view = feed.source.view()
     assert (view.topic, view.task) == ('/front/segmentation/lanes/overlay', 'lanes')
+
+
+def test_compressed_overlays_are_shown_with_their_masks():
+    from builtin_interfaces.msg import Time
+    from rclpy.serialization import serialize_message
+    from sensor_msgs.msg import CompressedImage
+    from std_msgs.msg import Header
+    feed = Feed(transport='compressed')
+    assert '/front/segmentation/overlay' not in feed.topics.callbacks
+    for stamp in (40, 80):
+        data = cv2.imencode('.jpg', np.full((16, 16, 3), stamp, np.uint8))[1].tobytes()
+        feed.topics.callbacks['/front/segmentation/overlay/compressed'](serialize_message(
+            CompressedImage(header=Header(stamp=Time(sec=stamp, nanosec=7)), data=data,
+                            format='bgr8; jpeg compressed bgr8')))
+        feed.mask(stamp)
+        assert feed.taken() == (stamp, stamp, True)
+    assert feed.source.view().topic == '/front/segmentation/overlay/compressed'
 
 
 def test_a_mask_that_comes_after_its_picture_is_taken_then(feed):

@@ -42,6 +42,7 @@ from report import markdown
 from sizes import check_sizes
 from startup import check_startup
 from subjects import Builds, Subject, find_subjects
+from tail_costs import check_tail
 from tensors import check_tensors
 
 from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
@@ -348,6 +349,13 @@ def batch(check: Check) -> None:
                 check_batch, subject, precision, check.builds))
 
 
+def smoothing(check: Check) -> None:
+    """What temporal smoothing and instances cost, of all networks or those of --only."""
+    for subject, precision in check.pairs:
+        check.note('smoothing', subject, precision, functools.partial(
+            check_tail, subject, precision, check.builds))
+
+
 def infer(check: Check) -> None:
     """Images in new buffers and in reused ones, on an otherwise idle GPU."""
     done = check.done('infer')
@@ -445,7 +453,7 @@ STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'infer': infer, 'agree': agree, 'tensors': tensors,
     'speed': speed, 'startup': startup, 'node': node, 'lifecycle': lifecycle, 'faults': faults,
     'devices': devices, 'bag': bag, 'dds': dds, 'cameras': cameras, 'sizes': sizes,
-    'batch': batch, 'external': external, 'encodings': encodings}
+    'batch': batch, 'external': external, 'encodings': encodings, 'smoothing': smoothing}
 FOR_THE_TABLE = 'machine', 'build', 'infer'
 """The default steps; the others run only if named in --steps."""
 

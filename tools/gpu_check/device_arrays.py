@@ -1,8 +1,9 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images and results in GPU memory, and JPEG decoded there, on a GPU::
+"""Images and results in GPU memory, and JPEG decoded and encoded there, on a GPU::
 
-    python tools/gpu_check/device_arrays.py OUT.json [MODEL.onnx] [--frames N]
+    python tools/gpu_check/device_arrays.py OUT.json [MODEL.onnx] [--frames N] [--steps STEP ...]
+                                            [--overlay-scale 0.5] ...
 
 OUT.json is written after each step. A step whose library is missing is skipped by name.
 """
@@ -12,7 +13,7 @@ import itertools
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ import numpy as np
 from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.errors import ImageError
 from trt_segmentation.images.decoding import decode_image
-from trt_segmentation.options import BuildOptions, RunOptions
-from trt_segmentation.segmenter import Segmenter
+from trt_segmentation.images.encoding import encode_jpeg
+from trt_segmentation.options import OVERLAY_SCALES, BuildOptions, RunOptions, tactic_names
+from trt_segmentation.segmenter import ON_GPU, Segmenter
 
 SIZE = 1080, 1920
 REPEATS = 200
@@ -156,6 +158,56 @@ def _jpeg_to_mask(segmenter: Segmenter, data: bytes, decode: Callable[[Any], Any
     segmenter.infer(decode_image(data, '', decode_jpeg=decode))
 
 
+def psnr(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Return the peak signal-to-noise ratio of two images, dB."""
+    return round(cv2.PSNR(found, wanted), 2)
+
+
+def check_encoder(segmenter: Segmenter, image: np.ndarray) -> dict[str, Any]:
+    """The overlay as JPEG, encoded by nvImageCodec and by OpenCV: PSNR to the overlay and to each
+    other, bytes and times; and the time of ``infer`` with and without the overlay's copy."""
+    if not segmenter.encodes_jpeg:
+        return {'skipped': 'JPEG is encoded on the CPU'}
+    outputs = 'mask', 'overlay'
+    copied = {name: np.empty(segmenter.output_shape(name, image.shape[:2]), np.uint8)
+              for name in outputs}
+    kept = {**copied, 'overlay': ON_GPU}
+    found: dict[str, Any] = {
+        'overlay': list(copied['overlay'].shape),
+        'infer_ms': milliseconds(lambda: segmenter.infer(image, outputs=outputs, out=copied)),
+        'infer_on_gpu_ms': milliseconds(lambda: segmenter.infer(image, outputs=outputs, out=kept)),
+        'gpu_ms': segmenter.gpu_times(image, outputs, 50)}
+    for color, quality in itertools.product(('bgr', 'rgb'), QUALITIES):
+        overlay = segmenter.infer(image, color=color, outputs='overlay').overlay.copy()
+        overlay = overlay if color == 'bgr' else np.ascontiguousarray(overlay[..., ::-1])
+        session: Any = segmenter._session
+        is_encoded = session.encode_jpeg('overlay', 0, quality, color == 'rgb') is not None
+        data = {'gpu': segmenter.encode_jpeg('overlay', quality),
+                'opencv': encode_jpeg(overlay, quality)}
+        pixels = {name: decode_image(each, name) for name, each in data.items()}
+        found[f'{color} q{quality}'] = {
+            'on_gpu': is_encoded,
+            'bytes': {name: len(each) for name, each in data.items()},
+            'psnr': {**{name: psnr(each, overlay) for name, each in pixels.items()},
+                     'gpu to opencv': psnr(pixels['gpu'], pixels['opencv'])},
+            'gpu_ms': milliseconds(partial(segmenter.encode_jpeg, 'overlay', quality)),
+            'opencv_ms': milliseconds(partial(encode_jpeg, overlay, quality))}
+    found['memory'] = encoder_memory(segmenter)
+    return found
+
+
+def encoder_memory(segmenter: Segmenter) -> list[dict[str, Any]]:
+    """Return the memory in use while overlays are encoded again and again."""
+    memory = []
+    for number in range(2001):
+        segmenter.encode_jpeg('overlay', 80)
+        if number % 500 == 0:
+            gpu = segmenter.gpu_memory()
+            memory.append({'overlays': number, 'gpu_free_mb': gpu and gpu[1] // 10 ** 6,
+                           'host_mb': resident_mb()})
+    return memory
+
+
 def bad_jpegs(good: bytes) -> list[bytes]:
     """Return JPEGs that are cut, corrupt, or declare other sizes."""
     middle, frame, noise = len(good) // 2, good.index(b'\xff\xc0') + 5, bytearray(good)
@@ -199,16 +251,20 @@ def resident_mb() -> int:
     return pages * resource.getpagesize() // 10 ** 6
 
 
-def check_all(segmenter: Segmenter, image: np.ndarray, frames: int, out: Path) -> None:
-    """Run all steps; write the results after each."""
+def check_all(segmenter: Segmenter, image: np.ndarray, frames: int, out: Path,
+              wanted: Sequence[str] = ()) -> None:
+    """Run the wanted steps, or all; write the results after each."""
     results: dict[str, Any] = {'runs_on': str(segmenter.info)}
     steps: dict[str, Callable[[], Any]] = {
         'interface': lambda: check_interface(segmenter, image),
+        'encoder': lambda: check_encoder(segmenter, image),
         'jpeg': lambda: check_jpeg(segmenter, image),
         'stream': lambda: check_stream(segmenter, image, frames),
         'nvimgcodec': lambda: check_nvimgcodec(segmenter, image),
         'torch': lambda: check_torch(segmenter, image)}
     for name, step in steps.items():
+        if wanted and name not in wanted:
+            continue
         try:
             results[name] = step()
         except ImportError as error:
@@ -220,15 +276,24 @@ def check_all(segmenter: Segmenter, image: np.ndarray, frames: int, out: Path) -
 
 
 def main() -> None:
-    """Run all steps on one network in fp16; see the module."""
+    """Run the steps on one network in fp16; see the module."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('out', type=Path)
     parser.add_argument('model', nargs='?', default='')
     parser.add_argument('--frames', type=int, default=2000)
+    parser.add_argument('--steps', nargs='+', default=(), metavar='STEP',
+                        help='interface, encoder, jpeg, stream, nvimgcodec, torch; default: all')
+    parser.add_argument('--overlay-scale', type=float, choices=OVERLAY_SCALES, default=1.0)
+    parser.add_argument('--engine-cache', default='')
+    parser.add_argument('--optimization-level', type=int, default=-1)
+    parser.add_argument('--tactic-sources', default='')
     args = parser.parse_args()
-    options = RunOptions(backend='tensorrt', build=BuildOptions(precision='fp16'))
+    build = BuildOptions('fp16', optimization_level=args.optimization_level,
+                         tactic_sources=tactic_names(args.tactic_sources))
+    options = RunOptions('tensorrt', engine_cache=args.engine_cache, build=build,
+                         overlay_scale=args.overlay_scale)
     with Segmenter.open(args.model, options=options) as segmenter:
-        check_all(segmenter, read_frame(0, *SIZE).image, args.frames, args.out)
+        check_all(segmenter, read_frame(0, *SIZE).image, args.frames, args.out, args.steps)
 
 
 if __name__ == '__main__':

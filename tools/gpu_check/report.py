@@ -263,10 +263,29 @@ def _encodings(rows: Sequence[Row]) -> str:
          'same mask as bgr8', 'same overlay'), lines)
 
 
+def _smoothing(rows: Mapping[str, Row]) -> str:
+    def agreement(row: Row) -> tuple[str, ...]:
+        keys = 'agreement', 'agreement_unsmoothed'
+        return tuple(f'{row[key]:.3%}' if key in row else '' for key in keys)
+
+    lines = []
+    for row in _good(rows):
+        plain = {part: row[part]['plain'] for part in ('tail_ms', 'run_ms')}
+        lines += [(row['network'], row['precision'], row['size'], variant,
+                   *(f'{row[part][variant]:.3f} ({row[part][variant] - plain[part]:+.3f})'
+                     for part in plain),
+                   *(agreement(row) if variant == 'smoothing' else ('', '')))
+                  for variant in row['run_ms']]
+    return '## Temporal smoothing and instances\n\n' + _table(
+        ('network', 'precision', 'size', 'outputs', 'tail alone, ms (more than plain)',
+         'whole engine, ms (more than plain)', 'smoothed masks as on ONNX Runtime',
+         'as unsmoothed ones'), lines)
+
+
 _SECTIONS: dict[str, Callable[..., str]] = {
     'speed': _speed, 'baseline': _baseline, 'dds': _dds, 'sizes': _sizes, 'startup': _startup,
     'node': _node, 'lifecycle': _lifecycle, 'devices': _devices, 'bag': _bag, 'batch': _batch,
-    'external': _external, 'encodings': _encodings}
+    'external': _external, 'encodings': _encodings, 'smoothing': _smoothing}
 """By step, which is the first word of a result's name; the other words are arguments."""
 
 

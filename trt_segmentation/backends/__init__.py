@@ -64,7 +64,6 @@ def open_engine(path: Path, config: ModelConfig, options: RunOptions,
         raise BackendError(f"{path}: is a TensorRT engine, but backend is 'onnxruntime'; give its "
                            "network's .onnx file, or set backend to tensorrt",
                            settings=['backend'])
-    _refuse_smoothing(str(path), options)
     loader = engine_loader(options.device, options.engine_cache)
     session, spec = loader.open_engine(path, config, options)
     if options.instances:
@@ -115,14 +114,7 @@ def _check(options: RunOptions) -> None:
                            f'{", ".join(BACKENDS)}, precisions {", ".join(PRECISIONS)}')
 
 
-def _refuse_smoothing(source: str, options: RunOptions) -> None:
-    if options.smoothing:
-        raise BackendError(f'{source}: temporal smoothing is not available on TensorRT; set '
-                           'backend to onnxruntime, or open the network without smoothing')
-
-
 def _open_on_tensorrt(spec: 'ModelSpec', options: RunOptions) -> Session:
-    _refuse_smoothing(spec.network.source, options)
     loader = engine_loader(options.device, options.engine_cache)
     return loader.open_network(spec, options.build, options.mask_interpolation)
 

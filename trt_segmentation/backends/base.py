@@ -10,10 +10,11 @@ import numpy as np
 
 from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding
 from trt_segmentation.graph.pipeline.output_names import DETECTION_VALUES, joined, kind_of
+from trt_segmentation.graph.pipeline.overlay_scale import overlay_size
 
 
 def output_shape(name: str, size: tuple[int, int], mask_size: tuple[int, int] | None = None,
-                 detections: int = 0) -> tuple[int, ...]:
+                 detections: int = 0, overlay_scale: float = 1.0) -> tuple[int, ...]:
     """Return the shape of an output.
 
     Args:
@@ -21,10 +22,13 @@ def output_shape(name: str, size: tuple[int, int], mask_size: tuple[int, int] | 
         size: height and width of the source.
         mask_size: as in ``ModelSpec``.
         detections: rows of the output ``detections``; see ``ModelSpec.detections``.
+        overlay_scale: as in ``ModelSpec``.
     """
     if kind_of(name) == 'detections':
         return detections, DETECTION_VALUES
-    return (*size, 3) if kind_of(name) == 'overlay' else mask_size or size
+    if kind_of(name) == 'overlay':
+        return (*overlay_size(size, overlay_scale), 3)
+    return mask_size or size
 
 
 def output_dtype(name: str, encoding: MaskEncoding) -> np.dtype:

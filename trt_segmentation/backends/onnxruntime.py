@@ -161,7 +161,8 @@ class OnnxRuntimeSession(Controls):
         """Allocate and bind the arrays that several images are copied through."""
         spec = self._spec
         self._staged_images = np.empty(self._image_shape, np.uint8)
-        shapes = {name: output_shape(name, size, spec.mask_size, spec.detections(split(name)[0]))
+        shapes = {name: output_shape(name, size, spec.mask_size, spec.detections(split(name)[0]),
+                                     spec.overlay_scale)
                   for name in self._outputs}
         whole = {name: np.empty((self._batch, *shape), output_dtype(name, spec.encoding))
                  for name, shape in shapes.items()}

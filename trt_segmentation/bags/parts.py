@@ -21,8 +21,10 @@ from trt_segmentation.bags.writing import Classes, Header, OutputBag, tasks_of
 from trt_segmentation.errors import ImageError
 from trt_segmentation.graph.pipeline.prepare import check_outputs
 from trt_segmentation.images.decoding import ImageDecoder, swap_red_and_blue
+from trt_segmentation.images.gaps import GapDetector
 from trt_segmentation.images.rosbag import DamagedBagError, ImageTopic
 from trt_segmentation.offline import thread_segmenter
+from trt_segmentation.offline.gpu_encodings import GpuEncodings
 from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
 from trt_segmentation.segmenter import Segmentation, Segmenter
 
@@ -161,12 +163,12 @@ def segment_parts(work: BagWork, parts: Sequence[Part], write: Write) -> Iterato
     classes = tuple(Classes(task.name, task.labels, task.threshold)
                     for task in segmenter.spec.tasks if task.name in tasks_of(work.outputs))
     lanes = Lanes(segmenter, work.outputs, work.lanes)
-    waiting = deque[Future[Report | None]]()
+    waiting, gaps = deque[Future[Report | None]](), GapDetector()
     try:
         frames_read = _read(work, parts, segmenter)
         with closing(read_ahead(frames_read, _AHEAD)) as frames:
             for frame in frames:
-                waiting.append(_start(frame, segmenter, classes, lanes, write))
+                waiting.append(_start(frame, segmenter, classes, lanes, write, gaps))
                 while len(waiting) > work.lanes.lanes:
                     yield from _finished(waiting.popleft())
         for done in waiting:
@@ -189,8 +191,7 @@ class _Frame:
         report: of its part.
         received: time of recording, nanoseconds.
         header: of the message; None at the end of the part.
-        pixels: of ``ImageDecoder.read``.
-        color: channel order of the pixels.
+        pixels, color, encoding: of ``GpuEncodings.read``.
         error: set if it cannot be decoded.
     """
 
@@ -199,6 +200,7 @@ class _Frame:
     header: Any = None
     pixels: np.ndarray | None = None
     color: str = ''
+    encoding: str = ''
     error: ImageError | None = None
 
 
@@ -209,15 +211,16 @@ def _read(work: BagWork, parts: Sequence[Part], segmenter: Segmenter,
     # queue, one that the consumer takes from it, and those in the lanes.
     decoders = cycle([ImageDecoder(segmenter.jpeg_decoder())
                       for _ in range(1 + _AHEAD + 1 + work.lanes.images)])
+    encodings = GpuEncodings(segmenter)
     with ImageTopic(work.bag, work.topic) as topic:
         for part in parts:
             report = Report(part.index)
             try:
                 for recorded in topic.messages(part.start, part.stop):
                     try:
-                        yield _Frame(report, recorded.received,
-                                     *topic.decode(recorded, next(decoders),
-                                                   segmenter.spec.gray_bits))
+                        message = topic.message(recorded)
+                        yield _Frame(report, recorded.received, message.header,
+                                     *encodings.read(message, next(decoders)))
                     except ImageError as error:
                         yield _Frame(report, recorded.received, error=error)
             except DamagedBagError as error:
@@ -226,7 +229,7 @@ def _read(work: BagWork, parts: Sequence[Part], segmenter: Segmenter,
 
 
 def _start(frame: _Frame, segmenter: Segmenter, classes: tuple[Classes, ...], lanes: Lanes,
-           write: Write) -> 'Future[Report | None]':
+           write: Write, gaps: GapDetector) -> 'Future[Report | None]':
     """Start a frame; at the end of a part, return its report after all frames before it."""
     report = frame.report
     report.runs_on, report.classes = str(segmenter.info), classes
@@ -234,8 +237,10 @@ def _start(frame: _Frame, segmenter: Segmenter, classes: tuple[Classes, ...], la
         return lanes.run_in_order(_drop, frame, frame.error)
     if frame.pixels is None:
         return lanes.run_in_order(lambda: report)
+    stamp = frame.header.stamp
     return lanes.segment(frame.pixels, frame.color, write_in_order=partial(_write, write, frame),
-                         refuse_in_order=partial(_drop, frame))
+                         refuse_in_order=partial(_drop, frame), encoding=frame.encoding,
+                         restart=gaps.is_gap(stamp.sec * 10 ** 9 + stamp.nanosec))
 
 
 def _drop(frame: _Frame, error: ImageError) -> None:

@@ -228,8 +228,9 @@ class _PartialOutput:
         folder = work.folder / f'output_{number:06d}'
         folder.mkdir()
         self._bag = OutputBag(folder / output.stem, '.mcap', work.outputs)
-        # Of several, the newer ones are incomplete copies of the oldest.
-        if before:
+        # Of several, the newer ones are incomplete copies of the oldest. Temporal smoothing needs
+        # the frames before, so it starts again.
+        if before and not work.lanes.in_order:
             self._copy(before[0])
         for file in before:
             shutil.rmtree(file.parents[1])

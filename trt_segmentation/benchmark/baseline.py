@@ -9,6 +9,7 @@ import numpy as np
 
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.reading.resolve import ModelSpec
+from trt_segmentation.images.render import halved
 from trt_segmentation.options import RunOptions
 
 Network = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -29,7 +30,8 @@ class BaselinePipeline:
         overlay: whether to colour the mask and blend it with the image.
 
     Attributes:
-        overlay: uint8 BGR [H, W, 3] of the latest image; None before the first one.
+        overlay: uint8 BGR [H, W, 3] of the latest image, halved with an ``overlay_scale`` of 0.5;
+            None before the first one.
 
     Raises:
         BackendError: the baseline does not support the network.
@@ -64,7 +66,9 @@ class BaselinePipeline:
         ids = np.argmax(scores[0], axis=spec.scores.channel_axis - 1).astype(np.uint8)
         mask = cv2.resize(ids, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         if self._wants_overlay:
-            self.overlay = cv2.addWeighted(image, 0.5, self._colors[mask], 0.5, 0)
+            shown, ids = (image, mask) if spec.overlay_scale == 1 else \
+                (halved(image), mask[::2, ::2])
+            self.overlay = cv2.addWeighted(shown, 0.5, self._colors[ids], 0.5, 0)
         return mask
 
 

@@ -14,12 +14,14 @@ from trt_segmentation.graph.analysis.measurement import measurement_setup
 from trt_segmentation.graph.onnx_tools.network import read_network
 from trt_segmentation.graph.pipeline.output_names import INSTANCE_OUTPUTS, kind_of
 from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
+from trt_segmentation.graph.pipeline.smoothing import MAX_WEIGHT
 from trt_segmentation.graph.reading.resolve import ModelSpec, resolve, with_mask
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import (
     BACKENDS,
     CALIBRATION_METHODS,
     MASK_ENCODINGS,
+    OVERLAY_SCALES,
     PRECISIONS,
     BuildOptions,
     CalibrationOptions,
@@ -70,6 +72,13 @@ def opacity(text: str) -> float:
     return number
 
 
+def weight(text: str) -> float:
+    """Parse a weight of temporal smoothing for argparse."""
+    if not 0 <= (number := _number(text)) <= MAX_WEIGHT:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a weight from 0 to {MAX_WEIGHT}")
+    return number
+
+
 def new_file(text: str) -> Path:
     """Parse the path of an output file for argparse; its folder must exist and be writable."""
     path = Path(text)
@@ -105,6 +114,13 @@ def add_backend_options(parser: argparse.ArgumentParser, *, precision: bool = Tr
         precision: whether to add ``--precision``.
     """
     add_build_options(parser, precision=precision, backend=True)
+
+
+def add_overlay_scale(parser: argparse.ArgumentParser) -> None:
+    """Add ``--overlay-scale``."""
+    parser.add_argument('--overlay-scale', type=float, choices=OVERLAY_SCALES, default=1.0,
+                        help="height and width of the overlay as a fraction of the image's "
+                             '(default 1)')
 
 
 def add_build_options(parser: argparse.ArgumentParser, *, precision: bool = True,
@@ -225,13 +241,20 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     return RunOptions(args.backend, args.device, args.threads, args.mask_interpolation,
                       mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
                       build=build_options(args), measure=args.measure,
-                      gpu_jpeg=getattr(args, 'gpu_jpeg', True), instances=_instances(args))
+                      gpu_jpeg=getattr(args, 'gpu_jpeg', True), instances=_instances(args),
+                      overlay_scale=getattr(args, 'overlay_scale', 1.0),
+                      smoothing=_smoothing(args))
 
 
 def _instances(args: argparse.Namespace) -> bool:
     """Whether the arguments ask for an output of instances."""
     return getattr(args, 'instances', False) or any(
         kind_of(name) in INSTANCE_OUTPUTS for name in getattr(args, 'outputs', ()))
+
+
+def _smoothing(args: argparse.Namespace) -> bool:
+    """Whether the arguments ask for temporal smoothing; only some commands have it."""
+    return getattr(args, 'temporal_smoothing', 0) > 0
 
 
 def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
@@ -244,7 +267,9 @@ def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
     options = RunOptions(mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
                          build=BuildOptions(calibration=calibration_options(args)),
-                         measure=args.measure, instances=_instances(args))
+                         measure=args.measure, instances=_instances(args),
+                         overlay_scale=getattr(args, 'overlay_scale', 1.0),
+                         smoothing=_smoothing(args))
     return with_mask(resolve(read_network(args.model or demo_model()), config, batch,
                              measuring=measurement_setup(options),
                              instances=options.instances), options)

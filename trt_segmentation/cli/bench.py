@@ -25,6 +25,7 @@ from trt_segmentation.benchmark.report import as_text
 from trt_segmentation.benchmark.timing import measure, percentiles
 from trt_segmentation.cli.arguments import (
     add_backend_options,
+    add_overlay_scale,
     new_file,
     open_segmenter,
     positive,
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of the source image (default 1080x1920)')
     parser.add_argument('--outputs', type=_outputs, default=('mask', 'overlay'), metavar='NAMES',
                         help='of mask,confidence,overlay (default mask,overlay)')
+    add_overlay_scale(parser)
     parser.add_argument('--frames', type=whole(1), default=100, metavar='N',
                         help='calls of each that are measured (default 100)')
     parser.add_argument('--points', action='store_true',
@@ -164,7 +166,8 @@ def _own_step(segmenter: Segmenter, image: np.ndarray, outputs: tuple[str, ...],
 def _measure_over_dds(args: argparse.Namespace) -> dict[str, Any]:
     implementations = ['node', args.against] if args.against else ['node']
     parameters = node_parameters(args, confidence='confidence' in args.outputs,
-                                 pipeline_depth=args.pipeline_depth or '')
+                                 pipeline_depth=args.pipeline_depth or '',
+                                 overlay_scale=args.overlay_scale)
     with DdsBench(implementations, parameters, args.size, args.outputs, encoding=args.encoding,
                   cameras=args.cameras, one_node_each=args.one_node_each) as bench:
         rates = measure_rates(bench, args.rates, args.runs, args.seconds)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from trt_segmentation.backends import engine_loader
 from trt_segmentation.cli.arguments import (
     add_build_options,
+    add_overlay_scale,
     build_options,
     new_file,
     read_spec,
@@ -35,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              f'engine cache; comma-separated: {", ".join(CAMERA_ENCODINGS)}')
     parser.add_argument('--instances', action='store_true',
                         help='also compute the outputs instances and detections')
+    add_overlay_scale(parser)
+    parser.add_argument('--temporal-smoothing', action='store_true',
+                        help='build temporal smoothing into the engine; its weight is set when it '
+                             'runs')
     add_build_options(parser)
 
 

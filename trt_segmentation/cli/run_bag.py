@@ -33,6 +33,10 @@ def execute(args: argparse.Namespace) -> int:
         raise ImageError(f'{", ".join(map(str, args.inputs))}: --output {args.output} is a '
                          'rosbag2, which needs one rosbag as input: a folder with '
                          'metadata.yaml, or a .mcap, .db3 or .bag file')
+    if args.temporal_smoothing and not workers.is_in_process:
+        raise ConfigError('--temporal-smoothing: the frames of a rosbag depend on each other, so '
+                          'one process segments them; remove --workers and --cluster, and name '
+                          'one GPU in --devices')
     bag, output = args.inputs[0].resolve(), args.output.resolve()
     lanes, outputs = lanes_of(args, workers), outputs_of(args, tasks_of(args))
     if any(kind_of(name) == 'detections' for name in outputs):

@@ -53,6 +53,8 @@ def execute(args: argparse.Namespace) -> int:
     _check(args)
     network_tasks = tasks_of(args)
     found = find_items(args.inputs, args.output, is_bag, network_tasks)
+    if args.temporal_smoothing:
+        _check_videos(found.items)
     items = [_absolute(item) for item in found.items] if workers.cluster else found.items
     is_one_image = workers.is_in_process and len(items) == 1 and not items[0].is_video
     lanes = LaneCount() if is_one_image else lanes_of(args, workers)
@@ -88,6 +90,14 @@ def _check(args: argparse.Namespace) -> None:
                          'or OUT.db3')
     if args.topic:
         raise ConfigError(f'--topic {args.topic}: only a rosbag has topics, and no input is one')
+
+
+def _check_videos(items: Sequence[Item]) -> None:
+    """Refuse images, which have no order in time."""
+    if image := next((item for item in items if not item.is_video), None):
+        raise ConfigError(f'{image.path}: is an image, but --temporal-smoothing needs a video or '
+                          'a rosbag, whose frames follow each other in time; name only those',
+                          settings=['temporal_smoothing'])
 
 
 def _absolute(item: Item) -> Item:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trt_segmentation import __version__
 from trt_segmentation.backends import stored_config
-from trt_segmentation.cli.arguments import opacity, open_segmenter
+from trt_segmentation.cli.arguments import add_overlay_scale, opacity, open_segmenter, weight
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.onnx_tools.network import network_files
 from trt_segmentation.graph.pipeline.output_names import OUTPUTS, joined, kind_of, split
@@ -44,6 +44,11 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
                              'also gets the label info')
     parser.add_argument('--alpha', type=opacity, default=0.5, metavar='0..1',
                         help="opacity of the overlay's colours (default 0.5)")
+    add_overlay_scale(parser)
+    parser.add_argument('--temporal-smoothing', type=weight, default=0.0, metavar='0..0.95',
+                        help='videos and rosbags: weight of the previous frames in the class '
+                             'probabilities; higher values are steadier and follow moving '
+                             'objects later (default 0: off)')
     parser.add_argument('--topic', default='', metavar='TOPIC',
                         help='image topic in the rosbag; default: its only image topic')
     parser.add_argument('--no-gpu-jpeg', dest='gpu_jpeg', action='store_false',
@@ -103,8 +108,9 @@ def lanes_of(args: argparse.Namespace, workers: 'Workers') -> 'LaneCount':
     """Return how many images each process handles at the same time."""
     from trt_segmentation.offline.overlap import LaneCount
     cores = 1 if workers.cluster else max(1, cpu_count() // workers.count)
-    computing = max(1, min(2, cores // (args.threads or 1)))
-    return LaneCount(max(2, min(_LANES, cores)), computing)
+    in_order = args.temporal_smoothing > 0
+    computing = 1 if in_order else max(1, min(2, cores // (args.threads or 1)))
+    return LaneCount(max(2, min(_LANES, cores)), computing, in_order)
 
 
 def opener(args: argparse.Namespace, workers: 'Workers', lanes: 'LaneCount',
@@ -127,6 +133,7 @@ def _open(args: argparse.Namespace, device: int | None) -> Segmenter:
         args = argparse.Namespace(**{**vars(args), 'device': device})
     segmenter = open_segmenter(args)
     segmenter.overlay_alpha = args.alpha
+    segmenter.smoothing = args.temporal_smoothing
     return segmenter
 
 

@@ -61,6 +61,21 @@ def colored_mask(mask: np.ndarray, palette: Palette) -> np.ndarray:
     return cv2.applyColorMap(mask, table.reshape(256, 1, 3))
 
 
+def halved(image: np.ndarray) -> np.ndarray:
+    """Return an image of half the size, as of ``graph.pipeline.overlay_scale``.
+
+    Args:
+        image: uint8 [H, W, 3] or [H, W].
+
+    Returns:
+        The rounded mean of 2x2 pixels each, of half the height and width, rounded up.
+    """
+    height, width = image.shape[:2]
+    if height % 2 or width % 2:
+        image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return cv2.resize(image, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+
+
 def blended(image: np.ndarray, mask: np.ndarray, palette: Palette, alpha: float) -> np.ndarray:
     """Return an image blended with the colours of its mask, equal to the graph's overlay.
 

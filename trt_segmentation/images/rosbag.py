@@ -110,11 +110,19 @@ class ImageTopic:
         Raises:
             ImageError: it cannot be decoded.
         """
+        message = self.message(recorded)
+        return message.header, *decoder.read(message, gray_bits)
+
+    def message(self, recorded: Recorded) -> Any:
+        """Return a message with the fields of its ROS type.
+
+        Raises:
+            ImageError: it is damaged.
+        """
         try:
-            message = self._reader.deserialize(recorded.data, recorded.msgtype)
+            return self._reader.deserialize(recorded.data, recorded.msgtype)
         except Exception as error:  # errors of the deserializer, struct or NumPy
             raise ImageError(f'the message is damaged ({error})') from error
-        return message.header, *decoder.read(message, gray_bits)
 
     def close(self) -> None:
         """Close the bag."""

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Concurrent reading, inference and writing in threads."""
 
+import logging
 import queue
 import threading
 from collections import deque
@@ -9,13 +10,18 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
-from trt_segmentation.errors import ImageError
+from trt_segmentation.errors import BackendError, ImageError
+from trt_segmentation.graph.pipeline.camera_bytes import image_size
 from trt_segmentation.images.allocator import keep_large_blocks
+from trt_segmentation.images.decoding import rows_to_bgr
 from trt_segmentation.segmenter import Segmentation, Segmenter
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar('T')
 
@@ -71,10 +77,13 @@ class LaneCount:
         lanes: number of threads; each segments an image and encodes its results.
         computing: how many of them may run inference at the same time, 1 or 2, if the backend
             supports it; the others encode.
+        in_order: whether inference follows the order of the images, as temporal smoothing needs;
+            ``computing`` is 1 then.
     """
 
     lanes: int = 1
     computing: int = 1
+    in_order: bool = False
 
     @property
     def images(self) -> int:
@@ -86,7 +95,8 @@ class Lanes:
     """Segments several images at the same time, and writes their results.
 
     One thread runs the inference of an image and writes its results. Results that have to be
-    written in order are written by a separate thread.
+    written in order are written by a separate thread, and a separate thread runs inference that
+    has to follow the order of the images.
 
     Args:
         segmenter: the network.
@@ -104,22 +114,27 @@ class Lanes:
             self._segmenters.put(self._twin)
         self._pool = ThreadPoolExecutor(count.lanes, 'segment')
         self._ordered = ThreadPoolExecutor(1, 'write in order')
+        self._on_cpu: set[str] = set()
+        self._inference = ThreadPoolExecutor(1, 'infer in order') if count.in_order else None
         self._slots = deque(_Slot() for _ in range(count.images))
 
     def segment(self, image: np.ndarray, color: str,
                 write: Callable[[Segmentation], object] | None = None,
                 write_in_order: Callable[[Segmentation], object] | None = None,
-                refuse_in_order: Callable[[ImageError], object] | None = None) -> Future:
+                refuse_in_order: Callable[[ImageError], object] | None = None,
+                encoding: str = '', restart: bool = False) -> Future:
         """Start the segmentation of an image; wait while too many are in progress.
 
         Args:
             image: of ``Segmenter.infer``; must not change until its inference is done.
-            color: of ``Segmenter.infer``.
+            color, encoding: of ``Segmenter.infer``.
             write: called with the results in one of several threads.
             write_in_order: called with the results in the order of the images. The arrays are
                 valid until both have returned.
             refuse_in_order: called instead if ``infer`` raises an ImageError; without it, the
                 error is raised.
+            restart: whether temporal smoothing starts again with this image; ignored without
+                ``LaneCount.in_order``.
 
         Returns:
             A future that is done when the image is; it raises the error of any of these calls.
@@ -127,7 +142,11 @@ class Lanes:
         slot = self._slots[0]
         wait(slot.users)
         self._slots.rotate(-1)
-        computed = self._pool.submit(self._compute, slot, image, color, write)
+        infer: Callable[[], Segmentation] = partial(self._infer, slot, image, color, encoding)
+        if self._inference is not None:
+            infer = self._inference.submit(self._infer, slot, image, color, encoding,
+                                           restart).result
+        computed = self._pool.submit(_compute, infer, write)
         done = computed if write_in_order is None else self._ordered.submit(
             _finish, computed, write_in_order, refuse_in_order)
         slot.users = [computed, done]
@@ -139,22 +158,47 @@ class Lanes:
 
     def close(self) -> None:
         """Cancel the images that have not started, and wait for the others."""
-        for pool in (self._pool, self._ordered):
-            pool.shutdown(cancel_futures=True)
+        for pool in (self._inference, self._pool, self._ordered):
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
         if self._twin is not None:
             self._twin.close()
 
-    def _compute(self, slot: '_Slot', image: np.ndarray, color: str,
-                 write: Callable[[Segmentation], object] | None) -> Segmentation:
+    def _infer(self, slot: '_Slot', image: np.ndarray, color: str, encoding: str,
+               restart: bool = False) -> Segmentation:
         segmenter = self._segmenters.get()
         try:
-            out = slot.arrays_for(segmenter, self._outputs, image.shape[:2])
-            result = segmenter.infer(image, color=color, outputs=self._outputs, out=out)
+            if restart:
+                segmenter.reset_smoothing()
+            size = image_size(encoding, image.shape) if encoding else image.shape[:2]
+            out = slot.arrays_for(segmenter, self._outputs, size)
+            return self._infer_on_gpu_or_cpu(segmenter, image, color, encoding, out)
         finally:
             self._segmenters.put(segmenter)
-        if write is not None:
-            write(result)
-        return result
+
+    def _infer_on_gpu_or_cpu(self, segmenter: Segmenter, image: np.ndarray, color: str,
+                             encoding: str, out: dict[str, np.ndarray]) -> Segmentation:
+        """Segment an image. An encoding whose conversion on the GPU fails, for example since its
+        memory is full, is converted by the CPU from then on."""
+        if encoding and encoding not in self._on_cpu:
+            try:
+                return segmenter.infer(image, encoding=encoding, outputs=self._outputs, out=out)
+            except BackendError as error:
+                if error.settings:  # such as a size out of range, which is not the converter's
+                    raise
+                self._on_cpu.add(encoding)
+                logger.warning('%s is converted on the CPU, since it failed on the GPU: %s',
+                               encoding, error)
+        pixels = rows_to_bgr(image, encoding) if encoding else image
+        return segmenter.infer(pixels, color=color, outputs=self._outputs, out=out)
+
+
+def _compute(infer: Callable[[], Segmentation],
+             write: Callable[[Segmentation], object] | None) -> Segmentation:
+    result = infer()
+    if write is not None:
+        write(result)
+    return result
 
 
 def _finish(computed: Future[Segmentation], write: Callable[[Segmentation], object],

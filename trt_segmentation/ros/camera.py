@@ -121,11 +121,12 @@ class Camera:
         self.outputs.switch_segmenter(segmenter)
         self.monitor.reset_failures()
 
-    def decode_jpeg_with(self, segmenter: Segmenter, region: Region | None) -> None:
-        """Decode JPEG with a segmenter's decoders, one for each slot; a region is cut out on the
-        CPU."""
+    def use_gpu_jpeg(self, segmenter: Segmenter, region: Region | None) -> None:
+        """Decode JPEG with a segmenter's decoders, one for each slot, and encode overlays with its
+        encoder, where it has them; a region is cut out and pasted on the CPU."""
         for reader in self._readers:
             reader.decode_jpeg = segmenter.jpeg_decoder() if region is None else None
+        self.outputs.gpu_index = self.index if region is None else None
 
     def subscribe(self, wanted: Parameters, on_image: Callable[['Camera', Any, dict], None],
                   on_event: Callable[['Camera', str], None]) -> None:

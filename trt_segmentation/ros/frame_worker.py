@@ -6,13 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from trt_segmentation.backends.tensorrt.device_arrays import ON_GPU
 from trt_segmentation.errors import ImageError
 from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.images.decoding import swap_red_and_blue
+from trt_segmentation.images.gaps import GapDetector
 from trt_segmentation.ros.camera import Camera, Frame
 from trt_segmentation.ros.gpu_encodings import GpuEncodings
 from trt_segmentation.ros.region import Region
-from trt_segmentation.ros.stamps import GapDetector
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -63,7 +64,7 @@ class FrameJob:
         if color == 'rgb':
             for name in outputs:
                 if kind_of(name) == 'overlay':
-                    for out in outs:
+                    for out in (each for each in outs if each[name] is not ON_GPU):
                         swap_red_and_blue(out[name])
         return True
 

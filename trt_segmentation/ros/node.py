@@ -27,6 +27,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from trt_segmentation.errors import BackendError, ConfigError, ImageError, SegmentationError
 from trt_segmentation.images.allocator import keep_large_blocks
+from trt_segmentation.images.gaps import GapDetector
 from trt_segmentation.options import cpu_model
 from trt_segmentation.ros.bond import Bond
 from trt_segmentation.ros.camera import Camera, Frame, drop_frames, slot_count
@@ -57,7 +58,6 @@ from trt_segmentation.ros.parameters import (
 from trt_segmentation.ros.paths import with_expanded_paths
 from trt_segmentation.ros.rate_limit import RateLimit
 from trt_segmentation.ros.region import Region
-from trt_segmentation.ros.stamps import GapDetector
 from trt_segmentation.ros.statistics import (
     BACKEND_FAILED,
     BAD_FRAME,
@@ -171,7 +171,7 @@ class SegmentationNode(GuardedLifecycleNode):
                     self._worker = FrameWorker(self._process, self._drop_replaced)
                 for camera in self._cameras:
                     camera.advertise(segmenter, settings)
-                    camera.decode_jpeg_with(segmenter, self._region)
+                    camera.use_gpu_jpeg(segmenter, self._region)
                 self._labels = Labels(self, segmenter.spec)
                 self._log_start(segmenter)
             except SegmentationError:
@@ -428,7 +428,7 @@ class SegmentationNode(GuardedLifecycleNode):
             self._segmenter, self._settings = segmenter, settings
             for camera in self._cameras:
                 camera.switch_segmenter(segmenter)
-                camera.decode_jpeg_with(segmenter, self._region)
+                camera.use_gpu_jpeg(segmenter, self._region)
             running.close()
             assert self._labels is not None  # a configured node has them
             self._labels.publish(segmenter.spec, settings.label_unlabelled)

@@ -11,19 +11,14 @@ import numpy as np
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from trt_segmentation.backends.tensorrt.device_arrays import ON_GPU
 from trt_segmentation.classes.mask_encoding import MONO8
 from trt_segmentation.graph.pipeline.output_names import joined, kind_of, split
 from trt_segmentation.graph.reading.resolve import ModelSpec
+from trt_segmentation.images.encoding import encode_jpeg, encode_png
 from trt_segmentation.ros import detections, label_info
 from trt_segmentation.ros.camera_info import scaled_camera_info
 from trt_segmentation.ros.class_shares import ClassShares
-from trt_segmentation.ros.image_codecs import (
-    JPEG_FORMAT,
-    PNG_FORMAT,
-    JpegEncoder,
-    encode_jpeg,
-    encode_png,
-)
 from trt_segmentation.ros.image_msgs import OutgoingImage
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
 from trt_segmentation.ros.points import Points, PointSettings
@@ -38,6 +33,11 @@ LATCHED_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
                          durability=DurabilityPolicy.TRANSIENT_LOCAL)
 CAMERA_INFO_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1,
                              reliability=ReliabilityPolicy.BEST_EFFORT)
+
+PNG_FORMAT = '{}; png compressed '
+"""The format of compressed_image_transport, with the encoding. JPEG would change class ids."""
+
+JPEG_FORMAT = 'bgr8; jpeg compressed bgr8'
 
 
 class Outputs:
@@ -55,7 +55,8 @@ class Outputs:
 
     Attributes:
         jpeg_quality: of ~/overlay/compressed, 1 to 100.
-        encode_jpeg: its encoder.
+        gpu_index: place of the camera's images in the batch, if the segmenter may encode overlays
+            on the GPU; None if OpenCV encodes them on the CPU.
         class_shares: the topics ~/classes, which are computed from the masks.
         points: the topic ~/points, or None.
 
@@ -68,7 +69,9 @@ class Outputs:
         self.points = None if points is None else Points(node, segmenter, points, confidence,
                                                          prefix)
         self.jpeg_quality = 80
-        self.encode_jpeg: JpegEncoder = encode_jpeg
+        self.gpu_index: int | None = None
+        self._encodes_on_gpu = False
+        self._on_gpu: tuple[str, ...] = ()
         self._node = node
         self._segmenter = segmenter
         self._images = {
@@ -104,7 +107,9 @@ class Outputs:
             'configure and activate the node to change the outputs')
 
     def switch_segmenter(self, segmenter: Segmenter) -> None:
-        """Continue with a segmenter that has no ``fault``."""
+        """Continue with a segmenter that has no ``fault``, after all results of the previous one
+        are published."""
+        self.finish()
         self._segmenter = segmenter
         if self.points is not None:
             self.points.switch_segmenter(segmenter)
@@ -117,11 +122,19 @@ class Outputs:
                      if _is_read(publisher) or self._is_compressed(name)
                      or self.class_shares.is_subscribed(name) or name in needed)
 
-    def buffers(self, size: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, np.ndarray]:
+    def buffers(self, size: tuple[int, int], names: tuple[str, ...]) -> Mapping[str, Any]:
         """Return the reused buffers of the output messages for images of ``size`` (height,
-        width), after their previous contents are published."""
+        width), after their previous contents are published; ``ON_GPU`` for an overlay that is only
+        encoded there."""
         self.finish()
+        overlays = [name for name in names if kind_of(name) == 'overlay']
+        self._encodes_on_gpu = self.gpu_index is not None \
+            and any(map(self._is_compressed, overlays)) and self._segmenter.encodes_jpeg
+        self._on_gpu = tuple(name for name in overlays if not _is_read(self._images[name])) \
+            if self._encodes_on_gpu else ()
         for name in names:
+            if name in self._on_gpu:
+                continue
             if name in self._detections:
                 self._rows[name] = self._rows_for(name)
                 continue
@@ -130,7 +143,7 @@ class Outputs:
                     or self._outgoing[name].pixels.shape[:2] != (height, width):
                 self._outgoing[name] = OutgoingImage(self._encoding(name), height, width)
         return {name: self._rows[name] if name in self._detections else
-                self._outgoing[name].pixels for name in names}
+                ON_GPU if name in self._on_gpu else self._outgoing[name].pixels for name in names}
 
     def publish(self, header: Any, names: tuple[str, ...]) -> None:
         """Publish the contents of ``buffers``: masks at once, the other outputs by the end of
@@ -140,7 +153,7 @@ class Outputs:
             self._publish_image(name, header)
         works = [partial(self._publish_detections if name in self._detections else
                          self._publish_image, name, header)
-                 for name in names if name not in masks
+                 for name in names if name not in masks and name not in self._on_gpu
                  and (name in self._detections or _is_read(self._images[name]))]
         works += [partial(self._publish_compressed, name, header) for name in names
                   if self._is_compressed(name)]
@@ -220,14 +233,19 @@ class Outputs:
         self._outgoing[name].publish(header, self._images[name])
 
     def _publish_compressed(self, name: str, header: Any) -> None:
-        pixels = self._outgoing[name].pixels
         if kind_of(name) == 'mask':
-            data, encoding = encode_png(pixels), PNG_FORMAT.format(self._encoding(name))
+            data = encode_png(self._outgoing[name].pixels)
+            encoding = PNG_FORMAT.format(self._encoding(name))
         else:
-            data, encoding = self.encode_jpeg(pixels, self.jpeg_quality), JPEG_FORMAT
+            data, encoding = self._jpeg_of(name), JPEG_FORMAT
         msg = CompressedImage(header=header, format=encoding)
         msg.data.frombytes(data)
         self._compressed[name].publish(msg)
+
+    def _jpeg_of(self, name: str) -> bytes:
+        if self._encodes_on_gpu and self.gpu_index is not None:
+            return self._segmenter.encode_jpeg(name, self.jpeg_quality, self.gpu_index)
+        return encode_jpeg(self._outgoing[name].pixels, self.jpeg_quality)
 
     def _offer_points(self, points: Points, header: Any) -> None:
         # Read here: publishing an image can replace its pixels by a copy.

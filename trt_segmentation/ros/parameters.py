@@ -13,6 +13,7 @@ from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_ENCODINGS
 from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
 from trt_segmentation.graph.pipeline.smoothing import MAX_WEIGHT
+from trt_segmentation.images.gaps import MAX_GAP
 from trt_segmentation.options import (
     BACKENDS,
     CALIBRATION_METHODS,
@@ -60,6 +61,7 @@ class ParameterRule:
         choices: the values of a string parameter; empty allows all.
         minimum, maximum: bounds of a number, or of each in an array, inclusive.
         length: of an array; 0 for single values and for arrays of any length.
+        step: between the values of a number, from ``minimum`` on; 0 allows all.
         pattern: regular expression of the names in an array, each of which occurs once.
         members: the values of a string array; empty allows all.
     """
@@ -70,6 +72,7 @@ class ParameterRule:
     minimum: float | None = None
     maximum: float | None = None
     length: int = 0
+    step: float = 0
     pattern: str = ''
     members: tuple[str, ...] = ()
 
@@ -98,6 +101,9 @@ class ParameterRule:
                 and not all(self.minimum <= each <= self.maximum for each in values):
             shown = list(value) if self.length else value
             return f'{name} is {shown}; it must be {self.minimum:g} to {self.maximum:g}'
+        if self.step and self.minimum is not None and (value - self.minimum) % self.step:
+            return (f'{name} is {value:g}; it must be {self.minimum:g} to {self.maximum:g} in '
+                    f'steps of {self.step:g}')
         return ''
 
 
@@ -243,7 +249,8 @@ class Parameters:
         choices=tuple(TRANSPORTS))
     gpu_jpeg: bool = _parameter(
         True, 'With TensorRT and nvImageCodec (pip extra gpu-jpeg), decode JPEG of '
-              'image/compressed on the GPU. false decodes on the CPU')
+              'image/compressed and encode ~/overlay/compressed on the GPU. false does both on '
+              'the CPU')
     qos_reliability: str = _parameter(
         'best_effort', 'QoS reliability of the image subscription. reliable matches only reliable '
                        'publishers', CONFIGURE, choices=tuple(RELIABILITIES))
@@ -266,11 +273,11 @@ class Parameters:
     temporal_smoothing: float = _parameter(
         0.0, 'Weight of the previous images in the class probabilities: 0 is off, higher values '
              'are steadier and follow moving objects later. A change from 0 takes effect with '
-             '~/load_model or configure. Needs backend onnxruntime', LIVE, minimum=0.0,
-        maximum=MAX_WEIGHT)
+             '~/load_model or configure; on TensorRT, that builds another engine', LIVE,
+        minimum=0.0, maximum=MAX_WEIGHT)
     smoothing_max_gap: float = _parameter(
-        1.0, 'Temporal smoothing starts again if the stamps of two successive images differ by '
-             'more than this many seconds, or go back', LIVE, minimum=0.0, maximum=3600.0)
+        MAX_GAP, 'Temporal smoothing starts again if the stamps of two successive images differ '
+                 'by more than this many seconds, or go back', LIVE, minimum=0.0, maximum=3600.0)
     classes_region: tuple[float, ...] = _parameter(
         (0.0, 0.0, 0.0, 0.0), 'Region for which ~/classes also reports the share of each class: '
                               'x, y, width and height as fractions of the image. All 0 is none',
@@ -282,6 +289,10 @@ class Parameters:
         0.5, 'Opacity of the class colours in ~/overlay: 0 shows only the image, 1 only the '
              'classes',
         LIVE, minimum=0.0, maximum=1.0)
+    overlay_scale: float = _parameter(
+        1.0, 'Height and width of ~/overlay as a fraction of those of the image: 1, or 0.5, which '
+             'has a quarter of the bytes. On TensorRT it is part of the engine, which is rebuilt',
+        minimum=0.5, maximum=1.0, step=0.5)
     overlay_jpeg_quality: int = _parameter(
         80, 'JPEG quality of ~/overlay/compressed', LIVE, minimum=1, maximum=100)
     input_timeout: float = _parameter(
@@ -329,7 +340,7 @@ class Parameters:
         return RunOptions(self.backend, self.device, self.num_threads, self.mask_interpolation,
                           mask_size, self.mask_encoding, len(self.cameras) or 1,
                           self.engine_cache, build, self.measure, self.gpu_jpeg, self.instances,
-                          self.temporal_smoothing > 0)
+                          self.temporal_smoothing > 0, self.overlay_scale)
 
     @property
     def requested_precision(self) -> str:
@@ -490,5 +501,6 @@ def _descriptor(rule: ParameterRule, kind: type) -> Any:
         descriptor.integer_range = [IntegerRange(from_value=rule.minimum, to_value=rule.maximum)]
     if kind is float:
         descriptor.floating_point_range = [
-            FloatingPointRange(from_value=rule.minimum, to_value=rule.maximum)]
+            FloatingPointRange(from_value=rule.minimum, to_value=rule.maximum,
+                               step=float(rule.step))]
     return descriptor

@@ -10,6 +10,7 @@ import numpy as np
 from trt_segmentation.errors import ImageError
 from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.images.gray import as_brightness
+from trt_segmentation.images.render import halved
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -33,7 +34,8 @@ class Region:
         """Segment the region; the arguments are those of ``Segmenter.infer_batch``.
 
         Outside, the mask has no class, confidence and instance ids are 0, and the overlay is the
-        image. Boxes are moved from the region to the image.
+        image. Boxes are moved from the region to the image. In an overlay of half the size, an
+        odd x or y is rounded down.
 
         Raises:
             ImageError: the region does not lie within the images; or see ``infer_batch``.
@@ -54,8 +56,19 @@ class Region:
                 if kind == 'detections':
                     self._move_boxes(segmentation.arrays[name], out[name])
                     continue
-                out[name][...] = as_brightness(image) if kind == 'overlay' else outside[kind]
+                if kind == 'overlay':
+                    self._paste_overlay(image, segmentation.arrays[name], out[name])
+                    continue
+                out[name][...] = outside[kind]
                 out[name][inside] = segmentation.arrays[name]
+
+    def _paste_overlay(self, image: np.ndarray, found: np.ndarray, overlay: np.ndarray) -> None:
+        """Write the image with the overlay of the region; both may have half the size."""
+        is_half = overlay.shape[0] < image.shape[0] or overlay.shape[1] < image.shape[1]
+        shown, y, x = (halved(image), self.y // 2, self.x // 2) if is_half else \
+            (image, self.y, self.x)
+        overlay[...] = as_brightness(shown)
+        overlay[y:y + found.shape[0], x:x + found.shape[1]] = found
 
     def _move_boxes(self, found: np.ndarray, moved: np.ndarray) -> None:
         """Write detections of the region as those of the image; unused rows stay 0."""

@@ -8,20 +8,3 @@ from typing import Any
 def nanoseconds(stamp: Any) -> int:
     """Convert a builtin_interfaces/Time to nanoseconds."""
     return stamp.sec * 10**9 + stamp.nanosec
-
-
-class GapDetector:
-    """Finds gaps between the stamps of successive images.
-
-    Args:
-        max_gap: nanoseconds; longer differences, and stamps that go back, are gaps.
-    """
-
-    def __init__(self, max_gap: int) -> None:
-        self.max_gap = max_gap
-        self._last = 0
-
-    def is_gap(self, stamp: int) -> bool:
-        """Return whether there is a gap before an image with this stamp, nanoseconds."""
-        since, self._last = stamp - self._last, stamp
-        return not 0 <= since <= self.max_gap

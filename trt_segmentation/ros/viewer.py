@@ -25,7 +25,7 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from rclpy.validate_full_topic_name import validate_full_topic_name
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from trt_segmentation.classes.mask_encoding import mask_encoding
 from trt_segmentation.errors import SegmentationError
@@ -62,17 +62,21 @@ class NodeSource:
         node: of this process.
         executor: of ``node``; its thread creates and destroys the subscriptions.
         name: full name of the segmentation node.
-        task: see ``ViewOptions``.
+        task, transport: see ``ViewOptions``.
 
     Raises:
         ViewError: the name of the node or of the task is invalid.
     """
 
     def __init__(self, node: Node, executor: SingleThreadedExecutor, name: str, task: str = '',
-                 ) -> None:
+                 transport: str = 'raw') -> None:
         self._node, self._executor, self._name, self._task = node, executor, name, task
         self._topics = {output: f'{name}/{joined(task, output)}'
                         for output in ('overlay', 'mask', 'label_info')}
+        self._image_type = Image
+        if transport == 'compressed':
+            self._image_type = CompressedImage
+            self._topics['overlay'] += '/compressed'
         try:
             validate_full_topic_name(f'{name}/overlay')
         except InvalidTopicNameException as error:
@@ -108,7 +112,7 @@ class NodeSource:
             data = self._overlay
         if data is None:
             return None
-        pixels = self._reader.read(deserialize_message(data, Image))[0]
+        pixels = self._reader.read(deserialize_message(data, self._image_type))[0]
         with self._lock:
             if self._overlay is not None:  # not stopped since
                 self._pairing.show(serialized_stamp(data))
@@ -128,8 +132,8 @@ class NodeSource:
     def _subscribe(self, on_picture: Callable[[], object]) -> None:
         subscribe = self._node.create_subscription
         self._subscriptions = [
-            subscribe(Image, self._topics['overlay'], partial(self._keep_overlay, on_picture),
-                      _IMAGE_QOS, raw=True),
+            subscribe(self._image_type, self._topics['overlay'],
+                      partial(self._keep_overlay, on_picture), _IMAGE_QOS, raw=True),
             subscribe(Image, self._topics['mask'], self._keep_mask, _MASK_QOS, raw=True),
             subscribe(DiagnosticArray, '/diagnostics', self._keep_statuses, 10)]
         if LabelInfo is not None:
@@ -195,8 +199,8 @@ def main(argv: list[str] | None = None) -> int:
     thread = threading.Thread(target=_spin, args=(executor,), name='spin')
     thread.start()
     try:
-        asyncio.run(_serve(NodeSource(node, executor, options.node, options.task),
-                           options))
+        asyncio.run(_serve(NodeSource(node, executor, options.node, options.task,
+                                      options.transport), options))
     except SegmentationError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

@@ -11,6 +11,7 @@ from trt_segmentation.errors import SegmentationError
 
 MAX_FPS = 60
 MIN_WIDTH = 64
+TRANSPORTS = ('raw', 'compressed')
 
 
 class ViewError(SegmentationError):
@@ -28,6 +29,7 @@ class ViewOptions:
         fps: maximum pictures per second.
         width: maximum width of a picture, pixels; wider ones are scaled down.
         task: name of the task to show; '' if the network has only one.
+        transport: of the overlay, one of ``TRANSPORTS``.
     """
 
     node: str = '/segmentation'
@@ -36,6 +38,7 @@ class ViewOptions:
     fps: float = 10.0
     width: int = 960
     task: str = ''
+    transport: str = 'raw'
 
     @property
     def is_local(self) -> bool:
@@ -74,12 +77,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         type=_number(int, MIN_WIDTH, 16384),
                         help='maximum width; wider pictures are scaled down '
                              f'(default {default.width})')
+    parser.add_argument('--transport', choices=TRANSPORTS, default=default.transport,
+                        help='of the overlay: raw, or compressed (JPEG), which is a small part of '
+                             'the bytes for a viewer on another machine (default raw)')
 
 
 def parsed(args: argparse.Namespace) -> ViewOptions:
     """Return the options that ``add_arguments`` has parsed."""
     return ViewOptions(args.node, args.host, args.port, args.fps, args.width,
-                       args.task)
+                       args.task, args.transport)
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -4,6 +4,7 @@
 
 import logging
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -103,6 +104,7 @@ def test_networks_of_one_channel_build(networks, resize, depth, interpolation):
     layout = 'nchw' if depth == 8 else 'nhwc'
     spec = networks.spec_of(networks.pointwise([[1], [-1]], size, layout=layout),
                             input={'resize': resize, 'depth': depth})
+    spec = replace(spec, overlay_scale=0.5 if resize == 'letterbox' else 1.0)
     image = tuple((*shape[:3], bands) for shape, bands in zip(SIZES['image'], (1, 1, 3),
                                                               strict=True))
     plan = build(prepared(spec, mask_interpolation=interpolation), profiles={'image': image})
@@ -152,6 +154,19 @@ def test_instances_build(networks, shape, grow):
     assert len(build(model).plan) > 10_000
 
 
+@pytest.mark.parametrize('part', [prepared, prepare_tail], ids=['whole', 'tail'])
+@pytest.mark.parametrize('batch', [1, 3])
+def test_temporal_smoothing_builds_with_states_of_fixed_size(networks, part, batch):
+    spec = networks.spec_of(networks.pointwise(WEIGHTS, (32, 48)), batch=batch)
+    model = part(replace(spec, smoothing=True))
+    profile = {'image': tuple((batch, *each[1:]) for each in SIZES['image'])}
+    assert len(build(model, profiles=profile).plan) > 1000
+    states = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+              for value in (*model.graph.input, *model.graph.output)
+              if value.name in ('previous', 'state')}
+    assert states == {'previous': [batch, 4, 32, 48], 'state': [batch, 4, 32, 48]}
+
+
 @pytest.mark.parametrize('layout', ['nchw', 'nhwc'])
 def test_aligned_corners_build(networks, layout):
     scores = networks.random_scores(4, 8, 12)
@@ -183,7 +198,8 @@ def test_every_kind_of_network_builds_for_three_images(networks, resize, interpo
 
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
 def test_the_demo_network_builds(interpolation):
-    spec = resolve(read_network(demo_model()), ModelConfig())
+    spec = replace(resolve(read_network(demo_model()), ModelConfig()),
+                   overlay_scale=0.5 if interpolation == 'nearest' else 1.0)
     plan = build(prepared(spec, mask_interpolation=interpolation))
     assert len(plan.plan) > spec.network.model.ByteSize()
     assert plan.seconds > 0

@@ -116,7 +116,8 @@ def test_a_converter_is_built_once_for_all_networks_and_sizes(networks, open_it,
             segmenter.infer(frame(networks, encoding)[0], encoding=encoding)
     (built,) = (each for each in tensorrt.builds if CAMERA_BYTES in each['profiles'])
     assert built['profiles'] == {CAMERA_BYTES: ((1, 63, 128), (1, 480, 1280), (1, 1081, 3840))}
-    assert (built['options'].precision, built['options'].tf32) == ('fp32', False)
+    options = built['options']
+    assert (options.precision, options.tf32, options.optimization_level) == ('fp32', False, 0)
     assert built['source'] == 'the conversion of yuyv'
 
 

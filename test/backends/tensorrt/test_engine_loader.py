@@ -52,9 +52,11 @@ def model(networks, tmp_path):
 @pytest.fixture
 def open_path(networks, tensorrt):
     """Opens a network or an engine on the stand-in."""
-    def open_path(path, told=TOLD, mask_interpolation='nearest', batch=1, **build):
+    def open_path(path, told=TOLD, mask_interpolation='nearest', batch=1, overlay_scale=1.0,
+                  **build):
         options = RunOptions(backend='tensorrt', mask_interpolation=mask_interpolation,
-                             batch=batch, build=BuildOptions(**{**SMALL, **build}))
+                             batch=batch, overlay_scale=overlay_scale,
+                             build=BuildOptions(**{**SMALL, **build}))
         return Segmenter.open(path, config=networks.config_of(**told), options=options)
 
     return open_path
@@ -63,11 +65,12 @@ def open_path(networks, tensorrt):
 @pytest.fixture
 def make_engine(networks, model):
     """Writes an engine file, as ``trt-segmentation build --output`` does; returns its path."""
-    def make(network=None, told=TOLD, mask_size=None, encoding=MONO8, batch=1, **build):
+    def make(network=None, told=TOLD, mask_size=None, encoding=MONO8, batch=1,
+             overlay_scale=1.0, **build):
         if network is not None:
             onnx.save(network, model)
         spec = replace(resolve(read_network(model), networks.config_of(**told), batch),
-                       mask_size=mask_size, encoding=encoding)
+                       mask_size=mask_size, encoding=encoding, overlay_scale=overlay_scale)
         engine = EngineLoader().fetch(spec, BuildOptions(**{**SMALL, **build}), 'nearest')
         path = model.with_suffix('.engine')
         write_engine(path, engine)
@@ -105,7 +108,7 @@ from trt_segmentation.options import BuildOptions, RunOptions
 
 assert 'onnx' not in sys.modules, 'it is imported before CUDA starts'
 gpu = Gpu(pytest.MonkeyPatch())
-engines = SimpleNamespace(deserialize_cuda_engine=lambda plan: object())
+engines = SimpleNamespace(deserialize_cuda_engine=lambda plan: SimpleNamespace(num_io_tensors=0))
 sys.modules['tensorrt'] = SimpleNamespace(
     __name__='tensorrt', __version__=sys.argv[2], __spec__=ModuleSpec('tensorrt', None),
     ILogger=type('ILogger', (), {}), Runtime=lambda logger: engines)
@@ -255,6 +258,23 @@ def test_an_engine_with_a_mask_size_of_its_own_keeps_it(open_path, make_engine, 
     tensorrt.module.__version__ = version
     mask = open_path(path).infer(image).mask
     np.testing.assert_array_equal(mask, image[::2, ::2].argmax(axis=2))
+
+
+@pytest.mark.parametrize('version', ['10.3.0', '10.9.0'])
+def test_an_engine_with_an_overlay_scale_keeps_it(open_path, make_engine, tensorrt, image,
+                                                  version):
+    path = make_engine(overlay_scale=0.5)
+    tensorrt.module.__version__ = version
+    overlay = open_path(path).infer(image, outputs='overlay').overlay
+    assert overlay.shape == (*SIZE, 3)
+    np.testing.assert_array_equal(
+        open_path(path, overlay_scale=0.5).infer(image, outputs='overlay').overlay, overlay)
+
+
+def test_an_overlay_scale_that_is_not_compiled_in_is_refused(open_path, make_engine):
+    path = make_engine()
+    with pytest.raises(ConfigError, match=r'an overlay_scale of 0\.5 was requested, but 1 is '):
+        open_path(path, overlay_scale=0.5)
 
 
 MERGED = {**TOLD, 'classes': {**TOLD['classes'], 'merge': {'warm': ['red'], 'cold': 'rest'}}}

@@ -209,8 +209,8 @@ def _computes_in_float(layer: str, kept: frozenset[str]) -> bool:
 
 def with_precision(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
     """Return the spec of the network in the requested precision, and the nodes left in fp32."""
-    typed, kept = _CONVERSIONS[options.precision](replace(spec, batch=1), options)
-    return replace(typed, batch=spec.batch), kept
+    typed, kept = _CONVERSIONS[options.precision](replace(spec, batch=1, smoothing=False), options)
+    return replace(typed, batch=spec.batch, smoothing=spec.smoothing), kept
 
 
 def _to_fp16(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
@@ -307,8 +307,10 @@ def _description(request: NetworkRequest) -> dict[str, Any]:
         'mask_interpolation': request.mask_interpolation,
         'mask_size': request.spec.mask_size,
         'mask_encoding': request.spec.encoding.name,
+        'overlay_scale': request.spec.overlay_scale,
         'batch': request.spec.batch,
         'tasks': [task.name for task in request.spec.tasks],
+        'smoothing': request.spec.smoothing,
     }
 
 

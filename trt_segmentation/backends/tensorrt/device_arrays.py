@@ -25,6 +25,17 @@ _NOT_ON_GPU = 1, 3  # host memory, pageable and page-locked
 _DLPACK_KINDS = {0: 'i', 1: 'u', 2: 'f'}  # DLDataTypeCode
 
 
+class OnGpu:
+    """The type of ``ON_GPU``."""
+
+    def __repr__(self) -> str:
+        return 'ON_GPU'
+
+
+ON_GPU = OnGpu()
+"""In place of an array of ``out``: the output stays in GPU memory, and is not copied."""
+
+
 @dataclass(frozen=True)
 class DeviceArray:
     """A C-contiguous array in GPU memory.

@@ -64,7 +64,7 @@ from trt_segmentation.graph.pipeline.camera_bytes import (
     main_name,
 )
 from trt_segmentation.graph.pipeline.output_names import kind_of
-from trt_segmentation.graph.pipeline.prepare import prepare_head, prepare_tail
+from trt_segmentation.graph.pipeline.prepare import check_states, prepare_head, prepare_tail
 from trt_segmentation.graph.precision.int8 import is_quantized
 from trt_segmentation.graph.reading.batch import batched
 from trt_segmentation.graph.reading.instance_tensors import instance_tensors
@@ -123,6 +123,7 @@ class EngineLoader:
         return self._fetch(NetworkRequest(spec, options, mask_interpolation, self.machine))
 
     def _fetch(self, request: NetworkRequest) -> Engine:
+        check_states(request.spec)
         key_facts = request.key_facts()
         engine = self._cache.fetch(request.name, key_facts, lambda: self._build(request))
         return replace(engine, facts={**engine.facts, 'key': key_of(key_facts)})
@@ -226,10 +227,19 @@ class EngineLoader:
             height, width = options.mask_size
             raise ConfigError(f'{path}: a mask of {width}x{height} was requested, which is not '
                               'compiled into the engine; rebuild it with that size')
+        if options.overlay_scale not in (1, _overlay_scale(facts)):
+            raise ConfigError(f'{path}: an overlay_scale of {options.overlay_scale:g} was '
+                              f'requested, but {_overlay_scale(facts):g} is compiled into the '
+                              'engine; rebuild it with --overlay-scale '
+                              f'{options.overlay_scale:g}', settings=['overlay_scale'])
         if options.batch != _batch(facts):
             raise ConfigError(f'{path}: takes {_batch(facts)} images at once, but batch is '
                               f'{options.batch}; set it to that, or rebuild the engine',
                               settings=['batch'])
+        if options.smoothing and not _has_smoothing(facts):
+            raise ConfigError(f'{path}: temporal smoothing is not compiled into the engine; '
+                              'rebuild it with trt-segmentation build --temporal-smoothing, or '
+                              'open it without smoothing', settings=['temporal_smoothing'])
         merged = _over_compiled(path, config, facts)
         try:
             session = self._open_single(engine)
@@ -238,7 +248,8 @@ class EngineLoader:
         network = outline_network(str(path), tensor_infos(facts['network']['inputs']),
                                   tensor_infos(facts['network']['outputs']))
         spec = replace(resolve(network, merged), mask_size=_mask_size(facts),
-                       encoding=_encoding(facts), batch=_batch(facts))
+                       encoding=_encoding(facts), batch=_batch(facts),
+                       overlay_scale=_overlay_scale(facts), smoothing=_has_smoothing(facts))
         return session, spec
 
     def _open_rebuilt(self, path: Path, facts: Mapping[str, Any], config: ModelConfig,
@@ -259,7 +270,9 @@ class EngineLoader:
             # The engine's config is complete, so nothing is measured.
             spec = replace(resolve(read_network(source), config, _batch(facts),
                                    instances=_has_instances(facts)),
-                           mask_size=_mask_size(facts), encoding=_encoding(facts))
+                           mask_size=_mask_size(facts), encoding=_encoding(facts),
+                           overlay_scale=_overlay_scale(facts),
+                           smoothing=_has_smoothing(facts))
             built_with = build_options(facts['options'])
             if options.calibration != BuildOptions().calibration:
                 built_with = replace(built_with, calibration=options.calibration)
@@ -293,6 +306,11 @@ class EngineLoader:
         spec = with_mask(spec, options)
         info, interpolation = self._info(_inspected(stage)), options.mask_interpolation
         if not hasattr(find_tensorrt(), 'Builder'):
+            if spec.smoothing:
+                raise ConfigError(f'{path}: {self.machine.tensorrt} has no builder, so the tail '
+                                  'runs on the CPU, where an external engine has no temporal '
+                                  'smoothing; install all of TensorRT, or open it without '
+                                  'smoothing', settings=['temporal_smoothing'])
             logger.warning('%s has no builder: head and tail run on the CPU',
                            self.machine.tensorrt)
             return ExternalOnCpuSession(self._device, stage, spec, interpolation, info), spec
@@ -345,6 +363,9 @@ class EngineLoader:
     def fetch_converter(self, encoding: str, batch: int, options: BuildOptions) -> Engine:
         """Return the engine that converts an encoding of cameras to BGR.
 
+        It is built at optimization level 0. On an H200, TensorRT 8.6 built the one of yuyv in 12 s
+        instead of 40; it takes 0.20 ms instead of 0.16 for 1920x1080.
+
         Args:
             encoding: one of ``graph.pipeline.camera_bytes.CAMERA_ENCODINGS``.
             batch: number of images at once.
@@ -354,7 +375,7 @@ class EngineLoader:
             BackendError: it cannot be built.
         """
         name = main_name(encoding)
-        exact = replace(options, precision='fp32', tf32=False, dla_core=-1)
+        exact = replace(options, precision='fp32', tf32=False, dla_core=-1, optimization_level=0)
         sizes = options.min_size, options.opt_size, options.max_size
         request = GraphRequest(camera_graph(name, batch), f'the conversion of {name}', exact,
                                self.machine,
@@ -405,8 +426,16 @@ def _batch(facts: Mapping[str, Any]) -> int:
     return facts.get('batch', 1)  # as above
 
 
+def _overlay_scale(facts: Mapping[str, Any]) -> float:
+    return facts.get('overlay_scale', 1.0)  # as above
+
+
 def _tasks(facts: Mapping[str, Any]) -> Sequence[str]:
     return facts.get('tasks', ('',))  # as above
+
+
+def _has_smoothing(facts: Mapping[str, Any]) -> bool:
+    return facts.get('smoothing', False)  # as above
 
 
 def _inspected(stage: Stage) -> tuple[Layer, ...]:

@@ -27,13 +27,50 @@ JpegReader = Callable[[Any], DeviceArray | None]
 """Decodes a JPEG; None where OpenCV must decode it."""
 
 
+class Retries:
+    """Decides when nvImageCodec is tried again after failures.
+
+    Where failures go on, more and more images are left to OpenCV before the next attempt: a codec
+    that never works on this machine then costs almost nothing.
+
+    Args:
+        verb: what OpenCV does on the CPU instead: 'decode' or 'encode'.
+        images: what it does that with, such as 'JPEGs'.
+    """
+
+    def __init__(self, verb: str, images: str) -> None:
+        self._verb, self._images = verb, images
+        self._failures = self._skipped = 0
+
+    def is_skipped(self) -> bool:
+        """Return whether the next image is left to OpenCV."""
+        self._skipped -= self._skipped > 0
+        return self._skipped > 0
+
+    def note_success(self) -> None:
+        """Start again at no failures."""
+        self._failures = 0
+
+    def note_failure(self, why: str) -> bool:
+        """Count a failure, and log a warning at the fifth in a row; return whether the codec must
+        be recreated."""
+        self._failures += 1
+        is_repeated = self._failures > 1
+        if is_repeated:
+            self._skipped = min(2 ** self._failures, _MOST_SKIPPED) - 1
+        logger.debug('%s are left to OpenCV: %s', self._images, why)
+        if self._failures == _WARN_AFTER:
+            logger.warning('nvImageCodec failed to %s %d %s in a row; OpenCV does it on the CPU, '
+                           'and nvImageCodec is tried again less and less often: %s', self._verb,
+                           _WARN_AFTER, self._images, why)
+        return is_repeated
+
+
 class GpuJpeg:
     """nvImageCodec's decoder on one GPU; several threads may use it, one at a time.
 
     A damaged JPEG does not change what the decoder makes of the next one (nvImageCodec 0.9). After
-    two failures in a row it is recreated nevertheless. Where failures go on, more and more JPEGs
-    are left to OpenCV before the next attempt: a decoder that never works on this machine then
-    costs almost nothing.
+    two failures in a row it is recreated nevertheless; see ``Retries``.
 
     Args:
         device: the GPU.
@@ -46,7 +83,7 @@ class GpuJpeg:
         self._stream: Any = None
         self._decoder: Any = None
         self._params: Any = None
-        self._failures = self._skipped = 0
+        self._retries = Retries('decode', 'JPEGs')
 
     def reader(self, reuse: bool = True) -> JpegReader:
         """Return a function that decodes the bytes of a JPEG.
@@ -82,7 +119,7 @@ class GpuJpeg:
         """Return nvImageCodec's image; None if OpenCV must decode the JPEG."""
         with self._lock:
             api = None if self._is_closed else find_nvimgcodec()
-            if api is None or self._is_skipped():
+            if api is None or self._retries.is_skipped():
                 return None
             try:
                 with self._device.current():
@@ -91,7 +128,7 @@ class GpuJpeg:
                 return self._note_failure(str(error))
             if image is None:
                 return self._note_failure('nvImageCodec does not report why')
-            self._failures = 0
+            self._retries.note_success()
             return image
 
     def _decode_now(self, api: Any, data: Any, last: Any) -> Any:
@@ -118,20 +155,9 @@ class GpuJpeg:
         # One thread: images come one at a time.
         self._decoder = api.Decoder(device_id=self._device.index, max_num_cpu_threads=1)
 
-    def _is_skipped(self) -> bool:
-        self._skipped -= self._skipped > 0
-        return self._skipped > 0
-
     def _note_failure(self, why: str) -> None:
-        self._failures += 1
-        if self._failures > 1:
+        if self._retries.note_failure(why):
             self._drop_decoder()
-            self._skipped = min(2 ** self._failures, _MOST_SKIPPED) - 1
-        logger.debug('a JPEG is left to OpenCV: %s', why)
-        if self._failures == _WARN_AFTER:
-            logger.warning('nvImageCodec failed on %d JPEGs in a row; OpenCV decodes them on the '
-                           'CPU, and nvImageCodec is tried again less and less often: %s',
-                           _WARN_AFTER, why)
 
     def _drop_decoder(self) -> None:
         if self._decoder is not None:
@@ -145,9 +171,9 @@ def find_nvimgcodec() -> Any:
     try:
         return import_module('nvidia.nvimgcodec')
     except ModuleNotFoundError:
-        logger.info('JPEG is decoded on the CPU. With nvImageCodec it is decoded on the GPU: '
+        logger.info('JPEG is decoded and encoded on the CPU. With nvImageCodec the GPU does it: '
                     "pip install 'trt_segmentation[gpu-jpeg]'")
     except Exception as error:  # libraries that do not load raise ImportError and others
-        logger.warning('JPEG is decoded on the CPU, since nvImageCodec cannot be loaded: %s',
-                       error)
+        logger.warning('JPEG is decoded and encoded on the CPU, since nvImageCodec cannot be '
+                       'loaded: %s', error)
     return None

@@ -15,12 +15,15 @@ from trt_segmentation.backends.base import BackendInfo, Controls
 from trt_segmentation.backends.tensorrt.api import find_log, find_tensorrt
 from trt_segmentation.backends.tensorrt.cuda import Device, Graph, close_all
 from trt_segmentation.backends.tensorrt.device_arrays import (
+    ON_GPU,
     DeviceArray,
     check_device,
     read_device_array,
 )
 from trt_segmentation.backends.tensorrt.gpu_jpeg import GpuJpeg, JpegReader
+from trt_segmentation.backends.tensorrt.gpu_jpeg_encoder import GpuJpegEncoder
 from trt_segmentation.backends.tensorrt.page_locks import PageLocks
+from trt_segmentation.backends.tensorrt.states import DeviceStates
 from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding
 from trt_segmentation.errors import BackendError, ImageError, ModelError
 from trt_segmentation.graph.pipeline.camera_bytes import (
@@ -29,6 +32,7 @@ from trt_segmentation.graph.pipeline.camera_bytes import (
     camera_format,
 )
 from trt_segmentation.graph.pipeline.output_names import OUTPUTS, joined
+from trt_segmentation.graph.pipeline.smoothing import WEIGHT
 
 if TYPE_CHECKING:
     from trt_segmentation.backends.tensorrt.converters import Converters
@@ -194,6 +198,9 @@ class TensorRtSession(Controls):
     used for the same image or output again is page-locked, so that the GPU accesses it directly;
     see ``PageLocks``. Another size unlocks all.
 
+    With temporal smoothing, there are two CUDA graphs, one for each direction between the two
+    buffers of a state. A single graph would have to copy the state back after each image.
+
     Args:
         device: the GPU.
         stages: engines in the order in which they run. The first reads ``image``; the last
@@ -222,11 +229,14 @@ class TensorRtSession(Controls):
         self._memory: dict[str, Any] = {}
         self._sizes: dict[str, int] = {}
         self._places: dict[str, list[int]] = {}
-        self._graph: Graph | None = None
+        self._graphs: list[Graph] = []
+        self._states = DeviceStates.of(name for stage in stages for _, name, _ in stage.tensors())
+        if self._states is not None:
+            self._controls[WEIGHT] = np.zeros((), np.float32)
         self._page_locks = PageLocks(device)
         self._changed = set(self._controls)
         self._stream: Any = None
-        self._jpeg = GpuJpeg(device)
+        self._jpeg, self._jpeg_encoder = GpuJpeg(device), GpuJpegEncoder(device)
         try:
             with device.current():
                 self._stream = device.stream()
@@ -269,6 +279,16 @@ class TensorRtSession(Controls):
             self._copy_out(outs)
             self._stream.synchronize()
 
+    def set_smoothing(self, weight: float) -> None:
+        """Set the weight of temporal smoothing, 0 to ``MAX_WEIGHT``; needs ``spec.smoothing``."""
+        assert self._states is not None, 'the engine has no smoothing'
+        self._states.set_weight(weight)
+
+    def reset_smoothing(self) -> None:
+        """Forget the previous images, for example after a gap in time."""
+        if self._states is not None:
+            self._states.reset()
+
     def device_array(self, value: Any, what: str) -> DeviceArray:
         """Return the GPU memory of an array of another library, for ``infer``.
 
@@ -300,6 +320,29 @@ class TensorRtSession(Controls):
     def jpeg_reader(self, reuse: bool) -> JpegReader:
         """Return a decoder of JPEG into this GPU's memory; see ``GpuJpeg.reader``."""
         return self._jpeg.reader(reuse)
+
+    def encode_jpeg(self, name: str, index: int, quality: int, is_rgb: bool) -> bytes | None:
+        """Return an overlay of the last ``infer`` as JPEG; see ``GpuJpegEncoder.encode``.
+
+        Args:
+            name: of the output.
+            index: of the image in the batch.
+            quality, is_rgb: see there.
+
+        Raises:
+            BackendError: the last ``infer`` failed, or there was none.
+        """
+        with self._at_work():
+            overlay = DeviceArray(self._places[name][index], self._shapes[name][1:],
+                                  np.dtype(np.uint8), self._device.index)
+            return self._jpeg_encoder.encode(overlay, quality, is_rgb)
+
+    def fetch(self, name: str, index: int, array: np.ndarray) -> None:
+        """Copy an output of the last ``infer`` into an array of its shape and type; arguments and
+        errors as of ``encode_jpeg``."""
+        with self._at_work():
+            self._device.copy_out(array, self._places[name][index], self._stream)
+            self._stream.synchronize()
 
     def measure(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
                 ) -> GpuTimes:
@@ -377,7 +420,8 @@ class TensorRtSession(Controls):
         for name in self._controls:
             self._sizes.pop(name, None)
         closing = [] if self._converters is None else [self._converters.close]
-        close_all([self._jpeg.close, self._free_size, *(memory.free for memory in controls),
+        close_all([self._jpeg.close, self._jpeg_encoder.close, self._free_size,
+                   *(memory.free for memory in controls),
                    *(stage.close for stage in stages), *closing])
         self._stream = self._converter = None
 
@@ -441,34 +485,53 @@ class TensorRtSession(Controls):
                 if name not in self._memory:
                     self._allocate(name, size)
             stage.bind(self._memory)
+        if self._states is not None:
+            self._states.clear(self._memory, self._sizes, self._device, self._stream)
         self._places = {name: self._places_of(name) for name in (self._input, *self._known)
                         if name in self._memory}
         self._copy_controls()
         self._enqueue()  # the first run with new shapes allocates, which a graph cannot record
         self._stream.synchronize()
         try:
-            self._graph = self._device.capture(self._stream, self._enqueue)
+            self._record()
         except BackendError as error:
+            self._close_graphs()
             logger.info('the engine runs without a CUDA graph: %s', error)
+
+    def _record(self) -> None:
+        """Record the graphs in the order in which they are launched."""
+        self._graphs.append(self._device.capture(self._stream, self._enqueue))
+        if self._states is not None:
+            self._swap_states(self._states)
+            self._graphs.append(self._device.capture(self._stream, self._enqueue))
+            self._swap_states(self._states)
+
+    def _swap_states(self, states: DeviceStates) -> None:
+        """Let the engines read the states that they have written."""
+        states.swap(self._memory)
+        for stage in self._stages:
+            stage.bind(self._memory)
 
     def _free_size(self) -> None:
         """Free graph, page locks and tensors of the current size, but not the contexts."""
         self._shape = None
-        graph, self._graph = self._graph, None
+        graphs, self._graphs = self._graphs, []
         locks = self._page_locks.take_closers()
         tensors = [self._memory.pop(name) for name in self._memory.keys() - self._controls.keys()]
         for name in self._sizes.keys() - self._controls.keys():
             del self._sizes[name]
-        close_all([*self._waiting(), *([graph.close] if graph is not None else ()),
-                   *locks,
+        close_all([*self._waiting(), *(graph.close for graph in graphs), *locks,
                    *(memory.free for memory in tensors)])
 
     def _drop_contexts(self) -> None:
-        """Free the contexts, and the graph that refers to them; ``resize`` creates new ones."""
+        """Free the contexts, and the graphs that refer to them; ``resize`` creates new ones."""
         self._shape = None
-        graph, self._graph = self._graph, None
-        close_all([*self._waiting(), *([graph.close] if graph is not None else ()),
-                   *(stage.drop_context for stage in self._chain)])
+        self._close_graphs()
+        close_all(stage.drop_context for stage in self._chain)
+
+    def _close_graphs(self) -> None:
+        graphs, self._graphs = self._graphs, []
+        close_all([*self._waiting(), *(graph.close for graph in graphs)])
 
     def _waiting(self) -> list[Callable[[], None]]:
         """The first step of a clean-up: work on the stream may still use the memory."""
@@ -484,6 +547,8 @@ class TensorRtSession(Controls):
         if self._shape is None:
             raise BackendError('the session is not ready for an image; call resize first')
         with self._device.current(), self._discarding_on_failure():
+            if self._states is not None:
+                self._set_weight(self._states.of_next_run)
             if self._changed:
                 self._copy_controls()
             yield
@@ -503,11 +568,21 @@ class TensorRtSession(Controls):
         for stage in self._chain:
             stage.enqueue(self._stream)
 
+    def _set_weight(self, weight: float) -> None:
+        if self._controls[WEIGHT] != np.float32(weight):
+            self._set_control(WEIGHT, weight)
+
     def _run(self) -> None:
-        if self._graph is None:
-            self._enqueue()
+        if self._graphs:
+            self._graphs[0].launch()
         else:
-            self._graph.launch()
+            self._enqueue()
+        if self._states is not None:
+            self._states.advance()
+            if self._graphs:
+                self._graphs.reverse()
+            else:
+                self._swap_states(self._states)
 
     def _places_of(self, name: str) -> list[int]:
         """Addresses of the images in a tensor.
@@ -535,6 +610,8 @@ class TensorRtSession(Controls):
         for index, out in enumerate(outs):
             for name in self._outputs:
                 array, address = out[name], self._places[name][index]
+                if array is ON_GPU:
+                    continue
                 if isinstance(array, DeviceArray):
                     self._device.copy_within(array.address, address, array.nbytes, self._stream)
                     continue

@@ -21,8 +21,10 @@ In a network with several tasks, each task has its own palette and outputs, such
 
 N is the spec's ``batch``, 1 for one camera. For a network of one channel, ``image`` is uint8
 [N, H, W, bands] with 1, 2 or 3 bands (see ``images.gray``), which can change with each run. If the
-spec has a ``mask_size``, it is H and W of mask and confidence. If its encoding is mono16, the mask
-is [N, H, W, 2], the low and the high byte of each id, and the palette is [65536, 3].
+spec has a ``mask_size``, it is H and W of mask and confidence. With an ``overlay_scale`` of 0.5,
+H and W of the overlay are half of the image's, see ``graph.pipeline.overlay_scale``. If its
+encoding is mono16, the mask is [N, H, W, 2], the low and the high byte of each id, and the palette
+is [65536, 3].
 
 With temporal smoothing, there are also ``smoothing``, and ``previous`` and ``state`` of each task;
 see ``graph.pipeline.smoothing``.
@@ -54,6 +56,7 @@ from trt_segmentation.graph.pipeline.output_names import (
     kind_of,
     split,
 )
+from trt_segmentation.graph.pipeline.overlay_scale import add_half_extents, add_halved
 from trt_segmentation.graph.pipeline.smoothing import (
     PREVIOUS,
     STATE,
@@ -244,10 +247,10 @@ def prepare_outputs(spec: ModelSpec, outputs: tuple[str, ...], *,
     head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu)
     scores = scores_names(spec)
     nodes = [node for node in (*head.nodes, *tail.nodes) if node.output[0] not in scores]
-    results = _outputs(spec, outputs)
+    results = _outputs(spec, outputs, open_states=True)
     return _assemble(_blank(spec), _needed_nodes(nodes, results),
                      [*head.constants, *tail.constants], results,
-                     [*_inputs(spec), *_scores_between(spec)])
+                     [*_inputs(spec, open_states=True), *_scores_between(spec)])
 
 
 @dataclass(frozen=True)
@@ -294,11 +297,37 @@ def _smoothing_names(task: TaskSpec) -> SmoothingNames:
     return SmoothingNames(joined(task.name, PREVIOUS), joined(task.name, STATE))
 
 
-def _state_value(spec: ModelSpec, task: TaskSpec, name: str) -> onnx.ValueInfoProto:
-    """Describe a state: the class axis is fixed, height and width are those of the scores."""
-    shape: list[int | None] = [spec.batch, None, None, None]
-    shape[task.scores.channel_axis] = task.scores.channels
+def _state_value(spec: ModelSpec, task: TaskSpec, name: str, is_open: bool,
+                 ) -> onnx.ValueInfoProto:
+    """Describe a state, which has the shape of the scores; ``is_open`` leaves height and width
+    open."""
+    shape = _state_shape(spec, task)
+    if is_open:
+        shape = [None] * len(shape)
+    shape[0], shape[task.scores.channel_axis] = spec.batch, task.scores.channels
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _state_shape(spec: ModelSpec, task: TaskSpec) -> list[int | None]:
+    """The shape of the scores of one image; None for extents that depend on the image."""
+    shapes = {info.name: info.shape for info in spec.network.outputs}
+    return list(shapes[task.scores.name] or [None] * 4)
+
+
+def check_states(spec: ModelSpec) -> None:
+    """Check that the size of each state of temporal smoothing is known before the network runs,
+    which TensorRT needs to build an engine.
+
+    Raises:
+        ConfigError: it depends on the image.
+    """
+    for task in spec.tasks:
+        if _is_smoothed(spec, task) and None in _state_shape(spec, task)[1:]:
+            raise ConfigError(
+                f"{spec.network.source}: the size of output '{task.scores.name}' depends on the "
+                'image, so TensorRT cannot build temporal smoothing into an engine; set '
+                'input.size and input.resize in the model config, use backend onnxruntime, or '
+                'open it without smoothing', settings=['temporal_smoothing'])
 
 
 def _tail_prefix(task: TaskSpec) -> str:
@@ -342,10 +371,13 @@ def _add_tail(tail: GraphBuilder, spec: ModelSpec, task: TaskSpec, outputs: Mapp
         add_instances(tail, tensors, outputs, Fit(of_image, spec.size, window), cells, mask_ids,
                       task.threshold, first_class=int(task.scores.channels == 1))
     if 'overlay' in outputs:
-        if of_mask != of_image:
-            decision, nearest = decide(tail, spec, task, scores, of_image, window)
+        of_overlay, image = of_image, 'image'
+        if spec.overlay_scale != 1:
+            of_overlay = add_half_extents(tail, of_image)
+            image = source = sized = add_halved(tail, sized, of_image, of_overlay)
+        if of_mask != of_overlay:
+            decision, nearest = decide(tail, spec, task, scores, of_overlay, window)
         painter = Painter(tail, nearest, mask_ids)
-        image = 'image'
         if spec.gray_bits:
             image = source = _add_visible_bands(tail, sized)
         painter.paint_overlay(decision, image, source, joined(task.name, 'palette'), 'alpha',
@@ -487,7 +519,7 @@ def _instance_names(task: TaskSpec) -> tuple[str, ...]:
     return (task.instances.places, task.instances.found) if task.instances else ()
 
 
-def _inputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
+def _inputs(spec: ModelSpec, open_states: bool = False) -> list[onnx.ValueInfoProto]:
     described: dict[str, tuple[int, list]] = {
         'image': (TensorProto.UINT8, [spec.batch, 'height', 'width',
                                       'bands' if spec.gray_bits else 3]),
@@ -496,15 +528,18 @@ def _inputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
            for task in spec.tasks},
         'alpha': (TensorProto.FLOAT, []), WEIGHT: (TensorProto.FLOAT, [])}
     values = [helper.make_tensor_value_info(name, *each) for name, each in described.items()]
-    return values + [_state_value(spec, task, _smoothing_names(task).previous)
+    return values + [_state_value(spec, task, _smoothing_names(task).previous, open_states)
                      for task in spec.tasks if _is_smoothed(spec, task)]
 
 
-def _outputs(spec: ModelSpec, names: tuple[str, ...]) -> list[onnx.ValueInfoProto]:
+def _outputs(spec: ModelSpec, names: tuple[str, ...], open_states: bool = False,
+             ) -> list[onnx.ValueInfoProto]:
     of_image = [spec.batch, 'height', 'width']
     of_mask = of_image if spec.mask_size is None else [spec.batch, *spec.mask_size]
     planes = [spec.encoding.planes] if spec.encoding.planes > 1 else []
-    shapes = {'mask': [*of_mask, *planes], 'confidence': of_mask, 'overlay': [*of_image, 3],
+    of_overlay = of_image if spec.overlay_scale == 1 else \
+        [spec.batch, 'overlay_height', 'overlay_width']
+    shapes = {'mask': [*of_mask, *planes], 'confidence': of_mask, 'overlay': [*of_overlay, 3],
               'instances': [*of_mask, 2]}
 
     def described(name: str) -> onnx.ValueInfoProto:
@@ -515,8 +550,8 @@ def _outputs(spec: ModelSpec, names: tuple[str, ...]) -> list[onnx.ValueInfoProt
                                              [spec.batch, rows, DETECTION_VALUES])
 
     requested = {split(name)[0] for name in names}
-    states = [_state_value(spec, task, _smoothing_names(task).state) for task in spec.tasks
-              if task.name in requested and _is_smoothed(spec, task)]
+    states = [_state_value(spec, task, _smoothing_names(task).state, open_states)
+              for task in spec.tasks if task.name in requested and _is_smoothed(spec, task)]
     return [*(described(name) for name in names), *states]
 
 

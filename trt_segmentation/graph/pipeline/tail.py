@@ -366,7 +366,8 @@ class Painter:
 
         Args:
             decision: at the image's size, or at the size that ``nearest`` resizes from.
-            image: uint8 [N, H, W, 3], or [N, H, W, 1] if gray; read by graphs for ONNX Runtime.
+            image: uint8 [N, H, W, 3], or [N, H, W, 1] if gray, in the size of the overlay; read
+                by graphs for ONNX Runtime.
             source: the same as float32; read by graphs for TensorRT.
             palette: uint8 [ids of the mask, 3], channels in the image's order.
             alpha: float32 scalar, 0 (image) .. 1 (colour).

@@ -44,7 +44,7 @@ from trt_segmentation.model_config import (
     TaskConfig,
     naming_task,
 )
-from trt_segmentation.options import RunOptions
+from trt_segmentation.options import OVERLAY_SCALES, RunOptions
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ class ModelSpec:
         batch: number of images in one inference. ``network`` has a batch of one image;
             ``graph.reading.batch.batched`` changes that.
         depth: bits of a gray pixel, 8 or 16; see ``InputConfig``.
+        overlay_scale: see ``RunOptions``.
     """
 
     network: Network
@@ -123,6 +124,7 @@ class ModelSpec:
     border: float | None = None
     batch: int = 1
     depth: int = 8
+    overlay_scale: float = 1.0
 
     @property
     def channel_count(self) -> int:
@@ -306,12 +308,16 @@ def _with_merge(task: TaskSpec, config: ModelConfig, ledger: Ledger, source: str
 
 
 def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
-    """Return the spec with the mask size, encoding and smoothing of the options.
+    """Return the spec with the mask size, encoding, smoothing and overlay scale of the options.
 
     Raises:
         ConfigError: the network has more classes than such a mask can hold, outputs no instances
-            although they are requested, or gives no probabilities to smooth.
+            although they are requested, or gives no probabilities to smooth; or there is no such
+            overlay scale.
     """
+    if options.overlay_scale not in OVERLAY_SCALES:
+        raise ConfigError(f'overlay_scale is {options.overlay_scale:g}; it is one of '
+                          f'{", ".join(f"{scale:g}" for scale in OVERLAY_SCALES)}')
     encoding = mask_encoding(options.mask_encoding)
     count = max(len(task.labels) for task in spec.tasks)
     if count > encoding.unlabelled:
@@ -326,7 +332,7 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
                           'time; export the network with its scores as output, or open it without '
                           'smoothing')
     return replace(spec, mask_size=options.mask_size, encoding=encoding,
-                   smoothing=options.smoothing)
+                   smoothing=options.smoothing, overlay_scale=options.overlay_scale)
 
 
 def check_instances(spec: ModelSpec) -> None:
