@@ -1,6 +1,7 @@
 # make demo    segment the clip of a drive over real ROS 2 topics, leave demo_output/
 # make test    run the tests
 # make lint    ruff, mypy, codespell
+# make docs    the documentation as a site, build/docs/index.html
 #
 # Each makes what it needs in .venv. Where ROS 2 is sourced, its rclpy is used; elsewhere it
 # comes from PyPI (x86_64): ROS 2 Kilted in .venv, or with DISTRO=jazzy ROS 2 Jazzy in .venv-jazzy.
@@ -32,7 +33,7 @@ $(error DISTRO is '$(DISTRO)'; PyPI has ROS 2 for DISTRO=$(patsubst requirements
 $(wildcard requirements/ros-*.txt)))
 endif
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/trt-segmentation demo $(DEMO_OPTIONS)
@@ -44,6 +45,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+
+docs: .venv-docs/.docs
+	.venv-docs/bin/python -m sphinx --quiet -W --keep-going docs build/docs
 
 clean:
 	rm -rf .venv .venv-* build install log demo_output .cache
@@ -74,3 +78,10 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml setup.py $(ROS_PINS) $(BINDINGS_PINS)
 	$(MESSAGES)
 	$(BINDINGS)
 	touch $(VENV)/.demo $(VENV)/.test $@
+
+# An environment of its own, without most libraries of the package: the site reads docstrings only.
+.venv-docs/.docs: docs/requirements.txt
+	@echo 'installing Sphinx into .venv-docs'
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --requirement $<
+	touch $@

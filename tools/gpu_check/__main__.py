@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that need a GPU. One command makes the table of docs/gpu.md::
+"""Checks that need a GPU. One command makes the tables of a GPU::
 
     python tools/gpu_check OUT_DIR --models MODELS_DIR [MORE_DIR ...] --images IMAGES_DIR
 
@@ -8,10 +8,11 @@ It builds engines on all GPUs in parallel, compares each with ONNX Runtime, and 
 one GPU that is otherwise idle. --steps selects other steps.
 
 It writes OUT_DIR/results.json after each network and precision, and OUT_DIR/gpu.md with the tables
-for docs/. Engines are in OUT_DIR/engines. If the command is interrupted, for example by a time
-limit, the same command continues: existing engines, agreements and times are kept. MODELS_DIR
-holds networks that subjects.py knows, such as those of export_torchvision.py, or any NAME.onnx
-with its model config NAME.yaml; those of tools/model_zoo are compared with PyTorch's results.
+for docs/measurements. Engines are in OUT_DIR/engines. If the command is interrupted, for example
+by a time limit, the same command continues: existing engines, agreements and times are kept.
+MODELS_DIR holds networks that subjects.py knows, such as those of export_torchvision.py, or any
+NAME.onnx with its model config NAME.yaml; those of tools/model_zoo are compared with PyTorch's
+results.
 """
 
 import argparse

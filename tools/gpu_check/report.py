@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Formatting of the results as the tables of docs/gpu.md."""
+"""Formatting of the results as tables in Markdown."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

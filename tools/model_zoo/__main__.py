@@ -13,10 +13,10 @@ Runtime, compares the masks with those of PyTorch except at near ties, and build
 if that is installed. Writes OUT_DIR/results.json after each network.
 
 OUT_DIR/models has the networks, their configs and reference masks for tools/gpu_check --models.
-The table of docs/models.md is written from the results of both tools::
+The table of docs/reference/networks.md is written from the results of both tools::
 
     python tools/model_zoo docs/measurements/model_zoo --table-only \
-        --gpu docs/measurements/model_zoo/gpu.json --page docs/models.md
+        --gpu docs/measurements/model_zoo/gpu.json --page docs/reference/networks.md
 """
 
 import argparse

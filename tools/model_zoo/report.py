@@ -1,6 +1,6 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Markdown table of the results for docs/models.md."""
+"""Markdown table of the results for docs/reference/networks.md."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -217,8 +217,8 @@ class DdsBench:
         deadline = time.monotonic() + START_TIMEOUT
         while not (found := self.run(implementation, 10.0, 0.5)).received:
             if time.monotonic() > deadline:
-                raise BackendError(f'{implementation}: no results arrive over DDS; see the '
-                                   'troubleshooting section of the README')
+                raise BackendError(f'{implementation}: no results arrive over DDS; see '
+                                   'docs/how-to/diagnose.md')
             self._settle[implementation] *= 2
         self._settle[implementation] = SETTLE + max(
             max(received.values()) - stamp for stamp, received in found.received.items()) / 1e9

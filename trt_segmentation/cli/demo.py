@@ -73,7 +73,7 @@ def execute(args: argparse.Namespace) -> int:
     print(_table(report, args.output))
     if report['frames_unaccounted']:
         print(f"error: {report['frames_unaccounted']} frames were sent but neither received nor "
-              'counted as dropped; see the troubleshooting section of the README',
+              'counted as dropped; see docs/how-to/diagnose.md',
               file=sys.stderr)
         return 1
     return 0
@@ -194,7 +194,7 @@ def _stop(processes: list[subprocess.Popen]) -> None:
 def _report(args: argparse.Namespace, record: _Record, work: Path, truths: list[np.ndarray],
             spec: ModelSpec) -> dict:
     if not record.latency_ms:
-        raise BackendError('no mask arrived; see the troubleshooting section of the README')
+        raise BackendError('no mask arrived; see docs/how-to/diagnose.md')
     stamps = sorted(record.latency_ms)
     seconds = (stamps[-1] - stamps[0]) / 1e9
     latencies = list(record.latency_ms.values())
@@ -228,7 +228,7 @@ def _write_pictures(output: Path, record: _Record, work: Path,
                               images: list[np.ndarray], spec: ModelSpec) -> None:
     overlays = sorted((work / 'results').glob('*_overlay.npy'))
     if not overlays:
-        raise BackendError('no overlay arrived; see the troubleshooting section of the README')
+        raise BackendError('no overlay arrived; see docs/how-to/diagnose.md')
     stamp = int(overlays[-1].name.split('_')[0])
     mask, overlay = _load(work, stamp, 'mask'), _load(work, stamp, 'overlay')
     image = images[record.sent[stamp]]

@@ -26,7 +26,7 @@ _PUBLICATION_MODE = 'RMW_FASTRTPS_PUBLICATION_MODE'
 
 CORES_TO_SPARE = 4
 """Minimum number of cores for asynchronous publishing, so that its thread does not slow down the
-node; measured with 2 and 16 cores, see docs/performance.md."""
+node; measured with 2 and 16 cores, see docs/explanation/performance.md."""
 
 
 def large_image_environment(environment: Mapping[str, str]) -> dict[str, str]:

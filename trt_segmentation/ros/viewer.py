@@ -49,7 +49,8 @@ _STATUS_NAME = ': segmentation'
 """Suffix of the node's name on /diagnostics."""
 
 _IMAGE_QOS = QoSProfile(depth=1)
-"""Reliable, because large best-effort images do not arrive over UDP (docs/network.md)."""
+"""Reliable, because large best-effort images do not arrive over UDP; see
+docs/how-to/other-machines.md."""
 
 _MASK_QOS = QoSProfile(depth=5)
 """Deeper, so that no mask is lost while its overlay is received."""

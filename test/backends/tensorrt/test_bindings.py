@@ -25,7 +25,7 @@ BINDINGS = Path(sys.prefix) / 'tensorrt_bindings'
 
 COLUMNS = {'8.6.1': '8.6', '10.16.1.11': '10.x', '11.4.0.106': '11.x',
            'rtx': 'TensorRT for RTX'}
-"""Of the table in docs/tensorrt.md."""
+"""Of the table in docs/reference/tensorrt.md."""
 
 OTHERS = {'api', 'args', 'content', 'data', 'decoder', 'device', 'driver', 'encoder', 'end',
           'facts', 'last', 'log', 'owner', 'params', 'source', 'start', 'stream', 'strides',
@@ -100,8 +100,8 @@ def test_the_documentation_says_what_a_version_can_do(answer):
 
 
 def capabilities_table():
-    """Return the table of docs/tensorrt.md whose rows begin with a name of ``Capabilities``."""
-    text = (ROOT / 'docs/tensorrt.md').read_text(encoding='utf-8')
+    """Return the table in the docs whose rows begin with a name of ``Capabilities``."""
+    text = (ROOT / 'docs/reference/tensorrt.md').read_text(encoding='utf-8')
     lines = [[cell.strip() for cell in line.strip('|').split('|')]
              for line in text.splitlines() if line.startswith(('| `', '| | 8.6'))]
     head = next(cells for cells in lines if not cells[0])

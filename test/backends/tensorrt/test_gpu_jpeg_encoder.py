@@ -96,7 +96,7 @@ def test_without_nvimagecodec_opencv_encodes_and_one_line_names_the_extra(
         assert not segmenter.encodes_jpeg
     gpu_jpeg.find_nvimgcodec.cache_clear()
     assert [record.levelname for record in caplog.records] == ['INFO']
-    assert 'trt_segmentation[gpu-jpeg]' in caplog.text
+    assert 'pip install nvidia-nvimgcodec-cu12' in caplog.text
 
 
 def test_what_is_not_there_is_refused_by_name(codec, segmenter, networks):

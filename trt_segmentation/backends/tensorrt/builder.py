@@ -32,7 +32,8 @@ _PRECISION_FLAGS = {'fp32': (), 'fp16': ('FP16',), 'int8': ('INT8', 'FP16')}
 
 _CONSTRAINTS = {'fp16': 'OBEY_PRECISION_CONSTRAINTS', 'int8': 'PREFER_PRECISION_CONSTRAINTS'}
 """Builder flag for pinned layers of networks that are not strongly typed. int8 does not use OBEY:
-with Q/DQ nodes, TensorRT 8.6 then fails to build every second network (docs/tensorrt.md)."""
+with Q/DQ nodes, TensorRT 8.6 then fails to build every second network; see
+docs/reference/tensorrt.md."""
 
 _OPTIMIZATION_LEVELS = range(-1, 6)
 _DEFAULT_LEVEL = -1
