@@ -581,7 +581,8 @@ class Segmenter:
         """
         if not self.encodes_jpeg:
             raise BackendError('overlays are encoded on the GPU only with TensorRT and '
-                               'nvImageCodec (pip install nvidia-nvimgcodec-cu12 nvidia-nvjpeg-cu12)')
+                               'nvImageCodec (pip install nvidia-nvimgcodec-cu12 '
+                               'nvidia-nvjpeg-cu12)')
         session: Any = self._session
         with self._in_turn():
             overlays = [each for each in self._requested.names if kind_of(each) == 'overlay']
