@@ -4,6 +4,7 @@
 
 from array import array
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from rclpy.serialization import serialize_message
@@ -12,8 +13,9 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from trt_segmentation.images.points import PointOptions, PointProjector
 from trt_segmentation.ros.point_sources import read_cloud, read_depth
 
-_CLOUD_POINT = np.dtype({'names': ['x', 'y', 'z', 'rgb'], 'formats': [np.float32] * 4,
-                         'offsets': [0, 4, 8, 16], 'itemsize': 32})
+_LAYOUT: Any = {'names': ['x', 'y', 'z', 'rgb'], 'formats': [np.float32] * 4,
+                'offsets': [0, 4, 8, 16], 'itemsize': 32}
+_CLOUD_POINT = np.dtype(_LAYOUT)
 """Of PCL's PointXYZRGB, which most drivers of cameras with depth publish."""
 
 
