@@ -121,19 +121,25 @@ def test_each_task_has_topics_of_its_own(short_drive, two_heads, tmp_path):
     assert not expected
 
 
+def fill_disk_after(images, patch):
+    """Let the disk be full after some calls that write images."""
+    right, count = OutputBag.write_images, iter(range(images))
+
+    def write_some(*arguments):
+        if next(count, None) is None:
+            raise OSError(28, 'No space left on device')
+        right(*arguments)
+
+    patch.setattr(OutputBag, 'write_images', write_some)
+
+
 def test_of_several_tasks_resumed_it_writes_the_same_bytes(short_drive, two_heads, tmp_path,
                                                            monkeypatch):
     options = ['--model', str(two_heads), '--backend', 'onnxruntime']
     (tmp_path / 'whole').mkdir()
     assert run(short_drive, tmp_path / 'whole' / 'out.mcap', *options) == 0
-    right, count = OutputBag.write_images, iter(range(40))
     with monkeypatch.context() as patch:
-        def write_some(*arguments):
-            if next(count, None) is None:
-                raise OSError(28, 'No space left on device')
-            right(*arguments)
-
-        patch.setattr(OutputBag, 'write_images', write_some)
+        fill_disk_after(40, patch)
         assert run(short_drive, tmp_path / 'out.mcap', *options) == 1
     assert run(short_drive, tmp_path / 'out.mcap', *options, '--workers', '2') == 0
     assert (tmp_path / 'out.mcap').read_bytes() == \
@@ -147,14 +153,8 @@ def test_smoothed_masks_are_those_of_the_frames_in_order_also_when_resumed(
     drive = write_drive(tmp_path / 'drive', frames=30)
     options = ['--temporal-smoothing', '0.8', '--outputs', 'mask', '--backend', 'onnxruntime',
                '--model', str(tmp_path / 'net.onnx')]
-    right, count = OutputBag.write_images, iter(range(20))
     with monkeypatch.context() as patch:
-        def write_some(*arguments):
-            if next(count, None) is None:
-                raise OSError(28, 'No space left on device')
-            right(*arguments)
-
-        patch.setattr(OutputBag, 'write_images', write_some)
+        fill_disk_after(20, patch)
         assert run(drive, tmp_path / 'out.mcap', *options) == 1
     assert run(drive, tmp_path / 'out.mcap', *options) == 0
     frames = [message for _, _, message in read(drive)]

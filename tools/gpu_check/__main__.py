@@ -325,7 +325,7 @@ def speed(check: Check) -> None:
                 '20', '--against', 'baseline'))
 
 
-def _bench(check: Check, subject: Subject, precision: str, *arguments: str, device: str = '0',
+def _bench(check: Check, subject: Subject, precision: str, *arguments: str, device: str = '',
            ) -> dict[str, Any]:
     path = check.out / f'bench{device}.json'
     _command(check, subject, precision, 'bench', *arguments, '--backend', 'tensorrt', '--json',
@@ -334,9 +334,10 @@ def _bench(check: Check, subject: Subject, precision: str, *arguments: str, devi
 
 
 def _command(check: Check, subject: Subject, precision: str, *arguments: str, device: str) -> None:
-    """Run a command of ``trt-segmentation`` on one GPU."""
+    """Run a command of ``trt-segmentation`` on one GPU; '' leaves the choice to CUDA."""
+    chosen = {'CUDA_VISIBLE_DEVICES': device} if device else {}
     done = subprocess.run(check.command(subject, precision, *arguments), capture_output=True,
-                          text=True, env={**os.environ, 'CUDA_VISIBLE_DEVICES': device})
+                          text=True, env={**os.environ, **chosen})
     if done.returncode:
         raise RuntimeError(done.stderr[-1500:])
 
