@@ -107,7 +107,7 @@ class Bench:
         self.executor.add_node(self.node)
         self.camera = self.node.create_publisher(Image, 'image', qos_profile_sensor_data)
         self.received = {}
-        self._sent, self._last_sent = 0, None
+        self._sent, self._last_sent, self._last_stamp = 0, None, None
         self.published = 0  # frames, those that were sent once more included
         self._met: set[str] = set()
         self._clients = {}
@@ -190,13 +190,35 @@ class Bench:
         now = self.node.get_clock().now()
         msg.header.stamp = now.to_msg()
         msg.header.frame_id = 'camera_color_optical_frame'
-        self._publish(msg)
-        self._sent, self._last_sent = self._sent + 1, msg
+        self._send_first(msg, now.nanoseconds)
         return now.nanoseconds
 
-    def _publish(self, msg: Image) -> None:
+    def _send_first(self, msg: Image | bytes, stamp: int | None) -> None:
+        self._publish(msg)
+        self._sent, self._last_sent, self._last_stamp = self._sent + 1, msg, stamp
+
+    def _publish(self, msg: Image | bytes) -> None:
         self.camera.publish(msg)
         self.published += 1
+
+    def _spin_until_tried(self, condition, stamp: int | None, what: str) -> None:
+        """Wait for what the frame with that stamp brings about.
+
+        Best effort loses a frame, and a subscriber is not known, where discovery is slow: the
+        frame sent last is sent once more where the node says that it has not tried them all.
+        """
+        for _ in range(int(TIMEOUT / PATIENCE)):
+            patient_until = time.monotonic() + PATIENCE
+            self.spin_until(lambda until=patient_until: condition() or time.monotonic() > until,
+                            what)
+            if condition():
+                return
+            if self._last_sent is not None and self._last_stamp == stamp:
+                counts = self.counts()
+                tried = counts['frames received'] - counts['frames dropped, no_subscriber']
+                if tried < self._sent:
+                    self._publish(self._last_sent)
+        pytest.fail(f'timed out waiting for {what}: {self._final_report()}')
 
     def send_until(self, msg: Image, condition, what: str) -> list[int]:
         """Send a frame repeatedly, since discovery may not be complete; return stamps."""
@@ -211,21 +233,11 @@ class Bench:
         return stamps
 
     def answer(self, output: str, stamp: int) -> Image:
-        """Wait for the output of the frame with that stamp.
-
-        Best effort loses a frame, and a subscriber is not known, where discovery is slow: the
-        frame sent last is sent once more where the node says that it has not tried them all.
-        """
+        """Wait for the output of the frame with that stamp."""
         def found():
             return [msg for msg in self.received[output] if stamp_of(msg) == stamp]
 
-        patient_until = time.monotonic() + PATIENCE
-        self.spin_until(lambda: found() or time.monotonic() > patient_until, 'an answer')
-        if not found() and self._last_sent is not None and stamp_of(self._last_sent) == stamp:
-            counts = self.counts()
-            if counts['frames received'] - counts['frames dropped, no_subscriber'] < self._sent:
-                self._publish(self._last_sent)
-        self.spin_until(found, f'{output} of frame {stamp}')
+        self._spin_until_tried(found, stamp, f'{output} of frame {stamp}')
         return found()[0]
 
     def segment(self, msg: Image, output: str = 'mask') -> np.ndarray:
@@ -238,11 +250,9 @@ class Bench:
             return self.counts()[f'frames dropped, {reason}']
 
         before = dropped()
-        if isinstance(msg, bytes):
-            self.camera.publish(msg)
-        else:
-            self.send(msg)
-        self.spin_until(lambda: dropped() > before, f'a frame to be dropped ({reason})')
+        stamp = self._send_first(msg, None) if isinstance(msg, bytes) else self.send(msg)
+        self._spin_until_tried(lambda: dropped() > before, stamp,
+                               f'a frame to be dropped ({reason})')
 
     def call(self, service_type, name: str, request):
         """Call one of the node's services and return the response."""
