@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     )
     from trt_segmentation.model_config import ModelConfig
     from trt_segmentation.options import BuildOptions, CalibrationOptions, RunOptions
-    from trt_segmentation.segmenter import Prediction, Segmentation, Segmenter
+    from trt_segmentation.segmentation import Prediction, Segmentation
+    from trt_segmentation.segmenter import Segmenter
 
 __version__ = '0.2.0'
 """Read by setup.py; package.xml, CITATION.cff and CHANGELOG.rst repeat it."""
@@ -48,8 +49,8 @@ __all__ = [
 ]
 
 _MODULES = {'ModelConfig': 'model_config', 'BuildOptions': 'options',
-            'CalibrationOptions': 'options', 'RunOptions': 'options', 'Prediction': 'segmenter',
-            'Segmentation': 'segmenter', 'Segmenter': 'segmenter'}
+            'CalibrationOptions': 'options', 'RunOptions': 'options', 'Prediction': 'segmentation',
+            'Segmentation': 'segmentation', 'Segmenter': 'segmenter'}
 """Module of each public name, except those in ``errors``."""
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 
+from trt_segmentation.array_checks import check_images, check_out, encoded_size, no_converter
 from trt_segmentation.backends import open_engine, open_network, start_gpu
 from trt_segmentation.backends.base import (
     BackendInfo,
@@ -30,10 +31,10 @@ from trt_segmentation.backends.tensorrt.device_arrays import (
 )
 from trt_segmentation.errors import BackendError, ConfigError, ImageError
 from trt_segmentation.graph.pipeline.output_names import kind_of, split
-from trt_segmentation.images.array_hints import array_hint
-from trt_segmentation.images.gray import GRAY_SHAPES, as_bands, can_be_gray, is_color
-from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
+from trt_segmentation.images.gray import as_bands
+from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import ENGINE_SUFFIXES, RunOptions
+from trt_segmentation.segmentation import Prediction, Segmentation
 
 if TYPE_CHECKING:
     from trt_segmentation.graph.reading.resolve import ModelSpec
@@ -44,93 +45,6 @@ logger = logging.getLogger(__name__)
 def demo_model() -> Path:
     """Return the path of the embedded demo network (rendered road scenes, 7 classes)."""
     return Path(str(resources.files('trt_segmentation') / 'demo' / 'road_scenes.onnx'))
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """The results for one image.
-
-    ``mask`` and the other properties raise ImageError where they were not requested, and
-    where the network has several tasks, each with its own; see ``task``.
-
-    Attributes:
-        arrays: the requested outputs by name, such as 'mask'; 'lanes/mask' where the network has
-            several tasks.
-    """
-
-    arrays: Mapping[str, np.ndarray]
-
-    @property
-    def mask(self) -> np.ndarray:
-        """uint8 [H, W], class ids, 255 for no class; with mono16 uint16 and 65535."""
-        return self._asked_for('mask')
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """uint8 [H, W], probability of that class, 0..255."""
-        return self._asked_for('confidence')
-
-    @property
-    def overlay(self) -> np.ndarray:
-        """uint8 [H, W, 3], the image under the class colours, in the image's channel order. H and
-        W are half of the image's, rounded up, with an ``overlay_scale`` of 0.5."""
-        return self._asked_for('overlay')
-
-    @property
-    def instances(self) -> np.ndarray:
-        """uint16 [H, W], the id of the instance at a pixel, 1 and up; 0 without an instance. Of
-        several at a pixel, it is the one with the highest score. See ``RunOptions.instances``."""
-        return self._asked_for('instances')
-
-    @property
-    def detections(self) -> np.ndarray:
-        """float32 [K, 6]: x_min, y_min, x_max, y_max in pixels of the image, score 0..1 and class
-        id as in the mask. Row i is the id i + 1; rows with a score of 0 are unused."""
-        return self._asked_for('detections')
-
-    def task(self, name: str) -> 'Segmentation':
-        """Return the results of one task of a network with several tasks.
-
-        Raises:
-            ImageError: no output of that task was requested.
-        """
-        arrays = {split(output)[1]: array for output, array in self.arrays.items()
-                  if split(output)[0] == name}
-        if not arrays:
-            tasks = dict.fromkeys(split(output)[0] or 'one without a name'
-                                  for output in self.arrays)
-            raise ImageError(f"no output of task '{name}' was requested, only of "
-                             f'{", ".join(tasks)}')
-        return Segmentation(arrays)
-
-    def copy(self) -> 'Segmentation':
-        """Return a copy that the next ``infer`` does not overwrite."""
-        return Segmentation({name: array.copy() for name, array in self.arrays.items()})
-
-    def _asked_for(self, name: str) -> np.ndarray:
-        if tasks := [split(output)[0] for output in self.arrays if split(output)[0]]:
-            raise ImageError(f'each task has its own {name}, {", ".join(dict.fromkeys(tasks))}: '
-                             f"write segmentation.task('{tasks[0]}').{name}")
-        if name not in self.arrays:
-            raise ImageError(f"{name} was not requested; write infer(image, outputs=('{name}',))")
-        return self.arrays[name]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One image of ``Segmenter.predict`` and its results.
-
-    Attributes:
-        name: of the file, of a video's frame (its stem and number), or of a rosbag's message
-            (when it was recorded, nanoseconds).
-        image: uint8 BGR [H, W, 3]; for a network of one channel as ``open_images`` returns gray
-            images. A new array.
-        segmentation: the next step of ``predict`` overwrites its arrays, unless you ``copy`` it.
-    """
-
-    name: str
-    image: np.ndarray
-    segmentation: Segmentation
 
 
 class Segmenter:
@@ -243,7 +157,7 @@ class Segmenter:
             BackendError: it cannot be built or loaded, or the segmenter is closed.
         """
         if encoding not in self.gpu_encodings:
-            raise ImageError(_no_converter(encoding, self.gpu_encodings))
+            raise ImageError(no_converter(encoding, self.gpu_encodings))
         cast(EncodedSession, self._session).fetch_converter(encoding)
 
     def output_shape(self, name: str, size: tuple[int, int]) -> tuple[int, ...]:
@@ -451,11 +365,13 @@ class Segmenter:
                outs: Sequence[Mapping[str, Any]] | None, encoding: str = '',
                ) -> tuple[Segmentation, ...]:
         fed: list[Any]
+        self._check_count(len(images))
         if encoding:
-            fed, (height, width) = self._encoded(images, color, encoding)
+            height, width = encoded_size(images, color, encoding)
+            fed = [np.ascontiguousarray(image) for image in images]
         else:
             images = [self._readable(image, 'the image', 'image') for image in images]
-            self._check_images(images, color)
+            check_images(images, color, bool(self.spec.gray_bits))
             fed = [image if isinstance(image, DeviceArray)
                    else as_bands(np.ascontiguousarray(image)) for image in images]
             height, width, bands = fed[0].shape
@@ -673,33 +589,6 @@ class Segmenter:
         found = self._infer([image] * self.spec.batch, 'bgr', outputs, None, encoding)
         return images, [each.arrays for each in found]
 
-    def _check_images(self, images: Sequence[np.ndarray], color: str) -> None:
-        self._check_count(len(images))
-        for image in images:
-            _check_image(image, color, bool(self.spec.gray_bits))
-            if image.shape != images[0].shape or image.dtype != images[0].dtype:
-                raise ImageError(f'one image is {_size_text(images[0])} and another '
-                                 f'{_size_text(image)}; images of one batch must have one size '
-                                 'and one type')
-
-    def _encoded(self, images: Sequence[np.ndarray], color: str, encoding: str,
-                 ) -> tuple[list[np.ndarray], tuple[int, int]]:
-        """Return images in an encoding of a camera as they are fed, and their size."""
-        from trt_segmentation.graph.pipeline.camera_bytes import image_size
-        self._check_count(len(images))
-        if color != 'bgr':
-            raise ImageError(f"color is '{color}' and encoding is '{encoding}', whose images "
-                             'become BGR; leave color out')
-        for image in images:
-            if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-                raise ImageError(f'the image is {_described(image)}; the bytes of {encoding} are '
-                                 'uint8 [rows, bytes per row]')
-        sizes = {image_size(encoding, image.shape) for image in images}
-        if len(sizes) > 1:
-            found = ', '.join('{1}x{0}'.format(*size) for size in sorted(sizes))
-            raise ImageError(f'the images are {found}; images of one batch must have one size')
-        return [np.ascontiguousarray(image) for image in images], sizes.pop()
-
     def _check_count(self, count: int) -> None:
         if count != self.spec.batch:
             raise ImageError(f'images given: {count}; the network was opened for '
@@ -741,7 +630,7 @@ class Segmenter:
             for name, dtype in self._requested.dtypes.items():
                 if written[-1].get(name) is ON_GPU and self._stays_on_gpu(name):
                     continue
-                _check_out(written[-1], name, self._shape(name, size), dtype)
+                check_out(written[-1], name, self._shape(name, size), dtype)
         return written
 
     def _stays_on_gpu(self, name: str) -> bool:
@@ -782,71 +671,6 @@ class _OwnArrays(threading.local):
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
         self.arrays: list[dict[str, np.ndarray]] = []
-
-
-def _check_image(image: Any, color: str, gray: bool) -> None:
-    if color not in COLOR_ORDERS:
-        raise ImageError(f"color is '{color}'; it is one of {', '.join(COLOR_ORDERS)}")
-    if isinstance(image, DeviceArray):
-        if not is_color(image):
-            raise ImageError(f'the image is {_described(image)}; uint8 [height, width, 3] is '
-                             f'needed{_device_remedy(image)}')
-        return
-    if isinstance(image, np.ndarray) and (can_be_gray(image) if gray else is_color(image)):
-        return
-    remedy = array_hint(image, color, gray)
-    needed = GRAY_SHAPES if gray else 'uint8 [height, width, 3] is needed'
-    raise ImageError(f'the image is {_described(image)}; {needed}'
-                     + (f': {remedy}' if remedy else ''))
-
-
-def _no_converter(encoding: str, known: tuple[str, ...]) -> str:
-    if known:
-        return (f"encoding is '{encoding}', which the GPU does not convert; those that it "
-                f'converts: {", ".join(known)}')
-    return (f"encoding is '{encoding}', but only TensorRT converts encodings, for networks of "
-            'three channels; convert the image with cv2.cvtColor and leave encoding out')
-
-
-def _size_text(image: np.ndarray) -> str:
-    kind = '' if is_color(image) else ' gray' if image.dtype == np.uint8 else ' gray 16-bit'
-    return '{1}x{0}'.format(*image.shape) + kind
-
-
-def _device_remedy(image: DeviceArray) -> str:
-    """The line for PyTorch's usual [3, H, W]; '' for other shapes."""
-    planes = image.shape[1:] if image.ndim == 4 and image.shape[0] == 1 else image.shape
-    if len(planes) != 3 or planes[0] != 3:
-        return ''
-    step = 'image' if image.ndim == 3 else 'image[0]'
-    return f': {step}.permute(1, 2, 0).contiguous() in PyTorch, with values from 0 to 255'
-
-
-def _described(value: object) -> str:
-    if value is ON_GPU:
-        return 'ON_GPU'
-    if isinstance(value, DeviceArray):
-        return f'{value.dtype} {list(value.shape)} in GPU memory'
-    if isinstance(value, np.ndarray):
-        return f'{value.dtype} {list(value.shape)}'
-    return 'None' if value is None else f'a {type(value).__module__}.{type(value).__name__}' \
-        .replace(' builtins.', ' ')
-
-
-def _is_writable(array: Any) -> bool:
-    """Whether a session can write into an array; DeviceArrays are always C-contiguous."""
-    if isinstance(array, DeviceArray):
-        return array.is_writable
-    return isinstance(array, np.ndarray) and array.flags.c_contiguous and array.flags.writeable
-
-
-def _check_out(out: Mapping[str, Any], name: str, shape: tuple[int, ...],
-               dtype: np.dtype) -> None:
-    array: Any = out.get(name)
-    if not _is_writable(array) or array.shape != shape or array.dtype != dtype:
-        found = _described(array) if name in out else 'missing'
-        raise ImageError(f"out['{name}'] is {found}; a writable, C-contiguous {dtype} "
-                         f'{list(shape)} is needed')
 
 
 def _log_kind(spec: 'ModelSpec') -> None:

@@ -26,7 +26,8 @@ from trt_segmentation.images.rosbag import DamagedBagError, ImageTopic
 from trt_segmentation.offline import thread_segmenter
 from trt_segmentation.offline.gpu_encodings import GpuEncodings
 from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
-from trt_segmentation.segmenter import Segmentation, Segmenter
+from trt_segmentation.segmentation import Segmentation
+from trt_segmentation.segmenter import Segmenter
 
 FRAMES_PER_PART = 25
 """Mean number of frames in a part; a process that is killed loses about one part."""

@@ -21,7 +21,8 @@ from trt_segmentation.offline import thread_segmenter
 from trt_segmentation.offline.detections import Labels, labels_of, write_result
 from trt_segmentation.offline.items import Item
 from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
-from trt_segmentation.segmenter import Segmentation, Segmenter
+from trt_segmentation.segmentation import Segmentation
+from trt_segmentation.segmenter import Segmenter
 
 _AHEAD = 2
 """Images that are read ahead of the segmentation."""

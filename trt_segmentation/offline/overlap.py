@@ -19,7 +19,8 @@ from trt_segmentation.errors import BackendError, ImageError
 from trt_segmentation.graph.pipeline.camera_bytes import image_size
 from trt_segmentation.images.allocator import keep_large_blocks
 from trt_segmentation.images.decoding import rows_to_bgr
-from trt_segmentation.segmenter import Segmentation, Segmenter
+from trt_segmentation.segmentation import Segmentation
+from trt_segmentation.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 

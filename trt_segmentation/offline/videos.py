@@ -25,7 +25,8 @@ from trt_segmentation.images.sources import open_video
 from trt_segmentation.offline.detections import Labels, labels_of, write_result
 from trt_segmentation.offline.items import Item, file_suffix, frame_name
 from trt_segmentation.offline.overlap import Lanes, read_ahead
-from trt_segmentation.segmenter import Segmentation, Segmenter
+from trt_segmentation.segmentation import Segmentation
+from trt_segmentation.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from trt_segmentation.offline.files import Work
