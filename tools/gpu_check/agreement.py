@@ -9,7 +9,8 @@ import numpy as np
 from subjects import Subject, fitting, numbered
 
 from trt_segmentation.backends.onnxruntime import OnnxGraph
-from trt_segmentation.graph.pipeline.prepare import NETWORK_PREFIX, prepare_head
+from trt_segmentation.graph.pipeline.prepare import prepare_head
+from trt_segmentation.graph.pipeline.tensors import NETWORK_PREFIX
 from trt_segmentation.graph.reading.resolve import ModelSpec
 from trt_segmentation.model_config import SCORE_KINDS
 from trt_segmentation.options import RunOptions

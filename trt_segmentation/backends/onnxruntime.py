@@ -29,14 +29,9 @@ from trt_segmentation.graph.onnx_tools.onnxruntime_api import (
     return_free_memory,
 )
 from trt_segmentation.graph.pipeline.output_names import split
-from trt_segmentation.graph.pipeline.prepare import (
-    named_outputs,
-    prepare_network,
-    prepare_outputs,
-    scores_names,
-    states_of_scores,
-)
+from trt_segmentation.graph.pipeline.prepare import named_outputs, prepare_network, prepare_outputs
 from trt_segmentation.graph.pipeline.smoothing import WEIGHT
+from trt_segmentation.graph.pipeline.tensors import scores_names, states_of_scores
 from trt_segmentation.graph.reading.input_sizes import size_hint, wrong_size
 from trt_segmentation.graph.reading.resolve import ModelSpec
 

@@ -10,12 +10,8 @@ from onnx import helper
 
 from trt_segmentation.backends.base import output_dtype, output_shape
 from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
-from trt_segmentation.graph.pipeline.prepare import (
-    available_outputs,
-    prepare,
-    prepare_network,
-    scores_names,
-)
+from trt_segmentation.graph.pipeline.prepare import available_outputs, prepare, prepare_network
+from trt_segmentation.graph.pipeline.tensors import scores_names
 from trt_segmentation.graph.reading.resolve import with_mask
 from trt_segmentation.options import RunOptions
 

@@ -7,7 +7,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from trt_segmentation.errors import ModelError
-from trt_segmentation.graph.pipeline.prepare import NETWORK_PREFIX, prepare
+from trt_segmentation.graph.pipeline.prepare import prepare
+from trt_segmentation.graph.pipeline.tensors import NETWORK_PREFIX
 
 SIZE = (32, 48)
 METADATA = {'author': 'Ultralytics', 'task': 'semantic', 'imgsz': '[32, 48]', 'stride': '32',

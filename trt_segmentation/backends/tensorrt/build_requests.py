@@ -24,7 +24,8 @@ from trt_segmentation.graph.onnx_tools.network import (
     shape_text,
 )
 from trt_segmentation.graph.onnx_tools.weights import model_digest
-from trt_segmentation.graph.pipeline.prepare import NETWORK_PREFIX, prepare
+from trt_segmentation.graph.pipeline.prepare import prepare
+from trt_segmentation.graph.pipeline.tensors import NETWORK_PREFIX
 from trt_segmentation.graph.precision.calibration import calibration_digest, samples_digest
 from trt_segmentation.graph.precision.fp16 import to_fp16
 from trt_segmentation.graph.precision.int8 import is_quantized, to_int8

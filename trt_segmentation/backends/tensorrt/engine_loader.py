@@ -64,7 +64,8 @@ from trt_segmentation.graph.pipeline.camera_bytes import (
     main_name,
 )
 from trt_segmentation.graph.pipeline.output_names import kind_of
-from trt_segmentation.graph.pipeline.prepare import check_states, prepare_head, prepare_tail
+from trt_segmentation.graph.pipeline.prepare import prepare_head, prepare_tail
+from trt_segmentation.graph.pipeline.tensors import check_states
 from trt_segmentation.graph.precision.int8 import is_quantized
 from trt_segmentation.graph.reading.batch import batched
 from trt_segmentation.graph.reading.instance_tensors import instance_tensors

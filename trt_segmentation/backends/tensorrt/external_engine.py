@@ -10,7 +10,7 @@ from onnx import TensorProto
 from trt_segmentation.backends.tensorrt.session import Shape, Stage
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.onnx_tools.network import Network, TensorInfo, outline_network
-from trt_segmentation.graph.pipeline.prepare import NETWORK_PREFIX
+from trt_segmentation.graph.pipeline.tensors import NETWORK_PREFIX
 from trt_segmentation.model_config import ModelConfig
 
 _DTYPES = {'FLOAT': TensorProto.FLOAT, 'HALF': TensorProto.FLOAT16, 'BF16': TensorProto.BFLOAT16,

@@ -15,12 +15,8 @@ from trt_segmentation.backends.tensorrt.cuda import Device, close_all
 from trt_segmentation.backends.tensorrt.session import Stage
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.onnx_tools.network import TensorInfo
-from trt_segmentation.graph.pipeline.prepare import (
-    NETWORK_PREFIX,
-    named_outputs,
-    prepare_head,
-    prepare_tail,
-)
+from trt_segmentation.graph.pipeline.prepare import named_outputs, prepare_head, prepare_tail
+from trt_segmentation.graph.pipeline.tensors import NETWORK_PREFIX
 from trt_segmentation.graph.reading.resolve import ModelSpec
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from trt_segmentation.graph.pipeline.prepare import NETWORK_PREFIX
+from trt_segmentation.graph.pipeline.tensors import NETWORK_PREFIX
 
 _DATATYPES = (
     ('bf16', r'bf16|bfloat16'), ('fp16', r'fp16|half|float16'), ('fp8', r'fp8|float8|e4m3|e5m2'),

@@ -15,7 +15,7 @@ from trt_segmentation.backends.tensorrt.api import Capabilities, Log
 from trt_segmentation.backends.tensorrt.unsupported import fix_of
 from trt_segmentation.errors import BackendError, MissingBackendError, ModelError
 from trt_segmentation.graph.onnx_tools.opset import lower_opset, opset_of, with_basic_operators
-from trt_segmentation.graph.pipeline.prepare import NETWORK_PREFIX
+from trt_segmentation.graph.pipeline.tensors import NETWORK_PREFIX
 
 _EVERYWHERE_OPSET = 17
 """The newest that the parser of TensorRT 8.6 documents; those of 10 and later support more."""

@@ -204,7 +204,7 @@ class TensorRtSession(Controls):
     Args:
         device: the GPU.
         stages: engines in the order in which they run. The first reads ``image``; the last
-            writes the outputs; see ``graph.pipeline.prepare`` for the tensors.
+            writes the outputs; see ``graph.pipeline.tensors``.
         info: backend, device and precision in use.
         encoding: of the masks.
         batch: number of images that the stages take at once.

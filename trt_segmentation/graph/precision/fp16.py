@@ -19,7 +19,8 @@ from trt_segmentation.graph.onnx_tools.toposort import (
     names_read,
     sort_nodes,
 )
-from trt_segmentation.graph.pipeline.prepare import NETWORK_PREFIX, named_outputs, prepare
+from trt_segmentation.graph.pipeline.prepare import named_outputs, prepare
+from trt_segmentation.graph.pipeline.tensors import NETWORK_PREFIX
 from trt_segmentation.graph.precision.calibration import image_feed, network_inputs, open_runtime
 from trt_segmentation.graph.precision.rewriting import (
     FLOAT,
