@@ -18,7 +18,7 @@ ROS = {'rclpy', 'rcl_interfaces', 'builtin_interfaces', 'ament_index_python', 'l
 ROS_ROOMS = ('ros/', 'benchmark/ros/', 'demo/ros/')
 ROOMS = (
     'cli', 'benchmark.ros', 'demo.ros', 'demo', 'benchmark', 'ros', 'bags', 'offline', 'web',
-    'segmenter', 'array_checks', 'segmentation', 'backends', 'graph.precision',
+    'gpu_encodings', 'segmenter', 'array_checks', 'segmentation', 'backends', 'graph.precision',
     'graph.pipeline', 'graph.reading', 'graph.analysis', 'evaluation', 'images', 'model_config',
     'classes', 'graph.onnx_tools', 'requirements', 'cache_folder', 'options', 'errors')
 """Folders and loose modules from the top down; each imports only from those behind it."""

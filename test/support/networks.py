@@ -464,6 +464,48 @@ def spotted(size, final=False, classes=3, coefficients=4):
                        tensor('prototypes', [1, coefficients, height // 4, width // 4])], weights)
 
 
+def anchored():
+    """Return a network that decodes anchors as Ultralytics' YOLO does: input 32x640, stride 8,
+    distances of at most 5 cells as distributions, 3 classes, 4 coefficients."""
+    cells, bins = 4 * 80, 6
+    rows, columns = np.divmod(np.arange(cells, dtype=np.float32), 80)
+    random = np.random.default_rng(5)
+    sizes = {'distances': 4 * bins, 'classes': 3, 'coefficients': 4}
+    weights = {name: random.normal(0, 3, (size, 3, 1, 1)).astype(np.float32)
+               for name, size in sizes.items()}
+    weights |= {'mean': np.repeat(np.eye(3, dtype=np.float32), 64, 1).reshape(3, 3, 8, 8) / 64,
+                'quarter': np.repeat(weights['coefficients'] / 16, 16).reshape(4, 3, 4, 4),
+                'values': np.arange(bins, dtype=np.float32).reshape(1, bins, 1, 1),
+                'anchors': np.stack([columns, rows])[None] + np.float32(0.5),
+                'stride': np.float32(8), 'two': np.float32(2), 'axis': np.int64([1]),
+                'start': np.int64([0]), 'half': np.int64([2]), 'end': np.int64([4]),
+                'flat': np.int64([1, -1, cells]), 'four': np.int64([1, 4, bins, cells])}
+    node = helper.make_node
+    nodes = [node('Conv', ['pixels', 'mean'], ['seen'], 'body', strides=[8, 8]),
+             node('Conv', ['pixels', 'quarter'], ['output1'], 'prototypes', strides=[4, 4]),
+             *(each for name in sizes for each in (
+                 node('Conv', ['seen', name], [f'{name} at cells'], name),
+                 node('Reshape', [f'{name} at cells', 'flat'], [f'{name} of anchors']))),
+             node('Reshape', ['distances of anchors', 'four'], ['by side']),
+             node('Transpose', ['by side'], ['by value'], perm=[0, 2, 1, 3]),
+             node('Softmax', ['by value'], ['shares'], axis=1),
+             node('Conv', ['shares', 'values'], ['expected'], 'expect'),
+             node('Reshape', ['expected', 'flat'], ['sides']),
+             node('Slice', ['sides', 'start', 'half', 'axis'], ['before']),
+             node('Slice', ['sides', 'half', 'end', 'axis'], ['after']),
+             node('Sub', ['anchors', 'before'], ['first']),
+             node('Add', ['anchors', 'after'], ['last']),
+             node('Add', ['first', 'last'], ['sum'], 'add corners'),
+             node('Div', ['sum', 'two'], ['centre']), node('Sub', ['last', 'first'], ['extent']),
+             node('Concat', ['centre', 'extent'], ['in cells'], axis=1),
+             node('Mul', ['in cells', 'stride'], ['boxes']),
+             node('Sigmoid', ['classes of anchors'], ['scores']),
+             node('Concat', ['boxes', 'scores', 'coefficients of anchors'], ['output0'], axis=1)]
+    return onnx_model(
+        nodes, [tensor('pixels', [1, 3, 32, 640])],
+        [tensor('output0', [1, 11, cells]), tensor('output1', [1, 4, 8, 160])], weights)
+
+
 SEEING = {
     **{name: make for name, make in KINDS.items() if 'logits' not in name and 'ids' not in name},
     'several sigmoids': lambda: pointwise(_WEIGHTS, (32, 48), activation='Sigmoid'),

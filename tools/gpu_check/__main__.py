@@ -16,6 +16,7 @@ results.
 """
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -26,7 +27,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -215,30 +216,47 @@ def machine(check: Check) -> dict[str, Any]:
             'python': platform.python_version(), 'cpus': cpu_count()}
 
 
+class Gpus:
+    """Lends GPUs to threads.
+
+    Args:
+        devices: values of ``CUDA_VISIBLE_DEVICES``; one that is there twice is lent twice at the
+            same time.
+    """
+
+    def __init__(self, devices: Iterable[str]) -> None:
+        self._free: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for device in devices:
+            self._free.put(device)
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[str]:
+        """Wait for a GPU, and take it within a with statement."""
+        device = self._free.get()
+        try:
+            yield device
+        finally:
+            self._free.put(device)
+
+
 def build(check: Check) -> None:
     """Build the engines, several in parallel, and compare each as soon as it is built."""
     deadline = time.monotonic() + check.build_seconds
-    free: queue.Queue[str] = queue.Queue()
-    for number in range(check.jobs):
-        free.put(check.devices[number % len(check.devices)])
+    gpus = Gpus(check.devices[number % len(check.devices)] for number in range(check.jobs))
 
     def one(subject: Subject, precision: str, *command: str) -> dict[str, Any]:
-        device, start = free.get(), time.monotonic()
         late = TimeoutError(f'not done within the {check.build_seconds:.0f} s of --build-seconds')
-        try:
+        with gpus.lend() as device:
+            start = time.monotonic()
             if start >= deadline:
                 raise late
-            done = subprocess.run(
-                check.command(subject, precision, *command), capture_output=True, text=True,
-                timeout=deadline - start, env={**os.environ, 'CUDA_VISIBLE_DEVICES': device})
-        except subprocess.TimeoutExpired:
-            raise late from None
-        finally:
-            free.put(device)
-        if done.returncode:
-            raise RuntimeError(done.stderr[-1500:])
-        return {'seconds': time.monotonic() - start, 'jobs': check.jobs,
-                'gpus': len(check.devices), 'output': done.stdout}
+            try:
+                output = _command(check, subject, precision, *command, device=device,
+                                  timeout=deadline - start)
+            except subprocess.TimeoutExpired:
+                raise late from None
+            return {'seconds': time.monotonic() - start, 'jobs': check.jobs,
+                    'gpus': len(check.devices), 'output': output}
 
     with ThreadPoolExecutor(check.jobs) as pool:
         built = check.built()
@@ -333,13 +351,16 @@ def _bench(check: Check, subject: Subject, precision: str, *arguments: str, devi
     return json.loads(path.read_text(encoding='utf-8'))
 
 
-def _command(check: Check, subject: Subject, precision: str, *arguments: str, device: str) -> None:
-    """Run a command of ``trt-segmentation`` on one GPU; '' leaves the choice to CUDA."""
+def _command(check: Check, subject: Subject, precision: str, *arguments: str, device: str,
+             timeout: float | None = None) -> str:
+    """Run a command of ``trt-segmentation`` on one GPU; '' leaves the choice to CUDA. Return what
+    it prints."""
     chosen = {'CUDA_VISIBLE_DEVICES': device} if device else {}
     done = subprocess.run(check.command(subject, precision, *arguments), capture_output=True,
-                          text=True, env={**os.environ, **chosen})
+                          text=True, timeout=timeout, env={**os.environ, **chosen})
     if done.returncode:
         raise RuntimeError(done.stderr[-1500:])
+    return done.stdout
 
 
 def batch(check: Check) -> None:
@@ -379,11 +400,9 @@ def dds(check: Check) -> None:
 def cameras(check: Check) -> None:
     """What cameras cost over DDS, with the built networks, one arm on each GPU at a time; arms
     that are there are kept."""
-    free: queue.Queue[str] = queue.Queue()
-    for device in check.devices:
-        free.put(device)
+    gpus = Gpus(check.devices)
     with ThreadPoolExecutor(len(check.devices)) as pool:
-        futures = {pool.submit(_measure_arm, check, *pair, arm, free): (f'cameras {arm}', pair)
+        futures = {pool.submit(_measure_arm, check, *pair, arm, gpus): (f'cameras {arm}', pair)
                    for arm in arms() for pair in check.built()
                    if pair not in check.done(f'cameras {arm}')}
         for future in as_completed(futures):
@@ -391,15 +410,12 @@ def cameras(check: Check) -> None:
             check.note(step, *pair, future.result)
 
 
-def _measure_arm(check: Check, subject: Subject, precision: str, arm: Arm,
-                 free: 'queue.Queue[str]') -> dict[str, Any]:
-    device = free.get()
-    try:
+def _measure_arm(check: Check, subject: Subject, precision: str, arm: Arm, gpus: Gpus,
+                 ) -> dict[str, Any]:
+    with gpus.lend() as device:
         if arm.builds:  # the node would exceed the time limit of the benchmark
             _command(check, subject, precision, 'build', *arm.builds, device=device)
         return _bench(check, subject, precision, *arm.arguments(check.seconds), device=device)
-    finally:
-        free.put(device)
 
 
 def sizes(check: Check) -> list[dict[str, Any]]:

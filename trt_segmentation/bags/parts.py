@@ -19,12 +19,12 @@ import numpy as np
 
 from trt_segmentation.bags.writing import Classes, Header, OutputBag, tasks_of
 from trt_segmentation.errors import ImageError
+from trt_segmentation.gpu_encodings import GpuEncodings
 from trt_segmentation.graph.pipeline.prepare import check_outputs
 from trt_segmentation.images.decoding import ImageDecoder, swap_red_and_blue
 from trt_segmentation.images.gaps import GapDetector
 from trt_segmentation.images.rosbag import DamagedBagError, ImageTopic
 from trt_segmentation.offline import thread_segmenter
-from trt_segmentation.offline.gpu_encodings import GpuEncodings
 from trt_segmentation.offline.overlap import LaneCount, Lanes, read_ahead
 from trt_segmentation.segmentation import Segmentation
 from trt_segmentation.segmenter import Segmenter
@@ -166,7 +166,7 @@ def segment_parts(work: BagWork, parts: Sequence[Part], write: Write) -> Iterato
     lanes = Lanes(segmenter, work.outputs, work.lanes)
     waiting, gaps = deque[Future[Report | None]](), GapDetector()
     try:
-        frames_read = _read(work, parts, segmenter)
+        frames_read = _read(work, parts, segmenter, lanes.encodings)
         with closing(read_ahead(frames_read, _AHEAD)) as frames:
             for frame in frames:
                 waiting.append(_start(frame, segmenter, classes, lanes, write, gaps))
@@ -192,7 +192,7 @@ class _Frame:
         report: of its part.
         received: time of recording, nanoseconds.
         header: of the message; None at the end of the part.
-        pixels, color, encoding: of ``GpuEncodings.read``.
+        pixels, color, encoding: of ``Segmenter.infer``.
         error: set if it cannot be decoded.
     """
 
@@ -205,14 +205,14 @@ class _Frame:
     error: ImageError | None = None
 
 
-def _read(work: BagWork, parts: Sequence[Part], segmenter: Segmenter,
+def _read(work: BagWork, parts: Sequence[Part], segmenter: Segmenter, encodings: GpuEncodings,
           ) -> Generator[_Frame, None, None]:
     """Read parts, in one thread, because an SQLite connection belongs to its thread."""
     # A decoder reuses its buffer for its next frame. Frames in use are one here, those in the
     # queue, one that the consumer takes from it, and those in the lanes.
     decoders = cycle([ImageDecoder(segmenter.jpeg_decoder())
                       for _ in range(1 + _AHEAD + 1 + work.lanes.images)])
-    encodings = GpuEncodings(segmenter)
+    bits = segmenter.spec.gray_bits
     with ImageTopic(work.bag, work.topic) as topic:
         for part in parts:
             report = Report(part.index)
@@ -221,12 +221,21 @@ def _read(work: BagWork, parts: Sequence[Part], segmenter: Segmenter,
                     try:
                         message = topic.message(recorded)
                         yield _Frame(report, recorded.received, message.header,
-                                     *encodings.read(message, next(decoders)))
+                                     *_decoded(message, next(decoders), encodings, bits))
                     except ImageError as error:
                         yield _Frame(report, recorded.received, error=error)
             except DamagedBagError as error:
                 report.damage = str(error)
             yield _Frame(report)
+
+
+def _decoded(message: Any, decoder: ImageDecoder, encodings: GpuEncodings, gray_bits: int,
+             ) -> tuple[np.ndarray, str, str]:
+    """Return what ``Segmenter.infer`` gets of a message: image, color and encoding."""
+    encoding = getattr(message, 'encoding', '')  # a CompressedImage has none
+    if encodings.takes(encoding):
+        return decoder.read_rows(message), 'bgr', encoding
+    return (*decoder.read(message, gray_bits), '')
 
 
 def _start(frame: _Frame, segmenter: Segmenter, classes: tuple[Classes, ...], lanes: Lanes,

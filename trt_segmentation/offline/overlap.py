@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Concurrent reading, inference and writing in threads."""
 
-import logging
 import queue
 import threading
 from collections import deque
@@ -16,13 +15,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from trt_segmentation.errors import BackendError, ImageError
+from trt_segmentation.gpu_encodings import GpuEncodings
 from trt_segmentation.graph.pipeline.camera_bytes import image_size
 from trt_segmentation.images.allocator import keep_large_blocks
 from trt_segmentation.images.decoding import rows_to_bgr
 from trt_segmentation.segmentation import Segmentation
 from trt_segmentation.segmenter import Segmenter
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar('T')
 
@@ -103,10 +101,14 @@ class Lanes:
         segmenter: the network.
         outputs: of ``Segmenter.infer``.
         count: number of threads.
+
+    Attributes:
+        encodings: those that the segmenter converts on the GPU.
     """
 
     def __init__(self, segmenter: Segmenter, outputs: tuple[str, ...], count: LaneCount) -> None:
         keep_large_blocks()  # image data is allocated and freed for every image
+        self.encodings = GpuEncodings(segmenter)
         self._outputs = outputs
         self._segmenters: queue.SimpleQueue[Segmenter] = queue.SimpleQueue()
         self._segmenters.put(segmenter)
@@ -115,7 +117,6 @@ class Lanes:
             self._segmenters.put(self._twin)
         self._pool = ThreadPoolExecutor(count.lanes, 'segment')
         self._ordered = ThreadPoolExecutor(1, 'write in order')
-        self._on_cpu: set[str] = set()
         self._inference = ThreadPoolExecutor(1, 'infer in order') if count.in_order else None
         self._slots = deque(_Slot() for _ in range(count.images))
 
@@ -179,17 +180,11 @@ class Lanes:
 
     def _infer_on_gpu_or_cpu(self, segmenter: Segmenter, image: np.ndarray, color: str,
                              encoding: str, out: dict[str, np.ndarray]) -> Segmentation:
-        """Segment an image. An encoding whose conversion on the GPU fails, for example since its
-        memory is full, is converted by the CPU from then on."""
-        if encoding and encoding not in self._on_cpu:
+        if self.encodings.takes(encoding):
             try:
                 return segmenter.infer(image, encoding=encoding, outputs=self._outputs, out=out)
             except BackendError as error:
-                if error.settings:  # such as a size out of range, which is not the converter's
-                    raise
-                self._on_cpu.add(encoding)
-                logger.warning('%s is converted on the CPU, since it failed on the GPU: %s',
-                               encoding, error)
+                self.encodings.fall_back(encoding, error)
         pixels = rows_to_bgr(image, encoding) if encoding else image
         return segmenter.infer(pixels, color=color, outputs=self._outputs, out=out)
 

@@ -12,7 +12,7 @@ from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.images.decoding import swap_red_and_blue
 from trt_segmentation.images.gaps import GapDetector
 from trt_segmentation.ros.camera import Camera, Frame
-from trt_segmentation.ros.gpu_encodings import GpuEncodings
+from trt_segmentation.ros.gpu_encodings import FrameEncodings
 from trt_segmentation.segmenter import Segmenter
 
 
@@ -31,7 +31,7 @@ class FrameJob:
     """
 
     segmenter: Segmenter
-    encodings: GpuEncodings
+    encodings: FrameEncodings
     gaps: GapDetector
     cameras: Sequence[Camera]
     frames: Sequence[Frame]

@@ -1,27 +1,26 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Decides which images the GPU converts, and fetches its converters in the background."""
+"""Segments frames in the encodings of their cameras where the GPU converts them, and fetches the
+converters in the background."""
 
-import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from trt_segmentation.errors import BackendError, SegmentationError
+from trt_segmentation.errors import BackendError
+from trt_segmentation.gpu_encodings import GpuEncodings
 from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.ros.camera import Frame
 from trt_segmentation.ros.log_bridge import LogBridge
 from trt_segmentation.ros.region import Region
 from trt_segmentation.segmenter import Segmenter
 
-logger = logging.getLogger(__name__)
 
-
-class GpuEncodings:
-    """The encodings that a segmenter converts on the GPU. The converter of an encoding is fetched
-    at its first image. Until it is there, and if that fails, the CPU converts.
+class FrameEncodings(GpuEncodings):
+    """Segments frames in the encodings that the GPU converts. Until the converter of an encoding
+    is there, the CPU converts.
 
     Args:
         segmenter: an open one.
@@ -32,27 +31,15 @@ class GpuEncodings:
 
     def __init__(self, segmenter: Segmenter, log_bridge: LogBridge, wanted: Sequence[str] = (),
                  region: Region | None = None) -> None:
-        self._segmenter = segmenter
+        super().__init__(segmenter)
         self._log_bridge = log_bridge
         self._region = region
-        self._known = frozenset(
-            each for each in segmenter.gpu_encodings
-            if region is None or region.can_be_encoded(each))
-        self._requested: set[str] = set()
-        self._ready: set[str] = set()
+        if region is not None:
+            self._known = frozenset(filter(region.can_be_encoded, self._known))
         self._used: set[str] = set()
         self._closed = False
         for encoding in wanted:
             self.takes(encoding)
-
-    def takes(self, encoding: str) -> bool:
-        """Return whether images of an encoding go to the GPU as they are; fetch its converter at
-        the first call."""
-        if encoding in self._known and encoding not in self._requested:
-            self._requested.add(encoding)
-            threading.Thread(target=self._fetch, args=(encoding,), daemon=True,
-                             name=f'converter of {encoding}').start()
-        return encoding in self._ready
 
     def uniform(self, frames: Sequence[Frame], outputs: Sequence[str]) -> Sequence[Frame]:
         """Return the frames of one batch; all converted by the CPU if their encodings differ, if
@@ -69,18 +56,16 @@ class GpuEncodings:
                     outs: Sequence[Mapping[str, np.ndarray]]) -> None:
         """Segment ``uniform`` frames, or their region; see ``Segmenter.infer_batch``.
 
-        If the first image of an encoding fails on the GPU, for example since there is no memory
-        for the converter, it and all later ones are converted by the CPU.
+        If the first image of an encoding fails on the GPU, it and all later ones are converted by
+        the CPU. If a later one fails, the cause is not the converter.
         """
         encoding = frames[0].encoding
         try:
             self._infer(frames, outputs=outputs, outs=outs)
         except BackendError as error:
-            # An error that names settings, such as a size out of range, is not the converter's.
-            if not encoding or encoding in self._used or error.settings:
+            if encoding in self._used:
                 raise
-            self._ready.discard(encoding)
-            self._warn(encoding, error)
+            self.fall_back(encoding, error)
             self._infer([frame.on_cpu() for frame in frames], outputs=outputs, outs=outs)
         else:
             self._used.add(encoding)
@@ -98,21 +83,16 @@ class GpuEncodings:
             self._region.infer_batch(self._segmenter, images, **how)
 
     def _fetch(self, encoding: str) -> None:
-        with self._log_bridge.capturing():
-            try:
-                self._segmenter.fetch_converter(encoding)
-            except SegmentationError as error:
-                self._warn(encoding, error)
-            except Exception as error:  # a bug in this package; the CPU converts
-                self._warn(encoding, error)
-            else:
-                self._ready.add(encoding)
-                logger.info('%s is converted on the GPU', encoding)
+        """Fetch a converter in the background."""
+        def fetch() -> None:
+            with self._log_bridge.capturing():
+                super(FrameEncodings, self)._fetch(encoding)
+
+        threading.Thread(target=fetch, daemon=True, name=f'converter of {encoding}').start()
 
     def _warn(self, encoding: str, error: Exception) -> None:
         if not self._closed:
-            logger.warning('%s is converted on the CPU, since its converter on the GPU failed: %s',
-                           encoding, error)
+            super()._warn(encoding, error)
 
 
 def fetch_converters(segmenter: Segmenter, encodings: Sequence[str]) -> None:

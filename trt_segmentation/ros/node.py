@@ -39,7 +39,7 @@ from trt_segmentation.ros.diagnostics import (
     with_points,
 )
 from trt_segmentation.ros.frame_worker import FrameJob, FrameWorker
-from trt_segmentation.ros.gpu_encodings import GpuEncodings, fetch_converters
+from trt_segmentation.ros.gpu_encodings import FrameEncodings, fetch_converters
 from trt_segmentation.ros.health import LoadedModel, NodeState, Thresholds, precision_fault
 from trt_segmentation.ros.label_info import check_unlabelled
 from trt_segmentation.ros.lifecycle import GuardedLifecycleNode
@@ -96,7 +96,7 @@ class SegmentationNode(GuardedLifecycleNode):
 
     def __init__(self, node_name: str = 'segmentation', **kwargs: Any) -> None:
         self._segmenter: Segmenter | None = None
-        self._encodings: GpuEncodings | None = None
+        self._encodings: FrameEncodings | None = None
         self._region: Region | None = None
         self._labels: Labels | None = None
         self._bond: Bond | None = None
@@ -229,8 +229,8 @@ class SegmentationNode(GuardedLifecycleNode):
                 f'neither model_config nor the network defines {keys}; assumed values are used. '
                 f'See trt-segmentation inspect {spec.network.source}')
 
-    def _encodings_of(self, segmenter: Segmenter, settings: Parameters) -> GpuEncodings:
-        return GpuEncodings(segmenter, self.log_bridge, settings.input_encodings, self._region)
+    def _encodings_of(self, segmenter: Segmenter, settings: Parameters) -> FrameEncodings:
+        return FrameEncodings(segmenter, self.log_bridge, settings.input_encodings, self._region)
 
     def _set_cameras(self, settings: Parameters) -> None:
         names = settings.cameras or ('',)

@@ -243,6 +243,19 @@ def test_networks_from_elsewhere_build_in_every_precision(known_answer, precisio
     assert len(build(model, options).plan) > 100_000
 
 
+def test_what_decodes_anchors_stays_in_float_in_int8(networks, tmp_path):
+    cv2.imwrite(str(tmp_path / 'noise.png'), networks.random_image(32, 640))
+    options = BuildOptions('int8', calibration=CalibrationOptions(str(tmp_path)))
+    quantized, kept = with_precision(networks.spec_of(networks.anchored()), options)
+    nodes = quantized.network.model.graph.node
+    makers = {name: node.op_type for node in nodes for name in node.output}
+    read = {node.name: [makers.get(name, '') for name in node.input] for node in nodes}
+    assert read['distances'] == read['classes'] == ['DequantizeLinear'] * 2
+    assert (read['expect'], read['add corners']) == (['Softmax', ''], ['Sub', 'Add'])
+    assert {'expect', 'add corners'} <= set(kept)
+    assert not {'body', 'distances', 'classes'} & set(kept)
+
+
 @pytest.mark.parametrize('resize', ['stretch', 'letterbox'])
 @pytest.mark.parametrize('part', [prepare_head, prepare_tail])
 def test_head_and_tail_build_alone(networks, part, resize):

@@ -17,8 +17,9 @@ from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.onnx_tools.network import describe_network, read_network
 from trt_segmentation.graph.pipeline.prepare import prepare
-from trt_segmentation.graph.precision.fp16 import to_fp16
+from trt_segmentation.graph.precision.fp16 import fp16_emulated, to_fp16
 from trt_segmentation.graph.precision.int8 import is_quantized, to_int8
+from trt_segmentation.graph.precision.rewriting import tensor_types, tidied
 from trt_segmentation.graph.reading.resolve import resolve
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import CalibrationOptions
@@ -218,6 +219,39 @@ def test_boxes_stay_in_fp32_though_those_of_the_samples_are_small(networks, imag
              if each.name.startswith('instances/')}
     assert added
     assert added <= set(to_fp16(spec, images).kept)
+
+
+def matched(detections, others, threshold):
+    """Return for each instance that is clear of the threshold whether another one has its class,
+    its score within 0.01, and a box with an intersection over union above 0.95."""
+    rows, others = detections[detections[:, 4] > threshold + 0.01, None], others[None]
+    common = np.clip(np.minimum(rows[..., 2:4], others[..., 2:4])
+                     - np.maximum(rows[..., :2], others[..., :2]), 0, None).prod(-1)
+    areas = [(each[..., 2:4] - each[..., :2]).prod(-1) for each in (rows, others)]
+    same = common > 0.95 * (areas[0] + areas[1] - common)
+    same &= np.abs(rows[..., 4] - others[..., 4]) < 0.01
+    return (same & (rows[..., 5] == others[..., 5])).any(1)
+
+
+def test_anchors_are_decoded_in_fp32(networks):
+    """In fp16, a corner above 512 is rounded to half a pixel, and scores near 1 are equal."""
+    spec = resolve(describe_network(networks.anchored(), 'net.onnx'), networks.config_of(
+        input={'scale': 1 / 255, 'mean': [0.5] * 3, 'std': [0.25] * 3}), instances=True)
+    image = cv2.resize(networks.random_image(4, 80), (640, 32), interpolation=cv2.INTER_NEAREST)
+    result = to_fp16(spec, [image])
+    assert not {'body', 'prototypes', 'distances', 'classes', 'coefficients'} & set(result.kept)
+    model = tidied(spec.network.model)
+    rounded = replace(spec, network=describe_network(
+        fp16_emulated(model, tensor_types(model, 'net.onnx'), set(result.kept)), 'net.onnx'))
+    exact, found = (networks.Runner(prepare(each))(image) for each in (spec, rounded))
+    both = exact['detections'], found['detections']
+    for rows, others in (both, both[::-1]):
+        hits = matched(rows, others, spec.threshold)
+        assert len(hits) > 100
+        assert hits.mean() > 0.99
+    assert (exact['mask'] == found['mask']).mean() > 0.99
+    difference = np.abs(exact['confidence'].astype(int) - found['confidence'])
+    assert (difference <= 2).mean() > 0.99
 
 
 def test_instances_of_queries_stay_in_fp32(networks, images):

@@ -29,13 +29,14 @@ from trt_segmentation.graph.pipeline.tensors import NETWORK_PREFIX
 from trt_segmentation.graph.precision.calibration import calibration_digest, samples_digest
 from trt_segmentation.graph.precision.fp16 import to_fp16
 from trt_segmentation.graph.precision.int8 import is_quantized, to_int8
+from trt_segmentation.graph.precision.rewriting import decoding_nodes
 from trt_segmentation.graph.reading.instance_tensors import PREFIX as INSTANCES_PREFIX
 from trt_segmentation.graph.reading.resolve import ModelSpec, complete_config
 from trt_segmentation.options import BuildOptions, CalibrationOptions
 
 logger = logging.getLogger(__name__)
 
-_RECIPE = 4
+_RECIPE = 5
 """Part of the cache's key; raise it when the same inputs must give another engine."""
 
 _READ_BY_BUILDS = ('NVIDIA_TF32_OVERRIDE',)
@@ -220,13 +221,16 @@ def _to_fp16(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[s
 
 
 def _to_int8(spec: ModelSpec, options: BuildOptions) -> tuple[ModelSpec, tuple[str, ...]]:
-    if is_quantized(spec.network):
-        return spec, ()
+    quantized = spec if is_quantized(spec.network) else _quantized(spec, options)
+    return quantized, tuple(sorted(decoding_nodes(spec, quantized.network.model.graph)))
+
+
+def _quantized(spec: ModelSpec, options: BuildOptions) -> ModelSpec:
     from trt_segmentation.images.sources import open_images  # brings OpenCV
     given = options.calibration
     images = open_images(given.images, given.topic, given.count, gray_bits=spec.gray_bits) \
         if given.images else ()
-    return to_int8(spec, (image for _, image in images), given), ()
+    return to_int8(spec, (image for _, image in images), given)
 
 
 _CONVERSIONS: dict[str, Callable[[ModelSpec, BuildOptions], tuple[ModelSpec, tuple[str, ...]]]] = {

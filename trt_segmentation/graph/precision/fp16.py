@@ -28,6 +28,7 @@ from trt_segmentation.graph.precision.rewriting import (
     QUANTIZING_OPS,
     WEIGHTED_OPS,
     check_converted,
+    decoding_nodes,
     one_line,
     tensor_types,
     tidied,
@@ -89,7 +90,7 @@ def to_fp16(spec: ModelSpec, images: Sequence[np.ndarray]) -> Fp16:
         raise ConfigError(f'{spec.network.source}: fp16 is checked on images; give at least one')
     _warn_of_large_weights(model.graph, spec.network.source)
     peaks = _peaks(spec, model, types, images)
-    always = _extent_nodes(model.graph) | {
+    always = _extent_nodes(model.graph) | decoding_nodes(spec, model.graph) | {
         node.name for node in model.graph.node
         if node.domain not in ('', 'ai.onnx') or node.op_type in _FP32_OPS or any(bodies(node))
         or node.name.startswith(INSTANCES_PREFIX)}

@@ -28,6 +28,7 @@ from trt_segmentation.graph.precision.rewriting import (
     QUANTIZING_OPS,
     WEIGHTED_OPS,
     check_converted,
+    decoding_nodes,
     one_line,
     tensor_types,
     tidied,
@@ -75,8 +76,8 @@ def to_int8(spec: ModelSpec, images: Iterable[np.ndarray],
     * pooling, so that the values between the convolutions around it stay int8.
 
     All other nodes stay in float. So do convolutions of a single pixel (squeeze and excitation;
-    conversions take longer than the convolution) and products of two activations (TensorRT's
-    fused attention needs them in float).
+    conversions take longer than the convolution), products of two activations (TensorRT's fused
+    attention needs them in float) and ``decoding_nodes``.
 
     Args:
         spec: with the network in fp32; one that is quantized already is returned unchanged.
@@ -93,7 +94,8 @@ def to_int8(spec: ModelSpec, images: Iterable[np.ndarray],
     model = tidied(_at_opset(network.model, _QDQ_OPSET, network.source))
     _unshare_weights(model.graph)
     types = tensor_types(model, network.source)
-    nodes = _quantizable_nodes(model, types)
+    decoding = decoding_nodes(spec, model.graph)
+    nodes = [node for node in _quantizable_nodes(model, types) if node.name not in decoding]
     if not any(node.op_type in WEIGHTED_OPS for node in nodes):
         raise ModelError(f'{network.source}: nothing in this network can be quantized; int8 needs '
                          'a network in fp32 with Conv, ConvTranspose, MatMul or Gemm')

@@ -10,9 +10,11 @@ from onnx import TensorProto
 
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.precision.calibration import open_runtime
+from trt_segmentation.graph.reading.resolve import ModelSpec
 
 WEIGHTED_OPS = {'Conv', 'ConvTranspose', 'MatMul', 'Gemm'}
 QUANTIZING_OPS = {'QuantizeLinear', 'DequantizeLinear'}
+_ARRANGING_OPS = {'Reshape', 'Transpose'}
 
 _IR_WITHOUT_WEIGHTS_AS_INPUTS = 4
 
@@ -95,6 +97,41 @@ def check_converted(model: onnx.ModelProto, source: str, precision: str) -> None
     except Exception as error:  # the checker raises its own types
         raise ModelError(f'{source}: cannot be converted to {precision} ({one_line(error)}); use '
                          'precision fp32') from error
+
+
+def decoding_nodes(spec: ModelSpec, graph: onnx.GraphProto) -> set[str]:
+    """Names of the nodes that compute boxes and scores of instances from the network's last layers
+    with weights. They stay in fp32 at any precision.
+
+    In fp16, the corner of a box above 512 pixels is rounded to half a pixel, and scores near 1
+    become equal, which changes the order of the suppression. int8 has 255 steps for a coordinate.
+    The expected value of a distribution of distances (Generalized Focal Loss, arXiv 2006.04388) is
+    such a node, too: as a convolution of a softmax it has weights, but they are 0, 1, 2 and so on.
+
+    Args:
+        spec: of the network.
+        graph: the network's graph, or one that was converted from it.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+
+    def is_last_layer(node: onnx.NodeProto) -> bool:
+        if node.op_type not in WEIGHTED_OPS:
+            return node.op_type in QUANTIZING_OPS
+        source = makers.get(node.input[0])
+        while source is not None and source.op_type in _ARRANGING_OPS:
+            source = makers.get(source.input[0])
+        return source is None or source.op_type != 'Softmax'
+
+    found, seen = set(), set()
+    waiting = [task.pair.classes.name for task in spec.tasks
+               if task.pair is not None and task.pair.kind == 'instances']
+    while waiting:
+        name = waiting.pop()
+        if name in makers and name not in seen and not is_last_layer(makers[name]):
+            found.add(makers[name].name)
+            waiting.extend(makers[name].input)
+        seen.add(name)
+    return found - {''}
 
 
 def one_line(error: Exception) -> str:
