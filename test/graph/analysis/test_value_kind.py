@@ -316,7 +316,7 @@ LAST = {'logits': [node('Identity', 's', output='x0')],
         'hyperbolic': [node('Tanh', 's', output='x0')],
         'logarithm': [node('LogSoftmax', 's', output='x0', axis=1)]}
 MEANS = {'softmax': 'probabilities', 'foreground': 'probabilities', 'threshold': 'ids',
-         'one hot': 'probabilities', 'hyperbolic': 'sigmoid', 'logarithm': 'probabilities'}
+         'one hot': 'probabilities', 'hyperbolic': 'sigmoid', 'logarithm': 'logits'}
 CHANNELS = {'softmax': 2, 'foreground': 2, 'ids': 2, 'threshold': 1, 'one hot': 2,
             'hyperbolic': 1, 'logarithm': 2}
 WIDE = 'logits', 'ids', 'threshold', 'hyperbolic', 'logarithm'

@@ -27,6 +27,14 @@ def normalized(op, x='x', mean=MEAN, std=STD):
     return op('Div', op('Sub', x, mean), std)
 
 
+NO_ZERO_POINT = np.uint8(0)
+
+
+def quantized(op, step, zero=NO_ZERO_POINT):
+    found = op('QuantizeLinear', 'x', f32(step), zero)
+    return op('DequantizeLinear', found, f32(step), zero)
+
+
 def in_function(op):
     nodes = [helper.make_node('Sub', ['a', 'm'], ['b']),
              helper.make_node('Div', ['b', 's'], ['c'])]
@@ -45,7 +53,31 @@ RANGES = {
     'the mean alone': (lambda op: op('Sub', 'x', f32([104, 117, 123]).reshape(1, 3, 1, 1)),
                        PIXELS),
     'colours turned round': (lambda op: op('Sub', op('Gather', 'x', np.array([2, 1, 0]), axis=1),
-                                           f32(127)), None),
+                                           f32(127)), PIXELS),
+    'colours cut in reverse': (lambda op: normalized(op, op('Slice', 'x', *(
+        np.array([value]) for value in (-1, -9, 1, -1)))), PIXELS),
+    'each colour of a split': (lambda op: op('Concat', *(
+        normalized(op, each, MEAN[:, index], STD[:, index]) for index, each in enumerate(
+            op('Split', 'x', outs=3, axis=1))), axis=1), PIXELS),
+    'each colour of 0..1 picked': (lambda op: op('Concat', *(
+        normalized(op, op('Gather', 'x', np.array([index]), axis=1), MEAN[:, index] / 255,
+                   STD[:, index] / 255) for index in range(3)), axis=1), UNIT),
+    'a convolution of each colour': (lambda op: op('Conv', 'x', (1 / STD).reshape(3, 1, 1, 1), (
+        -MEAN / STD).reshape(3), group=3), PIXELS),
+    'a convolution that turns the colours round': (lambda op: op('Conv', 'x', f32(
+        np.eye(3)[::-1] / 57)[..., None, None], f32([-2] * 3)), PIXELS),
+    'a convolution that mixes the colours': (lambda op: op('Conv', 'x', f32(
+        np.full((3, 3, 1, 1), 1 / 57)), f32([-2] * 3)), None),
+    'the scale and bias of a batch norm': (lambda op: op('BatchNormalization', 'x', *(
+        f32([value] * 3) for value in (1 / 57, -2, 0, 1))), PIXELS),
+    'by 255, from -0.5 to 0.5': (lambda op: op('Sub', op('Div', 'x', f32(255)), f32(0.5)), PIXELS),
+    'clipped pixels': (lambda op: op('Clip', 'x', f32(0), f32(255)), PIXELS),
+    'clipped pixels / 255': (lambda op: op('Clip', 'x', f32(0), f32(1)), UNIT),
+    'clipped normalised values': (lambda op: op('Clip', 'x', f32(-3), f32(3)), None),
+    'quantized pixels': (lambda op: quantized(op, 0.98), PIXELS),
+    'quantized pixels / 255': (lambda op: quantized(op, 1 / 255, np.int8(-128)), UNIT),
+    'quantized normalised values': (lambda op: quantized(op, 0.0187, np.uint8(114)), None),
+    'quantized pixels - 128': (lambda op: quantized(op, 1, np.int8(0)), None),
     'a batch norm': (lambda op: op('BatchNormalization', 'x', *(f32([value] * 3) for value in (
         1, 0, 120, 3400))), PIXELS),
     'a batch norm of 0..1': (lambda op: op('BatchNormalization', 'x', *(

@@ -3,10 +3,11 @@
 """Reads a network: its inputs, its outputs and the operators that compute them."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from graphlib import CycleError
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper, version_converter
@@ -33,6 +34,9 @@ FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, Ten
 
 Shape = tuple[int | None, ...]
 """Extents; None for a dynamic one."""
+
+_NAMES = {TensorProto.BFLOAT16: 'bfloat16', TensorProto.STRING: 'string'}
+"""Names of types that NumPy does not have."""
 
 _SHAPE_ONLY_OPS = {'Cast', 'Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Resize',
                    'Upsample', 'Slice', 'Flatten'}
@@ -87,8 +91,8 @@ class Network:
 
 def dtype_name(dtype: int) -> str:
     """Return the name of an ONNX element type: 'float32', 'uint8'."""
-    if dtype == TensorProto.BFLOAT16:  # not in NumPy
-        return 'bfloat16'
+    if dtype in _NAMES:
+        return _NAMES[dtype]
     return str(helper.tensor_dtype_to_np_dtype(dtype)) if dtype else 'unknown type'
 
 
@@ -325,8 +329,27 @@ def fix_input_shape(network: Network, shape: Shape) -> Network:
         if value.name == network.inputs[0].name:
             for dim, extent in zip(value.type.tensor_type.shape.dim, shape, strict=True):
                 dim.dim_value = extent
-    for value in model.graph.output:  # declared symbols would hide inferred extents
-        for dim in value.type.tensor_type.shape.dim:
-            if not dim.HasField('dim_value'):
-                dim.Clear()
+    _correct_output_shapes(model)
     return describe_network(model, network.source)
+
+
+def _correct_output_shapes(model: onnx.ModelProto) -> None:
+    """Replace declared extents of outputs by inferred ones; some exporters declare the extents of
+    the input that they traced, whatever size is fed. Symbols would hide inferred extents."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(without_weights(model))
+    del bare.graph.value_info[:]
+    for value in bare.graph.output:
+        _clear_dims(value, lambda dim: True)
+    shapes = _inferred_shapes(bare)
+    for value in model.graph.output:
+        _clear_dims(value, lambda dim: not dim.HasField('dim_value'))
+        found = value_shape(shapes[value.name]) or ()
+        for dim, extent in zip(value.type.tensor_type.shape.dim, found, strict=False):
+            if extent is not None:
+                dim.dim_value = extent
+
+
+def _clear_dims(value: onnx.ValueInfoProto, is_cleared: Callable[[Any], bool]) -> None:
+    for dim in filter(is_cleared, value.type.tensor_type.shape.dim):
+        dim.Clear()

@@ -4,6 +4,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.analysis.kind_tracing import read_meaning
@@ -21,6 +22,7 @@ from trt_segmentation.graph.reading.other_outputs import (
     boxes_of_classes,
     boxes_of_masks,
     detection_heads_hint,
+    is_auxiliary,
     is_other_output,
     output_hint,
 )
@@ -151,7 +153,8 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
             "instances of Ultralytics' YOLO from version 8 on, and queries as MaskFormer has them")
     maps = maps or [info for info in network.outputs if info.shape and (
         None in info.shape[1:] or find_forms(info.shape, fed))]
-    maps = [info for info in maps if not is_other_output(info)] or maps
+    for is_less in (is_other_output, is_auxiliary, partial(_is_confidence, network)):
+        maps = [info for info in maps if not is_less(info)] or maps
     main = [info for info in maps if info.name in _MAIN_OUTPUTS]
     chosen = main if len(main) == 1 else maps
     if len(chosen) == 1 and (found := boxes_of_classes(chosen[0], network.outputs)):
@@ -162,8 +165,17 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
     alike = len({(info.dtype, info.shape) for info in chosen}) == 1 and chosen[0].shape is not None
     if not chosen or (len(chosen) > 1 and not alike):
         raise _undecided(network, maps)
+    if len(chosen) > 1:
+        logger.warning('%s: outputs %s are alike; the first one is assumed to be the '
+                       'segmentation. Write output.name into the model config, or all of them '
+                       'into outputs', network.source, ', '.join(info.name for info in chosen))
     ledger.record('output.name', chosen[0].name, 'graph' if len(chosen) == 1 else 'assumed')
     return chosen[0]
+
+
+def _is_confidence(network: Network, info: TensorInfo) -> bool:
+    """Whether an output is the highest probability of each pixel, without its class."""
+    return read_meaning(network.model, info.name).kind == 'confidence'
 
 
 def _undecided(network: Network, maps: list[TensorInfo]) -> ConfigError:

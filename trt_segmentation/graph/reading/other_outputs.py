@@ -19,6 +19,9 @@ NO_MAPS = (*BOXES, *_FEATURES)
 PICTURES = ('depth', 'depths', 'disparity', 'disp', 'normal', 'normals', 'flow', 'fgr')
 """Words in the names of maps without classes."""
 
+_AUXILIARY = ('aux', 'auxiliary', 'auxlogits')
+"""Words in the names of outputs that serve the training of the main one."""
+
 _MAPS = ('seg', 'segm', 'segmentation', 'semantic', 'sem', 'mask', 'masks')
 """Words in the names of class maps; they take precedence over the others."""
 
@@ -37,6 +40,11 @@ def is_named(info: TensorInfo, words: tuple[str, ...]) -> bool:
 def is_other_output(info: TensorInfo, words: tuple[str, ...] = (*NO_MAPS, *PICTURES)) -> bool:
     """Return whether an output's name is not that of a class map."""
     return is_named(info, words) and not is_named(info, _MAPS)
+
+
+def is_auxiliary(info: TensorInfo) -> bool:
+    """Return whether an output's name is that of an auxiliary head."""
+    return is_named(info, _AUXILIARY)
 
 
 def is_boxes(info: TensorInfo) -> bool:
