@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The input of a network from its graph: layout, type, range, a missing batch axis."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from trt_segmentation.backends.batch_check import check_independence
 from trt_segmentation.errors import ModelError
-from trt_segmentation.graph.onnx_tools.network import read_network
+from trt_segmentation.graph.onnx_tools.network import read_network, value_shape
 
 FLOAT = TensorProto.FLOAT
 SIZE = 8, 12
@@ -171,6 +174,32 @@ def test_float64_is_run_in_float32(networks, halves, caplog, build):
     spec, mask = halves.segment(networks, model)
     assert spec.scores.dtype == FLOAT
     assert 'net.onnx: computes in float64' in caplog.text
+    halves.check(mask)
+
+
+def test_bfloat16_ends_are_float32(networks, halves):
+    def build(op):
+        return op('Cast', op('Softmax', op.conv(2, op('Cast', 'x', to=FLOAT)), axis=1),
+                  to=TensorProto.BFLOAT16)
+
+    model = halves.network(build, ([None, 2, *SIZE], TensorProto.BFLOAT16),
+                           fed=([None, 3, *SIZE], TensorProto.BFLOAT16))
+    spec, mask = halves.segment(networks, model)
+    assert (spec.kind, spec.scores.dtype) == ('probabilities', FLOAT)
+    halves.check(mask)
+    check_independence(replace(spec, batch=2))
+
+
+def test_shapes_of_another_input_size_are_inferred_anew(networks, halves):
+    def build(op):
+        return op('Softmax', op('Relu', op.conv(2)), axis=1)
+
+    model = onnx.shape_inference.infer_shapes(halves.network(
+        build, ([1, 2, 64, 64], FLOAT), fed=([1, 3, 64, 64], FLOAT)))
+    for axis in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f'axis {axis}'
+    spec, mask = halves.segment(networks, model, input=halves.SIGNED | {'size': list(SIZE)})
+    assert {value_shape(value)[2:] for value in spec.network.model.graph.value_info} == {SIZE}
     halves.check(mask)
 
 

@@ -3,11 +3,11 @@
 """Reads a network: its inputs, its outputs and the operators that compute them."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from graphlib import CycleError
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnx import TensorProto, helper, version_converter
@@ -132,7 +132,7 @@ def read_network(path: str | Path) -> Network:
     try:
         load_external_data_for_model(model, str(path.parent))
         _sort_if_needed(model)
-        _check(model)
+        check_model(model)
     except Exception as error:  # see above
         why = _first_line(error).rstrip('.')
         raise ModelError(f'{path}: this is no valid ONNX model ({why}); export it again, with '
@@ -155,8 +155,12 @@ def network_files(path: Path) -> list[Path]:
                     if place.is_file())]
 
 
-def _check(model: onnx.ModelProto) -> None:
-    """Run ONNX's checker. It requires shapes of inputs and outputs, which runtimes do not."""
+def check_model(model: onnx.ModelProto) -> None:
+    """Run ONNX's checker. It requires shapes of inputs and outputs, which runtimes do not.
+
+    Raises:
+        Exception: the model is not valid; protobuf and onnx have their own types.
+    """
     light = without_weights(model)
     for value in (*light.graph.input, *light.graph.output):
         if value.type.HasField('tensor_type'):
@@ -329,27 +333,24 @@ def fix_input_shape(network: Network, shape: Shape) -> Network:
         if value.name == network.inputs[0].name:
             for dim, extent in zip(value.type.tensor_type.shape.dim, shape, strict=True):
                 dim.dim_value = extent
-    _correct_output_shapes(model)
+    _correct_shapes(model)
     return describe_network(model, network.source)
 
 
-def _correct_output_shapes(model: onnx.ModelProto) -> None:
-    """Replace declared extents of outputs by inferred ones; some exporters declare the extents of
-    the input that they traced, whatever size is fed. Symbols would hide inferred extents."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(without_weights(model))
+def _correct_shapes(model: onnx.ModelProto) -> None:
+    """Replace declared extents by inferred ones. Some exporters declare those of the input that
+    they traced, whatever size is fed; and symbols would hide inferred extents."""
+    bare = without_weights(model)
     del bare.graph.value_info[:]
     for value in bare.graph.output:
-        _clear_dims(value, lambda dim: True)
-    shapes = _inferred_shapes(bare)
-    for value in model.graph.output:
-        _clear_dims(value, lambda dim: not dim.HasField('dim_value'))
-        found = value_shape(shapes[value.name]) or ()
-        for dim, extent in zip(value.type.tensor_type.shape.dim, found, strict=False):
+        for dim in value.type.tensor_type.shape.dim:
+            dim.Clear()
+    found = _inferred(bare).graph
+    shapes = {value.name: value_shape(value) or () for value in (*found.value_info, *found.output)}
+    for value in (*model.graph.value_info, *model.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        for dim, extent in itertools.zip_longest(dims, shapes.get(value.name, ())[:len(dims)]):
             if extent is not None:
                 dim.dim_value = extent
-
-
-def _clear_dims(value: onnx.ValueInfoProto, is_cleared: Callable[[Any], bool]) -> None:
-    for dim in filter(is_cleared, value.type.tensor_type.shape.dim):
-        dim.Clear()
+            elif not dim.HasField('dim_value'):
+                dim.Clear()
