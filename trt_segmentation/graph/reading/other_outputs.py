@@ -5,7 +5,7 @@
 import itertools
 import re
 
-from trt_segmentation.graph.onnx_tools.network import Shape, TensorInfo
+from trt_segmentation.graph.onnx_tools.network import INTEGER_TYPES, Shape, TensorInfo
 
 BOXES = ('box', 'boxes', 'bbox', 'bboxes', 'rois', 'det', 'dets', 'detection', 'detections')
 _FEATURES = ('embedding', 'embeddings', 'embed', 'embeds', 'feature', 'features', 'hidden',
@@ -15,6 +15,9 @@ CLASSES = ('class', 'classes', 'cls', 'logits')
 
 NO_MAPS = (*BOXES, *_FEATURES)
 """Words in the names of outputs that are not maps."""
+
+_RATINGS = ('score', 'scores', 'iou', 'ious')
+"""Words in the names of outputs that rate masks."""
 
 PICTURES = ('depth', 'depths', 'disparity', 'disp', 'normal', 'normals', 'flow', 'fgr')
 """Words in the names of maps without classes."""
@@ -66,6 +69,18 @@ def boxes_of_masks(outputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, TensorI
             is_map = masks.name != boxes.name and len(found) in (3, 4) and axis in (0, 1)
             if is_map and len(found) - axis >= 3 and found[axis] == shape[axis]:
                 return boxes, masks
+    return None
+
+
+def ratings_of_masks(outputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, TensorInfo] | None:
+    """Return the outputs that are a score or a class of each mask, [1, n], and the masks
+    [1, n, h, w]; None if there are none."""
+    for masks, ratings in itertools.permutations(outputs, 2):
+        found, shape = masks.shape or (), ratings.shape or ()
+        is_rating = ratings.dtype in INTEGER_TYPES or is_named(ratings, _RATINGS)
+        if (is_rating and len(found) == 4 and (found[1] or 0) > 1
+                and shape in ((found[1],), (found[0], found[1]), (found[0], found[1], 1))):
+            return ratings, masks
     return None
 
 
