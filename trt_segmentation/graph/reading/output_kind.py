@@ -256,7 +256,7 @@ def _kind_of_several(found: FoundOutput, measured: Measurement) -> _KindResult:
             return _assumed(found, 'sigmoid', measured, 'all below 0.5')
         return 'sigmoid', origin, Decoding()
     is_image = found.output.dtype == TensorProto.UINT8 or (
-        measured.integers and measured.lowest >= 0)
+        measured.integers and measured.lowest >= 0 and not measured.are_many)
     if is_image and found.form.channels == _COLOURS:
         raise ModelError(f'{found.text} was measured: {measured}; these are the values of '
                          'an image of class colours: export the network without the colours, or '
