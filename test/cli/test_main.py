@@ -117,7 +117,8 @@ def test_the_node_gets_the_measure_option(monkeypatch):
 
 
 @pytest.mark.parametrize(('more', 'kind'), [([], 'sigmoid'), (['--no-measure'], 'logits')])
-def test_all_commands_read_a_network_alike(networks, tmp_path, monkeypatch, capsys, more, kind):
+def test_all_commands_read_a_network_alike(networks, tmp_path, monkeypatch, capsys, caplog, more,
+                                           kind):
     path = tmp_path / 'net.onnx'
     onnx.save(networks.sigmoid_in_parts([[0.01] * 3], (16, 24)), path)
     args = parsed(['evaluate', str(path), '--images', str(tmp_path), '--backend=onnxruntime',
@@ -125,6 +126,8 @@ def test_all_commands_read_a_network_alike(networks, tmp_path, monkeypatch, caps
     assert read_spec(args).kind == kind
     with open_segmenter(args) as segmenter:
         assert segmenter.spec.kind == kind
+    assumed = 'color, input.scale, input.mean, input.std' + (', output.kind' if more else '')
+    assert f'neither a config nor the network defines input.{assumed}; assumed' in caplog.text
     monkeypatch.undo()
     assert main(['inspect', str(path), *more]) == 0
     shown = next(line.split() for line in capsys.readouterr().out.splitlines()

@@ -3,6 +3,7 @@
 """Arguments that several subcommands share, and the options built from them."""
 
 import argparse
+import logging
 import math
 import os
 import re
@@ -29,6 +30,8 @@ from trt_segmentation.options import (
     tactic_names,
 )
 from trt_segmentation.segmenter import Segmenter, demo_model
+
+logger = logging.getLogger(__name__)
 
 _DEFAULTS = BuildOptions()
 
@@ -276,5 +279,14 @@ def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
 
 
 def open_segmenter(args: argparse.Namespace) -> Segmenter:
-    """Open ``args.model`` with the options of ``add_backend_options``."""
-    return Segmenter.open(args.model, config=args.config or None, options=run_options(args))
+    """Open ``args.model`` with the options of ``add_backend_options``.
+
+    Assumed settings are logged, except for the names of classes, which change no mask.
+    """
+    segmenter = Segmenter.open(args.model, config=args.config or None, options=run_options(args))
+    if keys := [fact.key for fact in segmenter.spec.assumed if not fact.key.endswith('.labels')]:
+        source = segmenter.spec.network.source
+        logger.warning('%s: neither a config nor the network defines %s; assumed values are used, '
+                       'and if one is wrong, the mask is wrong. See trt-segmentation inspect %s',
+                       source, ', '.join(keys), source)
+    return segmenter

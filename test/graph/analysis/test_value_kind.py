@@ -316,7 +316,7 @@ LAST = {'logits': [node('Identity', 's', output='x0')],
         'hyperbolic': [node('Tanh', 's', output='x0')],
         'logarithm': [node('LogSoftmax', 's', output='x0', axis=1)]}
 MEANS = {'softmax': 'probabilities', 'foreground': 'probabilities', 'threshold': 'ids',
-         'one hot': 'probabilities', 'hyperbolic': 'sigmoid', 'logarithm': 'probabilities'}
+         'one hot': 'probabilities', 'hyperbolic': 'sigmoid', 'logarithm': 'logits'}
 CHANNELS = {'softmax': 2, 'foreground': 2, 'ids': 2, 'threshold': 1, 'one hot': 2,
             'hyperbolic': 1, 'logarithm': 2}
 WIDE = 'logits', 'ids', 'threshold', 'hyperbolic', 'logarithm'
@@ -418,6 +418,31 @@ def boxes_and_masks(networks, boxes, masks, last='Identity', names=('boxes', 'ma
 def test_boxes_with_a_mask_each_are_no_classes(networks, boxes, masks, last):
     with pytest.raises(ConfigError, match=r'are boxes and their masks, as Mask R-CNN'):
         networks.spec_of(boxes_and_masks(networks, boxes, masks, last))
+
+
+@pytest.mark.parametrize(('ratings', 'name'), [([1, 5], 'iou_predictions'), ([5], 'scores'),
+                                               ([1, 5, 1], 'mask_scores')])
+def test_masks_with_a_score_each_are_no_classes(networks, ratings, name):
+    model = boxes_and_masks(networks, ratings, [1, 5, *SIZE], 'Identity', (name, 'masks'))
+    with pytest.raises(ConfigError, match=rf"'{name}' .* scores or classes of masks, and the mas"):
+        networks.spec_of(model)
+    assert networks.spec_of(model, output={'name': 'masks'}).scores.channels == 5
+
+
+def test_queries_with_boxes_are_those_of_known_families(networks):
+    def model(boxes, classes, masks):
+        found = boxes_and_masks(networks, [1, 5, 4], [1, 5, *SIZE], 'Identity', (boxes, masks))
+        found.graph.initializer.append(onnx.numpy_helper.from_array(
+            np.zeros([1, 5, 9], np.float32), 'zeros'))
+        found.graph.node.append(node('Add', 'm', 'zeros', output=classes))
+        found.graph.output.append(networks.tensor(classes, [1, 5, 9]))
+        return found
+
+    assert networks.spec_of(model('pred_boxes', 'logits', 'pred_masks')).pair.kind == 'queries'
+    with pytest.raises(ConfigError, match=r"'dets' .* are boxes and their masks"):
+        networks.spec_of(model('dets', 'labels', 'masks'))
+    assert networks.spec_of(model('dets', 'labels', 'masks'), output={
+        'kind': 'queries', 'class_name': 'labels'}).scores.channels == 8
 
 
 def test_masks_of_0_to_1_are_no_queries(networks):

@@ -309,10 +309,13 @@ def test_weights_that_are_listed_as_inputs_are_converted(networks, between, imag
 @pytest.mark.parametrize('convert', [
     lambda spec, images: to_fp16(spec, images).spec,
     lambda spec, images: to_int8(spec, images, MINMAX)])
-def test_open_sizes_and_class_ids_are_converted(networks, convert):
+@pytest.mark.parametrize('has_shape', [True, False])
+def test_open_sizes_and_class_ids_are_converted(networks, convert, has_shape):
     model = networks.pointwise(np.eye(3), (None, None))
     model.graph.node.append(node('ArgMax', ['scores'], ['ids'], axis=1, keepdims=0))
     model.graph.output[0].CopyFrom(networks.tensor('ids', [1, None, None], TensorProto.INT64))
+    if not has_shape:
+        model.graph.output[0].type.tensor_type.ClearField('shape')
     images = [networks.random_image(*size) for size in ((9, 14), (20, 12))]
     spec = networks.spec_of(model, input={**networks.PASSED_THROUGH, 'resize': 'none'})
     assert agreement(networks, spec, convert(spec, images), images) >= 0.95

@@ -139,6 +139,15 @@ def test_a_batch_of_one_is_the_graph_of_one(networks):
     assert batched(network.model, 1) is network.model
 
 
+def test_an_unused_sequence_is_no_fault_of_the_batch(networks):
+    model = networks.pointwise(WEIGHTS, SIZE)
+    scores = model.graph.output[0].name
+    model.graph.node.append(helper.make_node('SequenceConstruct', [scores], ['parts']))
+    model.graph.output.append(helper.make_tensor_sequence_value_info(
+        'parts', TensorProto.FLOAT, None))
+    assert networks.spec_of(model, 2).batch == 2
+
+
 def test_the_prepared_graph_has_shapes(networks):
     spec = with_mask(networks.spec_of(networks.pointwise(WEIGHTS, SIZE), 3),
                      RunOptions(mask_encoding='mono16'))

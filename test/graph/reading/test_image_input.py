@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The input of a network from its graph: layout, type, range, a missing batch axis."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from trt_segmentation.backends.batch_check import check_independence
 from trt_segmentation.errors import ModelError
-from trt_segmentation.graph.onnx_tools.network import read_network
+from trt_segmentation.graph.onnx_tools.network import read_network, value_shape
 
 FLOAT = TensorProto.FLOAT
 SIZE = 8, 12
@@ -25,6 +28,14 @@ def first(op, x='x'):
 
 def normalized(op, x='x', mean=MEAN, std=STD):
     return op('Div', op('Sub', x, mean), std)
+
+
+NO_ZERO_POINT = np.uint8(0)
+
+
+def quantized(op, step, zero=NO_ZERO_POINT):
+    found = op('QuantizeLinear', 'x', f32(step), zero)
+    return op('DequantizeLinear', found, f32(step), zero)
 
 
 def in_function(op):
@@ -45,7 +56,31 @@ RANGES = {
     'the mean alone': (lambda op: op('Sub', 'x', f32([104, 117, 123]).reshape(1, 3, 1, 1)),
                        PIXELS),
     'colours turned round': (lambda op: op('Sub', op('Gather', 'x', np.array([2, 1, 0]), axis=1),
-                                           f32(127)), None),
+                                           f32(127)), PIXELS),
+    'colours cut in reverse': (lambda op: normalized(op, op('Slice', 'x', *(
+        np.array([value]) for value in (-1, -9, 1, -1)))), PIXELS),
+    'each colour of a split': (lambda op: op('Concat', *(
+        normalized(op, each, MEAN[:, index], STD[:, index]) for index, each in enumerate(
+            op('Split', 'x', outs=3, axis=1))), axis=1), PIXELS),
+    'each colour of 0..1 picked': (lambda op: op('Concat', *(
+        normalized(op, op('Gather', 'x', np.array([index]), axis=1), MEAN[:, index] / 255,
+                   STD[:, index] / 255) for index in range(3)), axis=1), UNIT),
+    'a convolution of each colour': (lambda op: op('Conv', 'x', (1 / STD).reshape(3, 1, 1, 1), (
+        -MEAN / STD).reshape(3), group=3), PIXELS),
+    'a convolution that turns the colours round': (lambda op: op('Conv', 'x', f32(
+        np.eye(3)[::-1] / 57)[..., None, None], f32([-2] * 3)), PIXELS),
+    'a convolution that mixes the colours': (lambda op: op('Conv', 'x', f32(
+        np.full((3, 3, 1, 1), 1 / 57)), f32([-2] * 3)), None),
+    'the scale and bias of a batch norm': (lambda op: op('BatchNormalization', 'x', *(
+        f32([value] * 3) for value in (1 / 57, -2, 0, 1))), PIXELS),
+    'by 255, from -0.5 to 0.5': (lambda op: op('Sub', op('Div', 'x', f32(255)), f32(0.5)), PIXELS),
+    'clipped pixels': (lambda op: op('Clip', 'x', f32(0), f32(255)), PIXELS),
+    'clipped pixels / 255': (lambda op: op('Clip', 'x', f32(0), f32(1)), UNIT),
+    'clipped normalised values': (lambda op: op('Clip', 'x', f32(-3), f32(3)), None),
+    'quantized pixels': (lambda op: quantized(op, 0.98), PIXELS),
+    'quantized pixels / 255': (lambda op: quantized(op, 1 / 255, np.int8(-128)), UNIT),
+    'quantized normalised values': (lambda op: quantized(op, 0.0187, np.uint8(114)), None),
+    'quantized pixels - 128': (lambda op: quantized(op, 1, np.int8(0)), None),
     'a batch norm': (lambda op: op('BatchNormalization', 'x', *(f32([value] * 3) for value in (
         1, 0, 120, 3400))), PIXELS),
     'a batch norm of 0..1': (lambda op: op('BatchNormalization', 'x', *(
@@ -139,6 +174,32 @@ def test_float64_is_run_in_float32(networks, halves, caplog, build):
     spec, mask = halves.segment(networks, model)
     assert spec.scores.dtype == FLOAT
     assert 'net.onnx: computes in float64' in caplog.text
+    halves.check(mask)
+
+
+def test_bfloat16_ends_are_float32(networks, halves):
+    def build(op):
+        return op('Cast', op('Softmax', op.conv(2, op('Cast', 'x', to=FLOAT)), axis=1),
+                  to=TensorProto.BFLOAT16)
+
+    model = halves.network(build, ([None, 2, *SIZE], TensorProto.BFLOAT16),
+                           fed=([None, 3, *SIZE], TensorProto.BFLOAT16))
+    spec, mask = halves.segment(networks, model)
+    assert (spec.kind, spec.scores.dtype) == ('probabilities', FLOAT)
+    halves.check(mask)
+    check_independence(replace(spec, batch=2))
+
+
+def test_shapes_of_another_input_size_are_inferred_anew(networks, halves):
+    def build(op):
+        return op('Softmax', op('Relu', op.conv(2)), axis=1)
+
+    model = onnx.shape_inference.infer_shapes(halves.network(
+        build, ([1, 2, 64, 64], FLOAT), fed=([1, 3, 64, 64], FLOAT)))
+    for axis in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f'axis {axis}'
+    spec, mask = halves.segment(networks, model, input=halves.SIGNED | {'size': list(SIZE)})
+    assert {value_shape(value)[2:] for value in spec.network.model.graph.value_info} == {SIZE}
     halves.check(mask)
 
 

@@ -52,6 +52,7 @@ OPEN = {
     'rows of cells': (lambda op: shaped(op, op('Transpose', op.pooled(2, op.conv(2)), **LAST), 1,
                                         -1, 2), [1, None, 2], FLOAT),
     'everything open': (last, [None] * 4, FLOAT),
+    'declared at another size': (lambda op: op.conv(2), [1, 2, 512, 512], FLOAT),
     'ids as int8': (lambda op: op('Cast', ids(op, keepdims=0), to=INT8), [None] * 3, INT8),
 }
 
@@ -157,6 +158,7 @@ def bounded(op, values, most):
      "'b' was measured"),
     (lambda op: [rows(op, 9), op('Sigmoid', rows(op, 4))],
      [([1, 24, 9], 'logits'), ([1, 24, 4], 'pred_boxes')], 'boxes and the class of each'),
+    (lambda op: op.conv(2), [([1, 2, *SIZE], 'image_embeddings')], 'it is an embedding'),
     (lambda op: op.conv(), [([1, 1, *SIZE], 'predicted_depth')], 'no segmentation by its name'),
     (lambda op: shaped(op, op.conv(), *SIZE), [([*SIZE], 'disparity')],
      'no segmentation by its name')])
@@ -178,7 +180,9 @@ def test_anchors_whose_scores_are_no_scores_are_refused(networks, halves):
 @pytest.mark.parametrize(('build', 'outputs'), [
     (lambda op: [op.conv(2), p(op)], [([1, 2, *SIZE], 'seg'), ([1, 1, *SIZE], 'disp')]),
     (lambda op: [rows(op, 6), op.conv(2)], [([1, 24, 6], 'dets'), ([1, 2, *SIZE], 'seg')]),
-    (lambda op: [p(op), op.conv(2)], [([1, 1, *SIZE], 'depth'), ([1, 2, *SIZE], 'det_seg')])])
+    (lambda op: [p(op), op.conv(2)], [([1, 1, *SIZE], 'depth'), ([1, 2, *SIZE], 'det_seg')]),
+    (lambda op: [op('ReduceMax', op('Softmax', op.conv(2), axis=1), axes=[1]), op(
+        'Cast', ids(op), to=FLOAT)], [([1, 1, *SIZE], 'score'), ([1, 1, *SIZE], 'seg')])])
 def test_the_output_whose_name_is_not_of_something_else_is_taken(networks, halves, build, outputs):
     spec, mask = halves.segment(networks, halves.network(
         build, *((shape, FLOAT, name) for shape, name in outputs)))

@@ -180,25 +180,27 @@ def test_of_several_outputs_the_only_map_is_taken(networks):
 
 
 def test_of_several_maps_the_named_one_is_taken(networks):
-    model = declared(networks, [IMAGE], [SCORES, ('auxiliary', [1, 7, 4, 6])])
-    spec = networks.spec_of(model, output={'name': 'auxiliary'})
-    assert (spec.scores.name, spec.scores.channels) == ('auxiliary', 7)
-    with pytest.raises(ConfigError, match=r"2 outputs could be .*'scores'.*'auxiliary'.*name"):
+    model = declared(networks, [IMAGE], [SCORES, ('others', [1, 7, 4, 6])])
+    spec = networks.spec_of(model, output={'name': 'others'})
+    assert (spec.scores.name, spec.scores.channels) == ('others', 7)
+    with pytest.raises(ConfigError, match=r"2 outputs could be .*'scores'.*'others'.*name"):
         networks.spec_of(model)
 
 
-@pytest.mark.parametrize('main', ['out', 'logits'])
-def test_of_several_maps_the_main_output_is_chosen(networks, main):
-    model = declared(networks, [IMAGE], [('aux', [1, 4, 8, 12]), (main, [1, 4, 8, 12]),
+@pytest.mark.parametrize(('aux', 'main'), [('aux', 'out'), ('first', 'logits'),
+                                           ('aux_out', 'output'), ('Auxiliary1', 'classes')])
+def test_of_several_maps_the_main_output_is_chosen(networks, aux, main):
+    model = declared(networks, [IMAGE], [(aux, [1, 4, 8, 12]), (main, [1, 4, 8, 12]),
                                          ('hidden', [1, 32, 4, 6])])
     spec = networks.spec_of(model)
     assert (spec.scores.name, origins(spec)['output.name']) == (main, 'graph')
 
 
-def test_of_maps_that_are_alike_the_first_is_assumed(networks):
+def test_of_maps_that_are_alike_the_first_is_assumed(networks, caplog):
     model = declared(networks, [IMAGE], [('first', [1, 4, 8, 12]), ('second', [1, 4, 8, 12])])
     spec = networks.spec_of(model)
     assert (spec.scores.name, origins(spec)['output.name']) == ('first', 'assumed')
+    assert 'outputs first, second are alike; the first one is assumed' in caplog.text
 
 
 def test_instances_of_another_form_are_refused_with_the_reason(networks):
@@ -349,7 +351,8 @@ def output(*shape, dtype=TensorProto.FLOAT):
 
 REFUSED = [
     ([*image(1, 3, 8, 12), ('depth', [1, 1, 8, 12])], output(1, 4, 8, 12),
-     ['one image input is needed', "has 2: 'pixels' float32 [1, 3, 8, 12], 'depth'"]),
+     ['one image input is needed', "has 2: 'pixels' float32 [1, 3, 8, 12], 'depth'",
+      'export it with the others as constants']),
     ([], output(1, 4, 8, 12), ['one image input is needed', 'has 0: none']),
     (image(4, 3, 8, 12), output(4, 4, 8, 12), ['has a batch of 4', 'or a dynamic batch']),
     (image(1, 3, 8, 12), output(4, 4, 8, 12), ["'scores'", 'batch of 4, not 1']),
@@ -364,6 +367,8 @@ REFUSED = [
     (image(1, 3, 8, 12), output(1, 4, 8, 12, dtype=TensorProto.INT64), ['4 channels of integers']),
     (image(1, 3, 8, 12), output(1, 1, 8, 12, dtype=TensorProto.COMPLEX64),
      ['neither scores', 'ids']),
+    (image(1, 3, 8, 12), output(1, 8, 12, dtype=TensorProto.STRING),
+     ['string [1, 8, 12] is neither scores', 'ids']),
     (image(1, 3, 8, 12), output(1, 9, 12), ['float32 [1, 9, 12]', 'no segmentation']),
     (image(1, 3, 8, 12), output(1, 65536, 8, 12),
      ["'scores' has 65536 classes", 'at most 65535']),

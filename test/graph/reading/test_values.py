@@ -9,6 +9,7 @@ from onnx import TensorProto
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.analysis.measurement import measurement_of
+from trt_segmentation.graph.pipeline.prepare import prepare
 
 FLOAT, HALF, BOOL = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BOOL
 UINT8, INT8, INT32, INT64 = (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32,
@@ -130,6 +131,8 @@ MEASURED = {
     'a table of ids': (lambda op: op('Gather', np.array([1, 0]), op('ArgMin', op.conv(2), axis=1,
                                                                     keepdims=0)), ROW, INT64,
                        'ids', 'integers 0 to 1'),
+    'all of three classes but one': (lambda op: op('Slice', p(op, 3), np.array([0]), np.array(
+        [2]), CHANNELS), TWO, FLOAT, 'probabilities', '0.'),
     'unit vectors': (lambda op: op('LpNormalization', op.conv(2), axis=1), TWO, FLOAT, 'logits',
                      '-0.7071 to 0.7071'),
 }
@@ -183,11 +186,70 @@ def test_what_remains_ambiguous_is_assumed_with_a_warning(networks, halves, capl
     (lambda op: op('TopK', p(op, 3), CHANNELS, axis=1, outs=2)[0], ONE, FLOAT, 'a confidence'),
     (lambda op: op('Gather', np.uint8([[9, 80, 3], [128, 64, 128]]), best(op, keepdims=0)),
      [1, *SIZE, 3], UINT8, 'an image of class colours'),
+    (lambda op: op('Transpose', op('Gather', f32([[9, 80, 3], [128, 64, 128]]), best(
+        op, keepdims=0)), perm=[0, 3, 1, 2]), [1, 3, *SIZE], FLOAT, 'an image of class colours'),
+    (lambda op: op('Softmax', op.conv(2), axis=3), TWO, FLOAT, 'a Softmax over axis 3, but its '
+     'classes are along axis 1'),
+    (lambda op: op('LogSoftmax', op.conv(2)), TWO, FLOAT, 'a LogSoftmax over axis 3'),
+    (lambda op: op('Softmax', op('Reshape', op.conv(2), np.array([1, 2, -1])), axis=-1),
+     [1, 2, SIZE[0] * SIZE[1]], FLOAT, 'over axis 2, but its classes are along axis 1'),
+    (lambda op: op('Softmax', op.conv(), axis=1), ONE, FLOAT, 'a Softmax over one class'),
     (lambda op: op('Relu', op.conv()), ONE, FLOAT, 'a depth or a distance'),
     (lambda op: op('Mul', *[op.conv()] * 2), ONE, FLOAT, 'a depth or a distance')])
 def test_an_output_without_classes_is_refused(networks, halves, build, shape, dtype, message):
     with pytest.raises((ConfigError, ModelError), match=message):
         halves.segment(networks, halves.network(build, (shape, dtype)))
+
+
+CONFIDENT = {
+    'softmax': (lambda op: op('Softmax', soft(op), axis=1), None),
+    'last axis': (lambda op: op('Softmax', op('Transpose', soft(op), perm=[0, 2, 3, 1])), None),
+    'logarithms': (lambda op: op('LogSoftmax', soft(op), axis=1), None),
+    'logarithms as configured': (lambda op: op('LogSoftmax', soft(op), axis=1), 'probabilities'),
+    'logarithms behind a subtraction': (lambda op: op('Sub', soft(op), op(
+        'ReduceLogSumExp', soft(op), axes=[1])), None),
+    'quantized logarithms': (lambda op: quantized(op, op('LogSoftmax', soft(op), axis=1), 0.01,
+                                                  255), None),
+    'logarithms of sigmoids': (lambda op: op('Log', op('Sigmoid', op('Mul', soft(op), f32(2)))),
+                               None),
+    'a crop': (lambda op: op('Slice', op('Pad', op('Softmax', soft(op), axis=1), np.array(
+        [0, 0, 2, 2, 0, 0, 2, 2])), np.array([2, 2]), np.array([2 + SIZE[0], 2 + SIZE[1]]),
+        np.array([2, 3])), None),
+}
+
+
+def soft(op):
+    """Two logits, of which a softmax is about 0.82 and 0.18."""
+    return op('Mul', op.conv(2), f32(0.25))
+
+
+def quantized(op, x, step, zero):
+    found = op('QuantizeLinear', x, f32(step), np.uint8(zero))
+    return op('DequantizeLinear', found, f32(step), np.uint8(zero))
+
+
+@pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])
+@pytest.mark.parametrize('name', CONFIDENT)
+def test_the_confidence_is_the_probability_of_the_class(networks, halves, name, interpolation):
+    build, kind = CONFIDENT[name]
+    shape = [1, *SIZE, 2] if name == 'last axis' else TWO
+    spec, _ = halves.segment(networks, halves.network(build, (shape, FLOAT)),
+                             output={'kind': kind})
+    prepared = prepare(spec, ('mask', 'confidence'), mask_interpolation=interpolation)
+    found = networks.Runner(prepared)(halves.image())
+    halves.check(found['mask'])
+    wanted = networks.as_byte(networks.sigmoid(1.5))
+    assert abs(found['confidence'].astype(int) - wanted).max() <= 2
+
+
+def test_a_pixel_of_a_class_that_was_left_out_has_no_class(networks, halves):
+    def build(op):  # black is the background, the first of three classes
+        likely = op('Softmax', op('Mul', op.conv(3), f32(3)), axis=1)
+        return op('Slice', likely, CHANNELS, np.array([3]), CHANNELS)
+
+    spec, mask = halves.segment(networks, halves.network(build, (TWO, FLOAT)))
+    assert spec.kind == 'sigmoid'
+    assert (mask[0, 0], mask[0, -1]) == (255, 0)
 
 
 def test_a_class_that_a_threshold_is_written_as_stays_that_class(networks, halves):

@@ -15,6 +15,10 @@ RULES: dict[str, Callable[[Step], Meaning]] = {}
 """By operator name, in any domain: the rule for its outputs."""
 
 
+_SOFTMAX_OF_ONE_AXIS = 13
+"""Opset from which a Softmax is over one axis, by default the last one."""
+
+
 def _rule(names: str) -> Callable:
     def register(read: Callable[[Step], Meaning]) -> Callable[[Step], Meaning]:
         RULES.update(dict.fromkeys(names.split(), read))
@@ -23,7 +27,7 @@ def _rule(names: str) -> Callable:
     return register
 
 
-@_rule('Identity Resize Upsample Expand Pad Dropout CastLike AveragePool MaxPool Tile NhwcMaxPool '
+@_rule('Identity Resize Upsample Pad Dropout CastLike AveragePool MaxPool Tile NhwcMaxPool '
        'GlobalAveragePool GlobalMaxPool DepthToSpace SpaceToDepth GridSample ReorderInput '
        'ReorderOutput')
 def _same(step: Step) -> Meaning:
@@ -32,7 +36,20 @@ def _same(step: Step) -> Meaning:
 
 @_rule('Slice Split')
 def _cut(step: Step) -> Meaning:
-    return replace(step.read(), is_part=True)
+    found, axes = step.read(), _cut_axes(step)
+    keeps = found.axis is not None and axes is not None and found.axis not in axes \
+        and min((found.axis, *axes)) >= 0
+    return found if keeps else replace(found, is_part=True)
+
+
+def _cut_axes(step: Step) -> list[int] | None:
+    """The axes along which a Slice or Split cuts; None if they are not known."""
+    if step.node.op_type == 'Split':
+        return [step.attribute('axis', 0)]
+    given = step.attribute('axes')
+    if given is None and (constant := step.constant(3)) is not None:
+        given = constant.reshape(-1).tolist()
+    return given
 
 
 @_rule('Gather GatherND GatherElements')
@@ -40,7 +57,7 @@ def _picked(step: Step) -> Meaning:
     return replace(step.read(), axis=None, is_part=True)
 
 
-@_rule('Reshape Squeeze Unsqueeze Flatten')
+@_rule('Reshape Squeeze Unsqueeze Flatten Expand')
 def _moved(step: Step) -> Meaning:
     return replace(step.read(), axis=None)
 
@@ -113,8 +130,12 @@ def _sigmoid(step: Step) -> Meaning:
 
 @_rule('Softmax BiasSoftmax Hardmax')
 def _softmax(step: Step) -> Meaning:
-    axis = step.attribute('axis', None)
-    return step.made('probabilities', axis=axis)
+    return step.made('probabilities', axis=_softmax_axis(step))
+
+
+def _softmax_axis(step: Step) -> int | None:
+    """The axis of a Softmax; None if it may be over several axes, as before opset 13."""
+    return step.attribute('axis', -1 if step.opset >= _SOFTMAX_OF_ONE_AXIS else None)
 
 
 @_rule('OneHot')
@@ -128,7 +149,7 @@ def _one_hot(step: Step) -> Meaning:
 
 @_rule('LogSoftmax')
 def _log_softmax(step: Step) -> Meaning:
-    return step.made('probabilities', log=True, axis=step.attribute('axis', None))
+    return step.made('probabilities', log=True, axis=_softmax_axis(step))
 
 
 @_rule('QLinearSigmoid')

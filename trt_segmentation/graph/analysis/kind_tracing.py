@@ -18,6 +18,7 @@ from trt_segmentation.graph.analysis.value_kind import (
     Step,
     producers_of,
 )
+from trt_segmentation.graph.onnx_tools.opset import opset_of
 
 _MAX_DEPTH = 60
 """Maximum number of operators in a trace; each takes about 7 of Python's 1000 stack frames."""
@@ -37,6 +38,7 @@ class _Reader:
     def __init__(self, model: onnx.ModelProto) -> None:
         self._functions = {(function.domain, function.name): function
                            for function in model.functions}
+        self._opset = opset_of(model)
         self._known: dict[tuple[int, str], Meaning] = {}
         self._scopes: list[Scope] = []  # keeps them alive, so that ids stay unique
 
@@ -60,7 +62,8 @@ class _Reader:
             return self._read_call(scope, node, function, name, depth)
         if node.op_type == 'If':
             return self._read_branches(scope, node, list(node.output).index(name), depth)
-        step = Step(lambda scope, name: self.read(scope, name, depth), scope, node, name)
+        step = Step(lambda scope, name: self.read(scope, name, depth), scope, node, name,
+                    self._opset)
         read = RULES.get(node.op_type)
         return read(step) if read is not None else UNDECIDED
 

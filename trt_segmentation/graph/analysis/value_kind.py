@@ -97,12 +97,13 @@ def producers_of(nodes: list[NodeProto]) -> dict[str, NodeProto]:
 
 @dataclass(frozen=True)
 class Step:
-    """One operator, seen from its output ``name``."""
+    """One operator, seen from its output ``name``; ``opset`` is that of the model."""
 
     read_value: Callable[[Scope, str], Meaning]
     scope: Scope
     node: NodeProto
     name: str
+    opset: int
 
     def read(self, place: int = 0) -> Meaning:
         """Return the meaning of an input."""

@@ -1,6 +1,7 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Converts a model to the common form: float32 instead of float64, an input with a batch axis."""
+"""Converts a model to the common form: float32 instead of float64, no inputs or outputs of
+bfloat16, and an input with a batch axis."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ _SQUEEZE_AXES_AS_INPUT = 13
 
 
 def canonicalized(model: onnx.ModelProto, source: str, opset: int) -> onnx.ModelProto:
-    """Return the model in float32 and with a batch axis.
+    """Return the model without float64, with a batch axis, and with float32 at its bfloat16 ends.
 
     Args:
         model: returned unchanged if it is in this form.
@@ -31,7 +32,9 @@ def canonicalized(model: onnx.ModelProto, source: str, opset: int) -> onnx.Model
         tensor.data_type == TensorProto.DOUBLE and len(tensor.dims) > 1
         for tensor in model.graph.initializer)
     lacks_batch = len(inputs) == 1 and _is_one_image(inputs[0])
-    if not computes_double and not lacks_batch:
+    rare = [value for value in (*inputs, *model.graph.output)
+            if _dtype(value) == TensorProto.BFLOAT16]
+    if not computes_double and not lacks_batch and not rare:
         return model
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
@@ -41,6 +44,8 @@ def canonicalized(model: onnx.ModelProto, source: str, opset: int) -> onnx.Model
         _narrow(changed)
     if lacks_batch:
         _add_batch_axis(changed, inputs[0].name, opset)
+    if rare:
+        _cast_ends(changed, {value.name for value in rare})
     return changed
 
 
@@ -94,6 +99,30 @@ def _narrow_tensor(tensor: TensorProto) -> None:
     if tensor.data_type == TensorProto.DOUBLE:
         tensor.CopyFrom(numpy_helper.from_array(
             numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+
+
+# bfloat16 ------------------------------------------------------------------------------------
+
+
+def _cast_ends(model: onnx.ModelProto, names: set[str]) -> None:
+    """Give these inputs and outputs the type float32, under the same names. NumPy has no bfloat16,
+    so neither cameras' pixels nor measured values can have it."""
+    graph = model.graph
+    outputs = {value.name for value in graph.output}
+    for value in (*graph.input, *graph.output):
+        if value.name not in names:
+            continue
+        inner = f'{value.name}/bfloat16'
+        for node in graph.node:
+            _rename(node, value.name, inner)
+            node.output[:] = [inner if each == value.name else each for each in node.output]
+        if value.name in outputs:
+            graph.node.append(helper.make_node('Cast', [inner], [value.name], f'{inner}/cast',
+                                               to=TensorProto.FLOAT))
+        else:
+            graph.node.insert(0, helper.make_node('Cast', [value.name], [inner], f'{inner}/cast',
+                                                  to=TensorProto.BFLOAT16))
+        value.type.tensor_type.elem_type = TensorProto.FLOAT
 
 
 # Missing batch axis ----------------------------------------------------------------------------

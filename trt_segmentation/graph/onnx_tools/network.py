@@ -3,6 +3,7 @@
 """Reads a network: its inputs, its outputs and the operators that compute them."""
 
 import contextlib
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from graphlib import CycleError
@@ -33,6 +34,9 @@ FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, Ten
 
 Shape = tuple[int | None, ...]
 """Extents; None for a dynamic one."""
+
+_NAMES = {TensorProto.BFLOAT16: 'bfloat16', TensorProto.STRING: 'string'}
+"""Names of types that NumPy does not have."""
 
 _SHAPE_ONLY_OPS = {'Cast', 'Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Resize',
                    'Upsample', 'Slice', 'Flatten'}
@@ -87,8 +91,8 @@ class Network:
 
 def dtype_name(dtype: int) -> str:
     """Return the name of an ONNX element type: 'float32', 'uint8'."""
-    if dtype == TensorProto.BFLOAT16:  # not in NumPy
-        return 'bfloat16'
+    if dtype in _NAMES:
+        return _NAMES[dtype]
     return str(helper.tensor_dtype_to_np_dtype(dtype)) if dtype else 'unknown type'
 
 
@@ -128,7 +132,7 @@ def read_network(path: str | Path) -> Network:
     try:
         load_external_data_for_model(model, str(path.parent))
         _sort_if_needed(model)
-        _check(model)
+        check_model(model)
     except Exception as error:  # see above
         why = _first_line(error).rstrip('.')
         raise ModelError(f'{path}: this is no valid ONNX model ({why}); export it again, with '
@@ -151,8 +155,12 @@ def network_files(path: Path) -> list[Path]:
                     if place.is_file())]
 
 
-def _check(model: onnx.ModelProto) -> None:
-    """Run ONNX's checker. It requires shapes of inputs and outputs, which runtimes do not."""
+def check_model(model: onnx.ModelProto) -> None:
+    """Run ONNX's checker. It requires shapes of inputs and outputs, which runtimes do not.
+
+    Raises:
+        Exception: the model is not valid; protobuf and onnx have their own types.
+    """
     light = without_weights(model)
     for value in (*light.graph.input, *light.graph.output):
         if value.type.HasField('tensor_type'):
@@ -325,8 +333,24 @@ def fix_input_shape(network: Network, shape: Shape) -> Network:
         if value.name == network.inputs[0].name:
             for dim, extent in zip(value.type.tensor_type.shape.dim, shape, strict=True):
                 dim.dim_value = extent
-    for value in model.graph.output:  # declared symbols would hide inferred extents
-        for dim in value.type.tensor_type.shape.dim:
-            if not dim.HasField('dim_value'):
-                dim.Clear()
+    _correct_shapes(model)
     return describe_network(model, network.source)
+
+
+def _correct_shapes(model: onnx.ModelProto) -> None:
+    """Replace declared extents by inferred ones. Some exporters declare those of the input that
+    they traced, whatever size is fed; and symbols would hide inferred extents."""
+    bare = without_weights(model)
+    del bare.graph.value_info[:]
+    for value in bare.graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            dim.Clear()
+    found = _inferred(bare).graph
+    shapes = {value.name: value_shape(value) or () for value in (*found.value_info, *found.output)}
+    for value in (*model.graph.value_info, *model.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        for dim, extent in itertools.zip_longest(dims, shapes.get(value.name, ())[:len(dims)]):
+            if extent is not None:
+                dim.dim_value = extent
+            elif not dim.HasField('dim_value'):
+                dim.Clear()

@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto
 
 from trt_segmentation.errors import ModelError
+from trt_segmentation.graph.onnx_tools.network import check_model
 from trt_segmentation.graph.precision.calibration import open_runtime
 from trt_segmentation.graph.reading.resolve import ModelSpec
 
@@ -93,7 +94,7 @@ def check_converted(model: onnx.ModelProto, source: str, precision: str) -> None
     """
     try:
         open_runtime(model, source)
-        onnx.checker.check_model(model)
+        check_model(model)
     except Exception as error:  # the checker raises its own types
         raise ModelError(f'{source}: cannot be converted to {precision} ({one_line(error)}); use '
                          'precision fp32') from error

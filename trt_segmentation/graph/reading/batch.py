@@ -42,7 +42,8 @@ def batched(model: onnx.ModelProto, count: int) -> onnx.ModelProto:
         if value.name not in weights:
             value.type.tensor_type.shape.dim[0].dim_value = count
     for value in changed.graph.output:
-        value.type.tensor_type.ClearField('shape')
+        if value.type.HasField('tensor_type'):
+            value.type.tensor_type.ClearField('shape')
     del changed.graph.value_info[:]
     return changed
 

@@ -4,6 +4,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.analysis.kind_tracing import read_meaning
@@ -21,8 +22,10 @@ from trt_segmentation.graph.reading.other_outputs import (
     boxes_of_classes,
     boxes_of_masks,
     detection_heads_hint,
+    is_auxiliary,
     is_other_output,
     output_hint,
+    ratings_of_masks,
 )
 from trt_segmentation.graph.reading.output_form import (
     Output,
@@ -97,7 +100,9 @@ def _pair_by_shape(network: Network, input_layout: str, class_count: int | None,
         return None
     pairs = find_queries(network, given.name, given.class_name)
     if given.class_name is None:  # with other names, four values may be a box
-        pairs = tuple(pair for pair in pairs if not pair.may_be_boxes)
+        has_boxes = boxes_of_masks(network.outputs) is not None  # of instances, as RF-DETR's
+        pairs = tuple(pair for pair in pairs
+                      if pair.is_known or not (has_boxes or pair.may_be_boxes))
     # Instances without a known number of classes are found, too, to report what is missing.
     if not pairs and len(find_instances(network, given.name, given.class_name, input_layout,
                                         class_count or 1)) == 1:
@@ -144,14 +149,12 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
     maps = [info for info in network.outputs if info.dtype
             and (info.shape is None or len(info.shape) in (3, 4))]
     fed = input_size(network, input_layout)
-    if (boxes := boxes_of_masks(network.outputs)) and config.output.kind is None:
-        raise ConfigError(
-            f"{network.source}: outputs {boxes[0]} and {boxes[1]} are boxes and their masks, "
-            'as Mask R-CNN has them, which do not give a class for each pixel. Supported are '
-            "instances of Ultralytics' YOLO from version 8 on, and queries as MaskFormer has them")
+    if config.output.kind is None:
+        _check_no_instances(network)
     maps = maps or [info for info in network.outputs if info.shape and (
         None in info.shape[1:] or find_forms(info.shape, fed))]
-    maps = [info for info in maps if not is_other_output(info)] or maps
+    for is_less in (is_other_output, is_auxiliary, partial(_is_confidence, network)):
+        maps = [info for info in maps if not is_less(info)] or maps
     main = [info for info in maps if info.name in _MAIN_OUTPUTS]
     chosen = main if len(main) == 1 else maps
     if len(chosen) == 1 and (found := boxes_of_classes(chosen[0], network.outputs)):
@@ -162,8 +165,33 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
     alike = len({(info.dtype, info.shape) for info in chosen}) == 1 and chosen[0].shape is not None
     if not chosen or (len(chosen) > 1 and not alike):
         raise _undecided(network, maps)
+    if len(chosen) > 1:
+        logger.warning('%s: outputs %s are alike; the first one is assumed to be the '
+                       'segmentation. Write output.name into the model config, or all of them '
+                       'into outputs', network.source, ', '.join(info.name for info in chosen))
     ledger.record('output.name', chosen[0].name, 'graph' if len(chosen) == 1 else 'assumed')
     return chosen[0]
+
+
+def _check_no_instances(network: Network) -> None:
+    """Check that no output holds the boxes, scores or classes of the masks of another.
+
+    Raises:
+        ConfigError: one does.
+    """
+    for find, what in ((boxes_of_masks, 'boxes and their masks, as Mask R-CNN has them'),
+                       (ratings_of_masks, 'the scores or classes of masks, and the masks, as '
+                        'instance segmentations and SAM have them')):
+        if found := find(network.outputs):
+            raise ConfigError(
+                f'{network.source}: outputs {found[0]} and {found[1]} are {what}, which do not '
+                'give a class for each pixel. Supported are instances of Ultralytics\' YOLO '
+                'from version 8 on, and queries as MaskFormer has them')
+
+
+def _is_confidence(network: Network, info: TensorInfo) -> bool:
+    """Whether an output is the highest probability of each pixel, without its class."""
+    return read_meaning(network.model, info.name).kind == 'confidence'
 
 
 def _undecided(network: Network, maps: list[TensorInfo]) -> ConfigError:

@@ -95,8 +95,9 @@ def _check_size(network: Network, layout: str, channels: int, size: tuple[int, i
 def _only_input(network: Network) -> TensorInfo:
     if len(network.inputs) != 1:
         found = ', '.join(str(info) for info in network.inputs) or 'none'
+        fix = '; export it with the others as constants' if network.inputs else ''
         raise ModelError(f'{network.source}: a network with one image input is needed, '
-                         f'but this one has {len(network.inputs)}: {found}')
+                         f'but this one has {len(network.inputs)}: {found}{fix}')
     info = network.inputs[0]
     if info.dtype not in FLOAT_TYPES + INTEGER_TYPES:
         raise ModelError(f'{network.source}: input {info} is no image type; it '

@@ -5,7 +5,7 @@
 import itertools
 import re
 
-from trt_segmentation.graph.onnx_tools.network import Shape, TensorInfo
+from trt_segmentation.graph.onnx_tools.network import INTEGER_TYPES, Shape, TensorInfo
 
 BOXES = ('box', 'boxes', 'bbox', 'bboxes', 'rois', 'det', 'dets', 'detection', 'detections')
 _FEATURES = ('embedding', 'embeddings', 'embed', 'embeds', 'feature', 'features', 'hidden',
@@ -16,8 +16,14 @@ CLASSES = ('class', 'classes', 'cls', 'logits')
 NO_MAPS = (*BOXES, *_FEATURES)
 """Words in the names of outputs that are not maps."""
 
+_RATINGS = ('score', 'scores', 'iou', 'ious')
+"""Words in the names of outputs that rate masks."""
+
 PICTURES = ('depth', 'depths', 'disparity', 'disp', 'normal', 'normals', 'flow', 'fgr')
 """Words in the names of maps without classes."""
+
+_AUXILIARY = ('aux', 'auxiliary', 'auxlogits')
+"""Words in the names of outputs that serve the training of the main one."""
 
 _MAPS = ('seg', 'segm', 'segmentation', 'semantic', 'sem', 'mask', 'masks')
 """Words in the names of class maps; they take precedence over the others."""
@@ -39,6 +45,11 @@ def is_other_output(info: TensorInfo, words: tuple[str, ...] = (*NO_MAPS, *PICTU
     return is_named(info, words) and not is_named(info, _MAPS)
 
 
+def is_auxiliary(info: TensorInfo) -> bool:
+    """Return whether an output's name is that of an auxiliary head."""
+    return is_named(info, _AUXILIARY)
+
+
 def is_boxes(info: TensorInfo) -> bool:
     """Return whether an output's name and shape are those of boxes, [1, n, 4] or [n, 4]."""
     return (bool(info.shape) and (info.shape or ())[-1] in (BOX_VALUES, BOX_VALUES + 1)
@@ -58,6 +69,18 @@ def boxes_of_masks(outputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, TensorI
             is_map = masks.name != boxes.name and len(found) in (3, 4) and axis in (0, 1)
             if is_map and len(found) - axis >= 3 and found[axis] == shape[axis]:
                 return boxes, masks
+    return None
+
+
+def ratings_of_masks(outputs: tuple[TensorInfo, ...]) -> tuple[TensorInfo, TensorInfo] | None:
+    """Return the outputs that are a score or a class of each mask, [1, n], and the masks
+    [1, n, h, w]; None if there are none."""
+    for masks, ratings in itertools.permutations(outputs, 2):
+        found, shape = masks.shape or (), ratings.shape or ()
+        is_rating = ratings.dtype in INTEGER_TYPES or is_named(ratings, _RATINGS)
+        if (is_rating and len(found) == 4 and (found[1] or 0) > 1
+                and shape in ((found[1],), (found[0], found[1]), (found[0], found[1], 1))):
+            return ratings, masks
     return None
 
 

@@ -49,6 +49,16 @@ class Form:
     shape: Shape
     steps: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
+    def class_axis(self, rank: int) -> int | None:
+        """Return the axis of the classes in an output of ``rank`` axes, before ``steps``; None if
+        it is not known."""
+        if not self.steps:
+            return self.axis if rank == 4 else None
+        (step, argument), *more = self.steps
+        if step != 'rows' or more:
+            return None
+        return rank - 2 if argument[0] == 1 else rank - 1
+
     def with_dynamic_size(self) -> 'Form':
         """Return the form with dynamic height and width."""
         first = 2 if self.axis == 1 else 1

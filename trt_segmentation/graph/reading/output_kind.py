@@ -67,9 +67,6 @@ def decided(meaning: Meaning, output: TensorInfo, form: Form) -> Meaning:
     is_signed = meaning.made_by in ('Tanh', 'Erf', 'Softsign') and not meaning.is_unscaled
     if is_signed and form.channels != 1:
         return Meaning('logits', meaning.made_by)
-    if (meaning.kind == 'probabilities' and form.channels == 1 and not meaning.is_part
-            and meaning.axis is not None and not form.steps and meaning.axis % 4 == form.axis):
-        return UNDECIDED  # a softmax over one class is 1 everywhere
     return meaning
 
 
@@ -95,11 +92,11 @@ def resolve_kind(found: FoundOutput, given: str | None, ledger: Ledger, probe: P
         raise ModelError(f'{found.text} is the highest probability of each pixel '
                          f'({meaning.made_by} of a Softmax), a confidence without its class; name '
                          'another output as output.name, or export the Softmax or its ArgMax')
+    _check_softmax(found)
     if meaning.kind not in ('', 'confidence'):
-        kind, origin, decoding = meaning.kind, 'graph', _decoding(meaning, found.form.channels)
-        if kind == 'ids' and not found.is_one and meaning.largest == 1:
-            kind = 'sigmoid'  # a threshold for each class
+        kind, origin = _kind_of_graph(found, probe if given is None else None)
         _check_config(found, given, kind)
+        decoding = _decoding(meaning, given or kind)
     else:
         kind, origin, decoding = _measured_kind(found, given, probe)
     if kind == 'ids' and not found.is_one:
@@ -108,14 +105,44 @@ def resolve_kind(found: FoundOutput, given: str | None, ledger: Ledger, probe: P
     return ledger.resolve('output.kind', given, lambda: kind, origin), decoding
 
 
-def _decoding(meaning: Meaning, channels: int | None) -> Decoding:
+def _check_softmax(found: FoundOutput) -> None:
+    """Check that a Softmax, or what else gives probabilities that sum to 1, is over the classes.
+
+    Raises:
+        ModelError: it is over another axis, or over one class.
+    """
+    meaning, rank = found.meaning, len(found.output.shape or ())
+    classes = found.form.class_axis(rank)
+    if meaning.kind != 'probabilities' or meaning.axis is None or classes is None:
+        return
+    if (axis := meaning.axis % rank) != classes:
+        raise ModelError(f'{found.text} comes from a {meaning.made_by} over axis {axis}, but its '
+                         f'classes are along axis {classes}, so its values are not the '
+                         'probabilities of classes; export it over the classes, or export the '
+                         'scores before it')
+    if found.is_one and not meaning.is_part:
+        raise ModelError(f'{found.text} comes from a {meaning.made_by} over one class, which is '
+                         'the same everywhere; export a Sigmoid instead, or the score before it')
+
+
+def _kind_of_graph(found: FoundOutput, probe: Probe | None) -> tuple[str, str]:
+    """Return the kind of values whose meaning the graph determines, and its origin."""
+    meaning = found.meaning
+    if meaning.kind == 'ids' and not found.is_one and meaning.largest == 1:
+        return 'sigmoid', 'graph'  # a threshold for each class
+    if meaning.kind == 'probabilities' and not found.is_one:
+        if meaning.log:
+            return 'logits', 'graph'  # their softmax gives the probabilities
+        # Without some of the classes, such as the background, a pixel may have none of the others.
+        if meaning.is_part and (measured := _measured(found, meaning.kind, probe)):
+            return ('probabilities' if measured.sums_to_one else 'sigmoid',
+                    f'measured ({measured})')
+    return meaning.kind, 'graph'
+
+
+def _decoding(meaning: Meaning, kind: str) -> Decoding:
     plain = Decoding() if meaning.is_unscaled else Decoding(meaning.scale, meaning.offset)
-    return replace(plain, exponential=meaning.log and not _is_log_softmax(meaning, channels))
-
-
-def _is_log_softmax(meaning: Meaning, channels: int | None) -> bool:
-    """Whether a softmax of the values gives the probabilities, as for logits."""
-    return meaning.kind == 'probabilities' and channels != 1
+    return replace(plain, exponential=meaning.log and kind != 'logits')
 
 
 def _check_config(found: FoundOutput, given: str | None, kind: str) -> None:
@@ -228,9 +255,12 @@ def _kind_of_several(found: FoundOutput, measured: Measurement) -> _KindResult:
         if measured.highest < 0.5:
             return _assumed(found, 'sigmoid', measured, 'all below 0.5')
         return 'sigmoid', origin, Decoding()
-    if found.output.dtype == TensorProto.UINT8 and found.form.channels == _COLOURS:
-        raise ModelError(f'{found.text} was measured: {measured}; by its type it is an image '
-                         'of class colours: export the network without the colours')
+    is_image = found.output.dtype == TensorProto.UINT8 or (
+        measured.integers and measured.lowest >= 0 and not measured.are_many)
+    if is_image and found.form.channels == _COLOURS:
+        raise ModelError(f'{found.text} was measured: {measured}; these are the values of '
+                         'an image of class colours: export the network without the colours, or '
+                         'set output.kind if they are scores')
     if found.is_integer:
         return _assumed(found, 'logits', measured, 'integers in several channels')
     return 'logits', origin, Decoding()

@@ -11,9 +11,7 @@ from trt_segmentation.graph.analysis.value_kind import Meaning
 from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network, Shape, TensorInfo
 from trt_segmentation.graph.reading.dual_outputs import Size, input_size
 from trt_segmentation.graph.reading.other_outputs import (
-    BOXES,
     NO_MAPS,
-    PICTURES,
     is_other_output,
     lane_anchor_text,
     output_hint,
@@ -98,7 +96,7 @@ def _shape_is_sufficient(chosen: ChosenOutput, shape: Shape | None, fed: Size, m
 def _form(chosen: ChosenOutput, shape: Shape, fed: Size, meaning: Meaning, ledger: Ledger) -> Form:
     """Return the form of an output of this shape."""
     is_chosen = chosen.config.output.name is not None or chosen.config.output.kind is not None
-    if is_other_output(chosen.output, (*BOXES, *PICTURES)) and not is_chosen:
+    if is_other_output(chosen.output) and not is_chosen:
         raise ModelError(f'{chosen.text} is no segmentation by its name; scores or class ids of '
                          'each pixel are needed. If it holds them, set output.kind, else name '
                          'another output as output.name'

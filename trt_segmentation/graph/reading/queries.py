@@ -63,6 +63,11 @@ class Queries:
     grow: bool = False
 
     @property
+    def is_known(self) -> bool:
+        """Whether the names are those of a known family."""
+        return (self.masks.name, self.classes.name) in _KNOWN_NAMES
+
+    @property
     def may_be_boxes(self) -> bool:
         """Whether the classes may be boxes of four values."""
         return (not is_named(self.classes, CLASSES)
@@ -82,11 +87,10 @@ def find_queries(network: Network, name: str | None = None, class_name: str | No
         if rank(masks) == 4 and rank(classes) == 3
         and masks.shape[1] == classes.shape[1] is not None  # type: ignore[index]
         and name in (None, masks.name) and class_name in (None, classes.name)
+        and classes.shape[2] != 1  # type: ignore[index]  # a score, not a class and "no object"
         and not is_boxes(classes) and _are_logits(network, masks)
         and _are_logits(network, classes))
-    known = tuple(pair for pair in pairs
-                  if (pair.masks.name, pair.classes.name) in _KNOWN_NAMES)
-    return known or pairs
+    return tuple(pair for pair in pairs if pair.is_known) or pairs
 
 
 def _are_logits(network: Network, info: TensorInfo) -> bool:
@@ -144,9 +148,10 @@ def with_scores(network: Network, queries: Queries, input_layout: str, batch: in
         size = input_size(network, input_layout)
         masks = TensorInfo(add_upsampled(op, masks, image, input_layout, batch), masks.dtype,
                            (1, (masks.shape or ())[1], *size))
-    covered = _add_scores(op, queries, masks, batch)
+    count = _class_count(network, queries)
+    covered = _add_scores(op, queries, masks, batch, count)
     network, scores = with_output(network, op, helper.make_tensor_value_info(
-        f'{op.prefix}scores', queries.masks.dtype, [1, _class_count(queries), *size]))
+        f'{op.prefix}scores', queries.masks.dtype, [1, count, *size]))
     if listed:
         op = GraphBuilder(task_prefix(INSTANCES_PREFIX, task), network.opset)
         places, found = add_query_instances(op, QueryMasks(masks, covered, queries.classes),
@@ -155,7 +160,8 @@ def with_scores(network: Network, queries: Queries, input_layout: str, batch: in
     return network, scores
 
 
-def _add_scores(op: GraphBuilder, queries: Queries, masks: TensorInfo, batch: int) -> str:
+def _add_scores(op: GraphBuilder, queries: Queries, masks: TensorInfo, batch: int, count: int,
+                ) -> str:
     """Add one matrix product: [classes, queries] times [queries, h * w]; return the second."""
     likely = op('Softmax', op.cast(queries.classes.name, queries.masks.dtype), axis=2)
     likely = op.part(likely, 0, -1, 2)
@@ -163,14 +169,14 @@ def _add_scores(op: GraphBuilder, queries: Queries, masks: TensorInfo, batch: in
     scores = op('MatMul', op('Transpose', likely, perm=[0, 2, 1]), covered)
     images = 1 if batch == 1 else _AS_IT_IS
     extents = add_extents(op, masks, 2)
-    shape = op('Concat', op.ints(images, _class_count(queries)), extents, axis=0)
+    shape = op('Concat', op.ints(images, count), extents, axis=0)
     op('Reshape', scores, shape, output=f'{op.prefix}scores')
     return covered
 
 
-def _class_count(queries: Queries) -> int:
+def _class_count(network: Network, queries: Queries) -> int:
     count = (queries.classes.shape or ())[2]
-    if count is None or count < 2:
-        raise ModelError(f'output {queries.classes} has no known number of classes, "no '
-                         'object" included; export the network with fixed shapes')
+    if count is None:
+        raise ModelError(f'{network.source}: output {queries.classes} has a dynamic number of '
+                         'classes; export the network with fixed shapes')
     return count - 1
