@@ -310,6 +310,8 @@ class SegmentationNode(GuardedLifecycleNode):
             message = drop_frames(cameras, BACKEND_FAILED, str(error))
             self.get_logger().error(message, throttle_duration_sec=WARNING_PERIOD)
         except Exception as error:  # a bug in this package must not stop the node
+            if not self.context.ok():  # a signal has shut down ROS, and publishers are invalid
+                return None
             message = drop_frames(cameras, DEFECT, repr(error), traceback.format_exc())
             self.get_logger().error(message, throttle_duration_sec=WARNING_PERIOD)
         return None
