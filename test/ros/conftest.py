@@ -185,13 +185,13 @@ class Bench:
     def wait_until_active(self) -> None:
         self.spin_until(lambda: self.camera.get_subscription_count() > 0, 'its subscription')
 
-    def send(self, msg: Image) -> int:
-        """Publish with a unique stamp; return the stamp in nanoseconds."""
-        now = self.node.get_clock().now()
-        msg.header.stamp = now.to_msg()
+    def send(self, msg: Image, stamp: int | None = None) -> int:
+        """Publish with a stamp in nanoseconds, by default a unique one; return the stamp."""
+        stamp = self.node.get_clock().now().nanoseconds if stamp is None else stamp
+        msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(stamp, 10**9)
         msg.header.frame_id = 'camera_color_optical_frame'
-        self._send_first(msg, now.nanoseconds)
-        return now.nanoseconds
+        self._send_first(msg, stamp)
+        return stamp
 
     def _send_first(self, msg: Image | bytes, stamp: int | None) -> None:
         self._publish(msg)
@@ -201,44 +201,62 @@ class Bench:
         self.camera.publish(msg)
         self.published += 1
 
-    def _spin_until_tried(self, condition, stamp: int | None, what: str) -> None:
-        """Wait for what the frame with that stamp brings about.
+    def spin_until_answered(self, found, send_again, what: str):
+        """Wait for what a message brings about, and return it.
 
-        Best effort loses a frame, and a subscriber is not known, where discovery is slow: the
-        frame sent last is sent once more where the node says that it has not tried them all.
+        Best effort loses a message, and a subscriber is not known, where discovery is slow:
+        ``send_again`` is called whenever nothing is found for a while. It sends what the node
+        has not received.
         """
         for _ in range(int(TIMEOUT / PATIENCE)):
             patient_until = time.monotonic() + PATIENCE
-            self.spin_until(lambda until=patient_until: condition() or time.monotonic() > until,
-                            what)
-            if condition():
-                return
-            if self._last_sent is not None and self._last_stamp == stamp:
-                counts = self.counts()
-                tried = counts['frames received'] - counts['frames dropped, no_subscriber']
-                if tried < self._sent:
-                    self._publish(self._last_sent)
+            self.spin_until(lambda until=patient_until: found() or time.monotonic() > until, what)
+            if answer := found():
+                return answer
+            send_again()
         pytest.fail(f'timed out waiting for {what}: {self._final_report()}')
 
-    def send_until(self, msg: Image, condition, what: str) -> list[int]:
-        """Send a frame repeatedly, since discovery may not be complete; return stamps."""
-        stamps = []
+    def _send_again(self, stamp: int | None) -> None:
+        """Send the last frame once more, if it has that stamp and the node did not try it."""
+        if self._last_sent is not None and self._last_stamp == stamp:
+            counts = self.counts()
+            tried = counts['frames received'] - counts['frames dropped, no_subscriber']
+            if tried < self._sent:
+                self._publish(self._last_sent)
 
-        def sent_in_vain() -> bool:
-            stamps.append(self.send(msg))
+    def publish_until(self, publish, condition, what: str) -> None:
+        """Call ``publish`` repeatedly, since best effort loses messages, until a condition."""
+        def published_in_vain() -> bool:
+            publish()
             self.spin_for(0.1)
             return not condition()
 
-        self.spin_until(lambda: not sent_in_vain(), what)
+        self.spin_until(lambda: not published_in_vain(), what)
+
+    def send_until(self, msg: Image, condition, what: str) -> list[int]:
+        """Send a frame repeatedly; return stamps."""
+        stamps = []
+        self.publish_until(lambda: stamps.append(self.send(msg)), condition, what)
         return stamps
 
     def answer(self, output: str, stamp: int) -> Image:
         """Wait for the output of the frame with that stamp."""
-        def found():
-            return [msg for msg in self.received[output] if stamp_of(msg) == stamp]
+        return self.spin_until_answered(lambda: self._outputs_of(output, stamp),
+                                        lambda: self._send_again(stamp),
+                                        f'{output} of frame {stamp}')[0]
 
-        self._spin_until_tried(found, stamp, f'{output} of frame {stamp}')
-        return found()[0]
+    def _outputs_of(self, output: str, stamp: int) -> list:
+        return [msg for msg in self.received[output] if stamp_of(msg) == stamp]
+
+    def answer_to(self, publisher, msg: Image, output: str) -> Image:
+        """Publish a frame with another publisher than the camera; return its output."""
+        def publish() -> None:
+            self.published += 1
+            publisher.publish(msg)
+
+        publish()
+        return self.spin_until_answered(lambda: self._outputs_of(output, stamp_of(msg)), publish,
+                                        output)[0]
 
     def segment(self, msg: Image, output: str = 'mask') -> np.ndarray:
         """Send one frame and return the pixels of its output."""
@@ -251,8 +269,8 @@ class Bench:
 
         before = dropped()
         stamp = self._send_first(msg, None) if isinstance(msg, bytes) else self.send(msg)
-        self._spin_until_tried(lambda: dropped() > before, stamp,
-                               f'a frame to be dropped ({reason})')
+        self.spin_until_answered(lambda: dropped() > before, lambda: self._send_again(stamp),
+                                 f'a frame to be dropped ({reason})')
 
     def call(self, service_type, name: str, request):
         """Call one of the node's services and return the response."""
@@ -301,15 +319,20 @@ class Bench:
         request.transition.id = transition
         return self.call(ChangeState, 'change_state', request).success
 
-    def counts(self) -> dict[str, int]:
-        """Return the node's frame counters from diagnostics published after this call."""
-        return _frames_of([self.status()])
+    def counts(self, camera: str = '') -> dict[str, int]:
+        """Return the frame counters of ``status``."""
+        return _frames_of([self.status(camera)])
 
-    def status(self):
-        """Return the status of the node, published after this call."""
+    def status(self, camera: str = ''):
+        """Return the status of the node, or of one of its cameras, published after this call."""
         self.forget_diagnostics()
-        self.spin_until(lambda: self.diagnostics, 'diagnostics')
-        return self.diagnostics[-1]
+        end = f'/segmentation{"/" * bool(camera)}{camera}: segmentation'
+
+        def found() -> list:
+            return [each for each in self.diagnostics if each.name.endswith(end)]
+
+        self.spin_until(found, f'diagnostics of {camera or "the node"}')
+        return found()[-1]
 
     def wait_for_status(self, text: str, timeout: float = TIMEOUT):
         """Wait until the message of the status contains a text, and return the status."""

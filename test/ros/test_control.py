@@ -324,10 +324,11 @@ def test_build_only_fails_with_the_network(models, name):
 
 
 def test_the_packages_log_is_the_nodes(make_bench, camera, models):
-    bench = make_bench(engine_path=models.brightest)
+    bench = make_bench(engine_path=models.brightest, program=(*NODE, '--verbose'))
     bench.listen('mask')
     bench.segment(camera(1).message)
     _, log = bench.stop()
+    assert log.count("argument '--verbose' is ignored: a parameter is set with --ros-args") == 1
     assert log.count('running on ONNX Runtime, since ') == 1
     assert 'segmentation]: running on ONNX Runtime' in log
 

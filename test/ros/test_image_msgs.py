@@ -11,7 +11,7 @@ from array import array
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
@@ -113,6 +113,7 @@ def test_every_encoding_has_a_reference():
        st.integers(0, 7), st.integers(0, 3), st.integers(0, 1), st.integers(0, 99))
 def test_pixels(encoding, half_height, half_width, padding, extra, big_endian, seed):
     height, width = 2 * half_height, 2 * half_width
+    assume(min(height, width) > 2 or not encoding.startswith('bayer_'))
     rows = height * 3 // 2 if encoding in ('nv12', 'nv21') else height
     pixels = np.random.default_rng(seed).integers(
         0, 256, (rows, width, ENCODINGS[encoding].channels), np.uint8)
@@ -202,6 +203,8 @@ def test_converted_images_share_one_buffer():
     ({'encoding': 'nv21', 'width': 6, 'height': 3}, 'width and height must be even'),
     ({'encoding': 'nv12', 'width': 4}, 'step 15 times 6 rows makes 90'),
     ({'encoding': 'bayer_rggb16', 'width': 8}, 'step is 15, a row has 16 bytes'),
+    ({'encoding': 'bayer_rggb8', 'width': 2}, 'a Bayer mosaic of 2x4 is too small'),
+    ({'encoding': 'bayer_grbg16', 'height': 2}, 'at least 3x3 pixels'),
 ])
 def test_wrong_messages_are_refused_by_name_and_number(fields, said):
     msg = message(np.zeros((4, 15), np.uint8), 5, 'bgr8')
@@ -311,6 +314,9 @@ def test_formats_of_image_transport_name_what_is_in_the_file():
         assert color == 'bgr'
     assert ImageReader().read(compressed(tiff, 'rgb8; tiff compressed '))[1] == 'rgb'
     assert ImageReader().read(compressed(tiff, 'bgr8; tiff compressed '))[1] == 'bgr'
+    with pytest.raises(ImageError, match='a Bayer mosaic of 2x6 is too small'):
+        ImageReader().read(compressed(encoded('.png', mosaic[:, :2]),
+                                      'bayer_rggb8; png compressed '))
 
 
 @pytest.mark.parametrize(('cut', 'form', 'said'), [

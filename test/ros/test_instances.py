@@ -135,16 +135,14 @@ def test_cameras_and_tasks_have_their_own(make_bench, model, networks, image_mes
                          for name in received), 'the topics of the node')
     bench.wait_until_met()
 
-    def has_come():
+    def publish_both():
         stamp = bench.node.get_clock().now().to_msg()
         for name, camera in cameras.items():
             message = image_message(images[name])
             message.header.stamp = stamp
             camera.publish(message)
-        bench.spin_for(0.1)
-        return all(received.values())
 
-    bench.spin_until(has_come, 'the instances of both')
+    bench.publish_until(publish_both, lambda: all(received.values()), 'the instances of both')
     alone = Segmenter.open(path, options=RunOptions('onnxruntime', instances=True, measure=False))
     for topic, messages in received.items():
         camera, _, output = topic.partition('/')

@@ -266,12 +266,15 @@ def test_remapped_cameras_are_served_where_a_node_each_would(
                      and all(bench.node.count_publishers(f'/{name}/segmentation/mask')
                              for name in publishers), 'the node')
     bench.wait_until_met()
-    stamp = bench.node.get_clock().now().to_msg()
-    for name, publisher in publishers.items():
-        message = image_message(images[name])
-        message.header.stamp = stamp
-        publisher.publish(message)
-    bench.spin_until(lambda: all(masks.values()), 'masks')
+
+    def publish_both():
+        stamp = bench.node.get_clock().now().to_msg()
+        for name, publisher in publishers.items():
+            message = image_message(images[name])
+            message.header.stamp = stamp
+            publisher.publish(message)
+
+    bench.publish_until(publish_both, lambda: all(masks.values()), 'masks')
     for name, found in masks.items():
         np.testing.assert_array_equal(pixels_of(found[0]), images[name].argmax(axis=2))
 

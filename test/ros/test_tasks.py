@@ -123,13 +123,11 @@ def test_cameras_and_tasks(make_bench, two_heads, image, image_message, pixels_o
     rear = image_message(np.ascontiguousarray(image[::-1]))
     rear.header.stamp = message.header.stamp
 
-    def has_come():
+    def publish_both():
         cameras['front'].publish(message)
         cameras['rear'].publish(rear)
-        bench.spin_for(0.1)
-        return all(received.values())
 
-    bench.spin_until(has_come, 'masks of both')
+    bench.publish_until(publish_both, lambda: all(received.values()), 'masks of both')
     np.testing.assert_array_equal(pixels_of(received['front/lanes/mask'][0]),
                                   image.argmax(axis=2))
     np.testing.assert_array_equal(

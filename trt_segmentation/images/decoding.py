@@ -94,6 +94,10 @@ _THERMAL = '16UC1'
 """The one of them that thermal cameras use, too; a network may be trained on such values."""
 
 
+_SMALLEST_MOSAIC = 3
+"""Pixels of a side; OpenCV converts a smaller Bayer mosaic to black pixels."""
+
+
 def _encoding(name: str, gray_bits: int) -> Encoding | None:
     return ENCODINGS.get('mono16' if name == _THERMAL and gray_bits == 16 else name)
 
@@ -319,6 +323,7 @@ def _decode(msg: Any, gray_bits: int, decode_jpeg: DecodeJpeg | None) -> tuple[n
                           warned_as=f"the frames of '{_frame_id(msg)}'",
                           decode_jpeg=decode_jpeg)
     if conversion is not None:
+        _check_mosaic(what, *pixels.shape)
         pixels = cv2.cvtColor(pixels, conversion)
     return pixels, 'rgb' if same and source.startswith('rgb') else 'bgr'
 
@@ -336,6 +341,12 @@ def _check_size(msg: Any) -> None:
         raise ImageError(f'{_what(msg)}: an image without pixels')
 
 
+def _check_mosaic(what: str, height: int, width: int) -> None:
+    if min(height, width) < _SMALLEST_MOSAIC:
+        raise ImageError(f'{what}: a Bayer mosaic of {width}x{height} is too small, it must have '
+                         f'at least {_SMALLEST_MOSAIC}x{_SMALLEST_MOSAIC} pixels')
+
+
 def _rows(msg: Any, encoding: Encoding) -> np.ndarray:
     """The message's rows as uint8 [rows, bytes of pixels], without padding."""
     row = msg.width * encoding.channels * encoding.itemsize
@@ -344,6 +355,8 @@ def _rows(msg: Any, encoding: Encoding) -> np.ndarray:
     if msg.width % encoding.cell[0] or msg.height % encoding.cell[1]:
         sides = 'width and height' if encoding.cell[1] == 2 else 'the width'
         raise ImageError(f'{_what(msg)}: pixels share chroma values, {sides} must be even')
+    if msg.encoding.startswith('bayer_'):
+        _check_mosaic(_what(msg), msg.height, msg.width)
     rows = encoding.rows(msg.height)
     expected = msg.step * rows
     if len(msg.data) < expected:

@@ -3,6 +3,7 @@
 """The segmentation node: subscribes to images, publishes mask, confidence, overlay, label info."""
 
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -22,6 +23,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import uninstall_signal_handlers
 from rclpy.task import Future
+from rclpy.utilities import remove_ros_args
 from std_msgs.msg import Float64
 from std_srvs.srv import SetBool, Trigger
 
@@ -308,6 +310,8 @@ class SegmentationNode(GuardedLifecycleNode):
             message = drop_frames(cameras, BACKEND_FAILED, str(error))
             self.get_logger().error(message, throttle_duration_sec=WARNING_PERIOD)
         except Exception as error:  # a bug in this package must not stop the node
+            if not self.context.ok():  # a signal has shut down ROS, and publishers are invalid
+                return None
             message = drop_frames(cameras, DEFECT, repr(error), traceback.format_exc())
             self.get_logger().error(message, throttle_duration_sec=WARNING_PERIOD)
         return None
@@ -590,11 +594,19 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM."""
     # rclpy's handler calls this one; without it, SIGTERM does not stop a build.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    rclpy.init(args=args)
+    logger = rclpy.logging.get_logger('segmentation')
+    try:
+        rclpy.init(args=args)
+    except Exception as error:  # of rcl: an argument, a parameter file or a folder is at fault
+        logger.fatal(f'ROS 2 cannot be initialized: {type(error).__name__}: {error}')
+        return 1
+    for argument in remove_ros_args(sys.argv[1:] if args is None else args):
+        logger.warning(f"argument '{argument}' is ignored: a parameter is set with "
+                       '--ros-args -p NAME:=VALUE')
     try:
         return _run()
     except ParameterException as error:
-        rclpy.logging.get_logger('segmentation').fatal(str(error))
+        logger.fatal(str(error))
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0

@@ -3,6 +3,7 @@
 """Where ~/points takes its points from: registered depth images, or organized clouds."""
 
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any, Protocol
 
 import numpy as np
@@ -210,8 +211,9 @@ def _pinhole(info: CameraInfo, depth: ReceivedImage) -> Pinhole:
         info = scaled_camera_info(info, (depth.height, depth.width))
     matrix = info.p.reshape(3, 4) if info.p[0] > 0 else info.k.reshape(3, 3)
     camera = Pinhole(*(float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))))
-    if not (camera.fx > 0 and camera.fy > 0):
-        raise ImageError('depth/camera_info is not calibrated: its focal length is not positive')
+    if not (camera.fx > 0 and camera.fy > 0 and np.isfinite(astuple(camera)).all()):
+        raise ImageError(f'depth/camera_info is not calibrated: {camera}; the focal lengths fx '
+                         'and fy must be positive, and all values finite')
     return camera
 
 
