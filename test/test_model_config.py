@@ -269,7 +269,8 @@ REFUSED = [  # text, key and value that the message names
     ('outputs: [{name: a, labels: [x, y], colors: [[1, 2, 3]]}]', 'task a', '2 entries'),
     ('{output: {name: a}, outputs: [{name: a}]}', 'outputs', 'output'),
     ('{classes: {preset: ade20k}, outputs: [{name: a}]}', 'outputs', 'classes'),
-    ('input: {color: rgb', 'no valid YAML', 'line'),
+    ('input: {color: rgb', 'no valid YAML', ' at line 1, column'),
+    ('input: {colour: rgb}', 'colour', '; did you mean color?'),
     ('a: b: c', 'no valid YAML', 'line'),
 ]
 

@@ -18,6 +18,13 @@ def printable(text: object) -> str:
     return _SURROGATE.sub(lambda found: f'\\x{ord(found[0]) - 0xdc00:02x}', str(text))
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return '; did you mean X?' with the known name that is most similar, or ''."""
+    import difflib  # only for errors
+    return ''.join(f'; did you mean {near}?' for near in difflib.get_close_matches(
+        name, known, 1, cutoff=0.7))
+
+
 class SegmentationError(Exception):
     """Base of all errors whose message is written for the user.
 

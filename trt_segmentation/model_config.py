@@ -20,7 +20,7 @@ import yaml
 from trt_segmentation.classes.mask_encoding import MONO8, MONO16
 from trt_segmentation.classes.merging import MergedClass, merge_tree, read_merge
 from trt_segmentation.classes.palette import Colour, Palette, preset_labels, preset_names
-from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.errors import ConfigError, ModelError, did_you_mean
 
 METADATA_KEY = 'trt_segmentation'
 COLOR_ORDERS = ('rgb', 'bgr')
@@ -203,8 +203,10 @@ class ModelConfig:
         """
         try:
             text = Path(path).read_text(encoding='utf-8')
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f'{path}: cannot be read ({error})') from error
+        except OSError as error:
+            raise ConfigError(f'{path}: cannot be read ({error.strerror})') from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f'{path}: cannot be read: it is no UTF-8 text') from error
         return cls.from_text(text, str(path))
 
     @classmethod
@@ -219,7 +221,7 @@ class ModelConfig:
         except ConfigError as error:
             raise ConfigError(f'{source}: {error}') from None
         except Exception as error:  # PyYAML's constructors raise ValueError, KeyError and more
-            place = ' '.join(str(error).split())
+            place = ' '.join(str(error).replace(' in "<unicode string>", ', ' at ').split())
             raise ConfigError(f'{source}: is no valid YAML ({place})') from error
         try:
             return _read_config({} if tree is None else tree)
@@ -402,7 +404,8 @@ def _read_size(value: Any) -> tuple[int, int] | None:
         return None
     if (not isinstance(value, list) or len(value) != 2
             or not all(_is_int(extent) and extent > 0 for extent in value)):
-        raise ConfigError(f'input.size is {value!r}; it is [height, width] in pixels')
+        raise ConfigError(f'input.size is {value!r}; it is [height, width] in pixels, whole '
+                          'numbers above 0')
     return value[0], value[1]
 
 
@@ -481,7 +484,7 @@ def _checked_keys(name: str, tree: Any, known: tuple[str, ...]) -> Mapping[str, 
     unknown = [str(key) for key in tree if key not in known]
     if unknown:
         raise ConfigError(f'{name} has the unknown key {", ".join(unknown)}; '
-                          f'known keys are {", ".join(known)}')
+                          f'known keys are {", ".join(known)}{did_you_mean(unknown[0], known)}')
     return tree
 
 

@@ -280,6 +280,7 @@ def test_the_confusion_matrix_is_drawn_with_the_classes_that_occur(tmp_path, col
 
 def test_what_cannot_be_written_is_one_line(tmp_path, colours, capsys):
     (tmp_path / 'file').write_text('')
-    for arguments in (['--output', tmp_path / 'file'], ['--output', tmp_path / 'file' / 'in']):
-        assert evaluate(tmp_path, colours, *arguments)[0] == 1
-        assert f'{arguments[1]}: cannot be created' in capsys.readouterr().err
+    for path, message in ((tmp_path / 'file', 'is a file; name a folder'),
+                          (tmp_path / 'file' / 'in', 'cannot be created (Not a directory)')):
+        assert evaluate(tmp_path, colours, '--output', path)[0] == 1
+        assert f'{path}: {message}' in capsys.readouterr().err

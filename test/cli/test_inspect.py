@@ -259,11 +259,12 @@ def test_outputs_that_are_alike_are_marked_as_assumed(networks, here, capsys):
                         '--write-config'),
     (['--choose', '9', '--write-config', 'y'], '--choose is 9; this network has the likely '
                                                'configs 1 to 8'),
-    (['--choose', '-1', '--write-config', 'y'], '--choose is -1; this network has'),
+    (['--write-config', 'gone/y'], "gone/y: cannot be written: there is no folder 'gone'"),
     (['--picture', 'x.png'], '--picture x.png is the file for the drawing of --on; name the '
                              'photo with --on PHOTO'),
     (['--on', 'street 1.png', '--picture', 'x.jpg'], 'the drawing is a PNG; name it x.png'),
     (['--on', 'gone.png'], 'gone.png: there is no such file'),
+    (['--on', '.'], '.: is a folder; name a file in it'),
     (['--on', "my 'net'.onnx"], 'OpenCV cannot read it as an image'),
     (['--on', 'street 1.png', '--picture', 'PHOTO.png'], 'PHOTO.png: exists already'),
     (['--on', 'street 1.png', '--write-config', 'PHOTO.png'], 'PHOTO.png: exists already')])

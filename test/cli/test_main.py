@@ -141,7 +141,14 @@ def test_all_commands_read_a_network_alike(networks, tmp_path, monkeypatch, caps
     ('bench --seconds nan', "'nan' is not a number above 0"),
     ('demo --rate inf', "'inf' is not a number above 0"),
     ('compare --at-least 0', "'0' is not a fraction of the pixels, more than 0 and at most 1"),
-    ('bench --size 0x5', "'0x5' is not HEIGHTxWIDTH, for example 1080x1920")])
+    ('bench --size 0x5', "'0x5' is not HEIGHTxWIDTH, for example 1080x1920"),
+    ('bench --size 16384x16385', "'16384x16385' is too large: a side has at most 16384 pixels"),
+    ('bench --rates x', "'x' is not a comma-separated list of rates of at least 1 Hz"),
+    ('bench --outputs overlay', "'overlay' is not a comma-separated list of mask and any of conf"),
+    ('inspect --choose 0', "'0' is not a whole number of at least 1"),
+    ('run a.jpg --output out --modell=x', 'unrecognized arguments: --modell=x; did you mean '
+                                          '--model?'),
+    ('inspect net.onnx street.jpg', 'inspect: error: unrecognized arguments: street.jpg\n')])
 def test_values_beyond_their_range_are_refused(arguments, message, capsys):
     with pytest.raises(SystemExit):
         main(arguments.split())
@@ -235,6 +242,32 @@ def test_a_reader_that_goes_away_is_no_error(arguments):
         assert (code, shown.count(b'\n')) == (1, 1)
     else:
         assert (code, shown) == (141, b'')
+
+
+@pytest.mark.parametrize('arguments', ['--cameras 2', '--rates 10', '--one-node-each'])
+def test_options_of_the_node_need_the_node(arguments, capsys):
+    assert main(['bench', *arguments.split()]) == 1
+    assert f'{arguments.split()[0]} is for the real node; add --ros' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('redirection', 'code', 'shown'), [
+    ('>&- 2>&- <&-', 0, ''), ('>/dev/full', 1, 'error: stdout: No space left on device\n')])
+def test_an_output_that_is_closed_or_full_gives_no_traceback(redirection, code, shown):
+    environment = {name: value for name, value in os.environ.items()
+                   if name != 'PYTHONUNBUFFERED'}
+    done = subprocess.run(['sh', '-c', f'exec "$@" --version {redirection}', 'sh', *PROGRAM],
+                          capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.returncode, done.stderr) == (code, shown)
+
+
+def test_a_file_without_permission_is_named(monkeypatch, capsys):
+    def refuse(args):
+        raise PermissionError(13, 'Permission denied', 'locked/net.onnx')
+
+    monkeypatch.setattr(inspect, 'execute', refuse)
+    monkeypatch.setattr('trt_segmentation.cli.main._discard_output', lambda: None)
+    assert main(['inspect']) == 1
+    assert capsys.readouterr().err == 'error: locked/net.onnx: Permission denied\n'
 
 
 def test_an_interrupt_ends_silently(monkeypatch, capsys):

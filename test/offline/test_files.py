@@ -200,7 +200,7 @@ def test_an_output_that_is_a_file_is_one_sentence(tmp_path, write_images, capsys
     (tmp_path / 'out').write_text('mine')
     assert run(folder, '--output', tmp_path / 'out') == 1
     shown = capsys.readouterr().err
-    assert 'out: cannot be created (File exists)' in shown
+    assert 'out: is a file; name a folder' in shown
     assert 'resumes' not in shown
 
 

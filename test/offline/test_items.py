@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from trt_segmentation.offline import items
 from trt_segmentation.offline.items import find_items
 
 
@@ -100,6 +101,24 @@ def test_the_error_of_a_folder_without_images_lists_the_suffixes(photos):
         'subfolders, are images (.bmp, .jpeg')
     assert '.mp4' in found.refused[0]
     assert 'gone.png: there is no such file' in found.refused[1]
+
+
+def test_what_cannot_be_read_is_refused_and_the_rest_is_found(photos, monkeypatch):
+    folder = photos('in/x.png', 'in/locked/y.png', 'locked/z.png')
+
+    def refuse(function):
+        def guarded(path):
+            if 'locked' in str(path):
+                raise PermissionError(13, 'Permission denied', str(path))
+            return function(path)
+        return guarded
+
+    monkeypatch.setattr(os, 'scandir', refuse(os.scandir))
+    monkeypatch.setattr(items, 'is_image', refuse(items.is_image))
+    found = find_items([folder / 'in', folder / 'locked' / 'z.png'], folder / 'out')
+    assert targets(found, folder / 'out') == ['x_mask.png']
+    assert found.refused == [f'{folder}/{name}: cannot be read (Permission denied)'
+                             for name in ('in/locked', 'locked/z.png')]
 
 
 def test_a_damaged_image_in_a_folder_is_an_input_by_its_name(photos):

@@ -199,6 +199,7 @@ def test_a_file_that_is_no_video_does_not_stop_the_run(tmp_path, clip, capsys):
     shown = capsys.readouterr()
     assert '1 of 2 inputs segmented' in shown.out
     assert shown.err.count('no.mp4') == 1
+    assert not (tmp_path / 'out' / 'no_mask').exists()
 
 
 def test_a_video_that_disappears_does_not_stop_the_run(tmp_path, clip, write_images, monkeypatch,

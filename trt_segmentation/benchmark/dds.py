@@ -5,9 +5,7 @@
 import json
 import os
 import queue
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +22,7 @@ from trt_segmentation.benchmark.frames import (
     find_peak,
     together,
 )
+from trt_segmentation.benchmark.processes import start_module, wait_or_kill
 from trt_segmentation.errors import BackendError
 from trt_segmentation.requirements import require
 
@@ -189,19 +188,13 @@ class DdsBench:
         for process in self._processes:
             if process.stdin is not None:
                 process.stdin.close()  # the camera ends with its stdin
-            if process is not self._camera and process.poll() is None:
-                process.send_signal(signal.SIGINT)
-        for process in self._processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            if process is not self._camera:
+                process.terminate()
+        wait_or_kill(self._processes, 10)
 
     def _start(self, module: str, *arguments: str) -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, '-m', f'trt_segmentation.benchmark.ros.{module}', *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = start_module(f'benchmark.ros.{module}', *arguments, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
         self._processes.append(process)
         threading.Thread(target=self._listen, args=(process,), daemon=True).start()
         return process

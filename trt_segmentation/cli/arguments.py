@@ -17,6 +17,7 @@ from trt_segmentation.graph.pipeline.output_names import INSTANCE_OUTPUTS, kind_
 from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
 from trt_segmentation.graph.pipeline.smoothing import MAX_WEIGHT
 from trt_segmentation.graph.reading.resolve import ModelSpec, resolve, with_mask
+from trt_segmentation.images.header import MAX_SIDE
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import (
     BACKENDS,
@@ -37,11 +38,15 @@ _DEFAULTS = BuildOptions()
 
 
 def size(text: str) -> tuple[int, int]:
-    """Parse HEIGHTxWIDTH for argparse; return (height, width)."""
+    """Parse HEIGHTxWIDTH for argparse; return (height, width), each at most ``MAX_SIDE``."""
     match = re.fullmatch(r'(\d+)x(\d+)', text)
     if not match or '0' in match.groups():
         raise argparse.ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH, for example 1080x1920")
-    return int(match[1]), int(match[2])
+    height, width = int(match[1]), int(match[2])
+    if max(height, width) > MAX_SIDE:
+        raise argparse.ArgumentTypeError(f"'{text}' is too large: a side has at most {MAX_SIDE} "
+                                         'pixels')
+    return height, width
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:

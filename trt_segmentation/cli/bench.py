@@ -44,6 +44,11 @@ from trt_segmentation.segmenter import Segmenter
 PROFILED = 30
 """Frames that run under the runtime's profiler."""
 
+_ROS_DEFAULTS: dict[str, Any] = {
+    'rates': (10.0, 30.0, 60.0), 'runs': 5, 'seconds': 3.0, 'no_peak': False, 'encoding': 'bgr8',
+    'cameras': 1, 'pipeline_depth': None, 'one_node_each': False}
+"""Arguments that only ``--ros`` uses."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trt-segmentation bench``."""
@@ -75,18 +80,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_ros_arguments(group: 'argparse._ArgumentGroup') -> None:
     group.add_argument('--ros', action='store_true',
                        help='also run camera, node and subscriber as separate processes')
-    group.add_argument('--rates', type=_rates, default=(10.0, 30.0, 60.0), metavar='HZ,...',
+    group.add_argument('--rates', type=_rates, default=_ROS_DEFAULTS['rates'], metavar='HZ,...',
                        help='of the camera (default 10,30,60)')
-    group.add_argument('--runs', type=whole(1), default=5, metavar='N',
+    group.add_argument('--runs', type=whole(1), default=_ROS_DEFAULTS['runs'], metavar='N',
                        help='of each rate; best and worst are dropped (default 5)')
-    group.add_argument('--seconds', type=positive, default=3.0, metavar='S',
+    group.add_argument('--seconds', type=positive, default=_ROS_DEFAULTS['seconds'], metavar='S',
                        help='of one run (default 3)')
     group.add_argument('--no-peak', action='store_true',
                        help='do not search the highest rate with at most 5 %% loss')
-    group.add_argument('--encoding', choices=CAMERA_ENCODINGS, default='bgr8',
+    group.add_argument('--encoding', choices=CAMERA_ENCODINGS, default=_ROS_DEFAULTS['encoding'],
                        help='of the camera\'s images; jpeg is sent on image/compressed '
                             '(default bgr8)')
-    group.add_argument('--cameras', type=whole(1), default=1, metavar='N',
+    group.add_argument('--cameras', type=whole(1), default=_ROS_DEFAULTS['cameras'], metavar='N',
                        help='cameras that publish at the same time; their images are segmented '
                             'in one batch (default 1)')
     group.add_argument('--pipeline-depth', type=int, choices=(1, 2),
@@ -98,7 +103,7 @@ def _add_ros_arguments(group: 'argparse._ArgumentGroup') -> None:
 def execute(args: argparse.Namespace) -> int:
     """Measure, print and write the report."""
     require(*['rclpy'] * (args.ros or args.points), *['matplotlib'] * bool(args.plot))
-    _check_cameras(args)
+    _check_ros(args)
     segmenter = open_segmenter(args)
     if args.ros or args.against:
         segmenter.spec.check_single()
@@ -114,7 +119,10 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_cameras(args: argparse.Namespace) -> None:
+def _check_ros(args: argparse.Namespace) -> None:
+    for name, default in _ROS_DEFAULTS.items():
+        if not args.ros and getattr(args, name) != default:
+            raise ConfigError(f'--{name.replace("_", "-")} is for the real node; add --ros')
     height, width = args.size
     if args.encoding not in ('bgr8', JPEG) and (height % 2 or width % 2):
         raise ConfigError(f'--size is {height}x{width}; with --encoding {args.encoding}, height '
@@ -204,7 +212,8 @@ def _implementation(text: str) -> str:
 def _outputs(text: str) -> tuple[str, ...]:
     names = tuple(text.split(','))
     if 'mask' not in names or not set(names) <= set(OUTPUTS):
-        raise argparse.ArgumentTypeError(f"'{text}': mask, and some of {', '.join(OUTPUTS[1:])}")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a comma-separated list of mask and "
+                                         f"any of {', '.join(OUTPUTS[1:])}")
     return names
 
 
@@ -214,5 +223,6 @@ def _rates(text: str) -> tuple[float, ...]:
     except ValueError:
         rates = ()
     if not rates or min(rates) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}': rates of at least 1 Hz, for example 10,30")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a comma-separated list of rates of "
+                                         'at least 1 Hz, for example 10,30')
     return rates

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from trt_segmentation.benchmark.processes import start_module, wait_or_kill
 from trt_segmentation.cli.arguments import add_backend_options, open_segmenter, positive, whole
 from trt_segmentation.cli.node_arguments import node_parameters
 from trt_segmentation.demo.clip import IMAGE_FOLDER, LABELS, read_clip
@@ -121,9 +121,8 @@ def _run_processes(args: argparse.Namespace, work: Path) -> _Record:
     processes: list[subprocess.Popen] = []
 
     def start(module: str, *arguments: str) -> subprocess.Popen:
-        process = subprocess.Popen([sys.executable, '-m', f'trt_segmentation.{module}',
-                                    *arguments], env=environment, stdout=subprocess.PIPE,
-                                   text=True)
+        process = start_module(module, *arguments, env=environment, stdout=subprocess.PIPE,
+                               text=True)
         processes.append(process)
         threading.Thread(target=_forward, args=(process, lines), daemon=True).start()
         return process
@@ -145,7 +144,9 @@ def _run_processes(args: argparse.Namespace, work: Path) -> _Record:
 
             _wait_for(finished, record, lines, node)
     finally:
-        _stop(processes)
+        for process in processes:
+            process.terminate()
+        wait_or_kill(processes, 5)
     return record
 
 
@@ -177,18 +178,6 @@ def _wait_for(condition: Callable[[], bool], record: _Record, lines: queue.Queue
         progress = (len(record.sent), len(record.latency_ms), record.dropped)
         if progress != state:
             state, changed = progress, time.monotonic()
-
-
-def _stop(processes: list[subprocess.Popen]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-    for process in processes:
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _report(args: argparse.Namespace, record: _Record, work: Path, truths: list[np.ndarray],

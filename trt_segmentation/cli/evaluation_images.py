@@ -87,10 +87,10 @@ def samples_of(args: argparse.Namespace, *, labels_needed: bool = False,
         samples = find_samples(args.images, args.labels, args.split,
                                labels_needed=labels_needed or args.labels is not None)
         return [samples[index] for index in spread(len(samples), args.limit)]
+    source_files(args.images)  # raises if there is none
     if args.labels is not None or labels_needed:
         raise ConfigError(f'--images {args.images}: labels need a folder of images, and this is '
                           'none; compare with another model or precision (--against)')
-    source_files(args.images)  # raises if there is no image
     return None
 
 

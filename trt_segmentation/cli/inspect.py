@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trt_segmentation.backends.tensorrt.unsupported import VERSIONS, find_unsupported
-from trt_segmentation.cli.arguments import add_measure_option
+from trt_segmentation.cli.arguments import add_measure_option, whole
 from trt_segmentation.cli.likely_configs import (
     LikelyConfig,
     default_picture,
@@ -94,9 +94,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--picture', type=Path, metavar='PNG',
                         help='new file for the drawing of --on (default MODEL_on_PHOTO.png in the '
                              'current folder)')
-    parser.add_argument('--choose', type=int, default=0, metavar='N',
+    parser.add_argument('--choose', type=whole(1), default=0, metavar='N',
                         help='number of the likely config to write (default 1)')
-    parser.add_argument('--device', type=int, default=0, metavar='N',
+    parser.add_argument('--device', type=whole(0), default=0, metavar='N',
                         help='GPU on which to load an engine without a description (default 0)')
 
 
@@ -235,8 +235,9 @@ def _draw(args: argparse.Namespace, spec: ModelSpec, network: Network, config: M
     spec.check_single()
     path = args.picture or default_picture(Path(args.model or demo_model()), args.on)
     check_new(path)
-    from trt_segmentation.images.sources import is_image, read_image  # imports OpenCV
+    from trt_segmentation.images.sources import is_image, read_bytes, read_image  # imports OpenCV
     if not is_image(args.on):
+        read_bytes(args.on)  # raises if it cannot be read
         raise ImageError(f'{args.on}: OpenCV cannot read it as an image; --on takes a photo')
     image = read_image(args.on, spec.gray_bits)
     trials = try_out(network, config, configs, image, options)

@@ -3,6 +3,7 @@
 """The command ``trt-segmentation``: one module per subcommand."""
 
 import argparse
+import errno
 import importlib
 import io
 import os
@@ -11,7 +12,7 @@ import sys
 
 from trt_segmentation import __version__
 from trt_segmentation.cli.console import log_on_stderr, message_of
-from trt_segmentation.errors import SegmentationError
+from trt_segmentation.errors import SegmentationError, did_you_mean, printable
 
 COMMANDS = {
     'run': 'Segment images, folders of images, videos and rosbags; write masks and overlays.',
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         0; 1 after an error, which is printed; 2 for wrong arguments; 130 after Ctrl-C; 141 if the
         reader of the output has closed it.
     """
+    _replace_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be invalid UTF-8
         sys.stdout.reconfigure(errors='backslashreplace')
     try:
@@ -65,13 +67,19 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         _discard_output()
         return 128 + signal.SIGPIPE
+    except OSError as error:  # of a file that no other place checks, or of stdout
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        _discard_output()
+        print(f'error: {printable(error.filename or "stdout")}: {error.strerror}', file=sys.stderr)
+        return 1
 
 
 def _run(argv: list[str]) -> int:
     args = argparse.Namespace()
     try:
         with log_on_stderr():
-            _parser(argv).parse_args(argv, args)
+            _parse(argv, args)
             return args.execute(args)
     except SegmentationError as error:
         print(f'error: {message_of(error, args)}', file=sys.stderr)
@@ -88,9 +96,14 @@ def command_parser(name: str) -> argparse.ArgumentParser:
     return _parsers(name)[1][name]
 
 
-def _parser(argv: list[str]) -> argparse.ArgumentParser:
-    """Return the parser; only the requested command has its arguments."""
-    return _parsers(next((word for word in argv if not word.startswith('-')), ''))[0]
+def _parse(argv: list[str], args: argparse.Namespace) -> None:
+    """Parse the arguments; only the parser of the requested command is filled."""
+    parser, commands = _parsers(next((word for word in argv if not word.startswith('-')), ''))
+    _, unknown = parser.parse_known_args(argv, args)
+    if unknown:
+        command = commands[args.command]
+        near = did_you_mean(unknown[0].partition('=')[0], command._option_string_actions)
+        command.error(f'unrecognized arguments: {" ".join(unknown)}{near}')
 
 
 def _parsers(requested: str) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -118,6 +131,20 @@ class _KeepEpilog(argparse.HelpFormatter):
         if text.startswith('example:'):
             return text
         return super()._fill_text(text, width, indent)
+
+
+def _replace_closed_streams() -> None:
+    """Open the null device for each of stdin, stdout and stderr that the caller has closed.
+
+    Otherwise the next file that is opened gets its number, and what libraries print.
+    """
+    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+        if getattr(sys, name) is None:
+            null_device = os.open(os.devnull, os.O_RDWR)
+            if null_device != number:
+                os.dup2(null_device, number)
+                os.close(null_device)
+            setattr(sys, name, os.fdopen(number, 'w' if number else 'r', closefd=False))
 
 
 def _discard_output() -> None:

@@ -64,7 +64,7 @@ def find_samples(images: Path, labels: Path | None = None, split: str = 'val', *
     labelled = [sample for sample in samples if sample.labels and sample.labels.is_file()]
     if not labelled and labels_needed:
         first = samples[0]
-        place = f'at {first.labels}' if first.labels else 'in a folder that must be given'
+        place = f'at {first.labels}' if first.labels else 'in the folder of --labels'
         raise DatasetError(f'{images}: none of the {len(samples)} images has labels; those of '
                            f'the first, {first.image.name}, are expected {place}')
     if 0 < len(labelled) < len(samples):

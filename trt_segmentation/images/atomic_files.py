@@ -22,6 +22,8 @@ def make_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f'{path}: is a file; name a folder') from error
     except OSError as error:
         raise OutputError(f'{path}: cannot be created ({error.strerror})') from error
 
@@ -69,13 +71,16 @@ def write_new_file(path: Path, data: Data) -> None:
 
 
 def check_new(path: Path) -> None:
-    """Check that a name for ``write_new_file`` does not exist yet.
+    """Check that a name for ``write_new_file`` does not exist yet, but its folder does.
 
     Raises:
-        OutputError: the name exists already.
+        OutputError: the name exists already, or there is no such folder.
     """
     if os.path.lexists(path):
         raise _taken(path)
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: cannot be written: there is no folder '{path.parent}'; create "
+                          'it first')
 
 
 def check_utf8(path: Path) -> str:

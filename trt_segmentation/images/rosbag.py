@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading of images from rosbags by package rosbags: rosbag2 (mcap, sqlite3) and ROS 1."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,9 @@ class Recorded:
 
 def is_bag(path: Path) -> bool:
     """Return whether a path is a rosbag: a folder with metadata.yaml, or a bag file."""
-    return (path / 'metadata.yaml').is_file() or (path.suffix in _BAG_SUFFIXES and path.is_file())
+    # os.path.isfile is False for a path in a folder without permission; Path.is_file raises.
+    return os.path.isfile(path / 'metadata.yaml') or (
+        path.suffix in _BAG_SUFFIXES and os.path.isfile(path))
 
 
 class ImageTopic:

@@ -113,8 +113,10 @@ def is_image(path: Path) -> bool:
     be opened.
 
     Raises:
-        ImageError: there is no such file.
+        ImageError: it is a folder, or there is no such file.
     """
+    if path.is_dir():
+        raise ImageError(f'{path}: is a folder; name a file in it')
     if not path.is_file():
         raise ImageError(f'{path}: there is no such file')
     try:

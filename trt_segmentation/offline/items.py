@@ -86,13 +86,16 @@ def find_items(inputs: Sequence[Path], output: Path,
         try:
             refuse_address(given)
             if given.is_dir():
-                found, others = _in_folder(given, output, is_excluded, names)
+                found, others = _in_folder(given, output, is_excluded, names, refused)
                 items += found
                 skipped += others
             else:
-                items.append(_item(given, given.parent, output, not is_image(given)))
+                is_video = not is_image(given) and given.suffix.lower() not in IMAGE_SUFFIXES
+                items.append(_item(given, given.parent, output, is_video))
         except ImageError as error:
             refused.append(str(error))
+        except OSError as error:
+            refused.append(printable(f'{given}: cannot be read ({error.strerror})'))
     items = list({os.path.abspath(item.path): item for item in reversed(items)}.values())[::-1]
     claimed = Counter(target for item in items for target in _targets(item, names))
     common = _common_folder(inputs)
@@ -117,7 +120,7 @@ def _targets(item: Item, names: Sequence[str]) -> list[Path]:
 
 
 def _common_folder(inputs: Sequence[Path]) -> Path:
-    folders = [os.path.abspath(path if path.is_dir() else path.parent) for path in inputs]
+    folders = [os.path.abspath(path if os.path.isdir(path) else path.parent) for path in inputs]
     return Path(os.path.commonpath(folders))
 
 
@@ -127,8 +130,8 @@ def _item(path: Path, base: Path, output: Path, is_video: bool) -> Item:
 
 
 def _in_folder(folder: Path, output: Path, is_excluded: Callable[[Path], bool],
-               names: Sequence[str]) -> tuple[list[Item], int]:
-    files = list(_walk(folder, output, is_excluded))
+               names: Sequence[str], refused: list[str]) -> tuple[list[Item], int]:
+    files = list(_walk(folder, output, is_excluded, refused))
     candidates = [_item(path, folder, output, path.suffix.lower() in VIDEO_SUFFIXES)
                   for path in files if _is_candidate(path)]
     results = {os.path.abspath(item.target(name)) for item in candidates for name in names}
@@ -151,11 +154,16 @@ def _is_candidate(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES or is_image(path)
 
 
-def _walk(folder: Path, output: Path, is_excluded: Callable[[Path], bool]) -> Iterator[Path]:
-    """The files in a folder and its subfolders, in order; links to folders are followed once."""
+def _walk(folder: Path, output: Path, is_excluded: Callable[[Path], bool],
+          refused: list[str]) -> Iterator[Path]:
+    """The files in a folder and its subfolders, in order; links to folders are followed once.
+    Folders that cannot be read are added to ``refused``."""
+    def refuse(error: OSError) -> None:
+        refused.append(printable(f'{error.filename}: cannot be read ({error.strerror})'))
+
     own = os.path.realpath(output)
     seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(place)
         is_own = real == own and real != os.path.realpath(folder)
         if real in seen or is_own or is_excluded(Path(place)):

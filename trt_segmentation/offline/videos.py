@@ -61,8 +61,6 @@ def segment_video(work: 'Work', segmenter: Segmenter, item: Item) -> tuple[str, 
         OutputError: a result cannot be written.
     """
     images = tuple(name for name in work.outputs if kind_of(name) != 'overlay')
-    for name in images:
-        make_folder(item.target(name))
     overlay_names = tuple(name for name in work.outputs if kind_of(name) == 'overlay')
     existing = _existing_frames(item, images, overlay_names, work.scratch)
     if work.lanes.in_order:
@@ -100,6 +98,9 @@ def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCap
                                                      frame)
                         waiting.append(lanes.run_in_order(writer.write, overlay))
                 else:
+                    for name in work.outputs if count == 1 else ():
+                        if kind_of(name) != 'overlay':
+                            make_folder(item.target(name))
                     waiting.append(lanes.segment(
                         frame, 'bgr', partial(_write, item, labels, work.scratch, count - 1),
                         partial(_write_overlays, overlays) if overlays else None))

@@ -2,14 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of the node's parameters: defaults, descriptions and valid values."""
 
-import difflib
 import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import yaml
 
-from trt_segmentation.errors import ConfigError
+from trt_segmentation.errors import ConfigError, did_you_mean
 from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_ENCODINGS
 from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
 from trt_segmentation.graph.pipeline.smoothing import MAX_WEIGHT
@@ -433,9 +432,8 @@ def unknown_parameters(node: Any) -> list[str]:
     given = getattr(node, '_parameter_overrides', {})  # rclpy has no public accessor
     unknown = [name for name in given
                if not node.has_parameter(name) and not name.startswith('qos_overrides.')]
-    similar = {name: difflib.get_close_matches(name, rules(), 1) for name in unknown}
     return [f"parameter '{name}' is ignored: the node has no such parameter"
-            + (f'; did you mean {similar[name][0]}?' if similar[name] else '') for name in unknown]
+            + did_you_mean(name, rules()) for name in unknown]
 
 
 def read_parameters(node: Any) -> Parameters:

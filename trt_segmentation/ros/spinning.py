@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a node until its process is terminated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -14,13 +15,23 @@ def spin(make_node: Callable[[], Node]) -> None:
 
     ``rclpy.init`` must have been called.
     """
-    try:
+    with until_signal():
         node = make_node()
         try:
             rclpy.spin(node)
         finally:
             node.destroy_node()
+
+
+@contextmanager
+def until_signal() -> Iterator[None]:
+    """End the body of a with statement silently at SIGINT or SIGTERM, then shut down ROS."""
+    try:
+        yield
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if rclpy.ok():
+            raise  # otherwise a signal has shut down ROS, so that any call of it fails
     finally:
         rclpy.try_shutdown()

@@ -15,6 +15,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from trt_segmentation.images.sources import open_images
+from trt_segmentation.ros.spinning import until_signal
 from trt_segmentation.ros.stamps import nanoseconds
 
 
@@ -28,6 +29,12 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     messages = [_message(image) for _, image in open_images(args.images)]
     rclpy.init()
+    with until_signal():
+        _publish(messages, args)
+    return 0
+
+
+def _publish(messages: list[Image], args: argparse.Namespace) -> None:
     node = Node('camera', namespace=args.namespace)
     publisher = node.create_publisher(Image, 'image', QoSProfile(depth=1))
     while publisher.get_subscription_count() == 0:
@@ -43,8 +50,6 @@ def main(argv: list[str] | None = None) -> int:
                           'picture': index % len(messages)}), flush=True)
     time.sleep(1.0)  # until the last message is sent
     node.destroy_node()
-    rclpy.try_shutdown()
-    return 0
 
 
 def _message(pixels: np.ndarray) -> Image:

@@ -12,6 +12,7 @@ from onnx import TensorProto, numpy_helper
 
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.onnx_tools.weights import is_large
+from trt_segmentation.options import ENGINE_SUFFIXES
 
 _FLOAT_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
@@ -32,6 +33,8 @@ def check_file(path: Path) -> None:
     """
     if path.is_dir():
         raise ModelError(f'{path}: is a folder; name the .onnx file in it')
+    if path.suffix in ENGINE_SUFFIXES:
+        raise ModelError(f"{path}: is an engine already; give its network's .onnx file")
     if path.suffix != '.onnx':
         raise ModelError(f'{path}: is no model; models end in .onnx, .engine or .plan (export '
                          'other networks to ONNX first)')
@@ -39,10 +42,14 @@ def check_file(path: Path) -> None:
         raise ModelError(f'{path}: there is no such file; check the path')
     if path.stat().st_size == 0:
         raise ModelError(f'{path}: is empty; export it again')
-    with path.open('rb') as file:
-        if file.read(len(_GIT_LFS)) == _GIT_LFS:
-            raise ModelError(f'{path}: is a Git LFS pointer to a model, not the model; fetch it '
-                             'with git lfs pull')
+    try:
+        with path.open('rb') as file:
+            head = file.read(len(_GIT_LFS))
+    except OSError as error:
+        raise ModelError(f'{path}: cannot be read ({error.strerror})') from error
+    if head == _GIT_LFS:
+        raise ModelError(f'{path}: is a Git LFS pointer to a model, not the model; fetch it '
+                         'with git lfs pull')
 
 
 def external_data(model: onnx.ModelProto, path: Path) -> dict[str, tuple[str, Path]]:

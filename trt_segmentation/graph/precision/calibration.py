@@ -69,13 +69,15 @@ class CalibrationTable:
         """Read a table.
 
         Raises:
-            ConfigError: the file is no calibration table.
+            ConfigError: the file cannot be read, or is no calibration table.
         """
         try:
             table = cls(**json.loads(path.read_text(encoding='utf-8')))
             ranges = {name: (float(low), float(high))
                       for name, (low, high) in table.ranges.items()}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except OSError as error:
+            raise ConfigError(f'{path}: cannot be read ({error.strerror})') from error
+        except (ValueError, TypeError, AttributeError) as error:
             raise ConfigError(f'{path}: is no calibration table ({error}); delete it and '
                               'calibrate again') from error
         return replace(table, ranges=ranges)
