@@ -254,6 +254,9 @@ def test_an_engine_cannot_change_its_precision(tmp_path, colours, tensorrt, caps
     (tmp_path / 'report.json').unlink()
     assert evaluate(tmp_path, engine, '--against', 'fp16') == (1, None)
     assert "give its network's .onnx file" in capsys.readouterr().err
+    assert evaluate(tmp_path, colours, '--against', 'fp16', '--against-config', 'other.yaml') == (
+        1, None)
+    assert 'other.yaml: is the config of another model' in capsys.readouterr().err
 
 
 def test_the_other_model_may_have_a_config_of_its_own(tmp_path, networks, colours):

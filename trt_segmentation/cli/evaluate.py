@@ -70,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Measure, print and write the report; return 1 if an image could not be read."""
+    if args.against_config and args.against in ('', *PRECISIONS):
+        raise ConfigError(f'--against-config {args.against_config}: is the config of another '
+                          'model; name it as --against')
     args = with_images(args)
     samples = samples_of(args, labels_needed=not args.against)
     if args.output:
