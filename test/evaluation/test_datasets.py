@@ -104,7 +104,7 @@ def test_without_labels_only_images_are_found_if_that_is_enough(tmp_path):
         assert [s.labels for s in find_samples(tmp_path / folder, labels_needed=False)] == [None]
     with pytest.raises(DatasetError, match=r'are expected at .*_gtFine_labelTrainIds\.png'):
         find_samples(tmp_path / 'a')
-    with pytest.raises(DatasetError, match=r'x\.png, are expected in a folder that must be given'):
+    with pytest.raises(DatasetError, match=r'x\.png, are expected in the folder of --labels'):
         find_samples(tmp_path / 'b')
 
 

@@ -64,9 +64,16 @@ def expected_shape(msg):
     row_bytes, rows_of_two, *multiples = LAYOUTS[msg.encoding]
     right = (msg.height > 0 and msg.width > 0
              and msg.height % multiples[0] == 0 and msg.width % multiples[1] == 0
+             and not is_small_mosaic(msg.encoding, msg.height, msg.width)
              and msg.step >= msg.width * row_bytes
              and len(msg.data) >= msg.step * (msg.height * rows_of_two // 2))
     return (msg.height, msg.width, 3) if right else None
+
+
+def is_small_mosaic(encoding, height, width):
+    """Return whether OpenCV would turn a mosaic into black pixels."""
+    return encoding.startswith(tuple(LAYOUTS)) and encoding.startswith('bayer_') \
+        and min(height, width) < 3
 
 
 @st.composite
@@ -86,7 +93,8 @@ def compressed_images(draw):
     elif damage == 'noise':
         data = draw(st.binary(max_size=40))
     msg = CompressedImage(format=draw(st.sampled_from(FORMATS)), data=array('B', data))
-    return msg, None if damage else (*size, 3)
+    is_refused = damage or is_small_mosaic(msg.format, *size)
+    return msg, None if is_refused else (*size, 3)
 
 
 SHARE = min(1, settings.default.max_examples / 50)
@@ -131,7 +139,7 @@ def test_images_are_read_if_and_only_if_they_are_right():
 
     one()
     assert sum(seen.values()) >= count
-    assert min(seen.values()) > count // 4
+    assert min(seen.values()) > count // 5
 
 
 def test_compressed_images_are_read_if_they_are_whole():

@@ -60,6 +60,7 @@ from trt_segmentation.ros.parameters import (
 from trt_segmentation.ros.paths import with_expanded_paths
 from trt_segmentation.ros.rate_limit import RateLimit
 from trt_segmentation.ros.region import Region
+from trt_segmentation.ros.spinning import interrupt
 from trt_segmentation.ros.statistics import (
     BACKEND_FAILED,
     BAD_FRAME,
@@ -592,8 +593,8 @@ def _open_segmenter(settings: Parameters) -> Segmenter:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM."""
-    # rclpy's handler calls this one; without it, SIGTERM does not stop a build.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     logger = rclpy.logging.get_logger('segmentation')
     try:
         rclpy.init(args=args)

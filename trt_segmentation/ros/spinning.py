@@ -4,6 +4,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -35,3 +36,22 @@ def until_signal() -> Iterator[None]:
             raise  # otherwise a signal has shut down ROS, so that any call of it fails
     finally:
         rclpy.try_shutdown()
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Handle a signal: raise KeyboardInterrupt, so that it also stops a build.
+
+    Not inside of a finalizer, where Python would only print it. rclpy's handler, which calls this
+    one, ends the executor in any case. Install it before ``rclpy.init``.
+
+    Args:
+        number, frame: see ``signal.signal``.
+
+    Raises:
+        KeyboardInterrupt: see above.
+    """
+    while frame is not None:
+        if frame.f_code.co_name == '__del__':
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
