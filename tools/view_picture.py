@@ -8,6 +8,7 @@ A camera with depth publishes one street of the demo. The node segments it on ON
 publishes the labelled points. It needs ROS 2, Playwright and Chromium.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import threading
 import time
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,12 @@ import rclpy
 from demo_scenes.make_clip import STREETS
 from demo_scenes.scenes import render_with_depth
 from playwright.sync_api import sync_playwright
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from trt_segmentation.ros.transport import large_image_environment
 
 PICTURE = Path(__file__).parents[1] / 'docs' / 'images' / 'view.png'
 WIDTH, HEIGHT = 1000, 700
@@ -70,6 +74,11 @@ def _message(pixels: np.ndarray, encoding: str) -> Image:
                  data=array('B', pixels.tobytes()))
 
 
+def _spin(node: Node) -> None:
+    with suppress(ExternalShutdownException):
+        rclpy.spin(node)
+
+
 @contextmanager
 def running(*module: str) -> Iterator[None]:
     """Run a module with arguments as a process."""
@@ -83,9 +92,10 @@ def running(*module: str) -> Iterator[None]:
 
 def main() -> int:
     """Write docs/images/view.png."""
+    os.environ.update(large_image_environment(os.environ))
     rclpy.init()
-    camera = DepthCamera()
-    threading.Thread(target=rclpy.spin, args=(camera,), daemon=True).start()
+    spinning = threading.Thread(target=_spin, args=(DepthCamera(),))
+    spinning.start()
     with running(*NODE), running(*VIEW), sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which('chromium'),
                                          args=['--no-sandbox', '--disable-gpu'])
@@ -97,6 +107,7 @@ def main() -> int:
         page.screenshot(path=PICTURE)
         browser.close()
     rclpy.shutdown()
+    spinning.join()
     print(f'{PICTURE}: {PICTURE.stat().st_size // 1000} kB')
     return 0
 
