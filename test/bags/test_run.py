@@ -266,6 +266,28 @@ def test_killed_and_resumed_it_writes_the_same_bytes(drive, tmp_path, capsys, un
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_a_part_that_was_deleted_in_part_is_segmented_again(short_drive, tmp_path, monkeypatch):
+    """A run can be killed while it deletes the folder of a part, and before the part's messages
+    are in the output."""
+    out, other = tmp_path / 'killed' / 'out.mcap', tmp_path / 'whole' / 'out.mcap'
+    for path in (out, other):
+        path.parent.mkdir()
+    assert run(short_drive, other) == 0
+
+    def delete_first_file(folder, **how):
+        (Path(folder) / 'report.json').unlink()
+        raise OSError('killed')
+
+    with monkeypatch.context() as killed:
+        killed.setattr('trt_segmentation.bags.replay.shutil.rmtree', delete_first_file)
+        assert run(short_drive, out, '--workers', '2') == 1
+    file, = out.parent.glob('out.mcap.parts/output_*/out/out.mcap')
+    file.write_bytes(file.read_bytes()[:100])
+    assert run(short_drive, out) == 0
+    assert out.read_bytes() == other.read_bytes()
+    assert list(out.parent.iterdir()) == [out]
+
+
 def test_a_run_ended_by_a_dead_worker_is_resumed(drive, tmp_path, uninterrupted):
     process = start_run(drive, tmp_path / 'out.mcap', '2')
     workers = [child for child in psutil.Process(process.pid).children()

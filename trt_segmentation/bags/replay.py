@@ -195,12 +195,15 @@ def _segment(run: RunCheckpoint, work: BagWork, parts: Sequence[Part], output: P
 def _segment_in_process(bag: '_PartialOutput', work: BagWork, rest: Sequence[Part],
                         ) -> Iterator[None]:
     """Segment parts directly into the bag; move those that are finished in folders."""
-    for is_finished, group in groupby(rest, lambda part: part.folder(work).is_dir()):
+    # A list, since append_finished deletes the folders.
+    runs = [(is_finished, list(group)) for is_finished, group in groupby(
+        rest, lambda part: part.folder(work).is_dir())]
+    for is_finished, group in runs:
         if is_finished:
             bag.append_finished()
             yield
         else:
-            for report in segment_parts(work, list(group), bag.write):
+            for report in segment_parts(work, group, bag.write):
                 bag.add_report(report)
                 yield
 
@@ -260,7 +263,8 @@ class _PartialOutput:
                     self._label(received, report.header, report)
                     self._bag.write_serialized(connection.topic, received, data)
             self.add_report(report)
-            shutil.rmtree(folder)
+            # Under its own name, a folder that is deleted in part would pass for a finished one.
+            shutil.rmtree(folder.rename(folder.with_name(f'unfinished_{folder.name}')))
 
     def __enter__(self) -> '_PartialOutput':
         return self
