@@ -224,6 +224,17 @@ class Bench:
             if tried < self._sent:
                 self._publish(self._last_sent)
 
+    def publish_together(self, messages) -> None:
+        """Publish the message of each publisher, all with one stamp.
+
+        Args:
+            messages: pairs of a publisher and its message.
+        """
+        stamp = self.node.get_clock().now().to_msg()
+        for publisher, msg in messages:
+            msg.header.stamp = stamp
+            publisher.publish(msg)
+
     def publish_until(self, publish, condition, what: str) -> None:
         """Call ``publish`` repeatedly, since best effort loses messages, until a condition."""
         def published_in_vain() -> bool:

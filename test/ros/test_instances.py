@@ -135,14 +135,9 @@ def test_cameras_and_tasks_have_their_own(make_bench, model, networks, image_mes
                          for name in received), 'the topics of the node')
     bench.wait_until_met()
 
-    def publish_both():
-        stamp = bench.node.get_clock().now().to_msg()
-        for name, camera in cameras.items():
-            message = image_message(images[name])
-            message.header.stamp = stamp
-            camera.publish(message)
-
-    bench.publish_until(publish_both, lambda: all(received.values()), 'the instances of both')
+    sent = [(camera, image_message(images[name])) for name, camera in cameras.items()]
+    bench.publish_until(lambda: bench.publish_together(sent), lambda: all(received.values()),
+                        'the instances of both')
     alone = Segmenter.open(path, options=RunOptions('onnxruntime', instances=True, measure=False))
     for topic, messages in received.items():
         camera, _, output = topic.partition('/')

@@ -267,14 +267,8 @@ def test_remapped_cameras_are_served_where_a_node_each_would(
                              for name in publishers), 'the node')
     bench.wait_until_met()
 
-    def publish_both():
-        stamp = bench.node.get_clock().now().to_msg()
-        for name, publisher in publishers.items():
-            message = image_message(images[name])
-            message.header.stamp = stamp
-            publisher.publish(message)
-
-    bench.publish_until(publish_both, lambda: all(masks.values()), 'masks')
+    sent = [(publisher, image_message(images[name])) for name, publisher in publishers.items()]
+    bench.publish_until(lambda: bench.publish_together(sent), lambda: all(masks.values()), 'masks')
     for name, found in masks.items():
         np.testing.assert_array_equal(pixels_of(found[0]), images[name].argmax(axis=2))
 

@@ -18,7 +18,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.signals import uninstall_signal_handlers
@@ -60,7 +60,7 @@ from trt_segmentation.ros.parameters import (
 from trt_segmentation.ros.paths import with_expanded_paths
 from trt_segmentation.ros.rate_limit import RateLimit
 from trt_segmentation.ros.region import Region
-from trt_segmentation.ros.spinning import interrupt
+from trt_segmentation.ros.spinning import interrupt, until_signal
 from trt_segmentation.ros.statistics import (
     BACKEND_FAILED,
     BAD_FRAME,
@@ -604,19 +604,13 @@ def main(args: list[str] | None = None) -> int:
     for argument in remove_ros_args(sys.argv[1:] if args is None else args):
         logger.warning(f"argument '{argument}' is ignored: a parameter is set with "
                        '--ros-args -p NAME:=VALUE')
-    try:
-        return _run()
-    except ParameterException as error:
-        logger.fatal(str(error))
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    except Exception:
-        if rclpy.ok():
-            raise
-        return 0  # a signal during a publish makes it fail
-    finally:
-        rclpy.try_shutdown()
+    with until_signal():
+        try:
+            return _run()
+        except ParameterException as error:
+            logger.fatal(str(error))
+            return 1
+    return 0
 
 
 def _build(node: SegmentationNode) -> int:
