@@ -47,6 +47,7 @@ from tail_costs import check_tail
 from tensors import check_tensors
 
 from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
+from trt_segmentation.benchmark.dds import CAMERA_ENCODINGS
 from trt_segmentation.benchmark.host import query_gpus
 from trt_segmentation.graph.reading.resolve import complete_config
 from trt_segmentation.options import cpu_count, tactic_names
@@ -441,6 +442,13 @@ def node(check: Check) -> dict[str, Any]:
     return check_node(node_parameters(check.demo.options('fp16', check.builds)))
 
 
+def streams(check: Check) -> list[dict[str, Any]]:
+    """A node for each encoding of cameras over DDS, 10,000 frames of each."""
+    from node_run import check_streams, node_parameters
+    return check_streams(node_parameters(check.demo.options('fp16', check.builds)),
+                         CAMERA_ENCODINGS)
+
+
 def devices(check: Check) -> dict[str, Any]:
     """A node on each GPU, all with the same engine file."""
     from node_run import check_devices, node_parameters
@@ -468,9 +476,10 @@ def faults(check: Check) -> dict[str, Any]:
 
 STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'infer': infer, 'agree': agree, 'tensors': tensors,
-    'speed': speed, 'startup': startup, 'node': node, 'lifecycle': lifecycle, 'faults': faults,
-    'devices': devices, 'bag': bag, 'dds': dds, 'cameras': cameras, 'sizes': sizes,
-    'batch': batch, 'external': external, 'encodings': encodings, 'smoothing': smoothing}
+    'speed': speed, 'startup': startup, 'node': node, 'streams': streams, 'lifecycle': lifecycle,
+    'faults': faults, 'devices': devices, 'bag': bag, 'dds': dds, 'cameras': cameras,
+    'sizes': sizes, 'batch': batch, 'external': external, 'encodings': encodings,
+    'smoothing': smoothing}
 FOR_THE_TABLE = 'machine', 'build', 'infer'
 """The default steps; the others run only if named in --steps."""
 

@@ -9,7 +9,7 @@ from trt_segmentation.benchmark.dds import CAMERA_ENCODINGS
 from trt_segmentation.graph.pipeline import camera_bytes
 
 RATE = 30
-"""Of the camera, Hz; every arm is also measured at its peak."""
+"""Of the camera, Hz."""
 
 RUNS = 3
 """Runs of each rate; best and worst are dropped."""
@@ -30,6 +30,7 @@ class Arm:
         cameras: their number.
         one_node_each: instead of a batch in one node.
         depth: the parameter pipeline_depth.
+        peak: whether the highest rate is searched, too.
     """
 
     encoding: str = 'bgr8'
@@ -37,6 +38,7 @@ class Arm:
     cameras: int = 1
     one_node_each: bool = False
     depth: int = 1
+    peak: bool = False
 
     @property
     def batch(self) -> int:
@@ -60,7 +62,7 @@ class Arm:
         return ['--outputs', 'mask', '--size', self.size, '--frames', '60', '--ros',
                 '--rates', str(RATE), '--runs', str(RUNS), '--seconds', str(seconds),
                 '--encoding', self.encoding, '--cameras', str(self.cameras),
-                *['--one-node-each'] * self.one_node_each,
+                *['--one-node-each'] * self.one_node_each, *['--no-peak'] * (not self.peak),
                 '--pipeline-depth', str(self.depth)]
 
 
@@ -68,7 +70,7 @@ def arms() -> Iterator[Arm]:
     """Yield all arms; each is there once."""
     for depth in DEPTHS:
         for encoding in CAMERA_ENCODINGS:
-            yield Arm(encoding, depth=depth)
+            yield Arm(encoding, depth=depth, peak=True)
     for size in SIZES:
         if size != ENCODING_SIZE:
             yield Arm(size=size)

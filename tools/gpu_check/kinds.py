@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small networks of kinds that the tables do not cover, on TensorRT and on ONNX Runtime::
 
-    python tools/gpu_check/kinds.py OUT.json
+    python tools/gpu_check/kinds.py OUT.json [NAME ...]
 
-Each is built at optimization level 0. All outputs are compared on images of several sizes.
+With names, only those. Each is built at optimization level 0. All outputs are compared on images
+of several sizes.
 """
 
 import json
@@ -143,14 +144,16 @@ def compare_image(gpu: Segmenter, cpu: Segmenter, image: np.ndarray) -> dict[str
     return row
 
 
-def main(path: Path) -> None:
-    """Compare all kinds; write each result at once."""
+def main(path: Path, *names: str) -> None:
+    """Compare all kinds, or those with these names; write each result at once."""
     results: dict[str, Any] = {'gpu': query_gpus(), 'kinds': {}}
     for name, kind in kinds().items():
+        if names and name not in names:
+            continue
         results['kinds'][name] = compare(name, *kind)
         print(name, json.dumps(results['kinds'][name]), flush=True)
         path.write_text(json.dumps(results, indent=1), encoding='utf-8')
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

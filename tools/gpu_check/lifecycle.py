@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import rclpy
-from node_run import device_memory, image_message
+from node_run import device_memory
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
+from trt_segmentation.benchmark.ros.camera_images import camera_message
 from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.ros.node import SegmentationNode
 
@@ -64,7 +65,7 @@ class _Camera(Node):
 
     def __init__(self) -> None:
         super().__init__('camera')
-        self._image = image_message(read_frame(0, *SIZE).image)
+        self._image = camera_message(read_frame(0, *SIZE).image, 'bgr8')
         self._publisher = self.create_publisher(Image, 'image', QoSProfile(depth=1))
         self._answered = 0
         self.create_subscription(Image, 'segmentation/mask', self._on_mask, QoSProfile(depth=1))
@@ -75,12 +76,12 @@ class _Camera(Node):
         Raises:
             TimeoutError: there is no mask within ``TIMEOUT``.
         """
-        self._image.header.stamp.sec = stamp
+        self._image.set_stamp(stamp, 0)
         deadline = time.monotonic() + TIMEOUT
         while self._answered < stamp:
             if time.monotonic() > deadline:
                 raise TimeoutError(f'no mask within {TIMEOUT:.0f} s')
-            self._publisher.publish(self._image)
+            self._image.publish(self._publisher)
             executor.spin_once(timeout_sec=0.2)
 
     def _on_mask(self, msg: Image) -> None:

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node in a separate process, fed over DDS at its highest rate; its memory and exit status.
 
-    python node_run.py '{"frames": N, "device": N, "namespace": NAME, "parameters": {...}}'
+    python node_run.py '{"frames": N, "device": N, "namespace": NAME, "encoding": NAME,
+                         "parameters": {...}}'
 
 prints the result of ``check_node`` as JSON.
 """
@@ -20,8 +21,10 @@ import numpy as np
 import psutil
 import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
+from trt_segmentation.benchmark.dds import JPEG
+from trt_segmentation.benchmark.ros.camera_images import camera_message
 from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.options import RunOptions
 from trt_segmentation.ros.transport import large_image_environment
@@ -50,7 +53,7 @@ def node_parameters(options: RunOptions) -> dict[str, Any]:
 
 
 def check_node(parameters: Mapping[str, Any], *, frames: int = FRAMES, device: int = 0,
-               namespace: str = '/') -> dict[str, Any]:
+               namespace: str = '/', encoding: str = 'bgr8') -> dict[str, Any]:
     """Run the node for a number of frames and stop it with SIGINT.
 
     Args:
@@ -58,13 +61,16 @@ def check_node(parameters: Mapping[str, Any], *, frames: int = FRAMES, device: i
         frames: number of frames.
         device: index of the GPU.
         namespace: of the node and its topics.
+        encoding: of the camera, one of ``benchmark.dds.CAMERA_ENCODINGS``.
     """
+    parameters = {**parameters, 'device': device,
+                  'input_transport': 'compressed' if encoding == JPEG else 'raw'}
     environment = {**os.environ, **large_image_environment(os.environ)}
-    arguments = [part for name, value in {**parameters, 'device': device}.items() if value != ''
+    arguments = [part for name, value in parameters.items() if value != ''
                  for part in ('-p', f'{name}:={value}')]
     os.environ.update(environment)
     rclpy.init()
-    feeder = _Feeder(namespace, device)
+    feeder = _Feeder(namespace, device, encoding)
     start = time.time()
     node = subprocess.Popen([sys.executable, '-m', 'trt_segmentation.ros.node', '--ros-args',
                              '-r', f'__ns:={namespace}', *arguments],
@@ -75,7 +81,8 @@ def check_node(parameters: Mapping[str, Any], *, frames: int = FRAMES, device: i
         node.send_signal(signal.SIGINT)
         _, messages = node.communicate(timeout=30)
         rclpy.try_shutdown()
-    return {**result, 'exit_status': node.returncode, 'last_messages': messages[-2000:]}
+    return {**result, 'encoding': encoding, 'exit_status': node.returncode,
+            'last_messages': messages[-2000:]}
 
 
 def check_devices(parameters: Mapping[str, Any], devices: Sequence[int]) -> dict[str, Any]:
@@ -86,33 +93,54 @@ def check_devices(parameters: Mapping[str, Any], devices: Sequence[int]) -> dict
         devices: indices of GPUs.
     """
     def start(device: int) -> subprocess.Popen:
-        orders = {'frames': FRAMES_EACH, 'device': device, 'namespace': f'/camera{device}',
-                  'parameters': dict(parameters)}
-        return subprocess.Popen([sys.executable, __file__, json.dumps(orders)],
-                                stdout=subprocess.PIPE, text=True)
+        return _start(parameters, frames=FRAMES_EACH, device=device,
+                      namespace=f'/camera{device}')
 
-    def finish(process: subprocess.Popen) -> dict[str, Any]:
-        return json.loads(process.communicate(timeout=600)[0].splitlines()[-1])
+    alone = _finish(start(devices[0]))
+    return {'alone': alone, 'together': list(map(_finish, list(map(start, devices))))}
 
-    alone = finish(start(devices[0]))
-    return {'alone': alone, 'together': [
-        finish(process) for process in [start(device) for device in devices]]}
+
+def check_streams(parameters: Mapping[str, Any], encodings: Sequence[str]) -> list[dict[str, Any]]:
+    """Run a node for each encoding of cameras, all at the same time on one GPU.
+
+    Args:
+        parameters: of ``node_parameters``.
+        encodings: of ``benchmark.dds.CAMERA_ENCODINGS``.
+
+    Returns:
+        A result of ``check_node`` for each.
+    """
+    running = [_start(parameters, frames=FRAMES, encoding=encoding, namespace=f'/{encoding}')
+               for encoding in encodings]
+    return list(map(_finish, running))
+
+
+def _start(parameters: Mapping[str, Any], **orders: Any) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, __file__,
+                             json.dumps({'parameters': dict(parameters), **orders})],
+                            stdout=subprocess.PIPE, text=True)
+
+
+def _finish(process: subprocess.Popen) -> dict[str, Any]:
+    return json.loads(process.communicate(timeout=600)[0].splitlines()[-1])
 
 
 class _Feeder:
     """Publishes the next frame when the mask of the previous one has arrived."""
 
-    def __init__(self, namespace: str, device: int) -> None:
+    def __init__(self, namespace: str, device: int, encoding: str) -> None:
         reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         self._device = device
         self._node = rclpy.create_node('feeder', namespace=namespace)
-        self._publisher = self._node.create_publisher(Image, 'image', reliable)
+        self._publisher = self._node.create_publisher(
+            *((CompressedImage, 'image/compressed') if encoding == JPEG else (Image, 'image')),
+            reliable)
         self._node.create_subscription(Image, 'segmentation/mask', self._on_mask, reliable)
         self._masks: dict[int, np.ndarray] = {}
         scenes = [read_frame(number, *SIZE).image for number in range(SCENES)]
         reference = Segmenter.open(options=RunOptions('onnxruntime'))
         self._expected = [reference.infer(scene).mask.copy() for scene in scenes]
-        self._messages = [image_message(scene) for scene in scenes]
+        self._messages = [camera_message(scene, encoding) for scene in scenes]
 
     def run(self, pid: int, start: float, frames: int) -> dict[str, Any]:
         """Feed the node; return counts, rates and memory."""
@@ -138,8 +166,8 @@ class _Feeder:
 
     def _reply(self, number: int, timeout: float = REPLY_TIMEOUT) -> np.ndarray | None:
         message = self._messages[number % SCENES]
-        message.header.stamp.sec = number + 1
-        self._publisher.publish(message)
+        message.set_stamp(number + 1, 0)
+        message.publish(self._publisher)
         deadline = time.perf_counter() + timeout
         while number + 1 not in self._masks and time.perf_counter() < deadline:
             rclpy.spin_once(self._node, timeout_sec=0.1)
@@ -148,14 +176,6 @@ class _Feeder:
     def _on_mask(self, msg: Image) -> None:
         self._masks = {msg.header.stamp.sec:
                        np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.width)}
-
-
-def image_message(image: np.ndarray) -> Image:
-    """Return a BGR image as a message without a stamp."""
-    msg = Image(height=image.shape[0], width=image.shape[1], encoding='bgr8',
-                step=3 * image.shape[1])
-    msg.data.frombytes(image.tobytes())
-    return msg
 
 
 def device_memory(device: int) -> float:

@@ -154,7 +154,8 @@ def _cameras(results: Mapping[str, Any]) -> str:
                        *(f"{entry['latency_ms'][at]:.1f}" for at in ('p50', 'p95')),
                        *(f"{entry['cpu_ms'].get(part, 0.0):.2f}" for part in ('user', 'system')),
                        f"{entry['bytes']['image'] / 1e6:.2f}")
-                      for entry in (*ros['rates']['node'], {**ros['peak']['node'], 'peak': True})
+                      for entry in (*ros['rates']['node'],
+                                    {**ros['peak'].get('node', {}), 'peak': True})
                       if entry.get('latency_ms')]
     return '' if not lines else '## What cameras cost, image to mask over DDS\n\n' + _table(
         ('network', 'precision', 'camera sends', 'size', 'cameras', 'pipeline_depth',
@@ -205,6 +206,17 @@ def _devices(found: Row) -> str:
           f"{row['frames_per_second']:.0f}", f"{row['agreement']:.3%}",
           f"{row['memory'][-1]['device_mb']:.0f}", str(row['exit_status']))
          for which, row in rows))
+
+
+def _streams(rows: Sequence[Row]) -> str:
+    return '## Camera encodings, a node each at the same time\n\n' + _table(
+        ('camera sends', 'frames', 'without a mask', 'frames a second',
+         'same pixels as of bgr8 on ONNX Runtime', 'after frame',
+         'resident memory of the node, MB', 'GPU memory used by all, MB'),
+        ((row['encoding'], str(row['frames']), str(row['lost']),
+          f"{row['frames_per_second']:.0f}", f"{row['agreement']:.3%}", str(each['frame']),
+          f"{each['resident_mb']:.1f}", f"{each['device_mb']:.0f}")
+         for row in rows for each in (row['memory'][0], row['memory'][-1])))
 
 
 def _bag(found: Row) -> str:
@@ -284,8 +296,8 @@ def _smoothing(rows: Mapping[str, Row]) -> str:
 
 _SECTIONS: dict[str, Callable[..., str]] = {
     'speed': _speed, 'baseline': _baseline, 'dds': _dds, 'sizes': _sizes, 'startup': _startup,
-    'node': _node, 'lifecycle': _lifecycle, 'devices': _devices, 'bag': _bag, 'batch': _batch,
-    'external': _external, 'encodings': _encodings, 'smoothing': _smoothing}
+    'node': _node, 'streams': _streams, 'lifecycle': _lifecycle, 'devices': _devices, 'bag': _bag,
+    'batch': _batch, 'external': _external, 'encodings': _encodings, 'smoothing': _smoothing}
 """By step, which is the first word of a result's name; the other words are arguments."""
 
 
