@@ -248,7 +248,8 @@ def test_latency_is_that_of_the_latest(start, messages):
     latencies = cameras.bench.collect(Float64, 'segmentation/latency')
     cameras.bench.wait_until_met()
     assert cameras.bench.set_parameter('sync_tolerance', 5.0).successful
-    cameras.send_all(messages, (-2000 * MILLISECOND, 0, 0))
+    stamps = cameras.send_all(messages, (-2000 * MILLISECOND, 0, 0))
+    cameras.answer(NAMES[0], stamps[NAMES[0]])
     cameras.bench.spin_until(lambda: latencies, 'a latency')
     assert 2 < latencies[0].data < 20
     assert len(latencies) == 1

@@ -11,7 +11,7 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from std_srvs.srv import Trigger
 
-from trt_segmentation.ros.frame_worker import FrameWorker
+from trt_segmentation.ros.frame_worker import FrameWorker, frames_in_flight
 
 SIZE = (540, 720)
 DEACTIVATE, ACTIVATE = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE
@@ -166,6 +166,25 @@ def test_one_job_waits_and_a_newer_one_replaces_it():
     assert work.ran == [jobs[0], jobs[3]]
     assert work.worker.slots_in_use(0) == set()
     work.worker.close()
+
+
+def test_an_idle_thread_takes_a_job_before_a_newer_one_can_replace_it():
+    work = Work()
+    for number in range(0, 100, 2):
+        work.worker.submit(job(number))
+        work.worker.submit(job(number + 1))
+        work.released.release(2)
+        work.worker.finish()
+    assert not work.replaced
+    assert [each.number for each in work.ran] == list(range(100))
+    work.worker.close()
+
+
+def test_two_frames_are_in_flight_on_a_gpu():
+    assert {(depth, backend): frames_in_flight(depth, backend) for depth in range(3)
+            for backend in ('tensorrt', 'onnxruntime')} == {
+        (0, 'tensorrt'): 2, (0, 'onnxruntime'): 1, (1, 'tensorrt'): 1, (1, 'onnxruntime'): 1,
+        (2, 'tensorrt'): 2, (2, 'onnxruntime'): 2}
 
 
 def test_closing_waits_for_all_jobs():

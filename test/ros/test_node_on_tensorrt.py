@@ -136,12 +136,20 @@ def assert_right(camera, image, image_message, pixels_of):
     np.testing.assert_array_equal(mask, image.argmax(axis=2))
 
 
+@pytest.mark.parametrize('settings', [{'pipeline_depth': 1}])
 def test_masks_of_many_frames_are_right(networks, camera, gpu, image_message, pixels_of):
     for seed in range(4):
         assert_right(camera, networks.random_image(*SIZE, seed), image_message, pixels_of)
     assert gpu.counts['locked'] == 2  # the incoming and the outgoing message's own bytes
     camera.wait_for_value('backend', 'tensorrt')
     camera.wait_for_value('device', 'Stand-in GPU')
+
+
+def test_two_frames_are_in_flight_by_default(networks, camera, image_message, pixels_of):
+    for seed in range(6):  # more than there are buffers
+        assert_right(camera, networks.random_image(*SIZE, seed), image_message, pixels_of)
+    camera.wait_for_value('frames segmented', '6')
+    assert camera.value('frames dropped, replaced') == '0'  # there with two in flight alone
 
 
 @pytest.mark.parametrize('settings', [{

@@ -67,10 +67,9 @@ class Frame:
         return f'{width}x{height} {self.encoding or pixels}'
 
 
-def slot_count(pipeline_depth: int) -> int:
-    """Return the number of receive buffers of a camera. With two frames in flight, one is for the
-    frame that is segmented, one for the frame that waits, and one to receive."""
-    return 1 if pipeline_depth == 1 else 3
+SLOTS = {1: 1, 2: 3}
+"""Receive buffers of a camera, by the number of frames in flight. Of three, one is for the frame
+that is segmented, one for the frame that waits, and one to receive."""
 
 
 class Camera:
@@ -82,7 +81,6 @@ class Camera:
         index: of the camera, 0 and up.
         name: prefix of its topics: ``<name>/image`` and ``~/<name>/mask``; '' for a single camera
             with the topics ``image`` and ``~/mask``.
-        pipeline_depth: number of frames that can be in flight.
 
     Attributes:
         monitor: counts since the last activation.
@@ -90,10 +88,9 @@ class Camera:
         mismatch: of ``inputs.Publishers``, as last reported.
     """
 
-    def __init__(self, node: Any, index: int = 0, name: str = '', pipeline_depth: int = 1,
-                 ) -> None:
+    def __init__(self, node: Any, index: int = 0, name: str = '') -> None:
         self.index, self.name = index, name
-        self._is_pipelined = pipeline_depth > 1
+        self._readers: list[ImageReader] = []  # one for each slot
         self.monitor = self._new_monitor()
         self._outputs: Outputs | None = None
         self.input: ImageInput | None = None
@@ -101,7 +98,6 @@ class Camera:
         self._node = node
         self._prefix = f'{name}/' if name else ''
         self._slot = 0
-        self._readers = [ImageReader() for _ in range(slot_count(pipeline_depth))]
 
     @property
     def outputs(self) -> Outputs:
@@ -109,8 +105,15 @@ class Camera:
         assert self._outputs is not None
         return self._outputs
 
-    def advertise(self, segmenter: Segmenter, settings: Parameters) -> None:
-        """Create the topics of its results; see ``Outputs``."""
+    def advertise(self, segmenter: Segmenter, settings: Parameters, in_flight: int) -> None:
+        """Create the topics of its results, see ``Outputs``, and the slots of its images.
+
+        Args:
+            segmenter, settings: as of ``Outputs``.
+            in_flight: number of frames that can be in flight, 1 or 2.
+        """
+        self._readers = [ImageReader() for _ in range(SLOTS[in_flight])]
+        segmenter.image_buffers = len(self._readers)
         self._outputs = Outputs(self._node, segmenter, settings.confidence, self._prefix,
                                 settings.point_settings)
         self._outputs.jpeg_quality = settings.overlay_jpeg_quality
@@ -119,6 +122,7 @@ class Camera:
     def switch_segmenter(self, segmenter: Segmenter) -> None:
         """Continue with another segmenter; see ``Outputs.switch_segmenter``."""
         self.outputs.switch_segmenter(segmenter)
+        segmenter.image_buffers = len(self._readers)
         self.monitor.reset_failures()
 
     def use_gpu_jpeg(self, segmenter: Segmenter, region: Region | None) -> None:
@@ -211,7 +215,7 @@ class Camera:
 
     def _new_monitor(self) -> Monitor:
         reasons = (*REASONS, *[UNSYNCHRONISED] * bool(self.name),
-                   *[REPLACED] * self._is_pipelined)
+                   *[REPLACED] * (len(self._readers) > 1))
         return Monitor(time.monotonic(), reasons)
 
 

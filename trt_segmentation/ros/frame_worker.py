@@ -68,6 +68,18 @@ class FrameJob:
                              f'they are {found}')
 
 
+def frames_in_flight(pipeline_depth: int, backend: str) -> int:
+    """Return how many frames a node has in flight, 1 or 2.
+
+    Two overlap receiving and inference. On a CPU both use the same cores, and two gain nothing.
+
+    Args:
+        pipeline_depth: the parameter; 0 leaves the choice to the backend.
+        backend: of ``BackendInfo``.
+    """
+    return pipeline_depth or (2 if backend == 'tensorrt' else 1)
+
+
 class FrameWorker:
     """A thread that runs one job at a time, in the order of their submission.
 
@@ -92,10 +104,16 @@ class FrameWorker:
         self._thread.start()
 
     def submit(self, job: FrameJob) -> None:
-        """Run a job after the running one."""
+        """Run a job after the running one.
+
+        If the thread is idle, wait until it has taken the job: it then has the interpreter lock,
+        and not what the executor does before it waits for the next message.
+        """
         with self._changed:
             replaced, self._waiting = self._waiting, job
             self._changed.notify_all()
+            if self._running is None:
+                self._changed.wait_for(lambda: self._waiting is not job or self._is_closed)
         if replaced is not None:
             self._on_replaced(replaced)
 
@@ -133,4 +151,5 @@ class FrameWorker:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting is not None or self._is_closed)
             self._running, self._waiting = self._waiting, None
+            self._changed.notify_all()
             return self._running

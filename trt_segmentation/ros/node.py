@@ -32,7 +32,7 @@ from trt_segmentation.images.allocator import keep_large_blocks
 from trt_segmentation.images.gaps import GapDetector
 from trt_segmentation.options import cpu_model
 from trt_segmentation.ros.bond import Bond
-from trt_segmentation.ros.camera import Camera, Frame, drop_frames, slot_count
+from trt_segmentation.ros.camera import Camera, Frame, drop_frames
 from trt_segmentation.ros.diagnostics import (
     CameraStatus,
     status_array,
@@ -40,7 +40,7 @@ from trt_segmentation.ros.diagnostics import (
     status_of_all,
     with_points,
 )
-from trt_segmentation.ros.frame_worker import FrameJob, FrameWorker
+from trt_segmentation.ros.frame_worker import FrameJob, FrameWorker, frames_in_flight
 from trt_segmentation.ros.gpu_encodings import FrameEncodings, fetch_converters
 from trt_segmentation.ros.health import LoadedModel, NodeState, Thresholds, precision_fault
 from trt_segmentation.ros.label_info import check_unlabelled
@@ -87,7 +87,7 @@ class SegmentationNode(GuardedLifecycleNode):
     are computed. A frame that cannot be segmented is dropped, counted and logged.
 
     Any executor can spin it, and any thread can trigger its transitions: a lock serializes frames
-    and changes. With ``pipeline_depth`` 2, a change also waits for the frames of the worker.
+    and changes. With two frames in flight, a change also waits for the frames of the worker.
 
     Args:
         node_name: name of the node.
@@ -170,10 +170,11 @@ class SegmentationNode(GuardedLifecycleNode):
             try:
                 self._segmenter, self._region = segmenter, settings.region
                 self._encodings = self._encodings_of(segmenter, settings)
-                if settings.pipeline_depth > 1:
+                in_flight = frames_in_flight(settings.pipeline_depth, segmenter.info.backend)
+                if in_flight > 1:
                     self._worker = FrameWorker(self._process, self._drop_replaced)
                 for camera in self._cameras:
-                    camera.advertise(segmenter, settings)
+                    camera.advertise(segmenter, settings, in_flight)
                     camera.use_gpu_jpeg(segmenter, self._region)
                 self._labels = Labels(self, segmenter.spec)
                 self._log_start(segmenter)
@@ -240,8 +241,7 @@ class SegmentationNode(GuardedLifecycleNode):
         self._tolerance = _to_nanoseconds(settings.sync_tolerance)
         self._rate_limit.set_rate(settings.max_rate)
         self._gaps.max_gap = _to_nanoseconds(settings.smoothing_max_gap)
-        self._cameras = tuple(Camera(self, *each, settings.pipeline_depth)
-                              for each in enumerate(names))
+        self._cameras = tuple(Camera(self, *each) for each in enumerate(names))
         self._synchroniser = Synchroniser(len(names))
 
     def _unsubscribe_all(self) -> None:
@@ -318,7 +318,7 @@ class SegmentationNode(GuardedLifecycleNode):
         return None
 
     def _process(self, job: FrameJob) -> None:
-        """Segment and publish; with ``pipeline_depth`` 2 in the worker's thread, without lock."""
+        """Segment and publish; with two frames in flight in the worker's thread, without lock."""
         with self.log_bridge.capturing():
             if self._attempt(job.cameras, job.segment):
                 self._publish(job.cameras, job.frames, job.wanted, job.arrived)
@@ -580,7 +580,6 @@ def _open_segmenter(settings: Parameters) -> Segmenter:
         if settings.build_only:
             fetch_converters(segmenter, settings.input_encodings)
         segmenter.overlay_alpha = settings.overlay_alpha
-        segmenter.image_buffers = slot_count(settings.pipeline_depth)
         if segmenter.spec.smoothing:
             segmenter.smoothing = settings.temporal_smoothing
         for task in segmenter.spec.tasks:

@@ -47,8 +47,8 @@ MAX_EXTENT = 16384
 """Pixels; TensorRT's tensors end at 2^31 elements."""
 
 
-PIPELINE_DEPTH = 1
-"""Default of pipeline_depth."""
+BY_BACKEND = 0
+"""The pipeline_depth that ``frame_worker.frames_in_flight`` chooses."""
 
 
 @dataclass(frozen=True)
@@ -264,10 +264,10 @@ class Parameters:
            'newest image', CONFIGURE,
         minimum=1, maximum=100)
     pipeline_depth: int = _parameter(
-        PIPELINE_DEPTH, 'Frames in flight. With 2, the next image is received and converted while '
-                        'the network runs; if a newer one arrives before the network is free, it '
-                        'replaces the image that waits', CONFIGURE,
-        minimum=1, maximum=2)
+        BY_BACKEND, 'Frames in flight. With 2, the next image is received and converted while the '
+                    'network runs; if a newer one arrives before the network is free, it replaces '
+                    'the image that waits. 0 is 2 on TensorRT and 1 on ONNX Runtime', CONFIGURE,
+        minimum=0, maximum=2)
     max_rate: float = _parameter(
         0.0, 'Maximum rate in Hz at which images are segmented. Images above it are dropped '
              'before they are decoded. 0 sets no limit', LIVE, minimum=0.0, maximum=1000.0)

@@ -187,7 +187,8 @@ class Device:
         return self._driver.mem_get_info()
 
     def stream(self) -> Any:
-        """Return a new stream; ``handle`` is its number, ``synchronize()`` waits for it."""
+        """Return a new stream; ``handle`` is its number, ``synchronize()`` waits for its work,
+        ``is_done()`` tells whether that is done."""
         return self._driver.Stream(_NON_BLOCKING)
 
     def event(self) -> Any:

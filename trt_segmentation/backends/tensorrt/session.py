@@ -24,6 +24,7 @@ from trt_segmentation.backends.tensorrt.gpu_jpeg import GpuJpeg, JpegReader
 from trt_segmentation.backends.tensorrt.gpu_jpeg_encoder import GpuJpegEncoder
 from trt_segmentation.backends.tensorrt.page_locks import PageLocks
 from trt_segmentation.backends.tensorrt.states import DeviceStates
+from trt_segmentation.backends.tensorrt.waiting import Waiter
 from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding
 from trt_segmentation.errors import BackendError, ImageError, ModelError
 from trt_segmentation.graph.pipeline.camera_bytes import (
@@ -234,6 +235,7 @@ class TensorRtSession(Controls):
         if self._states is not None:
             self._controls[WEIGHT] = np.zeros((), np.float32)
         self._page_locks = PageLocks(device)
+        self._waiter = Waiter()
         self._changed = set(self._controls)
         self._stream: Any = None
         self._jpeg, self._jpeg_encoder = GpuJpeg(device), GpuJpegEncoder(device)
@@ -277,7 +279,7 @@ class TensorRtSession(Controls):
             self._copy_in(images)
             self._run()
             self._copy_out(outs)
-            self._stream.synchronize()
+            self._waiter.wait(self._stream)
 
     def set_smoothing(self, weight: float) -> None:
         """Set the weight of temporal smoothing, 0 to ``MAX_WEIGHT``; needs ``spec.smoothing``."""
@@ -474,6 +476,7 @@ class TensorRtSession(Controls):
                 'min_size and max_size', settings=('min_size', 'max_size'))
 
     def _prepare_size(self, shape: tuple[int, int, int, str]) -> None:
+        self._waiter = Waiter()
         height, width, bands, encoding = shape
         given = camera_format(encoding).shape(height, width) if encoding else \
             (height, width, bands)
