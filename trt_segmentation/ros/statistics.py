@@ -23,7 +23,7 @@ UNSYNCHRONISED = 'unsynchronised'
 """No match with the other cameras within the tolerance; used only with several cameras."""
 
 REPLACED = 'replaced'
-"""A newer frame was read while it waited for the network; used only with pipeline_depth 2. It was
+"""A newer frame was read while it waited for the network; used only with two frames in flight. It was
 received, unlike the frames of ``KEEP_LATEST``."""
 
 NO_SUBSCRIBER = 'no_subscriber'
