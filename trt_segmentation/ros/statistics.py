@@ -23,8 +23,8 @@ UNSYNCHRONISED = 'unsynchronised'
 """No match with the other cameras within the tolerance; used only with several cameras."""
 
 REPLACED = 'replaced'
-"""A newer frame was read while it waited for the network; used only with two frames in flight. It was
-received, unlike the frames of ``KEEP_LATEST``."""
+"""A newer frame was read while it waited for the network; used only with two frames in flight. It
+was received, unlike the frames of ``KEEP_LATEST``."""
 
 NO_SUBSCRIBER = 'no_subscriber'
 DISABLED = 'disabled'
