@@ -265,7 +265,7 @@ def test_the_arms_of_cameras_are_those_that_are_compared(tool):
 
 
 def test_cameras_are_measured_once_and_have_a_row(tool, monkeypatch):
-    arm = tool.camera_costs.Arm('jpeg', '96x128', 2, depth=2)
+    arm = tool.camera_costs.Arm('jpeg', '96x128', 2)
     monkeypatch.setattr(tool.tool, 'arms', lambda: [arm])
     subject, measured = SimpleNamespace(name='demo'), []
     check = SimpleNamespace(seconds=0.6, results={}, devices=['0'],
@@ -288,6 +288,21 @@ def test_cameras_are_measured_once_and_have_a_row(tool, monkeypatch):
     start = '| demo | fp32 | jpeg | 128x96 | 2, one batch | 2 | 2.00 | 30'
     assert lines == [f'{start}{peak} | 10.0 | 0.0% | 30.0 | 30.0 | 4.00 | 1.00 | 0.25 |'
                      for peak in ('', ' (peak)')]
+
+
+def test_what_cameras_need_is_built_once(tool, monkeypatch):
+    subject, commands = SimpleNamespace(name='demo'), []
+    check = SimpleNamespace(devices=['0', '1'], jobs=3, notes={},
+                            built=lambda: [(subject, 'fp16')])
+    check.note = lambda step, subject, precision, work: check.notes.update({step: work()})
+    monkeypatch.setattr(tool.tool, '_command', lambda check, subject, precision, *arguments,
+                        device: commands.append((*arguments, device)))
+    tool.tool.build_cameras(check)
+    built = [command[:-1] for command in commands]
+    assert sorted(built) == sorted(('build', *arm) for arm in {
+        arm.builds for arm in tool.tool.arms()} - {()})
+    assert {command[-1] for command in commands} <= {'0', '1'}
+    assert check.notes['build_cameras --batch 4']['jobs'] == 3
 
 
 def report_of(arguments):

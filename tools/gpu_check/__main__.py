@@ -398,6 +398,26 @@ def dds(check: Check) -> None:
                     'baseline', '--ros', '--seconds', str(check.seconds), '--frames', '60'))
 
 
+def build_cameras(check: Check) -> None:
+    """Build what the step ``cameras`` needs besides the built networks, several in parallel."""
+    gpus = Gpus(check.devices[number % len(check.devices)] for number in range(check.jobs))
+    with ThreadPoolExecutor(check.jobs) as pool:
+        futures = {pool.submit(_build_for, check, *pair, builds, gpus): (builds, pair)
+                   for builds in dict.fromkeys(arm.builds for arm in arms())
+                   for pair in check.built() if builds}
+        for future in as_completed(futures):
+            builds, pair = futures[future]
+            check.note(' '.join(('build_cameras', *builds)), *pair, future.result)
+
+
+def _build_for(check: Check, subject: Subject, precision: str, builds: tuple[str, ...],
+               gpus: Gpus) -> dict[str, Any]:
+    with gpus.lend() as device:
+        start = time.monotonic()
+        _command(check, subject, precision, 'build', *builds, device=device)
+        return {'seconds': time.monotonic() - start, 'jobs': check.jobs}
+
+
 def cameras(check: Check) -> None:
     """What cameras cost over DDS, with the built networks, one arm on each GPU at a time; arms
     that are there are kept."""
@@ -477,9 +497,9 @@ def faults(check: Check) -> dict[str, Any]:
 STEPS: dict[str, Callable[[Check], Any]] = {
     'machine': machine, 'build': build, 'infer': infer, 'agree': agree, 'tensors': tensors,
     'speed': speed, 'startup': startup, 'node': node, 'streams': streams, 'lifecycle': lifecycle,
-    'faults': faults, 'devices': devices, 'bag': bag, 'dds': dds, 'cameras': cameras,
-    'sizes': sizes, 'batch': batch, 'external': external, 'encodings': encodings,
-    'smoothing': smoothing}
+    'faults': faults, 'devices': devices, 'bag': bag, 'dds': dds, 'build_cameras': build_cameras,
+    'cameras': cameras, 'sizes': sizes, 'batch': batch, 'external': external,
+    'encodings': encodings, 'smoothing': smoothing}
 FOR_THE_TABLE = 'machine', 'build', 'infer'
 """The default steps; the others run only if named in --steps."""
 

@@ -37,7 +37,7 @@ class Arm:
     size: str = ENCODING_SIZE
     cameras: int = 1
     one_node_each: bool = False
-    depth: int = 1
+    depth: int = 2
     peak: bool = False
 
     @property
