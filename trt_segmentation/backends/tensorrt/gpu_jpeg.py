@@ -17,6 +17,7 @@ import numpy as np
 
 from trt_segmentation.backends.tensorrt.cuda import Device
 from trt_segmentation.backends.tensorrt.device_arrays import DeviceArray
+from trt_segmentation.backends.tensorrt.waiting import Waiter
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class GpuJpeg:
         self._decoder: Any = None
         self._params: Any = None
         self._retries = Retries('decode', 'JPEGs')
+        self._waiter = Waiter()
 
     def reader(self, reuse: bool = True) -> JpegReader:
         """Return a function that decodes the bytes of a JPEG.
@@ -140,7 +142,7 @@ class GpuJpeg:
             last = None  # otherwise the largest image's memory would be kept
         image = self._decoder.decode(stream, image=last, params=self._params,
                                      cuda_stream=self._stream.handle)
-        self._stream.synchronize()
+        self._waiter.wait(self._stream)
         # nvImageCodec may fall back to decoders on the CPU, whose result is in host memory.
         is_usable = image is not None and tuple(image.shape) == (*size, 3) \
             and image.buffer_kind == api.ImageBufferKind.STRIDED_DEVICE
