@@ -45,9 +45,10 @@ from trt_segmentation.ros.transport import large_image_environment
 
 SHARE = Path(get_package_share_directory('trt_segmentation'))
 PARAMS_FILE = SHARE / 'config' / 'seg.yaml'
-PER_CAMERA = ('mask', 'mask/compressed', 'confidence', 'overlay', 'overlay/compressed',
-              'camera_info')
-"""The topics that a node with several cameras publishes for each of them."""
+PER_CAMERA = ('mask', 'mask/compressed', 'confidence', 'overlay', 'overlay/compressed', 'classes',
+              'instances', 'detections', 'points', 'camera_info')
+"""The topics that a node with several cameras publishes for each of them; of a network with
+several tasks, the names also have the tasks, which are not known here."""
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -14,7 +14,8 @@ extra view requires the same version."""
 HOW = {
     'rclpy': 'source a ROS 2 installation; without one, "make demo" in the repository installs '
              'ROS 2 from PyPI into .venv (x86_64)',
-    'matplotlib': 'it draws the plot; pip install matplotlib',
+    'matplotlib': 'it draws the plot; sudo apt install python3-matplotlib, or in a virtual '
+                  'environment pip install matplotlib',
     'aiohttp': "it serves the page; pip install 'aiohttp>=3.9'",
 }
 """How to install each package: by names that PyPI has, which trt_segmentation is not among."""

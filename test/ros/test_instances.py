@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instances in the real node over DDS: ~/instances and ~/detections."""
 
+import importlib.util
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -184,3 +187,29 @@ def test_both_layouts_of_a_box_are_filled(monkeypatch, has_position):
     centre = found.bbox.center.position if has_position else found.bbox.center
     assert (centre.x, centre.y, found.bbox.size_x, found.bbox.size_y) == (7, 6, 10, 4)
     assert (found.id, found.header, found.results[0].hypothesis.class_id) == ('2', 'header', 'bus')
+
+
+def remapped_by_the_launch_file():
+    """Return the topics that multi_camera.launch.py with batch:=true remaps for camera front."""
+    path = Path(__file__).parents[2] / 'tools' / 'launch_files.py'
+    spec = importlib.util.spec_from_file_location('launch_files', path)
+    tool = sys.modules['launch_files'] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    node, = tool.started_nodes('multi_camera.launch.py', {'cameras': 'front', 'batch': 'true'})
+    return dict(node.remappings)
+
+
+def test_the_launch_file_remaps_all_topics_of_a_camera(make_bench, model):
+    bench = make_bench(engine_path=str(model), instances=True, cameras=['front'], points='depth',
+                       mask_height=16, mask_width=24)
+    own = f'{bench.namespace}/segmentation/front/'
+
+    def topics():
+        found = bench.node.get_topic_names_and_types()
+        return {name.removeprefix(own) for name, _ in found if name.startswith(own)}
+
+    bench.spin_until(lambda: {'mask', 'instances', 'points', 'classes', 'camera_info'} <= topics(),
+                     'the topics of the camera')
+    remapped = remapped_by_the_launch_file()
+    assert {remapped.get(f'~/front/{topic}') for topic in topics()} == {
+        f'/front/segmentation/{topic}' for topic in topics()}

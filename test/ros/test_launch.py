@@ -142,7 +142,7 @@ def test_cameras_are_dealt_out_to_one_node_a_gpu(started):
         assert remapped[f'{camera}/image'] == f'/{camera}/image_raw'
         assert remapped[f'{camera}/camera_info'] == f'/{camera}/camera_info'
         for topic in ('mask', 'mask/compressed', 'confidence', 'overlay', 'overlay/compressed',
-                      'camera_info'):
+                      'classes', 'instances', 'detections', 'points', 'camera_info'):
             assert remapped[f'~/{camera}/{topic}'] == f'/{camera}/segmentation/{topic}'
     assert not any('left' in source for source in remapped)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from trt_segmentation.benchmark.frames import divide_infer
 from trt_segmentation.errors import MissingBackendError
+from trt_segmentation.requirements import HOW
 
 PERCENTS = ('p50', 'p95', 'p99')
 
@@ -29,8 +30,7 @@ def write_plot(report: Mapping[str, Any], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingBackendError('the plot needs matplotlib, which is not installed; '
-                                  'pip install matplotlib') from error
+        raise MissingBackendError(f"matplotlib is not installed; {HOW['matplotlib']}") from error
     figure = Figure(figsize=(12, 5), layout='constrained')
     left, right = figure.subplots(1, 2)
     height, width = report['source_size']

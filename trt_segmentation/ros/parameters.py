@@ -323,8 +323,8 @@ class Parameters:
         False, 'Build the engine into engine_cache and exit, for example while a container image '
                'is built', STARTUP)
     tune_allocator: bool = _parameter(
-        True, 'Configure glibc malloc to reuse the memory of large messages. Images are received '
-              'about three times as fast', STARTUP)
+        True, 'Configure glibc malloc to reuse the memory of large messages, instead of mapping '
+              'new memory for each of them', STARTUP)
 
     @property
     def run_options(self) -> RunOptions:
