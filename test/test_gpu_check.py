@@ -15,13 +15,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from trt_segmentation.backends.onnxruntime import OnnxGraph
 from trt_segmentation.backends.tensorrt import build_requests, engine_loader
 from trt_segmentation.benchmark.frames import FrameTimes, Run
 from trt_segmentation.cli.bench import add_arguments
 from trt_segmentation.cli.main import main as run_command
+from trt_segmentation.graph.precision.fp16 import to_fp16
 from trt_segmentation.options import RunOptions
 
 FOLDER = Path(__file__).parents[1] / 'tools' / 'gpu_check'
+SUPPORT = Path(__file__).with_name('support')
 SIZE = 36, 64
 RANDOM = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 PRECISIONS = 'fp32', 'fp16'
@@ -228,6 +231,30 @@ def test_near_ties_do_not_count(tool, networks):
     image[:, 32:] = [200, 199, 0]  # nearly a tie
     clear = tool.agreement._clear_pixels(spec, image)
     assert clear[:, :32].all() and not clear[:, 32:].any()
+
+
+@pytest.fixture
+def kinds_module(tool):
+    """The script kinds.py, which brings the tests' networks."""
+    yield importlib.import_module('kinds')
+    sys.path.remove(str(SUPPORT))
+    sys.modules.pop('networks', None)
+
+
+def test_queries_in_fp16_are_decided_clearly(tool, kinds_module, networks):
+    model, values, precision, _ = kinds_module.kinds()['instances of queries, grown masks']
+    assert precision == 'fp16'
+    spec = networks.spec_of(model, **values)
+    images = [kinds_module.smooth(*size) for size in kinds_module.COLOR_SIZES]
+    clear = []
+    for image in images:
+        scores = OnnxGraph(spec.network.model).run(
+            tool.agreement.fed_to_network(spec, image), [spec.scores.name])[spec.scores.name][0]
+        assert len(np.unique(scores.argmax(0))) > 1
+        margins = tool.agreement._margins(spec, scores)
+        clear.append(margins > 4 * np.finfo(np.float16).eps * scores.max(0))
+    assert np.mean(clear) >= 0.99
+    assert to_fp16(spec, images).agreement >= 0.999
 
 
 def test_comparing_without_clear_pixels_is_an_error(tool):

@@ -127,7 +127,8 @@ def test_all_commands_read_a_network_alike(networks, tmp_path, monkeypatch, caps
     with open_segmenter(args) as segmenter:
         assert segmenter.spec.kind == kind
     assumed = 'color, input.scale, input.mean, input.std' + (', output.kind' if more else '')
-    assert f'neither a config nor the network defines input.{assumed}; assumed' in caplog.text
+    assert (f'{path}: neither a model config nor the network defines input.{assumed}; assumed'
+            in caplog.text)
     monkeypatch.undo()
     assert main(['inspect', str(path), *more]) == 0
     shown = next(line.split() for line in capsys.readouterr().out.splitlines()

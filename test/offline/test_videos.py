@@ -202,6 +202,16 @@ def test_a_file_that_is_no_video_does_not_stop_the_run(tmp_path, clip, capsys):
     assert not (tmp_path / 'out' / 'no_mask').exists()
 
 
+def test_a_video_without_a_readable_frame_leaves_no_folder(tmp_path, write_video, capsys):
+    damaged = write_video(tmp_path / 'damaged.mp4', 3)
+    data = damaged.read_bytes()
+    start, end = data.index(b'mdat') + 4, data.index(b'moov') - 4
+    damaged.write_bytes(data[:start] + bytes(end - start) + data[end:])
+    assert run(damaged, '--output', tmp_path / 'out') == 1
+    assert 'damaged.mp4: no frame can be decoded' in capsys.readouterr().err
+    assert not list((tmp_path / 'out').glob('damaged*'))
+
+
 def test_a_video_that_disappears_does_not_stop_the_run(tmp_path, clip, write_images, monkeypatch,
                                                        capsys):
     from trt_segmentation.cli import run_files

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two frames in flight: order, exact counts and right masks under overload and during changes."""
 
+import signal
 import threading
 from types import SimpleNamespace
 
@@ -16,6 +17,36 @@ from trt_segmentation.ros.frame_worker import FrameWorker, frames_in_flight
 SIZE = (540, 720)
 DEACTIVATE, ACTIVATE = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE
 CLEANUP, CONFIGURE = Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE
+
+# The first argument is a method of the worker's threads that lasts until a signal has shut down
+# ROS; then only is the signal handled in the main thread. It creates the file of the second one.
+HELD_UNTIL_A_SIGNAL = '-c', """
+import sys, time
+from pathlib import Path
+import rclpy
+from trt_segmentation.ros import node
+from trt_segmentation.ros.image_msgs import OutgoingImage
+from trt_segmentation.segmenter import Segmenter
+
+method, held = sys.argv[1], Path(sys.argv[2])
+of = Segmenter if method == 'infer_batch' else OutgoingImage
+at_once, interrupt = getattr(of, method), node.interrupt
+
+def after_shutdown(function):
+    def wait(*arguments, **options):
+        while rclpy.ok():
+            time.sleep(0.01)
+        return function(*arguments, **options)
+    return wait
+
+def when_shut_down(*arguments, **options):
+    held.touch()
+    return after_shutdown(at_once)(*arguments, **options)
+
+setattr(of, method, when_shut_down)
+node.interrupt = after_shutdown(interrupt)
+raise SystemExit(node.main(sys.argv[3:]))
+"""
 
 
 @pytest.fixture(scope='module')
@@ -130,6 +161,29 @@ def test_it_ends_with_frames_in_flight(bench, pictures):
     status, log = bench.stop()
     assert status == 0
     assert 'Traceback' not in log and '[ERROR]' not in log
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(('method', 'outputs'), [('infer_batch', ('mask', 'overlay')),
+                                                 ('publish', ('overlay',))])
+def test_a_signal_during_a_frame_is_no_error(make_bench, bright, pictures, tmp_path, method,
+                                             outputs, number):
+    held = tmp_path / 'held'
+    bench = make_bench(program=(*HELD_UNTIL_A_SIGNAL, method, str(held)), engine_path=bright,
+                       backend='onnxruntime', pipeline_depth=2)
+    bench.listen(*outputs)
+
+    def are_in_flight():
+        counts = bench.counts()
+        return held.exists() and \
+            counts['frames received'] - counts['frames dropped, no_subscriber'] >= 2
+
+    bench.send_until(pictures[0][0], are_in_flight, 'a frame that is held, and one that waits')
+    status, log = bench.stop(number)
+    assert status == 0, log
+    assert 'Traceback' not in log and '[ERROR]' not in log, log
+    bench.spin_for(0.2)
+    assert not any(bench.received.values())  # it was not too late for the signal
 
 
 # The worker alone

@@ -169,6 +169,13 @@ def test_a_wrong_model_is_reported_and_can_be_corrected(make_bench):
     assert 'configure failed: /nowhere/net.onnx' in log
 
 
+def test_assumed_settings_are_logged_at_the_start(make_bench, model):
+    bench = make_bench(engine_path=model)
+    bench.wait_until_active()
+    _, log = bench.stop()
+    assert f'{model}: neither a model config nor the network defines classes.labels; ' in log
+
+
 def test_a_missing_backend_is_reported(make_bench):
     bench = make_bench(backend='tensorrt')
     bench.spin_until(lambda: bench.diagnostics and bench.diagnostics[-1].message != 'not active',

@@ -408,9 +408,15 @@ def strongest(size, dtype=TensorProto.INT64):
     return model
 
 
-def asked(size, queries=5, classes=3):
-    """Return a network of queries, which depend on the image: masks at half its size."""
-    noise = np.random.default_rng(0).normal(0, 0.05, (queries * (classes + 2), 3, 1, 1))
+def asked(size, queries=5, classes=3, spread=0.05):
+    """Return a network of queries, which depend on the image: masks at half its size.
+
+    Args:
+        size: height and width of its input.
+        queries, classes: how many.
+        spread: standard deviation of its random weights. With small ones, its classes nearly tie.
+    """
+    noise = np.random.default_rng(0).normal(0, spread, (queries * (classes + 2), 3, 1, 1))
     masks, likely = np.split(noise.astype(np.float32), [queries])
     nodes = [
         helper.make_node('Conv', ['pixels', 'for_masks'], ['masks'], kernel_shape=[1, 1],

@@ -16,9 +16,12 @@ from contextlib import contextmanager
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
+from trt_segmentation.classes.detections import used_rows
 from trt_segmentation.demo.clip import LABELS, read_frame
+from trt_segmentation.options import RunOptions
 from trt_segmentation.ros.transport import large_image_environment
 from trt_segmentation.segmenter import Segmenter
 
@@ -31,6 +34,26 @@ PIXELS = """() => {
   canvas.getContext('2d').drawImage(picture, 0, 0);
   return canvas.toDataURL('image/png').split(',')[1];
 }"""
+
+# Prints class and box (x_min, y_min, x_max, y_max) of the first detections on a topic.
+DETECTIONS = '-c', """
+import json, sys
+import rclpy
+from vision_msgs.msg import Detection2DArray
+
+def box_of(found):
+    centre = getattr(found.bbox.center, 'position', found.bbox.center)
+    half = found.bbox.size_x / 2, found.bbox.size_y / 2
+    return centre.x - half[0], centre.y - half[1], centre.x + half[0], centre.y + half[1]
+
+rclpy.init()
+node, received = rclpy.create_node('listener'), []
+node.create_subscription(Detection2DArray, sys.argv[1], received.append, 5)
+while not received:
+    rclpy.spin_once(node)
+print(json.dumps([[each.results[0].hypothesis.class_id, box_of(each)]
+                  for each in received[0].detections]))
+"""
 
 
 @pytest.fixture(scope='module')
@@ -58,17 +81,32 @@ def programs():
 
 
 @pytest.fixture(scope='module')
-def node_process(programs, scene, tmp_path_factory):
-    """The process of the node, with a camera that shows one scene all the time."""
+def camera(programs, scene, tmp_path_factory):
+    """A camera that shows one scene all the time."""
     folder = tmp_path_factory.mktemp('camera')
     cv2.imwrite(str(folder / 'scene.png'), scene)
-    process = programs(
-        '-m', 'trt_segmentation.ros.node', '--ros-args', '-p', 'diagnostics_period:=0.2', '-p',
-        'num_threads:=1', '-p', 'backend:=onnxruntime', '-p', 'temporal_smoothing:=0.3', '-r',
-        '__ns:=/front', '-r', 'image:=/image')
     programs('-m', 'trt_segmentation.demo.ros.image_publisher', str(folder), '--frames', '100000',
              '--rate', '10', stdout=subprocess.DEVNULL)
-    return process
+
+
+@pytest.fixture(scope='module')
+def start_node(programs, camera):
+    """Start a node that sees the camera: ``start_node('/front', name=value, ...)``."""
+    def start(namespace, **parameters):
+        told = {'diagnostics_period': 0.2, 'num_threads': 1, 'backend': 'onnxruntime',
+                **parameters}
+        return programs('-m', 'trt_segmentation.ros.node', '--ros-args',
+                        *(each for name, value in told.items() for each in
+                          ('-p', f'{name}:={value}')),
+                        '-r', f'__ns:={namespace}', '-r', 'image:=/image')
+
+    return start
+
+
+@pytest.fixture(scope='module')
+def node_process(start_node):
+    """The process of the node."""
+    return start_node('/front', temporal_smoothing=0.3)
 
 
 @pytest.fixture
@@ -77,16 +115,32 @@ def node(node_process):
     return '/front/segmentation'
 
 
+@contextmanager
+def ending(process):
+    """End a process after the body of a with statement."""
+    try:
+        yield process
+    finally:  # DDS would keep a killed process as a participant for long
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+
+
+@contextmanager
+def shown(programs, node):
+    """The URL at which ``trt-segmentation view`` shows a node, and its process."""
+    with ending(programs(*VIEW, '--node', node)) as process:
+        match = re.fullmatch(
+            rf'{node} is shown at (http://127\.0\.0\.1:\d+/) \(stop with Ctrl-C\)\n',
+            process.stdout.readline())
+        assert match
+        yield match[1], process
+
+
 @pytest.fixture
 def view(programs, node):
-    """The URL at which ``trt-segmentation view`` shows the node, and its process."""
-    process = programs(*VIEW, '--node', node)
-    match = re.fullmatch(rf'{node} is shown at (http://127\.0\.0\.1:\d+/) \(stop with Ctrl-C\)\n',
-                        process.stdout.readline())
-    assert match
-    yield match[1], process
-    process.send_signal(signal.SIGINT)  # DDS would keep a killed process as a participant for long
-    process.wait(10)
+    """See ``shown``."""
+    with shown(programs, node) as found:
+        yield found
 
 
 def states(url):
@@ -105,17 +159,29 @@ def first_state(url, condition, patience=60):
     raise AssertionError(state)
 
 
-def test_a_browser_sees_what_the_node_makes(view, browser, scene):
-    url, _ = view
-    expected = Segmenter.open().infer(scene, outputs=('mask', 'overlay'))
+@pytest.fixture
+def page(browser):
+    """An empty page of the browser."""
     page = browser.new_page()
     page.set_default_timeout(30_000)
+    yield page
+    page.close()
+
+
+def picture_of(page):
+    """Return the pixels of the picture that a page shows, int [H, W, 3] BGR."""
+    page.wait_for_function('document.getElementById("picture").naturalWidth')
+    png = np.frombuffer(base64.b64decode(page.evaluate(PIXELS)), np.uint8)
+    return cv2.imdecode(png, cv2.IMREAD_COLOR).astype(int)
+
+
+def test_a_browser_sees_what_the_node_makes(view, page, scene):
+    url, _ = view
+    expected = Segmenter.open().infer(scene, outputs=('mask', 'overlay'))
     page.goto(url)
     page.locator('#legend').filter(has_text='road').wait_for()
     page.locator('#level').filter(has_text='OK').wait_for()
-    page.wait_for_function('document.getElementById("picture").naturalWidth')
-    png = np.frombuffer(base64.b64decode(page.evaluate(PIXELS)), np.uint8)
-    seen = cv2.imdecode(png, cv2.IMREAD_COLOR).astype(int)
+    seen = picture_of(page)
     assert np.abs(seen - expected.arrays['overlay']).mean() < 5  # it was a JPEG
     counts = np.bincount(expected.mask.ravel())
     for index in np.flatnonzero(counts):
@@ -130,7 +196,6 @@ def test_a_browser_sees_what_the_node_makes(view, browser, scene):
     assert page.inner_text('#running').startswith('onnxruntime, fp32')
     page.locator('#p95').filter(has_text=' ms').wait_for()
     move_slider(page)
-    page.close()
 
 
 def move_slider(page):
@@ -157,14 +222,11 @@ def stopped(process):
 
 
 @pytest.fixture
-def live_page(view, browser):
+def live_page(view, page):
     """A page on which everything is live."""
-    page = browser.new_page()
-    page.set_default_timeout(30_000)
     page.goto(view[0])
     wait_until_live(page)
-    yield page
-    page.close()
+    return page
 
 
 def wait_until_live(page):
@@ -241,3 +303,48 @@ def test_what_cannot_be_shown_is_one_sentence(programs, arguments, sentence):
     assert len(errors) == 1
     assert errors[0].startswith(f'error: {sentence}')
     assert 'Traceback' not in complaints
+
+
+# Instances
+
+
+@pytest.fixture
+def spotted(networks, tmp_path):
+    """The path of a network whose instances depend on the colours of the image."""
+    made = networks.spotted((32, 48))
+    config = networks.config_of(output={'kind': 'instances'}, input={'color': 'rgb'},
+                                classes={'labels': ['car', 'bus', 'person']})
+    onnx.helper.set_model_props(made, {'trt_segmentation': config.to_text()})
+    onnx.save(made, tmp_path / 'net.onnx')
+    return tmp_path / 'net.onnx'
+
+
+def borders(ids):
+    """Return where a pixel of an instance has a neighbour that is not of it."""
+    height, width = ids.shape
+    around = np.pad(ids, 1, 'edge')
+    differs = [around[y:y + height, x:x + width] != ids for y in range(3) for x in range(3)]
+    return (ids > 0) & np.any(differs, axis=0)
+
+
+def test_a_browser_sees_outlines_where_the_instances_are(programs, start_node, page, spotted,
+                                                         scene, until):
+    pytest.importorskip('vision_msgs')
+    options = RunOptions('onnxruntime', instances=True, measure=False)
+    with Segmenter.open(spotted, options=options) as segmenter:
+        expected = segmenter.infer(scene, outputs=segmenter.available_outputs).copy()
+        found = list(used_rows(expected.detections, segmenter.spec.labels))
+    outlines = borders(expected.instances)
+    inside = (expected.instances > 0) & ~cv2.dilate(outlines.astype(np.uint8),
+                                                    np.ones((5, 5))).astype(bool)
+    assert len(found) == 2 and inside.sum() > outlines.sum() > 1000
+    node = start_node('/things', engine_path=spotted, instances='true', measure='false')
+    with ending(node), shown(programs, '/things/segmentation') as (url, _):
+        detections = programs(*DETECTIONS, '/things/segmentation/detections')
+        page.goto(url)
+        page.locator('#instances').get_by_text('2', exact=True).wait_for()
+        until(lambda: np.mean(picture_of(page)[outlines].min(-1) > 160) > 0.95, 'the outlines')
+        assert np.abs(picture_of(page) - expected.arrays['overlay'])[inside].mean() < 5
+        boxes = json.loads(detections.communicate(timeout=30)[0])
+    assert [name for name, _ in boxes] == [each.name for each in found]
+    np.testing.assert_allclose([box for _, box in boxes], [each.box for each in found], atol=1e-3)

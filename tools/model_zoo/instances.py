@@ -19,6 +19,9 @@ from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
+MIN_OVERLAP = 0.5
+"""Smallest IoU of the boxes of the same instance."""
+
 
 @dataclass(frozen=True)
 class InstanceReference:
@@ -84,7 +87,8 @@ def compare_instances(model: Path, config: ModelConfig, references: Sequence[Ins
     results = []
     for reference in references:
         found = segmenter.infer(reference.image, outputs=('instances', 'detections'))
-        results.append(_compare(found.instances, found.detections, reference.found))
+        results.append(_compare(found.instances, found.detections, reference.found,
+                                reference.image.shape[:2]))
     segmenter.close()
     count, missing = (sum(getattr(each, name) for each in results)
                       for name in ('count', 'missing'))
@@ -94,33 +98,87 @@ def compare_instances(model: Path, config: ModelConfig, references: Sequence[Ins
     return InstanceAgreement(count, missing, score, box, pixels, covered)
 
 
-def _compare(ids: np.ndarray, detections: np.ndarray, wanted: list[Instance]) -> InstanceAgreement:
-    found = detections[detections[:, 4] > 0]
-    rows = np.array([[*(each.box or (0, 0, 0, 0)), each.score, each.class_id] for each in wanted],
-                    np.float32).reshape(-1, 6)
+def _compare(ids: np.ndarray, detections: np.ndarray, wanted: list[Instance],
+             size: tuple[int, int]) -> InstanceAgreement:
+    """Compare the instances of one image.
+
+    Args:
+        ids: of the Segmenter, the size of the family's masks.
+        detections: of the Segmenter.
+        wanted: of the family, the highest score first.
+        size: height and width of the image.
+    """
+    rows = _rows_of(wanted, size)
+    theirs = np.zeros(ids.shape, int)
+    for number, each in reversed(list(enumerate(wanted, 1))):  # the highest score comes last
+        theirs[each.mask] = number
+    pairs = _paired(detections, rows, _overlaps_of_ids(ids, theirs, len(detections), len(rows)))
     has_boxes = all(each.box for each in wanted)
-    pairs = _paired(found, rows)
-    score = max((abs(found[a, 4] - rows[b, 4]) for a, b in pairs), default=0.0)
-    box = max((np.abs(found[a, :4] - rows[b, :4]).max() for a, b in pairs if has_boxes),
+    score = max((abs(detections[a, 4] - rows[b, 4]) for a, b in pairs), default=0.0)
+    box = max((np.abs(detections[a, :4] - rows[b, :4]).max() for a, b in pairs if has_boxes),
               default=0.0)
-    painted = np.zeros((*ids.shape, 2), np.float32)
-    for each in reversed(wanted):  # the highest score comes last
-        painted[each.mask] = each.score, each.class_id
-    ours = np.concatenate([np.zeros((1, 2), np.float32), detections[:, 4:]])[ids]
+    ours, painted = (np.concatenate([np.zeros((1, 2), np.float32), each[:, 4:]])[numbers]
+                     for each, numbers in ((detections, ids), (rows, theirs)))
     equal = np.isclose(ours, painted, atol=1e-3).all(-1)
-    return InstanceAgreement(len(rows), len(found) + len(rows) - 2 * len(pairs), float(score),
+    found = int(np.count_nonzero(detections[:, 4]))
+    return InstanceAgreement(len(rows), found + len(rows) - 2 * len(pairs), float(score),
                              float(box), float(equal.mean()), float((ids > 0).mean()))
 
 
-def _paired(found: np.ndarray, wanted: np.ndarray) -> list[tuple[int, int]]:
-    """Return the rows of the same instance, as pairs of indices: of the same class, the next
-    score within 1 %."""
-    free, pairs = list(range(len(wanted))), []
-    for index, row in enumerate(found):
-        same = [other for other in free if wanted[other, 5] == row[5]
-                and abs(wanted[other, 4] - row[4]) < 0.01]
-        if same:
-            best = min(same, key=lambda other: np.abs(wanted[other, :5] - row[:5]).max())
-            pairs.append((index, best))
-            free.remove(best)
-    return pairs
+def _rows_of(instances: Sequence[Instance], size: tuple[int, int]) -> np.ndarray:
+    """Return instances as ``Segmentation.detections``; without a box, that around the mask."""
+    return np.array([[*(each.box or _box_around(each.mask, size)), each.score, each.class_id]
+                     for each in instances], np.float32).reshape(-1, 6)
+
+
+def _box_around(mask: np.ndarray, size: tuple[int, int]) -> tuple[float, ...]:
+    """Return the box of a mask in pixels of an image of ``size``; zeros for an empty mask."""
+    if not mask.any():
+        return 0.0, 0.0, 0.0, 0.0
+    high, wide = size[0] / mask.shape[0], size[1] / mask.shape[1]
+    rows, columns = np.nonzero(mask)
+    return (columns.min() * wide, rows.min() * high,
+            (columns.max() + 1) * wide, (rows.max() + 1) * high)
+
+
+def _paired(found: np.ndarray, wanted: np.ndarray, visible: np.ndarray) -> list[tuple[int, int]]:
+    """Return the rows of the same instance, as pairs of indices.
+
+    Two of one class are the same if their boxes overlap; those that overlap most, boxes and
+    visible pixels together, are paired first. Scores decide only between equal overlaps, as those
+    of instances that others hide.
+
+    Args:
+        found, wanted: as ``Segmentation.detections``; rows with a score of 0 are no instances.
+        visible: IoU of the visible pixels of each found and each wanted one.
+    """
+    boxes = _overlaps_of_boxes(found, wanted)
+    possible = (boxes >= MIN_OVERLAP) & (found[:, None, 5] == wanted[:, 5]) & (found[:, 4:5] > 0)
+    overlap = (boxes + visible).round(2)
+    difference = np.abs(found[:, None, 4] - wanted[:, 4])
+    pairs: dict[int, int] = {}
+    for pair in sorted(zip(*np.nonzero(possible), strict=True),
+                       key=lambda pair: (-overlap[pair], difference[pair])):
+        ours, theirs = map(int, pair)
+        if ours not in pairs and theirs not in pairs.values():
+            pairs[ours] = theirs
+    return list(pairs.items())
+
+
+def _overlaps_of_boxes(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the IoU of each found and each wanted box."""
+    ours, theirs = found[:, None, :4], wanted[None, :, :4]
+    extents = np.minimum(ours[..., 2:], theirs[..., 2:]) - np.maximum(ours[..., :2],
+                                                                      theirs[..., :2])
+    both = extents.clip(0).prod(-1)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (ours, theirs)]
+    return both / np.maximum(areas[0] + areas[1] - both, np.finfo(np.float32).tiny)
+
+
+def _overlaps_of_ids(ours: np.ndarray, theirs: np.ndarray, count: int, their_count: int,
+                     ) -> np.ndarray:
+    """Return the IoU of the pixels of each pair of ids from 1 on: [count, their_count]."""
+    both = np.zeros((count + 1, their_count + 1))
+    np.add.at(both, (ours, theirs), 1)
+    either = both.sum(0) + both.sum(1, keepdims=True) - both
+    return (both / np.maximum(either, 1))[1:, 1:]

@@ -289,9 +289,6 @@ def open_segmenter(args: argparse.Namespace) -> Segmenter:
     Assumed settings are logged, except for the names of classes, which change no mask.
     """
     segmenter = Segmenter.open(args.model, config=args.config or None, options=run_options(args))
-    if keys := [fact.key for fact in segmenter.spec.assumed if not fact.key.endswith('.labels')]:
-        source = segmenter.spec.network.source
-        logger.warning('%s: neither a config nor the network defines %s; assumed values are used, '
-                       'and if one is wrong, the mask is wrong. See trt-segmentation inspect %s',
-                       source, ', '.join(keys), source)
+    if sentence := segmenter.spec.assumption_warning(labels=False):
+        logger.warning('%s', sentence)
     return segmenter

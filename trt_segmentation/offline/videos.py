@@ -7,10 +7,11 @@ import os
 import shutil
 import uuid
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def segment_video(work: 'Work', segmenter: Segmenter, item: Item) -> tuple[str, 
         with ExitStack() as stack:
             overlays = [stack.enter_context(_Overlays(item, name, work.scratch, rate))
                         for name in overlay_names]
-            count = _segment(work, segmenter, item, video, existing, overlays)
+            count = _segment(work, segmenter, item, video, existing, images, overlays)
             for writer in overlays:
                 writer.finish(count)
         expected = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -82,13 +83,16 @@ def segment_video(work: 'Work', segmenter: Segmenter, item: Item) -> tuple[str, 
 
 
 def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCapture,
-             existing: int, overlays: Sequence['_Overlays']) -> int:
+             existing: int, images: tuple[str, ...], overlays: Sequence['_Overlays']) -> int:
     """Segment the frames after the existing ones; return the number of all frames."""
     count, waiting, labels = 0, deque[Future[None]](), labels_of(segmenter)
     lanes = Lanes(segmenter, work.outputs, work.lanes)
     skipped = 0 if overlays else existing
     try:
-        with closing(read_ahead(_frames(video, skipped), _AHEAD)) as frames:
+        with closing(read_ahead(_frames(video, skipped), _AHEAD)) as decoded:
+            frames = _with_a_frame(decoded, item)
+            for name in images:
+                make_folder(item.target(name))
             for count, frame in enumerate(frames, 1):
                 if frame is None:
                     continue
@@ -98,11 +102,9 @@ def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCap
                                                      frame)
                         waiting.append(lanes.run_in_order(writer.write, overlay))
                 else:
-                    for name in work.outputs if count == 1 else ():
-                        if kind_of(name) != 'overlay':
-                            make_folder(item.target(name))
                     waiting.append(lanes.segment(
-                        frame, 'bgr', partial(_write, item, labels, work.scratch, count - 1),
+                        frame, 'bgr',
+                        partial(_write, item, images, labels, work.scratch, count - 1),
                         partial(_write_overlays, overlays) if overlays else None))
                 while len(waiting) > work.lanes.lanes:
                     waiting.popleft().result()
@@ -110,8 +112,6 @@ def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCap
             written.result()
     finally:
         lanes.close()
-    if count == 0:
-        raise ImageError(f'{item.path}: no frame can be decoded')
     return count
 
 
@@ -150,10 +150,23 @@ def _frames(video: cv2.VideoCapture, skipped: int) -> Generator['np.ndarray | No
         yield frame
 
 
-def _write(item: Item, labels: Labels, scratch: Path, index: int, result: Segmentation) -> None:
-    for name, array in result.arrays.items():
-        if kind_of(name) != 'overlay':
-            write_result(item.target(name) / frame_name(name, index), name, array, labels, scratch)
+def _with_a_frame(frames: Iterator['np.ndarray | None'], item: Item,
+                  ) -> Iterator['np.ndarray | None']:
+    """Decode the first frame of a video, so that one without any leaves no folder; return all.
+
+    Raises:
+        ImageError: there is none.
+    """
+    for first in frames:
+        return chain([first], frames)
+    raise ImageError(f'{item.path}: no frame can be decoded')
+
+
+def _write(item: Item, images: tuple[str, ...], labels: Labels, scratch: Path, index: int,
+           result: Segmentation) -> None:
+    for name in images:
+        write_result(item.target(name) / frame_name(name, index), name, result.arrays[name],
+                     labels, scratch)
 
 
 def _write_overlays(overlays: Sequence['_Overlays'], result: Segmentation) -> None:

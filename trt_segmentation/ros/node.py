@@ -227,11 +227,8 @@ class SegmentationNode(GuardedLifecycleNode):
         self.get_logger().info(f'{spec.network.source}: {classes} at {size}, {info}')
         if fault := precision_fault(self._loaded(segmenter)):
             self.get_logger().warning(fault)
-        if spec.assumed:
-            keys = ', '.join(each.key for each in spec.assumed)
-            self.get_logger().warning(
-                f'neither model_config nor the network defines {keys}; assumed values are used. '
-                f'See trt-segmentation inspect {spec.network.source}')
+        if sentence := spec.assumption_warning(labels=True):
+            self.get_logger().warning(sentence)
 
     def _encodings_of(self, segmenter: Segmenter, settings: Parameters) -> FrameEncodings:
         return FrameEncodings(segmenter, self.log_bridge, settings.input_encodings, self._region)

@@ -96,6 +96,21 @@ def test_a_complete_config_leaves_no_assumptions(networks, network_of):
     assert spec.palette.colors[3] == (3, 3, 3)
 
 
+def test_one_sentence_names_the_assumptions(networks, network_of):
+    feed = {'scale': 1.0, 'color': 'bgr'}
+    spec = networks.spec_of(network_of(), input={'scale': 1.0})
+    for labels, keys in ((True, 'input.color, classes.labels'), (False, 'input.color')):
+        assert spec.assumption_warning(labels=labels) == (
+            f'net.onnx: neither a model config nor the network defines {keys}; assumed values are '
+            'used, and if one is wrong, the results are wrong. See trt-segmentation inspect '
+            'net.onnx')
+    only_labels = networks.spec_of(network_of(), input=feed)
+    assert 'defines classes.labels; ' in only_labels.assumption_warning(labels=True)
+    assert only_labels.assumption_warning(labels=False) == ''
+    complete = networks.spec_of(network_of(), input=feed, classes={'labels': list('abcd')})
+    assert complete.assumption_warning(labels=True) == ''
+
+
 @pytest.mark.parametrize('config', [{'scale': 0.5}, {'mean': [1.0, 2.0, 3.0]},
                                     {'std': [1.0, 2.0, 3.0]}])
 def test_one_normalisation_setting_disables_the_other_defaults(networks, network_of, config):

@@ -186,6 +186,18 @@ class ModelSpec:
         """Assumed settings, which may be wrong."""
         return tuple(entry for entry in self.provenance if entry.origin == 'assumed')
 
+    def assumption_warning(self, *, labels: bool) -> str:
+        """Return a sentence that names the assumed settings; '' if there are none.
+
+        Args:
+            labels: whether it names assumed class names, too; they change no mask.
+        """
+        keys = [entry.key for entry in self.assumed if labels or not entry.key.endswith('.labels')]
+        source = self.network.source
+        return (f'{source}: neither a model config nor the network defines {", ".join(keys)}; '
+                'assumed values are used, and if one is wrong, the results are wrong. See '
+                f'trt-segmentation inspect {source}') if keys else ''
+
 
 def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
             measuring: MeasurementSetup | None = None, instances: bool = False) -> ModelSpec:
