@@ -363,8 +363,8 @@ class Bench:
 
     def log(self) -> str:
         """Return the log of the node so far."""
-        self._log.seek(0)
-        return self._log.read()
+        file = self._log.fileno()  # seeking would also move the place where the node writes
+        return os.pread(file, os.fstat(file).st_size, 0).decode()
 
     def _final_report(self) -> str:
         """Kill the node; return its log, the stacks of its threads, and its counters."""
