@@ -201,8 +201,8 @@ def test_package_and_citation_name_the_license_of_every_python_file():
     assert root.findtext('license') == citation['license'] == 'Apache-2.0'
     head = '# Copyright 2026 The trt_segmentation authors\n# SPDX-License-Identifier: Apache-2.0\n'
     folders = 'trt_segmentation', 'launch', 'test', 'tools', 'docs'
-    paths = [ROOT / 'setup.py', *(path for name in folders for path in (ROOT / name).rglob('*.py'))]
-    assert [path for path in paths
+    found = (path for folder in folders for path in (ROOT / folder).rglob('*.py'))
+    assert [path for path in (ROOT / 'setup.py', *found)
             if path.stat().st_size and head not in path.read_text(encoding='utf-8')] == []
     text = (ROOT / 'LICENSE').read_text(encoding='utf-8')
     assert text.split()[:4] == ['Apache', 'License', 'Version', '2.0,']
