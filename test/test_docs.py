@@ -9,8 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(DOCS.rglob('*.md'))]
+PAGES = [*(ROOT / f'{name}.md' for name in (
+    'README', 'CONTRIBUTING', 'QUALITY_DECLARATION', 'SECURITY')), *sorted(DOCS.rglob('*.md'))]
 GENERATED = {'parameters.md', 'command_line.md', 'model_config.md', 'networks.md'}
+NAMED = re.compile(r'`((?:test|tools|trt_segmentation|docs|config|launch)/[\w./*-]+)`')
 FENCE = re.compile(r'^ *(```|~~~).*?^ *\1', re.M | re.S)
 
 
@@ -36,6 +38,24 @@ def test_every_link_leads_to_a_file_and_a_heading(page):
         if not target.is_file() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert not broken
+
+
+@pytest.mark.parametrize('page', [page for page in PAGES if page.parent.name != 'measurements'],
+                         ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_of_the_project_that_a_page_names_exists(page):
+    """Such as the test of a promise. Measurements name files as they were."""
+    named = NAMED.findall(prose(page))
+    assert [name for name in named if not list(ROOT.glob(name))] == []
+
+
+@pytest.mark.parametrize('name', ['promises.md', 'promises-offline.md'])
+def test_every_promise_of_a_table_names_its_test(name):
+    tables = re.findall(r'^\| promise \| test \|\n.*\n((?:\|.*\n)+)',
+                        prose(DOCS / 'explanation' / name), re.M)
+    rows = [row for table in tables for row in table.splitlines()]
+    assert len(rows) > 15
+    told = re.compile(r'`(test|python tools)\b|not tested')
+    assert [row for row in rows if not told.search(row.split(' | ')[1])] == []
 
 
 def test_a_page_is_read_in_one_sitting():

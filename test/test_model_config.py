@@ -10,6 +10,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from trt_segmentation.classes.merging import MergedClass
 from trt_segmentation.classes.palette import Palette, preset_labels, preset_names
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.model_config import (
@@ -32,15 +33,21 @@ input:
   std: [4, 5, 6]
   resize: letterbox
   size: [480, 640]
+  border: 114
+  layout: nhwc
 output:
   name: scores
   kind: sigmoid
   layout: nhwc
   threshold: 0.25
+  class_name: classes
+  grow_masks: true
+  align_corners: false
 classes:
   labels: [road, "no", "1"]
   colors: [[1, 2, 3], [4, 5, 6], [255, 0, 255]]
   unlabelled: 0
+  merge: {way: [road, "1"]}
 """
 
 
@@ -52,10 +59,18 @@ def read(text):
 
 
 def test_every_key_is_read():
+    """A key that is removed, or gets another meaning, breaks the configs that people have."""
     assert read(FULL) == ModelConfig(
-        InputConfig('bgr', 0.5, (1.0, 2.5, 3.0), (4.0, 5.0, 6.0), 'letterbox', (480, 640)),
-        OutputConfig('scores', 'sigmoid', 'nhwc', 0.25),
-        ClassesConfig(('road', 'no', '1'), ((1, 2, 3), (4, 5, 6), (255, 0, 255)), 0))
+        InputConfig('bgr', 0.5, (1.0, 2.5, 3.0), (4.0, 5.0, 6.0), 'letterbox', (480, 640),
+                    border=114, layout='nhwc'),
+        OutputConfig('scores', 'sigmoid', 'nhwc', 0.25, 'classes', True, False),
+        ClassesConfig(('road', 'no', '1'), ((1, 2, 3), (4, 5, 6), (255, 0, 255)), 0,
+                      (MergedClass('way', ('road', '1')),)))
+    sections = {'input': InputConfig, 'output': OutputConfig, 'classes': ClassesConfig}
+    gray = read('input: {color: gray, depth: 16}')  # no other colour has a depth
+    assert gray.input == InputConfig('gray', depth=16)
+    assert read(FULL).set_keys() | gray.set_keys() == {
+        f'{name}.{entry.name}' for name, section in sections.items() for entry in fields(section)}
 
 
 @pytest.mark.parametrize('text', ['', '# nothing', '{}', 'input:', 'input: {}\nclasses:\noutput:',

@@ -191,6 +191,8 @@ def test_the_version_is_the_same_everywhere():
     assert found == {trt_segmentation.__version__}
     changes = (ROOT / 'CHANGELOG.rst').read_text(encoding='utf-8')
     assert re.search(r'^(\d+\.\d+\.\d+) \(', changes, re.MULTILINE)[1] in found
+    supported = f'The newest release, {trt_segmentation.__version__.rpartition(".")[0]}.x.'
+    assert supported in (ROOT / 'SECURITY.md').read_text(encoding='utf-8')
 
 
 def test_package_and_citation_name_the_license_of_every_python_file():
@@ -198,9 +200,12 @@ def test_package_and_citation_name_the_license_of_every_python_file():
     citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text(encoding='utf-8'))
     assert root.findtext('license') == citation['license'] == 'Apache-2.0'
     head = '# Copyright 2026 The trt_segmentation authors\n# SPDX-License-Identifier: Apache-2.0\n'
-    assert [path for folder in ('trt_segmentation', 'launch', 'test', 'tools')
-            for path in (ROOT / folder).rglob('*.py')
+    folders = 'trt_segmentation', 'launch', 'test', 'tools', 'docs'
+    found = (path for folder in folders for path in (ROOT / folder).rglob('*.py'))
+    assert [path for path in (ROOT / 'setup.py', *found)
             if path.stat().st_size and head not in path.read_text(encoding='utf-8')] == []
+    text = (ROOT / 'LICENSE').read_text(encoding='utf-8')
+    assert text.split()[:4] == ['Apache', 'License', 'Version', '2.0,']
 
 
 def test_the_workflow_is_valid():

@@ -34,6 +34,15 @@ def session(spec):
     session.close()
 
 
+def test_its_threads_are_as_many_as_told_and_sleep_while_they_wait(spec):
+    session = OnnxRuntimeSession(spec, num_threads=2)
+    for part in (session._network, session._tail):
+        options = part.get_session_options()
+        assert options.intra_op_num_threads == 2
+        assert options.get_session_config_entry('session.intra_op.allow_spinning') == '0'
+    session.close()
+
+
 @pytest.fixture
 def opened_sessions(monkeypatch):
     """Counts the runtime's own sessions."""

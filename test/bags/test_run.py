@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``trt-segmentation run BAG --output OUT.mcap``: its results, which are always the same."""
 
+import json
 import signal
 import sqlite3
 import subprocess
@@ -396,8 +397,10 @@ def test_a_truncated_chunk_is_read_up_to_its_end(tmp_path, bag_writer, compressi
     (lambda path: None, ['--workers', '-1'], '--workers is -1; it must be at least 1')])
 def test_the_error_of_wrong_options(short_drive, tmp_path, capsys, prepare, options, message):
     prepare(tmp_path)
+    before = sorted(tmp_path.rglob('*'))
     assert run(short_drive, tmp_path / 'out.mcap', *options) == 1
     assert message in capsys.readouterr().err
+    assert sorted(tmp_path.rglob('*')) == before
 
 
 def test_a_rosbag_needs_a_rosbag_output_and_other_inputs_do_not(short_drive, tmp_path, capsys):
@@ -505,13 +508,27 @@ def test_a_run_ended_by_a_full_disk_is_resumed_with_more_space(drive, small_disk
     assert (disk / 'out.mcap').read_bytes() == uninterrupted
 
 
-def test_ctrl_c_reports_how_to_resume(drive, tmp_path):
-    process = start_run(drive, tmp_path / 'out.mcap', '1')
+def test_after_ctrl_c_the_same_command_segments_the_rest(drive, tmp_path, uninterrupted,
+                                                         monkeypatch):
+    out = tmp_path / 'out.mcap'
+    process = start_run(drive, out, '1')
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=60)
     assert process.returncode == 130
     assert 'interrupted: the same command resumes this run' in shown
     assert 'Traceback' not in shown
+    parts = [json.loads(line)['part']['frames'] for line in journal(out)]
+    infer, segmented = Segmenter.infer, []
+
+    def count(self, image, **how):
+        segmented.append(image.shape)
+        return infer(self, image, **how)
+
+    monkeypatch.setattr(Segmenter, 'infer', count)
+    assert run(drive, out) == 0
+    assert out.read_bytes() == uninterrupted
+    # The messages of the last part that is recorded may not be in the file yet.
+    assert 0 < len(segmented) <= 180 - sum(parts[:-1]) < 180
 
 
 @pytest.mark.parametrize('encoding', ['yuyv', 'padded bgr8'])

@@ -5,11 +5,13 @@
 import argparse
 import importlib.util
 import json
+from pathlib import Path
 
 import cv2
 import pytest
 
 from trt_segmentation.benchmark import host
+from trt_segmentation.benchmark.frames import MAX_LOSS
 from trt_segmentation.cli.bench import add_arguments
 from trt_segmentation.cli.main import main
 
@@ -27,7 +29,7 @@ def written(tmp_path_factory):
 
 def test_the_report_describes_measurement_and_host(written):
     report = json.loads((written / 'bench.json').read_text())
-    assert {'cpu', 'cores', 'date', 'versions', 'gpus'} <= set(report['host'])
+    assert {'cpu', 'cores', 'date', 'load_1_min', 'versions', 'gpus'} <= set(report['host'])
     assert {'python', 'numpy', 'onnxruntime'} <= set(report['host']['versions'])
     assert report['source_size'] == [96, 128]
     points = {'points, depth', 'points, cloud'} if HAS_ROS else set()
@@ -64,6 +66,18 @@ def test_the_former_name_of_the_baseline_is_accepted_and_hidden(capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(['--against', 'other'])
     assert 'baseline' in capsys.readouterr().err
+
+
+def test_defaults_are_those_that_the_guide_names():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    args = parser.parse_args([])
+    assert (args.rates, args.size, args.outputs) == ((10, 30, 60), (1080, 1920),
+                                                     ('mask', 'overlay'))
+    assert MAX_LOSS == 0.05
+    guide = (Path(__file__).parents[2] / 'docs/how-to/measure.md').read_text(encoding='utf-8')
+    for words in ('it runs 10, 30 and 60 Hz', 'with at most 5 % loss', 'default mask and overlay'):
+        assert words in ' '.join(guide.split())
 
 
 @pytest.mark.parametrize('option', [['--rates', '0'], ['--rates', 'fast'], ['--outputs', 'x']])

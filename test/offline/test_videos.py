@@ -3,6 +3,7 @@
 """``trt-segmentation run`` on videos: complete files, and resumed runs."""
 
 import signal
+import subprocess
 
 import cv2
 import numpy as np
@@ -168,8 +169,8 @@ def test_an_overlay_video_that_cannot_be_written_is_an_error(tmp_path, clip, mon
     assert not (tmp_path / 'out' / 'clip_overlay.mp4').exists()
 
 
-def test_a_full_disk_leaves_no_video_that_cannot_be_opened(tmp_path, write_video, small_disk,
-                                                          capsys):
+def test_a_full_disk_leaves_no_video_that_cannot_be_opened_and_more_space_resumes(
+        tmp_path, write_video, small_disk, contents, capsys):
     clip, disk = write_video(tmp_path / 'clip.mp4', 40, (640, 360)), small_disk(300)
     assert run(clip, '--output', disk) == 1
     shown = capsys.readouterr()
@@ -179,6 +180,10 @@ def test_a_full_disk_leaves_no_video_that_cannot_be_opened(tmp_path, write_video
     assert not list(disk.glob('*.mp4'))
     assert all(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None
                for path in disk.rglob('0*.png'))
+    subprocess.run(['mount', '-o', 'remount,size=16m', disk], check=True)
+    assert run(clip, '--output', disk) == 0
+    assert run(clip, '--output', tmp_path / 'whole') == 0
+    assert contents(disk) == contents(tmp_path / 'whole')
 
 
 def test_a_video_that_ends_early_is_reported(tmp_path, clip, capsys):

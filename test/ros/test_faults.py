@@ -382,6 +382,10 @@ def test_a_camera_of_another_type_is_named(make_bench, model, transport, sent, t
     status = bench.wait_for_status(said)
     assert status.level == DiagnosticStatus.WARN
     assert status.message.startswith('no image on ')
+    # On the topic that the node has, its type is named; on another one, that topic.
+    awaited = topic == ('image/compressed' if transport == 'compressed' else 'image')
+    assert (f'its publisher has type sensor_msgs/msg/{sent.__name__}; ' if awaited else
+            f'only {bench.namespace}/{topic} is published; ') in status.message
     bench.spin_for(1)
     assert bench.log().count(said) == 1
 

@@ -87,11 +87,19 @@ def test_an_invalid_transition_returns_an_error(make_node):
 # Failing transitions
 
 
+def entities_of(node):
+    """Return the names of a node's topics and services, and how many timers it has."""
+    return (sorted(each.topic_name for each in (*node.publishers, *node.subscriptions)),
+            sorted(each.srv_name for each in (*node.services, *node.clients)),
+            len(list(node.timers)), len(node._managed_entities))
+
+
 @pytest.mark.parametrize(('name', 'first'), [
     ('advertise', []), ('subscribe', ['configure']), ('unsubscribe', ['configure', 'activate']),
     ('close', ['configure'])])
 def test_a_failed_transition_is_reported(make_node, monkeypatch, capfd, name, first):
     node = make_node()
+    unconfigured = entities_of(node)
     for transition in first:
         getattr(node, f'trigger_{transition}')()
     whole = getattr(camera_module.Camera, name)
@@ -108,6 +116,7 @@ def test_a_failed_transition_is_reported(make_node, monkeypatch, capfd, name, fi
     status = own_status(node)
     assert (status.level, 'refused by the middleware' in status.message) == (Level.ERROR, True)
     assert node._segmenter is None  # nothing is left half-configured
+    assert entities_of(node) == unconfigured
     assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     assert own_status(node).level == Level.OK
 

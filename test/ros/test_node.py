@@ -194,6 +194,34 @@ def test_signals_end_it_cleanly(make_bench, image_message, scene, number):
     assert 'Traceback' not in log
 
 
+WITHOUT_OPTIONAL_PACKAGES = '-c', """
+import sys
+for name in ('cv_bridge', 'vision_msgs', 'bond'):
+    sys.modules[name] = None  # importing it fails
+from trt_segmentation.ros import node
+raise SystemExit(node.main())
+"""
+
+
+def test_without_optional_packages_only_their_outputs_are_missing(make_bench, image_message, scene,
+                                                                  expected):
+    bench = make_bench(program=WITHOUT_OPTIONAL_PACKAGES, autostart=False)
+    assert bench.transition(Transition.TRANSITION_CONFIGURE)
+    assert bench.transition(Transition.TRANSITION_ACTIVATE)
+    bench.listen('mask', 'confidence', 'overlay')
+    bench.send_in_vain(image_message(np.zeros((4, 30), np.uint8), 'rgb16'), 'bad_frame')
+    stamp = bench.send(image_message(scene))
+    for output in ('mask', 'confidence', 'overlay'):
+        bench.answer(output, stamp)
+    np.testing.assert_array_equal(bench.segment(image_message(scene)), expected.mask)
+    for topic in ('segmentation/label_info', 'bond'):
+        assert not bench.node.count_publishers(f'{bench.namespace}/{topic}')
+    log = bench.log()
+    assert log.count('vision_msgs is not installed, so ~/label_info is not published') == 1
+    assert log.count('no bond with a lifecycle manager: package bond is not installed') == 1
+    assert 'cv_bridge if it is installed' in log
+
+
 def test_bad_frames_are_logged_once(make_bench, image_message, scene):
     bench = make_bench()
     bench.listen('mask')

@@ -6,15 +6,15 @@ import functools
 from pathlib import Path
 from xml.etree import ElementTree
 
+import onnx
 import pytest
 
 from trt_segmentation.ros import label_info
 
 POLICY = Path(__file__).parents[2] / 'config' / 'sros2_policy.xml'
 
-NOT_EVERYWHERE = {'~/get_type_description', 'bond', '~/detections', '~/instances'}
-"""Names that are missing on Humble, and those that exist only with a lifecycle manager or with a
-network of instances."""
+NOT_EVERYWHERE = {'~/get_type_description'}
+"""Names that are missing on Humble."""
 
 SCHEMA = {
     'policy': ({'version'}, {'enclaves'}), 'enclaves': (set(), {'enclave'}),
@@ -33,16 +33,34 @@ def policy():
 
 
 @pytest.fixture(scope='module')
-def found(make_module_bench):
-    """The entities of nodes with every option, by kind, with names as in a policy."""
+def spotted(networks, tmp_path_factory):
+    """The path of a network of instances."""
+    path = tmp_path_factory.mktemp('spotted') / 'net.onnx'
+    config = networks.config_of(output={'kind': 'instances'},
+                                classes={'labels': ['car', 'bus', 'person']}).to_text()
+    model = networks.spotted((32, 48))
+    onnx.helper.set_model_props(model, {'trt_segmentation': config})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def found(make_module_bench, spotted):
+    """The entities of nodes with every option but points, several cameras and tasks, by kind,
+    with names as in a policy."""
     if label_info.LabelInfo is None:
         pytest.skip('vision_msgs is not installed, so the node has no ~/label_info')
+    from lifecycle_msgs.msg import Transition  # the test of the schema needs no ROS
     found = {'publish': set(), 'subscribe': set(), 'reply': set(), 'request': set()}
     everything = {'input_transport': 'compressed', 'mask_height': 32, 'mask_width': 64,
                   'use_sim_time': True}
-    for parameters in ({}, everything):
+    managed = {'autostart': False, 'engine_path': spotted, 'instances': True, 'measure': False}
+    for parameters in ({}, everything, managed):
         bench = make_module_bench(**parameters)
         bench.spin_until(functools.partial(is_known, bench.node, bench.namespace), 'the node')
+        if parameters is managed:
+            assert bench.transition(Transition.TRANSITION_CONFIGURE)
+            assert bench.transition(Transition.TRANSITION_ACTIVATE)
         # Before, a slow start looks as settled as the end.
         bench.spin_until(functools.partial(is_active, bench), 'its activation')
         for kind, names in settled_entities(bench).items():
@@ -92,10 +110,17 @@ def allowed(policy, kind):
             for element in group}
 
 
+def without_packages():
+    """Return the names that need packages which are not installed."""
+    from trt_segmentation.ros import bond, detections
+    return {name for name, message in (('bond', bond.Status), (
+        '~/detections', detections.Detection2DArray)) if message is None}
+
+
 @pytest.mark.parametrize('kind', ['publish', 'subscribe', 'reply', 'request'])
 def test_what_the_node_has_is_allowed_and_nothing_else(policy, found, kind):
     assert found[kind] - allowed(policy, kind) == set()
-    assert allowed(policy, kind) - found[kind] <= NOT_EVERYWHERE
+    assert allowed(policy, kind) - found[kind] <= NOT_EVERYWHERE | without_packages()
 
 
 def test_elements_are_those_of_the_schema(policy):

@@ -86,8 +86,10 @@ def test_without_the_middlewares_library_both_are_set():
 
 
 def test_with_cores_to_spare_the_middleware_publishes_in_a_thread(monkeypatch):
-    monkeypatch.setattr(transport, 'cpu_count', lambda: transport.CORES_TO_SPARE)
     mode = 'RMW_FASTRTPS_PUBLICATION_MODE'
+    monkeypatch.setattr(transport, 'cpu_count', lambda: 3)
+    assert mode not in large_image_environment({})
+    monkeypatch.setattr(transport, 'cpu_count', lambda: 4)
     assert large_image_environment({})[mode] == 'ASYNCHRONOUS'
     assert mode not in large_image_environment({mode: 'SYNCHRONOUS'})
 

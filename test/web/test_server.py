@@ -145,6 +145,13 @@ def test_everywhere_addresses_and_the_machines_name_are_served(serve, host, stat
         assert answer.status == status
 
 
+def test_by_default_other_addresses_of_this_machine_are_not_listened_on(serve):
+    port = serve().port
+    socket.create_connection(('127.0.0.1', port), 10).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(('127.0.0.2', port), 10)
+
+
 def test_opening_it_to_the_network_is_warned_once(serve, caplog):
     with caplog.at_level(logging.WARNING, 'trt_segmentation'):
         serve()
