@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 SPUN = 0.0004
-"""Seconds at the end of a wait in which the driver spins, since Linux wakes a thread that sleeps
-some 0.1 ms late."""
+"""Seconds at the end of a wait in which the driver spins, since a thread that sleeps is woken
+late: by Linux's timer slack of 0.05 ms (prctl(2), PR_SET_TIMERSLACK), and by the scheduler."""
 
 SHORTEST_SLEEP = 0.0002
 """Seconds; a shorter sleep is not worth its system call."""
@@ -23,7 +23,8 @@ class Waiter:
     """Waits for the work on a stream: asleep for most of the time that it usually takes.
 
     ``synchronize`` of a CUDA stream spins on a PC: a network of 10 ms at 30 Hz takes 30 % of a
-    core. CUDA's waiting without a core (CU_EVENT_BLOCKING_SYNC) returns late for every image.
+    core. CUDA can wait without a core (CU_EVENT_BLOCKING_SYNC), but it wakes the thread only when
+    the work is done.
     """
 
     def __init__(self) -> None:
