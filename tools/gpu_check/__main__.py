@@ -240,8 +240,9 @@ class Gpus:
             self._free.put(device)
 
 
-def build(check: Check) -> None:
-    """Build the engines, several in parallel, and compare each as soon as it is built."""
+def builder(check: Check) -> Callable[..., dict[str, Any]]:
+    """Return a function for threads that builds with a command of ``trt-segmentation`` on a GPU
+    that is lent, within --build-seconds from now, and returns what becomes of the row."""
     deadline = time.monotonic() + check.build_seconds
     gpus = Gpus(check.devices[number % len(check.devices)] for number in range(check.jobs))
 
@@ -259,6 +260,12 @@ def build(check: Check) -> None:
             return {'seconds': time.monotonic() - start, 'jobs': check.jobs,
                     'gpus': len(check.devices), 'output': output}
 
+    return one
+
+
+def build(check: Check) -> None:
+    """Build the engines, several in parallel, and compare each as soon as it is built."""
+    one = builder(check)
     with ThreadPoolExecutor(check.jobs) as pool:
         built = check.built()
         futures = {pool.submit(one, *pair, 'build'): pair for pair in check.pairs
@@ -399,23 +406,22 @@ def dds(check: Check) -> None:
 
 
 def build_cameras(check: Check) -> None:
-    """Build what the step ``cameras`` needs besides the built networks, several in parallel."""
-    gpus = Gpus(check.devices[number % len(check.devices)] for number in range(check.jobs))
+    """Build what the step ``cameras`` needs besides the built networks, several in parallel;
+    what is there is kept."""
+    one = builder(check)
     with ThreadPoolExecutor(check.jobs) as pool:
-        futures = {pool.submit(_build_for, check, *pair, builds, gpus): (builds, pair)
-                   for builds in dict.fromkeys(arm.builds for arm in arms())
-                   for pair in check.built() if builds}
+        futures = {pool.submit(one, *pair, 'build', *builds): (step, pair)
+                   for step, builds in {_step_of(arm): arm.builds for arm in arms()
+                                        if arm.builds}.items()
+                   for pair in check.built() if pair not in check.done(step)}
         for future in as_completed(futures):
-            builds, pair = futures[future]
-            check.note(' '.join(('build_cameras', *builds)), *pair, future.result)
+            step, pair = futures[future]
+            check.note(step, *pair, future.result)
 
 
-def _build_for(check: Check, subject: Subject, precision: str, builds: tuple[str, ...],
-               gpus: Gpus) -> dict[str, Any]:
-    with gpus.lend() as device:
-        start = time.monotonic()
-        _command(check, subject, precision, 'build', *builds, device=device)
-        return {'seconds': time.monotonic() - start, 'jobs': check.jobs}
+def _step_of(arm: Arm) -> str:
+    """Return the name of the rows of what an arm needs."""
+    return ' '.join(('build_cameras', *arm.builds))
 
 
 def cameras(check: Check) -> None:
@@ -434,7 +440,8 @@ def cameras(check: Check) -> None:
 def _measure_arm(check: Check, subject: Subject, precision: str, arm: Arm, gpus: Gpus,
                  ) -> dict[str, Any]:
     with gpus.lend() as device:
-        if arm.builds:  # the node would exceed the time limit of the benchmark
+        if arm.builds and (subject, precision) not in check.done(_step_of(arm)):
+            # The node would exceed the time limit of the benchmark.
             _command(check, subject, precision, 'build', *arm.builds, device=device)
         return _bench(check, subject, precision, *arm.arguments(check.seconds), device=device)
 

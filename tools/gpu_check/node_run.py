@@ -21,12 +21,13 @@ import numpy as np
 import psutil
 import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 
-from trt_segmentation.benchmark.dds import JPEG
+from trt_segmentation.benchmark.dds import transport_of
 from trt_segmentation.benchmark.ros.camera_images import camera_message
 from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.options import RunOptions
+from trt_segmentation.ros.inputs import TRANSPORTS
 from trt_segmentation.ros.transport import large_image_environment
 from trt_segmentation.segmenter import Segmenter
 
@@ -64,7 +65,7 @@ def check_node(parameters: Mapping[str, Any], *, frames: int = FRAMES, device: i
         encoding: of the camera, one of ``benchmark.dds.CAMERA_ENCODINGS``.
     """
     parameters = {**parameters, 'device': device,
-                  'input_transport': 'compressed' if encoding == JPEG else 'raw'}
+                  'input_transport': transport_of(encoding)}
     environment = {**os.environ, **large_image_environment(os.environ)}
     arguments = [part for name, value in parameters.items() if value != ''
                  for part in ('-p', f'{name}:={value}')]
@@ -132,9 +133,9 @@ class _Feeder:
         reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         self._device = device
         self._node = rclpy.create_node('feeder', namespace=namespace)
-        self._publisher = self._node.create_publisher(
-            *((CompressedImage, 'image/compressed') if encoding == JPEG else (Image, 'image')),
-            reliable)
+        transport = TRANSPORTS[transport_of(encoding)]
+        self._publisher = self._node.create_publisher(transport.message,
+                                                      f'image{transport.suffix}', reliable)
         self._node.create_subscription(Image, 'segmentation/mask', self._on_mask, reliable)
         self._masks: dict[int, np.ndarray] = {}
         scenes = [read_frame(number, *SIZE).image for number in range(SCENES)]

@@ -33,6 +33,12 @@ JPEG = 'jpeg'
 CAMERA_ENCODINGS = ('bgr8', 'nv12', 'yuyv', 'bayer_rggb8', JPEG)
 """What the camera can publish: encodings of sensor_msgs/Image, and JPEG as CompressedImage."""
 
+
+def transport_of(encoding: str) -> str:
+    """Return the node's parameter input_transport for one of ``CAMERA_ENCODINGS``."""
+    return 'compressed' if encoding == JPEG else 'raw'
+
+
 START_TIMEOUT = 180.0
 """Seconds until the first result; long, since a TensorRT engine may have to be loaded."""
 
@@ -110,8 +116,7 @@ class DdsBench:
         require('rclpy')
         self.implementations = tuple(implementations)
         self.middleware: dict[str, str] = {}
-        transport = 'compressed' if encoding == JPEG else 'raw'
-        arguments = [*arguments, '-p', f'input_transport:={transport}']
+        arguments = [*arguments, '-p', f'input_transport:={transport_of(encoding)}']
         names = [f'camera{number}' for number in range(cameras)] if cameras > 1 else ['']
         self._nodes = {name: _nodes(name, names, one_node_each) for name in implementations}
         self._images = {name: [f'{node.namespace}/{prefix}image'

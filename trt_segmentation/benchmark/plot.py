@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trt_segmentation.benchmark.frames import divide_infer
-from trt_segmentation.errors import MissingBackendError
-from trt_segmentation.requirements import HOW
+from trt_segmentation.requirements import require
 
 PERCENTS = ('p50', 'p95', 'p99')
 
@@ -25,12 +24,10 @@ def write_plot(report: Mapping[str, Any], path: Path) -> None:
         path: of the PNG.
 
     Raises:
-        MissingBackendError: matplotlib is not installed.
+        MissingPackageError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingBackendError(f"matplotlib is not installed; {HOW['matplotlib']}") from error
+    require('matplotlib')
+    from matplotlib.figure import Figure
     figure = Figure(figsize=(12, 5), layout='constrained')
     left, right = figure.subplots(1, 2)
     height, width = report['source_size']

@@ -15,12 +15,12 @@ import rclpy
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.utilities import get_rmw_implementation_identifier
-from sensor_msgs.msg import CompressedImage, Image
 
-from trt_segmentation.benchmark.dds import CAMERA_ENCODINGS, JPEG
+from trt_segmentation.benchmark.dds import CAMERA_ENCODINGS, transport_of
 from trt_segmentation.benchmark.ros.camera_images import camera_message
 from trt_segmentation.benchmark.ros.rows import write_line
 from trt_segmentation.demo.clip import read_frame
+from trt_segmentation.ros.inputs import TRANSPORTS
 from trt_segmentation.ros.transport import find_profile_variables, large_image_environment
 
 IMAGES = 4
@@ -44,7 +44,7 @@ class BenchmarkCamera(Node):
                           for number in range(IMAGES)]
         self.message_bytes = sum(message.nbytes for message in self._messages) / IMAGES
         self._publishers_by_topic = {
-            topic: self.create_publisher(CompressedImage if encoding == JPEG else Image, topic,
+            topic: self.create_publisher(TRANSPORTS[transport_of(encoding)].message, topic,
                                          qos_profile_sensor_data)
             for topic in topics}
 
