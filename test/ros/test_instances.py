@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import onnx
 import pytest
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
@@ -31,21 +30,14 @@ def model(networks, tmp_path_factory):
     rows = np.concatenate([low, low + rng.uniform(4, 20, (12, 2)), rng.uniform(0.1, 1, (12, 1)),
                            rng.integers(0, 3, (12, 1)), rng.normal(size=(12, 4))], axis=1)
     made = networks.instances(rows[None], rng.normal(size=(1, 4, 8, 12)), size=SIZE)
-    text = networks.config_of(classes={'labels': LABELS}).to_text()
-    onnx.helper.set_model_props(made, {'trt_segmentation': text})
-    onnx.save(made, path)
-    return path
+    return networks.save_with_config(made, path, classes={'labels': LABELS})
 
 
 @pytest.fixture(scope='module')
 def queries(networks, model):
     """The path of a network of queries with the same classes, but another number of rows."""
-    path = model.with_name('queries.onnx')
-    made = networks.asked(SIZE, 7)
-    text = networks.config_of(classes={'labels': LABELS}, output={'threshold': 0.1}).to_text()
-    onnx.helper.set_model_props(made, {'trt_segmentation': text})
-    onnx.save(made, path)
-    return path
+    return networks.save_with_config(networks.asked(SIZE, 7), model.with_name('queries.onnx'),
+                                     classes={'labels': LABELS}, output={'threshold': 0.1})
 
 
 @pytest.fixture(scope='module')
@@ -116,15 +108,12 @@ def test_ids_and_detections_have_the_images_header(make_bench, model, segmenter,
 
 def test_cameras_and_tasks_have_their_own(make_bench, model, networks, image_message,
                                           detection_array):
-    path = model.with_name('both.onnx')
     both = networks.joined({'all': networks.asked(SIZE), 'things': networks.spotted(SIZE)})
-    text = networks.config_of(outputs=[
+    path = networks.save_with_config(both, model.with_name('both.onnx'), outputs=[
         {'task': 'all', 'kind': 'queries', 'name': 'all/masks', 'class_name': 'all/classes',
          'labels': LABELS, 'threshold': 0.1},
         {'task': 'things', 'kind': 'instances', 'name': 'things/prototypes',
-         'class_name': 'things/found', 'labels': LABELS}]).to_text()
-    onnx.helper.set_model_props(both, {'trt_segmentation': text})
-    onnx.save(both, path)
+         'class_name': 'things/found', 'labels': LABELS}])
     bench = make_bench(engine_path=str(path), cameras='[front, rear]', sync_tolerance=1.0,
                        instances=True, measure=False)
     received = {name: bench.collect(kind, f'segmentation/{name}') for name, kind in (

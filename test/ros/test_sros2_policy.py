@@ -6,7 +6,6 @@ import functools
 from pathlib import Path
 from xml.etree import ElementTree
 
-import onnx
 import pytest
 
 from trt_segmentation.ros import label_info
@@ -35,13 +34,9 @@ def policy():
 @pytest.fixture(scope='module')
 def spotted(networks, tmp_path_factory):
     """The path of a network of instances."""
-    path = tmp_path_factory.mktemp('spotted') / 'net.onnx'
-    config = networks.config_of(output={'kind': 'instances'},
-                                classes={'labels': ['car', 'bus', 'person']}).to_text()
-    model = networks.spotted((32, 48))
-    onnx.helper.set_model_props(model, {'trt_segmentation': config})
-    onnx.save(model, path)
-    return path
+    return networks.save_with_config(
+        networks.spotted((32, 48)), tmp_path_factory.mktemp('spotted') / 'net.onnx',
+        output={'kind': 'instances'}, classes={'labels': ['car', 'bus', 'person']})
 
 
 @pytest.fixture(scope='module')

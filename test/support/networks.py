@@ -239,6 +239,13 @@ def config_of(**sections):
     return ModelConfig.from_text(yaml.safe_dump(sections, sort_keys=False), 'test')
 
 
+def save_with_config(model, path, **sections):
+    """Write a model with a config with these sections in its metadata; return the path."""
+    helper.set_model_props(model, {METADATA_KEY: config_of(**sections).to_text()})
+    onnx.save(model, path)
+    return path
+
+
 def spec_of(model, batch=1, **sections):
     """Return a model's spec under a config with these sections."""
     return resolve(describe_network(model, 'net.onnx'), config_of(**sections), batch)

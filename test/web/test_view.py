@@ -16,7 +16,6 @@ from contextlib import contextmanager
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 
 from trt_segmentation.classes.detections import used_rows
@@ -311,12 +310,9 @@ def test_what_cannot_be_shown_is_one_sentence(programs, arguments, sentence):
 @pytest.fixture
 def spotted(networks, tmp_path):
     """The path of a network whose instances depend on the colours of the image."""
-    made = networks.spotted((32, 48))
-    config = networks.config_of(output={'kind': 'instances'}, input={'color': 'rgb'},
-                                classes={'labels': ['car', 'bus', 'person']})
-    onnx.helper.set_model_props(made, {'trt_segmentation': config.to_text()})
-    onnx.save(made, tmp_path / 'net.onnx')
-    return tmp_path / 'net.onnx'
+    return networks.save_with_config(
+        networks.spotted((32, 48)), tmp_path / 'net.onnx', output={'kind': 'instances'},
+        input={'color': 'rgb'}, classes={'labels': ['car', 'bus', 'person']})
 
 
 def borders(ids):

@@ -37,11 +37,10 @@ class Gpu:
 
 
 @pytest.fixture
-def gpu():
-    with pytest.MonkeyPatch.context() as patch:  # hypothesis refuses a function's fixture
-        made = Gpu()
-        patch.setattr(waiting, 'time', made.time)
-        yield made
+def gpu(monkeypatch):
+    made = Gpu()
+    monkeypatch.setattr(waiting, 'time', made.time)
+    return made
 
 
 def test_steady_work_is_waited_for_asleep_and_in_time(gpu):
