@@ -40,12 +40,18 @@ class Page:
     def text(self, selector):
         return self.tab.inner_text(selector)
 
+    def all_of(self, selector, expression):
+        """Return an expression of each element ``one``; at once, since rows are replaced."""
+        return self.tab.evaluate(
+            'selector => Array.from(document.querySelectorAll(selector), one => '
+            f'{expression})', selector)
+
     def color(self, selector):
-        return self.tab.eval_on_selector(selector, 'one => getComputedStyle(one).color')
+        return self.all_of(selector, 'getComputedStyle(one).color')[0]
 
     def grey(self):
         """Return what is marked as no longer true, in the page's order."""
-        return self.tab.eval_on_selector_all('.old', 'all => all.map(one => one.id)')
+        return self.all_of('.old', 'one.id')
 
     def wait_for(self, selector, text):
         """Wait until an element's text holds some other text."""
@@ -87,8 +93,7 @@ def test_the_page_shows_picture_classes_and_figures(open_page, serve, source, pl
     page.wait_for_color(200, 40, 20)  # though no other follows
     page.wait_for('#legend', 'road')
     assert page.text('#legend tbody').split() == ['road', '75.0', '%', 'sky', '25.0', '%']
-    colors = page.tab.eval_on_selector_all(
-        '.swatch', 'all => all.map(one => getComputedStyle(one).backgroundColor)')
+    colors = page.all_of('.swatch', 'getComputedStyle(one).backgroundColor')
     assert colors == ['rgb(128, 64, 128)', 'rgb(70, 130, 180)']
     assert page.text('h1') == '/front/segmentation'
     assert (page.text('#level'), page.text('#message')) == ('OK', 'segmenting')
@@ -146,6 +151,28 @@ def test_every_picture_is_seen_at_once(open_page, serve, source, plain, monkeypa
     for bgr in ((200, 30, 30), (30, 200, 30), (30, 30, 200)):
         source.show(plain(*bgr))
         page.wait_for_color(*bgr[::-1])
+
+
+def test_rows_that_do_not_change_stay(open_page, serve, source):
+    """A reader selects text in them, and a screen reader is in the middle of one."""
+    def now(labels, values):
+        source.now = replace(source.now, labels=labels, mask=np.uint8(sorted(labels)),
+                             status=Status(0, 'segmenting', values))
+
+    now({0: 'road', 1: 'sky'}, {'backend': 'tensorrt', 'input rate, Hz': '29.9'})
+    page = open_page(serve().url)
+    page.wait_for('#legend', 'sky')
+    page.tab.evaluate("document.querySelectorAll('tr').forEach(row => { row.marked = true; })")
+    now({0: 'road', 1: 'sky', 2: 'tree'}, {'backend': 'tensorrt', 'input rate, Hz': '30.1'})
+    page.wait_for('#legend', 'tree')
+    text_and_marked = '[one.textContent, one.marked === true]'
+    assert page.all_of('#values tr', text_and_marked) == [
+        ['backendtensorrt', True], ['input rate, Hz30.1', False]]
+    assert page.all_of('#legend tr', text_and_marked) == [
+        [f'{name}33.3 %', False] for name in ('road', 'sky', 'tree')]
+    now({0: 'road'}, {})
+    page.wait_for('#legend', '100.0 %')
+    assert page.all_of('tr', 'one.textContent') == ['road100.0 %']
 
 
 def test_names_from_the_network_are_text(open_page, serve, source):
