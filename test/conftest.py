@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,9 @@ else:
     settings.register_profile('repeatable', derandomize=True, deadline=None, database=None,
                               max_examples=EXAMPLES)
     settings.load_profile('repeatable')
+
+# The scripts there, and the folders of scripts, are imported by their names.
+sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
 
 disable_telemetry()  # before a test imports ONNX Runtime by itself
 

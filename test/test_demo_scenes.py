@@ -2,22 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rendered scenes: repeatable, complete, with exact labels; the package ships some of them."""
 
-import sys
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
-
-from trt_segmentation.demo.clip import LABELS, ClipFrame, read_frame
-from trt_segmentation.images.sources import SAMPLES, read_image
-
-sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-
 from demo_scenes.classes import COLORS
 from demo_scenes.make_clip import render_frame, render_sample
 from demo_scenes.scenes import render, render_with_depth
 from demo_scenes.world import make_world
+
+from trt_segmentation.demo.clip import LABELS, ClipFrame, read_frame
+from trt_segmentation.images.sources import SAMPLES, read_image
 
 SEEDS = range(12)
 SIZE = (180, 320)

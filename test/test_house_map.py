@@ -2,28 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The picture of the rooms in CONTRIBUTING.md is that of the package as it is."""
 
-import importlib.util
-from pathlib import Path
-
-import pytest
-
-ROOT = Path(__file__).parents[1]
+import house_map
 
 
-@pytest.fixture(scope='module')
-def house_map():
-    spec = importlib.util.spec_from_file_location('house_map', ROOT / 'tools' / 'house_map.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_picture_is_up_to_date(house_map):
+def test_the_picture_is_up_to_date():
     assert house_map.PICTURE.read_text(encoding='utf-8') == house_map.picture(), \
         'python tools/house_map.py draws it again'
 
 
-def test_every_room_imports_only_from_floors_below(house_map):
+def test_every_room_imports_only_from_floors_below():
     imports = house_map.read_imports(house_map.read_modules(house_map.read_rooms()))
     floors = house_map.find_floors(imports)
     assert floors['cli'] == max(floors.values())
@@ -31,7 +18,7 @@ def test_every_room_imports_only_from_floors_below(house_map):
     assert all(floors[room] > floors[below] for room, found in imports.items() for below in found)
 
 
-def test_lines_that_follow_from_others_are_left_out(house_map):
+def test_lines_that_follow_from_others_are_left_out():
     imports = {'a': {'b', 'c'}, 'b': {'c'}, 'c': set()}
     assert house_map.without_implied(imports) == {'a': {'b'}, 'b': {'c'}, 'c': set()}
     assert house_map.find_floors(imports) == {'a': 2, 'b': 1, 'c': 0}

@@ -2,28 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other outputs on ONNX Runtime: the weights are in memory once, and no image waits long."""
 
-import importlib.util
 from pathlib import Path
 
+import output_sets
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('output_sets', ROOT / 'tools/output_sets.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope='module')
-def found(tool, tmp_path_factory):
+def found(tmp_path_factory):
     """What a process measures that asks a network of 40 MB for all sets of outputs in turn."""
     model = tmp_path_factory.mktemp('sets') / 'random.onnx'
-    tool.write_network(model, 40)
-    return tool.measure(model, ROOT, repeats=3)
+    output_sets.write_network(model, 40)
+    return output_sets.measure(model, ROOT, repeats=3)
 
 
 def test_all_sets_take_hardly_more_memory_than_one(found):

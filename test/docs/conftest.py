@@ -1,45 +1,27 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures: the scripts in tools/ that the documentation is made with, and a folder in which its
-commands are run."""
+"""Fixtures: the documentation's examples, and a folder in which its commands are run."""
 
 import importlib.util
 import shutil
-import sys
-from pathlib import Path
 
 import cv2
+import documented_commands
 import numpy as np
 import onnx
 import pytest
 
 from trt_segmentation.demo.clip import read_frame
 
-ROOT = Path(__file__).parents[2]
-
-
-def _load(name):
-    """Import a module of tools/."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / 'tools' / f'{name}.py')
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-@pytest.fixture(scope='session')
-def tool():
-    """Function that imports a module of tools/ by its name."""
-    return _load
-
 
 def pytest_generate_tests(metafunc):
     """Give each example of the documentation, once each, to the tests with an argument
     ``example``."""
     if 'example' in metafunc.fixturenames:
-        documented = _load('documented_commands')
-        chosen = {(each.page, each.words or each.text): each for each in documented.read_examples()
-                  if metafunc.function.done_with == documented.treatment(each)[0]}
+        wanted = metafunc.function.done_with
+        chosen = {(each.page, each.words or each.text): each
+                  for each in documented_commands.read_examples()
+                  if documented_commands.treatment(each)[0] == wanted}
         metafunc.parametrize('example', chosen.values(), ids=lambda each: (
             f'{each.place} {" ".join(each.words)[:60] or each.language}'))
 

@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import documented_commands as documented
+import launch_files
 import numpy as np
 import pytest
 import yaml
@@ -31,11 +33,6 @@ WRITTEN = '--output', '--write-config'
 """Options with what a command writes. What another command of the page has written is removed."""
 
 
-@pytest.fixture(scope='module')
-def documented(tool):
-    return tool('documented_commands')
-
-
 def done_with(action):
     """Give a test the examples that are treated in this way."""
     def mark(function):
@@ -44,14 +41,14 @@ def done_with(action):
     return mark
 
 
-def test_every_command_is_run_or_listed(documented):
+def test_every_command_is_run_or_listed():
     unknown = [f'{each.place}: {" ".join(each.words) or each.language}: {why}'
                for each in documented.read_examples()
                for action, why in [documented.treatment(each)] if action == documented.UNKNOWN]
     assert not unknown, 'neither run nor listed:\n' + '\n'.join(unknown)
 
 
-def test_the_list_names_known_reasons(documented):
+def test_the_list_names_known_reasons():
     lists = documented.read_not_run()
     used = {reason for name in ('programs', 'parsed', 'python') for reason in lists[name].values()}
     assert used <= set(lists['reasons'])
@@ -59,7 +56,7 @@ def test_the_list_names_known_reasons(documented):
 
 
 @done_with('run')
-def test_runs(example, folder, documented):
+def test_runs(example, folder):
     if example.words:
         _run_command(example, documented.cli_arguments(example.words))
     elif example.language == 'python':
@@ -115,7 +112,7 @@ def _read_yaml(example):
 
 
 @done_with('parsed')
-def test_is_accepted_by_the_parser(example, documented):
+def test_is_accepted_by_the_parser(example):
     if example.language == 'python':
         ast.parse(example.text)
     elif example.words:
@@ -129,14 +126,14 @@ def _parse(arguments):
 
 
 @done_with('checked')
-def test_names_what_exists(example, documented, tool):
+def test_names_what_exists(example, ):
     words = documented.inner_words(example) or example.words
     if documented.is_cli(words):
         _parse(documented.cli_arguments(words))
     elif words[:2] == ('ros2', 'launch'):
         assert words[2] == 'trt_segmentation'
         given = dict(word.split(':=', 1) for word in words[4:])
-        assert tool('launch_files').started_nodes(words[3], given)
+        assert launch_files.started_nodes(words[3], given)
     elif words[0] == 'make':
         _check_targets(words)
     elif words[0] == 'pip':
@@ -197,7 +194,7 @@ $ make test
 """
 
 
-def test_blocks_and_commands_are_found(documented):
+def test_blocks_and_commands_are_found():
     found = [each for each in documented.examples_of('page.md', PAGE) if each.words]
     assert [(each.line, each.language, each.marker, each.words) for each in found] == [
         (8, 'bash', 'gpu', ('trt-segmentation', 'build', 'net.onnx')),
@@ -210,7 +207,7 @@ def test_blocks_and_commands_are_found(documented):
     ('```bash later\nmake demo\n```', "the marker 'later' is not in not_run.yaml"),
     ('```fortran\nend\n```', "the language 'fortran' is not known"),
     ('```{code-block} bash\nmake demo\n```', "the language '{code-block}' is not known")])
-def test_what_is_neither_run_nor_listed_is_found(documented, block, fault):
+def test_what_is_neither_run_nor_listed_is_found(block, fault):
     example, = documented.examples_of('page.md', block)
     action, why = documented.treatment(example)
     assert action == documented.UNKNOWN

@@ -4,21 +4,17 @@
 
 from xml.etree import ElementTree
 
+import performance_plots as plots
 import pytest
 
 
-@pytest.fixture(scope='module')
-def plots(tool):
-    return tool('performance_plots')
-
-
-def test_page_and_plots_are_up_to_date(plots):
+def test_page_and_plots_are_up_to_date():
     for path, content in plots.outputs().items():
         assert path.read_text(encoding='utf-8') == content, \
             f'{path.name}: python tools/performance_plots.py writes it again'
 
 
-def test_plots_are_well_formed(plots):
+def test_plots_are_well_formed():
     for path, content in plots.outputs().items():
         if path.suffix == '.svg':
             assert ElementTree.fromstring(content).get('role') == 'img'
@@ -31,7 +27,7 @@ def gpu_results(date, run):
             'infer': {'road_scenes fp16': row}}
 
 
-def test_the_newest_measurement_counts(plots):
+def test_the_newest_measurement_counts():
     found, = plots.newest_inferences({'a.json': gpu_results('2026-11-29', 1),
                                       'b.json': gpu_results('2026-11-28', 2)})
     assert (found.run, found.file, found.network) == (1, 'a.json', 'demo network')
@@ -45,7 +41,7 @@ def report(date, rates, outputs=('mask',), arm='ours', **times):
             'ros': {'rates': {arm: rows}}}
 
 
-def test_variants_and_latencies_of_other_outputs_are_left_out(plots):
+def test_variants_and_latencies_of_other_outputs_are_left_out():
     files = {'one rate.json': report('2026-11-30', [30]),
              'overlay.json': report('2026-11-30', [10, 30, 60], ['mask', 'overlay']),
              'old.json': report('2026-11-27', [10, 30, 60]),
@@ -59,5 +55,5 @@ def test_variants_and_latencies_of_other_outputs_are_left_out(plots):
 
 @pytest.mark.parametrize(('totals', 'end'), [
     ([1, 1, 2, 2, 15], 2), ([1, 3, 5, 6, 9], 9), ([1, 1, 1, 1, 2], 2), ([4], 4), ([1, 5], 1)])
-def test_one_long_bar_does_not_squeeze_the_others(plots, totals, end):
+def test_one_long_bar_does_not_squeeze_the_others(totals, end):
     assert plots._axis_end(totals) == end

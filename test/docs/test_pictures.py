@@ -6,13 +6,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import rviz_picture as rviz
 import yaml
 
 IMAGES = Path(__file__).parents[2] / 'docs' / 'images'
 
 
-def test_rviz_is_drawn_from_its_config(tool):
-    rviz = tool('rviz_picture')
+def test_rviz_is_drawn_from_its_config():
     drawn = rviz.picture()
     assert rviz.PICTURE.read_text(encoding='utf-8') == drawn, \
         'python tools/rviz_picture.py draws it again'

@@ -5,6 +5,7 @@
 from dataclasses import fields
 
 import pytest
+import reference_pages as reference
 
 from trt_segmentation.cli.main import COMMANDS
 from trt_segmentation.errors import ConfigError
@@ -17,24 +18,19 @@ from trt_segmentation.model_config import (
 from trt_segmentation.ros.parameters import rules
 
 
-@pytest.fixture(scope='module')
-def reference(tool):
-    return tool('reference_pages')
-
-
-def test_the_pages_are_up_to_date(reference):
+def test_the_pages_are_up_to_date():
     for name, text in reference.pages().items():
         assert (reference.PAGES / name).read_text(encoding='utf-8') == text, \
             f'{name}: python tools/reference_pages.py writes it again'
 
 
-def test_every_parameter_has_a_row_in_a_group(reference):
+def test_every_parameter_has_a_row_in_a_group():
     page = reference.parameters_page()
     assert set(reference.GROUPS) <= set(rules())
     assert all(page.count(f'\n| `{name}` |') == 1 for name in rules() if name != 'cameras')
 
 
-def test_every_option_of_every_command_is_on_its_page(reference):
+def test_every_option_of_every_command_is_on_its_page():
     page = reference.command_line_page()
     for name in COMMANDS:
         for action in reference.command_parser(name)._actions:
@@ -43,7 +39,7 @@ def test_every_option_of_every_command_is_on_its_page(reference):
                        for option in action.option_strings if option not in ('-h', '--help'))
 
 
-def test_every_key_of_the_model_config_has_its_values(reference):
+def test_every_key_of_the_model_config_has_its_values():
     sections = {'input': InputConfig, 'output': OutputConfig, 'classes': ClassesConfig}
     assert set(reference.CONFIG_VALUES) == {
         f'{name}.{entry.name}' for name, section in sections.items() for entry in fields(section)}

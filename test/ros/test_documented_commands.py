@@ -6,11 +6,11 @@ The processes of ros2 itself are not run: PyPI has none. See tools/documented_co
 """
 
 import importlib
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
+import documented_commands as documented
+import launch_files
 import onnx
 import pytest
 import yaml
@@ -20,14 +20,6 @@ from trt_segmentation.errors import ConfigError
 ROOT = Path(__file__).parents[2]
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / 'tools' / f'{name}.py')
-    sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-documented, launch_files = load('documented_commands'), load('launch_files')
 FOUND = {each.words: each for each in documented.read_examples()
          if documented.treatment(each)[0] == documented.NODE}.values()
 STARTS = [each for each in FOUND if each.program in ('ros2 launch', 'ros2 run')]

@@ -2,11 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instances in the real node over DDS: ~/instances and ~/detections."""
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
+import launch_files
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
@@ -180,11 +178,8 @@ def test_both_layouts_of_a_box_are_filled(monkeypatch, has_position):
 
 def remapped_by_the_launch_file():
     """Return the topics that multi_camera.launch.py with batch:=true remaps for camera front."""
-    path = Path(__file__).parents[2] / 'tools' / 'launch_files.py'
-    spec = importlib.util.spec_from_file_location('launch_files', path)
-    tool = sys.modules['launch_files'] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    node, = tool.started_nodes('multi_camera.launch.py', {'cameras': 'front', 'batch': 'true'})
+    given = {'cameras': 'front', 'batch': 'true'}
+    node, = launch_files.started_nodes('multi_camera.launch.py', given)
     return dict(node.remappings)
 
 

@@ -3,7 +3,6 @@
 """MMSegmentation's own way from a picture to a mask, beside ours with the config to copy."""
 
 import importlib
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / 'tools'))
 
 for package in ('torch', 'onnxscript', 'mmcv', 'mmengine', 'mmseg'):
     try:

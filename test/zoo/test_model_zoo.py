@@ -3,13 +3,9 @@
 """Small networks of every family, exported here and now, give the masks that PyTorch gives."""
 
 import importlib
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 
 
 def imported(name):
