@@ -78,9 +78,9 @@ def test_images_are_segmented_after_a_failed_measurement(gpu, tensorrt, measure,
 
 def test_the_profiler_is_a_tensorrt_profiler(monkeypatch):
     module = pytest.importorskip('tensorrt_rtx')
-    from trt_segmentation.backends.tensorrt import session
-    monkeypatch.setattr(session, 'find_tensorrt', lambda: module)
-    profiler = session.make_profiler()
+    from trt_segmentation.backends.tensorrt import stage
+    monkeypatch.setattr(stage, 'find_tensorrt', lambda: module)
+    profiler = stage.make_profiler()
     profiler.report_layer_time('head/Cast_0', 0.5)
     profiler.report_layer_time('head/Cast_0', 0.25)
     assert isinstance(profiler, module.IProfiler)

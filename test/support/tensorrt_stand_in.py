@@ -17,7 +17,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto
 
-from trt_segmentation.backends.tensorrt import build_process, engine_loader, session
+from trt_segmentation.backends.tensorrt import build_process, engine_loader, stage
 from trt_segmentation.backends.tensorrt.api import Log
 from trt_segmentation.backends.tensorrt.builder import Plan
 from trt_segmentation.backends.tensorrt.layers import parse_layers
@@ -51,9 +51,9 @@ class TensorRt:
             LayerInformationFormat=SimpleNamespace(JSON='JSON'),
             nptype=lambda dtype: dtype.numpy)
         log = Log(self.module)
-        for user in (engine_loader, session):
+        for user in (engine_loader, stage):
             monkeypatch.setattr(user, 'find_tensorrt', lambda: self.module)
-        monkeypatch.setattr(session, 'find_log', lambda: log)
+        monkeypatch.setattr(stage, 'find_log', lambda: log)
         monkeypatch.setattr(engine_loader, 'find_device', lambda index: gpu.device)
         monkeypatch.setattr(build_process, 'build_in_child', self._build)
 

@@ -13,7 +13,7 @@ from subjects import Builds, Subject
 
 from trt_segmentation.backends.tensorrt.cuda import find_device
 from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
-from trt_segmentation.backends.tensorrt.session import Stage
+from trt_segmentation.backends.tensorrt.stage import Stage
 from trt_segmentation.graph.reading.resolve import ModelSpec
 from trt_segmentation.options import BuildOptions
 from trt_segmentation.segmenter import Segmenter

@@ -15,7 +15,7 @@ from trt_segmentation.backends.tensorrt.build_requests import GraphRequest
 from trt_segmentation.backends.tensorrt.cache import EngineCache
 from trt_segmentation.backends.tensorrt.cuda import close_all, find_device
 from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
-from trt_segmentation.backends.tensorrt.session import Stage
+from trt_segmentation.backends.tensorrt.stage import Stage
 from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.pipeline.prepare import prepare_tail
 from trt_segmentation.graph.reading.resolve import ModelSpec

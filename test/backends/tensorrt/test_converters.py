@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from trt_segmentation.backends.tensorrt import build_process
-from trt_segmentation.backends.tensorrt.session import Stage
+from trt_segmentation.backends.tensorrt.stage import Stage
 from trt_segmentation.benchmark.camera_frames import camera_bytes
 from trt_segmentation.errors import BackendError, ImageError
 from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_BYTES, CAMERA_ENCODINGS

@@ -14,7 +14,8 @@ import pytest
 from trt_segmentation.backends.base import BackendInfo
 from trt_segmentation.backends.tensorrt import gpu_jpeg
 from trt_segmentation.backends.tensorrt.device_arrays import DeviceArray
-from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
+from trt_segmentation.backends.tensorrt.session import TensorRtSession
+from trt_segmentation.backends.tensorrt.stage import Stage
 from trt_segmentation.errors import ImageError
 from trt_segmentation.graph.pipeline.prepare import prepare
 from trt_segmentation.images.decoding import ImageDecoder

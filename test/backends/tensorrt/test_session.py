@@ -9,7 +9,8 @@ import pytest
 
 from trt_segmentation.backends.base import BackendInfo, output_shape
 from trt_segmentation.backends.onnxruntime import OnnxRuntimeSession
-from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
+from trt_segmentation.backends.tensorrt.session import TensorRtSession
+from trt_segmentation.backends.tensorrt.stage import Stage
 from trt_segmentation.errors import BackendError, ModelError
 from trt_segmentation.graph.onnx_tools.network import describe_network, read_network
 from trt_segmentation.graph.pipeline.prepare import available_outputs, prepare

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from trt_segmentation.backends.tensorrt.cuda import Device, close_all
-from trt_segmentation.backends.tensorrt.session import Stage
+from trt_segmentation.backends.tensorrt.stage import Stage
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_BYTES, image_size, main_name
 

@@ -46,7 +46,8 @@ from trt_segmentation.backends.tensorrt.layers import (
     summary,
 )
 from trt_segmentation.backends.tensorrt.network_only import NetworkOnly, run_once
-from trt_segmentation.backends.tensorrt.session import Stage, TensorRtSession
+from trt_segmentation.backends.tensorrt.session import TensorRtSession
+from trt_segmentation.backends.tensorrt.stage import Stage
 from trt_segmentation.backends.tensorrt.verify import (
     agreement_with_fp32,
     check_batch,
@@ -132,7 +133,11 @@ class EngineLoader:
         """Open the network only, without head and tail; for speed comparisons."""
         plan = self.fetch_network_only(spec, options).plan
         (stage,) = self._load_all([plan], f'{spec.network.source}: the network only')
-        return NetworkOnly(self._device, stage)
+        try:
+            return NetworkOnly(self._device, stage)
+        except BaseException:
+            self._close([stage])
+            raise
 
     def fetch_network_only(self, spec: ModelSpec, options: BuildOptions) -> Engine:
         """Return an engine of the network only, without head and tail."""

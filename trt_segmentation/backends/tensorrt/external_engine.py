@@ -7,7 +7,7 @@ from typing import Any
 
 from onnx import TensorProto
 
-from trt_segmentation.backends.tensorrt.session import Shape, Stage
+from trt_segmentation.backends.tensorrt.stage import Shape, Stage
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.onnx_tools.network import Network, TensorInfo, outline_network
 from trt_segmentation.graph.pipeline.tensors import NETWORK_PREFIX

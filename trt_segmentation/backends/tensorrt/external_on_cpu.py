@@ -12,7 +12,7 @@ from onnx import ModelProto, helper
 
 from trt_segmentation.backends.base import BackendInfo, Controls
 from trt_segmentation.backends.tensorrt.cuda import Device, close_all
-from trt_segmentation.backends.tensorrt.session import Stage
+from trt_segmentation.backends.tensorrt.stage import Stage
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.onnx_tools.network import TensorInfo
 from trt_segmentation.graph.pipeline.prepare import named_outputs, prepare_head, prepare_tail

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """An engine of the network only, without head and tail: to compare speeds and read outputs."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from trt_segmentation.backends.tensorrt.cuda import Device, close_all
-from trt_segmentation.backends.tensorrt.session import Stage
+from trt_segmentation.backends.tensorrt.stage import Shape, Stage
 
 
 class NetworkOnly:
@@ -15,25 +16,28 @@ class NetworkOnly:
 
     Args:
         device: the GPU of the engine.
-        stage: a network of one input, whose size is fixed.
+        stage: a network of one input.
+        shape: of the input, if the engine leaves it open.
+
+    Raises:
+        BackendError: CUDA or TensorRT failed; the stage has no context then.
     """
 
-    def __init__(self, device: Device, stage: Stage) -> None:
+    def __init__(self, device: Device, stage: Stage, shape: Shape = ()) -> None:
         self._device = device
         self._stage = stage
-        (self._input,) = (name for name, _, is_input in stage.tensors() if is_input)
-        self._dtypes = stage.dtypes()
+        (self._input,) = (name for _, name, is_input in stage.tensors() if is_input)
         self._memory: dict[str, Any] = {}
         self._stream: Any = None
         try:
             with device.current():
                 self._stream = device.stream()
-                self._shapes = stage.set_shapes({})
+                self._shapes, self._dtypes = stage.set_shapes({self._input: shape}), stage.dtypes()
                 for name, size in stage.sizes().items():
                     self._memory[name] = device.allocate(size)
                 stage.bind(self._memory)
         except BaseException:
-            self.close()
+            self.free(stage.drop_context)
             raise
 
     def __call__(self, fed: np.ndarray) -> dict[str, np.ndarray]:
@@ -48,13 +52,21 @@ class NetworkOnly:
             self._stream.synchronize()
         return results
 
-    def close(self) -> None:
-        """Free everything."""
+    def free(self, *steps: Callable[[], None]) -> None:
+        """Free the memory, but not the engine.
+
+        Args:
+            steps: also done, before that.
+        """
         memory, self._memory = self._memory, {}
         stream, self._stream = self._stream, None
         waiting = [] if stream is None else [stream.synchronize]
         with self._device.current():
-            close_all([*waiting, self._stage.close, *(each.free for each in memory.values())])
+            close_all([*waiting, *steps, *(each.free for each in memory.values())])
+
+    def close(self) -> None:
+        """Free everything."""
+        self.free(self._stage.close)
 
 
 def run_once(device: Device, stage: Stage, fed: np.ndarray) -> dict[str, np.ndarray]:
@@ -71,25 +83,11 @@ def run_once(device: Device, stage: Stage, fed: np.ndarray) -> dict[str, np.ndar
     Raises:
         BackendError: CUDA or TensorRT failed; the stage has no context then.
     """
-    names = {shared: name for name, shared, _ in stage.tensors()}
-    (given,) = (shared for _, shared, is_input in stage.tensors() if is_input)
-    memory: dict[str, Any] = {}
-    with device.current():
-        stream = device.stream()
-        try:
-            shapes, dtypes = stage.set_shapes({given: fed.shape}), stage.dtypes()
-            for name, size in stage.sizes().items():
-                memory[name] = device.allocate(size)
-            stage.bind(memory)
-            device.copy_in(memory[given], fed, stream)
-            stage.enqueue(stream)
-            results = {name: np.empty(shape, dtypes[name]) for name, shape in shapes.items()}
-            for name, result in results.items():
-                device.copy_out(result, memory[name], stream)
-            stream.synchronize()
-        except BaseException:
-            close_all([stream.synchronize, stage.drop_context])
-            raise
-        finally:
-            close_all(each.free for each in memory.values())
-    return {names[shared]: result for shared, result in results.items()}
+    network = NetworkOnly(device, stage, fed.shape)
+    try:
+        results = network(fed)
+    except BaseException:
+        network.free(stage.drop_context)
+        raise
+    network.free()
+    return {name: results[shared] for name, shared, is_input in stage.tensors() if not is_input}
