@@ -302,12 +302,12 @@ class OnnxRuntimeSession(Controls):
         return self._open(model.SerializeToString(), profile)
 
 
-def _session_options(num_threads: int, profile: str) -> Any:
+def _session_options(num_threads: int, profile: str = '', *, spins: bool = False) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 3
     # Spinning idle threads would use a second core between two camera frames.
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    options.add_session_config_entry('session.intra_op.allow_spinning', str(int(spins)))
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, profile
     return options
@@ -324,7 +324,6 @@ def _run_on(session: Any, fed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
 
 def _end_profiling(session: Any) -> list[dict[str, Any]]:
     return json.loads(Path(session.end_profiling()).read_text(encoding='utf-8'))
-
 
 
 def _times_of_nodes(events: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
@@ -353,14 +352,15 @@ class OnnxGraph:
     Args:
         model: the graph.
         num_threads: as of ``OnnxRuntimeSession``.
+        spins: whether idle threads spin, as ONNX Runtime lets them by default.
 
     Raises:
         BackendError: ONNX Runtime does not support it.
     """
 
-    def __init__(self, model: onnx.ModelProto, num_threads: int = 0) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
+    def __init__(self, model: onnx.ModelProto, num_threads: int = 0, *, spins: bool = False,
+                 ) -> None:
+        options = _session_options(num_threads, spins=spins)
         try:
             self._session = open_session(model.SerializeToString(), options)
         except Exception as error:

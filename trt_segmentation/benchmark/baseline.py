@@ -88,5 +88,6 @@ def open_network_only(spec: ModelSpec, backend: str, options: RunOptions) -> Net
         loader = EngineLoader(options.device, options.engine_cache)
         return loader.open_network_only(spec, options.build)
     from trt_segmentation.backends.onnxruntime import OnnxGraph
-    graph, name = OnnxGraph(spec.network.model, options.num_threads), spec.network.inputs[0].name
+    graph, name = OnnxGraph(spec.network.model, options.num_threads, spins=True), \
+        spec.network.inputs[0].name
     return lambda fed: graph.run({name: fed}, [spec.scores.name])

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Head and tail on the CPU around an engine: controls, memory and failures.
 
-That the results are right is in test_foreign, for every kind of engine.
+That the results are right is in test_external_engine, for every kind of engine.
 """
 
 import numpy as np
@@ -42,6 +42,12 @@ def test_opacity_and_colours_change_with_the_next_image(networks, segmenter):
         segmenter.overlay_alpha = alpha
         overlay = segmenter.infer(image, outputs=('overlay',)).overlay
         assert np.abs(overlay - (image + alpha * (colors.astype(float) - image))).max() <= 1
+
+
+def test_idle_threads_do_not_spin_between_images(segmenter):
+    for graph in (segmenter._session._head, segmenter._session._tail):
+        options = graph._session.get_session_options()
+        assert options.get_session_config_entry('session.intra_op.allow_spinning') == '0'
 
 
 def test_after_a_failure_the_next_image_has_a_new_context(networks, segmenter, gpu):
