@@ -177,27 +177,26 @@ class ImageDecoder:
         """
         _check_size(msg)
         rows = _rows(msg, ENCODINGS[msg.encoding])
-        return rows if rows.flags.c_contiguous else self._without_padding(rows)
+        return rows if rows.flags.c_contiguous else self._copied(rows)
 
-    def _without_padding(self, rows: np.ndarray) -> np.ndarray:
-        if self._bytes.shape != rows.shape:
-            self._bytes = np.empty(rows.shape, np.uint8)
-        np.copyto(self._bytes, rows)
+    def _copied(self, values: np.ndarray) -> np.ndarray:
+        """Return a C-contiguous copy of uint8 [rows, columns], in the reused buffer."""
+        if self._bytes.shape != values.shape:
+            self._bytes = np.empty(values.shape, np.uint8)
+        np.copyto(self._bytes, values)
         return self._bytes
 
     def _read_gray(self, msg: Any, rows: np.ndarray, encoding: Encoding) -> np.ndarray:
         if encoding.itemsize == 2 and msg.is_bigendian:
-            if self._bytes.shape != rows.shape:
-                self._bytes = np.empty(rows.shape, np.uint8)
-            self._bytes[:, ::2], self._bytes[:, 1::2] = rows[:, 1::2], rows[:, ::2]
-            rows = self._bytes
+            rows = self._copied(rows)
+            rows.view(np.uint16).byteswap(inplace=True)
         elif not rows.flags.c_contiguous:
-            rows = self._without_padding(rows)
+            rows = self._copied(rows)
         return rows.view('<u2') if encoding.itemsize == 2 else rows
 
     def _convert(self, msg: Any, rows: np.ndarray, encoding: Encoding) -> None:
         if encoding.itemsize == 2:
-            rows = self._high_bytes(msg, rows)
+            rows = self._copied(rows[:, (0 if msg.is_bigendian else 1)::2])
         if encoding.channels > 1:
             rows = np.lib.stride_tricks.as_strided(
                 rows, (msg.height, msg.width, encoding.channels),
@@ -207,12 +206,6 @@ class ImageDecoder:
             cv2.cvtColor(rows, encoding.conversion, dst=self._bgr)
         except cv2.error as error:
             raise ImageError(f'{_what(msg)}: cannot be converted ({error.err})') from error
-
-    def _high_bytes(self, msg: Any, rows: np.ndarray) -> np.ndarray:
-        if self._bytes.shape != (msg.height, msg.width):
-            self._bytes = np.empty((msg.height, msg.width), np.uint8)
-        np.copyto(self._bytes, rows[:, (0 if msg.is_bigendian else 1)::2])
-        return self._bytes
 
     def read_other(self, msg: Any) -> np.ndarray:
         """Return the pixels of an encoding that is not in ``ENCODINGS``: uint8 BGR [H, W, 3]."""

@@ -24,14 +24,14 @@ _LEVELS = {'INTERNAL_ERROR': logging.ERROR, 'ERROR': logging.ERROR, 'WARNING': l
            'INFO': logging.DEBUG, 'VERBOSE': _VERBOSE}
 """TensorRT's INFO is mapped to DEBUG: it writes some forty lines for one engine."""
 
+_HARMLESS = re.compile('generated with INT64 weights|DataType is determined at build time')
+"""Warnings of TensorRT 8.6 at almost every build: int64 holds only indices and extents, and no
+inner tensor has a type of its own."""
+
 
 def is_installed() -> bool:
     """Return whether ``find_tensorrt`` has a module to import, without importing it."""
     return any(find_spec(name) for name in _MODULES)
-
-_HARMLESS = re.compile('generated with INT64 weights|DataType is determined at build time')
-"""Warnings of TensorRT 8.6 at almost every build: int64 holds only indices and extents, and no
-inner tensor has a type of its own."""
 
 
 @cache

@@ -44,20 +44,17 @@ MASK_INTERPOLATIONS = ('nearest', 'bilinear')
 
 @dataclass(frozen=True)
 class PreparedGraph:
-    """A prepared graph and the arguments of ``prepare``.
+    """A prepared graph.
 
     Attributes:
         model: the ONNX model; see ``graph.pipeline.tensors`` for its inputs and outputs.
         spec: the network that head and tail were built for.
         outputs: names of its outputs.
-        mask_interpolation, for_cpu: see ``prepare``.
     """
 
     model: onnx.ModelProto
     spec: ModelSpec
     outputs: tuple[str, ...]
-    mask_interpolation: str
-    for_cpu: bool
 
 
 def available_outputs(spec: ModelSpec) -> tuple[str, ...]:
@@ -123,7 +120,7 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
     model = assemble(network, [*head.nodes, *network.graph.node,
                                *needed_nodes(tail.nodes, results)],
                      [*head.constants, *tail.constants], results, graph_inputs(spec))
-    return PreparedGraph(model, spec, outputs, mask_interpolation, for_cpu)
+    return PreparedGraph(model, spec, outputs)
 
 
 def prepare_head(spec: ModelSpec) -> onnx.ModelProto:
@@ -238,5 +235,3 @@ def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation
         tails.append(tail)
     return head, _Part([node for tail in tails for node in tail.nodes],
                        [constant for tail in tails for constant in tail.constants])
-
-

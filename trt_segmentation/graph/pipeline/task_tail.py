@@ -168,11 +168,8 @@ def _decide_shuffled(
             NearestIndex(rows, nearest.columns, shuffle.block, height))
 
 
-def _letterbox_scale(spec: ModelSpec, task: TaskSpec | None = None,
-                     ) -> tuple[Fraction, Fraction] | None:
-    """Height and width of a task's output divided by those of the network input; ``task`` None
-    takes the only task."""
-    task = task or spec.task
+def _letterbox_scale(spec: ModelSpec, task: TaskSpec) -> tuple[Fraction, Fraction] | None:
+    """Height and width of a task's output divided by those of the network input."""
     if spec.resize != 'letterbox' or spec.size is None:
         return None
     if task.align_corners:
