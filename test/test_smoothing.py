@@ -225,7 +225,7 @@ def test_a_twin_has_a_mean_of_its_own(networks, model):
     images = [networks.random_image(*SIZE, seed) for seed in range(2)]
     first.infer(images[0])
     second = first.twin()
-    second.smoothing = 0.9
+    assert second.smoothing == 0.9
     assert_is(networks, second.infer(images[1], outputs=OUTPUTS),
               means(networks, images[1:], 0.9)[0])
     assert_is(networks, first.infer(images[1], outputs=OUTPUTS), means(networks, images, 0.9)[1])

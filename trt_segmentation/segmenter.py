@@ -102,14 +102,8 @@ class Segmenter:
         if path.suffix in ENGINE_SUFFIXES:
             session, spec = open_engine(path, config, options)
         else:
-            from trt_segmentation.graph.analysis.measurement import (
-                measurement_setup,  # ONNX, while CUDA starts
-            )
-            from trt_segmentation.graph.onnx_tools.network import read_network
-            from trt_segmentation.graph.reading.resolve import resolve, with_mask
-            spec = with_mask(resolve(read_network(path), config, options.batch,
-                                     measuring=measurement_setup(options),
-                                     instances=options.instances), options)
+            from trt_segmentation.graph.reading.resolve import read_spec  # ONNX, while CUDA starts
+            spec = read_spec(path, config, options)
             session = open_network(spec, options)
         _log_kind(spec)
         return cls(session, spec, options.gpu_jpeg)
@@ -315,8 +309,7 @@ class Segmenter:
         """
         if encoding:
             self.fetch_converter(encoding)
-        with self._lock:
-            self._check_open()
+        with self._in_turn():
             return self._infer(images, color, outputs, outs, encoding)
 
     def predict(self, source: str | Path, *, outputs: str | Sequence[str] = 'mask',
@@ -515,8 +508,8 @@ class Segmenter:
         return encode_jpeg(np.ascontiguousarray(pixels[..., ::-1]) if is_rgb else pixels, quality)
 
     def twin(self) -> 'Segmenter | None':
-        """Return another segmenter on the same weights that can run at the same time; None where
-        the backend does not support that.
+        """Return another segmenter on the same weights that can run at the same time, with the
+        same opacity and weight of smoothing; None where the backend does not support that.
 
         Raises:
             BackendError: the segmenter is closed.
@@ -526,8 +519,8 @@ class Segmenter:
         if twin is None:
             return None
         with self._in_turn():
-            other = Segmenter(twin(), self.spec)
-        other.overlay_alpha = self.overlay_alpha
+            other = Segmenter(twin(), self.spec, self._gpu_jpeg)
+        other.overlay_alpha, other.smoothing = self._alpha, self._smoothing
         return other
 
     def close(self) -> None:

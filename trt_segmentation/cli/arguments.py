@@ -11,12 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trt_segmentation.errors import ConfigError
-from trt_segmentation.graph.analysis.measurement import measurement_setup
-from trt_segmentation.graph.onnx_tools.network import read_network
 from trt_segmentation.graph.pipeline.output_names import INSTANCE_OUTPUTS, kind_of
 from trt_segmentation.graph.pipeline.prepare import MASK_INTERPOLATIONS
 from trt_segmentation.graph.pipeline.smoothing import MAX_WEIGHT
-from trt_segmentation.graph.reading.resolve import ModelSpec, resolve, with_mask
+from trt_segmentation.graph.reading import resolve
 from trt_segmentation.images.header import MAX_SIDE
 from trt_segmentation.model_config import ModelConfig
 from trt_segmentation.options import (
@@ -166,7 +164,10 @@ def add_build_options(parser: argparse.ArgumentParser, *, precision: bool = True
     runs.add_argument('--engine-cache', default='', metavar='DIR',
                       help="folder for built engines; default: the user's cache folder")
     _add_calibration_options(parser.add_argument_group('int8 calibration'))
-    group = parser.add_argument_group('TensorRT builds')
+    _add_tensorrt_options(parser.add_argument_group('TensorRT builds'), precision)
+
+
+def _add_tensorrt_options(group: 'argparse._ArgumentGroup', precision: bool) -> None:
     for name, meaning in (('min', 'smallest image size'), ('opt', 'image size to optimize for'),
                           ('max', 'largest image size')):
         default = getattr(_DEFAULTS, f'{name}_size')
@@ -265,7 +266,7 @@ def _smoothing(args: argparse.Namespace) -> bool:
     return getattr(args, 'temporal_smoothing', 0) > 0
 
 
-def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
+def read_spec(args: argparse.Namespace, batch: int = 1) -> resolve.ModelSpec:
     """Return the spec of the network ``args.model``, the same that ``open_segmenter`` uses.
 
     Args:
@@ -273,14 +274,13 @@ def read_spec(args: argparse.Namespace, batch: int = 1) -> ModelSpec:
         batch: see ``RunOptions``.
     """
     config = ModelConfig.from_file(args.config) if args.config else ModelConfig()
-    options = RunOptions(mask_encoding=args.mask_encoding, engine_cache=args.engine_cache,
+    options = RunOptions(mask_encoding=args.mask_encoding, batch=batch,
+                         engine_cache=args.engine_cache,
                          build=BuildOptions(calibration=calibration_options(args)),
                          measure=args.measure, instances=_instances(args),
                          overlay_scale=getattr(args, 'overlay_scale', 1.0),
                          smoothing=_smoothing(args))
-    return with_mask(resolve(read_network(args.model or demo_model()), config, batch,
-                             measuring=measurement_setup(options),
-                             instances=options.instances), options)
+    return resolve.read_spec(args.model or demo_model(), config, options)
 
 
 def open_segmenter(args: argparse.Namespace) -> Segmenter:

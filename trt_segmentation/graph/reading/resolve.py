@@ -4,6 +4,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -11,8 +12,18 @@ from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding, mask_enc
 from trt_segmentation.classes.merging import ClassMerge, resolve_merge
 from trt_segmentation.classes.palette import Palette
 from trt_segmentation.errors import ConfigError, ModelError
-from trt_segmentation.graph.analysis.measurement import MeasurementSetup, Preprocessing, Probe
-from trt_segmentation.graph.onnx_tools.network import Network, shape_text, with_supported_types
+from trt_segmentation.graph.analysis.measurement import (
+    MeasurementSetup,
+    Preprocessing,
+    Probe,
+    measurement_setup,
+)
+from trt_segmentation.graph.onnx_tools.network import (
+    Network,
+    read_network,
+    shape_text,
+    with_supported_types,
+)
 from trt_segmentation.graph.reading.batch import check_batch
 from trt_segmentation.graph.reading.class_output import (
     Pair,
@@ -197,6 +208,22 @@ class ModelSpec:
         return (f'{source}: neither a model config nor the network defines {", ".join(keys)}; '
                 'assumed values are used, and if one is wrong, the results are wrong. See '
                 f'trt-segmentation inspect {source}') if keys else ''
+
+
+def read_spec(path: str | Path, config: ModelConfig, options: RunOptions) -> ModelSpec:
+    """Read a network and resolve it with all options.
+
+    Args:
+        path: an .onnx file.
+        config: see ``resolve``.
+        options: how it will be opened.
+
+    Raises:
+        ConfigError, ModelError: see ``resolve`` and ``with_mask``.
+    """
+    spec = resolve(read_network(path), config, options.batch,
+                   measuring=measurement_setup(options), instances=options.instances)
+    return with_mask(spec, options)
 
 
 def resolve(network: Network, config: ModelConfig, batch: int = 1, *,
