@@ -324,7 +324,7 @@ def camera_frame(networks, encoding, seed=0, padding=0):
 
 
 def wait_until_ready(camera, node, *encodings):
-    camera.spin_until(lambda: all(node._encodings.takes(each) for each in encodings))
+    camera.spin_until(lambda: all(node._processor.encodings.takes(each) for each in encodings))
 
 
 def conversions(tensorrt):
@@ -414,7 +414,7 @@ def test_the_cpu_converts_where_the_builder_fails(
 
 def test_the_cpu_converts_where_the_converter_does_not_run(
         networks, camera, node, gpu, fed, pixels_of, monkeypatch):
-    takes = node._encodings.takes
+    takes = node._processor.encodings.takes
     camera.spin_until(lambda: takes('bayer_rggb8'))
     camera.send(camera_frame(networks, 'bgr8')[0])
     camera.wait_for_mask()
@@ -428,7 +428,7 @@ def test_the_cpu_converts_where_the_converter_does_not_run(
 
 def test_an_image_that_is_too_small_does_not_end_the_conversion_on_the_gpu(
         networks, camera, node, fed, pixels_of):
-    camera.spin_until(lambda: node._encodings.takes('nv12'))
+    camera.spin_until(lambda: node._processor.encodings.takes('nv12'))
     small = Image(encoding='nv12', height=32, width=32, step=32)
     small.data.frombytes(bytes(48 * 32))
     camera.send(small)
@@ -466,7 +466,7 @@ def test_a_region_of_interest_is_cut_out_of_the_cameras_bytes(networks, camera, 
 def test_named_encodings_are_built_when_the_node_is_configured(node, tensorrt):
     end = time.monotonic() + TIMEOUT
     while len(conversions(tensorrt)) < 2 \
-            or not all(node._encodings.takes(each) for each in ('nv12', 'yuv422')):
+            or not all(node._processor.encodings.takes(each) for each in ('nv12', 'yuv422')):
         assert time.monotonic() < end
         time.sleep(0.01)
     assert sorted(conversions(tensorrt)) == ['the conversion of nv12', 'the conversion of uyvy']
@@ -511,15 +511,16 @@ def test_cameras_of_a_batch_may_have_different_encodings(networks, tensorrt, gpu
     node.start()
     try:
         end = time.monotonic() + TIMEOUT
-        while not (node._encodings.takes('nv12') and node._encodings.takes('yuyv')):
+        encodings = node._processor.encodings
+        while not (encodings.takes('nv12') and encodings.takes('yuyv')):
             assert time.monotonic() < end
             time.sleep(0.01)
         for pair, expected in ((('nv12', 'nv12'), 'nv12'), (('nv12', 'yuyv'), ''),
                                (('bgr8', 'yuyv'), ''), (('yuyv', 'yuyv'), 'yuyv')):
             frames = [camera_frame(networks, each, seed) for seed, each in enumerate(pair)]
-            read = [camera.read(message, 0, node._encodings.takes)
+            read = [camera.read(message, 0, encodings.takes)
                     for camera, (message, _) in zip(node._cameras, frames, strict=True)]
-            assert FrameJob(node._segmenter, node._encodings, GapDetector(0),
+            assert FrameJob(node._segmenter, encodings, GapDetector(0),
                             node._cameras, read, [('mask',)] * 2, 0.0).segment()
             assert fed[-1] == expected
             for camera, (_, image) in zip(node._cameras, frames, strict=True):

@@ -1,9 +1,10 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Forwards log records of the package to the logger of a node."""
+"""What a node logs: the records of the package, and the errors of its own topics."""
 
 import logging
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -79,3 +80,19 @@ class LogBridge(logging.Handler):
         known = max((level for level in self._writers if level <= record.levelno),
                     default=logging.DEBUG)
         self._writers[known](record.getMessage())
+
+
+@contextmanager
+def logging_errors(node: Any, topic: str) -> Iterator[None]:
+    """Log an error in a with statement, so that it does not stop the masks.
+
+    Args:
+        node: publishes in the with statement.
+        topic: that is not published then.
+    """
+    try:
+        yield
+    except Exception:
+        if node.context.ok():  # otherwise a signal has shut down ROS
+            node.get_logger().error(f'{topic} was not published: {traceback.format_exc()}',
+                                    throttle_duration_sec=WARNING_PERIOD)

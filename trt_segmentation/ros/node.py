@@ -7,10 +7,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -27,12 +26,11 @@ from rclpy.utilities import remove_ros_args
 from std_msgs.msg import Float64
 from std_srvs.srv import SetBool, Trigger
 
-from trt_segmentation.errors import BackendError, ConfigError, ImageError, SegmentationError
+from trt_segmentation.errors import BackendError, ConfigError, SegmentationError
 from trt_segmentation.images.allocator import keep_large_blocks
-from trt_segmentation.images.gaps import GapDetector
 from trt_segmentation.options import cpu_model
 from trt_segmentation.ros.bond import Bond
-from trt_segmentation.ros.camera import Camera, Frame, drop_frames
+from trt_segmentation.ros.camera import Camera
 from trt_segmentation.ros.diagnostics import (
     CameraStatus,
     status_array,
@@ -40,12 +38,13 @@ from trt_segmentation.ros.diagnostics import (
     status_of_all,
     with_points,
 )
-from trt_segmentation.ros.frame_worker import FrameJob, FrameWorker, frames_in_flight
-from trt_segmentation.ros.gpu_encodings import FrameEncodings, fetch_converters
+from trt_segmentation.ros.frame_processor import FrameProcessor
+from trt_segmentation.ros.frame_worker import frames_in_flight
+from trt_segmentation.ros.gpu_encodings import fetch_converters
 from trt_segmentation.ros.health import LoadedModel, NodeState, Thresholds, precision_fault
 from trt_segmentation.ros.label_info import check_unlabelled
 from trt_segmentation.ros.lifecycle import GuardedLifecycleNode
-from trt_segmentation.ros.log_bridge import WARNING_PERIOD
+from trt_segmentation.ros.log_bridge import WARNING_PERIOD, logging_errors
 from trt_segmentation.ros.outputs import Labels
 from trt_segmentation.ros.parameters import (
     RELOAD,
@@ -58,26 +57,9 @@ from trt_segmentation.ros.parameters import (
     unknown_parameters,
 )
 from trt_segmentation.ros.paths import with_expanded_paths
-from trt_segmentation.ros.rate_limit import RateLimit
-from trt_segmentation.ros.region import Region
 from trt_segmentation.ros.spinning import interrupt, until_signal
-from trt_segmentation.ros.statistics import (
-    BACKEND_FAILED,
-    BAD_FRAME,
-    DEFECT,
-    DISABLED,
-    MAX_RATE,
-    NO_SUBSCRIBER,
-    NOT_PUBLISHED,
-    REPLACED,
-    UNSYNCHRONISED,
-    CpuMeter,
-    stamp_age,
-)
-from trt_segmentation.ros.synchroniser import Synchroniser
+from trt_segmentation.ros.statistics import UNSYNCHRONISED, CpuMeter
 from trt_segmentation.segmenter import Segmenter
-
-T = TypeVar('T')
 
 
 class SegmentationNode(GuardedLifecycleNode):
@@ -99,20 +81,15 @@ class SegmentationNode(GuardedLifecycleNode):
 
     def __init__(self, node_name: str = 'segmentation', **kwargs: Any) -> None:
         self._segmenter: Segmenter | None = None
-        self._encodings: FrameEncodings | None = None
-        self._region: Region | None = None
+        self._processor: FrameProcessor | None = None
         self._labels: Labels | None = None
         self._bond: Bond | None = None
         self._cameras: tuple[Camera, ...] = ()
-        self._synchroniser: Synchroniser[Frame] = Synchroniser(0)
-        self._rate_limit = RateLimit()
-        self._gaps = GapDetector(0)
         self._enabled = True
         self._cpu = CpuMeter()
-        self._worker: FrameWorker | None = None
         self._loading = False
         # Held while a frame is processed, or read for the worker, and while the segmenter or the
-        # cameras change. The worker does not take it: a change waits with _finish_frames.
+        # cameras change. The worker does not take it: a change waits with FrameProcessor.finish.
         self._frames = threading.RLock()
         super().__init__(node_name, **kwargs)
         try:
@@ -168,14 +145,13 @@ class SegmentationNode(GuardedLifecycleNode):
         segmenter = _open_segmenter(settings)
         with self._frames:
             try:
-                self._segmenter, self._region = segmenter, settings.region
-                self._encodings = self._encodings_of(segmenter, settings)
+                self._segmenter = segmenter
                 in_flight = frames_in_flight(settings.pipeline_depth, segmenter.info.backend)
-                if in_flight > 1:
-                    self._worker = FrameWorker(self._process, self._drop_replaced)
                 for camera in self._cameras:
                     camera.advertise(segmenter, settings, in_flight)
-                    camera.use_gpu_jpeg(segmenter, self._region)
+                    camera.use_gpu_jpeg(segmenter, settings.region)
+                self._processor = FrameProcessor(self, self._cameras, segmenter, settings,
+                                                 in_flight, self._latency_publisher)
                 self._labels = Labels(self, segmenter.spec)
                 self._log_start(segmenter)
             except SegmentationError:
@@ -197,27 +173,24 @@ class SegmentationNode(GuardedLifecycleNode):
         with self._frames:
             if self._bond is not None:
                 self._bond.stop()
-            self._finish_frames()
-            self._unsubscribe_all()
+            if self._processor is not None:
+                self._processor.finish()
+                self._processor.drop_waiting(UNSYNCHRONISED)
+            for camera in self._cameras:
+                camera.unsubscribe()
 
     def release(self) -> None:
         """Release the network and the topics. If a part fails, the others are still released."""
         with self._frames, ExitStack() as parts:
-            if self._worker is not None:
-                self._worker.close()
-                self._worker = None
-            if self._encodings is not None:
-                parts.callback(self._encodings.close)
-            if self._segmenter is not None:
-                parts.callback(self._segmenter.close)
-            if self._labels is not None:
-                parts.callback(self._labels.close)
-            for camera in self._cameras:
-                parts.callback(camera.close)
+            # In reverse: the worker ends first, and the segmenter is closed last.
+            for part in (self._segmenter, self._labels, *self._cameras):
+                if part is not None:
+                    parts.callback(part.close)
             if self._bond is not None:
                 parts.callback(self._bond.stop)
-            self._segmenter = self._encodings = self._labels = None
-            self._unsubscribe_all()
+            if self._processor is not None:
+                parts.callback(self._processor.close)
+            self._segmenter = self._labels = self._processor = None
 
     def _log_start(self, segmenter: Segmenter) -> None:
         spec, info = segmenter.spec, segmenter.info
@@ -230,130 +203,16 @@ class SegmentationNode(GuardedLifecycleNode):
         if sentence := spec.assumption_warning(labels=True):
             self.get_logger().warning(sentence)
 
-    def _encodings_of(self, segmenter: Segmenter, settings: Parameters) -> FrameEncodings:
-        return FrameEncodings(segmenter, self.log_bridge, settings.input_encodings, self._region)
-
     def _set_cameras(self, settings: Parameters) -> None:
         names = settings.cameras or ('',)
-        self._tolerance = _to_nanoseconds(settings.sync_tolerance)
-        self._rate_limit.set_rate(settings.max_rate)
-        self._gaps.max_gap = _to_nanoseconds(settings.smoothing_max_gap)
         self._cameras = tuple(Camera(self, *each) for each in enumerate(names))
-        self._synchroniser = Synchroniser(len(names))
-
-    def _unsubscribe_all(self) -> None:
-        for camera in self._cameras:
-            camera.unsubscribe()
-        self._drop_waiting(UNSYNCHRONISED)
 
     # Frames
 
     def _on_image(self, camera: Camera, msg: Any, info: dict) -> None:
         with self._frames, self.log_bridge.capturing():
-            segmenter = self._segmenter
-            if camera.input is not None and segmenter is not None:  # not deactivated since
-                self._handle_image(camera, segmenter, msg, info)
-
-    def _handle_image(self, camera: Camera, segmenter: Segmenter, msg: Any, info: dict) -> None:
-        arrived = time.monotonic()
-        camera.monitor.note_arrival(arrived, info.get('publication_sequence_number'),
-                                    info.get('publisher_gid', b''))
-        wanted = [each.outputs.subscribed() for each in self._cameras]
-        if not self._enabled or not any(wanted):
-            reason = NO_SUBSCRIBER if self._enabled else DISABLED
-            camera.drop(reason)
-            self._drop_waiting(reason)
-            return
-        if self._synchroniser.discard(camera.index):
-            camera.drop(UNSYNCHRONISED)  # before its buffer is overwritten
-        gray_bits = segmenter.spec.gray_bits
-        frame = self._attempt((camera,), lambda: self._read(camera, msg, gray_bits, arrived))
-        if frame is None:
-            return
-        dropped, frames = self._synchroniser.add(camera.index, frame.stamp, frame,
-                                                 self._tolerance)
-        for index in dropped:
-            self._cameras[index].drop(UNSYNCHRONISED)
-        if not frames:
-            return
-        assert self._encodings is not None  # a configured node has them
-        job = FrameJob(segmenter, self._encodings, self._gaps, self._cameras, frames, wanted,
-                       arrived)
-        if self._worker is None:
-            self._process(job)
-        else:
-            self._worker.submit(job)
-            for each in self._cameras:
-                each.select_slot(self._worker.slots_in_use(each.index))
-
-    def _read(self, camera: Camera, msg: Any, gray_bits: int, arrived: float) -> Frame | None:
-        """Return the frame of a message; None if it exceeds the rate limit."""
-        if self._rate_limit.is_limited:
-            partners = len(self._cameras) > 1
-            stamp, tolerance = (camera.stamp_of(msg), self._tolerance) if partners else (0, -1)
-            if not self._rate_limit.admit(arrived, camera.index, stamp, tolerance):
-                camera.drop(MAX_RATE)
-                return None
-        on_gpu = None if self._encodings is None else self._encodings.takes
-        return camera.read(msg, gray_bits, on_gpu)
-
-    def _attempt(self, cameras: Sequence[Camera], work: Callable[[], T]) -> T | None:
-        """Return the result of ``work``; on failure, drop a frame of each camera, return None."""
-        try:
-            return work()
-        except ImageError as error:
-            message = drop_frames(cameras, BAD_FRAME, str(error))
-            self.get_logger().warning(message, throttle_duration_sec=WARNING_PERIOD)
-        except SegmentationError as error:
-            message = drop_frames(cameras, BACKEND_FAILED, str(error))
-            self.get_logger().error(message, throttle_duration_sec=WARNING_PERIOD)
-        except Exception as error:  # a bug in this package must not stop the node
-            if not self.context.ok():  # a signal has shut down ROS, and publishers are invalid
-                return None
-            message = drop_frames(cameras, DEFECT, repr(error), traceback.format_exc())
-            self.get_logger().error(message, throttle_duration_sec=WARNING_PERIOD)
-        return None
-
-    def _process(self, job: FrameJob) -> None:
-        """Segment and publish; with two frames in flight in the worker's thread, without lock."""
-        with self.log_bridge.capturing():
-            if self._attempt(job.cameras, job.segment):
-                self._publish(job.cameras, job.frames, job.wanted, job.arrived)
-
-    def _publish(self, cameras: Sequence[Camera], frames: Sequence[Frame],
-                 wanted: Sequence[tuple[str, ...]], arrived: float) -> None:
-        ages = []
-        for camera, frame, names in zip(cameras, frames, wanted, strict=True):
-            try:
-                camera.outputs.publish(frame.header, names)
-            except Exception as error:  # the middleware raises RuntimeError and its own types
-                self._note_unpublished(camera, error)
-                continue
-            published = time.monotonic()
-            ages.append(stamp_age(self.get_clock().now().nanoseconds, frame.header.stamp))
-            camera.monitor.note_published(published, ages[-1], published - arrived)
-        with self._logging_errors('~/latency'):
-            if ages and self._latency_publisher.get_subscription_count() > 0:
-                self._latency_publisher.publish(Float64(data=max(ages)))
-
-    def _note_unpublished(self, camera: Camera, error: Exception) -> None:
-        if not self.context.ok():  # shut down by a signal; publishing is no longer possible
-            return
-        self.get_logger().error(drop_frames((camera,), NOT_PUBLISHED, repr(error)),
-                                throttle_duration_sec=WARNING_PERIOD)
-
-    def _drop_replaced(self, job: FrameJob) -> None:
-        for camera in job.cameras:
-            camera.drop(REPLACED)
-
-    def _finish_frames(self) -> None:
-        """Wait until the frames that the worker has are published."""
-        if self._worker is not None:
-            self._worker.finish()
-
-    def _drop_waiting(self, reason: str) -> None:
-        for index in self._synchroniser.clear():
-            self._cameras[index].drop(reason)
+            if camera.input is not None and self._processor is not None:  # not deactivated since
+                self._processor.handle(camera, msg, info, self._enabled)
 
     def _on_qos_event(self, camera: Camera, sentence: str) -> None:
         camera.monitor.note_qos_event(sentence)
@@ -378,8 +237,8 @@ class SegmentationNode(GuardedLifecycleNode):
             response.message = 'another network is being loaded' if is_loading else \
                 'the node is not configured; use the lifecycle transition configure'
             return response
-        settings = read_parameters(self)
         try:
+            settings = read_parameters(self)
             segmenter = await self._open_in_thread(settings)
             self._switch_segmenter(running, segmenter, settings)
             response.success, response.message = True, str(segmenter.info)
@@ -417,19 +276,17 @@ class SegmentationNode(GuardedLifecycleNode):
             if fault:
                 segmenter.close()
                 raise ConfigError(fault)
-            self._finish_frames()
+            assert self._processor is not None and self._labels is not None  # configured
+            self._processor.finish()
             segmenter.overlay_alpha = running.overlay_alpha  # may have changed during loading
             if segmenter.spec.smoothing:
                 segmenter.smoothing = self.get_parameter('temporal_smoothing').value
-            if self._encodings is not None:
-                self._encodings.close()
-            self._encodings = self._encodings_of(segmenter, settings)
+            self._processor.switch_segmenter(segmenter, settings)
             self._segmenter, self._settings = segmenter, settings
             for camera in self._cameras:
                 camera.switch_segmenter(segmenter)
-                camera.use_gpu_jpeg(segmenter, self._region)
+                camera.use_gpu_jpeg(segmenter, settings.region)
             running.close()
-            assert self._labels is not None  # a configured node has them
             self._labels.publish(segmenter.spec, settings.label_unlabelled)
             self._log_start(segmenter)
 
@@ -461,23 +318,26 @@ class SegmentationNode(GuardedLifecycleNode):
         return SetParametersResult(successful=True)
 
     def _apply_parameter(self, parameter: Parameter) -> None:
-        """Apply a parameter that takes effect immediately."""
-        if parameter.name == 'overlay_alpha' and self._segmenter is not None:
-            self._segmenter.overlay_alpha = parameter.value
-        if parameter.name == 'overlay_jpeg_quality' and self._segmenter is not None:
+        """Apply a parameter that takes effect immediately; ``configure`` reads the others."""
+        segmenter, processor, value = self._segmenter, self._processor, parameter.value
+        if segmenter is None or processor is None:
+            return
+        if parameter.name == 'overlay_alpha':
+            segmenter.overlay_alpha = value
+        if parameter.name == 'overlay_jpeg_quality':
             for camera in self._cameras:
-                camera.outputs.jpeg_quality = parameter.value
-        if parameter.name == 'temporal_smoothing' and self._segmenter is not None:
-            self._set_smoothing(self._segmenter, parameter.value)
+                camera.outputs.jpeg_quality = value
+        if parameter.name == 'temporal_smoothing':
+            self._set_smoothing(segmenter, value)
         if parameter.name == 'smoothing_max_gap':
-            self._gaps.max_gap = _to_nanoseconds(parameter.value)
+            processor.set_max_gap(value)
         if parameter.name == 'sync_tolerance':
-            self._tolerance = _to_nanoseconds(parameter.value)
+            processor.set_tolerance(value)
         if parameter.name == 'max_rate':
-            self._rate_limit.set_rate(parameter.value)
-        if parameter.name == 'classes_region' and self._segmenter is not None:
+            processor.set_max_rate(value)
+        if parameter.name == 'classes_region':
             for camera in self._cameras:
-                camera.outputs.class_shares.region = parameter.value
+                camera.outputs.class_shares.region = value
 
     def _set_smoothing(self, segmenter: Segmenter, weight: float) -> None:
         if segmenter.spec.smoothing:
@@ -489,21 +349,11 @@ class SegmentationNode(GuardedLifecycleNode):
     # Diagnostics
 
     def _publish_diagnostics(self) -> None:
-        with self._logging_errors('/diagnostics'):
+        with logging_errors(self, '/diagnostics'):
             thresholds = read_parameters(self).thresholds
             self._diagnostics_publisher.publish(status_array(
                 self.get_clock().now().to_msg(), self.get_fully_qualified_name(),
                 self._statuses(thresholds), self._hardware()))
-
-    @contextmanager
-    def _logging_errors(self, topic: str) -> Iterator[None]:
-        """Log an error in a with statement, so that it does not stop the masks."""
-        try:
-            yield
-        except Exception:
-            if self.context.ok():  # otherwise a signal has shut down ROS
-                self.get_logger().error(f'{topic} was not published: {traceback.format_exc()}',
-                                        throttle_duration_sec=WARNING_PERIOD)
 
     def _hardware(self) -> str:
         """Return the name of the GPU or CPU that the network runs on; '' without a network."""
@@ -522,9 +372,11 @@ class SegmentationNode(GuardedLifecycleNode):
                                     camera.points)}
         # The shared values are reported once, by the node.
         alone = replace(state, loaded=None, gpu_memory=None, cpu_share=None)
+        processor = self._processor
         each = {camera.name: with_points(
                     status_of(camera.monitor, now, self._with_publishers(camera, alone),
-                              thresholds, self._synchroniser.is_waiting(camera.index)),
+                              thresholds,
+                              processor is not None and processor.is_waiting(camera.index)),
                     camera.points)
                 for camera in cameras}
         return {'': status_of_all(state, each),
@@ -561,10 +413,6 @@ class SegmentationNode(GuardedLifecycleNode):
         camera.mismatch = found.mismatch
         return replace(state, topic=listening.topic, publishers=found.count,
                        mismatch=found.mismatch)
-
-
-def _to_nanoseconds(seconds: float) -> int:
-    return round(seconds * 1e9)
 
 
 def _open_segmenter(settings: Parameters) -> Segmenter:

@@ -30,6 +30,7 @@ from trt_segmentation.ros.inputs import DURABILITIES, RELIABILITIES, TRANSPORTS
 from trt_segmentation.ros.point_sources import POINT_SOURCES
 from trt_segmentation.ros.points import PointSettings
 from trt_segmentation.ros.region import Region
+from trt_segmentation.ros.stamps import to_nanoseconds
 
 LIVE = 'live'
 """Takes effect with the next frame."""
@@ -360,7 +361,7 @@ class Parameters:
         near, far = self.points_range
         return PointSettings(self.points, self.points_classes, self.points_stride, (near, far),
                              self.points_organized, self.points_rgb,
-                             round(self.points_tolerance * 1e9)) if self.points else None
+                             to_nanoseconds(self.points_tolerance)) if self.points else None
 
     @property
     def region(self) -> Region | None:
