@@ -164,10 +164,12 @@ def test_the_prepared_graph_has_shapes(networks):
 # Networks that do not accept a batch ----------------------------------------------------------
 
 
-def reshaping(networks, *shapes):
-    """A network that reshapes its pixels to these shapes in turn."""
+def reshaping(networks, *shapes, by_nodes=False):
+    """A network that reshapes its pixels to these shapes in turn, of weights or of nodes."""
     nodes, last = [], 'pixels'
-    for index, _ in enumerate(shapes):
+    for index, shape in enumerate(shapes):
+        if by_nodes:
+            nodes.append(helper.make_node('Constant', [], [f'shape_{index}'], value_ints=shape))
         output = 'scores' if index + 1 == len(shapes) else f'step_{index}'
         nodes.append(helper.make_node('Reshape', [last, f'shape_{index}'], [output],
                                       f'reshape_{index}'))
@@ -175,6 +177,7 @@ def reshaping(networks, *shapes):
     return networks.onnx_model(
         nodes, [networks.tensor('pixels', networks.image_shape(SIZE))],
         [networks.tensor('scores', networks.image_shape(SIZE))],
+        {} if by_nodes else
         {f'shape_{index}': np.array(shape) for index, shape in enumerate(shapes)})
 
 
@@ -182,8 +185,9 @@ def reshaping(networks, *shapes):
     ([(1, 3, 96), (1, 3, 8, 12)], 'reshape_0'), ([(0, 3, 96), (1, 3, 8, 12)], 'reshape_1'),
     ([(1, 3, -1), (-1, 3, 8, 12)], 'reshape_0'),  # which would mix them without an error
     ([(-1, 8, 12), (1, 3, 8, 12)], 'reshape_1')])
-def test_a_fixed_target_shape_is_named(networks, shapes, node):
-    model = reshaping(networks, *shapes)
+@pytest.mark.parametrize('by_nodes', [False, True])
+def test_a_fixed_target_shape_is_named(networks, shapes, node, by_nodes):
+    model = reshaping(networks, *shapes, by_nodes=by_nodes)
     networks.spec_of(model, 1)
     with pytest.raises(ModelError, match=rf"^net.onnx: cannot take 3 images at once: Reshape "
                                          rf"'{node}' has the fixed shape \[.*\] of one image; "

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from trt_segmentation.classes.palette import Palette
 from trt_segmentation.errors import ConfigError, ModelError
@@ -446,8 +446,9 @@ def test_provenance_is_an_aligned_table(networks, network_of):
 HALF = {'scale': 1 / 127.5, 'mean': [1.0, 1.0, 1.0]}
 
 
+@pytest.mark.parametrize('step', ['initializer', 'value', 'value_float'])
 @pytest.mark.parametrize('behind', ['', 'Transpose'])
-def test_a_quantized_input_brings_the_values_of_training_to_integers(networks, behind):
+def test_a_quantized_input_brings_the_values_of_training_to_integers(networks, behind, step):
     shape = [1, 4, 6, 3] if behind else [1, 3, 4, 6]
     turned = [helper.make_node('Transpose', ['x'], ['t'], perm=[0, 3, 1, 2])] if behind else []
     image = 't' if behind else 'x'
@@ -455,6 +456,10 @@ def test_a_quantized_input_brings_the_values_of_training_to_integers(networks, b
              helper.make_node('Conv', ['f', 'w'], ['y'])]
     weights = {'step': np.float32(0.0072), 'zero': np.int8(-1),
                'w': np.eye(3, dtype=np.float32)[:2, :, None, None]}
+    if step != 'initializer':  # as onnxscript writes them
+        number = weights.pop('step')
+        value = numpy_helper.from_array(number) if step == 'value' else float(number)
+        nodes.insert(0, helper.make_node('Constant', [], ['step'], **{step: value}))
     spec = networks.spec_of(networks.onnx_model(
         nodes, [networks.tensor('x', shape, TensorProto.INT8)],
         [networks.tensor('y', [1, 2, 4, 6])], weights), input=HALF)

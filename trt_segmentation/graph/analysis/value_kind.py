@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from trt_segmentation.graph.onnx_tools.constants import constant_of
+
 
 @dataclass(frozen=True)
 class Meaning:
@@ -155,14 +157,8 @@ def _value_of(scope: Scope, node: NodeProto) -> np.ndarray | None:
         if len(known) < len(given):
             return None
         return known[0] if node.op_type == 'Identity' else _dequantized(node, *known)
-    if node.op_type != 'Constant':
-        return None
-    for attribute in node.attribute:
-        if attribute.name == 'value':
-            return np.asarray(numpy_helper.to_array(attribute.t))
-        if attribute.name in ('value_float', 'value_int', 'value_floats', 'value_ints'):
-            return np.asarray(helper.get_attribute_value(attribute))
-    return None
+    tensor = constant_of(node)
+    return None if tensor is None else np.asarray(numpy_helper.to_array(tensor))
 
 
 def _dequantized(node: NodeProto, values: np.ndarray, scale: np.ndarray,

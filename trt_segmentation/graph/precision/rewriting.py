@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto
 
 from trt_segmentation.errors import ModelError
+from trt_segmentation.graph.onnx_tools.constants import constant_of
 from trt_segmentation.graph.onnx_tools.network import check_model
 from trt_segmentation.graph.precision.calibration import open_runtime
 from trt_segmentation.graph.reading.resolve import ModelSpec
@@ -39,8 +40,7 @@ def tidied(original: onnx.ModelProto) -> onnx.ModelProto:
     graph.input.extend(inputs)
     nodes = []
     for node in graph.node:
-        value = next((a.t for a in node.attribute if a.name == 'value'), None)
-        if node.op_type == 'Constant' and value is not None:
+        if (value := constant_of(node)) is not None:
             graph.initializer.append(value)
             graph.initializer[-1].name = node.output[0]
         else:

@@ -10,6 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.onnx_tools.constants import constants_by_name
 from trt_segmentation.graph.onnx_tools.network import Network, Shape, shape_text, value_shape
 
 _PROBE = 8191
@@ -141,12 +142,8 @@ def _known(shape: Shape | None) -> tuple[int, ...]:
 
 def _constants(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     """Constant int64 vectors by name, which may be target shapes."""
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    tensors.update((node.output[0], attribute.t) for node in graph.node
-                   if node.op_type == 'Constant'
-                   for attribute in node.attribute if attribute.name == 'value')
     return {name: tuple(numpy_helper.to_array(tensor).tolist())
-            for name, tensor in tensors.items()
+            for name, tensor in constants_by_name(graph.node, graph.initializer).items()
             if len(tensor.dims) == 1 and tensor.data_type == onnx.TensorProto.INT64
             and tensor.dims[0] <= _MAX_RANK}
 

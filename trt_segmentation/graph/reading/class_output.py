@@ -11,6 +11,7 @@ from trt_segmentation.graph.analysis.kind_tracing import read_meaning
 from trt_segmentation.graph.analysis.measurement import Probe
 from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network, TensorInfo
 from trt_segmentation.graph.reading.dual_outputs import existing_output, input_size
+from trt_segmentation.graph.reading.input_layout import CHANNEL_AXIS
 from trt_segmentation.graph.reading.instances import (
     Instances,
     find_instances,
@@ -34,7 +35,7 @@ from trt_segmentation.graph.reading.output_form import (
     with_canonical_output,
 )
 from trt_segmentation.graph.reading.output_kind import FoundOutput, resolve_kind
-from trt_segmentation.graph.reading.output_layout import CHANNEL_AXIS, ChosenOutput, resolve_form
+from trt_segmentation.graph.reading.output_layout import ChosenOutput, resolve_form
 from trt_segmentation.graph.reading.pair_check import pair_fault
 from trt_segmentation.graph.reading.provenance import Ledger
 from trt_segmentation.graph.reading.queries import (

@@ -63,13 +63,15 @@ def with_output(network: Network, op: GraphBuilder, output: ValueInfoProto,
     return network, next(info for info in network.outputs if info.name == output.name)
 
 
-def add_upsampled(op: GraphBuilder, maps: TensorInfo, image: TensorInfo, input_layout: str,
-                  batch: int = 1) -> str:
-    """Return maps [N, C, h, w] resized bilinearly to the network's input; N is ``batch``."""
+def add_upsampled(op: GraphBuilder, maps: TensorInfo, network: Network, input_layout: str,
+                  batch: int = 1) -> TensorInfo:
+    """Return maps [N, C, h, w] resized bilinearly to the network's input; N is ``batch``, and 1 in
+    the described shape."""
     images = op.ints(1) if batch == 1 else op.size(maps.name, 0)
     sizes = op('Concat', images, op.size(maps.name, 1),
-               add_extents(op, image, HEIGHT_AXIS[input_layout]), axis=0)
-    return op.resize_linear(maps.name, sizes)
+               add_extents(op, network.inputs[0], HEIGHT_AXIS[input_layout]), axis=0)
+    return TensorInfo(op.resize_linear(maps.name, sizes), maps.dtype,
+                      (1, (maps.shape or ())[1], *input_size(network, input_layout)))
 
 
 def add_extents(op: GraphBuilder, info: TensorInfo, first_axis: int) -> str:

@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.onnx_tools.constants import constants_by_name
 from trt_segmentation.graph.onnx_tools.network import (
     FLOAT_TYPES,
     INTEGER_TYPES,
@@ -19,6 +20,7 @@ from trt_segmentation.graph.onnx_tools.network import (
     fix_input_shape,
 )
 from trt_segmentation.graph.reading.input_layout import (
+    CHANNEL_AXIS,
     CHANNEL_COUNTS,
     image_shape,
     layout_of_convolution,
@@ -30,7 +32,6 @@ from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
 
 logger = logging.getLogger(__name__)
 
-CHANNEL_AXES = {'nchw': 1, 'nhwc': 3}
 
 # The means and deviations of ImageNet's training set, which torchvision, timm and most exports
 # trained from its weights use (torchvision.transforms.Normalize's documented example).
@@ -52,7 +53,7 @@ def resolve_input(network: Network, config: ModelConfig, ledger: Ledger,
                          'export it with a batch of 1 or a dynamic batch')
     layout = ledger.resolve('input.layout', _configured_layout(network, info, shape, config),
                             lambda: _input_layout(network, info, shape), 'graph')
-    channels = shape[CHANNEL_AXES[layout]] or _open_channels(network, info, layout, config)
+    channels = shape[CHANNEL_AXIS[layout]] or _open_channels(network, info, layout, config)
     known = shape[2:] if layout == 'nchw' else shape[1:3]
     size = _resolve_size(network, (known[0], known[1]), config, ledger)
     resize = ledger.resolve('input.resize', config.input.resize, lambda: 'stretch', 'default')
@@ -108,9 +109,9 @@ def _only_input(network: Network) -> TensorInfo:
 def _configured_layout(network: Network, info: TensorInfo, shape: Shape, config: ModelConfig,
                  ) -> str | None:
     given = config.input.layout
-    if given is not None and shape[CHANNEL_AXES[given]] not in (None, *CHANNEL_COUNTS):
+    if given is not None and shape[CHANNEL_AXIS[given]] not in (None, *CHANNEL_COUNTS):
         raise ConfigError(f'{network.source}: input.layout is {given}, but input {info} then '
-                          f'has {shape[CHANNEL_AXES[given]]} channels, not 3 or 1')
+                          f'has {shape[CHANNEL_AXIS[given]]} channels, not 3 or 1')
     return given
 
 
@@ -121,12 +122,12 @@ def _open_channels(network: Network, info: TensorInfo, layout: str, config: Mode
 
 
 def _input_layout(network: Network, info: TensorInfo, shape: Shape) -> str:
-    of_color, of_gray = ([layout for layout, axis in CHANNEL_AXES.items() if shape[axis] == count]
+    of_color, of_gray = ([layout for layout, axis in CHANNEL_AXIS.items() if shape[axis] == count]
                          for count in CHANNEL_COUNTS)
     if len(of_color) == 1:
         return of_color[0]
     layout, count = layout_of_convolution(network.model, info.name)
-    if layout is not None and shape[CHANNEL_AXES[layout]] in (None, count):
+    if layout is not None and shape[CHANNEL_AXIS[layout]] in (None, count):
         return layout
     if of_color:
         raise ModelError(f'{network.source}: input {info} has extent 3 at axis 1 and at axis 3, '
@@ -214,12 +215,10 @@ def input_quantization(model: onnx.ModelProto, name: str) -> tuple[float, int] |
     while len(readers) == 1 and readers[0].op_type in ('Transpose', 'Identity'):
         name = readers[0].output[0]
         readers = [node for node in model.graph.node if name in node.input]
-    kinds = {'DequantizeLinear': 1, 'QLinearConv': 1}
-    if not readers or any(node.op_type not in kinds for node in readers):
+    if not readers or any(node.op_type not in ('DequantizeLinear', 'QLinearConv')
+                          for node in readers):
         return None
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    constants.update((node.output[0], node.attribute[0].t) for node in model.graph.node
-                     if node.op_type == 'Constant' and node.attribute[0].name == 'value')
+    constants = constants_by_name(model.graph.node, model.graph.initializer)
     values = []
     for place in (1, 2):
         given = readers[0].input[place] if place < len(readers[0].input) else ''

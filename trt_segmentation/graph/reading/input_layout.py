@@ -8,7 +8,11 @@ from collections.abc import Mapping, Sequence
 import onnx
 from onnx import NodeProto, helper
 
+from trt_segmentation.graph.onnx_tools.constants import constants_by_name
 from trt_segmentation.graph.onnx_tools.inlining import expanded_nodes
+
+CHANNEL_AXIS = {'nchw': 1, 'nhwc': 3}
+"""The channel axis of four axes, by layout."""
 
 CHANNEL_COUNTS = (3, 1)
 """Channels of a colour and of a gray image; the more likely one first."""
@@ -80,11 +84,10 @@ def _permuted(node: NodeProto, order: Sequence[int]) -> tuple[int, ...]:
 def _extents_of_weights(nodes: Sequence[NodeProto], weights: Sequence[onnx.TensorProto],
                         ) -> dict[str, tuple[int, ...]]:
     """Extents of constants by name, also after a DequantizeLinear or a Cast."""
-    extents = {tensor.name: tuple(tensor.dims) for tensor in weights}
+    extents = {name: tuple(tensor.dims)
+               for name, tensor in constants_by_name(nodes, weights).items()}
     for node in nodes:
-        if node.op_type == 'Constant' and node.attribute[0].name == 'value':
-            extents[node.output[0]] = tuple(node.attribute[0].t.dims)
-        elif node.op_type in _KEEP_AXES and node.input and node.input[0] in extents:
+        if node.op_type in _KEEP_AXES and node.input and node.input[0] in extents:
             extents.setdefault(node.output[0], extents[node.input[0]])
     return extents
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, numpy_helper
 
+from trt_segmentation.graph.onnx_tools.constants import constants_by_name
 from trt_segmentation.graph.onnx_tools.inlining import expanded_nodes
 
 _PIXELS, _UNIT = 1.0, 1 / 255
@@ -180,18 +181,9 @@ def _step_of_convolution(node: NodeProto, constants: Mapping[str, np.ndarray]) -
 def _constants(nodes: Sequence[NodeProto], weights: Sequence[onnx.TensorProto],
                ) -> dict[str, np.ndarray]:
     """Constants by name: one number, one for each channel, or one for each pair of channels."""
-    tensors = {tensor.name: tensor for tensor in weights}
-    values = {}
-    for node in nodes:
-        if node.op_type == 'Constant':
-            for attribute in node.attribute:
-                if attribute.name == 'value':
-                    tensors[node.output[0]] = attribute.t
-                elif attribute.name == 'value_float':
-                    values[node.output[0]] = np.asarray(helper.get_attribute_value(attribute))
-    small = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()
-             if math.prod(tensor.dims) in (1, _COLOURS, _COLOURS ** 2)}
-    return values | small
+    return {name: numpy_helper.to_array(tensor)
+            for name, tensor in constants_by_name(nodes, weights).items()
+            if math.prod(tensor.dims) in (1, _COLOURS, _COLOURS ** 2)}
 
 
 def _number(constants: Mapping[str, np.ndarray], name: str) -> float | None:

@@ -180,11 +180,10 @@ def with_instance_scores(network: Network, instances: Instances, input_layout: s
         return network, found
     check_has_graph(network, f'{instances.classes} and {instances.masks} are instances and their '
                     'prototypes')
-    image, masks, size = network.inputs[0], instances.masks, map_size(instances.masks)
+    image, masks = network.inputs[0], instances.masks
     if instances.grow:
-        size = input_size(network, input_layout)
-        masks = TensorInfo(add_upsampled(op, masks, image, input_layout, batch), masks.dtype,
-                           (1, instances.coefficients, *size))
+        masks = add_upsampled(op, masks, network, input_layout, batch)
+    size = map_size(masks)
     best = _add_best(op, instances, batch)
     covering = _add_scores(op, instances, masks, image, HEIGHT_AXIS[input_layout], best)
     more: tuple[ValueInfoProto, ...] = ()

@@ -26,7 +26,9 @@ ID_TYPES = (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64)
 """Types of class ids that a tail reads."""
 
 _WIDE_TYPES = (TensorProto.UINT32, TensorProto.UINT64)
-_LARGEST_STRIDE = 64
+LARGEST_STRIDE = 64
+"""Maximum number of input pixels for a cell; no known segmentation network has more."""
+
 _UPSAMPLING_FACTORS = (2, 4, 8)
 """Factors by which a map may be larger than the input."""
 
@@ -155,7 +157,7 @@ def _fits(size: Shape, fed: tuple[int | None, int | None]) -> bool:
         return True
     return any(all(found in (of // stride, -(-of // stride))  # type: ignore[operator]
                    for found, of in zip(size, fed, strict=True))
-               for stride in range(1, _LARGEST_STRIDE + 1))
+               for stride in range(1, LARGEST_STRIDE + 1))
 
 
 @dataclass(frozen=True)

@@ -10,22 +10,18 @@ from trt_segmentation.graph.analysis.measurement import Probe
 from trt_segmentation.graph.analysis.value_kind import Meaning
 from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network, Shape, TensorInfo
 from trt_segmentation.graph.reading.dual_outputs import Size, input_size
+from trt_segmentation.graph.reading.input_layout import CHANNEL_AXIS
 from trt_segmentation.graph.reading.other_outputs import (
     NO_MAPS,
     is_other_output,
     lane_anchor_text,
     output_hint,
 )
-from trt_segmentation.graph.reading.output_form import Form, find_forms
+from trt_segmentation.graph.reading.output_form import LARGEST_STRIDE, Form, find_forms
 from trt_segmentation.graph.reading.provenance import Ledger
 from trt_segmentation.model_config import ModelConfig
 
 logger = logging.getLogger(__name__)
-
-CHANNEL_AXIS = {'nchw': 1, 'nhwc': 3}
-
-_LARGEST_STRIDE = 64
-"""Maximum number of input pixels for a cell; no known segmentation network has more."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +204,7 @@ def _is_open_or_like(size: Shape, fed: Size) -> bool:
 def _check_is_map(chosen: ChosenOutput, shape: Shape, axis: int) -> None:
     fed = chosen.network.inputs[0].shape or ()
     is_one_cell = (shape[2:] if axis == 1 else shape[1:3]) == (1, 1)
-    if is_one_cell and max(extent or 0 for extent in fed) > _LARGEST_STRIDE:
+    if is_one_cell and max(extent or 0 for extent in fed) > LARGEST_STRIDE:
         raise ModelError(f'{chosen.text} is 1x1, one class for the whole image; a class for each '
                          'pixel is needed: export the network without its pooling, or name '
                          'another output as output.name')

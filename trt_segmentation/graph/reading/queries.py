@@ -23,7 +23,6 @@ from trt_segmentation.graph.reading.dual_outputs import (
     add_upsampled,
     check_has_graph,
     existing_output,
-    input_size,
     map_size,
     rank,
     task_prefix,
@@ -143,19 +142,17 @@ def with_scores(network: Network, queries: Queries, input_layout: str, batch: in
     if found := existing_output(network, f'{op.prefix}scores'):
         return network, found
     check_has_graph(network, f'{queries.masks} and {queries.classes} are queries')
-    image, masks, size = network.inputs[0], queries.masks, map_size(queries.masks)
+    masks = queries.masks
     if queries.grow:
-        size = input_size(network, input_layout)
-        masks = TensorInfo(add_upsampled(op, masks, image, input_layout, batch), masks.dtype,
-                           (1, (masks.shape or ())[1], *size))
+        masks = add_upsampled(op, masks, network, input_layout, batch)
     count = _class_count(network, queries)
     covered = _add_scores(op, queries, masks, batch, count)
     network, scores = with_output(network, op, helper.make_tensor_value_info(
-        f'{op.prefix}scores', queries.masks.dtype, [1, count, *size]))
+        f'{op.prefix}scores', queries.masks.dtype, [1, count, *map_size(masks)]))
     if listed:
         op = GraphBuilder(task_prefix(INSTANCES_PREFIX, task), network.opset)
         places, found = add_query_instances(op, QueryMasks(masks, covered, queries.classes),
-                                            image, HEIGHT_AXIS[input_layout])
+                                            network.inputs[0], HEIGHT_AXIS[input_layout])
         network, _ = with_output(network, op, places, [found])
     return network, scores
 
