@@ -396,10 +396,11 @@ def test_a_config_that_contradicts_the_engine_is_refused(open_path, make_engine,
         open_path(path, told)
 
 
-def test_labels_of_another_count_are_refused(open_path, make_engine):
+def test_labels_of_another_count_are_refused(open_path, make_engine, gpu):
     path = make_engine()
     with pytest.raises(ConfigError, match='has 2 entries'):
         open_path(path, {'classes': {'labels': ['a', 'b']}})
+    gpu.assert_all_is_freed()
 
 
 @pytest.mark.parametrize('other', ['version', 'gpu'])

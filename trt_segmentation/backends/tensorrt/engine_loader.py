@@ -246,16 +246,13 @@ class EngineLoader:
                               'rebuild it with trt-segmentation build --temporal-smoothing, or '
                               'open it without smoothing', settings=['temporal_smoothing'])
         merged = _over_compiled(path, config, facts)
-        try:
-            session = self._open_single(engine)
-        except BackendError as error:
-            return self._open_rebuilt(path, facts, merged, options.build, error)
         network = outline_network(str(path), tensor_infos(facts['network']['inputs']),
                                   tensor_infos(facts['network']['outputs']))
-        spec = replace(resolve(network, merged), mask_size=_mask_size(facts),
-                       encoding=_encoding(facts), batch=_batch(facts),
-                       overlay_scale=_overlay_scale(facts), smoothing=_has_smoothing(facts))
-        return session, spec
+        spec = _as_compiled(resolve(network, merged), facts)
+        try:
+            return self._open_single(engine), spec
+        except BackendError as error:
+            return self._open_rebuilt(path, facts, merged, options.build, error)
 
     def _open_rebuilt(self, path: Path, facts: Mapping[str, Any], config: ModelConfig,
                       options: BuildOptions, error: BackendError) -> tuple[Session, ModelSpec]:
@@ -273,11 +270,8 @@ class EngineLoader:
         logger.warning('%s It is rebuilt from %s', reason, source)
         try:
             # The engine's config is complete, so nothing is measured.
-            spec = replace(resolve(read_network(source), config, _batch(facts),
-                                   instances=_has_instances(facts)),
-                           mask_size=_mask_size(facts), encoding=_encoding(facts),
-                           overlay_scale=_overlay_scale(facts),
-                           smoothing=_has_smoothing(facts))
+            spec = _as_compiled(resolve(read_network(source), config, _batch(facts),
+                                        instances=_has_instances(facts)), facts)
             built_with = build_options(facts['options'])
             if options.calibration != BuildOptions().calibration:
                 built_with = replace(built_with, calibration=options.calibration)
@@ -409,6 +403,13 @@ class EngineLoader:
 def _sentence(error: Exception) -> str:
     """Return the message of an error, which may end with one of TensorRT, with a full stop."""
     return f'{str(error).rstrip(". ")}.'
+
+
+def _as_compiled(spec: ModelSpec, facts: Mapping[str, Any]) -> ModelSpec:
+    """Return the spec with what is compiled into an engine besides its config."""
+    return replace(spec, mask_size=_mask_size(facts), encoding=_encoding(facts),
+                   batch=_batch(facts), overlay_scale=_overlay_scale(facts),
+                   smoothing=_has_smoothing(facts))
 
 
 def _has_instances(facts: Mapping[str, Any]) -> bool:
