@@ -160,7 +160,8 @@ class Outputs:
         works += [partial(self._publish_shares, name, header) for name in masks
                   if self.class_shares.is_subscribed(name)]
         mask_size = self._segmenter.spec.mask_size
-        if mask_size is not None and self._camera_info is not None:
+        if mask_size is not None and self._camera_info is not None \
+                and _is_read(self._camera_publisher):
             works.append(partial(self._publish_camera_info, header, self._camera_info, mask_size))
         if self.points is not None and self.points.is_possible(names):
             works.append(partial(self._offer_points, self.points, header))

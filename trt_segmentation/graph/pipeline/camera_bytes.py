@@ -15,6 +15,7 @@ uint8: the graph casts to float32 first and to uint8 last.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx
@@ -191,14 +192,6 @@ def _add_packed_yuv(op: GraphBuilder, x: str, luma: int) -> str:
     return _reshaped(op, bgr, height, op('Mul', half, op.ints(2)), 3)
 
 
-def _add_yuyv(op: GraphBuilder, x: str) -> str:
-    return _add_packed_yuv(op, x, 0)
-
-
-def _add_uyvy(op: GraphBuilder, x: str) -> str:
-    return _add_packed_yuv(op, x, 1)
-
-
 def _add_planar_yuv(op: GraphBuilder, x: str, u: int) -> str:
     """A plane of luma, then one of chroma pairs, each for four pixels. ``u`` is 0 for NV12 and 1
     for NV21."""
@@ -211,14 +204,6 @@ def _add_planar_yuv(op: GraphBuilder, x: str, u: int) -> str:
     pairs = _reshaped(op, pairs, half_height, 1, half_width, 1, 2)
     bgr = _add_bgr(op, luma, op.columns(pairs, u, u + 1), op.columns(pairs, 1 - u, 2 - u))
     return _reshaped(op, bgr, height, width, 3)
-
-
-def _add_nv12(op: GraphBuilder, x: str) -> str:
-    return _add_planar_yuv(op, x, 0)
-
-
-def _add_nv21(op: GraphBuilder, x: str) -> str:
-    return _add_planar_yuv(op, x, 1)
 
 
 _ITSELF = np.array([[0, 0, 0], [0, 4, 0], [0, 0, 0]]) / 4
@@ -263,22 +248,6 @@ def _add_bayer(op: GraphBuilder, x: str, pattern: str) -> str:
     return op('Transpose', x, perm=[0, 2, 3, 1])
 
 
-def _add_rggb(op: GraphBuilder, x: str) -> str:
-    return _add_bayer(op, x, 'rggb')
-
-
-def _add_bggr(op: GraphBuilder, x: str) -> str:
-    return _add_bayer(op, x, 'bggr')
-
-
-def _add_gbrg(op: GraphBuilder, x: str) -> str:
-    return _add_bayer(op, x, 'gbrg')
-
-
-def _add_grbg(op: GraphBuilder, x: str) -> str:
-    return _add_bayer(op, x, 'grbg')
-
-
 def _add_mono(op: GraphBuilder, x: str) -> str:
     x = op.unsqueeze(x, 3)
     return op('Concat', x, x, x, axis=3)
@@ -298,14 +267,14 @@ def _add_rgba(op: GraphBuilder, x: str) -> str:
 
 # OpenCV makes Bayer images below 3x3 black.
 _FORMATS = {
-    'yuyv': Format(_add_yuyv, 2, (2, 1)),
-    'uyvy': Format(_add_uyvy, 2, (2, 1)),
-    'nv12': Format(_add_nv12, 1, (2, 2)),
-    'nv21': Format(_add_nv21, 1, (2, 2)),
-    'bayer_rggb8': Format(_add_rggb, smallest=3),
-    'bayer_bggr8': Format(_add_bggr, smallest=3),
-    'bayer_gbrg8': Format(_add_gbrg, smallest=3),
-    'bayer_grbg8': Format(_add_grbg, smallest=3),
+    'yuyv': Format(partial(_add_packed_yuv, luma=0), 2, (2, 1)),
+    'uyvy': Format(partial(_add_packed_yuv, luma=1), 2, (2, 1)),
+    'nv12': Format(partial(_add_planar_yuv, u=0), 1, (2, 2)),
+    'nv21': Format(partial(_add_planar_yuv, u=1), 1, (2, 2)),
+    'bayer_rggb8': Format(partial(_add_bayer, pattern='rggb'), smallest=3),
+    'bayer_bggr8': Format(partial(_add_bayer, pattern='bggr'), smallest=3),
+    'bayer_gbrg8': Format(partial(_add_bayer, pattern='gbrg'), smallest=3),
+    'bayer_grbg8': Format(partial(_add_bayer, pattern='grbg'), smallest=3),
     'mono8': Format(_add_mono),
     'bgra8': Format(_add_bgra, 4),
     'rgba8': Format(_add_rgba, 4),
