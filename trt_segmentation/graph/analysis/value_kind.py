@@ -115,7 +115,7 @@ class Step:
         """Return a constant input; None if it is not constant or is omitted."""
         if place >= len(self.node.input) or not self.node.input[place]:
             return None
-        return _constant_of(self.scope, self.node.input[place])
+        return constant_of(self.scope, self.node.input[place], self.opset)
 
     def number(self, place: int, otherwise: float | None = None) -> float | None:
         """Return a scalar constant input; ``otherwise`` if it is omitted, else None."""
@@ -137,24 +137,42 @@ class Step:
                        **known)
 
 
-def _constant_of(scope: Scope | None, name: str) -> np.ndarray | None:
+def constant_of(scope: Scope | None, name: str, opset: int) -> np.ndarray | None:
+    """Return a value that does not depend on the network's input; None if it does, or if an
+    operator computes it that is not one of ``_FOLDED``.
+
+    Args:
+        scope: in which the value is known as ``name``.
+        name: of the value.
+        opset: of the model.
+    """
     while scope is not None:
         if name in scope.constants:
             return np.asarray(numpy_helper.to_array(scope.constants[name]))
         if (node := scope.producers.get(name)) is not None:
-            return _value_of(scope, node)
+            return _value_of(scope, node, opset)
         name, scope = scope.arguments.get(name, name), scope.outer
     return None
 
 
-def _value_of(scope: Scope, node: NodeProto) -> np.ndarray | None:
-    """The output of a node with constant inputs: Constant, Identity or DequantizeLinear."""
-    if node.op_type in ('Identity', 'DequantizeLinear'):
-        given = [_constant_of(scope, name) for name in node.input if name]
+_FOLDED = frozenset((
+    'Cast', 'Reshape', 'Unsqueeze', 'Squeeze', 'Flatten', 'Expand', 'Transpose', 'Concat', 'Add',
+    'Sub', 'Mul', 'Div', 'Neg', 'Sqrt', 'Reciprocal', 'Max', 'Min', 'Pow'))
+"""Operators with which exporters that do not fold constants compute them, such as the mean of a
+normalisation."""
+
+
+def _value_of(scope: Scope, node: NodeProto, opset: int) -> np.ndarray | None:
+    """The output of a node with constant inputs."""
+    if node.op_type in ('Identity', 'CastLike'):
+        return constant_of(scope, node.input[0], opset)
+    if node.op_type == 'DequantizeLinear' or node.op_type in _FOLDED:
+        given = [constant_of(scope, name, opset) for name in node.input if name]
         known = [each for each in given if each is not None]
         if len(known) < len(given):
             return None
-        return known[0] if node.op_type == 'Identity' else _dequantized(node, *known)
+        return _folded(node, known, opset) if node.op_type in _FOLDED else \
+            _dequantized(node, *known)
     if node.op_type != 'Constant':
         return None
     for attribute in node.attribute:
@@ -163,6 +181,23 @@ def _value_of(scope: Scope, node: NodeProto) -> np.ndarray | None:
         if attribute.name in ('value_float', 'value_int', 'value_floats', 'value_ints'):
             return np.asarray(helper.get_attribute_value(attribute))
     return None
+
+
+def _folded(node: NodeProto, given: list[np.ndarray], opset: int) -> np.ndarray | None:
+    """The output of an operator of ``_FOLDED``; None if it cannot be computed."""
+    from onnx.reference import ReferenceEvaluator  # few networks need it
+    names = [name for name in node.input if name]
+    graph = helper.make_graph(
+        [node], 'constant', [helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+            for name, value in zip(names, given, strict=True)],
+        [helper.make_empty_tensor_value_info(node.output[0])])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', opset)])
+    try:
+        (found,) = ReferenceEvaluator(model).run(None, dict(zip(names, given, strict=True)))
+    except Exception:  # the evaluator raises what NumPy and its operators raise
+        return None
+    return np.asarray(found)
 
 
 def _dequantized(node: NodeProto, values: np.ndarray, scale: np.ndarray,
