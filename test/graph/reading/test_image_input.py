@@ -93,6 +93,9 @@ RANGES = {
         'Sqrt', op('Cast', (STD ** 2).astype(np.float64), to=FLOAT))), PIXELS),
     'constants in the type of the image': (lambda op: normalized(
         op, 'x', op('CastLike', MEAN, 'x'), op('CastLike', STD, 'x')), PIXELS),
+    'colours indexed by a list': (lambda op: normalized(op, op('Transpose', op('GatherND', op(
+        'Transpose', 'x', perm=[1, 0, 2, 3]), np.array([[2], [1], [0]])), perm=[1, 0, 2, 3])),
+        PIXELS),
     'colours turned round by a split': (lambda op: normalized(op, op('Concat', *reversed(
         op('Split', 'x', outs=3, axis=1)), axis=1)), PIXELS),
     'branches that both normalise': (lambda op: op('Add', normalized(op), normalized(op)), PIXELS),

@@ -17,8 +17,8 @@ class Meaning:
     """The meaning of values: ``value = scale * x + offset``, where ``x`` is of ``kind``.
 
     Attributes:
-        kind: 'logits', 'probabilities', 'sigmoid', 'ids', 'confidence' (the highest probability
-            of a pixel, without its class), or '' if the graph does not determine it.
+        kind: 'logits', 'probabilities', 'sigmoid', 'ids', 'confidence' (the highest score of a
+            pixel, without its class), or '' if the graph does not determine it.
         made_by: the operator that determines the meaning; '' if there is none.
         scale, offset: of later affine steps, such as a quantization; mostly 1 and 0.
         log: whether ``x`` is the logarithm of a probability.

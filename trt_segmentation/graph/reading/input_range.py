@@ -23,7 +23,7 @@ Range = tuple[float, float]
 
 _PIXELS, _UNIT, _SIGNED = (0.0, 255.0), (0.0, 1.0), (-1.0, 1.0)
 
-_PICKING_OPS = ('Gather', 'Slice', 'Split', 'Unsqueeze', 'Squeeze')
+_PICKING_OPS = ('Gather', 'GatherND', 'Slice', 'Split', 'Unsqueeze', 'Squeeze')
 """Operators that pick channels: in another order, or each on its own. One channel then stands for
 all."""
 
