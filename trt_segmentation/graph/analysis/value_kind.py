@@ -4,7 +4,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,13 +75,11 @@ class Scope:
         producers: the node that computes each value.
         constants: initializers by name.
         outer: the enclosing scope.
-        arguments: of a function call, the caller's name of each function input.
     """
 
     producers: Mapping[str, NodeProto]
     constants: Mapping[str, TensorProto]
     outer: 'Scope | None' = None
-    arguments: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, graph: onnx.GraphProto, outer: 'Scope | None' = None) -> 'Scope':
@@ -129,7 +127,7 @@ class Step:
     def attribute(self, name: str, otherwise: Any = None) -> Any:
         """Return an attribute's value; ``otherwise`` if it is not set."""
         return next((helper.get_attribute_value(each) for each in self.node.attribute
-                     if each.name == name and not each.ref_attr_name), otherwise)
+                     if each.name == name), otherwise)
 
     def made(self, kind: str, **known: Any) -> Meaning:
         """Return a meaning that this operator determines."""
@@ -151,7 +149,7 @@ def constant_of(scope: Scope | None, name: str, opset: int) -> np.ndarray | None
             return np.asarray(numpy_helper.to_array(scope.constants[name]))
         if (node := scope.producers.get(name)) is not None:
             return _value_of(scope, node, opset)
-        name, scope = scope.arguments.get(name, name), scope.outer
+        scope = scope.outer
     return None
 
 
