@@ -35,7 +35,8 @@ def network(networks, nodes, shape, *, dtype=FLOAT, weights=TWO, constants=(), o
     constants = {'one': np.array([1]), 'w': np.float32(weights)[:, :, None, None],
                  'scale': np.float32(1 / 255), 'zero': np.uint8(0), 'f1': np.float32(1),
                  'f255': np.float32(255), 'f254': np.float32(254),
-                 'half': np.float32(0.5), 'f0': np.float32(0), 'low': np.int8(-128), **dict(constants)}
+                 'half': np.float32(0.5), 'f0': np.float32(0), 'low': np.int8(-128),
+                 **dict(constants)}
     model = networks.onnx_model(
         [node('Conv', 'pixels', 'w', output='s', kernel_shape=[1, 1]), *nodes],
         [networks.tensor('pixels', [1, 3, *SIZE])], [networks.tensor('y', shape, dtype)],
