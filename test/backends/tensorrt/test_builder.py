@@ -186,12 +186,31 @@ def test_aligned_corners_build(networks, layout):
         assert len(build(prepared(spec, mask_interpolation=interpolation)).plan) > 1000
 
 
-def test_ids_that_a_network_casts_to_uint8_build(networks):
-    nodes = [helper.make_node('ArgMax', ['pixels'], ['highest'], axis=1, keepdims=0),
-             helper.make_node('Cast', ['highest'], ['ids'], to=TensorProto.UINT8)]
+@pytest.mark.parametrize('dtype', [TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT64])
+@pytest.mark.parametrize('last', [[], [helper.make_node('Identity', ['cast'], ['moved']),
+                                       helper.make_node('Flatten', ['moved'], ['flat'], axis=2)]])
+def test_ids_that_a_network_casts_to_other_integers_build(networks, dtype, last):
+    nodes = [helper.make_node('ArgMax', ['pixels'], ['highest'], axis=1, keepdims=1),
+             helper.make_node('Cast', ['highest'], ['cast'], to=dtype), *last]
+    shape = [32, 48] if last else [1, 1, 32, 48]
     model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 3, 32, 48])],
-                                [networks.tensor('ids', [1, 32, 48], TensorProto.UINT8)])
+                                [networks.tensor(nodes[-1].output[0], shape, dtype)])
     assert len(build(prepared(networks.spec_of(model))).plan) > 1000
+
+
+@pytest.mark.parametrize('dtype', [TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16])
+def test_an_image_of_integers_that_a_network_casts_builds(networks, dtype):
+    nodes = [helper.make_node('Transpose', ['pixels'], ['first'], perm=[0, 3, 1, 2]),
+             helper.make_node('Cast', ['first'], ['cast'], to=TensorProto.FLOAT)]
+    model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 32, 48, 3], dtype)],
+                                [networks.tensor('cast', [1, 3, 32, 48])])
+    for scale in (None, 2.0):  # the second is clipped to the range of the type
+        spec = networks.spec_of(model, input={'scale': scale}, output={'kind': 'logits'})
+        assert len(build(prepared(spec)).plan) > 1000
+        image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+        masks = [networks.Runner(prepare(spec, ('mask',), for_cpu=for_cpu))(image)['mask']
+                 for for_cpu in (False, True)]
+        np.testing.assert_array_equal(*masks)
 
 
 @pytest.mark.parametrize('resize', ['stretch', 'letterbox'])

@@ -34,8 +34,9 @@ def network(networks, nodes, shape, *, dtype=FLOAT, weights=TWO, constants=(), o
     """Return a 1x1 convolution of ``pixels`` to ``s``, followed by nodes that give ``y``."""
     constants = {'one': np.array([1]), 'w': np.float32(weights)[:, :, None, None],
                  'scale': np.float32(1 / 255), 'zero': np.uint8(0), 'f1': np.float32(1),
-                 'f255': np.float32(255), 'half': np.float32(0.5), 'f0': np.float32(0),
-                 'low': np.int8(-128), **dict(constants)}
+                 'f255': np.float32(255), 'f254': np.float32(254),
+                 'half': np.float32(0.5), 'f0': np.float32(0), 'low': np.int8(-128),
+                 **dict(constants)}
     model = networks.onnx_model(
         [node('Conv', 'pixels', 'w', output='s', kernel_shape=[1, 1]), *nodes],
         [networks.tensor('pixels', [1, 3, *SIZE])], [networks.tensor('y', shape, dtype)],
@@ -78,6 +79,9 @@ KINDS = {
                         IDS, INT8, 'sigmoid'),
     'sigmoid times 255': (ONE, [SIGMOID, node('Mul', 'p', 'f255', output='q'),
                                 node('Cast', 'q', output='y', to=UINT8)], IDS, UINT8, 'sigmoid'),
+    'sigmoid times a computed 255': (ONE, [
+        SIGMOID, node('Add', 'f254', 'f1', output='t'), node('Mul', 'p', 't', output='q'),
+        node('Cast', 'q', output='y', to=UINT8)], IDS, UINT8, 'sigmoid'),
     'clipped sigmoid': (ONE, [SIGMOID, node('Clip', 'p', 'f0', 'f1', output='y')], IDS, FLOAT,
                         'sigmoid'),
     'logits as int8': (TWO, [node('QuantizeLinear', 's', 'scale', 'low', output='y')],
@@ -131,6 +135,30 @@ def test_the_trace_enters_local_functions(networks, mask_of):
     model.functions.append(function)
     spec, mask = mask_of(model)
     assert spec.kind == 'sigmoid'
+    check(mask)
+
+
+@pytest.mark.parametrize('given', [{'along': 1}, {}])
+def test_nodes_of_a_function_have_the_attributes_of_the_call(networks, mask_of, given):
+    likely = helper.make_node('Softmax', ['x'], ['p'])
+    likely.attribute.append(onnx.AttributeProto(name='axis', ref_attr_name='along',
+                                                type=onnx.AttributeProto.INT))
+    chosen = helper.make_node('If', ['yes'], ['z'], **{
+        branch: helper.make_graph([node('Identity', 'p', output='kept')], branch, [], [
+            helper.make_tensor_value_info('kept', FLOAT, [1, 2, *SIZE])])
+        for branch in ('then_branch', 'else_branch')})
+    function = helper.make_function(
+        'mine', 'Likely', ['x', 'yes'], ['z'], [likely, chosen], [helper.make_opsetid('', 17)],
+        ['along'] if given else [],
+        [] if given else [helper.make_attribute('along', 1)])
+    model = network(networks, [helper.make_node('Likely', ['s', 'yes'], ['q'], domain='mine',
+                                                **given), node('Identity', 'q', output='y')],
+                    [1, 2, *SIZE], weights=TWO, constants={'yes': np.array(True)},
+                    opsets=[helper.make_opsetid('mine', 1)], ir_version=9)
+    model.functions.append(function)
+    spec, mask = mask_of(model)
+    assert spec.kind == 'probabilities'
+    assert {entry.key: entry.origin for entry in spec.provenance}['output.kind'] == 'graph'
     check(mask)
 
 

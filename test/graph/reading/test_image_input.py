@@ -86,6 +86,26 @@ RANGES = {
     'a batch norm of 0..1': (lambda op: op('BatchNormalization', 'x', *(
         f32([value] * 3) for value in (1, 0, 0.45, 0.05))), UNIT),
     'in a function': (in_function, PIXELS),
+    'a mean for each pixel': (lambda op: op('Sub', 'x', np.broadcast_to(
+        f32(120), (1, 3, *SIZE)).copy()), PIXELS),
+    'constants that nodes compute': (lambda op: op('Div', op('Sub', 'x', op(
+        'Unsqueeze', op('Mul', MEAN.reshape(3) / 255, f32(255)), np.array([1, 2]))), op(
+        'Sqrt', op('Cast', (STD ** 2).astype(np.float64), to=FLOAT))), PIXELS),
+    'constants in the type of the image': (lambda op: normalized(
+        op, 'x', op('CastLike', MEAN, 'x'), op('CastLike', STD, 'x')), PIXELS),
+    'colours indexed by a list': (lambda op: normalized(op, op('Transpose', op('GatherND', op(
+        'Transpose', 'x', perm=[1, 0, 2, 3]), np.array([[2], [1], [0]])), perm=[1, 0, 2, 3])),
+        PIXELS),
+    'colours turned round by a split': (lambda op: normalized(op, op('Concat', *reversed(
+        op('Split', 'x', outs=3, axis=1)), axis=1)), PIXELS),
+    'branches that both normalise': (lambda op: op('Add', normalized(op), normalized(op)), PIXELS),
+    'branches of different ranges': (lambda op: op(
+        'Add', normalized(op), normalized(op, mean=MEAN / 255, std=STD / 255)), None),
+    'beside its maximum': (lambda op: op('Add', normalized(op), op('Mul', op(
+        'ReduceMax', 'x', axes=[2, 3]), f32(0))), PIXELS),
+    'from 0..1 to pixels': (lambda op: op('Mul', 'x', f32(255)), UNIT),
+    'from 0..1 to pixels without their mean': (lambda op: op(
+        'Sub', op('Mul', 'x', f32(255)), MEAN), UNIT),
     'nothing': (lambda op: 'x', None),
     'an offset that is no mean': (lambda op: op('Add', 'x', f32(0.1)), None),
     'a factor that is no range': (lambda op: op('Mul', 'x', f32(0.5)), None),
@@ -104,6 +124,18 @@ def test_the_range_is_read_off_a_network_that_normalizes_itself(networks, halves
         assert (origin, spec.scale, spec.mean, spec.std) == ('graph', scale, (0,) * 3, (1,) * 3)
         halves.check(mask)
     assert halves.segment(networks, model, input={'scale': 2})[0].scale == 2
+
+
+@pytest.mark.parametrize('build', [
+    lambda op: op('Mul', op('Add', 'x', f32(1)), f32(0.5)),
+    lambda op: normalized(op, op('Add', op('Mul', 'x', f32(127.5)), f32(127.5)))])
+def test_a_network_that_brings_minus_1_to_1_to_pixels_is_fed_minus_1_to_1(networks, halves, build):
+    model = halves.network(lambda op: op('Sub', op.conv(1, build(op)), f32(0.1)),
+                           ([1, 1, *SIZE], FLOAT))
+    spec, mask = halves.segment(networks, model, input={})
+    assert (spec.scale, spec.mean, spec.std) == (2 / 255, (1,) * 3, (1,) * 3)
+    assert halves.origin_of(spec, 'input.scale') == 'graph'
+    halves.check(mask)
 
 
 @pytest.mark.parametrize(('config', 'warns'), [

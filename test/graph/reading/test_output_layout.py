@@ -182,7 +182,9 @@ def test_anchors_whose_scores_are_no_scores_are_refused(networks, halves):
     (lambda op: [rows(op, 6), op.conv(2)], [([1, 24, 6], 'dets'), ([1, 2, *SIZE], 'seg')]),
     (lambda op: [p(op), op.conv(2)], [([1, 1, *SIZE], 'depth'), ([1, 2, *SIZE], 'det_seg')]),
     (lambda op: [op('ReduceMax', op('Softmax', op.conv(2), axis=1), axes=[1]), op(
-        'Cast', ids(op), to=FLOAT)], [([1, 1, *SIZE], 'score'), ([1, 1, *SIZE], 'seg')])])
+        'Cast', ids(op), to=FLOAT)], [([1, 1, *SIZE], 'score'), ([1, 1, *SIZE], 'seg')]),
+    (lambda op: [op('ReduceMax', op.conv(2), axes=[1]), op(
+        'Cast', ids(op), to=FLOAT)], [([1, 1, *SIZE], 'values'), ([1, 1, *SIZE], 'seg')])])
 def test_the_output_whose_name_is_not_of_something_else_is_taken(networks, halves, build, outputs):
     spec, mask = halves.segment(networks, halves.network(
         build, *((shape, FLOAT, name) for shape, name in outputs)))

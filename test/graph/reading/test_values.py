@@ -184,10 +184,19 @@ def test_what_remains_ambiguous_is_assumed_with_a_warning(networks, halves, capl
 @pytest.mark.parametrize(('build', 'shape', 'dtype', 'message'), [
     (lambda op: op('ReduceMax', p(op, 3), axes=[1]), ONE, FLOAT, 'a confidence'),
     (lambda op: op('TopK', p(op, 3), CHANNELS, axis=1, outs=2)[0], ONE, FLOAT, 'a confidence'),
+    (lambda op: op('ReduceMax', op.conv(3), axes=[1]), ONE, FLOAT, 'a confidence'),
+    (lambda op: op('ReduceMax', op('LogSoftmax', op.conv(3), axis=1), axes=[-3]), ONE, FLOAT,
+     'a confidence'),
+    (lambda op: op('GatherElements', p(op, 2), best(op), axis=1), ONE, FLOAT, 'a confidence'),
     (lambda op: op('Gather', np.uint8([[9, 80, 3], [128, 64, 128]]), best(op, keepdims=0)),
      [1, *SIZE, 3], UINT8, 'an image of class colours'),
     (lambda op: op('Transpose', op('Gather', f32([[9, 80, 3], [128, 64, 128]]), best(
         op, keepdims=0)), perm=[0, 3, 1, 2]), [1, 3, *SIZE], FLOAT, 'an image of class colours'),
+    (lambda op: op('Gather', f32([[0.1, 0.5, 0], [0.5, 0.25, 0.5]]), best(op, keepdims=0)),
+     [1, *SIZE, 3], FLOAT, 'an image of class colours'),
+    (lambda op: op('LpNormalization', op.conv(3), axis=1), [1, 3, *SIZE], FLOAT, 'normals'),
+    (lambda op: op('Transpose', best(op, keepdims=0), perm=[0, 2, 1]), [1, *SIZE[::-1]], INT64,
+     'with the aspect ratio of the input'),
     (lambda op: op('Softmax', op.conv(2), axis=3), TWO, FLOAT, 'a Softmax over axis 3, but its '
      'classes are along axis 1'),
     (lambda op: op('LogSoftmax', op.conv(2)), TWO, FLOAT, 'a LogSoftmax over axis 3'),

@@ -52,9 +52,17 @@ def _cut_axes(step: Step) -> list[int] | None:
     return given
 
 
-@_rule('Gather GatherND GatherElements')
+@_rule('Gather GatherND')
 def _picked(step: Step) -> Meaning:
     return replace(step.read(), axis=None, is_part=True)
+
+
+@_rule('GatherElements')
+def _picked_for_each(step: Step) -> Meaning:
+    found = step.read()
+    if found.kind in ('logits', *_FRACTIONS) and step.read(1).kind == 'ids':
+        return _confidence(step, found)
+    return replace(found, axis=None, is_part=True)
 
 
 @_rule('Reshape Squeeze Unsqueeze Flatten Expand')
@@ -312,18 +320,32 @@ def _softplus(step: Step) -> Meaning:
 
 @_rule('ReduceMean ReduceSum ReduceMax')
 def _reduced(step: Step) -> Meaning:
-    found = replace(step.read(), axis=None)
-    if found.kind == 'logits':
-        return found
-    operator = step.node.op_type
-    if operator == 'ReduceMax' and _is_of_all_classes(found):
-        return replace(found, kind='confidence', made_by=operator)
-    return found if operator != 'ReduceSum' and found.kind == 'sigmoid' else UNDECIDED
+    operator, found = step.node.op_type, step.read()
+    axes = step.attribute('axes')
+    if axes is None and (constant := step.constant(1)) is not None:
+        axes = constant.reshape(-1).tolist()
+    if operator == 'ReduceMax' and _are_of_all_classes(found, axes or ()):
+        return _confidence(step, found)
+    if found.kind == 'logits' or (operator != 'ReduceSum' and found.kind == 'sigmoid'):
+        return replace(found, axis=None)
+    return UNDECIDED
 
 
-def _is_of_all_classes(found: Meaning) -> bool:
-    """Whether the highest value of a pixel is the confidence of its most likely class."""
-    return found.kind == 'probabilities' and not found.log and not found.is_part
+_RANK = 4
+"""Number of axes of class scores."""
+
+
+def _are_of_all_classes(found: Meaning, axes: Sequence[int]) -> bool:
+    """Whether a pixel's highest value along ``axes`` is the score of its most likely class."""
+    if found.is_part or found.kind not in ('probabilities', 'logits'):
+        return False
+    if found.axis is None:
+        return found.kind == 'probabilities' and not found.log
+    return found.axis % _RANK in {axis % _RANK for axis in axes}
+
+
+def _confidence(step: Step, found: Meaning) -> Meaning:
+    return replace(found, kind='confidence', made_by=step.node.op_type, axis=None)
 
 
 @_rule('Mean')
@@ -393,7 +415,7 @@ def _top(step: Step) -> Meaning:
     if list(step.node.output).index(step.name) == 1:
         return step.made('ids')
     found = step.read()
-    return replace(found, kind='confidence', made_by='TopK') if _is_of_all_classes(found) \
+    return _confidence(step, found) if _are_of_all_classes(found, [step.attribute('axis', -1)]) \
         else UNDECIDED
 
 

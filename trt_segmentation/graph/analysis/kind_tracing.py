@@ -18,6 +18,7 @@ from trt_segmentation.graph.analysis.value_kind import (
     Step,
     producers_of,
 )
+from trt_segmentation.graph.onnx_tools.inlining import function_nodes
 from trt_segmentation.graph.onnx_tools.opset import opset_of
 
 _MAX_DEPTH = 60
@@ -56,23 +57,18 @@ class _Reader:
         if node is None:
             if name in scope.constants or scope.outer is None:
                 return UNDECIDED
-            return self.read(scope.outer, scope.arguments.get(name, name), depth)
+            return self.read(scope.outer, name, depth)
         function = self._functions.get((node.domain, node.op_type))
         if function is not None:
-            return self._read_call(scope, node, function, name, depth)
+            inner = Scope(producers_of(function_nodes(node, function)), {}, scope)
+            self._scopes.append(inner)
+            return self.read(inner, name, depth)
         if node.op_type == 'If':
             return self._read_branches(scope, node, list(node.output).index(name), depth)
         step = Step(lambda scope, name: self.read(scope, name, depth), scope, node, name,
                     self._opset)
         read = RULES.get(node.op_type)
         return read(step) if read is not None else UNDECIDED
-
-    def _read_call(self, scope: Scope, node: NodeProto, function: onnx.FunctionProto, name: str,
-                   depth: int) -> Meaning:
-        inner = Scope(producers_of(list(function.node)), {}, scope,
-                      dict(zip(function.input, node.input, strict=False)))
-        self._scopes.append(inner)
-        return self.read(inner, function.output[list(node.output).index(name)], depth)
 
     def _read_branches(self, scope: Scope, node: NodeProto, place: int, depth: int) -> Meaning:
         found = []

@@ -39,7 +39,7 @@ DEFAULT_SIZE = (448, 896)
 """Height and width of the image for a network of dynamic size: multiples of strides up to 64 and
 of patches of 14 pixels."""
 
-_VERSION = 1
+_VERSION = 2
 """Part of the cache key: increase it when ``measurement_of`` or ``sample_image`` changes."""
 
 _TOLERANCE = 0.01
@@ -67,6 +67,7 @@ class Measurement:
         lowest, highest: of all finite values.
         integers: whether all values are integers.
         sums_to_one: whether the values of each pixel sum to 1 over the classes.
+        are_unit_vectors: whether the squares of the values of each pixel sum to 1.
         two: the two values, if there are exactly two; else None.
         different: number of distinct values; may be too low above ``_MOST_CLASSES_SEEN``.
     """
@@ -75,6 +76,7 @@ class Measurement:
     highest: float
     integers: bool
     sums_to_one: bool
+    are_unit_vectors: bool
     two: tuple[float, float] | None
     different: int
 
@@ -128,11 +130,15 @@ def measurement_of(values: np.ndarray, axis: int | None) -> Measurement | None:
         return None
     lowest, highest = float(np.min(finite)), float(np.max(finite))
     are_two = lowest < highest and bool(((finite == lowest) | (finite == highest)).all())
-    sums = axis is not None and values.shape[axis] > 1 and bool(
-        (np.abs(values.sum(axis, dtype=np.float64) - 1)
-         <= _TOLERANCE + values.shape[axis] * _TOLERANCE_OF_CLASS).all())
-    return Measurement(lowest, highest, bool((finite == np.round(finite)).all()), sums,
+    sums, squares = (_sums_to_one(values.astype(np.float64) ** power, axis) for power in (1, 2))
+    return Measurement(lowest, highest, bool((finite == np.round(finite)).all()), sums, squares,
                        (lowest, highest) if are_two else None, _distinct_count(finite))
+
+
+def _sums_to_one(values: np.ndarray, axis: int | None) -> bool:
+    return axis is not None and values.shape[axis] > 1 and bool(
+        (np.abs(values.sum(axis) - 1)
+         <= _TOLERANCE + values.shape[axis] * _TOLERANCE_OF_CLASS).all())
 
 
 def _distinct_count(values: np.ndarray) -> int:

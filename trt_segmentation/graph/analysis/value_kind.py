@@ -4,7 +4,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ class Meaning:
     """The meaning of values: ``value = scale * x + offset``, where ``x`` is of ``kind``.
 
     Attributes:
-        kind: 'logits', 'probabilities', 'sigmoid', 'ids', 'confidence' (the highest probability
-            of a pixel, without its class), or '' if the graph does not determine it.
+        kind: 'logits', 'probabilities', 'sigmoid', 'ids', 'confidence' (the highest score of a
+            pixel, without its class), or '' if the graph does not determine it.
         made_by: the operator that determines the meaning; '' if there is none.
         scale, offset: of later affine steps, such as a quantization; mostly 1 and 0.
         log: whether ``x`` is the logarithm of a probability.
@@ -77,13 +77,11 @@ class Scope:
         producers: the node that computes each value.
         constants: initializers by name.
         outer: the enclosing scope.
-        arguments: of a function call, the caller's name of each function input.
     """
 
     producers: Mapping[str, NodeProto]
     constants: Mapping[str, TensorProto]
     outer: 'Scope | None' = None
-    arguments: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, graph: onnx.GraphProto, outer: 'Scope | None' = None) -> 'Scope':
@@ -117,7 +115,7 @@ class Step:
         """Return a constant input; None if it is not constant or is omitted."""
         if place >= len(self.node.input) or not self.node.input[place]:
             return None
-        return _constant_of(self.scope, self.node.input[place])
+        return value_of(self.scope, self.node.input[place], self.opset)
 
     def number(self, place: int, otherwise: float | None = None) -> float | None:
         """Return a scalar constant input; ``otherwise`` if it is omitted, else None."""
@@ -131,7 +129,7 @@ class Step:
     def attribute(self, name: str, otherwise: Any = None) -> Any:
         """Return an attribute's value; ``otherwise`` if it is not set."""
         return next((helper.get_attribute_value(each) for each in self.node.attribute
-                     if each.name == name and not each.ref_attr_name), otherwise)
+                     if each.name == name), otherwise)
 
     def made(self, kind: str, **known: Any) -> Meaning:
         """Return a meaning that this operator determines."""
@@ -139,26 +137,69 @@ class Step:
                        **known)
 
 
-def _constant_of(scope: Scope | None, name: str) -> np.ndarray | None:
+_MAX_STEPS = 16
+"""Of successive operators that compute a constant."""
+
+
+def value_of(scope: Scope | None, name: str, opset: int, steps: int = _MAX_STEPS,
+             ) -> np.ndarray | None:
+    """Return a value that does not depend on the network's input; None if it does, or if an
+    operator computes it that is not one of ``_FOLDED``.
+
+    Args:
+        scope: in which the value is known as ``name``.
+        name: of the value.
+        opset: of the model.
+        steps: maximum number of successive operators.
+    """
     while scope is not None:
         if name in scope.constants:
             return np.asarray(numpy_helper.to_array(scope.constants[name]))
         if (node := scope.producers.get(name)) is not None:
-            return _value_of(scope, node)
-        name, scope = scope.arguments.get(name, name), scope.outer
+            return _computed(scope, node, opset, steps)
+        scope = scope.outer
     return None
 
 
-def _value_of(scope: Scope, node: NodeProto) -> np.ndarray | None:
-    """The output of a node with constant inputs: Constant, Identity or DequantizeLinear."""
-    if node.op_type in ('Identity', 'DequantizeLinear'):
-        given = [_constant_of(scope, name) for name in node.input if name]
-        known = [each for each in given if each is not None]
-        if len(known) < len(given):
-            return None
-        return known[0] if node.op_type == 'Identity' else _dequantized(node, *known)
-    tensor = constant_of(node)
-    return None if tensor is None else np.asarray(numpy_helper.to_array(tensor))
+_FOLDED = frozenset((
+    'Cast', 'Reshape', 'Unsqueeze', 'Squeeze', 'Flatten', 'Expand', 'Transpose', 'Concat', 'Add',
+    'Sub', 'Mul', 'Div', 'Neg', 'Sqrt', 'Reciprocal', 'Max', 'Min', 'Pow'))
+"""Operators with which exporters that do not fold constants compute them, such as the mean of a
+normalisation."""
+
+
+def _computed(scope: Scope, node: NodeProto, opset: int, steps: int) -> np.ndarray | None:
+    """The output of a node with constant inputs."""
+    if (tensor := constant_of(node)) is not None:
+        return np.asarray(numpy_helper.to_array(tensor))
+    is_same, is_folded = node.op_type in ('Identity', 'CastLike'), node.op_type in _FOLDED
+    if not steps or not (is_same or is_folded or node.op_type == 'DequantizeLinear'):
+        return None
+    given = []
+    for name in node.input[:1] if is_same else filter(None, node.input):
+        if (known := value_of(scope, name, opset, steps - 1)) is None:
+            return None  # at once: most inputs depend on the image, over many operators
+        given.append(known)
+    if is_same:
+        return given[0]
+    return _folded(node, given, opset) if is_folded else _dequantized(node, *given)
+
+
+def _folded(node: NodeProto, given: list[np.ndarray], opset: int) -> np.ndarray | None:
+    """The output of an operator of ``_FOLDED``; None if it cannot be computed."""
+    from onnx.reference import ReferenceEvaluator  # few networks need it
+    names = [name for name in node.input if name]
+    graph = helper.make_graph(
+        [node], 'constant', [helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+            for name, value in zip(names, given, strict=True)],
+        [helper.make_empty_tensor_value_info(node.output[0])])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', opset)])
+    try:
+        (found,) = ReferenceEvaluator(model).run(None, dict(zip(names, given, strict=True)))
+    except Exception:  # the evaluator raises what NumPy and its operators raise
+        return None
+    return np.asarray(found)
 
 
 def _dequantized(node: NodeProto, values: np.ndarray, scale: np.ndarray,

@@ -4,7 +4,8 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError
 from pathlib import Path
@@ -17,7 +18,12 @@ from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.onnx_tools.canonical import canonicalized
 from trt_segmentation.graph.onnx_tools.graph_builder import OLDEST_OPSET
 from trt_segmentation.graph.onnx_tools.opset import opset_of
-from trt_segmentation.graph.onnx_tools.toposort import is_sorted, sort_nodes
+from trt_segmentation.graph.onnx_tools.toposort import (
+    bodies,
+    is_sorted,
+    names_captured,
+    sort_nodes,
+)
 from trt_segmentation.graph.onnx_tools.validation import (
     check_external_data,
     check_file,
@@ -258,20 +264,28 @@ def _with_float32_grids(model: onnx.ModelProto) -> onnx.ModelProto:
 
 _SUPPORTED_TYPES = {TensorProto.UINT8: TensorProto.INT32, TensorProto.INT8: TensorProto.INT32,
                     TensorProto.UINT16: TensorProto.INT32, TensorProto.INT16: TensorProto.INT32,
+                    TensorProto.UINT32: TensorProto.INT64, TensorProto.UINT64: TensorProto.INT64,
                     TensorProto.DOUBLE: TensorProto.FLOAT}
 """By type that TensorRT does not support inside a graph, a type that holds the same values."""
+
+_MOVING_OPS = ('Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Flatten', 'Slice',
+               'Gather', 'Split')
+"""Operators that move values of their first input and do not change them."""
 
 
 def with_supported_types(network: Network) -> Network:
     """Return the network with final Casts changed to types that TensorRT supports before a tail:
     int32 instead of small integers (Ultralytics' semantic networks give uint8), float32 instead of
     float64. TensorRT supports uint8 only at inputs and outputs, and the other types not at all."""
-    read = {name for node in network.model.graph.node for name in node.input}
-    usual = {info.name: _SUPPORTED_TYPES[info.dtype] for info in network.outputs
-             if info.dtype == TensorProto.UINT8
-             or (info.dtype in _SUPPORTED_TYPES and info.name not in read)}
-    casts = {node.output[0] for node in network.model.graph.node if node.op_type == 'Cast'}
-    if not usual.keys() & casts:
+    graph = network.model.graph
+    read = Counter(name for node in graph.node for name in node.input)
+    usual: dict[str, int] = {}
+    for info in network.outputs:
+        if info.dtype == TensorProto.UINT8 or (info.dtype in _SUPPORTED_TYPES
+                                               and not read[info.name]):
+            names = _names_from_cast(graph, info.name, read)
+            usual |= dict.fromkeys(names, _SUPPORTED_TYPES[info.dtype])
+    if not usual:
         return network
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
@@ -279,9 +293,40 @@ def with_supported_types(network: Network) -> Network:
         if node.op_type == 'Cast' and node.output[0] in usual:
             next(each for each in node.attribute if each.name == 'to').i = usual[node.output[0]]
     for value in (*model.graph.output, *model.graph.value_info):  # some exporters list it twice
-        if value.name in usual.keys() & casts:
+        if value.name in usual:
             value.type.tensor_type.elem_type = usual[value.name]
     return describe_network(model, network.source)
+
+
+def _names_from_cast(graph: onnx.GraphProto, name: str, read: Mapping[str, int]) -> list[str]:
+    """The names of an output from the Cast that makes it on; empty if another operator does.
+
+    Args:
+        graph: of the network.
+        name: of the output.
+        read: how often each value is read.
+    """
+    producers = {output: node for node in graph.node for output in node.output}
+    names, node = [name], producers.get(name)
+    while node is not None and node.op_type in _MOVING_OPS and read[node.input[0]] == 1:
+        names.append(node.input[0])
+        node = producers.get(node.input[0])
+    return names if node is not None and node.op_type == 'Cast' else []
+
+
+def casts_its_input(network: Network) -> bool:
+    """Return whether a network only casts its image, so that it accepts it in any type."""
+    moved = {network.inputs[0].name}
+    for node in network.model.graph.node:
+        captured: set[str] = set().union(*(names_captured(body) for body in bodies(node)))
+        if not moved.isdisjoint([*node.input[1:], *captured]):
+            return False
+        if node.input and node.input[0] in moved:
+            if node.op_type not in (*_MOVING_OPS, 'Cast', 'Shape'):
+                return False
+            if node.op_type in _MOVING_OPS:
+                moved.update(node.output)
+    return moved.isdisjoint(info.name for info in network.outputs)
 
 
 def _inferred_shapes(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:

@@ -72,7 +72,7 @@ def add_is_wide(op: GraphBuilder, bands: str) -> str:
 def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
              size: tuple[int, int] | None, window: Window | None,
              scale: float, mean: tuple[float, ...], std: tuple[float, ...],
-             border: float | None, layout: str, dtype: int, batch: int = 1,
+             border: float | None, layout: str, dtype: int, wide: bool = False, batch: int = 1,
              gray: Gray | None = None) -> None:
     """Add resize, colour order, normalisation, layout and type of one network input.
 
@@ -83,8 +83,8 @@ def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
             CPU, else float32.
         channels: int32 [3]; the source channel of network channel 0, 1, 2; with ``gray``, the
             source channel of red, green, blue in an image of three bands.
-        output: name of the result: ``dtype`` [N, C, h, w] or [N, h, w, C], with C the length of
-            ``mean``.
+        output: name of the result: ``dtype`` (int32 if ``wide``) [N, C, h, w] or [N, h, w, C],
+            with C the length of ``mean``.
         size: height and width of the network input; None keeps the source's size.
         window: where the source lies in a letterboxed input; None stretches it to ``size``.
         scale: factor of the 0..255 pixel.
@@ -93,6 +93,7 @@ def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
             which is fed as 0.
         layout: 'nchw' or 'nhwc'.
         dtype: ONNX element type of the network input.
+        wide: whether integers except int64 are given as int32, with the same values.
         batch: N, the number of images.
         gray: for a network of one channel; None for three.
     """
@@ -111,6 +112,8 @@ def add_head(op: GraphBuilder, source: str, channels: str, output: str, *,
     if dtype in INTEGER_TYPES:
         x = op('Floor', op('Add', x, op.constant(np.float32(0.5))))
         x = _add_limits(op, x, dtype, highest, (scale, mean, std))
+        if wide and dtype != TensorProto.INT64:
+            dtype = TensorProto.INT32
     op('Cast', x, to=dtype, output=output)
 
 

@@ -18,6 +18,7 @@ from trt_segmentation.graph.onnx_tools.assembly import (
     with_prefix,
 )
 from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
+from trt_segmentation.graph.onnx_tools.network import casts_its_input
 from trt_segmentation.graph.pipeline.head import Gray, add_head, add_letterbox_window
 from trt_segmentation.graph.pipeline.output_names import (
     INSTANCE_OUTPUTS,
@@ -114,7 +115,9 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
     """
     outputs = available_outputs(spec) if outputs is None else outputs
     check_outputs(spec, outputs)
-    head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu)
+    # TensorRT does not compute in integers of 8 and 16 bits.
+    head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu,
+                                wide=not for_cpu and casts_its_input(spec.network))
     network = with_prefix(batched(spec.network.model, spec.batch), NETWORK_PREFIX)
     results = graph_outputs(spec, outputs)
     model = assemble(network, [*head.nodes, *network.graph.node,
@@ -206,10 +209,12 @@ class _Part:
 
 
 def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation: str,
-                   for_cpu: bool, *, split: bool = False) -> tuple[GraphBuilder, _Part]:
+                   for_cpu: bool, *, wide: bool = False, split: bool = False,
+                   ) -> tuple[GraphBuilder, _Part]:
     """Return the head, and the tails of the tasks with requested outputs.
 
-    ``split`` is for tails in another graph than the network; they read ``scores_names``.
+    ``wide`` is that of ``add_head``; ``split`` is for tails in another graph than the network;
+    they read ``scores_names``.
     """
     if mask_interpolation not in MASK_INTERPOLATIONS:
         raise ConfigError(f"mask_interpolation is '{mask_interpolation}'; it is one of "
@@ -224,7 +229,7 @@ def _head_and_tail(spec: ModelSpec, outputs: tuple[str, ...], mask_interpolation
     add_head(head, source, 'channels', NETWORK_PREFIX + spec.network.inputs[0].name,
              size=spec.size, window=window, scale=spec.scale, mean=spec.mean, std=spec.std,
              border=spec.border, layout=spec.input_layout, dtype=spec.network.inputs[0].dtype,
-             batch=spec.batch, gray=gray)
+             wide=wide, batch=spec.batch, gray=gray)
     tails = []
     for task in spec.tasks:
         names = {name: joined(task.name, name) for name in OUTPUTS}

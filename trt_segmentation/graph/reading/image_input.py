@@ -25,7 +25,7 @@ from trt_segmentation.graph.reading.input_layout import (
     image_shape,
     layout_of_convolution,
 )
-from trt_segmentation.graph.reading.input_range import read_scale
+from trt_segmentation.graph.reading.input_range import read_range
 from trt_segmentation.graph.reading.input_sizes import by_inference, multiple_of, multiple_text
 from trt_segmentation.graph.reading.provenance import Ledger
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
@@ -273,8 +273,10 @@ def resolve_normalisation(network: Network, channels: int, depth: int, config: M
     if network.inputs[0].dtype in INTEGER_TYPES:
         defaults, origin = (nothing, 'default') if not is_unset else \
             _integer_normalisation(network, channels, depth)
-    elif is_unset and (factor := read_scale(network.model, network.inputs[0].name)):
-        defaults, origin = (factor * 255 / (2 ** depth - 1), *nothing[1:]), 'graph'
+    elif is_unset and (fed := read_range(network.model, network.inputs[0].name)):
+        black, white = fed
+        defaults, origin = ((white - black) / (2 ** depth - 1), (0.0 - black,) * channels,
+                            nothing[2]), 'graph'
     elif is_unset:
         defaults, origin = _default_normalisation(channels, depth), 'assumed'
     else:  # if one of the three is set, the others have no effect by default
@@ -297,14 +299,14 @@ _RANGE_FACTOR = 20
 def _check_range(network: Network, depth: int, scale: float, mean: tuple[float, ...],
                  std: tuple[float, ...]) -> None:
     """Warn if a network has built-in normalisation and the config feeds another range."""
-    factor = read_scale(network.model, network.inputs[0].name)
+    black, takes = read_range(network.model, network.inputs[0].name) or (0.0, 0.0)
     white, channels = scale * (2 ** depth - 1), list(zip(mean, std, strict=True))
     lowest, highest = min(-m / s for m, s in channels), max((white - m) / s for m, s in channels)
-    takes = (factor or 0.0) * 255
-    if takes and not takes / _RANGE_FACTOR < highest - lowest < takes * _RANGE_FACTOR:
+    width = takes - black
+    if width and not width / _RANGE_FACTOR < highest - lowest < width * _RANGE_FACTOR:
         logger.warning('%s: input.scale, mean and std feed %.3g to %.3g, but the network '
-                       'has built-in normalisation for 0 to %.3g; remove these three settings',
-                       network.source, lowest, highest, takes)
+                       'has built-in normalisation for %.3g to %.3g; remove these three settings',
+                       network.source, lowest, highest, black, takes)
 
 
 _MIN_INTEGER_RANGE = 16

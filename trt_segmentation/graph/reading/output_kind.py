@@ -89,9 +89,10 @@ def resolve_kind(found: FoundOutput, given: str | None, ledger: Ledger, probe: P
     if found.output.dtype not in (*FLOAT_TYPES, *INTEGER_OUTPUTS):
         raise ModelError(f'{found.text} is neither scores (float) nor ids (integers or bool)')
     if meaning.kind == 'confidence' and given is None:
-        raise ModelError(f'{found.text} is the highest probability of each pixel '
-                         f'({meaning.made_by} of a Softmax), a confidence without its class; name '
-                         'another output as output.name, or export the Softmax or its ArgMax')
+        raise ModelError(f'{found.text} is the highest score of each pixel ({meaning.made_by} '
+                         'over the classes), a confidence without its class; name another output '
+                         'as output.name, export the scores or their ArgMax, or set output.kind '
+                         'if it is a foreground')
     _check_softmax(found)
     if meaning.kind not in ('', 'confidence'):
         kind, origin = _kind_of_graph(found, probe if given is None else None)
@@ -249,24 +250,33 @@ def _kind_of_one(found: FoundOutput, measured: Measurement) -> _KindResult:
 def _kind_of_several(found: FoundOutput, measured: Measurement) -> _KindResult:
     """Return the kind of an output with a value for each class and pixel."""
     origin = f'measured ({measured})'
+    if not measured.sums_to_one and (what := _picture(found, measured)):
+        raise ModelError(f'{found.text} was measured: {measured}; these are the values of {what}; '
+                         'or set output.kind if they are scores')
     if measured.are_within_0_and_1:
         if measured.sums_to_one:
             return 'probabilities', origin, Decoding()
         if measured.highest < 0.5:
             return _assumed(found, 'sigmoid', measured, 'all below 0.5')
         return 'sigmoid', origin, Decoding()
-    is_image = found.output.dtype == TensorProto.UINT8 or (
-        measured.integers and measured.lowest >= 0 and not measured.are_many)
-    if is_image and found.form.channels == _COLOURS:
-        raise ModelError(f'{found.text} was measured: {measured}; these are the values of '
-                         'an image of class colours: export the network without the colours, or '
-                         'set output.kind if they are scores')
     if found.is_integer:
         return _assumed(found, 'logits', measured, 'integers in several channels')
     return 'logits', origin, Decoding()
 
 
 _COLOURS = 3
+
+
+def _picture(found: FoundOutput, measured: Measurement) -> str:
+    """What three channels show that are no scores, and what to do; '' for others."""
+    if found.form.channels != _COLOURS:
+        return ''
+    are_colours = measured.lowest >= 0 and measured.two != (0, 1) and not measured.are_many
+    if found.output.dtype == TensorProto.UINT8 or are_colours:
+        return 'an image of class colours: export the network without the colours'
+    if measured.are_unit_vectors:
+        return 'normals, of length 1 at each pixel: name another output as output.name'
+    return ''
 
 
 def _assumed(found: FoundOutput, kind: str, measured: Measurement, why: str) -> _KindResult:

@@ -84,7 +84,7 @@ def _shape_is_sufficient(chosen: ChosenOutput, shape: Shape | None, fed: Size, m
     if shape is None or None not in shape[1:]:
         return shape is not None
     if len(shape) != 4:
-        return bool(_other_forms(chosen.output, shape, fed, meaning))
+        return bool(_other_forms(chosen, shape, fed, meaning))
     likely = _layouts(shape, fed, chosen.input_layout, meaning)
     return bool(likely) and shape[CHANNEL_AXIS[likely[0]]] is not None
 
@@ -98,13 +98,14 @@ def _form(chosen: ChosenOutput, shape: Shape, fed: Size, meaning: Meaning, ledge
                          'another output as output.name'
                          f'{output_hint(chosen.output, fed)}')
     if len(shape) != 4 or shape[0] not in (None, 1):
-        forms = _other_forms(chosen.output, shape, fed, meaning)
+        forms = _other_forms(chosen, shape, fed, meaning)
         if forms:
             return _choose_form(chosen, forms, ledger)
     if len(shape) != 4:
         hint = output_hint(chosen.output, fed)
         raise ModelError(f'{chosen.text} is no segmentation; scores [1, classes, height, width] '
-                         f'or integer ids [1, height, width] are needed{hint}')
+                         'or integer ids [1, height, width] with the aspect ratio of the input '
+                         f'are needed{hint}')
     if shape[0] not in (None, 1):
         raise ModelError(f'{chosen.text} has a batch of {shape[0]}, not 1')
     axis = CHANNEL_AXIS[_layout(chosen, shape, fed, meaning, ledger)]
@@ -139,18 +140,19 @@ def _warn_of_layout(chosen: ChosenOutput, layout: str, ledger: Ledger) -> str:
     return ledger.record('output.layout', layout, 'assumed')
 
 
-def _other_forms(output: TensorInfo, shape: Shape, fed: Size, meaning: Meaning) -> list[Form]:
+def _other_forms(chosen: ChosenOutput, shape: Shape, fed: Size, meaning: Meaning) -> list[Form]:
     """Return the possible forms of an output without the usual four axes."""
+    output = chosen.output
     forms = [] if is_other_output(output, NO_MAPS) else find_forms(shape, fed)
     are_ids = output.dtype not in FLOAT_TYPES and meaning.kind in ('', 'ids')
     if are_ids:
         forms = [form for form in forms if form.channels == 1]
     is_flat = bool(forms) and forms[0].steps[0][0] == 'rows'
     if len(shape) == 3 and shape[0] in (None, 1) and not is_flat:
-        if are_ids:
+        is_map = _is_open_or_like(shape[1:], fed)
+        if are_ids and (is_map or chosen.config.output.kind == 'ids'):
             return [Form(1, None, shape)]
-        if not forms and _is_open_or_like(shape[1:], fed) \
-                and meaning.kind in ('sigmoid', 'probabilities', 'ids'):
+        if not forms and is_map and meaning.kind in ('sigmoid', 'probabilities', 'ids'):
             return [Form(1, 1, (1, 1, *shape[1:]), (('unsqueeze', (1,)),))]
     return forms
 
