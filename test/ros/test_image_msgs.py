@@ -309,6 +309,8 @@ def test_formats_of_image_transport_name_what_is_in_the_file():
     png, tiff = encoded('.png', mosaic), encoded('.tiff', grey)
     for form, data, expected in (
             ('bayer_rggb8; png compressed ', png, REFERENCES['bayer_rggb8'](mosaic[:, :, None])),
+            ('bayer_rggb8; png compressed bayer_rggb8', png,
+             REFERENCES['bayer_rggb8'](mosaic[:, :, None])),  # jpeg.compress_bayer
             ('bayer_rggb8; jpeg compressed mono8', png, grey),
             ('rgb8; jpeg compressed bgr8', png, grey), ('mono8; png compressed ', png, grey)):
         image, color = ImageReader().read(compressed(data, form))
@@ -316,6 +318,10 @@ def test_formats_of_image_transport_name_what_is_in_the_file():
         assert color == 'bgr'
     assert ImageReader().read(compressed(tiff, 'rgb8; tiff compressed '))[1] == 'rgb'
     assert ImageReader().read(compressed(tiff, 'bgr8; tiff compressed '))[1] == 'bgr'
+    for form in ('rgb8; jpeg compressed', 'rgb8; png compressed ', 'rgb8; png compressed rgb8'):
+        assert ImageReader().read(compressed(encoded('.jpg', grey), form))[1] == 'bgr', form
+    with pytest.raises(ImageError, match='holds colours, but its format declares a Bayer mosaic'):
+        ImageReader().read(compressed(encoded('.png', grey), 'bayer_rggb8; png compressed '))
     with pytest.raises(ImageError, match='a Bayer mosaic of 2x6 is too small'):
         ImageReader().read(compressed(encoded('.png', mosaic[:, :2]),
                                       'bayer_rggb8; png compressed '))
