@@ -161,6 +161,24 @@ def test_mono16_keeps_its_high_bytes(big_endian):
     np.testing.assert_array_equal(image[:, :, 0], values >> 8)
 
 
+@pytest.mark.parametrize(('bits', 'gray_bits', 'is_reported'), [
+    (10, 0, True), (12, 0, True), (14, 0, True), (16, 0, False), (12, 8, True), (16, 8, False),
+    (12, 16, False)])
+@pytest.mark.parametrize('form', ['mono16', 'bayer_rggb16', 'mono16; png compressed '])
+def test_16_bits_that_are_not_filled_are_reported_once(form, bits, gray_bits, is_reported, caplog,
+                                                       monkeypatch):
+    monkeypatch.setattr(decoding, '_examined', set())
+    values = np.full((4, 4), 2 ** bits - 1, np.uint16)
+    msg = compressed(encoded('.png', values), form) if ';' in form else \
+        message(values.view(np.uint8), 4, form)
+    for _ in range(3):
+        ImageReader().read(msg, gray_bits)
+    said = [record.getMessage() for record in caplog.records]
+    is_mosaic = form.startswith('bayer')  # whose higher 8 bits every network gets
+    assert len(said) == (is_reported or (is_mosaic and bits == 12))
+    assert all(f'none of its values is above {2 ** bits - 1} of 65535' in text for text in said)
+
+
 @pytest.mark.parametrize('encoding', SIXTEEN_BIT[1:])
 @pytest.mark.parametrize('big_endian', [0, 1])
 def test_16_bit_mosaics_are_8_bit_ones_of_their_high_bytes(encoding, big_endian):
