@@ -211,7 +211,7 @@ def test_a_damaged_frame_costs_only_itself(tmp_path, clip, capsys):
     assert len(frames) == 10
     data[frames[4] + 8:frames[5]] = bytes(frames[5] - frames[4] - 8)
     damaged.write_bytes(data)
-    images = {name: image for name, image in open_images(damaged)}
+    images = dict(open_images(damaged))
     kept = [index for index in range(10) if index != 4]
     assert list(images) == [f'clip_{index:06d}' for index in kept]
     assert list(dict(open_images(damaged, count=3))) == [f'clip_00000{at}' for at in (1, 5, 8)]

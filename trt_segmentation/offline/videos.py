@@ -97,7 +97,8 @@ def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCap
             frames = _with_a_frame(decoded, item)
             for name in images:
                 make_folder(item.target(name))
-            for count, (index, frame) in enumerate(frames, 1):
+            for index, frame in frames:
+                count += 1
                 if frame is None:
                     continue
                 if index < existing:
