@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from array import array
+from collections import defaultdict
 
 import cv2
 import numpy as np
@@ -167,7 +168,7 @@ def test_mono16_keeps_its_high_bytes(big_endian):
 @pytest.mark.parametrize('form', ['mono16', 'bayer_rggb16', 'mono16; png compressed '])
 def test_16_bits_that_are_not_filled_are_reported_once(form, bits, gray_bits, is_reported, caplog,
                                                        monkeypatch):
-    monkeypatch.setattr(decoding, '_examined', set())
+    monkeypatch.setattr(decoding, '_warned', defaultdict(set))
     values = np.full((4, 4), 2 ** bits - 1, np.uint16)
     msg = compressed(encoded('.png', values), form) if ';' in form else \
         message(values.view(np.uint8), 4, form)
@@ -309,7 +310,7 @@ def test_raw_depth_images_are_refused_by_name(encoding, dtype):
 
 
 def test_exif_turns_no_image_and_is_reported_once_a_camera(image_bytes, caplog, monkeypatch):
-    monkeypatch.setattr(decoding, '_warned', set())
+    monkeypatch.setattr(decoding, '_warned', defaultdict(set))
     turned = image_bytes.turned('JPEG', np.zeros((16, 32, 3), np.uint8), 6)
     assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (32, 16, 3)
     for name in ('left', 'left', 'right', 'left'):
@@ -321,7 +322,7 @@ def test_exif_turns_no_image_and_is_reported_once_a_camera(image_bytes, caplog, 
     assert 'its EXIF orientation 6 is not applied' in said[0]
 
 
-def test_formats_of_image_transport_name_what_is_in_the_file():
+def test_formats_of_image_transport_name_what_is_in_the_file(caplog, monkeypatch):
     mosaic = np.random.default_rng(4).integers(0, 256, (6, 8), np.uint8)
     grey = cv2.cvtColor(mosaic, cv2.COLOR_GRAY2BGR)
     png, tiff = encoded('.png', mosaic), encoded('.tiff', grey)
@@ -336,8 +337,11 @@ def test_formats_of_image_transport_name_what_is_in_the_file():
         assert color == 'bgr'
     assert ImageReader().read(compressed(tiff, 'rgb8; tiff compressed '))[1] == 'rgb'
     assert ImageReader().read(compressed(tiff, 'bgr8; tiff compressed '))[1] == 'bgr'
+    monkeypatch.setattr(decoding, '_warned', defaultdict(set))
     for form in ('rgb8; jpeg compressed', 'rgb8; png compressed ', 'rgb8; png compressed rgb8'):
         assert ImageReader().read(compressed(encoded('.jpg', grey), form))[1] == 'bgr', form
+    assert ['colours are taken as those of the file' in record.getMessage()
+            for record in caplog.records] == [True]
     with pytest.raises(ImageError, match='holds colours, but its format declares a Bayer mosaic'):
         ImageReader().read(compressed(encoded('.png', grey), 'bayer_rggb8; png compressed '))
     with pytest.raises(ImageError, match='a Bayer mosaic of 2x6 is too small'):

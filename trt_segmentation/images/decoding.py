@@ -5,6 +5,7 @@ it. Messages are read by the names of their fields, so that ROS is not needed.""
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -301,25 +302,29 @@ def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
 
 
 _MAX_WARNINGS = 16
-_warned: set[str] = set()
-"""The values of ``warned_as`` for which a warning was logged."""
+_warned: defaultdict[str, set[str]] = defaultdict(set)
+"""The values of ``warned_as`` for which a warning was considered, by its subject."""
+
+
+def _is_first(subject: str, warned_as: str) -> bool:
+    """Return whether a subject comes up for the first time, for one of at most 16 names."""
+    names = _warned[subject]
+    if warned_as in names or len(names) >= _MAX_WARNINGS:
+        return False
+    names.add(warned_as)
+    return True
 
 
 def _warn_of_orientation(what: str, orientation: int, warned_as: str) -> None:
-    if warned_as in _warned or len(_warned) >= _MAX_WARNINGS:
-        return
-    _warned.add(warned_as)
-    logger.warning('%s: its EXIF orientation %d is not applied: the mask matches the pixels as '
-                   'they are stored. For an upright mask, rotate the image first, for example '
-                   'with "mogrify -auto-orient". This warning is logged once for %s', what,
-                   orientation, warned_as)
+    if _is_first('orientation', warned_as):
+        logger.warning('%s: its EXIF orientation %d is not applied: the mask matches the pixels '
+                       'as they are stored. For an upright mask, rotate the image first, for '
+                       'example with "mogrify -auto-orient". This warning is logged once for %s',
+                       what, orientation, warned_as)
 
 
 _BRIGHT = 2 ** 14
 """A value that cameras of 10, 12 and 14 bits do not reach, if they do not fill the 16 bits."""
-
-_examined: set[str] = set()
-"""The values of ``warned_as`` whose first image of 16 bits was examined."""
 
 
 def _examine_range(what: str, pixels: np.ndarray, warned_as: str) -> None:
@@ -329,15 +334,32 @@ def _examine_range(what: str, pixels: np.ndarray, warned_as: str) -> None:
         pixels: uint16, or their higher 8 bits as uint8; only those of the first image are
             examined.
     """
-    if warned_as in _examined or len(_examined) >= _MAX_WARNINGS:
+    if not _is_first('range', warned_as):
         return
-    _examined.add(warned_as)
     highest = int(pixels.max()) if pixels.dtype == np.uint16 else int(pixels.max()) << 8 | 0xff
     if highest < _BRIGHT:
         logger.warning('%s: none of its values is above %d of 65535, and the network gets the '
                        'higher 8 bits: an almost black image. If the camera has 10, 12 or 14 '
                        'bits, let its driver fill the 16 bits (shift the values left). This is '
                        'examined once for %s', what, highest, warned_as)
+
+
+def _channel_order(what: str, kind: str, held: str, warned_as: str) -> str:
+    """Return the order in which OpenCV gives the channels of a file: 'bgr' or 'rgb'.
+
+    Args:
+        kind: of the file, such as 'tiff'.
+        held: the encoding that the file holds, as the message's format states it.
+    """
+    if not held.startswith('rgb'):
+        return 'bgr'
+    if 'tiff' in kind:  # which image_transport writes as it is
+        return 'rgb'
+    if _is_first('channels', warned_as):
+        logger.warning('%s: its colours are taken as those of the file. If red and blue are '
+                       'swapped, let the publisher store bgr8, as image_transport does. This '
+                       'warning is logged once for %s', what, warned_as)
+    return 'bgr'
 
 
 def _decode(msg: Any, gray_bits: int, decode_jpeg: DecodeJpeg | None) -> tuple[np.ndarray, str]:
@@ -362,8 +384,7 @@ def _decode(msg: Any, gray_bits: int, decode_jpeg: DecodeJpeg | None) -> tuple[n
     if mosaic is not None and mosaic.conversion is not None:
         _check_mosaic(what, *pixels.shape)
         pixels = cv2.cvtColor(pixels, mosaic.conversion)
-    # Files have a channel order of their own, but image_transport writes a TIFF as it is.
-    return pixels, 'rgb' if held.startswith('rgb') and 'tiff' in kind else 'bgr'
+    return pixels, _channel_order(what, kind, held, _frames_of(msg))
 
 
 def _frames_of(msg: Any) -> str:
