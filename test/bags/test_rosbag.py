@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from trt_segmentation.errors import ImageError
+from trt_segmentation.bags.replay import replay
+from trt_segmentation.errors import ConfigError, ImageError
 from trt_segmentation.images.rosbag import ImageTopic
 from trt_segmentation.images.sources import open_images
 
@@ -78,6 +79,36 @@ def test_a_message_that_cannot_be_decoded_is_skipped_with_on_error(tmp_path, bag
     assert ['message 1: format' in str(error) for error in errors] == [True]
 
 
+@pytest.mark.parametrize(('storage', 'suffix'), [('MCAP', 'mcap'), ('SQLITE3', 'db3')])
+def test_compressed_messages_are_read_without_metadata(tmp_path, storage, suffix, bag_writer):
+    from rosbags.rosbag2 import CompressionFormat, CompressionMode
+    bag = bag_writer(tmp_path / 'drive', storage)
+    bag.writer.set_compression(CompressionMode.MESSAGE, CompressionFormat.ZSTD)
+    with bag:
+        bag.write('/camera', bag.image(gray(10)))
+        bag.write('/camera', bag.image(gray(20)))
+    assert levels(open_images(bag.path)) == [10, 20]
+    file, = bag.path.glob(f'*.{suffix}')
+    assert levels(open_images(file)) == [10, 20]
+
+
+@pytest.mark.parametrize('name', ['a#1', 'a?b', 'a%41', '50%_speed', 'a b', "it's"])
+def test_names_that_rosbags_would_open_as_other_files_are_refused(tmp_path, name, bag_writer):
+    with bag_writer(tmp_path / 'drive', 'SQLITE3') as bag:
+        bag.write('/camera', bag.image(gray(10)))
+    folder = bag.path.rename(tmp_path / name)
+    file = (folder / 'drive.db3').rename(tmp_path / f'{name}.db3')
+    before = sorted(tmp_path.iterdir())
+    if set('#?') & set(name) or '%41' in name:
+        with pytest.raises(ImageError, match=r"in the path of a \.db3 file is not supported"):
+            list(open_images(file))
+        with pytest.raises(ConfigError, match=r"in the path of a \.db3 file is not supported"):
+            replay(None, file, {}, None, None)
+    else:
+        assert levels(open_images(file)) == [10]
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_damaged_rosbag_is_named(tmp_path):
     (tmp_path / 'drive.mcap').write_bytes(b'no bag')
     with pytest.raises(ImageError, match=r'drive\.mcap: this rosbag cannot be read'):
@@ -93,9 +124,9 @@ def test_without_rosbags_the_error_has_the_command_that_installs_it(tmp_path, mo
 
 def test_compressed_images_have_the_pixels_and_colours_of_the_camera(tmp_path, bag_writer):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
-    png = cv2.imencode('.png', pixels)[1].tobytes()
+    tiff = cv2.imencode('.tiff', pixels)[1].tobytes()
     with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
-        bag.write('/rgb', bag.compressed(png, 'rgb8; png compressed '))
+        bag.write('/rgb', bag.compressed(tiff, 'rgb8; tiff compressed '))
         bag.write('/nv12', bag.image(np.full((4, 4), 128, np.uint8), 'nv12'))
     (_, image), = open_images(bag.path, '/rgb')
     np.testing.assert_array_equal(image, pixels[..., ::-1])

@@ -5,6 +5,7 @@
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import cv2
@@ -144,7 +145,7 @@ def test_a_depth_image_is_refused_by_name(tmp_path):
 
 def test_an_orientation_is_not_applied_and_logged_for_the_first_file(tmp_path, image_bytes, caplog,
                                                                      monkeypatch):
-    monkeypatch.setattr(decoding, '_warned', set())
+    monkeypatch.setattr(decoding, '_warned', defaultdict(set))
     pixels = cv2.resize(np.arange(12, dtype=np.uint8).reshape(2, 2, 3) * 20, (32, 16))
     for name in ('a', 'b'):
         (tmp_path / f'{name}.png').write_bytes(image_bytes.turned('PNG', pixels, 3))

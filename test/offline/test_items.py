@@ -55,6 +55,15 @@ def test_an_image_and_a_video_of_one_name_do_not_collide(photos):
     assert written == {'x_mask', 'x_overlay.mp4', 'x_mask.png', 'x_overlay.png'}
 
 
+def test_names_of_dots_give_results_in_the_output(photos):
+    folder = photos('..png', '...png', 'in/a.', 'in/.b')
+    found = find_items([folder / name for name in ('..png', '...png', 'in/a.', 'in/.b')],
+                       folder / 'out')
+    assert all(target.endswith('_mask.png') for target in targets(found, folder / 'out'))
+    assert all(item.target('mask').parent == folder / 'out' for item in found.items)
+    assert (len(found.items), list(found.refused)) == (4, [])
+
+
 def test_two_images_of_one_name_in_one_folder_are_refused(photos):
     folder = photos('in/x.png', 'in/x.jpg')
     found = find_items([folder / 'in'], folder / 'out')

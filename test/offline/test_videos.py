@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``trt-segmentation run`` on videos: complete files, and resumed runs."""
 
+import re
 import signal
 import subprocess
 
@@ -14,6 +15,7 @@ from trt_segmentation.cli.main import main
 from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.errors import OutputError
 from trt_segmentation.images.render import blended
+from trt_segmentation.images.sources import open_images
 from trt_segmentation.offline import videos
 from trt_segmentation.offline.items import Item
 from trt_segmentation.offline.videos import _overlay_from_mask
@@ -196,6 +198,33 @@ def test_a_video_that_ends_early_is_reported(tmp_path, clip, capsys):
     cut.write_bytes(data[:len(data) // 2])
     assert run(cut, '--output', tmp_path / 'out') == 0
     assert 'of the 60 frames that its header states could be decoded' in capsys.readouterr().err
+
+
+def test_a_damaged_frame_costs_only_itself(tmp_path, clip, capsys):
+    whole, damaged = tmp_path / 'whole.avi', tmp_path / 'clip.avi'
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*'MJPG'), 10, (96, 64))
+    for frame in frames_of(clip)[:10]:
+        writer.write(frame)
+    writer.release()
+    data = bytearray(whole.read_bytes())
+    frames = [match.start() for match in re.finditer(b'00dc.{4}\xff\xd8', data, re.DOTALL)]
+    assert len(frames) == 10
+    data[frames[4] + 8:frames[5]] = bytes(frames[5] - frames[4] - 8)
+    damaged.write_bytes(data)
+    images = dict(open_images(damaged))
+    kept = [index for index in range(10) if index != 4]
+    assert list(images) == [f'clip_{index:06d}' for index in kept]
+    assert list(dict(open_images(damaged, count=3))) == [f'clip_00000{at}' for at in (1, 5, 8)]
+    assert run(damaged, '--output', tmp_path / 'out') == 0
+    assert '9 of the 10 frames that its header states' in capsys.readouterr().err
+    assert masks(tmp_path / 'out') == [f'{index:06d}.png' for index in kept]
+    segmenter = Segmenter.open()
+    for index, frame in zip(range(10), frames_of(whole), strict=True):
+        if index != 4:
+            mask = cv2.imread(str(tmp_path / 'out' / 'clip_mask' / f'{index:06d}.png'), -1)
+            np.testing.assert_array_equal(mask, segmenter.infer(frame).mask)
+            np.testing.assert_array_equal(images[f'clip_{index:06d}'], frame)
+    assert len(frames_of(tmp_path / 'out' / 'clip_overlay.mp4')) == 9
 
 
 def test_a_file_that_is_no_video_does_not_stop_the_run(tmp_path, clip, capsys):

@@ -20,7 +20,7 @@ POINT = st.tuples(st.floats(-5, 5), st.floats(-5, 5), st.floats(0.5, 50))
 REGIONS = st.builds(
     lambda x, y, width, height: RegionOfInterest(x_offset=x, y_offset=y, width=width,
                                                  height=height),
-    st.integers(0, 200), st.integers(0, 200), st.integers(1, 440), st.integers(1, 280))
+    st.integers(0, 200), st.integers(0, 200), st.integers(2, 440), st.integers(4, 280))
 
 
 def calibration(fx, fy, baseline, **more):
@@ -61,13 +61,19 @@ def test_points_land_on_the_resized_pixel(fx, fy, baseline, point, height, width
 def test_a_camera_that_crops_and_bins_is_followed(roi, point, height, width):
     info = calibration(500.0, 510.0, 0.1, roi=roi, binning_x=2, binning_y=4)
     scaled = scaled_camera_info(info, (height, width))
+    binned = roi.width // 2 * 2, roi.height // 4 * 4  # an incomplete bin is not in the image
     for ours, theirs in ((scaled.k, info.k), (scaled.p, info.p)):
         in_region = projected(theirs, point) - (roi.x_offset, roi.y_offset)
         np.testing.assert_allclose(
-            projected(ours, point),
-            resized(in_region, (roi.width, roi.height), (width, height)), rtol=1e-9, atol=1e-6)
+            projected(ours, point), resized(in_region, binned, (width, height)), rtol=1e-9,
+            atol=1e-6)
     assert scaled.roi == RegionOfInterest()
     assert (scaled.binning_x, scaled.binning_y) == (0, 0)
+
+
+def test_an_impossible_binning_is_not_followed():
+    info = calibration(500.0, 510.0, 0.1, binning_x=2 ** 32 - 1, binning_y=HEIGHT + 1)
+    assert scaled_camera_info(info, (240, 320)).k[:3].tolist() == [250.0, 0.0, 159.9]
 
 
 def test_fields_that_do_not_depend_on_the_size_are_kept():

@@ -83,7 +83,8 @@ def compressed_images(draw):
     size = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     pixels = np.random.default_rng(draw(st.integers(0, 99))).integers(
         0, 256, (*size, *shape), np.uint8)
-    data = bytearray(cv2.imencode(draw(st.sampled_from(EXTENSIONS)), pixels)[1].tobytes())
+    extension = draw(st.sampled_from(EXTENSIONS))
+    data = bytearray(cv2.imencode(extension, pixels)[1].tobytes())
     damage = draw(st.sampled_from(['', '', 'cut', 'flipped', 'noise']))
     if damage == 'cut':
         del data[draw(st.integers(0, len(data) - 1)):]
@@ -93,7 +94,9 @@ def compressed_images(draw):
     elif damage == 'noise':
         data = draw(st.binary(max_size=40))
     msg = CompressedImage(format=draw(st.sampled_from(FORMATS)), data=array('B', data))
-    is_refused = damage or is_small_mosaic(msg.format, *size)
+    is_mosaic = msg.format.startswith('bayer_rggb8')
+    has_colours = shape or extension in ('.webp', '.bmp')  # their headers do not state gray
+    is_refused = damage or is_small_mosaic(msg.format, *size) or (is_mosaic and has_colours)
     return msg, None if is_refused else (*size, 3)
 
 

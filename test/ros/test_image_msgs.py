@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from array import array
+from collections import defaultdict
 
 import cv2
 import numpy as np
@@ -161,6 +162,24 @@ def test_mono16_keeps_its_high_bytes(big_endian):
     np.testing.assert_array_equal(image[:, :, 0], values >> 8)
 
 
+@pytest.mark.parametrize(('bits', 'gray_bits', 'is_reported'), [
+    (10, 0, True), (12, 0, True), (14, 0, True), (16, 0, False), (12, 8, True), (16, 8, False),
+    (12, 16, False)])
+@pytest.mark.parametrize('form', ['mono16', 'bayer_rggb16', 'mono16; png compressed '])
+def test_16_bits_that_are_not_filled_are_reported_once(form, bits, gray_bits, is_reported, caplog,
+                                                       monkeypatch):
+    monkeypatch.setattr(decoding, '_warned', defaultdict(set))
+    values = np.full((4, 4), 2 ** bits - 1, np.uint16)
+    msg = compressed(encoded('.png', values), form) if ';' in form else \
+        message(values.view(np.uint8), 4, form)
+    for _ in range(3):
+        ImageReader().read(msg, gray_bits)
+    said = [record.getMessage() for record in caplog.records]
+    is_mosaic = form.startswith('bayer')  # whose higher 8 bits every network gets
+    assert len(said) == (is_reported or (is_mosaic and bits == 12))
+    assert all(f'none of its values is above {2 ** bits - 1} of 65535' in text for text in said)
+
+
 @pytest.mark.parametrize('encoding', SIXTEEN_BIT[1:])
 @pytest.mark.parametrize('big_endian', [0, 1])
 def test_16_bit_mosaics_are_8_bit_ones_of_their_high_bytes(encoding, big_endian):
@@ -291,7 +310,7 @@ def test_raw_depth_images_are_refused_by_name(encoding, dtype):
 
 
 def test_exif_turns_no_image_and_is_reported_once_a_camera(image_bytes, caplog, monkeypatch):
-    monkeypatch.setattr(decoding, '_warned', set())
+    monkeypatch.setattr(decoding, '_warned', defaultdict(set))
     turned = image_bytes.turned('JPEG', np.zeros((16, 32, 3), np.uint8), 6)
     assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (32, 16, 3)
     for name in ('left', 'left', 'right', 'left'):
@@ -303,12 +322,14 @@ def test_exif_turns_no_image_and_is_reported_once_a_camera(image_bytes, caplog, 
     assert 'its EXIF orientation 6 is not applied' in said[0]
 
 
-def test_formats_of_image_transport_name_what_is_in_the_file():
+def test_formats_of_image_transport_name_what_is_in_the_file(caplog, monkeypatch):
     mosaic = np.random.default_rng(4).integers(0, 256, (6, 8), np.uint8)
     grey = cv2.cvtColor(mosaic, cv2.COLOR_GRAY2BGR)
     png, tiff = encoded('.png', mosaic), encoded('.tiff', grey)
     for form, data, expected in (
             ('bayer_rggb8; png compressed ', png, REFERENCES['bayer_rggb8'](mosaic[:, :, None])),
+            ('bayer_rggb8; png compressed bayer_rggb8', png,
+             REFERENCES['bayer_rggb8'](mosaic[:, :, None])),  # jpeg.compress_bayer
             ('bayer_rggb8; jpeg compressed mono8', png, grey),
             ('rgb8; jpeg compressed bgr8', png, grey), ('mono8; png compressed ', png, grey)):
         image, color = ImageReader().read(compressed(data, form))
@@ -316,6 +337,13 @@ def test_formats_of_image_transport_name_what_is_in_the_file():
         assert color == 'bgr'
     assert ImageReader().read(compressed(tiff, 'rgb8; tiff compressed '))[1] == 'rgb'
     assert ImageReader().read(compressed(tiff, 'bgr8; tiff compressed '))[1] == 'bgr'
+    monkeypatch.setattr(decoding, '_warned', defaultdict(set))
+    for form in ('rgb8; jpeg compressed', 'rgb8; png compressed ', 'rgb8; png compressed rgb8'):
+        assert ImageReader().read(compressed(encoded('.jpg', grey), form))[1] == 'bgr', form
+    assert ['colours are taken as those of the file' in record.getMessage()
+            for record in caplog.records] == [True]
+    with pytest.raises(ImageError, match='holds colours, but its format declares a Bayer mosaic'):
+        ImageReader().read(compressed(encoded('.png', grey), 'bayer_rggb8; png compressed '))
     with pytest.raises(ImageError, match='a Bayer mosaic of 2x6 is too small'):
         ImageReader().read(compressed(encoded('.png', mosaic[:, :2]),
                                       'bayer_rggb8; png compressed '))

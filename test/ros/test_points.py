@@ -341,7 +341,8 @@ def test_bad_depth_is_counted_and_named_and_the_mask_goes_on(cell, make_camera, 
         ({'encoding': '8UC4'}, depth, "encoding '8UC4'"),
         ({'length': 60}, depth, 'a message of 60 bytes is not a valid sensor_msgs/Image'),
         ({}, np.ones((50, 60), np.float32), 'of an image of 160x90, but the depth image is 60x50'),
-        ({'later': 3_000_000}, depth, 'is 0.003000 s from the image; points_tolerance is 0 s'),
+        ({'later': 1}, depth, 'is 0.000000001 s from the image; points_tolerance is 0 s'),
+        ({'later': 3_000_000}, depth, 'is 0.003000000 s from the image; points_tolerance is 0 s'),
         ({}, np.full_like(depth, np.nan), 'no depth is valid')]
     for options, pixels, sentence in cases:
         camera.answer('mask', camera.send(image, pixels, **options))

@@ -27,7 +27,7 @@ from trt_segmentation.bags.parts import (
 from trt_segmentation.bags.salvage import DamageError, read_mcap, salvage
 from trt_segmentation.bags.writing import Header, OutputBag, tasks_of
 from trt_segmentation.errors import ConfigError, ImageError, OutputError
-from trt_segmentation.images.rosbag import DamagedBagError, ImageTopic
+from trt_segmentation.images.rosbag import DamagedBagError, ImageTopic, sqlite3_fault
 from trt_segmentation.images.sources import source_files
 from trt_segmentation.offline.checkpoint import RunCheckpoint, open_checkpoint
 from trt_segmentation.offline.workers import Workers, in_process, run_tasks
@@ -70,11 +70,14 @@ def replay(work: BagWork, output: Path, settings: Mapping[str, Any], workers: Wo
         progress: called after every part with the numbers of processed and of all frames.
 
     Raises:
-        ConfigError: the output already exists, or its parts have other settings.
+        ConfigError: the output already exists, rosbags cannot write a file with its name, or its
+            parts have other settings.
         ImageError: no image can be segmented, or there is no such topic.
         OutputError: the output cannot be written.
         SegmentationError: the network cannot be opened or run, or a worker has died.
     """
+    if fault := sqlite3_fault(output):
+        raise ConfigError(fault)
     work = replace(work, folder=output.with_name(f'{output.name}.parts'))
     if output.exists() and not work.folder.is_dir():
         raise _exists(output)

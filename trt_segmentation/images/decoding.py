@@ -5,6 +5,7 @@ it. Messages are read by the names of their fields, so that ROS is not needed.""
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -150,7 +151,10 @@ class ImageDecoder:
             return self.read_other(msg), 'bgr'
         rows = _rows(msg, encoding)
         if gray_bits and encoding.is_gray:
-            return self._read_gray(msg, rows, encoding), encoding.color
+            pixels = self._read_gray(msg, rows, encoding)
+            if pixels.dtype == np.uint16 and gray_bits == 8:
+                _examine_range(_what(msg), pixels, _frames_of(msg))
+            return pixels, encoding.color
         shape = (msg.height, msg.width, 3)
         if encoding.conversion is None and rows.flags.c_contiguous:
             return rows.reshape(shape), encoding.color
@@ -197,6 +201,7 @@ class ImageDecoder:
     def _convert(self, msg: Any, rows: np.ndarray, encoding: Encoding) -> None:
         if encoding.itemsize == 2:
             rows = self._copied(rows[:, (0 if msg.is_bigendian else 1)::2])
+            _examine_range(_what(msg), rows, _frames_of(msg))
         if encoding.channels > 1:
             rows = np.lib.stride_tricks.as_strided(
                 rows, (msg.height, msg.width, encoding.channels),
@@ -213,8 +218,8 @@ class ImageDecoder:
                          f'segmented; known are {", ".join(ENCODINGS)}')
 
 
-def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: bool = False,
-                 gray_bits: int = 0, warned_as: str = 'all images',
+def decode_image(data: Any, what: str, *, gray: bool = False, mosaic: bool = False,
+                 is_brightness: bool = False, gray_bits: int = 0, warned_as: str = 'all images',
                  decode_jpeg: DecodeJpeg | None = None) -> np.ndarray:
     """Decode an image of a file or a message.
 
@@ -225,26 +230,31 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
     Args:
         data: bytes, or an object with the buffer protocol and items of one byte. It is not copied.
         what: name of the image in messages.
-        gray: whether to decode to one channel, such as for a Bayer mosaic.
+        gray: whether to decode to one channel.
+        mosaic: whether it has to be a Bayer mosaic, which is decoded to its one channel.
         is_brightness: whether 16 bits in one channel are known to be brightness, not depth.
         gray_bits: of the ``ModelSpec`` that gets the image. If it is 16, the network was trained
             on 16 bits in one channel, and these are kept.
-        warned_as: the warning about an orientation is logged once for each of these names, such
-            as 'all files'.
+        warned_as: a warning about an orientation, or about 16 bits whose higher ones are not
+            used, is logged once for each of these names, such as 'all files'.
         decode_jpeg: decodes JPEGs that pass all checks and are baseline, if no gray image is
             needed, to uint8 BGR [H, W, 3] in other memory, such as that of a GPU; where it
             returns None, OpenCV decodes.
 
     Returns:
-        uint8 [H, W, 3], BGR, C-contiguous; [H, W] with ``gray``. Images of 16 bits become their
-        high bytes, or uint16 [H, W] if 16 bits are kept.
+        uint8 [H, W, 3], BGR, C-contiguous; [H, W] with ``gray`` or ``mosaic``. Images of 16 bits
+        become their high bytes, or uint16 [H, W] if 16 bits are kept.
 
     Raises:
         ImageError: ``read_header`` refuses it; it has 16 bits in one channel that may not be
-            brightness; or the data is damaged or cut short.
+            brightness; a mosaic has colours; or the data is damaged or cut short.
     """
     try:
         header = read_header(data)
+        if mosaic and not header.is_gray:
+            raise ImageError('holds colours, but its format declares a Bayer mosaic, which has '
+                             'one channel; name the encoding of the stored pixels behind '
+                             "'compressed', such as bgr8")
         is_kept = header.bits == gray_bits == 16 and header.is_gray
         if header.bits == 16 and header.is_gray and not (is_brightness or is_kept):
             raise ImageError('holds 16 bits in one channel that may not be brightness (a message '
@@ -255,12 +265,13 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
             _warn_of_orientation(what, header.orientation, warned_as)
             if header.format == 'TIFF':
                 data = without_orientation(data)
-        flags = cv2.IMREAD_GRAYSCALE if gray or is_kept else cv2.IMREAD_COLOR
+        is_plane = gray or mosaic
+        flags = cv2.IMREAD_GRAYSCALE if is_plane or is_kept else cv2.IMREAD_COLOR
         if header.bits == 16:
             flags |= cv2.IMREAD_ANYDEPTH
         if is_cut_jpeg(data):
             raise ImageError('cannot be decoded: this JPEG is cut short')
-        if decode_jpeg is not None and header.is_baseline and not (gray or gray_bits):
+        if decode_jpeg is not None and header.is_baseline and not (is_plane or gray_bits):
             found = decode_jpeg(data)
             if found is not None and found.shape == (header.height, header.width, 3):
                 return found
@@ -270,7 +281,10 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
                              f'of a variant that OpenCV {cv2.__version__} does not read')
     except ImageError as error:
         raise ImageError(f'{what}: {error}') from error
-    return pixels if is_kept or pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+    if is_kept or pixels.dtype == np.uint8:
+        return pixels
+    _examine_range(what, pixels, warned_as)
+    return (pixels >> 8).astype(np.uint8)
 
 
 def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
@@ -281,18 +295,64 @@ def _decoded(data: np.ndarray, flags: int) -> np.ndarray | None:
 
 
 _MAX_WARNINGS = 16
-_warned: set[str] = set()
-"""The values of ``warned_as`` for which a warning was logged."""
+_warned: defaultdict[str, set[str]] = defaultdict(set)
+"""The values of ``warned_as`` for which a warning was considered, by its subject."""
+
+
+def _is_first(subject: str, warned_as: str) -> bool:
+    """Return whether a subject comes up for the first time, for one of at most 16 names."""
+    names = _warned[subject]
+    if warned_as in names or len(names) >= _MAX_WARNINGS:
+        return False
+    names.add(warned_as)
+    return True
 
 
 def _warn_of_orientation(what: str, orientation: int, warned_as: str) -> None:
-    if warned_as in _warned or len(_warned) >= _MAX_WARNINGS:
+    if _is_first('orientation', warned_as):
+        logger.warning('%s: its EXIF orientation %d is not applied: the mask matches the pixels '
+                       'as they are stored. For an upright mask, rotate the image first, for '
+                       'example with "mogrify -auto-orient". This warning is logged once for %s',
+                       what, orientation, warned_as)
+
+
+_BRIGHT = 2 ** 14
+"""A value that cameras of 10, 12 and 14 bits do not reach, if they do not fill the 16 bits."""
+
+
+def _examine_range(what: str, pixels: np.ndarray, warned_as: str) -> None:
+    """Warn if the higher 8 bits, which the network gets, make an almost black image.
+
+    Args:
+        pixels: uint16, or their higher 8 bits as uint8; only those of the first image are
+            examined.
+    """
+    if not _is_first('range', warned_as):
         return
-    _warned.add(warned_as)
-    logger.warning('%s: its EXIF orientation %d is not applied: the mask matches the pixels as '
-                   'they are stored. For an upright mask, rotate the image first, for example '
-                   'with "mogrify -auto-orient". This warning is logged once for %s', what,
-                   orientation, warned_as)
+    highest = int(pixels.max()) if pixels.dtype == np.uint16 else int(pixels.max()) << 8 | 0xff
+    if highest < _BRIGHT:
+        logger.warning('%s: none of its values is above %d of 65535, and the network gets the '
+                       'higher 8 bits: an almost black image. If the camera has 10, 12 or 14 '
+                       'bits, let its driver fill the 16 bits (shift the values left). This is '
+                       'examined once for %s', what, highest, warned_as)
+
+
+def _channel_order(what: str, kind: str, held: str, warned_as: str) -> str:
+    """Return the order in which OpenCV gives the channels of a file: 'bgr' or 'rgb'.
+
+    Args:
+        kind: of the file, such as 'tiff'.
+        held: the encoding that the file holds, as the message's format states it.
+    """
+    if not held.startswith('rgb'):
+        return 'bgr'
+    if 'tiff' in kind:  # which image_transport writes as it is
+        return 'rgb'
+    if _is_first('channels', warned_as):
+        logger.warning('%s: its colours are taken as those of the file. If red and blue are '
+                       'swapped, let the publisher store bgr8, as image_transport does. This '
+                       'warning is logged once for %s', what, warned_as)
+    return 'bgr'
 
 
 def _decode(msg: Any, gray_bits: int, decode_jpeg: DecodeJpeg | None) -> tuple[np.ndarray, str]:
@@ -304,25 +364,25 @@ def _decode(msg: Any, gray_bits: int, decode_jpeg: DecodeJpeg | None) -> tuple[n
         raise ImageError(f'{what}: {NO_PICTURE}{_depth_hint(source, gray_bits)}')
     if not len(msg.data):
         raise ImageError(f'{what}: an image without data')
-    # image_transport writes 'rgb8; jpeg compressed bgr8': the camera's encoding and the stored
-    # one, which is omitted if it is the same (PNG of a Bayer mosaic, TIFF of any encoding).
-    same = stored.rstrip().endswith('compressed')
-    mosaic = encoding if same and source.startswith('bayer_') else None
-    conversion = mosaic.conversion if mosaic else None
+    # image_transport writes 'rgb8; jpeg compressed bgr8': the camera's encoding, the kind of the
+    # file, and the encoding in it, which may be omitted if it is the camera's.
+    kind, is_named, target = stored.rpartition('compressed')
+    held = (target.strip() or source) if is_named else ''
+    mosaic = ENCODINGS.get(held) if held.startswith('bayer_') else None
     is_gray = bool(gray_bits and encoding and encoding.is_gray)
-    pixels = decode_image(msg.data, what, gray=is_gray or conversion is not None,
+    pixels = decode_image(msg.data, what, gray=is_gray, mosaic=mosaic is not None,
                           is_brightness=source.endswith('16'),
-                          gray_bits=0 if mosaic else gray_bits,
-                          warned_as=f"the frames of '{_frame_id(msg)}'",
+                          gray_bits=0 if mosaic else gray_bits, warned_as=_frames_of(msg),
                           decode_jpeg=decode_jpeg)
-    if conversion is not None:
+    if mosaic is not None and mosaic.conversion is not None:
         _check_mosaic(what, *pixels.shape)
-        pixels = cv2.cvtColor(pixels, conversion)
-    return pixels, 'rgb' if same and source.startswith('rgb') else 'bgr'
+        pixels = cv2.cvtColor(pixels, mosaic.conversion)
+    return pixels, _channel_order(what, kind, held, _frames_of(msg))
 
 
-def _frame_id(msg: Any) -> str:
-    return msg.header.frame_id if hasattr(msg, 'header') else ''
+def _frames_of(msg: Any) -> str:
+    frame_id = msg.header.frame_id if hasattr(msg, 'header') else ''
+    return f"the frames of '{frame_id}'"
 
 
 def _what(msg: Any) -> str:

@@ -3,6 +3,7 @@
 """Reading of images from rosbags by package rosbags: rosbag2 (mcap, sqlite3) and ROS 1."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,13 @@ from trt_segmentation.images.decoding import ImageDecoder
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 _BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
+
+
+_ZSTD = b'\x28\xb5\x2f\xfd'
+"""Start of a message that rosbag2 has compressed (RFC 8878, 3.1.1); CDR starts with a 0. A storage
+file does not state this, only metadata.yaml, where rosbags reads it."""
+
+_URI = re.compile(r'[#?]|%[0-9A-Fa-f]{2}')
 
 
 class DamagedBagError(ImageError):
@@ -44,6 +52,17 @@ def is_bag(path: Path) -> bool:
         path.suffix in _BAG_SUFFIXES and os.path.isfile(path))
 
 
+def sqlite3_fault(file: Path) -> str:
+    """Return '' if rosbags opens this .db3 file, else the error.
+
+    It passes the path to SQLite as a URI without quoting, so that some characters name another
+    file, which SQLite creates: sqlite.org/uri.html.
+    """
+    found = _URI.search(str(file)) if file.suffix == '.db3' else None
+    return f"{file}: '{found[0]}' in the path of a .db3 file is not supported; rename it" \
+        if found else ''
+
+
 class ImageTopic:
     """One image topic of a rosbag, open until ``close``.
 
@@ -58,12 +77,16 @@ class ImageTopic:
 
     Raises:
         DamagedBagError: the bag cannot be opened.
-        ImageError: rosbags is not installed, or the topic is not in the bag.
+        ImageError: rosbags is not installed, it cannot open a file with this name, or the topic
+            is not in the bag.
     """
 
     def __init__(self, path: Path, topic: str = '') -> None:
         any_reader, typestore = _bag_tools()
         self._path = path
+        for file in sorted(path.glob('*.db3')) if path.is_dir() else [path]:
+            if fault := sqlite3_fault(file):
+                raise ImageError(fault)
         try:
             # db3 bags from before Iron have no message definitions.
             self._reader = any_reader([path], default_typestore=typestore)
@@ -123,7 +146,11 @@ class ImageTopic:
             ImageError: it is damaged.
         """
         try:
-            return self._reader.deserialize(recorded.data, recorded.msgtype)
+            data = recorded.data
+            if data[:len(_ZSTD)] == _ZSTD:
+                from zstandard import ZstdDecompressor
+                data = ZstdDecompressor().decompress(data)
+            return self._reader.deserialize(data, recorded.msgtype)
         except Exception as error:  # errors of the deserializer, struct or NumPy
             raise ImageError(f'the message is damaged ({error})') from error
 

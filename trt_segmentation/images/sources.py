@@ -3,7 +3,7 @@
 """Reading of images from files, folders, videos and rosbags."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -24,6 +24,10 @@ from trt_segmentation.images.rosbag import ImageTopic, is_bag
 SAMPLES = Path(str(resources.files('trt_segmentation') / 'images' / 'samples'))
 """Folder of the images that are used if the user gives none: four rendered streets, JPEG,
 640x360."""
+
+_MAX_LOST = 250
+"""Successive frames of a video that cannot be decoded, after which it ends: the number of frames
+in its header may be wrong."""
 
 
 def open_images(path: str | Path, topic: str = '', count: int = 0,
@@ -182,23 +186,45 @@ def spread(total: int, count: int) -> list[int]:
     return [(2 * index + 1) * total // (2 * count) for index in range(count)]
 
 
+def video_frames(video: cv2.VideoCapture, is_wanted: Callable[[int], bool] = lambda index: True,
+                 ) -> Generator[tuple[int, np.ndarray | None], None, None]:
+    """Yield index and pixels (uint8 BGR [H, W, 3]) of the frames that can be decoded.
+
+    A damaged frame costs only itself: the frames after it are read, up to the number of frames
+    that the header states.
+
+    Args:
+        video: open, at its start.
+        is_wanted: whether the frame with an index is decoded; if not, it has None for pixels.
+    """
+    stated = video.get(cv2.CAP_PROP_FRAME_COUNT)
+    index = lost = 0
+    while lost <= _MAX_LOST:
+        if video.grab():
+            lost = 0
+            okay, frame = video.retrieve() if is_wanted(index) else (True, None)
+            if okay:
+                yield index, frame
+        elif index < stated:
+            lost += 1
+        else:
+            return
+        index += 1
+
+
 def _video_frames(path: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
-    total = 0
+    wanted = None
     if count:
         with open_video(path) as video:  # the number of frames in the header may be wrong
-            while video.grab():
-                total += 1
-    wanted = set(spread(total, count))
-    found, index = False, 0
+            found = [index for index, _ in video_frames(video, lambda index: False)]
+        wanted = {found[at] for at in spread(len(found), count)}
+    is_empty = True
     with open_video(path) as video:
-        while video.grab():
-            if not count or index in wanted:
-                okay, frame = video.retrieve()
-                if okay:
-                    found = True
-                    yield f'{path.stem}_{index:06d}', frame
-            index += 1
-    if not found:
+        for index, frame in video_frames(video, lambda at: wanted is None or at in wanted):
+            if frame is not None:
+                is_empty = False
+                yield f'{path.stem}_{index:06d}', frame
+    if is_empty:
         raise ImageError(f'{path}: no frame can be decoded')
 
 

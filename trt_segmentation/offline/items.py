@@ -126,7 +126,8 @@ def _common_folder(inputs: Sequence[Path]) -> Path:
 
 def _item(path: Path, base: Path, output: Path, is_video: bool) -> Item:
     relative = Path(os.path.relpath(os.path.abspath(path), os.path.abspath(base)))
-    return Item(path, output / relative.with_name(path.stem), is_video)
+    name = path.name if path.stem == '.' else path.stem  # of '..png'
+    return Item(path, output / relative.with_name(name), is_video)
 
 
 def _in_folder(folder: Path, output: Path, is_excluded: Callable[[Path], bool],

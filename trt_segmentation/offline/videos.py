@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from functools import partial
@@ -22,7 +22,7 @@ from trt_segmentation.errors import ImageError, OutputError
 from trt_segmentation.graph.pipeline.output_names import kind_of, split, with_kind
 from trt_segmentation.images.atomic_files import check_utf8, make_folder, write_file
 from trt_segmentation.images.render import blended, halved
-from trt_segmentation.images.sources import open_video
+from trt_segmentation.images.sources import open_video, video_frames
 from trt_segmentation.offline.detections import Labels, labels_of, write_result
 from trt_segmentation.offline.items import Item, file_suffix, frame_name
 from trt_segmentation.offline.overlap import Lanes, read_ahead
@@ -37,6 +37,9 @@ _AHEAD = 2
 
 _RATE = 25.0
 """Frame rate in Hz for videos that do not state one."""
+
+_Frame = tuple[int, 'np.ndarray | None']
+"""Index and pixels of a frame; None if it is not decoded."""
 
 _MIN_FREE = 1 << 20
 """Free bytes below which a full disk is reported as the cause of a failed video: OpenCV gives no
@@ -84,27 +87,28 @@ def segment_video(work: 'Work', segmenter: Segmenter, item: Item) -> tuple[str, 
 
 def _segment(work: 'Work', segmenter: Segmenter, item: Item, video: cv2.VideoCapture,
              existing: int, images: tuple[str, ...], overlays: Sequence['_Overlays']) -> int:
-    """Segment the frames after the existing ones; return the number of all frames."""
+    """Segment the frames after the existing ones; return how many frames can be decoded."""
     count, waiting, labels = 0, deque[Future[None]](), labels_of(segmenter)
     lanes = Lanes(segmenter, work.outputs, work.lanes)
     skipped = 0 if overlays else existing
     try:
-        with closing(read_ahead(_frames(video, skipped), _AHEAD)) as decoded:
+        found = video_frames(video, lambda index: index >= skipped)
+        with closing(read_ahead(found, _AHEAD)) as decoded:
             frames = _with_a_frame(decoded, item)
             for name in images:
                 make_folder(item.target(name))
-            for count, frame in enumerate(frames, 1):
+            for index, frame in frames:
+                count += 1
                 if frame is None:
                     continue
-                if count <= existing:
+                if index < existing:
                     for writer in overlays:
-                        overlay = _overlay_from_mask(segmenter, item, writer.name, count - 1,
-                                                     frame)
+                        overlay = _overlay_from_mask(segmenter, item, writer.name, index, frame)
                         waiting.append(lanes.run_in_order(writer.write, overlay))
                 else:
                     waiting.append(lanes.segment(
                         frame, 'bgr',
-                        partial(_write, item, images, labels, work.scratch, count - 1),
+                        partial(_write, item, images, labels, work.scratch, index),
                         partial(_write_overlays, overlays) if overlays else None))
                 while len(waiting) > work.lanes.lanes:
                     waiting.popleft().result()
@@ -140,18 +144,7 @@ def _existing_frames(item: Item, images: tuple[str, ...], overlays: tuple[str, .
     return count
 
 
-def _frames(video: cv2.VideoCapture, skipped: int) -> Generator['np.ndarray | None', None, None]:
-    """The frames of a video; None for the skipped first ones, which are not decoded."""
-    for _ in range(skipped):
-        if not video.grab():
-            return
-        yield None
-    while (frame := video.read()[1]) is not None:
-        yield frame
-
-
-def _with_a_frame(frames: Iterator['np.ndarray | None'], item: Item,
-                  ) -> Iterator['np.ndarray | None']:
+def _with_a_frame(frames: Iterator[_Frame], item: Item) -> Iterator[_Frame]:
     """Decode the first frame of a video, so that one without any leaves no folder; return all.
 
     Raises:

@@ -20,8 +20,8 @@ def scaled_camera_info(info: CameraInfo, size: tuple[int, int]) -> CameraInfo:
     """
     height, width = size
     roi = info.roi  # all 0 means the whole image
-    x = width / (roi.width or info.width), roi.x_offset
-    y = height / (roi.height or info.height), roi.y_offset
+    x = width / _binned(roi.width or info.width, info.binning_x), roi.x_offset
+    y = height / _binned(roi.height or info.height, info.binning_y), roi.y_offset
     scaled = copy.deepcopy(info)
     scaled.height, scaled.width = height, width
     scaled.k = [*_row(info.k[0:3], *x), *_row(info.k[3:6], *y), *info.k[6:9]]
@@ -29,6 +29,11 @@ def scaled_camera_info(info: CameraInfo, size: tuple[int, int]) -> CameraInfo:
     scaled.binning_x = scaled.binning_y = 0
     scaled.roi = RegionOfInterest()
     return scaled
+
+
+def _binned(extent: int, binning: int) -> int:
+    """Return how many of the sensor's pixels are in the image: none of an incomplete bin."""
+    return extent - extent % max(binning, 1) or extent
 
 
 def _row(row: Any, scale: float, offset: int) -> list[float]:

@@ -267,7 +267,7 @@ class Points:
             return f'no {noun} on {topic}'
         stamp = nanoseconds(header.stamp)
         difference = abs(self._nearest(stamp)[0] - stamp)
-        return (f'the nearest {noun} on {topic} is {difference / 1e9:.6f} s from the image; '
+        return (f'the nearest {noun} on {topic} is {difference / 1e9:.9f} s from the image; '
                 f'points_tolerance is {self._settings.tolerance / 1e9:g} s')
 
 
