@@ -220,8 +220,8 @@ class ImageDecoder:
                          f'segmented; known are {", ".join(ENCODINGS)}')
 
 
-def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: bool = False,
-                 gray_bits: int = 0, warned_as: str = 'all images',
+def decode_image(data: Any, what: str, *, gray: bool = False, mosaic: bool = False,
+                 is_brightness: bool = False, gray_bits: int = 0, warned_as: str = 'all images',
                  decode_jpeg: DecodeJpeg | None = None) -> np.ndarray:
     """Decode an image of a file or a message.
 
@@ -232,7 +232,8 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
     Args:
         data: bytes, or an object with the buffer protocol and items of one byte. It is not copied.
         what: name of the image in messages.
-        gray: whether to decode to one channel, such as for a Bayer mosaic.
+        gray: whether to decode to one channel.
+        mosaic: whether it has to be a Bayer mosaic, which is decoded to its one channel.
         is_brightness: whether 16 bits in one channel are known to be brightness, not depth.
         gray_bits: of the ``ModelSpec`` that gets the image. If it is 16, the network was trained
             on 16 bits in one channel, and these are kept.
@@ -243,15 +244,19 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
             returns None, OpenCV decodes.
 
     Returns:
-        uint8 [H, W, 3], BGR, C-contiguous; [H, W] with ``gray``. Images of 16 bits become their
-        high bytes, or uint16 [H, W] if 16 bits are kept.
+        uint8 [H, W, 3], BGR, C-contiguous; [H, W] with ``gray`` or ``mosaic``. Images of 16 bits
+        become their high bytes, or uint16 [H, W] if 16 bits are kept.
 
     Raises:
         ImageError: ``read_header`` refuses it; it has 16 bits in one channel that may not be
-            brightness; or the data is damaged or cut short.
+            brightness; a mosaic has colours; or the data is damaged or cut short.
     """
     try:
         header = read_header(data)
+        if mosaic and not header.is_gray:
+            raise ImageError('holds colours, but its format declares a Bayer mosaic, which has '
+                             'one channel; name the encoding of the stored pixels behind '
+                             "'compressed', such as bgr8")
         is_kept = header.bits == gray_bits == 16 and header.is_gray
         if header.bits == 16 and header.is_gray and not (is_brightness or is_kept):
             raise ImageError('holds 16 bits in one channel that may not be brightness (a message '
@@ -262,12 +267,13 @@ def decode_image(data: Any, what: str, *, gray: bool = False, is_brightness: boo
             _warn_of_orientation(what, header.orientation, warned_as)
             if header.format == 'TIFF':
                 data = without_orientation(data)
-        flags = cv2.IMREAD_GRAYSCALE if gray or is_kept else cv2.IMREAD_COLOR
+        is_plane = gray or mosaic
+        flags = cv2.IMREAD_GRAYSCALE if is_plane or is_kept else cv2.IMREAD_COLOR
         if header.bits == 16:
             flags |= cv2.IMREAD_ANYDEPTH
         if is_cut_jpeg(data):
             raise ImageError('cannot be decoded: this JPEG is cut short')
-        if decode_jpeg is not None and header.is_baseline and not (gray or gray_bits):
+        if decode_jpeg is not None and header.is_baseline and not (is_plane or gray_bits):
             found = decode_jpeg(data)
             if found is not None and found.shape == (header.height, header.width, 3):
                 return found
@@ -311,21 +317,22 @@ def _decode(msg: Any, gray_bits: int, decode_jpeg: DecodeJpeg | None) -> tuple[n
         raise ImageError(f'{what}: {NO_PICTURE}{_depth_hint(source, gray_bits)}')
     if not len(msg.data):
         raise ImageError(f'{what}: an image without data')
-    # image_transport writes 'rgb8; jpeg compressed bgr8': the camera's encoding and the stored
-    # one, which is omitted if it is the same (PNG of a Bayer mosaic, TIFF of any encoding).
-    same = stored.rstrip().endswith('compressed')
-    mosaic = encoding if same and source.startswith('bayer_') else None
-    conversion = mosaic.conversion if mosaic else None
+    # image_transport writes 'rgb8; jpeg compressed bgr8': the camera's encoding, the kind of the
+    # file, and the encoding in it, which may be omitted if it is the camera's.
+    kind, is_named, target = stored.rpartition('compressed')
+    held = (target.strip() or source) if is_named else ''
+    mosaic = ENCODINGS.get(held) if held.startswith('bayer_') else None
     is_gray = bool(gray_bits and encoding and encoding.is_gray)
-    pixels = decode_image(msg.data, what, gray=is_gray or conversion is not None,
+    pixels = decode_image(msg.data, what, gray=is_gray, mosaic=mosaic is not None,
                           is_brightness=source.endswith('16'),
                           gray_bits=0 if mosaic else gray_bits,
                           warned_as=f"the frames of '{_frame_id(msg)}'",
                           decode_jpeg=decode_jpeg)
-    if conversion is not None:
+    if mosaic is not None and mosaic.conversion is not None:
         _check_mosaic(what, *pixels.shape)
-        pixels = cv2.cvtColor(pixels, conversion)
-    return pixels, 'rgb' if same and source.startswith('rgb') else 'bgr'
+        pixels = cv2.cvtColor(pixels, mosaic.conversion)
+    # Files have a channel order of their own, but image_transport writes a TIFF as it is.
+    return pixels, 'rgb' if held.startswith('rgb') and 'tiff' in kind else 'bgr'
 
 
 def _frame_id(msg: Any) -> str:
