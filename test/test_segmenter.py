@@ -4,7 +4,10 @@
 
 import copy
 import gc
+import multiprocessing
+import os
 import pickle
+import re
 import sys
 import threading
 import tracemalloc
@@ -299,20 +302,23 @@ def not_writeable(array):
 
 
 @pytest.mark.parametrize('name', ALL)
-@pytest.mark.parametrize('spoil', [
-    lambda array: None, lambda array: array[1:], lambda array: array[None],
-    lambda array: array.astype(np.int8), lambda array: array.astype(np.float32),
-    lambda array: np.repeat(array, 2, axis=1)[:, ::2], np.asfortranarray, not_writeable,
-    lambda array: array.tolist()],
+@pytest.mark.parametrize(('spoil', 'found'), [
+    (lambda array: None, 'missing'), (lambda array: array[1:], r'uint8 \[11, 16.*\]'),
+    (lambda array: array[None], r'uint8 \[1, 12, 16.*\]'),
+    (lambda array: array.astype(np.int8), r'int8 \[.*\]'),
+    (lambda array: array.astype(np.float32), r'float32 \[.*\]'),
+    (lambda array: np.repeat(array, 2, axis=1)[:, ::2], r'uint8 \[.*\], not C-contiguous'),
+    (np.asfortranarray, r'uint8 \[.*\], not C-contiguous'),
+    (not_writeable, r'uint8 \[.*\], read-only'), (lambda array: array.tolist(), 'a list')],
     ids=['missing', 'smaller', 'batch', 'int8', 'float32', 'strided', 'Fortran', 'read-only',
          'list'])
-def test_wrong_arrays_are_refused(networks, segmenter, name, spoil):
+def test_wrong_arrays_are_refused(networks, segmenter, name, spoil, found):
     image = networks.random_image(*SIZE)
     out = buffers(SIZE)
     out[name] = spoil(out[name])
     if out[name] is None:
         del out[name]
-    with pytest.raises(ImageError, match=rf"out\['{name}'\] is .*; a writable, C-contiguous "):
+    with pytest.raises(ImageError, match=rf"out\['{name}'\] is {found}; a writable, C-contig"):
         segmenter.infer(image, outputs=ALL, out=out)
     assert all((np.asarray(array) == 77).all() for array in out.values())
     np.testing.assert_array_equal(segmenter.infer(image).mask, classes_of(image))
@@ -350,6 +356,22 @@ def test_outputs_that_the_network_has_not_are_refused(networks, ids_segmenter, n
         assert (mask == 1).all()
         with pytest.raises(ModelError, match=f'cannot give {name}'):
             ids_segmenter.infer(image, outputs=('mask', name))
+
+
+@pytest.mark.parametrize('name', ['masks', 'instances', '', None])
+def test_shape_and_type_of_such_outputs_are_refused(segmenter, name):
+    said = f'cannot give {name}; .* gives mask, confidence'
+    with pytest.raises(ModelError, match=said):
+        segmenter.output_shape(name, SIZE)
+    with pytest.raises(ModelError, match=said):
+        segmenter.output_dtype(name)
+
+
+@pytest.mark.parametrize('count', [0, -1])
+def test_image_buffers_beyond_their_range_are_refused(segmenter, count):
+    with pytest.raises(ConfigError, match=f'image_buffers is {count}; it must be 1 or more'):
+        segmenter.image_buffers = count
+    assert segmenter.image_buffers == 1
 
 
 def test_overlay_alpha_may_change_between_images(networks, segmenter):
@@ -489,6 +511,30 @@ def test_it_cannot_be_copied_and_says_what_to_do_instead(segmenter, copied):
         copied(segmenter)
 
 
+@pytest.mark.filterwarnings('ignore:.*fork')
+def test_a_fork_is_refused_instead_of_waiting_forever(networks, opened):
+    segmenter = opened(networks.pointwise(WEIGHTS, SIZE), num_threads=2)
+    context = multiprocessing.get_context('fork')
+    answers = context.Queue()
+
+    def use():
+        try:
+            segmenter.infer(PICTURE)
+        except BackendError as error:
+            answers.put(str(error))
+        segmenter.close()
+
+    with segmenter._lock:  # as where another thread is in a call at the time of the fork
+        child = context.Process(target=use)
+        child.start()
+    said = answers.get(timeout=30)
+    child.join(30)
+    assert child.exitcode == 0
+    assert said.endswith(f'was opened in process {os.getpid()} and is used in its fork {child.pid}'
+                         '; open another one in each process')
+    assert segmenter.infer(PICTURE).mask.shape == PICTURE.shape[:2]
+
+
 # Files -------------------------------------------------------------------------------------
 
 
@@ -593,6 +639,22 @@ def test_a_config_comes_from_anywhere(networks, folder, kind):
     image = networks.random_image(*SIZE)
     segmenter = Segmenter.open(str(folder / 'net.onnx'), config=config, options=ON_CPU)
     np.testing.assert_array_equal(segmenter.infer(image).mask, classes_of(image))
+
+
+@pytest.mark.parametrize('config', [{'input': {'color': 'rgb'}}, 5])
+def test_a_config_of_another_type_is_answered_with_what_to_write(config):
+    with pytest.raises(ConfigError, match=rf'config is {re.escape(str(config))}; it is a '
+                                          r'ModelConfig or the path of a YAML file; ModelConfig'):
+        Segmenter.open(config=config)
+
+
+@pytest.mark.parametrize(('options', 'said'), [
+    *(({'mask_size': size}, f'mask_size is {size!r}; it is (height, width) in pixels')
+      for size in ((0, 0), (4, -1), (4,), (4.5, 6), 5, '45')),
+    ({'batch': 2.5}, 'batch is 2.5; it must be 1 or more images')])
+def test_impossible_sizes_are_refused(networks, opened, options, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        opened(networks.pointwise(WEIGHTS, SIZE), **options)
 
 
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])

@@ -76,7 +76,10 @@ def check_out(out: Mapping[str, Any], name: str, shape: tuple[int, ...],
     """
     array: Any = out.get(name)
     if not _is_writable(array) or array.shape != shape or array.dtype != dtype:
-        found = _described(array) if name in out else 'missing'
+        found = 'missing' if name not in out else _described(array)
+        if isinstance(array, np.ndarray):
+            found += ', read-only' * (not array.flags.writeable)
+            found += ', not C-contiguous' * (not array.flags.c_contiguous)
         raise ImageError(f"out['{name}'] is {found}; a writable, C-contiguous {dtype} "
                          f'{list(shape)} is needed')
 

@@ -3,6 +3,7 @@
 """The Python API without ROS: open a model, segment images."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -54,9 +55,9 @@ class Segmenter:
             mask = segmenter.infer(cv2.imread('street.jpg')).mask
 
     Several threads may use it: one call runs at a time, the others wait for it. All threads share
-    the opacity and the state of the session. It cannot be pickled or copied: each process opens
-    its own. After ``close``, everything that needs the network raises BackendError; ``spec`` and
-    ``info`` remain.
+    the opacity and the state of the session. It cannot be pickled, copied or used in a fork: each
+    process opens its own. After ``close``, everything that needs the network raises BackendError;
+    ``spec`` and ``info`` remain.
 
     Args:
         session: an open backend session.
@@ -70,6 +71,7 @@ class Segmenter:
         self._session = session
         self._lock = threading.Lock()
         self._closed = False
+        self._process = os.getpid()
         self._own = _OwnArrays()
         self._requested = _Requested()
         self._color = ''
@@ -95,6 +97,10 @@ class Segmenter:
             BackendError: the backend is missing or does not support the network.
         """
         path = Path(model) if str(model) else demo_model()
+        if not isinstance(config, (ModelConfig, str, os.PathLike, type(None))):
+            raise ConfigError(f'config is {config!r}; it is a ModelConfig or the path of a YAML '
+                              "file; ModelConfig.from_text('input: {color: rgb}', 'here') makes "
+                              'one')
         if not isinstance(config, ModelConfig):
             config = ModelConfig.from_file(config) if config else ModelConfig()
         options = options or RunOptions()
@@ -155,8 +161,14 @@ class Segmenter:
         cast(EncodedSession, self._session).fetch_converter(encoding)
 
     def output_shape(self, name: str, size: tuple[int, int]) -> tuple[int, ...]:
-        """Return the shape of an output for an image of ``size`` (height, width)."""
+        """Return the shape of an output for an image of ``size`` (height, width).
+
+        Raises:
+            ModelError: the network cannot give it.
+            BackendError: the segmenter is closed.
+        """
         self._check_open()
+        self._named((name,))
         return self._shape(name, size)
 
     def _shape(self, name: str, size: tuple[int, int]) -> tuple[int, ...]:
@@ -166,8 +178,13 @@ class Segmenter:
 
     def output_dtype(self, name: str) -> np.dtype:
         """Return the type of an output: uint8; the mask's own, uint16 for instances, float32 for
-        detections."""
+        detections.
+
+        Raises:
+            ModelError, BackendError: as of ``output_shape``.
+        """
         self._check_open()
+        self._named((name,))
         return output_dtype(name, self.spec.encoding)
 
     @property
@@ -240,6 +257,7 @@ class Segmenter:
         GPU, each of them is page-locked.
 
         Raises:
+            ConfigError: it is less than 1.
             BackendError: the segmenter is closed.
         """
         self._check_open()
@@ -247,6 +265,8 @@ class Segmenter:
 
     @image_buffers.setter
     def image_buffers(self, count: int) -> None:
+        if count < 1:
+            raise ConfigError(f'image_buffers is {count}; it must be 1 or more arrays')
         with self._in_turn():
             self._session.image_buffers = count
 
@@ -526,8 +546,10 @@ class Segmenter:
     def close(self) -> None:
         """Free everything, after a running call of another thread has ended.
 
-        The segmenter cannot be used again; a second ``close`` does nothing.
+        The segmenter cannot be used again; a second ``close``, or one in a fork, does nothing.
         """
+        if self._process != os.getpid():
+            return
         with self._lock:
             self._closed = True
             self._session.close()
@@ -540,11 +562,21 @@ class Segmenter:
         Raises:
             BackendError: it is closed.
         """
+        self._check_process()
         with self._lock:
             self._check_open()
             yield
 
+    def _check_process(self) -> None:
+        """Refuse a fork: the threads of the runtime, the holder of the lock, and CUDA stayed in
+        the process that opened the segmenter, so that a call would wait forever."""
+        if self._process != os.getpid():
+            raise BackendError(f'{self.spec.network.source}: the segmenter was opened in process '
+                               f'{self._process} and is used in its fork {os.getpid()}; open '
+                               'another one in each process')
+
     def _check_open(self) -> None:
+        self._check_process()
         if self._closed:
             raise BackendError(f'{self.spec.network.source}: the segmenter is closed; open '
                                'another one')

@@ -95,6 +95,7 @@ def test_every_parameter_is_a_described_argument():
     assert {*rules(), 'image_topic', 'namespace', 'params_file', 'rviz', 'use_sim_time',
             'log_level'} <= set(arguments)
     assert all(arguments.values())
+    assert "One of '' (empty), depth, cloud. " in arguments['points']
 
 
 def test_multi_camera_shows_what_it_passes_on():

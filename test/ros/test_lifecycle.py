@@ -121,6 +121,23 @@ def test_a_failed_transition_is_reported(make_node, monkeypatch, capfd, name, fi
     assert own_status(node).level == Level.OK
 
 
+def test_a_signal_while_the_node_is_configured_leaves_no_traceback(context, make_node,
+                                                                   monkeypatch, capfd):
+    advertise = camera_module.Camera.advertise
+    node = make_node()
+
+    def interrupted(self, *arguments):
+        context.try_shutdown()  # as rclpy's handler of SIGINT does
+        advertise(self, *arguments)
+
+    monkeypatch.setattr(camera_module.Camera, 'advertise', interrupted)
+    node.start()
+    node.destroy_node()
+    found = capfd.readouterr().err
+    assert not [fault for fault in ('Traceback', 'configure failed', 'not possible')
+                if fault in found]
+
+
 def test_everything_is_released_although_a_part_fails(make_node, monkeypatch):
     node = make_node()
     node.start()

@@ -82,7 +82,6 @@ def test_only_live_parameters_change_while_configured():
     assert 'clean up the node' in change_fault('confidence', False, configured=True)
     assert change_fault('confidence', False, configured=False) == ''
     assert change_fault('engine_path', 'x.onnx', configured=True) == ''  # for ~/load_model
-    assert 'restart' in change_fault('autostart', False, configured=False)
     assert change_fault('use_sim_time', True, configured=True) == ''
 
 

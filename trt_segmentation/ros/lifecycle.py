@@ -126,7 +126,9 @@ class GuardedLifecycleNode(LifecycleNode):
             try:
                 return transition()
             except _RclError as error:
-                self.get_logger().error(f'the transition is not possible in this state: {error}')
+                if self.context.ok():  # otherwise a signal has shut down ROS
+                    self.get_logger().error('the transition is not possible in this state: '
+                                            f'{error}')
                 return TransitionCallbackReturn.ERROR
 
     def _guarded(self, callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -149,18 +151,22 @@ class GuardedLifecycleNode(LifecycleNode):
         try:
             with self.log_bridge.capturing():
                 work()
-        except SegmentationError as error:
-            self.fault = str(error)
-            if work == self.configure:
-                self.get_logger().error(f'configure failed: {error}')
+        except Exception as error:
+            if not self.context.ok():  # a signal has shut down ROS, so that any call of it fails
                 return TransitionCallbackReturn.FAILURE
-            self.get_logger().error(f'{work.__name__} failed: {error}')
-            return TransitionCallbackReturn.ERROR
-        except Exception:  # a bug in this package; rclpy would ignore it silently
+            return self._failed(work, error)
+        return TransitionCallbackReturn.SUCCESS
+
+    def _failed(self, work: Callable[[], None], error: Exception) -> TransitionCallbackReturn:
+        if not isinstance(error, SegmentationError):
+            # A bug in this package; rclpy would ignore it silently.
             self.fault = traceback.format_exc()
             self.get_logger().fatal(self.fault)
             return TransitionCallbackReturn.ERROR
-        return TransitionCallbackReturn.SUCCESS
+        self.fault = str(error)
+        self.get_logger().error(f'{work.__name__} failed: {error}')
+        return TransitionCallbackReturn.FAILURE if work == self.configure else \
+            TransitionCallbackReturn.ERROR
 
     # Destroying entities while an executor may wait for them
 

@@ -476,15 +476,14 @@ def change_fault(name: str, value: Any, configured: bool) -> str:
     """Return '' if a parameter can be set now, else the reason why not.
 
     Args:
-        name: of any parameter, including those of rclpy.
+        name: of any parameter, including those of rclpy. Those that are read at startup are
+            read-only, which rclpy checks before.
         value: the new value.
         configured: whether the node has a network open.
     """
     rule = rules().get(name)
     if rule is None:
         return ''
-    if rule.changes == STARTUP:
-        return f'{name} is read only at startup; restart the node with -p {name}:={value}'
     if rule.changes == CONFIGURE and configured:
         return (f'{name} is read only on configure; deactivate and clean up the node, set '
                 f'{name}, then configure and activate it')

@@ -89,8 +89,9 @@ def check_outputs(spec: ModelSpec, outputs: tuple[str, ...]) -> None:
     possible = available_outputs(spec)
     if impossible := [name for name in outputs if name not in possible]:
         kinds = ' and '.join(dict.fromkeys(task.kind for task in spec.tasks))
-        raise ModelError(f'{spec.network.source}: cannot give {", ".join(impossible)}; a network '
-                         f'whose output is {kinds} gives {", ".join(possible)}')
+        names = ', '.join(map(str, impossible))
+        raise ModelError(f'{spec.network.source}: cannot give {names}; a network whose output is '
+                         f'{kinds} gives {", ".join(possible)}')
     if not outputs:
         raise ModelError(f'{spec.network.source}: no output was requested; it gives '
                          f'{", ".join(possible)}')

@@ -5,6 +5,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 
 import onnx
 from onnx import numpy_helper
@@ -61,7 +62,7 @@ def check_batch(network: Network, outputs: tuple[str, ...], count: int) -> None:
         ConfigError: ``count`` is less than 1.
         ModelError: the network does not; the message names the node or the output.
     """
-    if count < 1:
+    if not isinstance(count, Integral) or count < 1:
         raise ConfigError(f'batch is {count}; it must be 1 or more images',
                           settings=['batch'])
     if count == 1:

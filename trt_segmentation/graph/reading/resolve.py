@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Combines a network with its model config into a complete, checked ``ModelSpec``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -351,8 +352,11 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
     Raises:
         ConfigError: the network has more classes than such a mask can hold, outputs no instances
             although they are requested, or gives no probabilities to smooth; or there is no such
-            overlay scale.
+            overlay scale or mask size.
     """
+    if options.mask_size is not None and not _is_size(options.mask_size):
+        raise ConfigError(f'mask_size is {options.mask_size!r}; it is (height, width) in pixels, '
+                          'each 1 or more')
     if options.overlay_scale not in OVERLAY_SCALES:
         raise ConfigError(f'overlay_scale is {options.overlay_scale:g}; it is one of '
                           f'{", ".join(f"{scale:g}" for scale in OVERLAY_SCALES)}')
@@ -371,6 +375,11 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
                           'smoothing')
     return replace(spec, mask_size=options.mask_size, encoding=encoding,
                    smoothing=options.smoothing, overlay_scale=options.overlay_scale)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, Sequence) and len(value) == 2 \
+        and all(isinstance(extent, Integral) and int(extent) >= 1 for extent in value)
 
 
 def check_instances(spec: ModelSpec) -> None:
