@@ -66,7 +66,6 @@ class Capabilities:
         version: of TensorRT.
         explicit_batch: networks must be created with the flag EXPLICIT_BATCH.
         strongly_typed: networks compute in the types of their tensors.
-        precision_flags: the available ones of the builder flags FP16 and INT8.
         progress_monitor: builds report their progress and can be cancelled.
         timing_cache: measured times can be stored for the next build.
         version_compatible, hardware_compatible: plans can be built to run on other versions and
@@ -76,7 +75,6 @@ class Capabilities:
     version: str
     explicit_batch: bool
     strongly_typed: bool
-    precision_flags: tuple[str, ...]
     progress_monitor: bool
     timing_cache: bool
     version_compatible: bool
@@ -86,14 +84,13 @@ class Capabilities:
     def of(cls, trt: Any) -> 'Capabilities':
         """Return the capabilities of the module ``trt``."""
         creation, flags = trt.NetworkDefinitionCreationFlag, trt.BuilderFlag
-        precision_flags = tuple(name for name in ('FP16', 'INT8') if hasattr(flags, name))
+        is_always_typed = not (hasattr(flags, 'FP16') or hasattr(flags, 'INT8'))
         # TensorRT for RTX has the names of the last three, but ignores them and warns, or fails.
         for_rtx = trt.__name__ == 'tensorrt_rtx'
         return cls(
             version=trt.__version__,
             explicit_batch=hasattr(creation, 'EXPLICIT_BATCH'),
-            strongly_typed=hasattr(creation, 'STRONGLY_TYPED') or not precision_flags,
-            precision_flags=precision_flags,
+            strongly_typed=hasattr(creation, 'STRONGLY_TYPED') or is_always_typed,
             progress_monitor=hasattr(trt, 'IProgressMonitor'),
             timing_cache=hasattr(trt, 'ITimingCache') and not for_rtx,
             version_compatible=hasattr(flags, 'VERSION_COMPATIBLE') and not for_rtx,
