@@ -72,11 +72,11 @@ def test_a_broken_installation_is_told_from_none(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(('trt', 'expected'), [
-    (V8, {'explicit_batch': True, 'strongly_typed': False,
+    (V8, {'explicit_batch': True, 'strongly_typed': False, 'precision_flags': ('FP16', 'INT8'),
           'progress_monitor': False, 'timing_cache': True}),
-    (V10, {'explicit_batch': True, 'strongly_typed': True,
+    (V10, {'explicit_batch': True, 'strongly_typed': True, 'precision_flags': ('FP16', 'INT8'),
            'progress_monitor': True, 'hardware_compatible': True}),
-    (V11, {'explicit_batch': False, 'strongly_typed': True,
+    (V11, {'explicit_batch': False, 'strongly_typed': True, 'precision_flags': (),
            'version_compatible': True})], ids=lambda value: getattr(value, '__version__', ''))
 def test_capabilities_follow_from_the_names_of_a_version(trt, expected):
     can = Capabilities.of(trt)
@@ -88,6 +88,7 @@ def test_what_tensorrt_for_rtx_only_has_the_names_of_it_cannot_do():
     can = Capabilities.of(rtx)
     assert can.strongly_typed and can.progress_monitor
     assert not (can.timing_cache or can.version_compatible or can.hardware_compatible)
+    assert can.precision_flags == ()
 
 
 def test_a_failed_call_is_an_error_in_tensorrts_own_words(trt, log, caplog):

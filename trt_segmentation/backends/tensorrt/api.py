@@ -66,6 +66,7 @@ class Capabilities:
         version: of TensorRT.
         explicit_batch: networks must be created with the flag EXPLICIT_BATCH.
         strongly_typed: networks compute in the types of their tensors.
+        precision_flags: the available ones of the builder flags FP16 and INT8.
         progress_monitor: builds report their progress and can be cancelled.
         timing_cache: measured times can be stored for the next build.
         version_compatible, hardware_compatible: plans can be built to run on other versions and
@@ -75,6 +76,7 @@ class Capabilities:
     version: str
     explicit_batch: bool
     strongly_typed: bool
+    precision_flags: tuple[str, ...]
     progress_monitor: bool
     timing_cache: bool
     version_compatible: bool
@@ -84,13 +86,14 @@ class Capabilities:
     def of(cls, trt: Any) -> 'Capabilities':
         """Return the capabilities of the module ``trt``."""
         creation, flags = trt.NetworkDefinitionCreationFlag, trt.BuilderFlag
-        is_always_typed = not (hasattr(flags, 'FP16') or hasattr(flags, 'INT8'))
+        precision_flags = tuple(name for name in ('FP16', 'INT8') if hasattr(flags, name))
         # TensorRT for RTX has the names of the last three, but ignores them and warns, or fails.
         for_rtx = trt.__name__ == 'tensorrt_rtx'
         return cls(
             version=trt.__version__,
             explicit_batch=hasattr(creation, 'EXPLICIT_BATCH'),
-            strongly_typed=hasattr(creation, 'STRONGLY_TYPED') or is_always_typed,
+            strongly_typed=hasattr(creation, 'STRONGLY_TYPED') or not precision_flags,
+            precision_flags=precision_flags,
             progress_monitor=hasattr(trt, 'IProgressMonitor'),
             timing_cache=hasattr(trt, 'ITimingCache') and not for_rtx,
             version_compatible=hasattr(flags, 'VERSION_COMPATIBLE') and not for_rtx,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, helper
 
-from trt_segmentation.backends.base import BackendInfo, Controls
+from trt_segmentation.backends.base import BackendInfo, Session
 from trt_segmentation.backends.tensorrt.cuda import Device, close_all
 from trt_segmentation.backends.tensorrt.stage import Stage
 from trt_segmentation.errors import BackendError
@@ -22,8 +22,8 @@ from trt_segmentation.graph.reading.resolve import ModelSpec
 logger = logging.getLogger(__name__)
 
 
-class ExternalOnCpuSession(Controls):
-    """Head and tail on ONNX Runtime, the engine on the GPU; see ``backends.base.Session``.
+class ExternalOnCpuSession(Session):
+    """Head and tail on ONNX Runtime, the engine on the GPU.
 
     It uses the same graphs but is slower: float32 images and scores cross the bus.
 
@@ -69,7 +69,8 @@ class ExternalOnCpuSession(Controls):
             self.close()
             raise
 
-    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3) -> None:
+    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3,
+               encoding: str = '') -> None:
         if self._closed:
             raise BackendError(f'{self._spec.network.source}: the session is closed; open the '
                                'engine again')
