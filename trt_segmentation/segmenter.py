@@ -11,19 +11,13 @@ from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from trt_segmentation.array_checks import check_images, check_out, encoded_size, no_converter
 from trt_segmentation.backends import open_engine, open_network, start_gpu
-from trt_segmentation.backends.base import (
-    BackendInfo,
-    EncodedSession,
-    Session,
-    output_dtype,
-    output_shape,
-)
+from trt_segmentation.backends.base import BackendInfo, Session, output_dtype, output_shape
 from trt_segmentation.backends.tensorrt.device_arrays import (
     ON_GPU,
     DeviceArray,
@@ -143,7 +137,7 @@ class Segmenter:
         """Encodings of cameras that ``infer`` takes as they are and converts on the GPU; empty on
         ONNX Runtime and for networks of one channel."""
         self._check_open()
-        return () if self.spec.gray_bits else getattr(self._session, 'encodings', ())
+        return () if self.spec.gray_bits else self._session.encodings
 
     def fetch_converter(self, encoding: str) -> None:
         """Make ready what converts an encoding on the GPU: load it from the cache, or build it
@@ -158,7 +152,7 @@ class Segmenter:
         """
         if encoding not in self.gpu_encodings:
             raise ImageError(no_converter(encoding, self.gpu_encodings))
-        cast(EncodedSession, self._session).fetch_converter(encoding)
+        self._session.fetch_converter(encoding)
 
     def output_shape(self, name: str, size: tuple[int, int]) -> tuple[int, ...]:
         """Return the shape of an output for an image of ``size`` (height, width).
@@ -233,7 +227,7 @@ class Segmenter:
                 raise BackendError(f'{self.spec.network.source}: was opened without temporal '
                                    'smoothing; set RunOptions.smoothing')
             if self.spec.smoothing:
-                self._smoothed_session.set_smoothing(weight)
+                self._session.set_smoothing(weight)
             self._smoothing = weight
 
     def reset_smoothing(self) -> None:
@@ -243,13 +237,7 @@ class Segmenter:
             BackendError: the segmenter is closed.
         """
         with self._in_turn():
-            if self.spec.smoothing:
-                self._smoothed_session.reset_smoothing()
-
-    @property
-    def _smoothed_session(self) -> Any:
-        """The session; one with smoothing has more methods than the protocol."""
-        return self._session
+            self._session.reset_smoothing()
 
     @property
     def image_buffers(self) -> int:
@@ -378,6 +366,7 @@ class Segmenter:
                outs: Sequence[Mapping[str, Any]] | None, encoding: str = '',
                ) -> tuple[Segmentation, ...]:
         fed: list[Any]
+        bands = 3
         self._check_count(len(images))
         if encoding:
             height, width = encoded_size(images, color, encoding)
@@ -397,11 +386,7 @@ class Segmenter:
             written: Sequence[Mapping[str, Any]] = outs
         else:
             written = self._checked_outs(outs, (height, width))
-        if encoding:
-            session = cast(EncodedSession, self._session)
-            session.resize(height, width, names, encoding=encoding)
-        else:
-            self._session.resize(height, width, names, bands)
+        self._session.resize(height, width, names, bands, encoding)
         if color != self._color:
             self._set_color(color)
         self._session.infer(fed, written)
@@ -420,15 +405,14 @@ class Segmenter:
             Median milliseconds of copy_in, run and copy_out; empty without a GPU.
         """
         self._check_open()
-        measure = getattr(self._session, 'measure', None)
-        if measure is None:
-            return {}
         if encoding:
             self.fetch_converter(encoding)
         with self._in_turn():
             images, outs = self._repeated(image, outputs, encoding)
-            times = [asdict(measure(images, outs)) for _ in range(count)]
-        return {part: float(np.median([each[part] for each in times])) for part in times[0]}
+            found = [self._session.measure(images, outs) for _ in range(count)]
+        times = [asdict(each) for each in found if each is not None]
+        return {part: float(np.median([each[part] for each in times]))
+                for part in (times[0] if times else ())}
 
     def layer_times(self, image: np.ndarray, outputs: str | Sequence[str], count: int,
                     ) -> list[dict[str, float]]:
@@ -442,13 +426,9 @@ class Segmenter:
             For each repetition, milliseconds by the runtime's name of the layer; empty where the
             runtime has no profiler.
         """
-        self._check_open()
-        profile = getattr(self._session, 'layer_times', None)
-        if profile is None:
-            return []
         with self._in_turn():
             images, outs = self._repeated(image, outputs)
-            return profile(images, outs, count)
+            return self._session.layer_times(images, outs, count)
 
     def gpu_memory(self) -> tuple[int, int] | None:
         """Return the bytes of GPU memory that the session takes, and those that are free.
@@ -463,11 +443,8 @@ class Segmenter:
             BackendError: CUDA reports an error, possibly of an earlier call, or the segmenter is
                 closed; ``close`` still works.
         """
-        memory = getattr(self._session, 'gpu_memory', None)
-        if memory is None:
-            return None
         with self._in_turn():
-            return memory()
+            return self._session.gpu_memory()
 
     def jpeg_decoder(self, reuse: bool = True) -> Callable[[Any], Any] | None:
         """Return the ``decode_jpeg`` of ``images.decoding`` whose images ``infer`` accepts: it
@@ -480,14 +457,13 @@ class Segmenter:
             BackendError: the segmenter is closed.
         """
         self._check_open()
-        reader = getattr(self._session, 'jpeg_reader', None)
-        return None if reader is None or not self._gpu_jpeg else reader(reuse)
+        return self._session.jpeg_reader(reuse) if self._gpu_jpeg else None
 
     @property
     def encodes_jpeg(self) -> bool:
         """Whether ``encode_jpeg`` can be used: with TensorRT, where nvImageCodec is installed."""
         self._check_open()
-        if not self._gpu_jpeg or not hasattr(self._session, 'encode_jpeg'):
+        if not self._gpu_jpeg or not self._session.encodes_jpeg:
             return False
         from trt_segmentation.backends.tensorrt.gpu_jpeg import find_nvimgcodec
         return find_nvimgcodec() is not None
@@ -512,18 +488,17 @@ class Segmenter:
             raise BackendError('overlays are encoded on the GPU only with TensorRT and '
                                'nvImageCodec (pip install nvidia-nvimgcodec-cu12 '
                                'nvidia-nvjpeg-cu12)')
-        session: Any = self._session
         with self._in_turn():
             overlays = [each for each in self._requested.names if kind_of(each) == 'overlay']
             if name not in overlays:
                 raise BackendError(f'{name} is no overlay of the last image; it has '
                                    f'{", ".join(overlays) or "none"}')
             is_rgb = self._color == 'rgb'
-            data = session.encode_jpeg(name, index, quality, is_rgb)
+            data = self._session.encode_jpeg(name, index, quality, is_rgb)
             if data is not None:
                 return data
             pixels = np.empty(self._shape(name, self._size), np.uint8)
-            session.fetch(name, index, pixels)
+            self._session.fetch(name, index, pixels)
         from trt_segmentation.images.encoding import encode_jpeg  # brings OpenCV
         return encode_jpeg(np.ascontiguousarray(pixels[..., ::-1]) if is_rgb else pixels, quality)
 
@@ -534,12 +509,11 @@ class Segmenter:
         Raises:
             BackendError: the segmenter is closed.
         """
-        self._check_open()
-        twin = getattr(self._session, 'twin', None)
+        with self._in_turn():
+            twin = self._session.twin()
         if twin is None:
             return None
-        with self._in_turn():
-            other = Segmenter(twin(), self.spec, self._gpu_jpeg)
+        other = Segmenter(twin, self.spec, self._gpu_jpeg)
         other.overlay_alpha, other.smoothing = self._alpha, self._smoothing
         return other
 
@@ -636,11 +610,11 @@ class Segmenter:
         """
         if not is_on_device(array):
             return array
-        read = getattr(self._session, 'device_array', None)
-        if read is None:
+        found = self._session.device_array(array, what)
+        if found is None:
             raise ImageError(f'{what} is in GPU memory, and {self.info.backend} reads and writes '
                              f'host memory: {host_remedy(array, code)}')
-        return read(array, what)
+        return found
 
     def _checked_outs(self, outs: Sequence[Mapping[str, Any]], size: tuple[int, int],
                       ) -> list[dict[str, Any]]:
@@ -660,7 +634,7 @@ class Segmenter:
 
     def _stays_on_gpu(self, name: str) -> bool:
         """Whether ``ON_GPU`` is possible for an output."""
-        return kind_of(name) == 'overlay' and hasattr(self._session, 'encode_jpeg')
+        return kind_of(name) == 'overlay' and self._session.encodes_jpeg
 
     def _set_color(self, color: str) -> None:
         self._color = ''  # a failure may leave only a part set

@@ -17,8 +17,6 @@ from trt_segmentation.errors import OutputError
 from trt_segmentation.images.render import blended
 from trt_segmentation.images.sources import open_images
 from trt_segmentation.offline import videos
-from trt_segmentation.offline.items import Item
-from trt_segmentation.offline.videos import _overlay_from_mask
 from trt_segmentation.options import RunOptions
 from trt_segmentation.segmenter import Segmenter
 
@@ -49,17 +47,6 @@ def test_an_overlay_can_be_rendered_from_its_mask(alpha):
     result = segmenter.infer(image, outputs=('mask', 'overlay'))
     rendered = blended(image, result.mask, segmenter.spec.palette, alpha)
     np.testing.assert_array_equal(rendered, result.overlay)
-
-
-def test_an_overlay_of_half_the_size_can_be_rendered_from_its_mask(tmp_path):
-    image, item = read_frame(3, 180, 321).image, Item(tmp_path / 'a.mp4', tmp_path / 'a', True)
-    with Segmenter.open(options=RunOptions(overlay_scale=0.5)) as segmenter:
-        result = segmenter.infer(image, outputs=('mask', 'overlay'))
-        item.target('mask').mkdir()
-        cv2.imwrite(str(item.target('mask') / '000000.png'), result.mask)
-        rendered = _overlay_from_mask(segmenter, item, 'overlay', 0, image)
-    assert rendered.shape == result.overlay.shape == (90, 161, 3)
-    assert np.abs(rendered.astype(int) - result.overlay).mean() < 2  # edges of classes
 
 
 @pytest.fixture(scope='module')
@@ -105,15 +92,9 @@ def test_an_interrupted_video_is_resumed(tmp_path, clip, whole, contents, interr
     assert contents(out) == contents(whole)
 
 
-def test_smoothed_masks_are_those_of_the_frames_in_order_also_when_resumed(
-        tmp_path, networks, write_video, monkeypatch):
-    text = 'input: {color: bgr, scale: 0.02}\noutput: {kind: logits}'
-    onnx.save(networks.pointwise(np.eye(3), (24, 32), metadata=text), tmp_path / 'net.onnx')
-    clips = [write_video(tmp_path / f'{name}.mp4', 12) for name in ('a', 'b')]
-    arguments = [*clips, '--output', tmp_path / 'out', '--outputs', 'mask',
-                 '--temporal-smoothing', '0.8', '--backend', 'onnxruntime',
-                 '--model', tmp_path / 'net.onnx']
-    right, count = videos.write_result, iter(range(17))
+def run_until_full(monkeypatch, arguments, results):
+    """Run until the disk is full, which it is after so many results."""
+    right, count = videos.write_result, iter(range(results))
     with monkeypatch.context() as patch:
         def write_some(*given):
             if next(count, None) is None:
@@ -122,6 +103,26 @@ def test_smoothed_masks_are_those_of_the_frames_in_order_also_when_resumed(
 
         patch.setattr(videos, 'write_result', write_some)
         assert run(*arguments) == 1
+
+
+@pytest.mark.parametrize('scale', ['1', '0.5'])
+def test_overlays_are_the_same_when_resumed(tmp_path, write_video, contents, monkeypatch, scale):
+    arguments = [write_video(tmp_path / 'clip.mp4', 12), '--overlay-scale', scale, '--output']
+    assert run(*arguments, tmp_path / 'whole') == 0
+    run_until_full(monkeypatch, [*arguments, tmp_path / 'out'], 7)
+    assert run(*arguments, tmp_path / 'out') == 0
+    assert contents(tmp_path / 'out') == contents(tmp_path / 'whole')
+
+
+def test_smoothed_masks_are_those_of_the_frames_in_order_also_when_resumed(
+        tmp_path, networks, write_video, monkeypatch):
+    text = 'input: {color: bgr, scale: 0.02}\noutput: {kind: logits}'
+    onnx.save(networks.pointwise(np.eye(3), (24, 32), metadata=text), tmp_path / 'net.onnx')
+    clips = [write_video(tmp_path / f'{name}.mp4', 12) for name in ('a', 'b')]
+    arguments = [*clips, '--output', tmp_path / 'out', '--outputs', 'mask',
+                 '--temporal-smoothing', '0.8', '--backend', 'onnxruntime',
+                 '--model', tmp_path / 'net.onnx']
+    run_until_full(monkeypatch, arguments, 17)
     assert run(*arguments) == 0
     segmenter = Segmenter.open(tmp_path / 'net.onnx',
                                options=RunOptions('onnxruntime', smoothing=True))

@@ -150,6 +150,20 @@ def test_everything_is_released_although_a_part_fails(make_node, monkeypatch):
     assert len(closed) == 1
 
 
+def test_a_network_that_is_released_during_a_report_is_no_fault(make_node, monkeypatch):
+    node = make_node()
+    node.start()
+    segmenter, memory = node._segmenter, node._segmenter.gpu_memory
+
+    def released():
+        node.trigger_deactivate(), node.trigger_cleanup()
+        return memory()
+
+    assert memory() is None  # on ONNX Runtime
+    monkeypatch.setattr(segmenter, 'gpu_memory', released)
+    assert (own_status(node).level, own_status(node).message) == (Level.STALE, 'not active')
+
+
 def test_managed_publishers_do_not_accumulate(make_node, monkeypatch):
     """By whichever method they are destroyed; rclpy's destroy_publisher leaves them managed."""
     monkeypatch.setattr(outputs, '_destroy', lambda node, each: node.destroy_publisher(each))

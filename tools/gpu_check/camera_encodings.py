@@ -13,8 +13,8 @@ from subjects import Builds, Subject
 
 from trt_segmentation.backends.tensorrt.cuda import Device, find_device
 from trt_segmentation.backends.tensorrt.engine_loader import EngineLoader
-from trt_segmentation.backends.tensorrt.network_only import run_once
 from trt_segmentation.backends.tensorrt.stage import Stage
+from trt_segmentation.backends.tensorrt.stage_runner import run_once
 from trt_segmentation.benchmark.camera_frames import camera_bytes
 from trt_segmentation.graph.pipeline.camera_bytes import CAMERA_ENCODINGS, camera_format, main_name
 from trt_segmentation.images.decoding import rows_to_bgr

@@ -50,7 +50,8 @@ def check_tensors(subject: Subject, precision: str, builds: Builds, prefixes: Se
         expected = OnnxGraph(model).run(inputs, names)
         network = loader.open_network_only(
             replace(spec, network=replace(spec.network, model=model)), build)
-        given = network(*inputs.values())
+        (fed,) = inputs.values()
+        given = network(fed)
         network.close()
         found[how] = {name: _differing_share(given[name], expected[name]) for name in names}
         kept: dict[str, Any] = {

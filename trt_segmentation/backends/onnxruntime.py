@@ -15,7 +15,7 @@ import onnx
 
 from trt_segmentation.backends.base import (
     BackendInfo,
-    Controls,
+    Session,
     graph_shape,
     output_dtype,
     output_shape,
@@ -42,8 +42,8 @@ except ImportError as error:
                               '(or rosdep install --from-paths .)') from error
 
 
-class OnnxRuntimeSession(Controls):
-    """A network on ONNX Runtime's CPU provider; see ``backends.base.Session``.
+class OnnxRuntimeSession(Session):
+    """A network on ONNX Runtime's CPU provider.
 
     It consists of two inference sessions. The first one has head and network, so that the weights
     are in memory only once, whatever outputs are requested. The second one has the tail. ONNX
@@ -67,6 +67,9 @@ class OnnxRuntimeSession(Controls):
     def __init__(self, spec: ModelSpec, num_threads: int = 0, *,
                  mask_interpolation: str = 'nearest', for_cpu: bool = True) -> None:
         super().__init__(spec.encoding, [task.name for task in spec.tasks])
+        self.info = BackendInfo(
+            'onnxruntime', onnxruntime.__version__, f'{platform.machine()} CPU',
+            _PRECISIONS.get(dtype_name(spec.network.inputs[0].dtype), 'fp32'))
         self._spec = spec
         self._num_threads = num_threads
         self._how: dict[str, Any] = {'mask_interpolation': mask_interpolation,
@@ -83,14 +86,8 @@ class OnnxRuntimeSession(Controls):
         self._tail = self._open_tail(self._outputs)
         return_free_memory()
 
-    @property
-    def info(self) -> BackendInfo:
-        network = self._spec.network
-        return BackendInfo('onnxruntime', onnxruntime.__version__,
-                           f'{platform.machine()} CPU',
-                           _PRECISIONS.get(dtype_name(network.inputs[0].dtype), 'fp32'))
-
-    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3) -> None:
+    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3,
+               encoding: str = '') -> None:
         if self._network is None:
             raise BackendError(f'{self._spec.network.source}: the session is closed')
         if (height, width, bands) == self._shape and outputs == self._outputs:
@@ -126,16 +123,6 @@ class OnnxRuntimeSession(Controls):
         for staged, out in zip(self._staged, outs, strict=True):
             for name in self._outputs:
                 np.copyto(out[name], staged[name])
-
-    def set_smoothing(self, weight: float) -> None:
-        """Set the weight of temporal smoothing, 0 to ``MAX_WEIGHT``; needs ``spec.smoothing``."""
-        assert self._states is not None, 'the spec has no smoothing'
-        self._states.set_weight(weight)
-
-    def reset_smoothing(self) -> None:
-        """Forget the previous images, for example after a gap in time."""
-        if self._states is not None:
-            self._states.reset()
 
     def _start_smoothing(self) -> None:
         self._state_shapes: dict[tuple[str, str], Sequence[int]] = {}
@@ -227,16 +214,7 @@ class OnnxRuntimeSession(Controls):
 
     def layer_times(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
                     count: int) -> list[dict[str, float]]:
-        """Segment the same images repeatedly under ONNX Runtime's profiler, as ``infer`` does.
-
-        Args:
-            images, outs: as of ``infer``.
-            count: number of repetitions.
-
-        Returns:
-            For each repetition, milliseconds by name of the node; fused nodes have the name of
-            one of them.
-        """
+        """See ``Session.layer_times``; layers are nodes, and fused ones have the name of one."""
         fed = {'image': np.stack(images), **self._controls}
         with tempfile.TemporaryDirectory(prefix='trt_segmentation_') as folder:
             parts = [self._open_network(str(Path(folder) / 'network')),
@@ -252,15 +230,10 @@ class OnnxRuntimeSession(Controls):
         return runs[1:]  # the first one also allocates
 
     def twin(self) -> 'OnnxRuntimeSession':
-        """Return a session on the same weights that can run at the same time as this one.
-
-        Raises:
-            BackendError: this one is closed.
-        """
         if self._network is None:
             raise BackendError(f'{self._spec.network.source}: the session is closed')
         twin = copy.copy(self)
-        Controls.__init__(twin, self._spec.encoding, [task.name for task in self._spec.tasks])
+        Session.__init__(twin, self._spec.encoding, [task.name for task in self._spec.tasks])
         twin._start_smoothing()
         twin._forget_binding()
         return twin

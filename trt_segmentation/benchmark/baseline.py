@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hand-written baseline of a comparison: segmentation in OpenCV and NumPy around a network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from trt_segmentation.graph.reading.resolve import ModelSpec
 from trt_segmentation.images.render import halved
 from trt_segmentation.options import RunOptions
 
-Network = Callable[[np.ndarray], dict[str, np.ndarray]]
+Network = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 """Runs the network only, from its float32 input to its outputs by name."""
 
 FLOAT32 = 1

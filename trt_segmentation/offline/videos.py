@@ -21,7 +21,7 @@ import numpy as np
 from trt_segmentation.errors import ImageError, OutputError
 from trt_segmentation.graph.pipeline.output_names import kind_of, split, with_kind
 from trt_segmentation.images.atomic_files import check_utf8, make_folder, write_file
-from trt_segmentation.images.render import blended, halved
+from trt_segmentation.images.render import blended
 from trt_segmentation.images.sources import open_video, video_frames
 from trt_segmentation.offline.detections import Labels, labels_of, write_result
 from trt_segmentation.offline.items import Item, file_suffix, frame_name
@@ -50,7 +50,8 @@ def segment_video(work: 'Work', segmenter: Segmenter, item: Item) -> tuple[str, 
     """Segment a video.
 
     Frames with existing results are not segmented again; their overlays are rendered from the
-    masks. With temporal smoothing, which needs the frames before, the video starts again.
+    masks. With temporal smoothing, which needs the frames before, and with overlays of half the
+    size, whose pixels lie between those of the mask, the video starts again.
 
     Args:
         work: settings.
@@ -67,9 +68,9 @@ def segment_video(work: 'Work', segmenter: Segmenter, item: Item) -> tuple[str, 
     images = tuple(name for name in work.outputs if kind_of(name) != 'overlay')
     overlay_names = tuple(name for name in work.outputs if kind_of(name) == 'overlay')
     existing = _existing_frames(item, images, overlay_names, work.scratch)
-    if work.lanes.in_order:
+    if work.lanes.in_order or (overlay_names and segmenter.spec.overlay_scale != 1):
         existing = 0
-        segmenter.reset_smoothing()
+    segmenter.reset_smoothing()
     with open_video(item.path) as video:
         rate = video.get(cv2.CAP_PROP_FPS) or _RATE
         with ExitStack() as stack:
@@ -174,8 +175,6 @@ def _overlay_from_mask(segmenter: Segmenter, item: Item, name: str, index: int,
     mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     assert mask is not None, path
     palette = next(task.palette for task in segmenter.spec.tasks if task.name == split(name)[0])
-    if segmenter.spec.overlay_scale != 1:
-        frame, mask = halved(frame), mask[::2, ::2]
     return blended(frame, mask, palette, segmenter.overlay_alpha)
 
 

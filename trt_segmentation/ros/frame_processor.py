@@ -62,10 +62,9 @@ class FrameProcessor:
         self._segmenter = segmenter
         self.encodings = self._encodings_of(segmenter, settings)
         self._synchroniser: Synchroniser[Frame] = Synchroniser(len(cameras))
-        self._rate_limit, self._gaps = RateLimit(), GapDetector()
-        self.set_max_rate(settings.max_rate)
-        self.set_max_gap(settings.smoothing_max_gap)
-        self.set_tolerance(settings.sync_tolerance)
+        self._rate_limit = RateLimit(settings.max_rate)
+        self._gaps = GapDetector(to_nanoseconds(settings.smoothing_max_gap))
+        self._tolerance = to_nanoseconds(settings.sync_tolerance)
         self._worker = FrameWorker(self._process, self._drop_replaced) if in_flight > 1 else None
 
     def set_max_rate(self, rate: float) -> None:

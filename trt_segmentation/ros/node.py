@@ -397,7 +397,8 @@ class SegmentationNode(GuardedLifecycleNode):
             try:
                 memory = segmenter.gpu_memory()
             except BackendError as error:
-                fault = fault or f'{error}; the CUDA context has failed, restart the node'
+                if segmenter is self._segmenter:  # not closed since
+                    fault = fault or f'{error}; the CUDA context has failed, restart the node'
         return NodeState(self._cameras[0].input is not None, fault, loaded=loaded,
                          gpu_memory=memory, enabled=self._enabled,
                          cpu_share=self._cpu.share())

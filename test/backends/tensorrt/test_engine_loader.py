@@ -626,7 +626,6 @@ def test_a_built_engine_is_opened_without_running_its_network(measured_model, op
     wanted = image.sum(2) > 400
     np.testing.assert_array_equal(open_path(measured_model, TWO).infer(image).mask, wanted)
     monkeypatch.setattr(measurement, 'open_session', None)
-    monkeypatch.setattr(measurement, 'import_onnxruntime', None)
     segmenter = open_path(measured_model, TWO)
     assert segmenter.spec.kind == 'ids'
     np.testing.assert_array_equal(segmenter.infer(image).mask, wanted)

@@ -45,9 +45,9 @@ from trt_segmentation.backends.tensorrt.layers import (
     precision_run,
     summary,
 )
-from trt_segmentation.backends.tensorrt.network_only import NetworkOnly, run_once
 from trt_segmentation.backends.tensorrt.session import TensorRtSession
 from trt_segmentation.backends.tensorrt.stage import Stage
+from trt_segmentation.backends.tensorrt.stage_runner import StageRunner, run_once
 from trt_segmentation.backends.tensorrt.verify import (
     agreement_with_fp32,
     check_batch,
@@ -129,12 +129,12 @@ class EngineLoader:
         engine = self._cache.fetch(request.name, key_facts, lambda: self._build(request))
         return replace(engine, facts={**engine.facts, 'key': key_of(key_facts)})
 
-    def open_network_only(self, spec: ModelSpec, options: BuildOptions) -> NetworkOnly:
+    def open_network_only(self, spec: ModelSpec, options: BuildOptions) -> StageRunner:
         """Open the network only, without head and tail; for speed comparisons."""
         plan = self.fetch_network_only(spec, options).plan
         (stage,) = self._load_all([plan], f'{spec.network.source}: the network only')
         try:
-            return NetworkOnly(self._device, stage)
+            return StageRunner(self._device, stage)
         except BaseException:
             self._close([stage])
             raise

@@ -3,16 +3,16 @@
 """An external engine on a TensorRT without a builder: head and tail run on the CPU."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto, helper
 
-from trt_segmentation.backends.base import BackendInfo, Controls
-from trt_segmentation.backends.tensorrt.cuda import Device, close_all
+from trt_segmentation.backends.base import BackendInfo, Session
+from trt_segmentation.backends.tensorrt.cuda import Device
 from trt_segmentation.backends.tensorrt.stage import Stage
+from trt_segmentation.backends.tensorrt.stage_runner import StageRunner
 from trt_segmentation.errors import BackendError
 from trt_segmentation.graph.onnx_tools.network import TensorInfo
 from trt_segmentation.graph.pipeline.prepare import named_outputs, prepare_head, prepare_tail
@@ -22,8 +22,8 @@ from trt_segmentation.graph.reading.resolve import ModelSpec
 logger = logging.getLogger(__name__)
 
 
-class ExternalOnCpuSession(Controls):
-    """Head and tail on ONNX Runtime, the engine on the GPU; see ``backends.base.Session``.
+class ExternalOnCpuSession(Session):
+    """Head and tail on ONNX Runtime, the engine on the GPU.
 
     It uses the same graphs but is slower: float32 images and scores cross the bus.
 
@@ -55,48 +55,39 @@ class ExternalOnCpuSession(Controls):
                                                    helper.tensor_dtype_to_np_dtype(output.dtype))
             for output in spec.network.outputs if output.name in read}
         self._fed_shape = _fixed_shape(spec.network.inputs[0])
-        self._memory: dict[str, Any] = {}
-        self._sizes: dict[str, int] = {}
+        self._runner: StageRunner | None = None
         self._closed = False
-        self._stream: Any = None
         try:
             self._open_graph = _import_graph()
             self._head = self._open_graph(prepare_head(spec))
             self._tail = self._open_tail(self._outputs)
-            with device.current():
-                self._stream = device.stream()
         except BaseException:
             self.close()
             raise
 
-    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3) -> None:
+    def resize(self, height: int, width: int, outputs: tuple[str, ...], bands: int = 3,
+               encoding: str = '') -> None:
         if self._closed:
             raise BackendError(f'{self._spec.network.source}: the session is closed; open the '
                                'engine again')
         if outputs != self._outputs:
             self._tail = self._open_tail(outputs)
             self._outputs = outputs
-        if not self._memory:
-            with self._device.current(), self._discarding_on_failure():
-                self._stage.set_shapes({self._fed: self._fed_shape})
-                for name, size in self._stage.sizes().items():
-                    self._memory[name] = self._device.allocate(size)
-                    self._sizes[name] = size
-                self._stage.bind(self._memory)
+        if self._runner is None:
+            self._runner = StageRunner(self._device, self._stage, self._fed_shape)
 
     def infer(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
               ) -> None:
-        if not self._memory:
+        if self._runner is None:
             raise BackendError('the session is not ready for an image; call resize first')
         (image,), (out,) = images, outs  # an external engine takes one
         inputs = {'image': image[None], **self._controls}
         fed = self._head.run(inputs, [self._fed])[self._fed]
-        with self._device.current(), self._discarding_on_failure():
-            self._device.copy_in(self._memory[self._fed], fed, self._stream)
-            self._stage.enqueue(self._stream)
-            for name, result in self._results.items():
-                self._device.copy_out(result, self._memory[name], self._stream)
-            self._stream.synchronize()
+        try:
+            self._runner(fed, self._results)
+        except BaseException:  # the next resize creates another context and memory
+            self._free(self._stage.drop_context)
+            raise
         for name, result in self._tail.run({**inputs, **self._results}, self._outputs).items():
             out[name].view(np.uint8).reshape(result[0].shape)[...] = result[0]
 
@@ -104,14 +95,14 @@ class ExternalOnCpuSession(Controls):
         """See ``TensorRtSession.gpu_memory``."""
         with self._device.current():
             free, _ = self._device.memory()
-        return sum(self._sizes.values()) + self._stage.memory(), free
+        return (self._runner.nbytes if self._runner else 0) + self._stage.memory(), free
 
     def close(self) -> None:
         self._closed = True
         try:
+            self._free()
             with self._device.current():
-                close_all([self._free, self._stage.close])
-                self._stream = None
+                self._stage.close()
         except BackendError as error:
             logger.warning('the session was not closed properly: %s', error)
 
@@ -119,21 +110,10 @@ class ExternalOnCpuSession(Controls):
         return self._open_graph(prepare_tail(self._spec, outputs,
                                              mask_interpolation=self._mask_interpolation))
 
-    @contextmanager
-    def _discarding_on_failure(self) -> Iterator[None]:
-        """After an exception, discard context and memory; the next ``resize`` recreates them."""
-        try:
-            yield
-        except BaseException:
-            self._free()
-            raise
-
-    def _free(self) -> None:
-        memory, self._memory = self._memory, {}
-        self._sizes.clear()
-        waiting = [] if self._stream is None else [self._stream.synchronize]
-        close_all([*waiting, self._stage.drop_context,
-                   *(each.free for each in memory.values())])
+    def _free(self, *steps: Callable[[], None]) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.free(*steps)
 
 
 def _import_graph() -> Callable[[ModelProto], Any]:

@@ -5,13 +5,13 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trt_segmentation.backends.base import BackendInfo, Controls
+from trt_segmentation.backends.base import BackendInfo, GpuTimes, Session
 from trt_segmentation.backends.tensorrt.cuda import Device, Graph, close_all
 from trt_segmentation.backends.tensorrt.device_arrays import (
     ON_GPU,
@@ -41,21 +41,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class GpuTimes:
-    """GPU time of the parts of one inference, milliseconds.
-
-    Attributes:
-        copy_in, run, copy_out: images to the device, the engines, results to the host.
-    """
-
-    copy_in: float
-    run: float
-    copy_out: float
-
-
-class TensorRtSession(Controls):
-    """A chain of engines from images to masks; see ``backends.base.EncodedSession``.
+class TensorRtSession(Session):
+    """A chain of engines from images to masks.
 
     The images of a batch are contiguous on the device; each is copied from and to the caller's
     arrays, which are in host memory, or on the device (``device_array``). A host array that is
@@ -76,6 +63,8 @@ class TensorRtSession(Controls):
         converters: for images in an encoding of a camera; the session closes it.
     """
 
+    encodes_jpeg = True
+
     def __init__(self, device: Device, stages: list[Stage], info: BackendInfo,
                  encoding: MaskEncoding = MONO8, batch: int = 1,
                  tasks: Sequence[str] = ('',), converters: 'Converters | None' = None) -> None:
@@ -86,6 +75,7 @@ class TensorRtSession(Controls):
         self._converters = converters
         self._converter: Stage | None = None
         self.info = info
+        self.encodings = () if converters is None else CAMERA_ENCODINGS
         self._shape: tuple[int, int, int, str] | None = None
         self._outputs: tuple[str, ...] = ()
         self._batch = batch
@@ -94,7 +84,8 @@ class TensorRtSession(Controls):
         self._sizes: dict[str, int] = {}
         self._places: dict[str, list[int]] = {}
         self._graphs: list[Graph] = []
-        self._states = DeviceStates.of(name for stage in stages for _, name, _ in stage.tensors())
+        self._states: DeviceStates | None = DeviceStates.of(
+            name for stage in stages for _, name, _ in stage.tensors())
         if self._states is not None:
             self._controls[WEIGHT] = np.zeros((), np.float32)
         self._page_locks = PageLocks(device)
@@ -110,10 +101,6 @@ class TensorRtSession(Controls):
         except BaseException:
             self.close()
             raise
-
-    @property
-    def encodings(self) -> tuple[str, ...]:
-        return () if self._converters is None else CAMERA_ENCODINGS
 
     def fetch_converter(self, encoding: str) -> None:
         assert self._converters is not None  # else ``encodings`` is empty
@@ -144,29 +131,9 @@ class TensorRtSession(Controls):
             self._copy_out(outs)
             self._waiter.wait(self._stream)
 
-    def set_smoothing(self, weight: float) -> None:
-        """Set the weight of temporal smoothing, 0 to ``MAX_WEIGHT``; needs ``spec.smoothing``."""
-        assert self._states is not None, 'the engine has no smoothing'
-        self._states.set_weight(weight)
-
-    def reset_smoothing(self) -> None:
-        """Forget the previous images, for example after a gap in time."""
-        if self._states is not None:
-            self._states.reset()
-
     def device_array(self, value: Any, what: str) -> DeviceArray:
-        """Return the GPU memory of an array of another library, for ``infer``.
-
-        The session's stream waits for the work that is pending on it.
-
-        Args:
-            value: an object with the CUDA array interface or DLPack.
-            what: its name in messages, such as 'the image'.
-
-        Raises:
-            ImageError: it is on another device, or not C-contiguous.
-            BackendError: CUDA reports an error; or the session is closed.
-        """
+        """See ``Session.device_array``; the session's stream waits for the work that is pending
+        on it."""
         if self._stream is None:
             raise BackendError('the session is closed')
         with self._device.current():
@@ -187,31 +154,19 @@ class TensorRtSession(Controls):
         return self._jpeg.reader(reuse)
 
     def encode_jpeg(self, name: str, index: int, quality: int, is_rgb: bool) -> bytes | None:
-        """Return an overlay of the last ``infer`` as JPEG; see ``GpuJpegEncoder.encode``.
-
-        Args:
-            name: of the output.
-            index: of the image in the batch.
-            quality, is_rgb: see there.
-
-        Raises:
-            BackendError: the last ``infer`` failed, or there was none.
-        """
+        """See ``Session.encode_jpeg`` and ``GpuJpegEncoder.encode``."""
         with self._at_work():
             overlay = DeviceArray(self._places[name][index], self._shapes[name][1:],
                                   np.dtype(np.uint8), self._device.index)
             return self._jpeg_encoder.encode(overlay, quality, is_rgb)
 
     def fetch(self, name: str, index: int, array: np.ndarray) -> None:
-        """Copy an output of the last ``infer`` into an array of its shape and type; arguments and
-        errors as of ``encode_jpeg``."""
         with self._at_work():
             self._device.copy_out(array, self._places[name][index], self._stream)
             self._stream.synchronize()
 
     def measure(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
                 ) -> GpuTimes:
-        """Do what ``infer`` does, and return how long each part took on the GPU."""
         device, stream = self._device, self._stream
         with self._at_work():
             events = [device.event() for _ in range(4)]
@@ -227,19 +182,11 @@ class TensorRtSession(Controls):
 
     def layer_times(self, images: Sequence[np.ndarray], outs: Sequence[Mapping[str, np.ndarray]],
                     count: int) -> list[dict[str, float]]:
-        """Segment the same images repeatedly under TensorRT's profiler.
+        """See ``Session.layer_times``; ``outs`` is not written.
 
         The engines run without a CUDA graph, in contexts with a profiler. TensorRT 8.6 allows only
         one context for the same profile, so the session's own are discarded and recreated
         afterwards.
-
-        Args:
-            images: as given to ``resize``.
-            outs: not written.
-            count: number of repetitions.
-
-        Returns:
-            For each repetition, milliseconds by name of the layer.
         """
         times: list[dict[str, float]] = [{} for _ in range(count + 1)]
         with self._at_work():
@@ -260,14 +207,9 @@ class TensorRtSession(Controls):
         return times[1:]  # the first one warms up
 
     def gpu_memory(self) -> tuple[int, int]:
-        """Return the bytes that this session takes on the device, and those that are free there.
-
-        The first number counts its tensors and its engines, see ``Stage.memory``. It does not
-        count CUDA's context, the kernels' code and CUDA graphs, whose size is not reported.
-
-        Raises:
-            BackendError: CUDA reports an error, possibly of an earlier call; ``close`` works.
-        """
+        """See ``Session.gpu_memory``. The first number counts its tensors and its engines, see
+        ``Stage.memory``. It does not count CUDA's context, the kernels' code and CUDA graphs,
+        whose size is not reported."""
         with self._device.current():
             free, _ = self._device.memory()
         return sum(self._sizes.values()) + sum(stage.memory() for stage in self._chain), free

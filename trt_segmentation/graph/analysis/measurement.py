@@ -24,7 +24,6 @@ from trt_segmentation.errors import ImageError
 from trt_segmentation.graph.analysis.measurement_store import MeasurementStore
 from trt_segmentation.graph.onnx_tools.network import Network
 from trt_segmentation.graph.onnx_tools.onnxruntime_api import (
-    import_onnxruntime,
     open_session,
     return_free_memory,
 )
@@ -310,9 +309,7 @@ class Probe:
         return hashlib.sha256(b''.join(digests)).hexdigest()
 
     def _run(self, fed: np.ndarray) -> dict[str, np.ndarray]:
-        options = import_onnxruntime().SessionOptions()
-        options.log_severity_level = 4
-        session = open_session(self._network.model.SerializeToString(), options)
+        session = open_session(self._network.model.SerializeToString())
         names = [value.name for value in session.get_outputs()]
         found = session.run(names, {self._network.inputs[0].name: fed})
         del session

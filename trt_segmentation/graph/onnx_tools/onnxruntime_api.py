@@ -46,7 +46,7 @@ def open_session(model: bytes, options: Any = None) -> Any:
 
     Args:
         model: serialised; the session keeps no reference to it.
-        options: an ``onnxruntime.SessionOptions``.
+        options: an ``onnxruntime.SessionOptions``; None for the defaults, and no log.
 
     Returns:
         An ``onnxruntime.InferenceSession``.
@@ -55,7 +55,11 @@ def open_session(model: bytes, options: Any = None) -> Any:
         ImportError: ONNX Runtime is not installed, or cannot be loaded.
         Exception: it cannot load the model; it has an exception type for each status code.
     """
-    session = import_onnxruntime().InferenceSession(model, options, ['CPUExecutionProvider'])
+    runtime = import_onnxruntime()
+    if options is None:
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4
+    session = runtime.InferenceSession(model, options, ['CPUExecutionProvider'])
     if hasattr(session, '_model_bytes'):  # a copy of the model, to change providers
         session._model_bytes = None
     return session

@@ -213,14 +213,10 @@ def open_runtime(model: onnx.ModelProto, source: str) -> Any:
         ModelError: it does not accept the network.
     """
     try:
-        onnxruntime = import_onnxruntime()
+        return open_session(model.SerializeToString())
     except ImportError as error:
         raise BackendError('conversion to fp16 and int8 needs ONNX Runtime, which is not '
                            'installed; pip install onnxruntime') from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        return open_session(model.SerializeToString(), options)
     except Exception as error:  # the binding raises its own types, one for each status code
         raise ModelError(f'{source}: ONNX Runtime does not accept this network: '
                          f'{error}') from error

@@ -93,10 +93,8 @@ def by_running(network: Network, layout: str, channels: int) -> Fault:
     Raises:
         Exception: ONNX Runtime is not installed, or cannot load the network.
     """
-    options = import_onnxruntime().SessionOptions()
-    options.log_severity_level = 4
     model = _with_shape(network, image_shape(layout, channels, (None, None)))
-    session = open_session(model.SerializeToString(), options)
+    session = open_session(model.SerializeToString())
     info = network.inputs[0]
     dtype = np.dtype(np.float32 if info.dtype == TensorProto.BFLOAT16
                      else helper.tensor_dtype_to_np_dtype(info.dtype))

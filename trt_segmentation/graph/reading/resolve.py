@@ -477,17 +477,14 @@ def format_provenance(spec: ModelSpec) -> str:
                      for key, value, origin in rows)
 
 
-def _short(value: object, limit: int = 60) -> str:
-    if isinstance(value, tuple):
-        if len(value) > 4:
-            head = ', '.join(str(item) for item in value[:3])
-            return _clipped(f'{len(value)}: {head}, ...', limit)
-        return _clipped(shape_text(value) if all(isinstance(v, int) for v in value)
-                        else '[' + ', '.join(_short(item) for item in value) + ']', limit)
-    if isinstance(value, float):
-        return f'{value:.6g}'
-    return _clipped(str(value), limit)
-
-
-def _clipped(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[:limit - 3] + '...'
+def _short(value: object) -> str:
+    """A value as text of at most 60 characters."""
+    text = str(value)
+    if isinstance(value, tuple) and len(value) > 4:
+        text = f'{len(value)}: {", ".join(str(item) for item in value[:3])}, ...'
+    elif isinstance(value, tuple):
+        text = shape_text(value) if all(isinstance(item, int) for item in value) else \
+            f'[{", ".join(map(_short, value))}]'
+    elif isinstance(value, float):
+        text = f'{value:.6g}'
+    return text if len(text) <= 60 else text[:57] + '...'

@@ -1,8 +1,8 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""An engine of the network only, without head and tail: to compare speeds and read outputs."""
+"""One engine alone: an array in, arrays out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,16 @@ from trt_segmentation.backends.tensorrt.cuda import Device, close_all
 from trt_segmentation.backends.tensorrt.stage import Shape, Stage
 
 
-class NetworkOnly:
-    """Array in, arrays out, copied through pageable host memory.
+class StageRunner:
+    """Runs an engine on arrays, which are copied through pageable host memory.
 
     Args:
         device: the GPU of the engine.
-        stage: a network of one input.
+        stage: an engine of one input.
         shape: of the input, if the engine leaves it open.
+
+    Attributes:
+        nbytes: of the device memory that its tensors take.
 
     Raises:
         BackendError: CUDA or TensorRT failed; the stage has no context then.
@@ -29,21 +32,33 @@ class NetworkOnly:
         (self._input,) = (name for _, name, is_input in stage.tensors() if is_input)
         self._memory: dict[str, Any] = {}
         self._stream: Any = None
+        self.nbytes = 0
         try:
             with device.current():
                 self._stream = device.stream()
                 self._shapes, self._dtypes = stage.set_shapes({self._input: shape}), stage.dtypes()
                 for name, size in stage.sizes().items():
                     self._memory[name] = device.allocate(size)
+                    self.nbytes += size
                 stage.bind(self._memory)
         except BaseException:
             self.free(stage.drop_context)
             raise
 
-    def __call__(self, fed: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the outputs by name, for a C-contiguous input of the network's type."""
-        results = {name: np.empty(shape, self._dtypes[name])
-                   for name, shape in self._shapes.items()}
+    def __call__(self, fed: np.ndarray, results: Mapping[str, np.ndarray] | None = None,
+                 ) -> Mapping[str, np.ndarray]:
+        """Run the engine.
+
+        Args:
+            fed: C-contiguous, of the input's type.
+            results: C-contiguous arrays to write outputs into, by name; None for new ones for all.
+
+        Returns:
+            The results.
+        """
+        if results is None:
+            results = {name: np.empty(shape, self._dtypes[name])
+                       for name, shape in self._shapes.items()}
         with self._device.current():
             self._device.copy_in(self._memory[self._input], fed, self._stream)
             self._stage.enqueue(self._stream)
@@ -83,11 +98,11 @@ def run_once(device: Device, stage: Stage, fed: np.ndarray) -> dict[str, np.ndar
     Raises:
         BackendError: CUDA or TensorRT failed; the stage has no context then.
     """
-    network = NetworkOnly(device, stage, fed.shape)
+    runner = StageRunner(device, stage, fed.shape)
     try:
-        results = network(fed)
+        results = runner(fed)
     except BaseException:
-        network.free(stage.drop_context)
+        runner.free(stage.drop_context)
         raise
-    network.free()
+    runner.free()
     return {name: results[shared] for name, shared, is_input in stage.tensors() if not is_input}
