@@ -3,12 +3,15 @@
 """The layout of outputs, and which outputs are maps."""
 
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.analysis.measurement import MeasurementSetup
 from trt_segmentation.graph.reading.resolve import complete_config, resolve
+from trt_segmentation.options import RunOptions
+from trt_segmentation.segmenter import Segmenter
 
 FLOAT, INT8, INT64 = TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT64
 SIZE = 8, 12
@@ -67,6 +70,27 @@ def test_a_dynamic_shape_is_measured(networks, halves, name, config):
     halves.check(mask)
     again = resolve(spec.network, complete_config(spec), measuring=MeasurementSetup())
     assert (again.kind, again.scores) == (spec.kind, spec.scores)
+
+
+@pytest.mark.parametrize(('build', 'dtype'), [
+    (ids, INT64), (p, FLOAT), (lambda op: op('Unsqueeze', op.conv(2), np.array([1])), FLOAT)])
+def test_an_output_of_unknown_rank_is_measured(networks, halves, tmp_path, build, dtype):
+    """PyTorch writes such an If for a squeeze of an axis whose extent it does not know."""
+    def squeezed(op):
+        found, axis = build(op), op.constant(np.array([1]))
+        is_one = op('Equal', op('Gather', op('Shape', found), np.array(1)), np.array(1))
+        kept = [helper.make_tensor_value_info('kept', dtype, None)]
+        nodes = {'then_branch': helper.make_node('Squeeze', [found, axis], ['kept']),
+                 'else_branch': helper.make_node('Identity', [found], ['kept'])}
+        return op('If', is_one, **{branch: helper.make_graph([node], branch, [], kept)
+                                   for branch, node in nodes.items()})
+
+    path = tmp_path / 'net.onnx'
+    onnx.save(halves.network(squeezed, (None, dtype)), path)
+    options = RunOptions('onnxruntime', num_threads=1, engine_cache=str(tmp_path / 'cache'))
+    with Segmenter.open(path, config=networks.config_of(input=halves.SIGNED),
+                        options=options) as segmenter:
+        halves.check(segmenter.infer(halves.image()).mask)
 
 
 def test_open_rows_follow_the_size_of_each_image(networks, halves):

@@ -22,6 +22,7 @@ from trt_segmentation.graph.onnx_tools.toposort import (
     bodies,
     is_sorted,
     names_captured,
+    names_read,
     sort_nodes,
 )
 from trt_segmentation.graph.onnx_tools.validation import (
@@ -139,6 +140,7 @@ def read_network(path: str | Path) -> Network:
         load_external_data_for_model(model, str(path.parent))
         _sort_if_needed(model)
         check_model(model)
+        _drop_unread_inputs(model.graph)
     except Exception as error:  # see above
         why = _first_line(error).rstrip('.')
         raise ModelError(f'{path}: this is no valid ONNX model ({why}); export it again, with '
@@ -190,6 +192,16 @@ def _sort_if_needed(model: onnx.ModelProto) -> None:
     if not is_sorted(model.graph):
         with contextlib.suppress(CycleError):  # the checker reports it
             sort_nodes(model.graph)
+
+
+def _drop_unread_inputs(graph: onnx.GraphProto) -> None:
+    """Remove inputs that no node reads, such as ``im_shape`` of some exporters of Paddle; they
+    change no output, but a runtime asks for them."""
+    read = {name for node in graph.node for name in names_read(node)}
+    read.update(value.name for value in graph.output)
+    if kept := [value for value in graph.input if value.name in read]:
+        del graph.input[:]
+        graph.input.extend(kept)
 
 
 def outline_network(source: str, inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo],
@@ -330,8 +342,21 @@ def casts_its_input(network: Network) -> bool:
 
 
 def _inferred_shapes(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
-    """Output shapes after inference; exporters often omit them."""
-    return {value.name: value for value in _inferred(model).graph.output}
+    """Output shapes after inference, which corrects declared ones; exporters often omit them."""
+    bare = without_weights(model)
+    for value in bare.graph.output:
+        value.type.tensor_type.ClearField('shape')
+    found = {value.name: value for value in _inferred(bare).graph.output}
+    for declared in model.graph.output:
+        dims = declared.type.tensor_type.shape.dim
+        inferred = found[declared.name].type.tensor_type
+        if not inferred.HasField('shape'):
+            inferred.CopyFrom(declared.type.tensor_type)
+        elif len(dims) == len(inferred.shape.dim):
+            for dim, known in zip(inferred.shape.dim, dims, strict=True):
+                if not dim.dim_value:
+                    dim.CopyFrom(known)
+    return found
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -3,7 +3,7 @@
 """Determines the layout of an output from the graph, else from one run of the network."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.analysis.measurement import Probe
@@ -79,6 +79,8 @@ def resolve_form(chosen: ChosenOutput, meaning: Meaning, ledger: Ledger, probe: 
     form = _form(chosen, shape, fed, meaning, ledger)
     if is_measured and None in input_size(chosen.network, chosen.input_layout):
         return form.with_dynamic_size()
+    if chosen.output.shape is None:
+        return replace(form, steps=(*form.steps, ('declare', ())))
     return form
 
 
