@@ -326,6 +326,24 @@ def _names_from_cast(graph: onnx.GraphProto, name: str, read: Mapping[str, int])
     return names if node is not None and node.op_type == 'Cast' else []
 
 
+def argmax_extent(network: Network, name: str) -> int:
+    """Return the number of classes of which an ArgMax chooses an output's ids; 0 if another
+    operator makes the output, or the number is not known."""
+    graph = network.model.graph
+    producers = {output: node for node in graph.node for output in node.output}
+    node = producers.get(name)
+    while node is not None and node.op_type in (*_MOVING_OPS, 'Cast'):
+        node = producers.get(node.input[0])
+    if node is None or node.op_type != 'ArgMax':
+        return 0
+    axis = next((each.i for each in node.attribute if each.name == 'axis'), 0)
+    found = _inferred(network.model).graph
+    shapes = (value_shape(value) for value in (*found.value_info, *found.input)
+              if value.name == node.input[0])
+    shape = next(shapes, None)
+    return (shape[axis] or 0) if shape else 0
+
+
 def casts_its_input(network: Network) -> bool:
     """Return whether a network only casts its image, so that it accepts it in any type."""
     moved = {network.inputs[0].name}

@@ -12,7 +12,12 @@ from trt_segmentation.classes.merging import ClassMerge, resolve_merge
 from trt_segmentation.classes.palette import Palette
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.analysis.measurement import MeasurementSetup, Preprocessing, Probe
-from trt_segmentation.graph.onnx_tools.network import Network, shape_text, with_supported_types
+from trt_segmentation.graph.onnx_tools.network import (
+    Network,
+    argmax_extent,
+    shape_text,
+    with_supported_types,
+)
 from trt_segmentation.graph.reading.batch import check_batch
 from trt_segmentation.graph.reading.class_output import (
     Pair,
@@ -64,6 +69,8 @@ class TaskSpec:
         output_name: the network's own output that ``scores`` is, or is computed from.
         instances: the outputs of instances; None if the network finds none, or
             ``RunOptions.instances`` is false.
+        id_count: number of classes of which the network chooses ids; 0 if it gives scores, or if
+            the number is not known.
     """
 
     name: str
@@ -78,6 +85,7 @@ class TaskSpec:
     align_corners: bool = False
     output_name: str = ''
     instances: InstanceTensors | None = None
+    id_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -265,11 +273,14 @@ def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Le
     align_corners = _resolve_corners(network, kind if pair is None else pair.kind, config, ledger)
     threshold = _resolve_threshold(network, pair, config, ledger)
     labels, palette = _resolve_classes(network, scores, kind, config, ledger)
+    output_name = _name_of(ledger, scores)
+    id_count = argmax_extent(network, output_name) if kind == 'ids' else 0
     unlabelled = ledger.resolve(
         'classes.unlabelled', config.classes.unlabelled,
-        lambda: UNLABELLED if len(labels) <= UNLABELLED else MOST_CLASSES, 'default')
+        lambda: UNLABELLED if max(len(labels), id_count) <= UNLABELLED else MOST_CLASSES,
+        'default')
     task = TaskSpec(ledger.task, scores, kind, threshold, labels, palette, unlabelled, pair=pair,
-                    align_corners=align_corners, output_name=_name_of(ledger, scores),
+                    align_corners=align_corners, output_name=output_name, id_count=id_count,
                     instances=None if pair is None else
                     instance_tensors(network, ledger.task))
     return network, _with_merge(task, config, ledger, network.source)
@@ -330,7 +341,7 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
         raise ConfigError(f'overlay_scale is {options.overlay_scale:g}; it is one of '
                           f'{", ".join(f"{scale:g}" for scale in OVERLAY_SCALES)}')
     encoding = mask_encoding(options.mask_encoding)
-    count = max(len(task.labels) for task in spec.tasks)
+    count = max(max(len(task.labels), 0 if task.merge else task.id_count) for task in spec.tasks)
     if count > encoding.unlabelled:
         raise ConfigError(
             f'{spec.network.source}: has {count} classes, but a {encoding.name} mask holds at '
