@@ -204,6 +204,7 @@ def test_an_image_of_integers_that_a_network_casts_builds(networks, dtype):
              helper.make_node('Cast', ['first'], ['cast'], to=TensorProto.FLOAT)]
     model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 32, 48, 3], dtype)],
                                 [networks.tensor('cast', [1, 3, 32, 48])])
+    model.graph.value_info.append(networks.tensor('first', [1, 3, 32, 48], dtype))
     for scale in (None, 2.0):  # the second is clipped to the range of the type
         spec = networks.spec_of(model, input={'scale': scale}, output={'kind': 'logits'})
         assert len(build(prepared(spec)).plan) > 1000

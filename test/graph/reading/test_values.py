@@ -202,6 +202,8 @@ def test_what_remains_ambiguous_is_assumed_with_a_warning(networks, halves, capl
     (lambda op: op('LogSoftmax', op.conv(2)), TWO, FLOAT, 'a LogSoftmax over axis 3'),
     (lambda op: op('Softmax', op('Reshape', op.conv(2), np.array([1, 2, -1])), axis=-1),
      [1, 2, SIZE[0] * SIZE[1]], FLOAT, 'over axis 2, but its classes are along axis 1'),
+    (lambda op: op('Reshape', op('Softmax', op('Reshape', op.conv(2), np.array([1, 2, -1]))),
+                   np.array(TWO)), TWO, FLOAT, 'Softmax, but was measured: .* over another axis'),
     (lambda op: op('Softmax', op.conv(), axis=1), ONE, FLOAT, 'a Softmax over one class'),
     (lambda op: op('Relu', op.conv()), ONE, FLOAT, 'a depth or a distance'),
     (lambda op: op('Mul', *[op.conv()] * 2), ONE, FLOAT, 'a depth or a distance')])

@@ -15,7 +15,7 @@ RULES: dict[str, Callable[[Step], Meaning]] = {}
 """By operator name, in any domain: the rule for its outputs."""
 
 
-_SOFTMAX_OF_ONE_AXIS = 13
+SOFTMAX_OF_ONE_AXIS = 13
 """Opset from which a Softmax is over one axis, by default the last one."""
 
 
@@ -143,7 +143,7 @@ def _softmax(step: Step) -> Meaning:
 
 def _softmax_axis(step: Step) -> int | None:
     """The axis of a Softmax; None if it may be over several axes, as before opset 13."""
-    return step.attribute('axis', -1 if step.opset >= _SOFTMAX_OF_ONE_AXIS else None)
+    return step.attribute('axis', -1 if step.opset >= SOFTMAX_OF_ONE_AXIS else None)
 
 
 @_rule('OneHot')

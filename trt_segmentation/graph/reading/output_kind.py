@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from onnx import TensorProto
 
 from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.analysis.kind_rules import SOFTMAX_OF_ONE_AXIS
 from trt_segmentation.graph.analysis.measurement import Measurement, Probe, measurement_of
 from trt_segmentation.graph.analysis.value_kind import UNDECIDED, Meaning
 from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network, TensorInfo, dtype_name
@@ -134,11 +135,21 @@ def _kind_of_graph(found: FoundOutput, probe: Probe | None) -> tuple[str, str]:
     if meaning.kind == 'probabilities' and not found.is_one:
         if meaning.log:
             return 'logits', 'graph'  # their softmax gives the probabilities
-        # Without some of the classes, such as the background, a pixel may have none of the others.
-        if meaning.is_part and (measured := _measured(found, meaning.kind, probe)):
-            return ('probabilities' if measured.sums_to_one else 'sigmoid',
-                    f'measured ({measured})')
+        is_softmax = meaning.made_by == 'Softmax' and found.network.opset >= SOFTMAX_OF_ONE_AXIS
+        if (meaning.is_part or (meaning.axis is None and is_softmax)) and (
+                measured := _measured(found, meaning.kind, probe)):
+            return _kind_of_sums(found, measured)
     return meaning.kind, 'graph'
+
+
+def _kind_of_sums(found: FoundOutput, measured: Measurement) -> tuple[str, str]:
+    """Return the kind of probabilities that may lack a class, or be of another axis."""
+    if not measured.sums_to_one and not found.meaning.is_part:
+        raise ModelError(f'{found.text} comes from a Softmax, but was measured: {measured}, '
+                         'without sums of 1 over the classes, so it is over another axis; export '
+                         'it over the classes, or export the scores before it')
+    # Without some of the classes, such as the background, a pixel may have none of the others.
+    return 'probabilities' if measured.sums_to_one else 'sigmoid', f'measured ({measured})'
 
 
 def _decoding(meaning: Meaning, kind: str) -> Decoding:
