@@ -188,13 +188,16 @@ def test_aligned_corners_build(networks, layout):
 
 @pytest.mark.parametrize('dtype', [TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT64])
 @pytest.mark.parametrize('last', [[], [helper.make_node('Identity', ['cast'], ['moved']),
-                                       helper.make_node('Flatten', ['moved'], ['flat'], axis=2)]])
+                                       helper.make_node('Flatten', ['moved'], ['flat'], axis=2)],
+                                  [helper.make_node('Mul', ['one', 'cast'], ['moved'])]])
 def test_ids_that_a_network_casts_to_other_integers_build(networks, dtype, last):
     nodes = [helper.make_node('ArgMax', ['pixels'], ['highest'], axis=1, keepdims=1),
              helper.make_node('Cast', ['highest'], ['cast'], to=dtype), *last]
-    shape = [32, 48] if last else [1, 1, 32, 48]
+    shape = [32, 48] if nodes[-1].op_type == 'Flatten' else [1, 1, 32, 48]
+    factor = {'one': np.ones((), helper.tensor_dtype_to_np_dtype(dtype))}
     model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 3, 32, 48])],
-                                [networks.tensor(nodes[-1].output[0], shape, dtype)])
+                                [networks.tensor(nodes[-1].output[0], shape, dtype)],
+                                factor if nodes[-1].op_type == 'Mul' else {})
     assert len(build(prepared(networks.spec_of(model))).plan) > 1000
 
 

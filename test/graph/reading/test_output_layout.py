@@ -35,8 +35,8 @@ def last(op, classes=2, x='x'):
     return op('Transpose', op.conv(classes, x), **LAST)
 
 
-def ids(op, **more):
-    return op('ArgMax', op.conv(2), axis=1, **more)
+def ids(op, x='x', **more):
+    return op('ArgMax', op.conv(2, x), axis=1, **more)
 
 
 # Dynamic input sizes: the output shape is measured ----------------------------------------------
@@ -121,6 +121,15 @@ def test_the_axis_of_the_classes_is_followed_through_the_graph(networks, halves,
     assert (spec.scores.axis, halves.origin_of(spec, 'output.layout')) == (3, 'graph')
     if 'MatMul' not in {node.op_type for node in model.graph.node}:
         halves.check(mask)
+
+
+def test_the_axis_that_an_argmax_keeps_is_that_of_ids(networks, halves):
+    model = halves.network(lambda op: ids(op, x=op('Resize', op(
+        'Transpose', 'x', perm=[0, 3, 1, 2]), '', '', np.array([1, 3, *SIZE]), mode='nearest')),
+        ([1, 1, *SIZE], INT64), fed=([1, None, None, 3], FLOAT))
+    spec, mask = halves.segment(networks, model, input=halves.SIGNED | {'resize': 'none'})
+    assert (spec.scores.axis, halves.origin_of(spec, 'output.layout')) == (1, 'graph')
+    halves.check(mask)
 
 
 def hidden_axis(op):

@@ -131,6 +131,8 @@ MEASURED = {
     'a table of ids': (lambda op: op('Gather', np.array([1, 0]), op('ArgMin', op.conv(2), axis=1,
                                                                     keepdims=0)), ROW, INT64,
                        'ids', 'integers 0 to 1'),
+    'a division of ids': (lambda op: op('Div', op('Mul', best(op), np.int64(3)), np.int64(2)), ONE,
+                          INT64, 'ids', 'integers 0 to 1'),
     'all of three classes but one': (lambda op: op('Slice', p(op, 3), np.array([0]), np.array(
         [2]), CHANNELS), TWO, FLOAT, 'probabilities', '0.'),
     'unit vectors': (lambda op: op('LpNormalization', op.conv(2), axis=1), TWO, FLOAT, 'logits',

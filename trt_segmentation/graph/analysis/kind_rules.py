@@ -362,6 +362,8 @@ def _negative(step: Step) -> Meaning:
 @_rule('Mul Div')
 def _product(step: Step) -> Meaning:
     divides = step.node.op_type == 'Div'
+    if divides and (divisor := step.constant(1)) is not None and divisor.dtype.kind in 'iu':
+        return UNDECIDED  # a division of integers rounds
     for place in (0, 1):
         number = step.number(1 - place)
         if number == 0 and not divides:
@@ -407,13 +409,14 @@ def _plus(found: Meaning, number: float) -> Meaning:
 
 @_rule('ArgMax ArgMin')
 def _best(step: Step) -> Meaning:
-    return step.made('ids')
+    keeps = step.attribute('keepdims', 1)
+    return step.made('ids', axis=step.attribute('axis', 0) if keeps else None)
 
 
 @_rule('TopK')
 def _top(step: Step) -> Meaning:
     if list(step.node.output).index(step.name) == 1:
-        return step.made('ids')
+        return step.made('ids', axis=step.attribute('axis', -1))
     found = step.read()
     return _confidence(step, found) if _are_of_all_classes(found, [step.attribute('axis', -1)]) \
         else UNDECIDED

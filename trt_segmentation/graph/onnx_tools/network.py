@@ -11,7 +11,7 @@ from graphlib import CycleError
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper, version_converter
+from onnx import TensorProto, helper, numpy_helper, version_converter
 from onnx.external_data_helper import load_external_data_for_model
 
 from trt_segmentation.errors import ModelError
@@ -292,10 +292,11 @@ def with_supported_types(network: Network) -> Network:
     graph = network.model.graph
     read = Counter(name for node in graph.node for name in node.input)
     usual: dict[str, int] = {}
+    constants = _constants(graph)
     for info in network.outputs:
         if info.dtype == TensorProto.UINT8 or (info.dtype in _SUPPORTED_TYPES
                                                and not read[info.name]):
-            names = _names_from_cast(graph, info.name, read)
+            names = _names_from_cast(graph, info.name, read, constants)
             usual |= dict.fromkeys(names, _SUPPORTED_TYPES[info.dtype])
     if not usual:
         return network
@@ -304,25 +305,43 @@ def with_supported_types(network: Network) -> Network:
     for node in model.graph.node:
         if node.op_type == 'Cast' and node.output[0] in usual:
             next(each for each in node.attribute if each.name == 'to').i = usual[node.output[0]]
+    for name, constant in _constants(model.graph).items():
+        if name in usual:
+            values = numpy_helper.to_array(constant)
+            wide = values.astype(helper.tensor_dtype_to_np_dtype(usual[name]))
+            constant.CopyFrom(numpy_helper.from_array(wide, constant.name))
     for value in (*model.graph.output, *model.graph.value_info):  # some exporters list it twice
         if value.name in usual:
             value.type.tensor_type.elem_type = usual[value.name]
     return describe_network(model, network.source)
 
 
-def _names_from_cast(graph: onnx.GraphProto, name: str, read: Mapping[str, int]) -> list[str]:
-    """The names of an output from the Cast that makes it on; empty if another operator does.
+def _constants(graph: onnx.GraphProto) -> dict[str, TensorProto]:
+    return {tensor.name: tensor for tensor in graph.initializer} | {
+        node.output[0]: node.attribute[0].t for node in graph.node
+        if node.op_type == 'Constant' and node.attribute[0].name == 'value'}
+
+
+def _names_from_cast(graph: onnx.GraphProto, name: str, read: Mapping[str, int],
+                     constants: Mapping[str, TensorProto]) -> list[str]:
+    """The names of an output from the Cast that makes it on, with those of constant factors; empty
+    if another operator makes it.
 
     Args:
         graph: of the network.
         name: of the output.
         read: how often each value is read.
+        constants: by name.
     """
     producers = {output: node for node in graph.node for output in node.output}
     names, node = [name], producers.get(name)
-    while node is not None and node.op_type in _MOVING_OPS and read[node.input[0]] == 1:
-        names.append(node.input[0])
-        node = producers.get(node.input[0])
+    while node is not None and node.op_type in (*_MOVING_OPS, 'Mul'):
+        used = node.input if node.op_type == 'Mul' else node.input[:1]
+        moved = [each for each in used if each not in constants]
+        if len(moved) != 1 or any(read[each] != 1 for each in used):
+            return []
+        names += used
+        node = producers.get(moved[0])
     return names if node is not None and node.op_type == 'Cast' else []
 
 
