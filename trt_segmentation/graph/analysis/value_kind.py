@@ -135,7 +135,12 @@ class Step:
                        **known)
 
 
-def constant_of(scope: Scope | None, name: str, opset: int) -> np.ndarray | None:
+_MAX_OPERATORS = 12
+"""Maximum number of operators in a row that compute a constant."""
+
+
+def constant_of(scope: Scope | None, name: str, opset: int, left: int = _MAX_OPERATORS,
+                ) -> np.ndarray | None:
     """Return a value that does not depend on the network's input; None if it does, or if an
     operator computes it that is not one of ``_FOLDED``.
 
@@ -143,12 +148,13 @@ def constant_of(scope: Scope | None, name: str, opset: int) -> np.ndarray | None
         scope: in which the value is known as ``name``.
         name: of the value.
         opset: of the model.
+        left: how many operators in a row may compute it.
     """
     while scope is not None:
         if name in scope.constants:
             return np.asarray(numpy_helper.to_array(scope.constants[name]))
         if (node := scope.producers.get(name)) is not None:
-            return _value_of(scope, node, opset)
+            return _value_of(scope, node, opset, left - 1) if left else None
         scope = scope.outer
     return None
 
@@ -160,15 +166,16 @@ _FOLDED = frozenset((
 normalisation."""
 
 
-def _value_of(scope: Scope, node: NodeProto, opset: int) -> np.ndarray | None:
-    """The output of a node with constant inputs."""
+def _value_of(scope: Scope, node: NodeProto, opset: int, left: int) -> np.ndarray | None:
+    """The output of a node with constant inputs; ``left`` is that of ``constant_of``."""
     if node.op_type in ('Identity', 'CastLike'):
-        return constant_of(scope, node.input[0], opset)
+        return constant_of(scope, node.input[0], opset, left)
     if node.op_type == 'DequantizeLinear' or node.op_type in _FOLDED:
-        given = [constant_of(scope, name, opset) for name in node.input if name]
-        known = [each for each in given if each is not None]
-        if len(known) < len(given):
-            return None
+        known = []
+        for name in filter(None, node.input):
+            if (found := constant_of(scope, name, opset, left)) is None:
+                return None
+            known.append(found)
         return _folded(node, known, opset) if node.op_type in _FOLDED else \
             _dequantized(node, *known)
     if node.op_type != 'Constant':
