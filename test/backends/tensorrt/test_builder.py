@@ -313,6 +313,17 @@ def test_an_operator_that_tensorrt_lacks_is_named_with_its_node(networks):
         build(model, profiles={})
 
 
+@pytest.mark.parametrize(('op', 'domain'), [('FusedGemm', 'com.microsoft'),
+                                            ('Upsample', 'com.microsoft.nchwc')])
+def test_an_operator_of_another_runtime_has_a_fix_of_its_own(networks, op, domain):
+    node = helper.make_node(op, ['x'], ['y'], domain=domain)
+    model = networks.onnx_model([node], [networks.tensor('x', [1, 8])],
+                                [networks.tensor('y', [1, 8])])
+    model.opset_import.append(helper.make_opsetid(domain, 1))
+    with pytest.raises(BackendError, match=rf'\({op}\) .* optimizations for another runtime'):
+        build(model, profiles={})
+
+
 def test_what_is_no_onnx_is_said_to_be_none():
     with pytest.raises(ModelError, match=r'net.onnx is not an ONNX model: '):
         build_plan(b'nonsense', {}, BuildOptions(), float_layers=str.isupper, source='net.onnx')

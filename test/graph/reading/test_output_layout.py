@@ -202,6 +202,17 @@ def test_values_and_names_that_are_no_classes_are_refused(networks, halves, buil
         halves.segment(networks, model)
 
 
+def test_masks_of_an_open_number_of_objects_are_refused(networks, halves):
+    def build(op):
+        seen = op('NonZero', op('Greater', op('ReduceMax', op.conv(4), axes=[0, 2, 3], keepdims=0),
+                                f32(-99)))
+        return op('Gather', without(op, op.conv(4), 0), without(op, seen, 0), axis=0)
+
+    model = halves.network(build, ([None, *SIZE], FLOAT))
+    with pytest.raises(ModelError, match='has 4 maps on a test image, and the graph leaves their'):
+        halves.segment(networks, model)
+
+
 def test_anchors_whose_scores_are_no_scores_are_refused(networks, halves):
     model = halves.network(
         lambda op: [shaped(op, op.pooled(2, op.conv(9)), 1, 9, 24), op.pooled(2, maps(op, 3))],
