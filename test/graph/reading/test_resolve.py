@@ -421,6 +421,8 @@ def test_ids_of_more_classes_than_a_mask_holds_are_refused(networks, axis):
     # With 300 classes, 255 is a class.
     assert with_mask(spec, RunOptions(mask_encoding='mono16')).unlabelled == 65535
     assert with_mask(networks.spec_of(model, classes={'merge': {'a': [299]}}), RunOptions())
+    with pytest.raises(ConfigError, match=r'labels has 2 entries, but .* has 300 classes'):
+        networks.spec_of(model, classes={'labels': ['a', 'b']})
 
 
 @pytest.mark.parametrize('shape', [[1, 128], [128], []])

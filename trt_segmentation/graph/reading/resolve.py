@@ -272,9 +272,9 @@ def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Le
         check_batch(network, (scores.name,), batch)
     align_corners = _resolve_corners(network, kind if pair is None else pair.kind, config, ledger)
     threshold = _resolve_threshold(network, pair, config, ledger)
-    labels, palette = _resolve_classes(network, scores, kind, config, ledger)
     output_name = _name_of(ledger, scores)
     id_count = argmax_extent(network, output_name) if kind == 'ids' else 0
+    labels, palette = _resolve_classes(network, scores, kind, id_count, config, ledger)
     unlabelled = ledger.resolve(
         'classes.unlabelled', config.classes.unlabelled,
         lambda: UNLABELLED if max(len(labels), id_count) <= UNLABELLED else MOST_CLASSES,
@@ -389,16 +389,19 @@ def config_in(metadata: Mapping[str, str], source: str) -> ModelConfig:
                                  f"{source}, metadata '{METADATA_KEY}'")
 
 
-def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelConfig,
-                     ledger: Ledger) -> tuple[tuple[str, ...], Palette]:
+def _resolve_classes(network: Network, scores: Scores, kind: str, id_count: int,
+                     config: ModelConfig, ledger: Ledger) -> tuple[tuple[str, ...], Palette]:
+    """Return labels and palette; ``id_count`` is that of ``TaskSpec``."""
     count = None if kind == 'ids' else max(scores.channels, 2)
     if count is not None and count > MOST_CLASSES:
         raise ModelError(f"{network.source}: output '{scores.name}' has {count} classes; a mask "
                          f'holds at most {MOST_CLASSES}')
     labels, colors = config.classes.labels, config.classes.colors
     for key, given in (('labels', labels), ('colors', colors)):
-        if given is not None and count is not None and len(given) != count:
-            means = f'{count} classes' if scores.channels > 1 else \
+        # More colours than ids do no harm; a complete config of ids has one for every value.
+        known = count or (id_count if key == 'labels' else 0)
+        if given is not None and known and len(given) != known:
+            means = f'{known} classes' if scores.channels > 1 or id_count else \
                 '1 channel, which makes 2 classes (background, foreground)'
             raise ConfigError(f'{network.source}: classes.{key} has {len(given)} entries, but '
                               f"output '{scores.name}' has {means}")
