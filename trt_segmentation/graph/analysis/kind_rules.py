@@ -356,7 +356,10 @@ def _mean(step: Step) -> Meaning:
 
 @_rule('Neg')
 def _negative(step: Step) -> Meaning:
-    return _times(step.read(), -1.0)
+    found = step.read()
+    if found.log and found.kind == 'probabilities':
+        return step.made('cost', axis=found.axis)
+    return _times(found, -1.0)
 
 
 @_rule('Mul Div')
@@ -493,7 +496,7 @@ def _joined(found: Sequence[Meaning]) -> Meaning:
         return replace(first, largest=first.largest if same else None, axis=None)
     same = len({each.source for each in found}) == 1
     if len(found) == 2 and same and found[0].flipped != found[1].flipped:
-        return replace(first, kind='probabilities', axis=None)
+        return replace(first, kind='probabilities', axis=None, flipped=False)
     if first.kind == 'sigmoid' and any(each.flipped for each in found):
         return UNDECIDED
     return replace(first, axis=None) if first.kind == 'sigmoid' or same else UNDECIDED

@@ -94,8 +94,12 @@ def resolve_kind(found: FoundOutput, given: str | None, ledger: Ledger, probe: P
                          'over the classes), a confidence without its class; name another output '
                          'as output.name, export the scores or their ArgMax, or set output.kind '
                          'if it is a foreground')
+    if given is None and _are_costs(found):
+        raise ModelError(f'{found.text} is lowest for the most likely class: 1 minus the '
+                         'probabilities of a Softmax, or minus their logarithms; export the '
+                         'probabilities, or set output.kind if the highest value decides')
     _check_softmax(found)
-    if meaning.kind not in ('', 'confidence'):
+    if meaning.kind not in ('', 'confidence', 'cost'):
         kind, origin = _kind_of_graph(found, probe if given is None else None)
         _check_config(found, given, kind)
         decoding = _decoding(meaning, given or kind)
@@ -105,6 +109,16 @@ def resolve_kind(found: FoundOutput, given: str | None, ledger: Ledger, probe: P
         raise ModelError(f'{found.text} has {found.form.channels} channels of integers; class ids '
                          'have one')
     return ledger.resolve('output.kind', given, lambda: kind, origin), decoding
+
+
+def _are_costs(found: FoundOutput) -> bool:
+    """Whether the lowest value of several classes decides. Of two classes, 1 - p is the other."""
+    meaning, channels = found.meaning, found.form.channels or 0
+    is_inverted = meaning.kind == 'probabilities' and meaning.flipped and not meaning.is_part
+    return channels > 1 and (meaning.kind == 'cost' or (is_inverted and channels > _BOTH))
+
+
+_BOTH = 2
 
 
 def _check_softmax(found: FoundOutput) -> None:
