@@ -706,6 +706,7 @@ def bad_files(networks):
     good = networks.pointwise(WEIGHTS, SIZE)
     two_inputs = networks.pointwise(WEIGHTS, SIZE)
     two_inputs.graph.input.append(networks.tensor('depth', [1, 1, *SIZE]))
+    two_inputs.graph.node.append(helper.make_node('Identity', ['depth'], ['read']))
     batch = networks.onnx_model([], [networks.tensor('x', [4, 3, 12, 16])],
                                 [networks.tensor('x', [4, 3, 12, 16])])
     no_outputs = networks.pointwise(WEIGHTS, SIZE)

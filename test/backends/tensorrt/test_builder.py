@@ -188,13 +188,16 @@ def test_aligned_corners_build(networks, layout):
 
 @pytest.mark.parametrize('dtype', [TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT64])
 @pytest.mark.parametrize('last', [[], [helper.make_node('Identity', ['cast'], ['moved']),
-                                       helper.make_node('Flatten', ['moved'], ['flat'], axis=2)]])
+                                       helper.make_node('Flatten', ['moved'], ['flat'], axis=2)],
+                                  [helper.make_node('Mul', ['one', 'cast'], ['moved'])]])
 def test_ids_that_a_network_casts_to_other_integers_build(networks, dtype, last):
     nodes = [helper.make_node('ArgMax', ['pixels'], ['highest'], axis=1, keepdims=1),
              helper.make_node('Cast', ['highest'], ['cast'], to=dtype), *last]
-    shape = [32, 48] if last else [1, 1, 32, 48]
+    shape = [32, 48] if nodes[-1].op_type == 'Flatten' else [1, 1, 32, 48]
+    factor = {'one': np.ones((), helper.tensor_dtype_to_np_dtype(dtype))}
     model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 3, 32, 48])],
-                                [networks.tensor(nodes[-1].output[0], shape, dtype)])
+                                [networks.tensor(nodes[-1].output[0], shape, dtype)],
+                                factor if nodes[-1].op_type == 'Mul' else {})
     assert len(build(prepared(networks.spec_of(model))).plan) > 1000
 
 
@@ -204,6 +207,7 @@ def test_an_image_of_integers_that_a_network_casts_builds(networks, dtype):
              helper.make_node('Cast', ['first'], ['cast'], to=TensorProto.FLOAT)]
     model = networks.onnx_model(nodes, [networks.tensor('pixels', [1, 32, 48, 3], dtype)],
                                 [networks.tensor('cast', [1, 3, 32, 48])])
+    model.graph.value_info.append(networks.tensor('first', [1, 3, 32, 48], dtype))
     for scale in (None, 2.0):  # the second is clipped to the range of the type
         spec = networks.spec_of(model, input={'scale': scale}, output={'kind': 'logits'})
         assert len(build(prepared(spec)).plan) > 1000
@@ -306,6 +310,17 @@ def test_an_operator_that_tensorrt_lacks_is_named_with_its_node(networks):
                                 [networks.tensor('y', ['n'])])
     with pytest.raises(BackendError, match=rf"TensorRT {trt.__version__} does not support node "
                                            r"'odd one' \(Unique\) of net.onnx .*opset"):
+        build(model, profiles={})
+
+
+@pytest.mark.parametrize(('op', 'domain'), [('FusedGemm', 'com.microsoft'),
+                                            ('Upsample', 'com.microsoft.nchwc')])
+def test_an_operator_of_another_runtime_has_a_fix_of_its_own(networks, op, domain):
+    node = helper.make_node(op, ['x'], ['y'], domain=domain)
+    model = networks.onnx_model([node], [networks.tensor('x', [1, 8])],
+                                [networks.tensor('y', [1, 8])])
+    model.opset_import.append(helper.make_opsetid(domain, 1))
+    with pytest.raises(BackendError, match=rf'\({op}\) .* optimizations for another runtime'):
         build(model, profiles={})
 
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kind of an output, traced through the operators after the one that determines it."""
 
+import itertools
+
 import numpy as np
 import onnx
 import pytest
@@ -136,6 +138,14 @@ def test_the_trace_enters_local_functions(networks, mask_of):
     spec, mask = mask_of(model)
     assert spec.kind == 'sigmoid'
     check(mask)
+
+
+def test_a_long_sum_that_is_no_constant_ends(networks):
+    names = ['s', *(f'sum{index}' for index in range(2000))]
+    sums = [node('Add', name, name, output=after) for name, after in itertools.pairwise(names)]
+    model = network(networks, [*sums, node('Mul', names[-1], names[-2], output='y')], IDS,
+                    weights=ONE)
+    assert read_meaning(model, 'y').kind == ''
 
 
 @pytest.mark.parametrize('given', [{'along': 1}, {}])

@@ -72,6 +72,21 @@ def test_an_output_that_no_node_made(networks):
     assert describe_network(model, '').outputs[0].made_by == ''
 
 
+@pytest.mark.parametrize('declared', [[1, 7, 3, 4], [1, 4, 4], [1, 4, 6, 8]])
+def test_declared_output_shapes_are_corrected(networks, declared):
+    model = networks.pointwise(WEIGHTS, (9, 16), stride=4)
+    model.graph.output[0].CopyFrom(networks.tensor('scores', declared))
+    assert describe_network(model, '').outputs[0].shape == (1, 4, 3, 4)
+
+
+def test_an_input_that_no_node_reads_is_left_out(networks, tmp_path):
+    model = networks.pointwise(WEIGHTS, (8, 8))
+    model.graph.input.append(networks.tensor('im_shape', [1, 2]))
+    network = read_network(saved(model, tmp_path))
+    assert [info.name for info in network.inputs] == ['pixels']
+    assert [value.name for value in network.model.graph.input] == ['pixels']
+
+
 def test_metadata(networks):
     network = describe_network(networks.pointwise(WEIGHTS, (8, 8), metadata='a: b'), '')
     assert network.metadata == {'trt_segmentation': 'a: b'}

@@ -182,7 +182,7 @@ def test_uint8_is_rounded(networks, feeder, resize, layout, source):
     image = networks.random_image(*source)
     single = feeder((24, 31), resize, layout)(image)
     fed = feeder((24, 31), resize, layout, TensorProto.UINT8)(image)
-    assert fed.dtype == np.int32  # for TensorRT, of a network that casts it
+    assert fed.dtype == np.int32  # in which TensorRT computes; this network casts its image
     np.testing.assert_array_equal(fed, np.floor(single + np.float32(0.5)).astype(np.uint8))
 
 

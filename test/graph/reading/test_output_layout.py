@@ -3,12 +3,15 @@
 """The layout of outputs, and which outputs are maps."""
 
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.analysis.measurement import MeasurementSetup
 from trt_segmentation.graph.reading.resolve import complete_config, resolve
+from trt_segmentation.options import RunOptions
+from trt_segmentation.segmenter import Segmenter
 
 FLOAT, INT8, INT64 = TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT64
 SIZE = 8, 12
@@ -32,8 +35,8 @@ def last(op, classes=2, x='x'):
     return op('Transpose', op.conv(classes, x), **LAST)
 
 
-def ids(op, **more):
-    return op('ArgMax', op.conv(2), axis=1, **more)
+def ids(op, x='x', **more):
+    return op('ArgMax', op.conv(2, x), axis=1, **more)
 
 
 # Dynamic input sizes: the output shape is measured ----------------------------------------------
@@ -69,6 +72,27 @@ def test_a_dynamic_shape_is_measured(networks, halves, name, config):
     assert (again.kind, again.scores) == (spec.kind, spec.scores)
 
 
+@pytest.mark.parametrize(('build', 'dtype'), [
+    (ids, INT64), (p, FLOAT), (lambda op: op('Unsqueeze', op.conv(2), np.array([1])), FLOAT)])
+def test_an_output_of_unknown_rank_is_measured(networks, halves, tmp_path, build, dtype):
+    """PyTorch writes such an If for a squeeze of an axis whose extent it does not know."""
+    def squeezed(op):
+        found, axis = build(op), op.constant(np.array([1]))
+        is_one = op('Equal', op('Gather', op('Shape', found), np.array(1)), np.array(1))
+        kept = [helper.make_tensor_value_info('kept', dtype, None)]
+        nodes = {'then_branch': helper.make_node('Squeeze', [found, axis], ['kept']),
+                 'else_branch': helper.make_node('Identity', [found], ['kept'])}
+        return op('If', is_one, **{branch: helper.make_graph([node], branch, [], kept)
+                                   for branch, node in nodes.items()})
+
+    path = tmp_path / 'net.onnx'
+    onnx.save(halves.network(squeezed, (None, dtype)), path)
+    options = RunOptions('onnxruntime', num_threads=1, engine_cache=str(tmp_path / 'cache'))
+    with Segmenter.open(path, config=networks.config_of(input=halves.SIGNED),
+                        options=options) as segmenter:
+        halves.check(segmenter.infer(halves.image()).mask)
+
+
 def test_open_rows_follow_the_size_of_each_image(networks, halves):
     build, shape, dtype = OPEN['rows of pixels']
     model = halves.network(build, (shape, dtype), fed=([1, 3, None, None], FLOAT))
@@ -97,6 +121,15 @@ def test_the_axis_of_the_classes_is_followed_through_the_graph(networks, halves,
     assert (spec.scores.axis, halves.origin_of(spec, 'output.layout')) == (3, 'graph')
     if 'MatMul' not in {node.op_type for node in model.graph.node}:
         halves.check(mask)
+
+
+def test_the_axis_that_an_argmax_keeps_is_that_of_ids(networks, halves):
+    model = halves.network(lambda op: ids(op, x=op('Resize', op(
+        'Transpose', 'x', perm=[0, 3, 1, 2]), '', '', np.array([1, 3, *SIZE]), mode='nearest')),
+        ([1, 1, *SIZE], INT64), fed=([1, None, None, 3], FLOAT))
+    spec, mask = halves.segment(networks, model, input=halves.SIGNED | {'resize': 'none'})
+    assert (spec.scores.axis, halves.origin_of(spec, 'output.layout')) == (1, 'graph')
+    halves.check(mask)
 
 
 def hidden_axis(op):
@@ -166,6 +199,17 @@ def test_values_and_names_that_are_no_classes_are_refused(networks, halves, buil
                                                           message):
     model = halves.network(build, *((shape, FLOAT, name) for shape, name in outputs))
     with pytest.raises((ConfigError, ModelError), match=message):
+        halves.segment(networks, model)
+
+
+def test_masks_of_an_open_number_of_objects_are_refused(networks, halves):
+    def build(op):
+        seen = op('NonZero', op('Greater', op('ReduceMax', op.conv(4), axes=[0, 2, 3], keepdims=0),
+                                f32(-99)))
+        return op('Gather', without(op, op.conv(4), 0), without(op, seen, 0), axis=0)
+
+    model = halves.network(build, ([None, *SIZE], FLOAT))
+    with pytest.raises(ModelError, match='has 4 maps on a test image, and the graph leaves their'):
         halves.segment(networks, model)
 
 

@@ -19,8 +19,10 @@ from trt_segmentation.graph.reading.resolve import (
     embedded_config,
     format_provenance,
     resolve,
+    with_mask,
 )
 from trt_segmentation.model_config import ModelConfig
+from trt_segmentation.options import RunOptions
 
 IMAGENET = {'scale': 1 / 255, 'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225)}
 NO_NORMALISATION = {'scale': 1.0, 'mean': (0.0, 0.0, 0.0), 'std': (1.0, 1.0, 1.0)}
@@ -403,6 +405,24 @@ def test_networks_that_are_refused(networks, inputs, outputs, message):
 def test_255_classes_are_taken(networks):
     spec = networks.spec_of(declared(networks, image(1, 3, 8, 12), output(1, 255, 8, 12)))
     assert len(spec.labels) == len(set(spec.palette.colors)) == 255
+
+
+@pytest.mark.parametrize('axis', [1, -3])
+def test_ids_of_more_classes_than_a_mask_holds_are_refused(networks, axis):
+    nodes = [helper.make_node('Conv', ['pixels', 'weights'], ['scores']),
+             helper.make_node('ArgMax', ['scores'], ['best'], axis=axis),
+             helper.make_node('Cast', ['best'], ['ids'], to=TensorProto.INT32)]
+    model = networks.onnx_model(nodes, [networks.tensor(*IMAGE)], [
+        networks.tensor('ids', [1, 1, 8, 12], TensorProto.INT32)],
+        {'weights': np.ones((300, 3, 1, 1), np.float32)})
+    spec = networks.spec_of(model)
+    with pytest.raises(ConfigError, match='has 300 classes, but a mono8 mask holds at most 255'):
+        with_mask(spec, RunOptions())
+    # With 300 classes, 255 is a class.
+    assert with_mask(spec, RunOptions(mask_encoding='mono16')).unlabelled == 65535
+    assert with_mask(networks.spec_of(model, classes={'merge': {'a': [299]}}), RunOptions())
+    with pytest.raises(ConfigError, match=r'labels has 2 entries, but .* has 300 classes'):
+        networks.spec_of(model, classes={'labels': ['a', 'b']})
 
 
 @pytest.mark.parametrize('shape', [[1, 128], [128], []])

@@ -131,6 +131,8 @@ MEASURED = {
     'a table of ids': (lambda op: op('Gather', np.array([1, 0]), op('ArgMin', op.conv(2), axis=1,
                                                                     keepdims=0)), ROW, INT64,
                        'ids', 'integers 0 to 1'),
+    'a division of ids': (lambda op: op('Div', op('Mul', best(op), np.int64(3)), np.int64(2)), ONE,
+                          INT64, 'ids', 'integers 0 to 1'),
     'all of three classes but one': (lambda op: op('Slice', p(op, 3), np.array([0]), np.array(
         [2]), CHANNELS), TWO, FLOAT, 'probabilities', '0.'),
     'unit vectors': (lambda op: op('LpNormalization', op.conv(2), axis=1), TWO, FLOAT, 'logits',
@@ -202,6 +204,12 @@ def test_what_remains_ambiguous_is_assumed_with_a_warning(networks, halves, capl
     (lambda op: op('LogSoftmax', op.conv(2)), TWO, FLOAT, 'a LogSoftmax over axis 3'),
     (lambda op: op('Softmax', op('Reshape', op.conv(2), np.array([1, 2, -1])), axis=-1),
      [1, 2, SIZE[0] * SIZE[1]], FLOAT, 'over axis 2, but its classes are along axis 1'),
+    (lambda op: op('Reshape', op('Softmax', op('Reshape', op.conv(2), np.array([1, 2, -1]))),
+                   np.array(TWO)), TWO, FLOAT, 'Softmax, but was measured: .* over another axis'),
+    (lambda op: op('Neg', op('LogSoftmax', op.conv(2), axis=1)), TWO, FLOAT,
+     'is lowest for the most likely class'),
+    (lambda op: op('Sub', f32(1), p(op, 3)), [1, 3, *SIZE], FLOAT,
+     'is lowest for the most likely class'),
     (lambda op: op('Softmax', op.conv(), axis=1), ONE, FLOAT, 'a Softmax over one class'),
     (lambda op: op('Relu', op.conv()), ONE, FLOAT, 'a depth or a distance'),
     (lambda op: op('Mul', *[op.conv()] * 2), ONE, FLOAT, 'a depth or a distance')])
@@ -249,6 +257,18 @@ def test_the_confidence_is_the_probability_of_the_class(networks, halves, name, 
     halves.check(found['mask'])
     wanted = networks.as_byte(networks.sigmoid(1.5))
     assert abs(found['confidence'].astype(int) - wanted).max() <= 2
+
+
+def test_a_background_made_of_the_rest_is_a_class(networks, halves):
+    def build(op):  # no first class, white, and none
+        each = op('Sigmoid', op.conv(3))
+        part = op('Slice', each, CHANNELS, np.array([3]), CHANNELS)
+        rest = op('Sub', f32(1), op('ReduceMax', part, axes=[1]))
+        return op('Concat', rest, part, axis=1)
+
+    spec, mask = halves.segment(networks, halves.network(build, ([1, 3, *SIZE], FLOAT)))
+    assert spec.kind == 'probabilities'
+    halves.check(mask)
 
 
 def test_a_pixel_of_a_class_that_was_left_out_has_no_class(networks, halves):

@@ -137,8 +137,9 @@ def parse(parser: Any, log: Log, model: bytes, source: str, name: str) -> None:
     op = _operator_of(first, model)[1]
     more = ', '.join(dict.fromkeys(_node_of(error, model) for error in others))
     also = f'; nor {more}' if more else ''
+    fix = fix_of(op, onnx.ModelProto.FromString(model)) or _advice(code, first.desc())
     raise BackendError(f'{name} does not support {_node_of(first, model)} of {source} ({code}: '
-                       f'{first.desc()}){also}; {fix_of(op) or _advice(code, first.desc())}')
+                       f'{first.desc()}){also}; {fix}')
 
 
 def _operator_of(error: Any, model: bytes) -> tuple[str, str]:

@@ -27,6 +27,8 @@ _FLOAT = ('export the float network, or quantize it with QuantizeLinear and Dequ
           'nodes (quant_format QDQ in ONNX Runtime)')
 _MASKED = ('compute with a mask (Where, Mul) instead of indexing with a condition, and export it '
            'again')
+_FOREIGN = ('export the network without it, from the framework and without optimizations for '
+            'another runtime')
 _FIXES = {
     _UNROLL: ('ConcatFromSequence Optional OptionalGetElement OptionalHasElement SequenceAt '
               'SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength '
@@ -88,8 +90,16 @@ def find_unsupported(model: onnx.ModelProto) -> list[Finding]:
     return found
 
 
-def fix_of(op: str) -> str:
-    """Return the fix for an operator that a parser does not support; '' if none is known."""
+def fix_of(op: str, model: onnx.ModelProto) -> str:
+    """Return the fix for an operator that a parser does not support; '' if none is known.
+
+    Args:
+        op: the operator.
+        model: the network that has it.
+    """
+    known = {'', 'ai.onnx', *(function.domain for function in model.functions)}
+    if any(node.op_type == op and node.domain not in known for node in _nodes(model.graph.node)):
+        return _FOREIGN
     return _REFUSED.get(op, _MASKED if _RULES.get(op) is _judge_counting else '')
 
 
@@ -107,8 +117,7 @@ def _judge(node: NodeProto, functions: set[str]) -> Finding | None:
         if node.domain in functions:
             return None
         return Finding(node.op_type, node.name, f"is of the domain '{node.domain}', not of ONNX, "
-                       'so it needs a plugin', 'export the network without it, from the '
-                       'framework and without optimizations for another runtime')
+                       'so it needs a plugin', _FOREIGN)
     if node.op_type in _REFUSED:
         return Finding(node.op_type, node.name, 'TensorRT has no such operator',
                        _REFUSED[node.op_type])

@@ -15,7 +15,7 @@ RULES: dict[str, Callable[[Step], Meaning]] = {}
 """By operator name, in any domain: the rule for its outputs."""
 
 
-_SOFTMAX_OF_ONE_AXIS = 13
+SOFTMAX_OF_ONE_AXIS = 13
 """Opset from which a Softmax is over one axis, by default the last one."""
 
 
@@ -143,7 +143,7 @@ def _softmax(step: Step) -> Meaning:
 
 def _softmax_axis(step: Step) -> int | None:
     """The axis of a Softmax; None if it may be over several axes, as before opset 13."""
-    return step.attribute('axis', -1 if step.opset >= _SOFTMAX_OF_ONE_AXIS else None)
+    return step.attribute('axis', -1 if step.opset >= SOFTMAX_OF_ONE_AXIS else None)
 
 
 @_rule('OneHot')
@@ -356,12 +356,17 @@ def _mean(step: Step) -> Meaning:
 
 @_rule('Neg')
 def _negative(step: Step) -> Meaning:
-    return _times(step.read(), -1.0)
+    found = step.read()
+    if found.log and found.kind == 'probabilities':
+        return step.made('cost', axis=found.axis)
+    return _times(found, -1.0)
 
 
 @_rule('Mul Div')
 def _product(step: Step) -> Meaning:
     divides = step.node.op_type == 'Div'
+    if divides and (divisor := step.constant(1)) is not None and divisor.dtype.kind in 'iu':
+        return UNDECIDED  # a division of integers rounds
     for place in (0, 1):
         number = step.number(1 - place)
         if number == 0 and not divides:
@@ -407,13 +412,14 @@ def _plus(found: Meaning, number: float) -> Meaning:
 
 @_rule('ArgMax ArgMin')
 def _best(step: Step) -> Meaning:
-    return step.made('ids')
+    keeps = step.attribute('keepdims', 1)
+    return step.made('ids', axis=step.attribute('axis', 0) if keeps else None)
 
 
 @_rule('TopK')
 def _top(step: Step) -> Meaning:
     if list(step.node.output).index(step.name) == 1:
-        return step.made('ids')
+        return step.made('ids', axis=step.attribute('axis', -1))
     found = step.read()
     return _confidence(step, found) if _are_of_all_classes(found, [step.attribute('axis', -1)]) \
         else UNDECIDED
@@ -490,7 +496,7 @@ def _joined(found: Sequence[Meaning]) -> Meaning:
         return replace(first, largest=first.largest if same else None, axis=None)
     same = len({each.source for each in found}) == 1
     if len(found) == 2 and same and found[0].flipped != found[1].flipped:
-        return replace(first, kind='probabilities', axis=None)
+        return replace(first, kind='probabilities', axis=None, flipped=False)
     if first.kind == 'sigmoid' and any(each.flipped for each in found):
         return UNDECIDED
     return replace(first, axis=None) if first.kind == 'sigmoid' or same else UNDECIDED

@@ -11,7 +11,7 @@ from graphlib import CycleError
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper, version_converter
+from onnx import TensorProto, helper, numpy_helper, version_converter
 from onnx.external_data_helper import load_external_data_for_model
 
 from trt_segmentation.errors import ModelError
@@ -22,6 +22,7 @@ from trt_segmentation.graph.onnx_tools.toposort import (
     bodies,
     is_sorted,
     names_captured,
+    names_read,
     sort_nodes,
 )
 from trt_segmentation.graph.onnx_tools.validation import (
@@ -139,6 +140,7 @@ def read_network(path: str | Path) -> Network:
         load_external_data_for_model(model, str(path.parent))
         _sort_if_needed(model)
         check_model(model)
+        _drop_unread_inputs(model.graph)
     except Exception as error:  # see above
         why = _first_line(error).rstrip('.')
         raise ModelError(f'{path}: this is no valid ONNX model ({why}); export it again, with '
@@ -190,6 +192,16 @@ def _sort_if_needed(model: onnx.ModelProto) -> None:
     if not is_sorted(model.graph):
         with contextlib.suppress(CycleError):  # the checker reports it
             sort_nodes(model.graph)
+
+
+def _drop_unread_inputs(graph: onnx.GraphProto) -> None:
+    """Remove inputs that no node reads, such as ``im_shape`` of some exporters of Paddle; they
+    change no output, but a runtime asks for them."""
+    read = {name for node in graph.node for name in names_read(node)}
+    read.update(value.name for value in graph.output)
+    if kept := [value for value in graph.input if value.name in read]:
+        del graph.input[:]
+        graph.input.extend(kept)
 
 
 def outline_network(source: str, inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo],
@@ -280,10 +292,11 @@ def with_supported_types(network: Network) -> Network:
     graph = network.model.graph
     read = Counter(name for node in graph.node for name in node.input)
     usual: dict[str, int] = {}
+    constants = _constants(graph)
     for info in network.outputs:
         if info.dtype == TensorProto.UINT8 or (info.dtype in _SUPPORTED_TYPES
                                                and not read[info.name]):
-            names = _names_from_cast(graph, info.name, read)
+            names = _names_from_cast(graph, info.name, read, constants)
             usual |= dict.fromkeys(names, _SUPPORTED_TYPES[info.dtype])
     if not usual:
         return network
@@ -292,26 +305,62 @@ def with_supported_types(network: Network) -> Network:
     for node in model.graph.node:
         if node.op_type == 'Cast' and node.output[0] in usual:
             next(each for each in node.attribute if each.name == 'to').i = usual[node.output[0]]
+    for name, constant in _constants(model.graph).items():
+        if name in usual:
+            values = numpy_helper.to_array(constant)
+            wide = values.astype(helper.tensor_dtype_to_np_dtype(usual[name]))
+            constant.CopyFrom(numpy_helper.from_array(wide, constant.name))
     for value in (*model.graph.output, *model.graph.value_info):  # some exporters list it twice
         if value.name in usual:
             value.type.tensor_type.elem_type = usual[value.name]
     return describe_network(model, network.source)
 
 
-def _names_from_cast(graph: onnx.GraphProto, name: str, read: Mapping[str, int]) -> list[str]:
-    """The names of an output from the Cast that makes it on; empty if another operator does.
+def _constants(graph: onnx.GraphProto) -> dict[str, TensorProto]:
+    return {tensor.name: tensor for tensor in graph.initializer} | {
+        node.output[0]: node.attribute[0].t for node in graph.node
+        if node.op_type == 'Constant' and node.attribute[0].name == 'value'}
+
+
+def _names_from_cast(graph: onnx.GraphProto, name: str, read: Mapping[str, int],
+                     constants: Mapping[str, TensorProto]) -> list[str]:
+    """The names of an output from the Cast that makes it on, with those of constant factors; empty
+    if another operator makes it.
 
     Args:
         graph: of the network.
         name: of the output.
         read: how often each value is read.
+        constants: by name.
     """
     producers = {output: node for node in graph.node for output in node.output}
     names, node = [name], producers.get(name)
-    while node is not None and node.op_type in _MOVING_OPS and read[node.input[0]] == 1:
-        names.append(node.input[0])
-        node = producers.get(node.input[0])
+    while node is not None and node.op_type in (*_MOVING_OPS, 'Mul'):
+        used = node.input if node.op_type == 'Mul' else node.input[:1]
+        moved = [each for each in used if each not in constants]
+        if len(moved) != 1 or any(read[each] != 1 for each in used):
+            return []
+        names += used
+        node = producers.get(moved[0])
     return names if node is not None and node.op_type == 'Cast' else []
+
+
+def argmax_extent(network: Network, name: str) -> int:
+    """Return the number of classes of which an ArgMax chooses an output's ids; 0 if another
+    operator makes the output, or the number is not known."""
+    graph = network.model.graph
+    producers = {output: node for node in graph.node for output in node.output}
+    node = producers.get(name)
+    while node is not None and node.op_type in (*_MOVING_OPS, 'Cast'):
+        node = producers.get(node.input[0])
+    if node is None or node.op_type != 'ArgMax':
+        return 0
+    axis = next((each.i for each in node.attribute if each.name == 'axis'), 0)
+    found = _inferred(network.model).graph
+    shapes = (value_shape(value) for value in (*found.value_info, *found.input)
+              if value.name == node.input[0])
+    shape = next(shapes, None)
+    return (shape[axis] or 0) if shape else 0
 
 
 def casts_its_input(network: Network) -> bool:
@@ -330,8 +379,21 @@ def casts_its_input(network: Network) -> bool:
 
 
 def _inferred_shapes(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
-    """Output shapes after inference; exporters often omit them."""
-    return {value.name: value for value in _inferred(model).graph.output}
+    """Output shapes after inference, which corrects declared ones; exporters often omit them."""
+    bare = without_weights(model)
+    for value in bare.graph.output:
+        value.type.tensor_type.ClearField('shape')
+    found = {value.name: value for value in _inferred(bare).graph.output}
+    for declared in model.graph.output:
+        dims = declared.type.tensor_type.shape.dim
+        inferred = found[declared.name].type.tensor_type
+        if not inferred.HasField('shape'):
+            inferred.CopyFrom(declared.type.tensor_type)
+        elif len(dims) == len(inferred.shape.dim):
+            for dim, known in zip(inferred.shape.dim, dims, strict=True):
+                if not dim.dim_value:
+                    dim.CopyFrom(known)
+    return found
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -117,9 +117,11 @@ def prepare(spec: ModelSpec, outputs: tuple[str, ...] | None = None, *,
     outputs = available_outputs(spec) if outputs is None else outputs
     check_outputs(spec, outputs)
     # TensorRT does not compute in integers of 8 and 16 bits.
-    head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu,
-                                wide=not for_cpu and casts_its_input(spec.network))
+    wide = not for_cpu and casts_its_input(spec.network)
+    head, tail = _head_and_tail(spec, outputs, mask_interpolation, for_cpu, wide=wide)
     network = with_prefix(batched(spec.network.model, spec.batch), NETWORK_PREFIX)
+    if wide:
+        del network.graph.value_info[:]  # with the network's own type of the image
     results = graph_outputs(spec, outputs)
     model = assemble(network, [*head.nodes, *network.graph.node,
                                *needed_nodes(tail.nodes, results)],

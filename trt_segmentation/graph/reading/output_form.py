@@ -43,7 +43,8 @@ class Form:
         shape: after ``steps``: four axes, or [1, h, w] for ids without a channel axis.
         steps: operators that give it this shape, each with its arguments: 'squeeze' and
             'unsqueeze' have an axis; 'rows' (of pixels) have the channel axis, the number of
-            channels, and the number of input pixels for a cell.
+            channels, and the number of input pixels for a cell; 'declare' only tells a runtime
+            the shape, for an output whose rank no type inference finds.
     """
 
     channels: int | None
@@ -78,7 +79,7 @@ class Form:
                 values = np.squeeze(values, argument[0])
             elif step == 'unsqueeze':
                 values = np.expand_dims(values, argument[0])
-            else:
+            elif step == 'rows':
                 axis, channels, stride = argument
                 size = fed[0] // stride, fed[1] // stride
                 values = values.reshape((-1, channels, *size) if axis == 1 else
@@ -258,10 +259,10 @@ def _add_step(op: GraphBuilder, x: str, step: str, argument: tuple[int, ...], fo
         return op.squeeze(x, argument[0])
     if step == 'unsqueeze':
         return op.unsqueeze(x, argument[0])
-    axis, channels, stride = argument
-    first = 2 if axis == 1 else 1
     if None not in form.shape:
         return op('Reshape', x, op.ints(-1, *form.shape[1:]))  # type: ignore[arg-type]
+    axis, channels, stride = argument
+    first = 2 if axis == 1 else 1
     extents = [op('Div', op.size(image[0], image[1] + place), op.ints(stride))
                for place in (0, 1)]
     target = [op.ints(-1), *extents]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from onnx import TensorProto
 
 from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.analysis.kind_rules import SOFTMAX_OF_ONE_AXIS
 from trt_segmentation.graph.analysis.measurement import Measurement, Probe, measurement_of
 from trt_segmentation.graph.analysis.value_kind import UNDECIDED, Meaning
 from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network, TensorInfo, dtype_name
@@ -93,8 +94,12 @@ def resolve_kind(found: FoundOutput, given: str | None, ledger: Ledger, probe: P
                          'over the classes), a confidence without its class; name another output '
                          'as output.name, export the scores or their ArgMax, or set output.kind '
                          'if it is a foreground')
+    if given is None and _are_costs(found):
+        raise ModelError(f'{found.text} is lowest for the most likely class: 1 minus the '
+                         'probabilities of a Softmax, or minus their logarithms; export the '
+                         'probabilities, or set output.kind if the highest value decides')
     _check_softmax(found)
-    if meaning.kind not in ('', 'confidence'):
+    if meaning.kind not in ('', 'confidence', 'cost'):
         kind, origin = _kind_of_graph(found, probe if given is None else None)
         _check_config(found, given, kind)
         decoding = _decoding(meaning, given or kind)
@@ -104,6 +109,16 @@ def resolve_kind(found: FoundOutput, given: str | None, ledger: Ledger, probe: P
         raise ModelError(f'{found.text} has {found.form.channels} channels of integers; class ids '
                          'have one')
     return ledger.resolve('output.kind', given, lambda: kind, origin), decoding
+
+
+def _are_costs(found: FoundOutput) -> bool:
+    """Whether the lowest value of several classes decides. Of two classes, 1 - p is the other."""
+    meaning, channels = found.meaning, found.form.channels or 0
+    is_inverted = meaning.kind == 'probabilities' and meaning.flipped and not meaning.is_part
+    return channels > 1 and (meaning.kind == 'cost' or (is_inverted and channels > _BOTH))
+
+
+_BOTH = 2
 
 
 def _check_softmax(found: FoundOutput) -> None:
@@ -134,11 +149,21 @@ def _kind_of_graph(found: FoundOutput, probe: Probe | None) -> tuple[str, str]:
     if meaning.kind == 'probabilities' and not found.is_one:
         if meaning.log:
             return 'logits', 'graph'  # their softmax gives the probabilities
-        # Without some of the classes, such as the background, a pixel may have none of the others.
-        if meaning.is_part and (measured := _measured(found, meaning.kind, probe)):
-            return ('probabilities' if measured.sums_to_one else 'sigmoid',
-                    f'measured ({measured})')
+        is_softmax = meaning.made_by == 'Softmax' and found.network.opset >= SOFTMAX_OF_ONE_AXIS
+        if (meaning.is_part or (meaning.axis is None and is_softmax)) and (
+                measured := _measured(found, meaning.kind, probe)):
+            return _kind_of_sums(found, measured)
     return meaning.kind, 'graph'
+
+
+def _kind_of_sums(found: FoundOutput, measured: Measurement) -> tuple[str, str]:
+    """Return the kind of probabilities that may lack a class, or be of another axis."""
+    if not measured.sums_to_one and not found.meaning.is_part:
+        raise ModelError(f'{found.text} comes from a Softmax, but was measured: {measured}, '
+                         'without sums of 1 over the classes, so it is over another axis; export '
+                         'it over the classes, or export the scores before it')
+    # Without some of the classes, such as the background, a pixel may have none of the others.
+    return 'probabilities' if measured.sums_to_one else 'sigmoid', f'measured ({measured})'
 
 
 def _decoding(meaning: Meaning, kind: str) -> Decoding:

@@ -3,7 +3,7 @@
 """Determines the layout of an output from the graph, else from one run of the network."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trt_segmentation.errors import ConfigError, ModelError
 from trt_segmentation.graph.analysis.measurement import Probe
@@ -66,6 +66,8 @@ def resolve_form(chosen: ChosenOutput, meaning: Meaning, ledger: Ledger, probe: 
     """
     shape, fed = chosen.output.shape, input_size(chosen.network, chosen.input_layout)
     is_measured = False
+    if probe is not None:
+        _check_count(chosen, probe)
     if probe is not None and not _shape_is_sufficient(chosen, shape, fed, meaning) \
             and (found := probe.shape(chosen.output.name)) is not None:
         shape, fed, is_measured = found, probe.size, True
@@ -75,7 +77,25 @@ def resolve_form(chosen: ChosenOutput, meaning: Meaning, ledger: Ledger, probe: 
     form = _form(chosen, shape, fed, meaning, ledger)
     if is_measured and None in input_size(chosen.network, chosen.input_layout):
         return form.with_dynamic_size()
+    if chosen.output.shape is None:
+        return replace(form, steps=(*form.steps, ('declare', ())))
     return form
+
+
+def _check_count(chosen: ChosenOutput, probe: Probe) -> None:
+    """Check that an output [?, h, w] is one map, and not one for each object that is seen.
+
+    Raises:
+        ModelError: it is not.
+    """
+    shape = chosen.output.shape or ()
+    if len(shape) != 3 or shape[0] is not None or None in shape[1:]:
+        return
+    found = probe.shape(chosen.output.name)
+    if found is not None and found[0] != 1:
+        raise ModelError(f'{chosen.text} has {found[0]} maps on a test image, and the graph '
+                         'leaves their number open, as for masks of objects; scores of a fixed '
+                         'number of classes are needed: export it with fixed shapes')
 
 
 def _shape_is_sufficient(chosen: ChosenOutput, shape: Shape | None, fed: Size, meaning: Meaning,

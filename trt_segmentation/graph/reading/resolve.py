@@ -21,6 +21,7 @@ from trt_segmentation.graph.analysis.measurement import (
 )
 from trt_segmentation.graph.onnx_tools.network import (
     Network,
+    argmax_extent,
     read_network,
     shape_text,
     with_supported_types,
@@ -76,6 +77,8 @@ class TaskSpec:
         output_name: the network's own output that ``scores`` is, or is computed from.
         instances: the outputs of instances; None if the network finds none, or
             ``RunOptions.instances`` is false.
+        id_count: number of classes of which the network chooses ids; 0 if it gives scores, or if
+            the number is not known.
     """
 
     name: str
@@ -90,6 +93,7 @@ class TaskSpec:
     align_corners: bool = False
     output_name: str = ''
     instances: InstanceTensors | None = None
+    id_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -292,12 +296,15 @@ def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Le
         check_batch(network, (scores.name,), batch)
     align_corners = _resolve_corners(network, kind if pair is None else pair.kind, config, ledger)
     threshold = _resolve_threshold(network, pair, config, ledger)
-    labels, palette = _resolve_classes(network, scores, kind, config, ledger)
+    output_name = _name_of(ledger, scores)
+    id_count = argmax_extent(network, output_name) if kind == 'ids' else 0
+    labels, palette = _resolve_classes(network, scores, kind, id_count, config, ledger)
     unlabelled = ledger.resolve(
         'classes.unlabelled', config.classes.unlabelled,
-        lambda: UNLABELLED if len(labels) <= UNLABELLED else MOST_CLASSES, 'default')
+        lambda: UNLABELLED if max(len(labels), id_count) <= UNLABELLED else MOST_CLASSES,
+        'default')
     task = TaskSpec(ledger.task, scores, kind, threshold, labels, palette, unlabelled, pair=pair,
-                    align_corners=align_corners, output_name=_name_of(ledger, scores),
+                    align_corners=align_corners, output_name=output_name, id_count=id_count,
                     instances=None if pair is None else
                     instance_tensors(network, ledger.task))
     return network, _with_merge(task, config, ledger, network.source)
@@ -361,7 +368,7 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
         raise ConfigError(f'overlay_scale is {options.overlay_scale:g}; it is one of '
                           f'{", ".join(f"{scale:g}" for scale in OVERLAY_SCALES)}')
     encoding = mask_encoding(options.mask_encoding)
-    count = max(len(task.labels) for task in spec.tasks)
+    count = max(max(len(task.labels), 0 if task.merge else task.id_count) for task in spec.tasks)
     if count > encoding.unlabelled:
         raise ConfigError(
             f'{spec.network.source}: has {count} classes, but a {encoding.name} mask holds at '
@@ -414,16 +421,19 @@ def config_in(metadata: Mapping[str, str], source: str) -> ModelConfig:
                                  f"{source}, metadata '{METADATA_KEY}'")
 
 
-def _resolve_classes(network: Network, scores: Scores, kind: str, config: ModelConfig,
-                     ledger: Ledger) -> tuple[tuple[str, ...], Palette]:
+def _resolve_classes(network: Network, scores: Scores, kind: str, id_count: int,
+                     config: ModelConfig, ledger: Ledger) -> tuple[tuple[str, ...], Palette]:
+    """Return labels and palette; ``id_count`` is that of ``TaskSpec``."""
     count = None if kind == 'ids' else max(scores.channels, 2)
     if count is not None and count > MOST_CLASSES:
         raise ModelError(f"{network.source}: output '{scores.name}' has {count} classes; a mask "
                          f'holds at most {MOST_CLASSES}')
     labels, colors = config.classes.labels, config.classes.colors
     for key, given in (('labels', labels), ('colors', colors)):
-        if given is not None and count is not None and len(given) != count:
-            means = f'{count} classes' if scores.channels > 1 else \
+        # More colours than ids do no harm; a complete config of ids has one for every value.
+        known = count or (id_count if key == 'labels' else 0)
+        if given is not None and known and len(given) != known:
+            means = f'{known} classes' if scores.channels > 1 or id_count else \
                 '1 channel, which makes 2 classes (background, foreground)'
             raise ConfigError(f'{network.source}: classes.{key} has {len(given)} entries, but '
                               f"output '{scores.name}' has {means}")
