@@ -148,7 +148,8 @@ def test_a_split_bag_without_one_of_its_files_is_read_up_to_it(tmp_path, bag_wri
     assert 'b.mcap: cannot be read (No such file or directory)' in shown.err
 
 
-@pytest.mark.parametrize('text', [b'', b'[1]', b'{{{', b'\xff', b'rosbag2_bagfile_information: {}'])
+@pytest.mark.parametrize('text', [b'', b'[1]', b'{{{', b'\xff',
+                                  b'rosbag2_bagfile_information: {}'])
 def test_damaged_metadata_is_named(tmp_path, bag_writer, capsys, text):
     with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
         bag.write('/camera', bag.image(gray(10)))
