@@ -295,7 +295,11 @@ class SegmentationNode(GuardedLifecycleNode):
                 camera.drop(MAX_RATE)
                 return None
         on_gpu = None if self._encodings is None else self._encodings.takes
-        return camera.read(msg, gray_bits, on_gpu)
+        try:
+            return camera.read(msg, gray_bits, on_gpu)
+        except ImageError:
+            self._rate_limit.give_back()
+            raise
 
     def _attempt(self, cameras: Sequence[Camera], work: Callable[[], T]) -> T | None:
         """Return the result of ``work``; on failure, drop a frame of each camera, return None."""
