@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from trt_segmentation.bags.replay import replay
+from trt_segmentation.cli.main import main
 from trt_segmentation.errors import ConfigError, ImageError
 from trt_segmentation.images.rosbag import ImageTopic
 from trt_segmentation.images.sources import open_images
@@ -90,6 +91,77 @@ def test_compressed_messages_are_read_without_metadata(tmp_path, storage, suffix
     assert levels(open_images(bag.path)) == [10, 20]
     file, = bag.path.glob(f'*.{suffix}')
     assert levels(open_images(file)) == [10, 20]
+
+
+@pytest.fixture
+def write_mcap(tmp_path, bag_writer):
+    """Function that writes images of levels 10 and 20 with the definition and the profile given,
+    and a channel of JSON; returns the path."""
+    mcap = pytest.importorskip('mcap.writer')
+    with bag_writer(tmp_path / 'recorded', 'MCAP') as bag:
+        for level in (10, 20):
+            bag.write('/camera', bag.image(gray(level)))
+    with ImageTopic(bag.path) as topic:
+        recorded = list(topic.messages())
+
+    def write(definition=b'', profile='ros2', encoding='ros2msg', other='ros2msg'):
+        path = tmp_path / 'drive.mcap'
+        with path.open('wb') as file:
+            output = mcap.Writer(file)
+            output.start(profile=profile)
+            schema = output.register_schema('sensor_msgs/msg/Image', encoding, definition)
+            channel = output.register_channel('/camera', 'cdr', schema)
+            output.register_channel('/x', 'json', output.register_schema('X', other, b''))
+            for each in recorded:
+                output.add_message(channel, each.received, each.data, each.received)
+            output.finish()
+        return path
+    return write
+
+
+@pytest.mark.parametrize('definition', [b'', b'this is no definition'])
+def test_images_are_read_without_their_definition(write_mcap, definition):
+    assert levels(open_images(write_mcap(definition))) == [10, 20]
+
+
+@pytest.mark.parametrize('unusual', [{'profile': ''}, {'other': 'jsonschema'},
+                                     {'encoding': 'ros2idl', 'definition': b'no idl'}])
+def test_a_whole_bag_that_rosbags_does_not_open_is_not_called_damaged(write_mcap, tmp_path, capsys,
+                                                                      unusual):
+    path = write_mcap(**unusual)
+    with pytest.raises(ImageError, match='this rosbag cannot be read'):
+        ImageTopic(path)
+    assert main(['run', str(path), '--output', str(tmp_path / 'out.mcap')]) == 0
+    shown = capsys.readouterr()
+    assert '2 of 2 frames of /camera segmented' in shown.out
+    assert 'damaged' not in shown.err
+
+
+def test_a_split_bag_without_one_of_its_files_is_read_up_to_it(tmp_path, bag_writer, capsys):
+    with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
+        bag.write('/camera', bag.image(gray(10)))
+    metadata = bag.path / 'metadata.yaml'
+    metadata.write_text(metadata.read_text().replace('- drive.mcap', '- drive.mcap\n  - b.mcap'))
+    assert main(['run', str(bag.path), '--output', str(tmp_path / 'out.mcap')]) == 1
+    shown = capsys.readouterr()
+    assert '1 of 1 frames of /camera segmented' in shown.out
+    assert 'b.mcap: cannot be read (No such file or directory)' in shown.err
+
+
+@pytest.mark.parametrize('text', [b'', b'[1]', b'{{{', b'\xff',
+                                  b'rosbag2_bagfile_information: {}'])
+def test_damaged_metadata_is_named(tmp_path, bag_writer, capsys, text):
+    with bag_writer(tmp_path / 'drive', 'MCAP') as bag:
+        bag.write('/camera', bag.image(gray(10)))
+    (bag.path / 'metadata.yaml').write_bytes(text)
+    assert main(['run', str(bag.path), '--output', str(tmp_path / 'out.mcap')]) == 1
+    assert 'drive: metadata.yaml is damaged (' in capsys.readouterr().err
+
+
+def test_a_folder_of_images_with_metadata_of_its_own_is_no_rosbag(tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), gray(10))
+    (tmp_path / 'metadata.yaml').write_text('name: my dataset')
+    assert levels(open_images(tmp_path)) == [10]
 
 
 @pytest.mark.parametrize('name', ['a#1', 'a?b', 'a%41', '50%_speed', 'a b', "it's"])

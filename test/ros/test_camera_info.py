@@ -11,7 +11,7 @@ pytest.importorskip('rclpy')
 
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
-from trt_segmentation.ros.camera_info import scaled_camera_info
+from trt_segmentation.ros.camera_info import is_scaled, scaled_camera_info
 
 HEIGHT, WIDTH = 480, 640
 EXTENT = st.integers(1, 2000)
@@ -74,6 +74,16 @@ def test_a_camera_that_crops_and_bins_is_followed(roi, point, height, width):
 def test_an_impossible_binning_is_not_followed():
     info = calibration(500.0, 510.0, 0.1, binning_x=2 ** 32 - 1, binning_y=HEIGHT + 1)
     assert scaled_camera_info(info, (240, 320)).k[:3].tolist() == [250.0, 0.0, 159.9]
+
+
+@pytest.mark.parametrize(('size', 'fields', 'expected'), [
+    ((HEIGHT, WIDTH), {}, True), ((240, 320), {}, True), ((107, 142), {}, True),
+    ((960, 1280), {}, True), ((360, 640), {}, False), ((640, 480), {}, False),
+    ((239, 319), {'binning_x': 2, 'binning_y': 2}, True),
+    ((480, 480), {'roi': RegionOfInterest(x_offset=80, width=480, height=480)}, True),
+    ((HEIGHT, WIDTH), {'roi': RegionOfInterest(width=480, height=480)}, False)])
+def test_which_images_are_the_cameras_image_scaled(size, fields, expected):
+    assert is_scaled(calibration(500.0, 510.0, 0.1, **fields), size) == expected
 
 
 def test_fields_that_do_not_depend_on_the_size_are_kept():

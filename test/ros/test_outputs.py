@@ -81,6 +81,12 @@ def test_camera_info_is_the_masks(small_masks, image_message, scene, stamp_of):
     assert (info.height, info.width) == (45, 80)
     np.testing.assert_allclose(info.k, [75, 0, 39.5, 0, 75, 22, 0, 0, 1])
     np.testing.assert_allclose(info.p, [70, 0, 39.75, -7, 0, 70, 21.75, 0, 0, 0, 1, 0])
+    stamp = small_masks.send(image_message(scene[:140]))  # no scaled image of this camera_info
+    small_masks.answer('mask', stamp)
+    said = 'camera_info is of an image of 320x180, but the image is 320x140'
+    small_masks.spin_until(lambda: said in small_masks.log(), 'a warning')
+    small_masks.spin_for(0.2)
+    assert stamp not in [stamp_of(each) for each in small_masks.infos]
 
 
 def test_masks_as_large_as_the_image_have_its_calibration(make_bench):

@@ -357,6 +357,25 @@ def test_bad_depth_is_counted_and_named_and_the_mask_goes_on(cell, make_camera, 
     bench.spin_until(lambda: bench.status().message == 'segmenting', 'a normal status')
 
 
+def test_a_depth_image_from_the_future_costs_only_its_own_mask(cell, make_camera, image_message):
+    assert cell.configure(points='depth')
+    camera = make_camera('mask')
+    image, depth = image_message(read_frame(0, HEIGHT, WIDTH).image), depth_message(depth_of(0))
+    camera.answer('mask', camera.send(image, depth_of(0), later=10 ** 10))
+    camera.wait_for_status('no points: the nearest depth image')
+    stamp = cell.bench.node.get_clock().now().nanoseconds
+    for msg in (image, depth):
+        msg.header.frame_id = FRAME
+        msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(stamp, 10 ** 9)
+    camera.image.publish(image)  # the depth arrives after its mask
+    camera.bench.spin_until(lambda: camera.bench.received['mask'] and nanoseconds(
+        camera.bench.received['mask'][-1].header.stamp) == stamp, 'a mask', 5)
+    camera.bench.spin_for(0.2)
+    camera.depth.publish(depth)
+    camera.bench.spin_until(lambda: camera.clouds, 'points', 5)
+    assert nanoseconds(camera.clouds[0].header.stamp) == stamp
+
+
 def test_the_points_of_a_cloud_get_classes(cell, make_camera, image_message):
     assert cell.configure(points='cloud', points_range=[1.0, 6.0])
     bench, camera = cell.bench, make_camera('mask', source=(PointCloud2, 'depth/points'))

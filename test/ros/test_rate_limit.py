@@ -62,6 +62,16 @@ def test_without_a_limit_every_frame_is_admitted():
     assert limit.is_limited
 
 
+def test_an_unreadable_frame_leaves_its_slot_to_the_next_one():
+    limit, used = RateLimit(1), []
+    for index in range(90):
+        if limit.admit(START + index / 30):
+            used.append(index)
+            if len(used) % 2:  # the first frame of every slot is unreadable
+                limit.give_back()
+    assert used == [0, 1, 31, 32, 61, 62]
+
+
 @pytest.mark.parametrize('rate', [4.0, 10.0, 14.0, 29.0])
 def test_cameras_of_a_batch_are_admitted_together(rate):
     limit, sets = RateLimit(rate), 1800
@@ -79,6 +89,17 @@ def test_frames_of_one_camera_are_never_one_batch():
     limit = RateLimit(1)
     assert [limit.admit(START, 0, stamp, tolerance=10**9) for stamp in (0, 1, 2)] \
         == [True, False, False]
+
+
+def test_a_bad_frame_does_not_cost_the_next_good_one(make_bench, image_message, scene, model):
+    bench = make_bench(engine_path=model, max_rate=0.001)
+    bench.listen('mask')
+    bad = image_message(scene)
+    bad.encoding = '32FC1'
+    for _ in range(3):
+        bench.send_in_vain(bad, 'bad_frame')
+    bench.segment(image_message(scene))
+    bench.send_in_vain(image_message(scene), 'max_rate')
 
 
 def test_frames_above_the_rate_are_dropped_and_counted(make_bench, image_message, scene, model):

@@ -154,7 +154,8 @@ def _identity(bag: Path) -> list[Any]:
 
 
 def _readable(work: BagWork) -> tuple[BagWork, list[str]]:
-    """The work on the bag, or on a copy of its readable part if the bag is damaged."""
+    """The work on the bag, or on a copy of its readable part if rosbags cannot open it; and the
+    damage."""
     copy = work.folder / _SALVAGED
     if not copy.is_dir():
         try:
@@ -164,14 +165,16 @@ def _readable(work: BagWork) -> tuple[BagWork, list[str]]:
         else:
             return work, []
     record = json.loads((copy / _DAMAGE).read_text(encoding='utf-8'))
-    return replace(work, bag=copy, topic=record['topic']), [record['damage']]
+    damage = [record['damage']] if record['damage'] else []
+    return replace(work, bag=copy, topic=record['topic']), damage
 
 
 def _copy(work: BagWork, copy: Path, error: str) -> None:
     unfinished = work.folder / f'unfinished_{_SALVAGED}'
     salvaged = salvage(work.bag, work.topic, unfinished)
-    record = {'topic': salvaged.topic,
-              'damage': f'{error}; {salvaged.count} images up to the damage ({salvaged.damage})'}
+    damage = f'{error}; {salvaged.count} images up to the damage ({salvaged.damage})' \
+        if salvaged.damage else ''  # rosbags does not read it, but it is whole
+    record = {'topic': salvaged.topic, 'damage': damage}
     (unfinished / _DAMAGE).write_text(json.dumps(record), encoding='utf-8')
     unfinished.rename(copy)
 

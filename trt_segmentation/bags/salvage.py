@@ -77,9 +77,13 @@ def salvage(path: Path, topic: str, folder: Path) -> Salvaged:
 def _storage_files(path: Path) -> list[Path]:
     files = [path]
     if path.is_dir():
-        metadata = yaml.safe_load((path / 'metadata.yaml').read_text(encoding='utf-8'))
-        names = metadata['rosbag2_bagfile_information']['relative_file_paths']
-        files = [path / Path(name).name for name in names]
+        try:
+            metadata = yaml.safe_load((path / 'metadata.yaml').read_text(encoding='utf-8'))
+            names = metadata['rosbag2_bagfile_information']['relative_file_paths']
+            files = [path / Path(name).name for name in names]
+        except (ValueError, LookupError, TypeError, yaml.YAMLError) as error:
+            raise ImageError(f'{path}: metadata.yaml is damaged ({type(error).__name__}); give '
+                             'the .mcap or .db3 files in this folder one by one') from error
     for file in files:
         if file.suffix not in _READERS:
             raise ImageError(f'{file}: this rosbag is damaged, and only .mcap and .db3 files can '
@@ -113,7 +117,11 @@ def _records(file: Path) -> Iterator[Any]:
     except ImportError as error:
         raise ImageError(f'{file}: is damaged, and reading up to the damage needs a package that '
                          'is not installed; pip install mcap') from error
-    with file.open('rb') as stream:
+    try:
+        stream = file.open('rb')
+    except OSError as error:
+        raise DamageError(f'cannot be read ({error.strerror})') from error
+    with stream:
         records = StreamReader(stream, validate_crcs=True).records
         try:
             while True:

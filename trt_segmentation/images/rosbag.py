@@ -46,10 +46,12 @@ class Recorded:
 
 
 def is_bag(path: Path) -> bool:
-    """Return whether a path is a rosbag: a folder with metadata.yaml, or a bag file."""
+    """Return whether a path is a rosbag: a folder with metadata.yaml and a storage file beside it
+    (other folders have a file of this common name, too), or a bag file."""
     # os.path.isfile is False for a path in a folder without permission; Path.is_file raises.
-    return os.path.isfile(path / 'metadata.yaml') or (
-        path.suffix in _BAG_SUFFIXES and os.path.isfile(path))
+    if os.path.isfile(path / 'metadata.yaml'):
+        return any(next(path.glob(name), None) for name in ('*.mcap*', '*.db3*'))
+    return path.suffix in _BAG_SUFFIXES and os.path.isfile(path)
 
 
 def sqlite3_fault(file: Path) -> str:
@@ -82,14 +84,14 @@ class ImageTopic:
     """
 
     def __init__(self, path: Path, topic: str = '') -> None:
-        any_reader, typestore = _bag_tools()
+        any_reader, self._typestore = _bag_tools()
         self._path = path
         for file in sorted(path.glob('*.db3')) if path.is_dir() else [path]:
             if fault := sqlite3_fault(file):
                 raise ImageError(fault)
         try:
             # db3 bags from before Iron have no message definitions.
-            self._reader = any_reader([path], default_typestore=typestore)
+            self._reader = any_reader([path], default_typestore=self._typestore)
             self._reader.open()
         except Exception as error:  # each storage raises its own types
             raise DamagedBagError(f'{path}: this rosbag cannot be read ({error})') from error
@@ -150,7 +152,9 @@ class ImageTopic:
             if data[:len(_ZSTD)] == _ZSTD:
                 from zstandard import ZstdDecompressor
                 data = ZstdDecompressor().decompress(data)
-            return self._reader.deserialize(data, recorded.msgtype)
+            # Not the definitions in the bag, which may be missing or damaged.
+            return self._typestore.deserialize_cdr(data, recorded.msgtype) \
+                if self._reader.is2 else self._reader.deserialize(data, recorded.msgtype)
         except Exception as error:  # errors of the deserializer, struct or NumPy
             raise ImageError(f'the message is damaged ({error})') from error
 

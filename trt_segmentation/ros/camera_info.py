@@ -8,6 +8,20 @@ from typing import Any
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 
+def image_size_of(info: CameraInfo) -> tuple[int, int]:
+    """Return height and width of the image that a camera_info is of: its ``roi``, binned."""
+    roi = info.roi  # all 0 means the whole image
+    return ((roi.height or info.height) // max(info.binning_y, 1),
+            (roi.width or info.width) // max(info.binning_x, 1))
+
+
+def is_scaled(info: CameraInfo, size: tuple[int, int]) -> bool:
+    """Return whether an image of ``size`` (height, width) can be the image of a camera_info,
+    scaled, with sides that are rounded to whole pixels."""
+    height, width = image_size_of(info)
+    return abs(size[1] * height - size[0] * width) <= max(height, width)
+
+
 def scaled_camera_info(info: CameraInfo, size: tuple[int, int]) -> CameraInfo:
     """Scale the calibration of a camera to another image size.
 
@@ -19,7 +33,7 @@ def scaled_camera_info(info: CameraInfo, size: tuple[int, int]) -> CameraInfo:
         size: height and width of the mask, pixels.
     """
     height, width = size
-    roi = info.roi  # all 0 means the whole image
+    roi = info.roi
     x = width / _binned(roi.width or info.width, info.binning_x), roi.x_offset
     y = height / _binned(roi.height or info.height, info.binning_y), roi.y_offset
     scaled = copy.deepcopy(info)

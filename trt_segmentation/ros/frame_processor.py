@@ -160,7 +160,11 @@ class FrameProcessor:
             if not self._rate_limit.admit(arrived, camera.index, stamp, tolerance):
                 camera.drop(MAX_RATE)
                 return None
-        return camera.read(msg, self._segmenter.spec.gray_bits, self.encodings.takes)
+        try:
+            return camera.read(msg, self._segmenter.spec.gray_bits, self.encodings.takes)
+        except ImageError:
+            self._rate_limit.give_back()
+            raise
 
     def _attempt(self, cameras: Sequence[Camera], work: Callable[[], T]) -> T | None:
         """Return the result of ``work``; on failure, drop a frame of each camera, return None."""

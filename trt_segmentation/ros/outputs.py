@@ -17,7 +17,7 @@ from trt_segmentation.graph.pipeline.output_names import joined, kind_of, split
 from trt_segmentation.graph.reading.resolve import ModelSpec
 from trt_segmentation.images.encoding import encode_jpeg, encode_png
 from trt_segmentation.ros import detections, label_info
-from trt_segmentation.ros.camera_info import scaled_camera_info
+from trt_segmentation.ros.camera_info import image_size_of, is_scaled, scaled_camera_info
 from trt_segmentation.ros.class_shares import ClassShares
 from trt_segmentation.ros.image_msgs import OutgoingImage
 from trt_segmentation.ros.log_bridge import WARNING_PERIOD
@@ -89,6 +89,7 @@ class Outputs:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='publish')
         self._unpublished: Future[None] | None = None
         self._camera_info: CameraInfo | None = None
+        self._image_size = 0, 0
         self._camera_publisher: Any = None
         self._camera_subscription: Any = None
         if segmenter.spec.mask_size is not None:
@@ -127,6 +128,7 @@ class Outputs:
         width), after their previous contents are published; ``ON_GPU`` for an overlay that is only
         encoded there."""
         self.finish()
+        self._image_size = size
         overlays = [name for name in names if kind_of(name) == 'overlay']
         self._encodes_on_gpu = self.gpu_index is not None \
             and any(map(self._is_compressed, overlays)) and self._segmenter.encodes_jpeg
@@ -258,6 +260,14 @@ class Outputs:
 
     def _publish_camera_info(self, header: Any, camera_info: CameraInfo,
                              mask_size: tuple[int, int]) -> None:
+        if not is_scaled(camera_info, self._image_size):
+            height, width = image_size_of(camera_info)
+            self._node.get_logger().warning(
+                f'{self._camera_publisher.topic_name} is not published: camera_info is of an '
+                f'image of {width}x{height}, but the image is '
+                f'{self._image_size[1]}x{self._image_size[0]}; publish that of the image',
+                throttle_duration_sec=WARNING_PERIOD)
+            return
         info = scaled_camera_info(camera_info, mask_size)
         info.header = header
         self._camera_publisher.publish(info)

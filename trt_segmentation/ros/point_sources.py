@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 
 from trt_segmentation.errors import ImageError
 from trt_segmentation.images.points import DEPTH_ENCODINGS, Pinhole, PointProjector
-from trt_segmentation.ros.camera_info import scaled_camera_info
+from trt_segmentation.ros.camera_info import image_size_of, scaled_camera_info
 from trt_segmentation.ros.cloud_msgs import ReceivedCloud, received_cloud
 from trt_segmentation.ros.image_msgs import ReceivedImage, received_image
 from trt_segmentation.ros.kept_messages import KeptMessages
@@ -201,13 +201,11 @@ def _pinhole(info: CameraInfo, depth: ReceivedImage) -> Pinhole:
     Raises:
         ImageError: the camera is not calibrated, or its image has another size.
     """
-    roi, binning = info.roi, (info.binning_x or 1, info.binning_y or 1)
-    width, height = roi.width or info.width, roi.height or info.height
-    size = width // binning[0], height // binning[1]
-    if size != (depth.width, depth.height):
-        raise ImageError(f'depth/camera_info is of an image of {size[0]}x{size[1]}, but the depth '
+    size = image_size_of(info)
+    if size != (depth.height, depth.width):
+        raise ImageError(f'depth/camera_info is of an image of {size[1]}x{size[0]}, but the depth '
                          f'image is {depth.width}x{depth.height}')
-    if (info.width, info.height) != size:  # a region of interest, or binning
+    if (info.height, info.width) != size:  # a region of interest, or binning
         info = scaled_camera_info(info, (depth.height, depth.width))
     matrix = info.p.reshape(3, 4) if info.p[0] > 0 else info.k.reshape(3, 3)
     camera = Pinhole(*(float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2))))

@@ -161,7 +161,7 @@ class Points:
                 self._drop_mask(self._waiting[0])
                 self._free.append(self._waiting.popleft())
             self._waiting.append(self._copied(header, [arrays[name] for name in self.outputs]))
-            self._match()
+            self._match(has_new_depth=False)
 
     def close(self) -> None:
         """Destroy the topics."""
@@ -200,9 +200,10 @@ class Points:
             self._match()
             return True
 
-    def _match(self) -> None:
+    def _match(self, has_new_depth: bool = True) -> None:
         """Publish the points of the masks whose depth is here; drop the masks whose depth cannot
-        come any more."""
+        come any more, since a later one has come after the mask. One that was here before may have
+        a wrong stamp."""
         if not self._depths or self._source.missing():
             return
         for mask in tuple(self._waiting):
@@ -210,7 +211,7 @@ class Points:
             nearest, depth = self._nearest(stamp)
             if abs(nearest - stamp) <= tolerance:
                 self._publish(mask, depth)
-            elif self._depths[-1][0] > stamp + tolerance:
+            elif has_new_depth and self._depths[-1][0] > stamp + tolerance:
                 self._drop_mask(mask)
             else:
                 continue

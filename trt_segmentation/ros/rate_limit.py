@@ -25,7 +25,7 @@ class RateLimit:
     def set_rate(self, rate: float) -> None:
         """Set the maximum rate in Hz, 0 for no limit; the next frame starts a new schedule."""
         self._period = 1 / rate if rate else 0.0
-        self._next_slot = float('-inf')
+        self._next_slot = self._before = float('-inf')
         self._stamp, self._is_segmented = 0, False
         self._cameras: set[int] = set()
 
@@ -51,9 +51,14 @@ class RateLimit:
         self._cameras.add(camera)
         return self._is_segmented
 
+    def give_back(self) -> None:
+        """Free the slot of the newest frame, which turned out to be unreadable."""
+        self._next_slot = self._before
+
     def _use_slot(self, now: float) -> bool:
         if now < self._next_slot:
             return False
+        self._before = self._next_slot
         if self._next_slot == float('-inf'):
             self._next_slot = now
         missed = int((now - self._next_slot) / self._period)
