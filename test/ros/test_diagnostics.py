@@ -37,6 +37,8 @@ INFO = BackendInfo('tensorrt', '10.9.0', 'NVIDIA Orin', 'fp16', 'fp16 in 41 of 5
                    '0123456789abcdef' * 4)
 ACTIVE = NodeState(active=True, topic=TOPIC, publishers=1,
                    loaded=LoadedModel('net.onnx', INFO, 'fp16', {'': ('#804080', '#000aff')}))
+WHERE = "(see 'Images are lost on the way' in docs/how-to/diagnose.md)"
+LOST = f'; either nothing is sent, or it is lost on the way {WHERE}'
 EVENT = 'the publisher offers best_effort, reliable is requested; set reliability'
 
 
@@ -191,7 +193,7 @@ def test_a_fault_outweighs_all(camera):
 
 
 @pytest.mark.parametrize(('publishers', 'event', 'said'), [
-    (0, '', '0 publishers'), (1, '', '1 publisher'), (2, '', '2 publishers'),
+    (0, '', '0 publishers'), (1, '', f'1 publisher{LOST}'), (2, '', f'2 publishers{LOST}'),
     (0, EVENT, '0 publishers'), (1, EVENT, f'1 publisher, none compatible: {EVENT}'),
     (2, EVENT, f'2 publishers, not all compatible: {EVENT}')])
 def test_missing_images_are_reported_with_a_likely_cause(camera, publishers, event, said):
@@ -218,7 +220,7 @@ def test_work_is_no_silence(camera):
     camera.segment(callback=30.0)
     assert camera.said(after=34.9)[0] == Level.OK
     assert camera.said(after=35.1) == (
-        Level.WARN, f'no image on {TOPIC} for 5.1 s; 1 publisher')
+        Level.WARN, f'no image on {TOPIC} for 5.1 s; 1 publisher{LOST}')
     camera.monitor.note_dropped(camera.now + 60.0, BAD_FRAME)
     assert camera.said(after=60.0, max_drop_share=1.0)[0] == Level.OK
 
@@ -242,13 +244,22 @@ def test_a_low_image_rate_is_reported_after_the_window():
 
 def test_frames_dropped_by_keep_latest_count_as_input():
     camera = Camera(rate=32)
-    camera.segment(100, lost=3)  # by a network of 8 Hz
+    camera.segment(100, lost=3, callback=0.120)  # by a network of 8 Hz
     status = camera.status(min_rate=31.0)
     assert (status.level, status.message) == (
         Level.WARN, '120 of 160 frames in 5 s were dropped (keep_latest 120); '
                     'max_drop_share is 10%')
     assert status.values['input rate, Hz'] == '32.0'
     assert status.values['output rate, Hz'] == '8.0'
+
+
+def test_frames_that_a_fast_node_misses_are_lost_on_the_way():
+    camera = Camera(rate=32)
+    camera.segment(100, lost=3, callback=0.010)
+    assert camera.said() == (
+        Level.WARN, '120 of 160 frames in 5 s were dropped (keep_latest 120); max_drop_share is '
+                    '10%; a frame takes the node 10.0 ms (p95), so images are probably lost on '
+                    f'the way {WHERE}')
 
 
 @pytest.mark.parametrize(('share', 'level'), [(0.0, Level.WARN), (0.19, Level.WARN),
@@ -313,7 +324,7 @@ def test_another_precision_is_reported(camera):
 def test_all_faults_of_the_worst_level_are_reported(camera):
     camera.drop(BAD_FRAME)
     message = camera.status(after=6.0, input_timeout=4.0, min_rate=2.0).message
-    assert message == f'no image on {TOPIC} for 6.0 s; 1 publisher'
+    assert message == f'no image on {TOPIC} for 6.0 s; 1 publisher{LOST}'
     message = camera.status(NodeState(True, loaded=LoadedModel('a', INFO, 'int8'))).message
     assert '1 of 1 frames' in message
     assert 'precision int8' in message
