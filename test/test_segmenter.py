@@ -260,6 +260,7 @@ def test_arrays_belong_to_the_segmenter(networks, segmenter):
         assert not np.shares_memory(kept.arrays[name], again.arrays[name])
     np.testing.assert_array_equal(kept.mask, classes_of(first))
     np.testing.assert_array_equal(result.mask, classes_of(second))
+    assert kept == kept != result
 
 
 @pytest.mark.parametrize('outputs', [('mask',), ('confidence',), ('overlay',), ('overlay', 'mask'),

@@ -95,8 +95,9 @@ class NodeState:
 
 _LOST_ON_THE_WAY = "see 'Images are lost on the way' in docs/how-to/diagnose.md"
 
-_BUSY_SHARE = 0.5
-"""Fraction of the time in which a node that is slower than its camera is busy at least."""
+_BUSY_SHARE = 1 / 3
+"""Fraction of the camera's period. A node that takes longer may itself miss frames of a camera
+that sends irregularly."""
 
 
 def precision_fault(loaded: LoadedModel) -> str:
@@ -161,10 +162,10 @@ def _high_drop_share(statistics: Statistics, state: NodeState, thresholds: Thres
 
 def _transport_hint(statistics: Statistics) -> str:
     """Return '' or the sentence that the node is not what loses frames."""
-    p95 = statistics.callback.get(95, 0.0)
-    if KEEP_LATEST not in statistics.dropped or p95 * statistics.input_rate > _BUSY_SHARE:
+    p99 = statistics.callback.get(99, 0.0)
+    if KEEP_LATEST not in statistics.dropped or p99 * statistics.input_rate > _BUSY_SHARE:
         return ''
-    return (f'; a frame takes the node {p95 * 1e3:.1f} ms (p95), so images are probably lost on '
+    return (f'; a frame takes the node {p99 * 1e3:.1f} ms (p99), so images are probably lost on '
             f'the way ({_LOST_ON_THE_WAY})')
 
 
