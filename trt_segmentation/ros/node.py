@@ -60,7 +60,7 @@ from trt_segmentation.ros.parameters import (
 from trt_segmentation.ros.paths import with_expanded_paths
 from trt_segmentation.ros.rate_limit import RateLimit
 from trt_segmentation.ros.region import Region
-from trt_segmentation.ros.spinning import interrupt, until_signal
+from trt_segmentation.ros.spinning import init_ros, interrupt, until_signal
 from trt_segmentation.ros.statistics import (
     BACKEND_FAILED,
     BAD_FRAME,
@@ -593,11 +593,7 @@ def main(args: list[str] | None = None) -> int:
         signal.signal(number, interrupt)
     logger = rclpy.logging.get_logger('segmentation')
     with until_signal():
-        try:
-            rclpy.init(args=args)
-        except Exception as error:  # of rcl: an argument, a parameter file or a folder is at fault
-            logger.fatal(f'ROS 2 cannot be initialized: {type(error).__name__}: {error}')
-            return 1
+        init_ros(args)
         for argument in remove_ros_args(sys.argv[1:] if args is None else args):
             logger.warning(f"argument '{argument}' is ignored: a parameter is set with "
                            '--ros-args -p NAME:=VALUE')
