@@ -284,6 +284,19 @@ def test_drops_are_named_and_forgotten(camera):
     assert camera.said() == (Level.OK, 'segmenting')
 
 
+def test_what_is_wrong_with_frames_that_cannot_be_read_is_named(camera):
+    camera.segment()
+    camera.drop(BAD_FRAME, 2, why="encoding 'foo' is unknown")
+    camera.drop(BAD_FRAME, why='step is 10, a row has 192 bytes')
+    said = '(bad_frame 3); max_drop_share is 10%; the last bad frame: step is 10, a row has 192 b'
+    assert said in camera.status().message
+    camera.segment(180)
+    assert camera.said() == (Level.OK, 'segmenting')
+    camera.drop(BAD_FRAME, 180, why='step is 10')
+    assert camera.said(max_drop_share=1.0)[1].endswith('(bad_frame 151); the last bad frame: step '
+                                                       'is 10')
+
+
 def test_backend_that_always_fails_is_an_error(camera):
     camera.drop(BACKEND_FAILED, 4, 'out of memory')
     assert camera.said()[0] == Level.WARN

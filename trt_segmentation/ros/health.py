@@ -8,6 +8,7 @@ from enum import IntEnum
 
 from trt_segmentation.backends.base import BackendInfo
 from trt_segmentation.ros.statistics import (
+    BAD_FRAME,
     EXPECTED,
     KEEP_LATEST,
     MAX_AGE,
@@ -157,7 +158,15 @@ def _high_drop_share(statistics: Statistics, state: NodeState, thresholds: Thres
     if number <= thresholds.max_drop_share * frames:
         return ''
     return (f'{number} of {frames} frames in {WINDOW:g} s were dropped ({reasons}); '
-            f'max_drop_share is {thresholds.max_drop_share:.0%}{_transport_hint(statistics)}')
+            f'max_drop_share is {thresholds.max_drop_share:.0%}{_bad_frame(statistics)}'
+            f'{_transport_hint(statistics)}')
+
+
+def _bad_frame(statistics: Statistics) -> str:
+    """Return '' or what was wrong with the last frame that could not be read."""
+    if BAD_FRAME not in statistics.dropped or not statistics.bad_frame:
+        return ''
+    return f'; the last bad frame: {statistics.bad_frame}'
 
 
 def _transport_hint(statistics: Statistics) -> str:
@@ -212,5 +221,5 @@ def _normal(statistics: Statistics, state: NodeState) -> str:
     number, frames, reasons = _missed(statistics)
     if 0 < frames == number:
         return (f'nothing is segmented: all {number} frames in {WINDOW:g} s were dropped '
-                f'({reasons})')
+                f'({reasons}){_bad_frame(statistics)}')
     return 'segmenting' if statistics.frames or statistics.input_rate else 'waiting for images'
