@@ -110,9 +110,9 @@ NUMBERS = st.floats(-1e6, 1e6)
 TRIPLES = st.tuples(NUMBERS, NUMBERS, NUMBERS)
 BYTES = st.integers(0, 255)
 INPUTS = st.builds(
-    InputConfig, color=st.none() | st.sampled_from(COLOR_ORDERS), scale=st.none() | NUMBERS,
-    mean=st.none() | TRIPLES, std=st.none() | TRIPLES.filter(all),
-    resize=st.none() | st.sampled_from(RESIZES),
+    InputConfig, color=st.none() | st.sampled_from(COLOR_ORDERS),
+    scale=st.none() | NUMBERS.filter(bool), mean=st.none() | TRIPLES,
+    std=st.none() | TRIPLES.filter(all), resize=st.none() | st.sampled_from(RESIZES),
     size=st.none() | st.tuples(st.integers(1, 9999), st.integers(1, 9999)))
 OUTPUTS = st.builds(
     OutputConfig, name=st.none() | st.text(), kind=st.none() | st.sampled_from(KINDS),
@@ -226,6 +226,7 @@ REFUSED = [  # text, key and value that the message names
     ('input: {mean: [1, 2, x]}', 'input.mean[2]', 'x'),
     (f'input: {{mean: [1, {"9" * 400}, 2]}}', 'input.mean[1]', '999'),
     ('input: {std: [1, 2, 3, 4]}', 'input.std', '[1, 2, 3, 4]'),
+    ('input: {scale: 0}', 'input.scale', '0, with which all images are equal'),
     ('input: {std: [1, 0, 2]}', 'input.std', '[1.0, 0.0, 2.0]'),
     ('input: {resize: crop}', 'input.resize', 'crop'),
     ('input: {size: 512}', 'input.size', '512'),

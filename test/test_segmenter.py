@@ -260,6 +260,7 @@ def test_arrays_belong_to_the_segmenter(networks, segmenter):
         assert not np.shares_memory(kept.arrays[name], again.arrays[name])
     np.testing.assert_array_equal(kept.mask, classes_of(first))
     np.testing.assert_array_equal(result.mask, classes_of(second))
+    assert kept == kept != result
 
 
 @pytest.mark.parametrize('outputs', [('mask',), ('confidence',), ('overlay',), ('overlay', 'mask'),
@@ -605,6 +606,9 @@ def test_wrong_arguments_are_refused_by_the_call_itself(networks, opened, segmen
         segmenter.predict(tmp_path / 'gone')
     with pytest.raises(ImageError, match='rtsp://camera: is a URL'):
         segmenter.predict('rtsp://camera')
+    for count in (-1, 1.5):
+        with pytest.raises(ConfigError, match=f'count is {count}; it must be 0 .* or more'):
+            segmenter.predict(tmp_path, count=count)
     with pytest.raises(ImageError, match='images given: 1; the network was opened for 2'):
         opened(networks.pointwise(WEIGHTS, SIZE), batch=2).predict(tmp_path)
 
@@ -650,11 +654,16 @@ def test_a_config_of_another_type_is_answered_with_what_to_write(config):
 
 @pytest.mark.parametrize(('options', 'said'), [
     *(({'mask_size': size}, f'mask_size is {size!r}; it is (height, width) in pixels')
-      for size in ((0, 0), (4, -1), (4,), (4.5, 6), 5, '45')),
+      for size in ((0, 0), (4, -1), (4,), (4.5, 6), (16385, 4), 5, '45')),
     ({'batch': 2.5}, 'batch is 2.5; it must be 1 or more images')])
 def test_impossible_sizes_are_refused(networks, opened, options, said):
     with pytest.raises(ConfigError, match=re.escape(said)):
         opened(networks.pointwise(WEIGHTS, SIZE), **options)
+
+
+def test_a_size_may_be_of_numpy(networks, opened):
+    segmenter = opened(networks.pointwise(WEIGHTS, SIZE), mask_size=tuple(np.array([5, 7])))
+    assert segmenter.infer(networks.random_image(*SIZE)).mask.shape == (5, 7)
 
 
 @pytest.mark.parametrize('interpolation', ['nearest', 'bilinear'])

@@ -64,7 +64,7 @@ def _choices(values: Iterable[Any]) -> str:
 
 
 CONFIG_VALUES = {
-    'input.color': _choices(model_config.COLORS), 'input.scale': 'a number',
+    'input.color': _choices(model_config.COLORS), 'input.scale': 'a number, not 0',
     'input.mean': '1 or 3 numbers', 'input.std': '1 or 3 numbers, none is 0',
     'input.resize': _choices(model_config.RESIZES), 'input.size': '[height, width], above 0',
     'input.border': '0 to 255', 'input.layout': _choices(model_config.LAYOUTS),

@@ -374,6 +374,10 @@ def _read_input(tree: Any) -> InputConfig:
     std = _numbers('input.std', keys.get('std'))
     if std is not None and 0.0 in std:
         raise ConfigError(f'input.std is {list(std)}; it is a divisor, no value may be 0')
+    scale = _number('input.scale', keys.get('scale'))
+    if scale == 0:
+        raise ConfigError('input.scale is 0, with which all images are equal; it is a factor of '
+                          'the pixel, such as 1/255 = 0.00392157')
     border, resize = _number('input.border', keys.get('border')), keys.get('resize')
     if border is not None and not 0 <= border <= 255:
         raise ConfigError(f'input.border is {border}; it is a pixel value, 0 to 255')
@@ -382,7 +386,7 @@ def _read_input(tree: Any) -> InputConfig:
                           'borders; remove one of them')
     return InputConfig(
         color=_choice('input.color', keys.get('color'), COLORS),
-        scale=_number('input.scale', keys.get('scale')),
+        scale=scale,
         mean=_numbers('input.mean', keys.get('mean')),
         std=std,
         resize=_choice('input.resize', resize, RESIZES),

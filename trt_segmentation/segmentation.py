@@ -11,7 +11,7 @@ from trt_segmentation.errors import ImageError
 from trt_segmentation.graph.pipeline.output_names import split
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segmentation:
     """The results for one image.
 
@@ -81,7 +81,7 @@ class Segmentation:
         return self.arrays[name]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """One image of ``Segmenter.predict`` and its results.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import resources
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -335,7 +336,8 @@ class Segmenter:
                 rosbag (a folder with metadata.yaml, or a .mcap, .db3 or .bag file).
             outputs: as of ``infer``.
             topic: image topic in a rosbag; '' takes the only one there is.
-            count: the largest number of images, spread evenly over the source; 0 takes all.
+            count: the largest number of images, spread evenly over the source, 1 and up; 0
+                takes all.
             on_error: called with the error where an image in a folder, or a message in a
                 rosbag, cannot be decoded; the iteration continues with the next. Without it,
                 the error is raised and ends the iteration.
@@ -346,11 +348,14 @@ class Segmenter:
 
         Raises:
             ImageError: there is no image, or see ``on_error``.
+            ConfigError: ``count`` is no such number.
             BackendError, ModelError: as of ``infer``.
         """
         from trt_segmentation.images.sources import open_images, source_files  # brings OpenCV
         self._check_open()
         self._check_count(1)
+        if not isinstance(count, Integral) or count < 0:
+            raise ConfigError(f'count is {count}; it must be 0 (all images) or more')
         names = self._named(outputs)
         source_files(source)
         images = open_images(source, topic, count, on_error, self.spec.gray_bits)

@@ -149,6 +149,8 @@ def test_all_commands_read_a_network_alike(networks, tmp_path, monkeypatch, caps
     ('inspect --choose 0', "'0' is not a whole number of at least 1"),
     ('run a.jpg --output out --modell=x', 'unrecognized arguments: --modell=x; did you mean '
                                           '--model?'),
+    ('inspct net.onnx', "there is no command 'inspct'; commands are run, build, inspect, bench, "
+                        'evaluate, compare, demo, view; did you mean inspect?\n'),
     ('inspect net.onnx street.jpg', 'inspect: error: unrecognized arguments: street.jpg\n')])
 def test_values_beyond_their_range_are_refused(arguments, message, capsys):
     with pytest.raises(SystemExit):

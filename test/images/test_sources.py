@@ -86,10 +86,18 @@ def test_what_holds_no_image_is_named(tmp_path, make):
         list(open_images(path))
 
 
-def test_a_damaged_image_in_a_folder_is_named(folder):
-    (folder / '25.png').write_bytes((folder / '20.png').read_bytes()[:60])
-    with pytest.raises(ImageError, match=r'25\.png: cannot be decoded'):
-        list(open_images(folder))
+@pytest.mark.parametrize('content', [
+    lambda png: png[:60], lambda png: b'', lambda png: b'hello', lambda png: b'\0' * len(png)],
+    ids=['cut short', 'empty', 'text', 'zeros'])
+def test_a_damaged_image_is_named_in_a_folder_and_alone(folder, content):
+    damaged = folder / '25.PNG'
+    damaged.write_bytes(content((folder / '20.png').read_bytes()))
+    for source in (folder, damaged):
+        with pytest.raises(ImageError, match=r'25\.PNG: cannot be decoded'):
+            list(open_images(source))
+    errors = []
+    assert levels(open_images(folder, on_error=errors.append)) == [10, 20, 30, 40]
+    assert len(errors) == 1
 
 
 def test_source_files_are_all_that_may_be_read(folder, video):

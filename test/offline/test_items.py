@@ -123,7 +123,7 @@ def test_what_cannot_be_read_is_refused_and_the_rest_is_found(photos, monkeypatc
         return guarded
 
     monkeypatch.setattr(os, 'scandir', refuse(os.scandir))
-    monkeypatch.setattr(items, 'is_image', refuse(items.is_image))
+    monkeypatch.setattr(items, 'is_read_as_image', refuse(items.is_read_as_image))
     found = find_items([folder / 'in', folder / 'locked' / 'z.png'], folder / 'out')
     assert targets(found, folder / 'out') == ['x_mask.png']
     assert found.refused == [f'{folder}/{name}: cannot be read (Permission denied)'

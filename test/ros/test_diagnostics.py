@@ -37,6 +37,8 @@ INFO = BackendInfo('tensorrt', '10.9.0', 'NVIDIA Orin', 'fp16', 'fp16 in 41 of 5
                    '0123456789abcdef' * 4)
 ACTIVE = NodeState(active=True, topic=TOPIC, publishers=1,
                    loaded=LoadedModel('net.onnx', INFO, 'fp16', {'': ('#804080', '#000aff')}))
+WHERE = "(see 'Images are lost on the way' in docs/how-to/diagnose.md)"
+LOST = f'; either nothing is sent, or it is lost on the way {WHERE}'
 EVENT = 'the publisher offers best_effort, reliable is requested; set reliability'
 
 
@@ -191,7 +193,7 @@ def test_a_fault_outweighs_all(camera):
 
 
 @pytest.mark.parametrize(('publishers', 'event', 'said'), [
-    (0, '', '0 publishers'), (1, '', '1 publisher'), (2, '', '2 publishers'),
+    (0, '', '0 publishers'), (1, '', f'1 publisher{LOST}'), (2, '', f'2 publishers{LOST}'),
     (0, EVENT, '0 publishers'), (1, EVENT, f'1 publisher, none compatible: {EVENT}'),
     (2, EVENT, f'2 publishers, not all compatible: {EVENT}')])
 def test_missing_images_are_reported_with_a_likely_cause(camera, publishers, event, said):
@@ -218,7 +220,7 @@ def test_work_is_no_silence(camera):
     camera.segment(callback=30.0)
     assert camera.said(after=34.9)[0] == Level.OK
     assert camera.said(after=35.1) == (
-        Level.WARN, f'no image on {TOPIC} for 5.1 s; 1 publisher')
+        Level.WARN, f'no image on {TOPIC} for 5.1 s; 1 publisher{LOST}')
     camera.monitor.note_dropped(camera.now + 60.0, BAD_FRAME)
     assert camera.said(after=60.0, max_drop_share=1.0)[0] == Level.OK
 
@@ -242,13 +244,25 @@ def test_a_low_image_rate_is_reported_after_the_window():
 
 def test_frames_dropped_by_keep_latest_count_as_input():
     camera = Camera(rate=32)
-    camera.segment(100, lost=3)  # by a network of 8 Hz
+    camera.segment(100, lost=3, callback=0.120)  # by a network of 8 Hz
     status = camera.status(min_rate=31.0)
     assert (status.level, status.message) == (
         Level.WARN, '120 of 160 frames in 5 s were dropped (keep_latest 120); '
                     'max_drop_share is 10%')
     assert status.values['input rate, Hz'] == '32.0'
     assert status.values['output rate, Hz'] == '8.0'
+
+
+def test_frames_that_a_fast_node_misses_are_lost_on_the_way():
+    camera = Camera(rate=32)
+    camera.segment(100, lost=3, callback=0.012)  # may be slower than irregular frames
+    assert camera.said()[1].endswith('max_drop_share is 10%')
+    camera = Camera(rate=32)
+    camera.segment(100, lost=3, callback=0.010)
+    assert camera.said() == (
+        Level.WARN, '120 of 160 frames in 5 s were dropped (keep_latest 120); max_drop_share is '
+                    '10%; a frame takes the node 10.0 ms (p99), so images are probably lost on '
+                    f'the way {WHERE}')
 
 
 @pytest.mark.parametrize(('share', 'level'), [(0.0, Level.WARN), (0.19, Level.WARN),
@@ -268,6 +282,19 @@ def test_drops_are_named_and_forgotten(camera):
                                          '); max_drop_share is 10%')
     camera.segment(180)
     assert camera.said() == (Level.OK, 'segmenting')
+
+
+def test_what_is_wrong_with_frames_that_cannot_be_read_is_named(camera):
+    camera.segment()
+    camera.drop(BAD_FRAME, 2, why="encoding 'foo' is unknown")
+    camera.drop(BAD_FRAME, why='step is 10, a row has 192 bytes')
+    said = '(bad_frame 3); max_drop_share is 10%; the last bad frame: step is 10, a row has 192 b'
+    assert said in camera.status().message
+    camera.segment(180)
+    assert camera.said() == (Level.OK, 'segmenting')
+    camera.drop(BAD_FRAME, 180, why='step is 10')
+    assert camera.said(max_drop_share=1.0)[1].endswith('(bad_frame 151); the last bad frame: step '
+                                                       'is 10')
 
 
 def test_backend_that_always_fails_is_an_error(camera):
@@ -313,7 +340,7 @@ def test_another_precision_is_reported(camera):
 def test_all_faults_of_the_worst_level_are_reported(camera):
     camera.drop(BAD_FRAME)
     message = camera.status(after=6.0, input_timeout=4.0, min_rate=2.0).message
-    assert message == f'no image on {TOPIC} for 6.0 s; 1 publisher'
+    assert message == f'no image on {TOPIC} for 6.0 s; 1 publisher{LOST}'
     message = camera.status(NodeState(True, loaded=LoadedModel('a', INFO, 'int8'))).message
     assert '1 of 1 frames' in message
     assert 'precision int8' in message

@@ -3,6 +3,8 @@
 """The specified behaviour of the node, over real DDS between processes."""
 
 import signal
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -192,6 +194,16 @@ def test_signals_end_it_cleanly(make_bench, image_message, scene, number):
     code, log = bench.stop(number)
     assert code == 0
     assert 'Traceback' not in log
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_ros_2_is_initialized_ends_it_cleanly(number):
+    program = ('import signal, rclpy; from trt_segmentation.ros import node; '
+               f'rclpy.init = lambda **options: signal.raise_signal({int(number)}); '
+               'raise SystemExit(node.main([]))')
+    ended = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                           timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, '')
 
 
 WITHOUT_OPTIONAL_PACKAGES = '-c', """

@@ -41,8 +41,9 @@ def _over_dds(ros: Mapping[str, Any], parts: Mapping[str, float]) -> Iterator[st
         how = 'a node each' if ros['one_node_each'] else 'in one batch'
         yield f"{ros['cameras']} cameras, {how}; a frame is an image of each"
     yield f"the camera sends {ros['encoding']}"
-    yield (f"camera, node, subscriber over DDS ({middleware}), {ros['runs']} runs of "
-           f"{ros['seconds']:g} s, best and worst dropped")
+    runs = '1 run' if ros['runs'] == 1 else f"{ros['runs']} runs"
+    yield (f'camera, node, subscriber over DDS ({middleware}), {runs} of {ros["seconds"]:g} s'
+           + ', best and worst dropped' * (ros['runs'] > 2))
     yield (f"{'':14}{'Hz in':>8}{'Hz out':>8}{'loss':>8}{'p50':>8}{'p95':>8}{'p99':>8}"
            f"{'mask p50':>10}{'callback':>10}{'beyond infer':>14}{'CPU':>8}  ms")
     for name, entries in ros['rates'].items():

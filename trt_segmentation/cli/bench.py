@@ -83,7 +83,7 @@ def _add_ros_arguments(group: 'argparse._ArgumentGroup') -> None:
     group.add_argument('--rates', type=_rates, default=_ROS_DEFAULTS['rates'], metavar='HZ,...',
                        help='of the camera (default 10,30,60)')
     group.add_argument('--runs', type=whole(1), default=_ROS_DEFAULTS['runs'], metavar='N',
-                       help='of each rate; best and worst are dropped (default 5)')
+                       help='of each rate; of 3 or more, best and worst are dropped (default 5)')
     group.add_argument('--seconds', type=positive, default=_ROS_DEFAULTS['seconds'], metavar='S',
                        help='of one run (default 3)')
     group.add_argument('--no-peak', action='store_true',

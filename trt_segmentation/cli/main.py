@@ -98,7 +98,11 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 
 def _parse(argv: list[str], args: argparse.Namespace) -> None:
     """Parse the arguments; only the parser of the requested command is filled."""
-    parser, commands = _parsers(next((word for word in argv if not word.startswith('-')), ''))
+    requested = next((word for word in argv if not word.startswith('-')), '')
+    parser, commands = _parsers(requested)
+    if requested and requested not in commands:
+        parser.error(f"there is no command '{requested}'; commands are {', '.join(commands)}"
+                     f'{did_you_mean(requested, commands)}')
     _, unknown = parser.parse_known_args(argv, args)
     if unknown:
         command = commands[args.command]

@@ -13,8 +13,8 @@ import numpy as np
 
 from trt_segmentation.classes.mask_encoding import MONO8, MONO16
 from trt_segmentation.errors import ImageError, SegmentationError
-from trt_segmentation.images.header import IMAGE_SUFFIXES, read_header
-from trt_segmentation.images.sources import folder_files, is_image, read_bytes
+from trt_segmentation.images.header import read_header
+from trt_segmentation.images.sources import folder_files, is_read_as_image, read_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -168,9 +168,7 @@ def _find_voc(root: Path, labels: Path | None, split: str) -> list[Sample]:
 
 
 def _find_in_folders(images: Path, labels: Path | None, split: str) -> list[Sample]:
-    # A damaged file is recognised by its suffix, so that it is reported and not skipped.
-    files = [file for file in folder_files(images)
-             if is_image(file) or file.suffix.lower() in IMAGE_SUFFIXES]
+    files = [file for file in folder_files(images) if is_read_as_image(file)]
     if labels is None:
         return [Sample(file) for file in files]
     return [Sample(file, labels / f'{file.stem}.png') for file in files

@@ -18,7 +18,7 @@ from trt_segmentation.images.decoding import (
     decode_image,
     swap_red_and_blue,
 )
-from trt_segmentation.images.header import HEAD_LENGTH, begins_as_image
+from trt_segmentation.images.header import HEAD_LENGTH, IMAGE_SUFFIXES, begins_as_image
 from trt_segmentation.images.rosbag import ImageTopic, is_bag
 
 SAMPLES = Path(str(resources.files('trt_segmentation') / 'images' / 'samples'))
@@ -54,7 +54,7 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
     if is_bag(path):
         yield from _bag_images(path, topic, count, on_error, gray_bits)
     elif path.is_dir():
-        files = [file for file in folder_files(path) if is_image(file)]
+        files = [file for file in folder_files(path) if is_read_as_image(file)]
         if not files:
             raise ImageError(f'{path}: there is no image in this folder')
         for index in spread(len(files), count):
@@ -64,7 +64,7 @@ def open_images(path: str | Path, topic: str = '', count: int = 0,
                 _report(error, on_error)
                 continue
             yield printable(files[index].name), image
-    elif is_image(path):
+    elif is_read_as_image(path):
         yield printable(path.name), read_image(path, gray_bits)
     else:
         yield from _video_frames(path, count)
@@ -128,6 +128,16 @@ def is_image(path: Path) -> bool:
             return begins_as_image(file.read(HEAD_LENGTH))
     except OSError:
         return False
+
+
+def is_read_as_image(path: Path) -> bool:
+    """Return whether a file is read as an image: it begins as one, or its name ends like that of
+    one. A damaged file is recognised by its name, so that it is reported and not skipped.
+
+    Raises:
+        ImageError: as of ``is_image``.
+    """
+    return is_image(path) or path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def read_image(path: Path, gray_bits: int = 0, decode_jpeg: DecodeJpeg | None = None,

@@ -11,7 +11,7 @@ from pathlib import Path
 from trt_segmentation.errors import ImageError, printable
 from trt_segmentation.graph.pipeline.output_names import OUTPUTS, joined, kind_of
 from trt_segmentation.images.header import IMAGE_SUFFIXES
-from trt_segmentation.images.sources import is_image, refuse_address
+from trt_segmentation.images.sources import is_read_as_image, refuse_address
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm', '.wmv')
 """Suffixes of videos in folders; a video that is given by its path may have any suffix."""
@@ -90,8 +90,7 @@ def find_items(inputs: Sequence[Path], output: Path,
                 items += found
                 skipped += others
             else:
-                is_video = not is_image(given) and given.suffix.lower() not in IMAGE_SUFFIXES
-                items.append(_item(given, given.parent, output, is_video))
+                items.append(_item(given, given.parent, output, not is_read_as_image(given)))
         except ImageError as error:
             refused.append(str(error))
         except OSError as error:
@@ -152,7 +151,7 @@ def _with_folder(path: Path) -> tuple[str, str]:
 
 def _is_candidate(path: Path) -> bool:
     """Whether a file is an image or a video, by its suffix or by its content."""
-    return path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES or is_image(path)
+    return path.suffix.lower() in VIDEO_SUFFIXES or is_read_as_image(path)
 
 
 def _walk(folder: Path, output: Path, is_excluded: Callable[[Path], bool],

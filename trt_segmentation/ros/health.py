@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from trt_segmentation.backends.base import BackendInfo
-from trt_segmentation.ros.statistics import EXPECTED, MAX_AGE, NO_SUBSCRIBER, WINDOW, Statistics
+from trt_segmentation.ros.statistics import (
+    BAD_FRAME,
+    EXPECTED,
+    KEEP_LATEST,
+    MAX_AGE,
+    NO_SUBSCRIBER,
+    WINDOW,
+    Statistics,
+)
 
 
 class Level(IntEnum):
@@ -86,6 +94,13 @@ class NodeState:
     cpu_share: float | None = None
 
 
+_LOST_ON_THE_WAY = "see 'Images are lost on the way' in docs/how-to/diagnose.md"
+
+_BUSY_SHARE = 1 / 3
+"""Fraction of the camera's period. A node that takes longer may itself miss frames of a camera
+that sends irregularly."""
+
+
 def precision_fault(loaded: LoadedModel) -> str:
     """Return '' or the warning that the network runs in another precision than requested."""
     if not loaded.requested_precision or loaded.info.precision in ('', loaded.requested_precision):
@@ -125,6 +140,8 @@ def _no_images(statistics: Statistics, state: NodeState, thresholds: Thresholds)
         publishers += f', {some} compatible: {statistics.incompatible}'
     if state.mismatch:
         publishers += f'; {state.mismatch}'
+    elif state.publishers and not statistics.incompatible:
+        publishers += f'; either nothing is sent, or it is lost on the way ({_LOST_ON_THE_WAY})'
     return f'no image on {state.topic} for {statistics.silent_for:.1f} s; {publishers}'
 
 
@@ -141,7 +158,24 @@ def _high_drop_share(statistics: Statistics, state: NodeState, thresholds: Thres
     if number <= thresholds.max_drop_share * frames:
         return ''
     return (f'{number} of {frames} frames in {WINDOW:g} s were dropped ({reasons}); '
-            f'max_drop_share is {thresholds.max_drop_share:.0%}')
+            f'max_drop_share is {thresholds.max_drop_share:.0%}{_bad_frame(statistics)}'
+            f'{_transport_hint(statistics)}')
+
+
+def _bad_frame(statistics: Statistics) -> str:
+    """Return '' or what was wrong with the last frame that could not be read."""
+    if BAD_FRAME not in statistics.dropped or not statistics.bad_frame:
+        return ''
+    return f'; the last bad frame: {statistics.bad_frame}'
+
+
+def _transport_hint(statistics: Statistics) -> str:
+    """Return '' or the sentence that the node is not what loses frames."""
+    p99 = statistics.callback.get(99, 0.0)
+    if KEEP_LATEST not in statistics.dropped or p99 * statistics.input_rate > _BUSY_SHARE:
+        return ''
+    return (f'; a frame takes the node {p99 * 1e3:.1f} ms (p99), so images are probably lost on '
+            f'the way ({_LOST_ON_THE_WAY})')
 
 
 def _missed(statistics: Statistics) -> tuple[int, int, str]:
@@ -187,5 +221,5 @@ def _normal(statistics: Statistics, state: NodeState) -> str:
     number, frames, reasons = _missed(statistics)
     if 0 < frames == number:
         return (f'nothing is segmented: all {number} frames in {WINDOW:g} s were dropped '
-                f'({reasons})')
+                f'({reasons}){_bad_frame(statistics)}')
     return 'segmenting' if statistics.frames or statistics.input_rate else 'waiting for images'

@@ -57,7 +57,7 @@ from trt_segmentation.ros.parameters import (
     unknown_parameters,
 )
 from trt_segmentation.ros.paths import with_expanded_paths
-from trt_segmentation.ros.spinning import interrupt, until_signal
+from trt_segmentation.ros.spinning import init_ros, interrupt, until_signal
 from trt_segmentation.ros.statistics import UNSYNCHRONISED, CpuMeter
 from trt_segmentation.segmenter import Segmenter
 
@@ -441,15 +441,11 @@ def main(args: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     logger = rclpy.logging.get_logger('segmentation')
-    try:
-        rclpy.init(args=args)
-    except Exception as error:  # of rcl: an argument, a parameter file or a folder is at fault
-        logger.fatal(f'ROS 2 cannot be initialized: {type(error).__name__}: {error}')
-        return 1
-    for argument in remove_ros_args(sys.argv[1:] if args is None else args):
-        logger.warning(f"argument '{argument}' is ignored: a parameter is set with "
-                       '--ros-args -p NAME:=VALUE')
     with until_signal():
+        init_ros(args)
+        for argument in remove_ros_args(sys.argv[1:] if args is None else args):
+            logger.warning(f"argument '{argument}' is ignored: a parameter is set with "
+                           '--ros-args -p NAME:=VALUE')
         try:
             return _run()
         except ParameterException as error:

@@ -5,16 +5,36 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
 from rclpy.node import Node
+
+
+def init_ros(args: list[str] | None = None, **options: Any) -> None:
+    """Initialize ROS 2.
+
+    Args:
+        args: of the command line; None: those of the process.
+        options: others of ``rclpy.init``.
+
+    Raises:
+        SystemExit: it cannot be initialized, which is logged in one line.
+    """
+    try:
+        rclpy.init(args=args, **options)
+    except Exception as error:  # of rcl: an argument, a parameter file or a folder is at fault
+        get_logger('segmentation').fatal(
+            f'ROS 2 cannot be initialized: {type(error).__name__}: {error}')
+        raise SystemExit(1) from None
 
 
 def spin(make_node: Callable[[], Node]) -> None:
     """Create a node and spin it until SIGINT or SIGTERM, then shut down ROS.
 
-    ``rclpy.init`` must have been called.
+    ``init_ros`` must have been called.
     """
     with until_signal():
         node = make_node()

@@ -75,6 +75,7 @@ class Statistics:
             alone; empty before the first frame.
         stamp_age: age of the newest frame's stamp when it was published, seconds.
         failures, why: number of consecutive failed frames, and the error of the last one.
+        bad_frame: the error of the last frame that could not be read.
         incompatible: '' or the message about a publisher with incompatible QoS; reset by the next
             image.
     """
@@ -90,6 +91,7 @@ class Statistics:
     stamp_age: float = 0.0
     failures: int = 0
     why: str = ''
+    bad_frame: str = ''
     incompatible: str = ''
 
 
@@ -228,7 +230,7 @@ class Monitor:
         self._latency, self._callback = LatencyMeter(), LatencyMeter()
         self._stamp_age = 0.0
         self._failures, self._why = 0, ''
-        self._incompatible = ''
+        self._bad_frame = self._incompatible = ''
         self._lock = threading.Lock()
 
     def note_arrival(self, now: float, sequence: int | None, publisher: bytes = b'') -> None:
@@ -277,6 +279,8 @@ class Monitor:
             if reason in _FAILURES:
                 self._failures += 1
                 self._why = why
+            elif reason == BAD_FRAME:
+                self._bad_frame = why
             elif reason in _NOT_REQUESTED:  # unknown whether the next frame would fail
                 self.reset_failures()
             self._idle_since = now
@@ -299,7 +303,7 @@ class Monitor:
             dropped={reason: number for reason, number in dropped.items() if number},
             latency=self._latency.percentiles(), callback=self._callback.percentiles(),
             stamp_age=self._stamp_age, failures=self._failures, why=self._why,
-            incompatible=self._incompatible)
+            bad_frame=self._bad_frame, incompatible=self._incompatible)
 
 
 def stamp_age(clock: int, stamp: Any) -> float:

@@ -38,6 +38,7 @@ from trt_segmentation.ros.log_bridge import LogBridge
 from trt_segmentation.ros.outputs import LATCHED_QOS
 from trt_segmentation.ros.parameter_setter import ParameterSetter
 from trt_segmentation.ros.serialized import serialized_stamp
+from trt_segmentation.ros.spinning import init_ros
 from trt_segmentation.web.outlines import instance_count, with_outlines
 from trt_segmentation.web.pace import Pace
 from trt_segmentation.web.pairing import Pairing
@@ -253,7 +254,7 @@ def main(argv: list[str] | None = None) -> int:
     add_arguments(parser)
     options = parsed(parser.parse_args(argv))
     keep_large_blocks()
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    init_ros([], signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()
     node = Node(f'view_{os.getpid()}')
     executor.add_node(node)

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import rclpy
 from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -19,7 +18,7 @@ from trt_segmentation.images.decoding import ImageDecoder
 from trt_segmentation.ros.inputs import TRANSPORTS
 from trt_segmentation.ros.outputs import OUTPUT_QOS
 from trt_segmentation.ros.parameters import declare_parameters, read_parameters
-from trt_segmentation.ros.spinning import spin
+from trt_segmentation.ros.spinning import init_ros, spin
 from trt_segmentation.ros.transport import large_image_environment
 from trt_segmentation.segmenter import Segmenter
 
@@ -81,7 +80,7 @@ def _message(source: Any, pixels: np.ndarray, encoding: str) -> Image:
 def main(args: list[str] | None = None) -> int:
     """Run until SIGINT; write the times of every frame to stdout."""
     os.environ.update(large_image_environment(os.environ))
-    rclpy.init(args=args)
+    init_ros(args)
     clock = FrameClock()
     clock.watch(Executor, '_take_subscription', 'taking', 'taken')
     spin(partial(BaselineNode, clock))

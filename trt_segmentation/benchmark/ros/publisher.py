@@ -21,6 +21,7 @@ from trt_segmentation.benchmark.ros.camera_images import camera_message
 from trt_segmentation.benchmark.ros.rows import write_line
 from trt_segmentation.demo.clip import read_frame
 from trt_segmentation.ros.inputs import TRANSPORTS
+from trt_segmentation.ros.spinning import init_ros
 from trt_segmentation.ros.transport import find_profile_variables, large_image_environment
 
 IMAGES = 4
@@ -74,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--encoding', choices=CAMERA_ENCODINGS, default='bgr8')
     args = parser.parse_args(argv)
     os.environ.update(large_image_environment(os.environ))
-    rclpy.init(args=[])
+    init_ros([])
     try:
         camera = BenchmarkCamera(args.topics, args.height, args.width, args.encoding)
         write_line(ready=_middleware(), message_bytes=camera.message_bytes)

@@ -8,14 +8,13 @@ import struct
 import time
 from functools import partial
 
-import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from trt_segmentation.benchmark.ros.rows import Rows
 from trt_segmentation.images.allocator import keep_large_blocks
-from trt_segmentation.ros.spinning import spin
+from trt_segmentation.ros.spinning import init_ros, spin
 from trt_segmentation.ros.transport import large_image_environment
 
 
@@ -47,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     os.environ.update(large_image_environment(os.environ))
     keep_large_blocks()
-    rclpy.init(args=[])
+    init_ros([])
     spin(partial(BenchmarkSubscriber, args.topics))
     return 0
 

@@ -9,13 +9,12 @@ from array import array
 from pathlib import Path
 
 import numpy as np
-import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from trt_segmentation.images.sources import open_images
-from trt_segmentation.ros.spinning import until_signal
+from trt_segmentation.ros.spinning import init_ros, until_signal
 from trt_segmentation.ros.stamps import nanoseconds
 
 
@@ -28,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--namespace', default='', help='namespace of the topic image')
     args = parser.parse_args(argv)
     messages = [_message(image) for _, image in open_images(args.images)]
-    rclpy.init()
+    init_ros()
     with until_signal():
         _publish(messages, args)
     return 0

@@ -8,14 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from trt_segmentation.images.allocator import keep_large_blocks
-from trt_segmentation.ros.spinning import spin
+from trt_segmentation.ros.spinning import init_ros, spin
 from trt_segmentation.ros.stamps import nanoseconds
 
 
@@ -63,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--namespace', required=True, help='of the segmentation node')
     args = parser.parse_args(argv)
     keep_large_blocks()
-    rclpy.init()
+    init_ros()
     spin(partial(Recorder, args.folder, args.namespace))
     return 0
 

@@ -44,6 +44,7 @@ from trt_segmentation.graph.reading.instances import THRESHOLD
 from trt_segmentation.graph.reading.provenance import Ledger, Provenance
 from trt_segmentation.graph.reading.scores import Scores
 from trt_segmentation.graph.reading.ultralytics import exported_class_count, exporter_config
+from trt_segmentation.images.header import MAX_SIDE
 from trt_segmentation.model_config import (
     METADATA_KEY,
     MOST_CLASSES,
@@ -363,7 +364,7 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
     """
     if options.mask_size is not None and not _is_size(options.mask_size):
         raise ConfigError(f'mask_size is {options.mask_size!r}; it is (height, width) in pixels, '
-                          'each 1 or more')
+                          f'each 1 to {MAX_SIDE}')
     if options.overlay_scale not in OVERLAY_SCALES:
         raise ConfigError(f'overlay_scale is {options.overlay_scale:g}; it is one of '
                           f'{", ".join(f"{scale:g}" for scale in OVERLAY_SCALES)}')
@@ -380,13 +381,14 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
         raise ConfigError(f'{spec.network.source}: gives class ids, which cannot be smoothed over '
                           'time; export the network with its scores as output, or open it without '
                           'smoothing')
-    return replace(spec, mask_size=options.mask_size, encoding=encoding,
+    size = options.mask_size and (int(options.mask_size[0]), int(options.mask_size[1]))
+    return replace(spec, mask_size=size, encoding=encoding,
                    smoothing=options.smoothing, overlay_scale=options.overlay_scale)
 
 
 def _is_size(value: object) -> bool:
     return isinstance(value, Sequence) and len(value) == 2 \
-        and all(isinstance(extent, Integral) and int(extent) >= 1 for extent in value)
+        and all(isinstance(extent, Integral) and 1 <= int(extent) <= MAX_SIDE for extent in value)
 
 
 def check_instances(spec: ModelSpec) -> None:
