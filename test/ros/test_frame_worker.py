@@ -109,7 +109,7 @@ def test_under_overload_the_newest_frames_are_segmented_in_order(bench, pictures
     assert_counted(counts)
     assert counts['frames dropped, replaced'] > 0
     published = counts['frames segmented'] - before['frames segmented']
-    assert published == len(bench.received['mask'])
+    assert published >= len(bench.received['mask'])  # the middleware replaces masks, too
     everything = sum(counts[f'frames {key}'] - before[f'frames {key}'] for key in
                      ('segmented', 'dropped, replaced', 'dropped, keep_latest'))
     assert everything == bench.published - sent >= 150  # the last one perhaps twice
