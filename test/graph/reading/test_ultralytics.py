@@ -17,13 +17,15 @@ FED = {'input.color': 'rgb', 'input.scale': 1 / 255, 'input.mean': (0.0,) * 3,
        'input.std': (1.0,) * 3, 'input.resize': 'letterbox', 'input.border': 114.0}
 
 
-def semantic(networks, size=SIZE, **metadata):
+def semantic(networks, size=SIZE, classes=3, **metadata):
     """Return a network that gives the index of the highest channel, uint8 [1, h, w]."""
-    nodes = [helper.make_node('ArgMax', ['images'], ['highest'], axis=1, keepdims=0),
+    nodes = [helper.make_node('Gather', ['images', 'first'], ['scores'], axis=1),
+             helper.make_node('ArgMax', ['scores'], ['highest'], axis=1, keepdims=0),
              helper.make_node('Cast', ['highest'], ['output0'], to=TensorProto.UINT8)]
     model = networks.onnx_model(
         nodes, [networks.tensor('images', networks.image_shape(size))],
-        [networks.tensor('output0', [1, *size], TensorProto.UINT8)])
+        [networks.tensor('output0', [1, *size], TensorProto.UINT8)],
+        {'first': np.arange(classes)})
     helper.set_model_props(model, METADATA | metadata)
     return model
 
@@ -70,7 +72,7 @@ def test_invalid_names_are_ignored(networks, names):
 
 
 def test_of_one_name_the_other_class_is_background(networks):
-    spec = networks.spec_of(semantic(networks, names="{0: 'crack'}"))
+    spec = networks.spec_of(semantic(networks, classes=2, names="{0: 'crack'}"))
     assert spec.labels == ('background', 'crack')
 
 
