@@ -70,6 +70,16 @@ def test_tiff_of_either_byte_order_and_bigtiff(image_bytes, order, big):
     np.testing.assert_array_equal(decode_image(data, 'a'), PIXELS[..., ::-1])
 
 
+@pytest.mark.parametrize('order', '<>')
+@pytest.mark.parametrize('extra', [0, 1, 2])
+def test_the_fourth_channel_of_a_tiff_does_not_darken_the_colours(image_bytes, order, extra):
+    infrared = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30) % 256
+    data = image_bytes.tiff_of(
+        30, 20, order, pixels=np.dstack([PIXELS, infrared.astype(np.uint8)]).tobytes(),
+        samples=4, extra=extra)
+    np.testing.assert_array_equal(decode_image(data, 'a'), PIXELS[..., ::-1])
+
+
 @pytest.mark.parametrize('orientation', range(1, 9))
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WebP', 'TIFF'])
 def test_pixels_stay_as_they_are_stored(image_bytes, kind, orientation):

@@ -74,7 +74,8 @@ def tiff_of(width, height, order='<', big=False, pixels=b'', **tags):
 
 TIFF_TAGS = {'width': 256, 'length': 257, 'bits': 258, 'compression': 259, 'photometric': 262,
              'offset': 273, 'orientation': 274, 'samples': 277, 'rows': 278, 'bytes': 279,
-             'tile_width': 322, 'tile_length': 323, 'sample_format': 339}
+             'tile_width': 322, 'tile_length': 323, 'extra': 338,
+             'sample_format': 339}
 
 
 def exif(orientation, order='>'):

@@ -16,9 +16,9 @@ import numpy as np
 from trt_segmentation.errors import ImageError
 from trt_segmentation.images.header import (
     NO_PICTURE,
+    as_stored,
     is_cut_jpeg,
     read_header,
-    without_orientation,
 )
 
 logger = logging.getLogger(__name__)
@@ -263,8 +263,8 @@ def decode_image(data: Any, what: str, *, gray: bool = False, mosaic: bool = Fal
                              f'{_depth_hint(_THERMAL, gray_bits)}')
         if header.orientation != 1:
             _warn_of_orientation(what, header.orientation, warned_as)
-            if header.format == 'TIFF':
-                data = without_orientation(data)
+        if header.has_alpha or (header.format == 'TIFF' and header.orientation != 1):
+            data = as_stored(data)
         is_plane = gray or mosaic
         flags = cv2.IMREAD_GRAYSCALE if is_plane or is_kept else cv2.IMREAD_COLOR
         if header.bits == 16:

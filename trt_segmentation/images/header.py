@@ -41,6 +41,8 @@ class ImageHeader:
         bits: per channel: 1, 2, 4, 8 or 16; for a palette, bits of an index.
         is_gray: whether it has one channel, with or without alpha, and no palette.
         has_palette: whether pixels are indices; only detected in PNG and TIFF.
+        has_alpha: whether it is a TIFF with an alpha channel that colours are not multiplied by
+            (TIFF 6.0, section 18).
         is_baseline: whether it is a JPEG that every decoder reads to the same pixels: 8 bits,
             YCbCr, Huffman-coded, sequential, with the usual subsampling (4:4:4, 4:2:2, 4:2:0,
             4:4:0).
@@ -54,6 +56,7 @@ class ImageHeader:
     is_gray: bool = False
     has_palette: bool = False
     orientation: int = 1
+    has_alpha: bool = False
     is_baseline: bool = False
 
 
@@ -126,10 +129,12 @@ def is_cut_jpeg(data: Any) -> bool:
     return True
 
 
-def without_orientation(data: Any) -> bytearray:
-    """Return a copy of a TIFF with orientation 1, upright.
+def as_stored(data: Any) -> bytearray:
+    """Return a copy of a TIFF whose pixels OpenCV gives as they are stored: upright, and with
+    colours that it does not multiply by alpha.
 
-    OpenCV rotates the pixels of a TIFF even with IMREAD_IGNORE_ORIENTATION (seen in 4.5.4 to 5.0).
+    OpenCV rotates the pixels of a TIFF even with IMREAD_IGNORE_ORIENTATION, and multiplies colours
+    of 8 bits by alpha (seen in 4.5.4 to 5.0).
 
     Args:
         data: a TIFF whose header was read by ``read_header``.
@@ -138,9 +143,9 @@ def without_orientation(data: Any) -> bytearray:
     content = memoryview(changed)
     form = _tiff_form(content)
     for tag, at in _tiff_fields(content, form):
-        if tag == _ORIENTATION:
+        if tag in _NEUTRAL:
             struct.pack_into(f'{form.order}HH{form.count}', changed, at, tag, 3, 1)
-            struct.pack_into(f'{form.order}HH', changed, at + form.value, 1, 0)
+            struct.pack_into(f'{form.order}HH', changed, at + form.value, _NEUTRAL[tag], 0)
     return changed
 
 
@@ -297,12 +302,15 @@ def _webp_orientation(data: memoryview) -> int:
 # TIFF: TIFF 6.0, section 2; BigTIFF: libtiff, "The BigTIFF File Format" --------------------------
 
 _WIDTH, _LENGTH, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
-_TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 322, 323, 339
+_TILE_WIDTH, _TILE_LENGTH, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 322, 323, 338, 339
 _TIFF_TAGS = {_WIDTH, _LENGTH, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _TILE_WIDTH,
-              _TILE_LENGTH, _SAMPLE_FORMAT}
+              _TILE_LENGTH, _EXTRA_SAMPLES, _SAMPLE_FORMAT}
 _TIFF_TYPES = {1: 'B', 3: 'H', 4: 'I', 16: 'Q'}  # BYTE, SHORT, LONG, LONG8
 _PALETTE = 3  # of PhotometricInterpretation, section 5
 _UNSIGNED, _UNDEFINED = 1, 4  # of SampleFormat, section 19
+_UNASSOCIATED = 2  # of ExtraSamples, section 18
+_NEUTRAL = {_ORIENTATION: 1, _EXTRA_SAMPLES: 0}
+"""Values for upright, and for a sample without a meaning."""
 
 
 @dataclass(frozen=True)
@@ -390,7 +398,7 @@ def _read_tiff(data: memoryview) -> ImageHeader:
     has_palette = values.get(_PHOTOMETRIC) == _PALETTE
     is_gray = values.get(_SAMPLES, 1) < 3 and not has_palette
     return ImageHeader('TIFF', values[_WIDTH], values[_LENGTH], bits, is_gray, has_palette,
-                       _orientation_of(values))
+                       _orientation_of(values), values.get(_EXTRA_SAMPLES) == _UNASSOCIATED)
 
 
 NO_PICTURE = 'depth and other measured values cannot be segmented, only camera images'
