@@ -89,6 +89,8 @@ def _run_python(example):
                      GroupAction=lambda actions, scoped=True, forwarding=True: action())
         if 'segmenter' in example.text:
             names['segmenter'] = Segmenter.open('net.onnx', config='net.yaml')
+    if 'import rclpy' in example.text:
+        pytest.importorskip('rclpy')
     if "'drive/'" in example.text:
         pytest.importorskip('rosbags')
     try:
