@@ -90,7 +90,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def _description(name: str) -> str:
     rule = rules()[name]
-    choices = f'. One of {", ".join(rule.choices)}' if rule.choices else ''
+    choices = f'. One of {rule.listed_choices}' if rule.choices else ''
     return f'{rule.description}{choices}. Default: the value in params_file'
 
 

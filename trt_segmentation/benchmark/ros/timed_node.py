@@ -10,6 +10,8 @@ from rclpy.executors import Executor
 from trt_segmentation.benchmark.ros.rows import FrameClock
 from trt_segmentation.ros import node
 from trt_segmentation.ros.camera import Camera
+from trt_segmentation.ros.frame_processor import FrameProcessor
+from trt_segmentation.ros.frame_worker import FrameJob
 from trt_segmentation.ros.inputs import SerializedTaker
 from trt_segmentation.ros.outputs import Outputs
 from trt_segmentation.ros.transport import large_image_environment
@@ -26,7 +28,7 @@ def main(args: list[str] | None = None) -> int:
     clock.watch(node.SegmentationNode, '_on_image', before='called')
     clock.watch(Outputs, 'publish', after='published')
     _hand_over_after(Camera, clock)
-    _finish_after(node.SegmentationNode, clock)
+    _finish_after(FrameProcessor, clock)
     return node.main(args)
 
 
@@ -44,9 +46,9 @@ def _hand_over_after(owner: Any, clock: FrameClock) -> None:
 def _finish_after(owner: Any, clock: FrameClock) -> None:
     watched = owner._publish
 
-    def publish(self: Any, cameras: Any, frames: Any, *others: Any) -> None:
-        watched(self, cameras, frames, *others)
-        clock.finish(frames[0].header.stamp)
+    def publish(self: Any, job: FrameJob) -> None:
+        watched(self, job)
+        clock.finish(job.frames[0].header.stamp)
 
     owner._publish = publish
 
