@@ -655,8 +655,10 @@ def test_a_config_of_another_type_is_answered_with_what_to_write(config):
 @pytest.mark.parametrize(('options', 'said'), [
     *(({'mask_size': size}, f'mask_size is {size!r}; it is (height, width) in pixels')
       for size in ((0, 0), (4, -1), (4,), (4.5, 6), (16385, 4), 5, '45')),
-    ({'batch': 2.5}, 'batch is 2.5; it must be 1 or more images')])
-def test_impossible_sizes_are_refused(networks, opened, options, said):
+    ({'batch': 2.5}, 'batch is 2.5; it must be 1 or more images'),
+    *(({'num_threads': count}, f'num_threads is {count}; it must be between 0 and 1024')
+      for count in (-1, 1025))])
+def test_impossible_sizes_and_numbers_are_refused(networks, opened, options, said):
     with pytest.raises(ConfigError, match=re.escape(said)):
         opened(networks.pointwise(WEIGHTS, SIZE), **options)
 

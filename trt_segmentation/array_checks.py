@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trt_segmentation.backends.tensorrt.device_arrays import ON_GPU, DeviceArray
+from trt_segmentation.backends.device_arrays import ON_GPU, DeviceArray
 from trt_segmentation.errors import ImageError
 from trt_segmentation.images.array_hints import array_hint
 from trt_segmentation.images.gray import GRAY_SHAPES, can_be_gray, is_color

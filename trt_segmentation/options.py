@@ -14,6 +14,7 @@ PRECISIONS = ('fp32', 'fp16', 'int8')
 MASK_ENCODINGS = ('mono8', 'mono16')
 CALIBRATION_METHODS = ('percentile', 'entropy', 'minmax')
 OVERLAY_SCALES = (1.0, 0.5)
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class RunOptions:
         backend: one of ``BACKENDS``; 'auto' takes TensorRT where it and a GPU are available, else
             ONNX Runtime.
         device: index of the GPU; ONNX Runtime runs on the CPU and ignores it.
-        num_threads: CPU threads for one operation; 0 takes one for each core. TensorRT ignores
-            it.
+        num_threads: CPU threads for one operation, at most ``MAX_THREADS``; 0 takes one for each
+            core. TensorRT ignores it.
         mask_interpolation: 'nearest' or 'bilinear', see ``graph.pipeline.prepare.prepare``.
         mask_size: height and width of mask and confidence; None for the image's size.
         mask_encoding: one of ``MASK_ENCODINGS``; 'mono8' holds 255 classes.

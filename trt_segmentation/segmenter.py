@@ -19,7 +19,7 @@ import numpy as np
 from trt_segmentation.array_checks import check_images, check_out, encoded_size, no_converter
 from trt_segmentation.backends import open_engine, open_network, start_gpu
 from trt_segmentation.backends.base import BackendInfo, Session, output_dtype, output_shape
-from trt_segmentation.backends.tensorrt.device_arrays import (
+from trt_segmentation.backends.device_arrays import (
     ON_GPU,
     DeviceArray,
     host_remedy,

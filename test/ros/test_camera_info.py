@@ -86,6 +86,12 @@ def test_which_images_are_the_cameras_image_scaled(size, fields, expected):
     assert is_scaled(calibration(500.0, 510.0, 0.1, **fields), size) == expected
 
 
+def test_a_camera_that_is_not_calibrated_stays_so():
+    scaled = scaled_camera_info(CameraInfo(height=HEIGHT, width=WIDTH), (240, 320))
+    assert (scaled.height, scaled.width) == (240, 320)
+    assert not scaled.k.any() and not scaled.p.any()
+
+
 def test_fields_that_do_not_depend_on_the_size_are_kept():
     info = calibration(500.0, 510.0, 0.1)
     scaled = scaled_camera_info(info, (HEIGHT, WIDTH))

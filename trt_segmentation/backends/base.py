@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from trt_segmentation.backends.device_arrays import DeviceArray
 from trt_segmentation.backends.state_buffers import MeanWeight
-from trt_segmentation.backends.tensorrt.device_arrays import DeviceArray
 from trt_segmentation.classes.mask_encoding import MONO8, MaskEncoding
 from trt_segmentation.graph.pipeline.output_names import DETECTION_VALUES, joined, kind_of
 from trt_segmentation.graph.pipeline.overlay_scale import overlay_size

@@ -21,7 +21,7 @@ from trt_segmentation.backends.base import (
     output_shape,
 )
 from trt_segmentation.backends.state_buffers import StateBuffers
-from trt_segmentation.errors import BackendError, MissingBackendError
+from trt_segmentation.errors import BackendError, ConfigError, MissingBackendError
 from trt_segmentation.graph.onnx_tools.network import dtype_name, rare_types
 from trt_segmentation.graph.onnx_tools.onnxruntime_api import (
     import_onnxruntime,
@@ -34,6 +34,7 @@ from trt_segmentation.graph.pipeline.smoothing import WEIGHT
 from trt_segmentation.graph.pipeline.tensors import scores_names, states_of_scores
 from trt_segmentation.graph.reading.input_sizes import size_hint, wrong_size
 from trt_segmentation.graph.reading.resolve import ModelSpec
+from trt_segmentation.options import MAX_THREADS
 
 try:
     onnxruntime = import_onnxruntime()
@@ -276,6 +277,9 @@ class OnnxRuntimeSession(Session):
 
 
 def _session_options(num_threads: int, profile: str = '', *, spins: bool = False) -> Any:
+    if not 0 <= num_threads <= MAX_THREADS:
+        raise ConfigError(f'num_threads is {num_threads}; it must be between 0 and {MAX_THREADS}',
+                          settings=['num_threads'])
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 3

@@ -51,7 +51,10 @@ def _binned(extent: int, binning: int) -> int:
 
 
 def _row(row: Any, scale: float, offset: int) -> list[float]:
-    """Scale one row of K or P; the third value is the principal point."""
+    """Scale one row of K or P; the third value is the principal point. All values of a camera that
+    is not calibrated are 0."""
+    if not any(row):
+        return list(row)
     moved = [value * scale for value in row]
     moved[2] = (row[2] - offset + 0.5) * scale - 0.5
     return moved

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from trt_segmentation.backends.tensorrt.device_arrays import ON_GPU
+from trt_segmentation.backends.device_arrays import ON_GPU
 from trt_segmentation.errors import ImageError
 from trt_segmentation.graph.pipeline.output_names import kind_of
 from trt_segmentation.images.decoding import swap_red_and_blue

@@ -11,7 +11,7 @@ import numpy as np
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from trt_segmentation.backends.tensorrt.device_arrays import ON_GPU
+from trt_segmentation.backends.device_arrays import ON_GPU
 from trt_segmentation.classes.mask_encoding import MONO8
 from trt_segmentation.graph.pipeline.output_names import joined, kind_of, split
 from trt_segmentation.graph.reading.resolve import ModelSpec

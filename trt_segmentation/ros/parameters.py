@@ -18,6 +18,7 @@ from trt_segmentation.options import (
     CALIBRATION_METHODS,
     ENGINE_SUFFIXES,
     MASK_ENCODINGS,
+    MAX_THREADS,
     PRECISIONS,
     BuildOptions,
     CalibrationOptions,
@@ -186,7 +187,7 @@ class Parameters:
             'calibration')
     num_threads: int = _parameter(
         0, 'CPU threads that one operation of the network uses; 0 uses one for each core',
-        minimum=0, maximum=1024)
+        minimum=0, maximum=MAX_THREADS)
     mask_interpolation: str = _parameter(
         'nearest', 'How the mask is resized to the image: nearest resizes the class ids, bilinear '
                    'resizes the scores, which gives smoother edges and is slower',

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from trt_segmentation.backends.base import BackendInfo
+from trt_segmentation.backends.device_arrays import DeviceArray
 from trt_segmentation.backends.tensorrt import gpu_jpeg
-from trt_segmentation.backends.tensorrt.device_arrays import DeviceArray
 from trt_segmentation.backends.tensorrt.session import TensorRtSession
 from trt_segmentation.backends.tensorrt.stage import Stage
 from trt_segmentation.errors import ImageError

@@ -82,9 +82,12 @@ def test_declared_output_shapes_are_corrected(networks, declared):
 def test_an_input_that_no_node_reads_is_left_out(networks, tmp_path):
     model = networks.pointwise(WEIGHTS, (8, 8))
     model.graph.input.append(networks.tensor('im_shape', [1, 2]))
+    model.graph.initializer.append(numpy_helper.from_array(np.int16([1]), 'left'))
+    weights = [tensor.name for tensor in model.graph.initializer if tensor.name != 'left']
     network = read_network(saved(model, tmp_path))
     assert [info.name for info in network.inputs] == ['pixels']
     assert [value.name for value in network.model.graph.input] == ['pixels']
+    assert [tensor.name for tensor in network.model.graph.initializer] == weights != []
 
 
 def test_metadata(networks):

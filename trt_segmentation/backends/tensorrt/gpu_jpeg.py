@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from trt_segmentation.backends.device_arrays import DeviceArray
 from trt_segmentation.backends.tensorrt.cuda import Device
-from trt_segmentation.backends.tensorrt.device_arrays import DeviceArray
 from trt_segmentation.backends.tensorrt.waiting import Waiter
 
 logger = logging.getLogger(__name__)

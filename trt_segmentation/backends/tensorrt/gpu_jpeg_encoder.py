@@ -4,9 +4,9 @@
 
 from typing import Any
 
+from trt_segmentation.backends.device_arrays import DeviceArray
 from trt_segmentation.backends.tensorrt import gpu_jpeg
 from trt_segmentation.backends.tensorrt.cuda import Device
-from trt_segmentation.backends.tensorrt.device_arrays import DeviceArray
 
 _START_OF_IMAGE = b'\xff\xd8'
 

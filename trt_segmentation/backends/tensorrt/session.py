@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trt_segmentation.backends.base import BackendInfo, GpuTimes, Session
-from trt_segmentation.backends.tensorrt.cuda import Device, Graph, close_all
-from trt_segmentation.backends.tensorrt.device_arrays import (
+from trt_segmentation.backends.device_arrays import (
     ON_GPU,
     DeviceArray,
     check_device,
     read_device_array,
 )
+from trt_segmentation.backends.tensorrt.cuda import Device, Graph, close_all
 from trt_segmentation.backends.tensorrt.gpu_jpeg import GpuJpeg, JpegReader
 from trt_segmentation.backends.tensorrt.gpu_jpeg_encoder import GpuJpegEncoder
 from trt_segmentation.backends.tensorrt.page_locks import PageLocks

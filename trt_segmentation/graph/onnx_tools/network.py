@@ -140,7 +140,7 @@ def read_network(path: str | Path) -> Network:
         load_external_data_for_model(model, str(path.parent))
         _sort_if_needed(model)
         check_model(model)
-        _drop_unread_inputs(model.graph)
+        _drop_unread(model.graph)
     except Exception as error:  # see above
         why = _first_line(error).rstrip('.')
         raise ModelError(f'{path}: this is no valid ONNX model ({why}); export it again, with '
@@ -194,11 +194,14 @@ def _sort_if_needed(model: onnx.ModelProto) -> None:
             sort_nodes(model.graph)
 
 
-def _drop_unread_inputs(graph: onnx.GraphProto) -> None:
-    """Remove inputs that no node reads, such as ``im_shape`` of some exporters of Paddle; they
-    change no output, but a runtime asks for them."""
+def _drop_unread(graph: onnx.GraphProto) -> None:
+    """Remove inputs that no node reads, such as ``im_shape`` of some exporters of Paddle, and such
+    weights; they change no output, but a runtime asks for them, or does not know their type."""
     read = {name for node in graph.node for name in names_read(node)}
     read.update(value.name for value in graph.output)
+    for index in reversed(range(len(graph.initializer))):  # in place: they can be large
+        if graph.initializer[index].name not in read:
+            del graph.initializer[index]
     if kept := [value for value in graph.input if value.name in read]:
         del graph.input[:]
         graph.input.extend(kept)

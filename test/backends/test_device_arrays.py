@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trt_segmentation.backends.base import BackendInfo
-from trt_segmentation.backends.tensorrt.device_arrays import is_on_device
+from trt_segmentation.backends.device_arrays import is_on_device
 from trt_segmentation.backends.tensorrt.session import TensorRtSession
 from trt_segmentation.backends.tensorrt.stage import Stage
 from trt_segmentation.errors import BackendError, ImageError
