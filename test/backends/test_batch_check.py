@@ -70,8 +70,8 @@ def test_opening_finds_out(networks, make, tmp_path):
 
 
 def test_a_network_that_does_not_run_says_so(networks):
-    model = networks.ending(SIZE, [helper.make_node('Reshape', ['sums', 'other'], ['scores'])],
-                            {'other': np.array([0, 3, 7, 48])})
+    model = networks.ending(SIZE, [helper.make_node('Gather', ['sums', 'gone'], ['scores'],
+                                                    axis=1)], {'gone': np.array([0, 1, 7])})
     with pytest.raises(ModelError, match=r'^net.onnx: does not run on an input of '
                                          r'\[1, 3, 32, 48\] \(.*; set input.size$'):
         check_independence(networks.spec_of(model, 2))

@@ -147,6 +147,7 @@ def test_a_video_is_compared_without_truth(tmp_path, model):
 
 def test_a_rosbag_folder_is_no_image_folder(tmp_path, model, capsys):
     (tmp_path / 'images' / 'metadata.yaml').write_text('rosbag2_bagfile_information: {}')
+    (tmp_path / 'images' / 'drive.mcap').touch()
     assert compare(tmp_path, model, *folders(tmp_path, 'images', 'calibration')) == (1, None)
     assert 'this rosbag cannot be read' in capsys.readouterr().err
 

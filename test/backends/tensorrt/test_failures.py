@@ -17,7 +17,7 @@ from trt_segmentation.segmenter import Segmenter
 
 SIZE, OTHER = (64, 96), (80, 120)
 CONFIG = 'input: {color: bgr, scale: 1, mean: [0, 0, 0], std: [1, 1, 1]}'
-IDS = CONFIG + '\noutput: {kind: ids}\nclasses: {labels: [a, b, c]}'
+IDS = CONFIG + '\noutput: {kind: ids}\nclasses: {labels: [a, b, c, d]}'
 NOT_FREED = 'were not freed properly'
 
 
