@@ -28,7 +28,7 @@ COLUMNS = {'8.6.1': '8.6', '10.16.1.11': '10.x', '11.4.0.106': '11.x',
 """Of the table in docs/reference/tensorrt.md."""
 
 OTHERS = {'api', 'args', 'content', 'data', 'decoder', 'device', 'driver', 'encoder', 'end',
-          'facts', 'last', 'log', 'owner', 'params', 'source', 'start', 'stream', 'strides',
+          'facts', 'last', 'log', 'params', 'source', 'start', 'stream',
           'target', 'value'}
 """What else is annotated as Any, and is nothing of TensorRT's."""
 
