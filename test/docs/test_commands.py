@@ -128,7 +128,7 @@ def _parse(arguments):
 
 
 @done_with('checked')
-def test_names_what_exists(example, ):
+def test_names_what_exists(example):
     words = documented.inner_words(example) or example.words
     if documented.is_cli(words):
         _parse(documented.cli_arguments(words))

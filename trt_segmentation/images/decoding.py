@@ -370,14 +370,15 @@ def _decode(msg: Any, gray_bits: int, decode_jpeg: DecodeJpeg | None) -> tuple[n
     held = (target.strip() or source) if is_named else ''
     mosaic = ENCODINGS.get(held) if held.startswith('bayer_') else None
     is_gray = bool(gray_bits and encoding and encoding.is_gray)
+    frames = _frames_of(msg)
     pixels = decode_image(msg.data, what, gray=is_gray, mosaic=mosaic is not None,
                           is_brightness=source.endswith('16'),
-                          gray_bits=0 if mosaic else gray_bits, warned_as=_frames_of(msg),
+                          gray_bits=0 if mosaic else gray_bits, warned_as=frames,
                           decode_jpeg=decode_jpeg)
     if mosaic is not None and mosaic.conversion is not None:
         _check_mosaic(what, *pixels.shape)
         pixels = cv2.cvtColor(pixels, mosaic.conversion)
-    return pixels, _channel_order(what, kind, held, _frames_of(msg))
+    return pixels, _channel_order(what, kind, held, frames)
 
 
 def _frames_of(msg: Any) -> str:

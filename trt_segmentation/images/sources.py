@@ -132,12 +132,13 @@ def is_image(path: Path) -> bool:
 
 def is_read_as_image(path: Path) -> bool:
     """Return whether a file is read as an image: it begins as one, or its name ends like that of
-    one. A damaged file is recognised by its name, so that it is reported and not skipped.
+    one. A damaged file is recognised by its name, so that it is reported and not skipped; and most
+    files are not opened for this.
 
     Raises:
         ImageError: as of ``is_image``.
     """
-    return is_image(path) or path.suffix.lower() in IMAGE_SUFFIXES
+    return (path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()) or is_image(path)
 
 
 def read_image(path: Path, gray_bits: int = 0, decode_jpeg: DecodeJpeg | None = None,

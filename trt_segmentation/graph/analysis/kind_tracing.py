@@ -11,15 +11,10 @@ import onnx
 from onnx import NodeProto
 
 from trt_segmentation.graph.analysis.kind_rules import RULES
-from trt_segmentation.graph.analysis.value_kind import (
-    UNDECIDED,
-    Meaning,
-    Scope,
-    Step,
-    producers_of,
-)
+from trt_segmentation.graph.analysis.value_kind import UNDECIDED, Meaning, Scope, Step
 from trt_segmentation.graph.onnx_tools.inlining import function_nodes
 from trt_segmentation.graph.onnx_tools.opset import opset_of
+from trt_segmentation.graph.onnx_tools.toposort import producers_of
 
 _MAX_DEPTH = 60
 """Maximum number of operators in a trace; each takes about 7 of Python's 1000 stack frames."""

@@ -12,6 +12,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from trt_segmentation.graph.onnx_tools.constants import constant_of
+from trt_segmentation.graph.onnx_tools.toposort import producers_of
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,6 @@ class Scope:
         """Return the scope of a graph that is nested in ``outer``."""
         return cls(producers_of(graph.node), {tensor.name: tensor for tensor in graph.initializer},
                    outer)
-
-
-def producers_of(nodes: list[NodeProto]) -> dict[str, NodeProto]:
-    """Return the node that computes each value, by value name."""
-    return {output: node for node in nodes for output in node.output if output}
 
 
 @dataclass(frozen=True)

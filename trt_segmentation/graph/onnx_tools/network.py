@@ -16,6 +16,7 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.onnx_tools.canonical import canonicalized
+from trt_segmentation.graph.onnx_tools.constants import constants_by_name
 from trt_segmentation.graph.onnx_tools.graph_builder import OLDEST_OPSET
 from trt_segmentation.graph.onnx_tools.opset import opset_of
 from trt_segmentation.graph.onnx_tools.toposort import (
@@ -23,6 +24,7 @@ from trt_segmentation.graph.onnx_tools.toposort import (
     is_sorted,
     names_captured,
     names_read,
+    producers_of,
     sort_nodes,
 )
 from trt_segmentation.graph.onnx_tools.validation import (
@@ -242,7 +244,7 @@ def describe_network(model: onnx.ModelProto, source: str) -> Network:
     model = _with_float32_grids(canonicalized(model, source, opset))
     graph = model.graph
     weights = {initializer.name for initializer in graph.initializer}
-    producers = {output: node for node in graph.node for output in node.output}
+    producers = producers_of(graph.node)
     inputs = tuple(_tensor_info(value) for value in graph.input if value.name not in weights)
     shapes = _inferred_shapes(model)
     outputs = tuple(_tensor_info(shapes.get(value.name, value), _made_by(value.name, producers))
@@ -295,7 +297,7 @@ def with_supported_types(network: Network) -> Network:
     graph = network.model.graph
     read = Counter(name for node in graph.node for name in node.input)
     usual: dict[str, int] = {}
-    constants = _constants(graph)
+    constants = constants_by_name(graph.node, graph.initializer)
     for info in network.outputs:
         if info.dtype == TensorProto.UINT8 or (info.dtype in _SUPPORTED_TYPES
                                                and not read[info.name]):
@@ -308,7 +310,8 @@ def with_supported_types(network: Network) -> Network:
     for node in model.graph.node:
         if node.op_type == 'Cast' and node.output[0] in usual:
             next(each for each in node.attribute if each.name == 'to').i = usual[node.output[0]]
-    for name, constant in _constants(model.graph).items():
+    for name, constant in constants_by_name(model.graph.node,
+                                            model.graph.initializer).items():
         if name in usual:
             values = numpy_helper.to_array(constant)
             wide = values.astype(helper.tensor_dtype_to_np_dtype(usual[name]))
@@ -317,12 +320,6 @@ def with_supported_types(network: Network) -> Network:
         if value.name in usual:
             value.type.tensor_type.elem_type = usual[value.name]
     return describe_network(model, network.source)
-
-
-def _constants(graph: onnx.GraphProto) -> dict[str, TensorProto]:
-    return {tensor.name: tensor for tensor in graph.initializer} | {
-        node.output[0]: node.attribute[0].t for node in graph.node
-        if node.op_type == 'Constant' and node.attribute[0].name == 'value'}
 
 
 def _names_from_cast(graph: onnx.GraphProto, name: str, read: Mapping[str, int],
@@ -336,7 +333,7 @@ def _names_from_cast(graph: onnx.GraphProto, name: str, read: Mapping[str, int],
         read: how often each value is read.
         constants: by name.
     """
-    producers = {output: node for node in graph.node for output in node.output}
+    producers = producers_of(graph.node)
     names, node = [name], producers.get(name)
     while node is not None and node.op_type in (*_MOVING_OPS, 'Mul'):
         used = node.input if node.op_type == 'Mul' else node.input[:1]
@@ -352,7 +349,7 @@ def argmax_extent(network: Network, name: str) -> int:
     """Return the number of classes of which an ArgMax chooses an output's ids; 0 if another
     operator makes the output, or the number is not known."""
     graph = network.model.graph
-    producers = {output: node for node in graph.node for output in node.output}
+    producers = producers_of(graph.node)
     node = producers.get(name)
     while node is not None and node.op_type in (*_MOVING_OPS, 'Cast'):
         node = producers.get(node.input[0])

@@ -1,8 +1,8 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Topological order of nodes, and the values that a node reads."""
+"""Topological order of nodes, and the values that a node reads and computes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
 
 import onnx
@@ -26,6 +26,11 @@ def names_captured(graph: onnx.GraphProto) -> set[str]:
 def names_read(node: onnx.NodeProto) -> set[str]:
     """Return the names that a node and its bodies read."""
     return set(node.input).union(*(names_captured(body) for body in bodies(node)))
+
+
+def producers_of(nodes: Iterable[onnx.NodeProto]) -> dict[str, onnx.NodeProto]:
+    """Return the node that computes each value, by value name."""
+    return {output: node for node in nodes for output in node.output if output}
 
 
 def sort_nodes(graph: onnx.GraphProto) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 import onnx
 from onnx import NodeProto
 
-from trt_segmentation.graph.analysis.value_kind import Scope, producers_of, value_of
+from trt_segmentation.graph.analysis.value_kind import Scope, value_of
 from trt_segmentation.graph.onnx_tools.inlining import expanded_nodes
 from trt_segmentation.graph.onnx_tools.opset import opset_of
+from trt_segmentation.graph.onnx_tools.toposort import producers_of
 
 Range = tuple[float, float]
 """The input of a black and of a white pixel."""
