@@ -479,6 +479,7 @@ USES = {
     'encodes_jpeg': lambda each: each.encodes_jpeg,
     'encode_jpeg': lambda each: each.encode_jpeg('overlay', 80),
     'image_buffers': lambda each: each.image_buffers,
+    'call_when_enqueued': lambda each: each.call_when_enqueued(print),
     'overlay_alpha': lambda each: each.overlay_alpha,
     'overlay_alpha =': lambda each: setattr(each, 'overlay_alpha', 1),
     'smoothing': lambda each: each.smoothing,
@@ -487,6 +488,14 @@ USES = {
     'gpu_memory': lambda each: each.gpu_memory(),
     'gpu_times': lambda each: each.gpu_times(PICTURE, 'mask', 1),
     'layer_times': lambda each: each.layer_times(PICTURE, 'mask', 1)}
+
+
+def test_a_function_is_called_before_each_result(segmenter):
+    called = []
+    segmenter.call_when_enqueued(lambda: called.append(len(called)))
+    for _ in range(2):
+        segmenter.infer(PICTURE)
+    assert called == [0, 1]
 
 
 def test_every_method_is_tried_on_a_closed_one():

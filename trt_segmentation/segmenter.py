@@ -259,6 +259,19 @@ class Segmenter:
         with self._in_turn():
             self._session.image_buffers = count
 
+    def call_when_enqueued(self, function: Callable[[], None]) -> None:
+        """Let ``infer`` call a function in its thread when it only has to wait for the processor:
+        what another thread does from then on in Python does not delay the image.
+
+        Args:
+            function: replaces that of an earlier call; must not use the segmenter, nor raise.
+
+        Raises:
+            BackendError: the segmenter is closed.
+        """
+        with self._in_turn():
+            self._session.on_enqueued = function
+
     def infer(self, image: Any, *, color: str = 'bgr', encoding: str = '',
               outputs: str | Sequence[str] = 'mask',
               out: Mapping[str, Any] | None = None) -> Segmentation:

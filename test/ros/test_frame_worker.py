@@ -12,7 +12,10 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from std_srvs.srv import Trigger
 
+from trt_segmentation.ros import frame_worker
+from trt_segmentation.ros.frame_processor import FrameProcessor
 from trt_segmentation.ros.frame_worker import FrameWorker, frames_in_flight
+from trt_segmentation.segmenter import Segmenter
 
 SIZE = (540, 720)
 DEACTIVATE, ACTIVATE = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE
@@ -232,6 +235,54 @@ def test_an_idle_thread_takes_a_job_before_a_newer_one_can_replace_it():
     assert not work.replaced
     assert [each.number for each in work.ran] == list(range(100))
     work.worker.close()
+
+
+def test_submitting_waits_until_the_work_is_enqueued(monkeypatch):
+    monkeypatch.setattr(frame_worker, 'LONGEST_START', 60)
+    order, released = [], threading.Event()
+
+    def run(job):
+        threading.Event().wait(0.05)
+        order.append('enqueued')
+        worker.note_enqueued()
+        assert released.wait(10)
+        order.append('done')
+
+    worker = FrameWorker(run, order.append)
+    worker.submit(job(0))
+    order.append('submitted')
+    worker.submit(job(1))  # at once: the thread is not idle
+    released.set()
+    worker.close()
+    assert order == ['enqueued', 'submitted', 'done', 'enqueued', 'done']
+
+
+@pytest.mark.parametrize('longest', [60, 0])
+def test_submitting_does_not_wait_for_work_that_fails_or_takes_long(monkeypatch, longest):
+    monkeypatch.setattr(frame_worker, 'LONGEST_START', longest)
+    work = Work()
+    if longest:  # the job ends, and was not enqueued
+        work.released.release()
+    work.worker.submit(job(0))
+    work.released.release()
+    work.worker.close()
+    assert [each.number for each in work.ran] == [0]
+
+
+@pytest.mark.parametrize(('in_flight', 'told'), [(1, 0), (2, 2)])
+def test_the_worker_hears_from_every_network(monkeypatch, networks, in_flight, told):
+    calls = []
+    monkeypatch.setattr(FrameWorker, 'note_enqueued', lambda worker: calls.append(worker))
+    settings = SimpleNamespace(max_rate=0.0, smoothing_max_gap=0.5, sync_tolerance=0.0,
+                               input_encodings=(), region=None)
+    with Segmenter.open() as first, Segmenter.open() as second:
+        processor = FrameProcessor(SimpleNamespace(log_bridge=None), [None], first, settings,
+                                   in_flight, None)
+        processor.switch_segmenter(second, settings)
+        for segmenter in (first, second):
+            segmenter.infer(networks.random_image(20, 30))
+        processor.close()
+    assert len(calls) == told
 
 
 def test_two_frames_are_in_flight_on_a_gpu():

@@ -60,6 +60,17 @@ def open_output(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def moved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Let a model's output pass an operator that moves its values."""
+    output = model.graph.output[0]
+    model.graph.node.append(onnx.helper.make_node('Unsqueeze', [output.name, 'axis'], ['moved']))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), 'axis'))
+    batch, *size = (extent.dim_value for extent in output.type.tensor_type.shape.dim)
+    output.CopyFrom(onnx.helper.make_tensor_value_info(
+        'moved', output.type.tensor_type.elem_type, [batch, 1, *size]))
+    return model
+
+
 def kinds() -> dict[str, tuple[onnx.ModelProto, dict[str, Any], str, str]]:
     """Return by name: model, model config, precision and mask interpolation."""
     gray, one_channel = [[1.0], [-1.0]], {'scale': 1 / 127.5, 'mean': [1.0], 'std': [1.0]}
@@ -92,7 +103,13 @@ def kinds() -> dict[str, tuple[onnx.ModelProto, dict[str, Any], str, str]]:
              'input': {'resize': 'letterbox'}, 'classes': found}, 'fp16', 'nearest'),
         'engine built elsewhere, measured': (
             networks.sigmoid_in_parts([[0.01, 0.01, 0.01]], SIZE), {'input': around}, 'fp32',
-            'nearest')}
+            'nearest'),
+        'image of uint8, cast by the network': (
+            networks.pointwise(weights(3), SIZE, layout='nhwc', dtype=onnx.TensorProto.UINT8),
+            {'input': {'scale': None}}, 'fp32', 'nearest'),
+        'ids of uint8': (networks.strongest(SIZE, onnx.TensorProto.UINT8), {}, 'fp16', 'nearest'),
+        'ids of uint8, moved': (moved(networks.strongest(SIZE, onnx.TensorProto.UINT8)), {},
+                                'fp32', 'nearest')}
 
 
 def compare(name: str, model: onnx.ModelProto, values: dict[str, Any], precision: str,

@@ -110,6 +110,7 @@ class Session(ABC):
         image_buffers: number of arrays that the caller of ``infer`` uses for images in turn.
         encodings: of cameras, that ``resize`` takes.
         encodes_jpeg: whether it has ``encode_jpeg`` and ``fetch``.
+        on_enqueued: called by ``infer`` in its thread, when it only has to wait for the processor.
     """
 
     info: BackendInfo
@@ -118,6 +119,7 @@ class Session(ABC):
 
     def __init__(self, encoding: MaskEncoding = MONO8, tasks: Sequence[str] = ('',)) -> None:
         self.image_buffers = 1
+        self.on_enqueued: Callable[[], None] = _do_nothing
         self._states: MeanWeight | None = None
         self._controls: dict[str, np.ndarray] = {
             'channels': np.arange(3, dtype=np.int32),
@@ -274,3 +276,7 @@ class Session(ABC):
     def _set_control(self, name: str, value: Any) -> None:
         """Set one of the small inputs of the graph."""
         self._controls[name][...] = value
+
+
+def _do_nothing() -> None:
+    pass

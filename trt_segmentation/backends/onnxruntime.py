@@ -166,6 +166,7 @@ class OnnxRuntimeSession(Session):
 
     def _run(self) -> None:
         try:
+            self.on_enqueued()
             self._network.run_with_iobinding(self._fed)
             if not self._joined:
                 self._join()

@@ -60,12 +60,12 @@ class FrameProcessor:
                  ) -> None:
         self._node, self._cameras, self._latency = node, cameras, latency
         self._segmenter = segmenter
-        self.encodings = self._encodings_of(segmenter, settings)
         self._synchroniser: Synchroniser[Frame] = Synchroniser(len(cameras))
         self._rate_limit = RateLimit(settings.max_rate)
         self._gaps = GapDetector(to_nanoseconds(settings.smoothing_max_gap))
         self._tolerance = to_nanoseconds(settings.sync_tolerance)
         self._worker = FrameWorker(self._process, self._drop_replaced) if in_flight > 1 else None
+        self.encodings = self._use(segmenter, settings)
 
     def set_max_rate(self, rate: float) -> None:
         """Set the maximum rate in Hz; 0 sets no limit."""
@@ -87,7 +87,7 @@ class FrameProcessor:
             settings: of its network.
         """
         self.encodings.close()
-        self.encodings = self._encodings_of(segmenter, settings)
+        self.encodings = self._use(segmenter, settings)
         self._segmenter = segmenter
 
     def handle(self, camera: Camera, msg: Any, info: dict, enabled: bool) -> None:
@@ -148,7 +148,10 @@ class FrameProcessor:
         self.encodings.close()
         self.drop_waiting(UNSYNCHRONISED)
 
-    def _encodings_of(self, segmenter: Segmenter, settings: Parameters) -> FrameEncodings:
+    def _use(self, segmenter: Segmenter, settings: Parameters) -> FrameEncodings:
+        """Connect a segmenter with the worker; return its encodings."""
+        if self._worker is not None:
+            segmenter.call_when_enqueued(self._worker.note_enqueued)
         return FrameEncodings(segmenter, self._node.log_bridge, settings.input_encodings,
                               settings.region)
 

@@ -80,6 +80,11 @@ def frames_in_flight(pipeline_depth: int, backend: str) -> int:
     return pipeline_depth or (2 if backend == 'tensorrt' else 1)
 
 
+LONGEST_START = 0.002
+"""Seconds that ``FrameWorker.submit`` waits for a frame to be enqueued. That takes about 0.5 ms;
+longer where outputs of the last frame are still being published."""
+
+
 class FrameWorker:
     """A thread that runs one job at a time, in the order of their submission.
 
@@ -99,6 +104,7 @@ class FrameWorker:
         self._changed = threading.Condition()
         self._running: FrameJob | None = None
         self._waiting: FrameJob | None = None
+        self._is_enqueued = False
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, daemon=True, name='segment')
         self._thread.start()
@@ -106,16 +112,25 @@ class FrameWorker:
     def submit(self, job: FrameJob) -> None:
         """Run a job after the running one.
 
-        If the thread is idle, wait until it has taken the job: it then has the interpreter lock,
-        and not what the executor does before it waits for the next message.
+        If the thread is idle, wait until it has taken the job, and up to ``LONGEST_START`` for
+        ``note_enqueued``: until then it needs the interpreter lock, which the executor would hold
+        for most of a millisecond before it waits for the next message.
         """
         with self._changed:
             replaced, self._waiting = self._waiting, job
             self._changed.notify_all()
             if self._running is None:
                 self._changed.wait_for(lambda: self._waiting is not job or self._is_closed)
+                self._changed.wait_for(lambda: self._running is not job or self._is_enqueued,
+                                       LONGEST_START)
         if replaced is not None:
             self._on_replaced(replaced)
+
+    def note_enqueued(self) -> None:
+        """Let ``submit`` return, as the running job only waits for the processor."""
+        with self._changed:
+            self._is_enqueued = True
+            self._changed.notify_all()
 
     def slots_in_use(self, camera: int) -> set[int]:
         """Return the ``Frame.slot`` of the camera's frames that run or wait; at most two."""
@@ -150,6 +165,6 @@ class FrameWorker:
         """Wait for a job; None ends the thread."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting is not None or self._is_closed)
-            self._running, self._waiting = self._waiting, None
+            self._running, self._waiting, self._is_enqueued = self._waiting, None, False
             self._changed.notify_all()
             return self._running

@@ -91,6 +91,27 @@ def test_images_that_are_read_ahead_have_memory_of_their_own(codec, segmenter, i
         np.testing.assert_array_equal(segmenter.infer(found).mask, wanted.mask)
 
 
+def test_the_cpu_does_not_wait_for_the_decoder(codec, segmenter, gpu, networks):
+    """Three images are being decoded before the first one is segmented."""
+    images = [cv2.GaussianBlur(networks.random_image(60, 75, seed), (9, 9), 2)
+              for seed in range(3)]
+    wanted = [segmenter.infer(cv2.imdecode(np.frombuffer(jpeg_of(image), np.uint8), 1)).mask.copy()
+              for image in images]
+    readers, before = [segmenter.jpeg_decoder() for _ in images], gpu.counts['synchronised']
+    found = [read(jpeg_of(image)) for read, image in zip(readers, images, strict=True)]
+    assert gpu.counts['synchronised'] == before
+    assert len({array.stream for array in found}) == 3  # none waits for another one
+    for array, mask in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(segmenter.infer(array).mask, mask)
+
+
+def test_images_are_freed_on_a_stream_that_outlives_the_segmenter(codec, segmenter, image, gpu):
+    """nvImageCodec frees an image on the stream on which it was decoded."""
+    found = segmenter.jpeg_decoder()(jpeg_of(image))
+    segmenter.close()
+    assert found.stream in [stream.handle for stream in gpu.device.lasting_streams]
+
+
 def with_bytes(data, marker, offset, *values):
     """Return a JPEG with other bytes at an offset from a marker."""
     at = data.index(bytes((0xff, marker))) + offset

@@ -221,6 +221,15 @@ def test_image_memory_that_stays_is_locked_and_other_memory_unlocks_it(networks,
     assert locked == [[], [8], [8], [], [24], [], [], []]
 
 
+def test_it_tells_when_it_only_waits_for_the_gpu(networks, session, spec, gpu):
+    image, out, seen = networks.random_image(20, 30), buffers((20, 30)), []
+    session.on_enqueued = lambda: seen.append((out['mask'].copy(), gpu.counts['synchronised']))
+    assert_same(run(session, image, out=out), on_cpu(spec, image))
+    (mask, synchronised), = seen
+    assert (mask == 77).all()  # the GPU has not written it yet
+    assert synchronised == gpu.counts['synchronised'] - 1
+
+
 def test_arrays_that_are_used_in_turn_stay_locked(networks, session, spec, gpu):
     """As of messages that are received while the network runs."""
     session.image_buffers = 3

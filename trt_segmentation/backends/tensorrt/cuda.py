@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 _NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING: other libraries' work on the default stream does not block ours."""
 
+LASTING_STREAMS = 3
+"""As many as a camera has images in memory, so that none waits for the work on the next one."""
+
 _DISABLE_TIMING = 2
 """CU_EVENT_DISABLE_TIMING: such events are cheaper to wait for."""
 
@@ -190,6 +193,12 @@ class Device:
         """Return a new stream; ``handle`` is its number, ``synchronize()`` waits for its work,
         ``is_done()`` tells whether that is done."""
         return self._driver.Stream(_NON_BLOCKING)
+
+    @functools.cached_property
+    def lasting_streams(self) -> tuple[Any, ...]:
+        """As many streams as ``LASTING_STREAMS`` that are never destroyed, for libraries that free
+        memory on a stream, perhaps long after it was used."""
+        return tuple(self.stream() for _ in range(LASTING_STREAMS))
 
     def event(self) -> Any:
         """Return a new event; see ``milliseconds_between``."""

@@ -7,6 +7,7 @@ is not decoded here, so that OpenCV decides whether the file is damaged.
 """
 
 import functools
+import itertools
 import logging
 import threading
 from collections.abc import Callable
@@ -16,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from trt_segmentation.backends.device_arrays import DeviceArray
-from trt_segmentation.backends.tensorrt.cuda import Device
-from trt_segmentation.backends.tensorrt.waiting import Waiter
+from trt_segmentation.backends.tensorrt.cuda import LASTING_STREAMS, Device
 
 logger = logging.getLogger(__name__)
 
@@ -81,32 +81,29 @@ class GpuJpeg:
         self._device = device
         self._lock = threading.Lock()
         self._is_closed = False
-        self._stream: Any = None
+        self._readers = itertools.count()
         self._decoder: Any = None
         self._params: Any = None
         self._retries = Retries('decode', 'JPEGs')
-        self._waiter = Waiter()
 
     def reader(self, reuse: bool = True) -> JpegReader:
         """Return a function that decodes the bytes of a JPEG.
 
-        It returns uint8 BGR [H, W, 3] in GPU memory, without pending work; EXIF orientation is
-        not applied. It returns None if nvImageCodec is missing or does not decode the JPEG.
+        It returns uint8 BGR [H, W, 3] in GPU memory, which is being decoded on the array's
+        ``stream``: the CPU does not wait. The bytes are read by then. EXIF orientation is not
+        applied. It returns None if nvImageCodec is missing or does not decode the JPEG.
 
         Args:
             reuse: whether it decodes into the same memory again while the size stays the same; an
                 array is then valid until the next call.
         """
         last: list[Any] = [None]
+        number = next(self._readers) % LASTING_STREAMS
 
         def read(data: Any) -> DeviceArray | None:
-            image = self._decode(data, last[0])
-            last[0] = image if reuse else None
-            if image is None:
-                return None
-            found = image.__cuda_array_interface__
-            return DeviceArray(int(found['data'][0]), tuple(found['shape']), np.dtype(np.uint8),
-                               self._device.index, owner=image)
+            decoded = self._decode(data, last[0], number)
+            last[0] = decoded.owner if reuse and decoded is not None else None
+            return decoded
 
         return read
 
@@ -115,42 +112,49 @@ class GpuJpeg:
         with self._lock:
             self._is_closed = True
             self._drop_decoder()
-            self._stream = None
 
-    def _decode(self, data: Any, last: Any) -> Any:
-        """Return nvImageCodec's image; None if OpenCV must decode the JPEG."""
+    def _decode(self, data: Any, last: Any, number: int) -> DeviceArray | None:
+        """Return the image, whose owner is nvImageCodec's; None if OpenCV must decode the JPEG.
+
+        Args:
+            data: bytes of the JPEG.
+            last: nvImageCodec's image to decode into, or None.
+            number: of the device's lasting stream.
+        """
         with self._lock:
             api = None if self._is_closed else find_nvimgcodec()
             if api is None or self._retries.is_skipped():
                 return None
             try:
                 with self._device.current():
-                    image = self._decode_now(api, data, last)
+                    image = self._decode_now(api, data, last, number)
             except Exception as error:  # of nvImageCodec or CUDA
-                return self._note_failure(str(error))
+                self._note_failure(str(error))
+                return None
             if image is None:
-                return self._note_failure('nvImageCodec does not report why')
+                self._note_failure('nvImageCodec does not report why')
+                return None
             self._retries.note_success()
             return image
 
-    def _decode_now(self, api: Any, data: Any, last: Any) -> Any:
+    def _decode_now(self, api: Any, data: Any, last: Any, number: int) -> DeviceArray | None:
         if self._decoder is None:
             self._start(api)
-        stream = api.CodeStream(np.frombuffer(data, np.uint8))
-        size = stream.height, stream.width
+        code = api.CodeStream(np.frombuffer(data, np.uint8))
+        size = code.height, code.width
         if last is not None and tuple(last.shape[:2]) != size:
             last = None  # otherwise the largest image's memory would be kept
-        image = self._decoder.decode(stream, image=last, params=self._params,
-                                     cuda_stream=self._stream.handle)
-        self._waiter.wait(self._stream)
+        stream = self._device.lasting_streams[number].handle
+        image = self._decoder.decode(code, image=last, params=self._params, cuda_stream=stream)
         # nvImageCodec may fall back to decoders on the CPU, whose result is in host memory.
-        is_usable = image is not None and tuple(image.shape) == (*size, 3) \
-            and image.buffer_kind == api.ImageBufferKind.STRIDED_DEVICE
-        return image if is_usable else None
+        if image is None or tuple(image.shape) != (*size, 3) \
+                or image.buffer_kind != api.ImageBufferKind.STRIDED_DEVICE:
+            return None
+        address, _ = image.__cuda_array_interface__['data']
+        return DeviceArray(int(address), (*size, 3), np.dtype(np.uint8), self._device.index,
+                           stream, owner=image)
 
     def _start(self, api: Any) -> None:
-        if self._stream is None:
-            self._stream = self._device.stream()
         self._params = api.DecodeParams(apply_exif_orientation=False,
                                         color_spec=api.ColorSpec.SRGB,
                                         sample_format=api.SampleFormat.I_BGR)

@@ -129,6 +129,7 @@ class TensorRtSession(Session):
             self._copy_in(images)
             self._run()
             self._copy_out(outs)
+            self.on_enqueued()
             self._waiter.wait(self._stream)
 
     def device_array(self, value: Any, what: str) -> DeviceArray:
