@@ -466,7 +466,8 @@ class Segmenter:
 
     def jpeg_decoder(self, reuse: bool = True) -> Callable[[Any], Any] | None:
         """Return the ``decode_jpeg`` of ``images.decoding`` whose images ``infer`` accepts: it
-        decodes into GPU memory. None where JPEG is decoded on the CPU.
+        decodes into GPU memory, and may still decode when it returns; ``infer`` waits for it.
+        None where JPEG is decoded on the CPU.
 
         Args:
             reuse: whether an image is valid only until the function's next call.

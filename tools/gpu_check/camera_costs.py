@@ -16,8 +16,10 @@ RUNS = 3
 
 SIZES = '480x640', '720x1280', '1080x1920', '2160x3840'
 ENCODING_SIZE, CAMERA_SIZE = '1080x1920', '720x1280'
-MOST_CAMERAS = 4
+CAMERAS = 2, 4, 3
+"""Numbers of them; one is an arm of the sizes."""
 DEPTHS = 2, 1
+"""The highest rate is searched for the first one."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,10 @@ def arms() -> Iterator[Arm]:
     """Yield all arms; each is there once."""
     for depth in DEPTHS:
         for encoding in CAMERA_ENCODINGS:
-            yield Arm(encoding, depth=depth, peak=depth == 2)
+            yield Arm(encoding, depth=depth, peak=depth == DEPTHS[0])
     for size in SIZES:
         if size != ENCODING_SIZE:
             yield Arm(size=size)
-    for cameras in (2, 4):  # one is an arm of the sizes
+    for cameras in CAMERAS:
         for one_node_each in (False, True):
             yield Arm(size=CAMERA_SIZE, cameras=cameras, one_node_each=one_node_each)

@@ -148,10 +148,41 @@ def check_jpeg(segmenter: Segmenter, image: np.ndarray) -> dict[str, Any]:
         wanted = segmenter.infer(decode_image(data, name)).mask
         found[f'{name} q{quality}'] = {
             'on_gpu': on_gpu, 'bytes': len(data), 'agreement': agreement(mask, wanted),
-            'gpu_ms': milliseconds(partial(decode_image, data, '', decode_jpeg=decode)),
+            'gpu_ms': milliseconds(partial(_decoded, segmenter, data, decode)),
             'opencv_ms': milliseconds(partial(decode_image, data, '')),
             'jpeg_to_mask_ms': milliseconds(partial(_jpeg_to_mask, segmenter, data, decode))}
     return found
+
+
+def check_ahead(segmenter: Segmenter, image: np.ndarray) -> dict[str, Any]:
+    """Three JPEGs that are being decoded at the same time, and whose bytes are overwritten as soon
+    as the decoder has returned, before the first one is segmented."""
+    decoders = [segmenter.jpeg_decoder() for _ in range(3)]
+    if decoders[0] is None:
+        return {'skipped': 'JPEG is decoded on the CPU'}
+    jpegs = [cv2.imencode('.jpg', np.roll(image, 200 * turn, 1))[1] for turn in range(3)]
+    wanted = [segmenter.infer(decode_image(data, '', decode_jpeg=decoders[0])).mask.copy()
+              for data in jpegs]
+    found = {'on_gpu': 0, 'other_masks': 0}
+    for _ in range(REPEATS):
+        given = [data.copy() for data in jpegs]
+        arrays = []
+        for data, decode in zip(given, decoders, strict=True):
+            arrays.append(decode_image(data, '', decode_jpeg=decode))
+            data[:] = 0
+        for array, mask in zip(arrays, wanted, strict=True):
+            found['on_gpu'] += not isinstance(array, np.ndarray)
+            found['other_masks'] += not np.array_equal(segmenter.infer(array).mask, mask)
+    return found
+
+
+def _decoded(segmenter: Segmenter, data: bytes, decode: Callable[[Any], Any]) -> None:
+    """Decode a JPEG, and wait for it."""
+    decode_image(data, '', decode_jpeg=decode)
+    session: Any = segmenter._session
+    with session._device.current():
+        for stream in session._device.lasting_streams:
+            stream.synchronize()
 
 
 def _jpeg_to_mask(segmenter: Segmenter, data: bytes, decode: Callable[[Any], Any]) -> None:
@@ -259,6 +290,7 @@ def check_all(segmenter: Segmenter, image: np.ndarray, frames: int, out: Path,
         'interface': lambda: check_interface(segmenter, image),
         'encoder': lambda: check_encoder(segmenter, image),
         'jpeg': lambda: check_jpeg(segmenter, image),
+        'ahead': lambda: check_ahead(segmenter, image),
         'stream': lambda: check_stream(segmenter, image, frames),
         'nvimgcodec': lambda: check_nvimgcodec(segmenter, image),
         'torch': lambda: check_torch(segmenter, image)}
@@ -282,7 +314,8 @@ def main() -> None:
     parser.add_argument('model', nargs='?', default='')
     parser.add_argument('--frames', type=int, default=2000)
     parser.add_argument('--steps', nargs='+', default=(), metavar='STEP',
-                        help='interface, encoder, jpeg, stream, nvimgcodec, torch; default: all')
+                        help='interface, encoder, jpeg, ahead, stream, nvimgcodec, torch; '
+                             'default: all')
     parser.add_argument('--overlay-scale', type=float, choices=OVERLAY_SCALES, default=1.0)
     parser.add_argument('--engine-cache', default='')
     parser.add_argument('--optimization-level', type=int, default=-1)
