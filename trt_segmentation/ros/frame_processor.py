@@ -59,13 +59,12 @@ class FrameProcessor:
                  segmenter: Segmenter, settings: Parameters, in_flight: int, latency: Any,
                  ) -> None:
         self._node, self._cameras, self._latency = node, cameras, latency
-        self._segmenter = segmenter
         self._synchroniser: Synchroniser[Frame] = Synchroniser(len(cameras))
         self._rate_limit = RateLimit(settings.max_rate)
         self._gaps = GapDetector(to_nanoseconds(settings.smoothing_max_gap))
         self._tolerance = to_nanoseconds(settings.sync_tolerance)
         self._worker = FrameWorker(self._process, self._drop_replaced) if in_flight > 1 else None
-        self.encodings = self._use(segmenter, settings)
+        self._use(segmenter, settings)
 
     def set_max_rate(self, rate: float) -> None:
         """Set the maximum rate in Hz; 0 sets no limit."""
@@ -87,8 +86,7 @@ class FrameProcessor:
             settings: of its network.
         """
         self.encodings.close()
-        self.encodings = self._use(segmenter, settings)
-        self._segmenter = segmenter
+        self._use(segmenter, settings)
 
     def handle(self, camera: Camera, msg: Any, info: dict, enabled: bool) -> None:
         """Segment an image, or give it to the worker; drop it if it is not wanted.
@@ -148,12 +146,12 @@ class FrameProcessor:
         self.encodings.close()
         self.drop_waiting(UNSYNCHRONISED)
 
-    def _use(self, segmenter: Segmenter, settings: Parameters) -> FrameEncodings:
-        """Connect a segmenter with the worker; return its encodings."""
+    def _use(self, segmenter: Segmenter, settings: Parameters) -> None:
+        self._segmenter = segmenter
+        self.encodings = FrameEncodings(segmenter, self._node.log_bridge,
+                                        settings.input_encodings, settings.region)
         if self._worker is not None:
             segmenter.call_when_enqueued(self._worker.note_enqueued)
-        return FrameEncodings(segmenter, self._node.log_bridge, settings.input_encodings,
-                              settings.region)
 
     def _read(self, camera: Camera, msg: Any, arrived: float) -> Frame | None:
         """Return the frame of a message; None if it exceeds the rate limit."""
