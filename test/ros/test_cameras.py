@@ -93,8 +93,8 @@ class Cameras:
         return self.bench.status(name)
 
     def counts(self, name):
-        return {value.key.removeprefix('frames '): int(value.value)
-                for value in self.status(name).values if value.key.startswith('frames ')}
+        return {key.removeprefix('frames '): count
+                for key, count in self.bench.counts(name).items()}
 
     def wait_for_count(self, name, count, value):
         self.bench.spin_until_answered(lambda: self.counts(name)[count] == value,
