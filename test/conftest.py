@@ -16,13 +16,15 @@ from trt_segmentation.graph.onnx_tools.onnxruntime_api import disable_telemetry
 from trt_segmentation.model_config import ModelConfig
 
 try:
-    from hypothesis import settings
+    from hypothesis import HealthCheck, settings
 except ModuleNotFoundError:
     pass  # its tests are skipped
 else:
     EXAMPLES = int(os.environ.get('PROPERTY_EXAMPLES', 100))  # 100 is hypothesis' own number
+    # No check of time: a busy machine would fail it.
     settings.register_profile('repeatable', derandomize=True, deadline=None, database=None,
-                              max_examples=EXAMPLES)
+                              max_examples=EXAMPLES,
+                              suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile('repeatable')
 
 # The scripts there, and the folders of scripts, are imported by their names.
