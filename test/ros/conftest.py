@@ -334,8 +334,8 @@ class Bench:
         """Return the frame counters of ``status``, when two in succession are equal: a mask can
         arrive before the node's other thread has counted it. While frames arrive, the last of
         some."""
-        found = _frames_of([self.status(camera)])
-        for _ in range(10):
+        found: dict[str, int] = {}
+        for _ in range(11):
             last, found = found, _frames_of([self.status(camera)])
             if found == last:
                 break

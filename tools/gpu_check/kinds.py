@@ -66,8 +66,8 @@ def moved(model: onnx.ModelProto) -> onnx.ModelProto:
     model.graph.node.append(onnx.helper.make_node('Unsqueeze', [output.name, 'axis'], ['moved']))
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), 'axis'))
     batch, *size = (extent.dim_value for extent in output.type.tensor_type.shape.dim)
-    output.CopyFrom(onnx.helper.make_tensor_value_info(
-        'moved', output.type.tensor_type.elem_type, [batch, 1, *size]))
+    output.CopyFrom(networks.tensor('moved', [batch, 1, *size],
+                                    output.type.tensor_type.elem_type))
     return model
 
 

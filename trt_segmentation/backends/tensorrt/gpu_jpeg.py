@@ -18,6 +18,7 @@ import numpy as np
 
 from trt_segmentation.backends.device_arrays import DeviceArray
 from trt_segmentation.backends.tensorrt.cuda import LASTING_STREAMS, Device
+from trt_segmentation.errors import BackendError
 
 logger = logging.getLogger(__name__)
 
@@ -131,28 +132,25 @@ class GpuJpeg:
             except Exception as error:  # of nvImageCodec or CUDA
                 self._note_failure(str(error))
                 return None
-            if image is None:
-                self._note_failure('nvImageCodec does not report why')
-                return None
             self._retries.note_success()
             return image
 
-    def _decode_now(self, api: Any, data: Any, last: Any, number: int) -> DeviceArray | None:
+    def _decode_now(self, api: Any, data: Any, last: Any, number: int) -> DeviceArray:
         if self._decoder is None:
             self._start(api)
         code = api.CodeStream(np.frombuffer(data, np.uint8))
-        size = code.height, code.width
-        if last is not None and tuple(last.shape[:2]) != size:
+        shape = code.height, code.width, 3
+        if last is not None and tuple(last.shape) != shape:
             last = None  # otherwise the largest image's memory would be kept
         stream = self._device.lasting_streams[number].handle
         image = self._decoder.decode(code, image=last, params=self._params, cuda_stream=stream)
         # nvImageCodec may fall back to decoders on the CPU, whose result is in host memory.
-        if image is None or tuple(image.shape) != (*size, 3) \
+        if image is None or tuple(image.shape) != shape \
                 or image.buffer_kind != api.ImageBufferKind.STRIDED_DEVICE:
-            return None
+            raise BackendError('nvImageCodec does not report why')
         address, _ = image.__cuda_array_interface__['data']
-        return DeviceArray(int(address), (*size, 3), np.dtype(np.uint8), self._device.index,
-                           stream, owner=image)
+        return DeviceArray(int(address), shape, np.dtype(np.uint8), self._device.index, stream,
+                           owner=image)
 
     def _start(self, api: Any) -> None:
         self._params = api.DecodeParams(apply_exif_orientation=False,
