@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kind of output values in the forms that exporters and quantizers write."""
 
+from functools import partial
+
 import numpy as np
 import onnx
 import pytest
@@ -47,6 +49,12 @@ def summed(op, x, **more):
 
 def bytes_of(op, x):
     return op('Cast', op('Mul', x, f32(255)), to=UINT8)
+
+
+def negated(op, step):
+    """Minus the logarithm of probabilities, which takes the place of '' in a step."""
+    log, (operator, *operands) = op('LogSoftmax', op.conv(2), axis=1), step
+    return op(operator, *(log if isinstance(each, str) else each for each in operands))
 
 
 GRAPH = {
@@ -208,8 +216,20 @@ def test_what_remains_ambiguous_is_assumed_with_a_warning(networks, halves, capl
                    np.array(TWO)), TWO, FLOAT, 'Softmax, but was measured: .* over another axis'),
     (lambda op: op('Neg', op('LogSoftmax', op.conv(2), axis=1)), TWO, FLOAT,
      'is lowest for the most likely class'),
+    *[(partial(negated, step=step), TWO, FLOAT, 'is lowest for the most likely class')
+      for step in (('Sub', f32(0), ''), ('Mul', '', f32(-1)), ('Mul', f32(-0.5), ''),
+                   ('Div', '', f32(-1)))],
+    (lambda op: op('Neg', op('Log', op('Clip', p(op, 2), f32(1e-7), f32(1)))), TWO, FLOAT,
+     'is lowest for the most likely class'),
+    (lambda op: op('Neg', op('Log', op('Sigmoid', op.conv(2)))), TWO, FLOAT,
+     'is lowest for the most likely class'),
     (lambda op: op('Sub', f32(1), p(op, 3)), [1, 3, *SIZE], FLOAT,
      'is lowest for the most likely class'),
+    (lambda op: op('Concat', op('Cast', best(op), to=FLOAT), op('ReduceMax', p(op, 2), axes=[1]),
+                   axis=1), TWO, FLOAT, 'joins class ids and other values'),
+    (lambda op: op('Transpose', op('Concat', op('Sigmoid', op.conv()), op(
+        'Cast', best(op), to=FLOAT), axis=1), perm=[0, 2, 3, 1]), [1, *SIZE, 2], FLOAT,
+     'joins class ids and other values'),
     (lambda op: op('Softmax', op.conv(), axis=1), ONE, FLOAT, 'a Softmax over one class'),
     (lambda op: op('Relu', op.conv()), ONE, FLOAT, 'a depth or a distance'),
     (lambda op: op('Mul', *[op.conv()] * 2), ONE, FLOAT, 'a depth or a distance')])

@@ -356,10 +356,7 @@ def _mean(step: Step) -> Meaning:
 
 @_rule('Neg')
 def _negative(step: Step) -> Meaning:
-    found = step.read()
-    if found.log and found.kind == 'probabilities':
-        return step.made('cost', axis=found.axis)
-    return _times(found, -1.0)
+    return _times(step.read(), -1.0)
 
 
 @_rule('Mul Div')
@@ -385,6 +382,9 @@ def _times(found: Meaning, factor: float) -> Meaning:
     # Scaled logits are logits, and their zero does not move.
     if found.kind == 'logits' and found.offset == 0:
         return found
+    if found.log and factor < 0:
+        return replace(found, kind='cost', log=False, scale=-found.scale * factor,
+                       offset=found.offset * factor)
     return affine(found, factor, 0.0)
 
 
@@ -484,11 +484,17 @@ def _are_alike(found: Sequence[Meaning]) -> bool:
                for each in found)
 
 
+def _are_mixed(found: Sequence[Meaning]) -> bool:
+    """Whether some values are ids of several classes, and others are not."""
+    are_ids = [each.kind == 'ids' and each.largest != 1 for each in found if each.kind]
+    return any(are_ids) and not all(are_ids)
+
+
 def _joined(found: Sequence[Meaning]) -> Meaning:
     """The meaning of concatenated values, along the classes or along the pixels."""
     first = found[0]
     if not _are_alike(found):
-        return UNDECIDED
+        return Meaning('mixture') if _are_mixed(found) else UNDECIDED
     if first.kind in ('', 'logits'):
         return first
     if first.kind == 'ids':

@@ -21,8 +21,9 @@ class Meaning:
 
     Attributes:
         kind: 'logits', 'probabilities', 'sigmoid', 'ids', 'confidence' (the highest score of a
-            pixel, without its class), 'cost' (minus the logarithm of a probability), or '' if the
-            graph does not determine it.
+            pixel, without its class), 'cost' (minus the logarithm of a probability), 'mixture'
+            (ids in some channels, other values in others), or '' if the graph does not determine
+            it.
         made_by: the operator that determines the meaning; '' if there is none.
         scale, offset: of later affine steps, such as a quantization; mostly 1 and 0.
         log: whether ``x`` is the logarithm of a probability.

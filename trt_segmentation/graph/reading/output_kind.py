@@ -89,17 +89,10 @@ def resolve_kind(found: FoundOutput, given: str | None, ledger: Ledger, probe: P
     found = replace(found, meaning=meaning)
     if found.output.dtype not in (*FLOAT_TYPES, *INTEGER_OUTPUTS):
         raise ModelError(f'{found.text} is neither scores (float) nor ids (integers or bool)')
-    if meaning.kind == 'confidence' and given is None:
-        raise ModelError(f'{found.text} is the highest score of each pixel ({meaning.made_by} '
-                         'over the classes), a confidence without its class; name another output '
-                         'as output.name, export the scores or their ArgMax, or set output.kind '
-                         'if it is a foreground')
-    if given is None and _are_costs(found):
-        raise ModelError(f'{found.text} is lowest for the most likely class: 1 minus the '
-                         'probabilities of a Softmax, or minus their logarithms; export the '
-                         'probabilities, or set output.kind if the highest value decides')
+    if given is None:
+        _check_meaning(found)
     _check_softmax(found)
-    if meaning.kind not in ('', 'confidence', 'cost'):
+    if meaning.kind not in ('', *_NO_KINDS):
         kind, origin = _kind_of_graph(found, probe if given is None else None)
         _check_config(found, given, kind)
         decoding = _decoding(meaning, given or kind)
@@ -109,6 +102,28 @@ def resolve_kind(found: FoundOutput, given: str | None, ledger: Ledger, probe: P
         raise ModelError(f'{found.text} has {found.form.channels} channels of integers; class ids '
                          'have one')
     return ledger.resolve('output.kind', given, lambda: kind, origin), decoding
+
+
+_NO_KINDS = 'confidence', 'cost', 'mixture'
+"""Kinds of a ``Meaning`` that are none of a config."""
+
+
+def _check_meaning(found: FoundOutput) -> None:
+    """Raise ModelError if the highest value of a pixel is not its most likely class."""
+    meaning = found.meaning
+    if meaning.kind == 'confidence':
+        raise ModelError(f'{found.text} is the highest score of each pixel ({meaning.made_by} '
+                         'over the classes), a confidence without its class; name another output '
+                         'as output.name, export the scores or their ArgMax, or set output.kind '
+                         'if it is a foreground')
+    if _are_costs(found):
+        raise ModelError(f'{found.text} is lowest for the most likely class: 1 minus the '
+                         'probabilities of a Softmax, or minus their logarithms; export the '
+                         'probabilities, or set output.kind if the highest value decides')
+    if meaning.kind == 'mixture' and not meaning.is_part:
+        raise ModelError(f'{found.text} joins class ids and other values, such as their scores, '
+                         'as channels of one output; export the ids as an output of their own, '
+                         'or set output.kind if these are scores of classes')
 
 
 def _are_costs(found: FoundOutput) -> bool:
