@@ -741,7 +741,7 @@ def bad_files(networks):
     ('two inputs', 'has 2', 'one image input is needed'),
     ('batch of 4', 'has a batch of 4', 'export it with a batch of 1'),
     ('no outputs', 'has no output', 'export the network'),
-    ('256 classes', 'has 256 classes', 'at most 255'),
+    ('256 classes', 'needs 256 class ids', 'at most 255'),
     ('text', 'no valid ONNX', 'export it again'), ('empty', 'is empty', 'export it again'),
     ('truncated', 'no valid ONNX', 'export it again')])
 def test_bad_files_are_refused(networks, folder, name, fact, fix):

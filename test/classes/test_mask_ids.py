@@ -124,7 +124,7 @@ def test_class_255_is_a_class_where_there_are_more(networks):
 
 def test_too_many_classes_for_8_bits_are_refused_with_two_ways_out(networks):
     model = networks.fixed(networks.random_scores(256, 2, 2))
-    with pytest.raises(ConfigError, match=r'has 256 classes.* at most 255.*set mask_encoding '
+    with pytest.raises(ConfigError, match=r'needs 256 class ids.* at most 255.*set mask_encoding '
                                           r'to mono16.*classes\.merge'):
         with_mask(networks.spec_of(model), RunOptions())
     merged = networks.spec_of(model, classes={'merge': {'last': [255], 'other': 'rest'}})

@@ -416,7 +416,7 @@ def test_ids_of_more_classes_than_a_mask_holds_are_refused(networks, axis):
         networks.tensor('ids', [1, 1, 8, 12], TensorProto.INT32)],
         {'weights': np.ones((300, 3, 1, 1), np.float32)})
     spec = networks.spec_of(model)
-    with pytest.raises(ConfigError, match='has 300 classes, but a mono8 mask holds at most 255'):
+    with pytest.raises(ConfigError, match='needs 300 class ids, but a mono8 mask holds at most 255'):
         with_mask(spec, RunOptions())
     # With 300 classes, 255 is a class.
     assert with_mask(spec, RunOptions(mask_encoding='mono16')).unlabelled == 65535

@@ -21,7 +21,6 @@ from trt_segmentation.graph.analysis.measurement import (
 )
 from trt_segmentation.graph.onnx_tools.network import (
     Network,
-    argmax_extent,
     read_network,
     shape_text,
     with_supported_types,
@@ -33,6 +32,7 @@ from trt_segmentation.graph.reading.class_output import (
     combine_pair,
     read_output,
 )
+from trt_segmentation.graph.reading.id_count import IdCount, count_ids
 from trt_segmentation.graph.reading.image_input import (
     resolve_color,
     resolve_input,
@@ -78,8 +78,8 @@ class TaskSpec:
         output_name: the network's own output that ``scores`` is, or is computed from.
         instances: the outputs of instances; None if the network finds none, or
             ``RunOptions.instances`` is false.
-        id_count: number of classes of which the network chooses ids; 0 if it gives scores, or if
-            the number is not known.
+        id_count: one more than the highest id that the network gives; 0 if it gives scores, or if
+            that is not known.
     """
 
     name: str
@@ -298,14 +298,16 @@ def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Le
     align_corners = _resolve_corners(network, kind if pair is None else pair.kind, config, ledger)
     threshold = _resolve_threshold(network, pair, config, ledger)
     output_name = _name_of(ledger, scores)
-    id_count = argmax_extent(network, output_name) if kind == 'ids' else 0
-    labels, palette = _resolve_classes(network, scores, kind, id_count, config, ledger)
+    void = config.classes.unlabelled
+    ids = count_ids(network, output_name, UNLABELLED if void is None else void) \
+        if kind == 'ids' else IdCount()
+    labels, palette = _resolve_classes(network, scores, kind, ids, config, ledger)
     unlabelled = ledger.resolve(
         'classes.unlabelled', config.classes.unlabelled,
-        lambda: UNLABELLED if max(len(labels), id_count) <= UNLABELLED else MOST_CLASSES,
+        lambda: UNLABELLED if max(len(labels), ids.count) <= UNLABELLED else MOST_CLASSES,
         'default')
     task = TaskSpec(ledger.task, scores, kind, threshold, labels, palette, unlabelled, pair=pair,
-                    align_corners=align_corners, output_name=output_name, id_count=id_count,
+                    align_corners=align_corners, output_name=output_name, id_count=ids.count,
                     instances=None if pair is None else
                     instance_tensors(network, ledger.task))
     return network, _with_merge(task, config, ledger, network.source)
@@ -372,7 +374,7 @@ def with_mask(spec: ModelSpec, options: RunOptions) -> ModelSpec:
     count = max(max(len(task.labels), 0 if task.merge else task.id_count) for task in spec.tasks)
     if count > encoding.unlabelled:
         raise ConfigError(
-            f'{spec.network.source}: has {count} classes, but a {encoding.name} mask holds at '
+            f'{spec.network.source}: needs {count} class ids, but a {encoding.name} mask holds at '
             f'most {encoding.unlabelled}; set mask_encoding to mono16, or merge classes with '
             'classes.merge in the model config', settings=['mask_encoding'])
     if options.instances:
@@ -423,9 +425,9 @@ def config_in(metadata: Mapping[str, str], source: str) -> ModelConfig:
                                  f"{source}, metadata '{METADATA_KEY}'")
 
 
-def _resolve_classes(network: Network, scores: Scores, kind: str, id_count: int,
+def _resolve_classes(network: Network, scores: Scores, kind: str, ids: IdCount,
                      config: ModelConfig, ledger: Ledger) -> tuple[tuple[str, ...], Palette]:
-    """Return labels and palette; ``id_count`` is that of ``TaskSpec``."""
+    """Return labels and palette; ``ids`` are those of an output of kind ids."""
     count = None if kind == 'ids' else max(scores.channels, 2)
     if count is not None and count > MOST_CLASSES:
         raise ModelError(f"{network.source}: output '{scores.name}' has {count} classes; a mask "
@@ -433,12 +435,16 @@ def _resolve_classes(network: Network, scores: Scores, kind: str, id_count: int,
     labels, colors = config.classes.labels, config.classes.colors
     for key, given in (('labels', labels), ('colors', colors)):
         # More colours than ids do no harm; a complete config of ids has one for every value.
-        known = count or (id_count if key == 'labels' else 0)
+        known = count or (ids.count if key == 'labels' and ids.are_all_classes else 0)
         if given is not None and known and len(given) != known:
-            means = f'{known} classes' if scores.channels > 1 or id_count else \
+            means = f'{known} classes' if scores.channels > 1 or ids.count else \
                 '1 channel, which makes 2 classes (background, foreground)'
             raise ConfigError(f'{network.source}: classes.{key} has {len(given)} entries, but '
                               f"output '{scores.name}' has {means}")
+    if labels is not None and len(labels) < ids.count:
+        raise ConfigError(f'{network.source}: classes.labels has {len(labels)} entries, for the '
+                          f"ids 0 to {len(labels) - 1}, but output '{scores.name}' gives ids up "
+                          f'to {ids.count - 1}; list the names by id')
 
     if fault := config.classes.fault():  # labels and colours may come from different sources
         raise ConfigError(f'{network.source}: {fault}')
