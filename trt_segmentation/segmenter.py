@@ -77,7 +77,8 @@ class Segmenter:
     @classmethod
     def open(cls, model: str | Path = '', *, config: str | Path | ModelConfig | None = None,
              options: RunOptions | None = None) -> 'Segmenter':
-        """Open a model.
+        """Open a model. Assumed settings are logged as a warning, except for the names of classes,
+        which change no mask.
 
         Args:
             model: an .onnx file, or a TensorRT .engine or .plan; '' opens the embedded demo
@@ -107,6 +108,8 @@ class Segmenter:
             spec = read_spec(path, config, options)
             session = open_network(spec, options)
         _log_kind(spec)
+        if sentence := spec.assumption_warning(labels=False):
+            logger.warning('%s', sentence)
         return cls(session, spec, options.gpu_jpeg)
 
     def __enter__(self) -> 'Segmenter':

@@ -3,7 +3,6 @@
 """Arguments that several subcommands share, and the options built from them."""
 
 import argparse
-import logging
 import math
 import os
 import re
@@ -29,8 +28,6 @@ from trt_segmentation.options import (
     tactic_names,
 )
 from trt_segmentation.segmenter import Segmenter, demo_model
-
-logger = logging.getLogger(__name__)
 
 _DEFAULTS = BuildOptions()
 
@@ -284,11 +281,5 @@ def read_spec(args: argparse.Namespace, batch: int = 1) -> resolve.ModelSpec:
 
 
 def open_segmenter(args: argparse.Namespace) -> Segmenter:
-    """Open ``args.model`` with the options of ``add_backend_options``.
-
-    Assumed settings are logged, except for the names of classes, which change no mask.
-    """
-    segmenter = Segmenter.open(args.model, config=args.config or None, options=run_options(args))
-    if sentence := segmenter.spec.assumption_warning(labels=False):
-        logger.warning('%s', sentence)
-    return segmenter
+    """Open ``args.model`` with the options of ``add_backend_options``."""
+    return Segmenter.open(args.model, config=args.config or None, options=run_options(args))

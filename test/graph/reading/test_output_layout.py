@@ -234,3 +234,29 @@ def test_the_output_whose_name_is_not_of_something_else_is_taken(networks, halve
         build, *((shape, FLOAT, name) for shape, name in outputs)))
     assert spec.output_name.endswith('seg')
     halves.check(mask)
+
+
+def cut(op, x, border, first=2):
+    """The map without pixels at its borders, as convolutions without padding leave it."""
+    return op('Slice', x, np.array([border] * 2), np.array([-border] * 2),
+              np.array([first, first + 1]))
+
+
+@pytest.mark.parametrize(('build', 'output'), [
+    (lambda op: cut(op, op.conv(2), 5), ([1, 2, 50, 50], FLOAT)),
+    (lambda op: cut(op, last(op), 5, first=1), ([1, 50, 50, 2], FLOAT)),
+    (lambda op: cut(op, ids(op, keepdims=0), 5, first=1), ([1, 50, 50], INT64))])
+def test_a_map_without_the_border_is_warned_of(networks, halves, caplog, build, output):
+    networks.spec_of(halves.network(build, output, size=(60, 60)))
+    assert 'is 50x50, which is not the size of the input, 60x60, divided' in caplog.text
+
+
+@pytest.mark.parametrize(('fed', 'size'), [
+    ((513, 513), (129, 129)), ((321, 481), (41, 61)), ((518, 518), (148, 148)),
+    ((473, 473), (60, 60)), ((60, 80), (60, 80)), ((32, 48), (96, 144)), ((224, 224), (64, 64))])
+def test_maps_of_strides_are_not_warned_of(networks, halves, caplog, fed, size):
+    def build(op):
+        return op('Resize', op.conv(2), '', '', np.array([1, 2, *size]))
+
+    networks.spec_of(halves.network(build, ([1, 2, *size], FLOAT), size=fed))
+    assert 'divided by a stride' not in caplog.text

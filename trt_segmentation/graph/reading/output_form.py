@@ -148,17 +148,23 @@ def _flat(cells: int | None, channels: int | None, axis: int, fed: tuple[int | N
             return
 
 
-def _fits(size: Shape, fed: tuple[int | None, int | None]) -> bool:
+def fits_fraction(size: Shape, fed: tuple[int | None, int | None]) -> bool:
+    """Return whether height and width are those of the input divided by a stride that is a
+    multiple of 1/4, as in a network with patches of 14 pixels, or multiplied by 2, 4 or 8."""
+    return _fits(size, fed, 4)
+
+
+def _fits(size: Shape, fed: tuple[int | None, int | None], parts: int = 1) -> bool:
     """Whether this is the size of a map: the input size, divided by a stride or multiplied by 2, 4
-    or 8."""
+    or 8. Strides are multiples of 1 / ``parts``."""
     if None in size or None in fed or 1 in size:
         return False
     if any(all(found == of * times  # type: ignore[operator]
                for found, of in zip(size, fed, strict=True)) for times in _UPSAMPLING_FACTORS):
         return True
-    return any(all(found in (of // stride, -(-of // stride))  # type: ignore[operator]
+    return any(all(found in (of * parts // stride, -(-of * parts // stride))  # type: ignore[operator]
                    for found, of in zip(size, fed, strict=True))
-               for stride in range(1, LARGEST_STRIDE + 1))
+               for stride in range(parts, LARGEST_STRIDE * parts + 1))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,12 @@ from trt_segmentation.graph.reading.other_outputs import (
     lane_anchor_text,
     output_hint,
 )
-from trt_segmentation.graph.reading.output_form import LARGEST_STRIDE, Form, find_forms
+from trt_segmentation.graph.reading.output_form import (
+    LARGEST_STRIDE,
+    Form,
+    find_forms,
+    fits_fraction,
+)
 from trt_segmentation.graph.reading.provenance import Ledger
 from trt_segmentation.model_config import ModelConfig
 
@@ -75,6 +80,7 @@ def resolve_form(chosen: ChosenOutput, meaning: Meaning, ledger: Ledger, probe: 
         raise ModelError(f'{chosen.network.source}: the rank of output {chosen.output} is not '
                          'known; export the network with fixed shapes')
     form = _form(chosen, shape, fed, meaning, ledger)
+    _warn_of_border(chosen, form, fed)
     if is_measured and None in input_size(chosen.network, chosen.input_layout):
         return form.with_dynamic_size()
     if chosen.output.shape is None:
@@ -134,6 +140,23 @@ def _form(chosen: ChosenOutput, shape: Shape, fed: Size, meaning: Meaning, ledge
         raise ModelError(f'{chosen.text} has a dynamic number of classes; export the network '
                          'with fixed shapes')
     return Form(shape[axis], axis, shape)
+
+
+def _warn_of_border(chosen: ChosenOutput, form: Form, fed: Size) -> None:
+    """Log a warning if the output is smaller than the input, but not by a stride, as it is after
+    convolutions without padding, which leave out the image's border."""
+    first = 2 if form.axis == 1 else 1
+    size = form.shape[first:first + 2]
+    (height, width), (full_height, full_width) = size, fed
+    if height is None or width is None or full_height is None or full_width is None:
+        return
+    if 1 in size or height >= full_height or fits_fraction(size, fed):
+        return
+    logger.warning('%s is %dx%d, which is not the size of the input, %dx%d, divided by a stride; '
+                   'it is taken as a map of the whole image. If the network has convolutions '
+                   'without padding or crops its output, the map shows the center only, and the '
+                   'mask is wrong: export it with padding', chosen.text, width, height,
+                   full_width, full_height)
 
 
 def _layout_of(form: Form) -> str | None:

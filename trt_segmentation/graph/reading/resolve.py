@@ -207,9 +207,9 @@ class ModelSpec:
         """Return a sentence that names the assumed settings; '' if there are none.
 
         Args:
-            labels: whether it names assumed class names, too; they change no mask.
+            labels: of the names of classes, which change no mask; else of all other settings.
         """
-        keys = [entry.key for entry in self.assumed if labels or not entry.key.endswith('.labels')]
+        keys = [entry.key for entry in self.assumed if entry.key.endswith('.labels') == labels]
         source = self.network.source
         return (f'{source}: neither a model config nor the network defines {", ".join(keys)}; '
                 'assumed values are used, and if one is wrong, the results are wrong. See '
