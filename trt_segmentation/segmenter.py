@@ -25,7 +25,7 @@ from trt_segmentation.backends.device_arrays import (
     host_remedy,
     is_on_device,
 )
-from trt_segmentation.errors import BackendError, ConfigError, ImageError
+from trt_segmentation.errors import BackendError, ConfigError, ImageError, ModelError
 from trt_segmentation.graph.pipeline.output_names import kind_of, split
 from trt_segmentation.images.gray import as_bands
 from trt_segmentation.model_config import ModelConfig
@@ -100,13 +100,11 @@ class Segmenter:
         if not isinstance(config, ModelConfig):
             config = ModelConfig.from_file(config) if config else ModelConfig()
         options = options or RunOptions()
-        start_gpu(options)
-        if path.suffix in ENGINE_SUFFIXES:
-            session, spec = open_engine(path, config, options)
-        else:
-            from trt_segmentation.graph.reading.resolve import read_spec  # ONNX, while CUDA starts
-            spec = read_spec(path, config, options)
-            session = open_network(spec, options)
+        try:
+            session, spec = _open(path, config, options)
+        except OSError as error:  # of a path without permission, or longer than the system allows
+            raise ModelError(f'{error.filename or path}: cannot be read ({error.strerror})') \
+                from error
         _log_kind(spec)
         if sentence := spec.assumption_warning(labels=False):
             logger.warning('%s', sentence)
@@ -692,6 +690,15 @@ class _OwnArrays(threading.local):
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
         self.arrays: list[dict[str, np.ndarray]] = []
+
+
+def _open(path: Path, config: ModelConfig, options: RunOptions) -> tuple[Session, 'ModelSpec']:
+    start_gpu(options)
+    if path.suffix in ENGINE_SUFFIXES:
+        return open_engine(path, config, options)
+    from trt_segmentation.graph.reading.resolve import read_spec  # imports ONNX, while CUDA starts
+    spec = read_spec(path, config, options)
+    return open_network(spec, options), spec
 
 
 def _log_kind(spec: 'ModelSpec') -> None:

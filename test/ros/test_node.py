@@ -5,11 +5,14 @@
 import signal
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
+from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 
 from trt_segmentation.options import cpu_model
 
@@ -178,6 +181,32 @@ def test_assumed_settings_are_logged_at_the_start(make_bench, model):
     assert f'{model}: neither a model config nor the network defines classes.labels; ' in log
 
 
+def test_a_parameter_of_an_unknown_type_is_refused(make_bench):
+    bench = make_bench()
+    parameters = [Parameter(name='overlay_alpha', value=ParameterValue(type=3, double_value=0.25)),
+                  Parameter(name='max_rate', value=ParameterValue(type=77))]
+    for service, name in ((SetParameters, 'set_parameters'),
+                          (SetParametersAtomically, 'set_parameters_atomically')):
+        answer = bench.call(service, name, service.Request(parameters=parameters))
+        results = answer.results if service is SetParameters else [answer.result]
+        assert len(results) == (2 if service is SetParameters else 1)
+        for result in results:
+            assert not result.successful
+            assert result.reason.startswith('max_rate has the type 77; types are 0 to 9')
+    assert bench.parameter('overlay_alpha') == 0.5
+    assert bench.set_parameter('overlay_alpha', 0.25).successful
+    assert bench.parameter('overlay_alpha') == 0.25
+
+
+def test_a_path_that_the_system_does_not_allow_is_a_fault(make_bench):
+    path = f'/{"n" * 300}.onnx'
+    bench = make_bench(engine_path=path)
+    bench.wait_for_status('cannot be read (File name too long)')
+    _, log = bench.stop()
+    assert f'configure failed: {path}: cannot be read (File name too long)' in log
+    assert 'Traceback' not in log
+
+
 def test_a_missing_backend_is_reported(make_bench):
     bench = make_bench(backend='tensorrt')
     bench.spin_until(lambda: bench.diagnostics and bench.diagnostics[-1].message != 'not active',
@@ -192,6 +221,19 @@ def test_signals_end_it_cleanly(make_bench, image_message, scene, number):
     bench.listen('mask')
     bench.segment(image_message(scene))
     code, log = bench.stop(number)
+    assert code == 0
+    assert 'Traceback' not in log
+
+
+@pytest.mark.parametrize('pause', [0.0, 0.01, 0.05])
+def test_two_signals_end_it_as_one(make_bench, image_message, scene, pause):
+    bench = make_bench()
+    bench.listen('mask')
+    bench.segment(image_message(scene))
+    bench.send(image_message(scene))
+    bench.process.send_signal(signal.SIGINT)
+    time.sleep(pause)
+    code, log = bench.stop(signal.SIGTERM)
     assert code == 0
     assert 'Traceback' not in log
 

@@ -13,13 +13,13 @@ import pytest
 pytest.importorskip('rclpy')
 
 import trt_segmentation
-from trt_segmentation.ros.spinning import interrupt
+from trt_segmentation.ros.spinning import STOP_SIGNALS, Interrupt
 
 PACKAGE = Path(trt_segmentation.__file__).parent
 
 
 def test_a_signal_is_not_raised_in_a_finalizer_which_would_only_print_it():
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = signal.signal(signal.SIGINT, Interrupt())
 
     class Interrupted:
         def __del__(self):
@@ -34,6 +34,37 @@ def test_a_signal_is_not_raised_in_a_finalizer_which_would_only_print_it():
     finally:
         signal.signal(signal.SIGINT, before)
     assert ended == [True]
+
+
+def test_a_second_signal_does_not_interrupt_the_clean_up():
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    Interrupt().install()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        for number, handler in zip(STOP_SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(('start', 'printed'), [
+    ('', 'finalized\n'),
+    ('threading.Thread(target=time.sleep, args=(60,), daemon=True).start()', '')])
+def test_a_thread_at_work_does_not_see_the_end_of_the_interpreter(start, printed):
+    program = f"""
+import atexit, signal, threading, time
+from trt_segmentation.ros.spinning import end_process
+atexit.register(print, 'finalized')
+{start}
+status = end_process(3)
+signal.raise_signal(signal.SIGTERM)
+raise SystemExit(status)
+"""
+    ended = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True,
+                           timeout=60)
+    assert (ended.returncode, ended.stdout) == (3, printed)
 
 
 @pytest.mark.parametrize('arguments', [

@@ -194,7 +194,7 @@ def _high_latency(statistics: Statistics, state: NodeState, thresholds: Threshol
         side = 'ahead of' if statistics.stamp_age < 0 else 'behind'
         return (f"latency cannot be measured: the newest image's stamp is "
                 f"{abs(statistics.stamp_age):.1f} s {side} the node's clock; synchronise the "
-                'clocks, or set use_sim_time for simulated time')
+                'clocks; for simulated time, set use_sim_time and publish /clock')
     p95 = statistics.latency.get(95, 0.0)
     if p95 <= thresholds.max_latency:
         return ''

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import Parameter, ParameterType, SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
@@ -18,10 +20,12 @@ _RclError = rclpy_implementation.RCLError
 
 
 class GuardedLifecycleNode(LifecycleNode):
-    """A LifecycleNode that differs from rclpy's in four points:
+    """A LifecycleNode that differs from rclpy's in five points:
 
     - An invalid transition returns ``success=False`` or ``ERROR``. Up to Jazzy, rclpy raises
       RCLError instead, which terminates the process.
+    - A request with a parameter of an unknown type is refused; rclpy raises ValueError, which
+      terminates the process.
     - An exception in a transition is logged and stored in ``fault``; rclpy ignores it silently.
     - Transitions can be triggered from any thread. They are serialized by a lock, and the entities
       that they destroy stay valid until the executor no longer waits for them.
@@ -50,6 +54,8 @@ class GuardedLifecycleNode(LifecycleNode):
         for service in self.services:
             if service.srv_type is ChangeState:
                 service.callback = self._guarded(service.callback)
+            if service.srv_type in (SetParameters, SetParametersAtomically):
+                service.callback = _with_known_types(service.callback)
 
     # Defined by a subclass
 
@@ -242,3 +248,28 @@ class GuardedLifecycleNode(LifecycleNode):
                 for entity in list(self._retired):
                     self._destroy_retired(entity)
                 super().destroy_node()
+
+
+def _with_known_types(callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Wrap a service that sets parameters: with one of an unknown type, none is set."""
+    def answer(request: Any, response: Any) -> Any:
+        unknown = [each for each in request.parameters if not _has_known_type(each)]
+        if not unknown:
+            return callback(request, response)
+        result = SetParametersResult(
+            reason=f'{unknown[0].name} has the type {unknown[0].value.type}; types are 0 to '
+                   f'{_LAST_TYPE} (rcl_interfaces/ParameterType)')
+        if isinstance(response, SetParametersAtomically.Response):
+            response.result = result
+        else:
+            response.results = [result for _ in request.parameters]
+        return response
+
+    return answer
+
+
+_LAST_TYPE = ParameterType.PARAMETER_STRING_ARRAY
+
+
+def _has_known_type(parameter: Parameter) -> bool:
+    return parameter.value.type <= _LAST_TYPE

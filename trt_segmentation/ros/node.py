@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The segmentation node: subscribes to images, publishes mask, confidence, overlay, label info."""
 
-import signal
 import sys
 import threading
 import time
@@ -57,7 +56,7 @@ from trt_segmentation.ros.parameters import (
     unknown_parameters,
 )
 from trt_segmentation.ros.paths import with_expanded_paths
-from trt_segmentation.ros.spinning import init_ros, interrupt, until_signal
+from trt_segmentation.ros.spinning import Interrupt, end_process, init_ros, until_signal
 from trt_segmentation.ros.statistics import UNSYNCHRONISED, CpuMeter
 from trt_segmentation.segmenter import Segmenter
 
@@ -438,20 +437,20 @@ def _open_segmenter(settings: Parameters) -> Segmenter:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
+    Interrupt().install()
     logger = rclpy.logging.get_logger('segmentation')
+    status = 0
     with until_signal():
         init_ros(args)
         for argument in remove_ros_args(sys.argv[1:] if args is None else args):
             logger.warning(f"argument '{argument}' is ignored: a parameter is set with "
                            '--ros-args -p NAME:=VALUE')
         try:
-            return _run()
+            status = _run()
         except ParameterException as error:
             logger.fatal(str(error))
-            return 1
-    return 0
+            status = 1
+    return end_process(status)
 
 
 def _build(node: SegmentationNode) -> int:

@@ -2,6 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a node until its process is terminated."""
 
+import math
+import os
+import signal
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -58,20 +64,54 @@ def until_signal() -> Iterator[None]:
         rclpy.try_shutdown()
 
 
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """Handle a signal: raise KeyboardInterrupt, so that it also stops a build.
+STOP_SIGNALS = signal.SIGINT, signal.SIGTERM
 
-    Not inside of a finalizer, where Python would only print it. rclpy's handler, which calls this
-    one, ends the executor in any case. Install it before ``rclpy.init``.
+_SAME_STOP = 2.0
+"""Seconds in which further signals belong to the first one: a service manager may send one to all
+processes of a group while launch sends another, and Ctrl-C is pressed twice."""
 
-    Args:
-        number, frame: see ``signal.signal``.
 
-    Raises:
-        KeyboardInterrupt: see above.
+class Interrupt:
+    """A handler of signals: raises KeyboardInterrupt, so that it also stops a build.
+
+    Not inside of a finalizer, where Python would only print it, and not again while the process
+    cleans up. rclpy's handler, which calls this one, ends the executor in any case.
     """
-    while frame is not None:
-        if frame.f_code.co_name == '__del__':
-            return
-        frame = frame.f_back
-    raise KeyboardInterrupt
+
+    def __init__(self) -> None:
+        self._raised = -math.inf
+
+    def install(self) -> None:
+        """Handle ``STOP_SIGNALS``; to be called before ``rclpy.init``."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal; for the arguments see ``signal.signal``.
+
+        Raises:
+            KeyboardInterrupt: see above.
+        """
+        while frame is not None:
+            if frame.f_code.co_name == '__del__':
+                return
+            frame = frame.f_back
+        now = time.monotonic()
+        if now - self._raised > _SAME_STOP:
+            self._raised = now
+            raise KeyboardInterrupt
+
+
+def end_process(status: int) -> int:
+    """Return the exit status of a process whose node is destroyed; signals are ignored from now on.
+
+    If a thread is still at work, such as one that opens a network, the process ends here, without
+    Python's finalization: C++ code that it interrupts aborts the process.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if any(thread.daemon for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
