@@ -1,12 +1,12 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""A graph in an older opset computes the same."""
+"""A graph in another opset computes the same."""
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, parser
 
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.onnx_tools import opset as lowered_by
@@ -14,6 +14,7 @@ from trt_segmentation.graph.onnx_tools.opset import (
     converter_is_complete,
     lower_opset,
     opset_of,
+    raise_opset,
     with_basic_operators,
 )
 from trt_segmentation.graph.pipeline.prepare import prepare
@@ -153,3 +154,75 @@ def test_an_operator_without_an_older_form_is_refused(networks):
     assert str(error.value) == (
         'net.onnx has opset 19 and cannot be converted to opset 17 (No Previous Version of '
         'DeformConv exists); export it with opset 17 or older')
+
+
+# Newer opsets ------------------------------------------------------------------------------
+
+RAISED = 11
+ROWS = np.array([1, 5, 2, 8, 3, 9], np.float32)
+ASYMMETRIC = {('nearest', 2.0): [1, 1, 5, 5, 2, 2, 8, 8, 3, 3, 9, 9],
+              ('nearest', 0.5): [1, 2, 3],
+              ('nearest', 0.4): [1, 8],
+              ('linear', 2.0): [1, 3, 5, 3.5, 2, 5, 8, 5.5, 3, 6, 9, 9],
+              ('linear', 0.5): [1, 2, 3]}
+"""By mode and scale, ``ROWS`` resized as before opset 11: output i is sampled at i / scale."""
+
+
+def old_resize(networks, mode, scale):
+    """Return a model of opset 9 if it grows and else of 10, whose rows are scaled."""
+    scales = np.array([1, 1, scale, 1], np.float32)
+    op, opset = ('Upsample', 9) if scale > 1 else ('Resize', 10)
+    node = helper.make_node(op, ['x', 'scales'], ['y'], mode=mode)
+    return networks.onnx_model([node], [networks.tensor('x', [1, 1, 6, 1])],
+                               [networks.tensor('y', None)], {'scales': scales}, opset=opset)
+
+
+def assert_raised_gives(model, expected):
+    raised = raise_opset(model, RAISED)
+    assert opset_of(raised) == RAISED
+    onnx.checker.check_model(raised)
+    for each in (model, raised):
+        np.testing.assert_allclose(run(each, x=ROWS.reshape(1, 1, 6, 1))[0].ravel(), expected,
+                                   rtol=1e-6)
+
+
+@pytest.mark.parametrize(('mode', 'scale'), ASYMMETRIC)
+def test_a_resize_samples_as_in_its_old_opset(networks, mode, scale):
+    assert_raised_gives(old_resize(networks, mode, scale), ASYMMETRIC[mode, scale])
+
+
+def test_scales_of_an_upsample_as_attribute(networks):
+    node = helper.make_node('Upsample', ['x'], ['y'], mode='linear', scales=[1., 1, 2, 1])
+    model = networks.onnx_model([node], [networks.tensor('x', [1, 1, 6, 1])],
+                                [networks.tensor('y', None)], opset=7)
+    assert_raised_gives(model, ASYMMETRIC['linear', 2.0])
+
+
+@pytest.mark.parametrize(('mode', 'scale'), [('linear', 2), ('nearest', 0.4)])
+def test_a_resize_in_a_branch_samples_as_in_its_old_opset(mode, scale):
+    model = parser.parse_model(f'''<ir_version: 7, opset_import: ["": 10]>
+        net (float[1,1,6,1] x) => (float[a,b,c,d] y) {{
+            scales = Constant<value = float[4] {{1, 1, {scale}, 1}}>()
+            always = Constant<value = bool {{1}}>()
+            y = If(always)<
+                then_branch = taken () => (float[a,b,c,d] p)
+                    {{ p = Resize<mode="{mode}">(x, scales) }},
+                else_branch = other () => (float[a,b,c,d] q)
+                    {{ q = Resize<mode="{mode}">(x, scales) }}>
+        }}''')
+    assert_raised_gives(model, ASYMMETRIC[mode, scale])
+
+
+def test_a_resize_in_a_function_samples_as_in_its_old_opset():
+    model = parser.parse_model('''<ir_version: 8, opset_import: ["": 10, "mine": 1]>
+        net (float[1,1,6,1] x) => (float[a,b,c,d] y) { y = mine.grow(x) }
+        <domain: "mine", opset_import: ["": 10]> grow (a) => (b) {
+            scales = Constant<value = float[4] {1, 1, 2, 1}>()
+            b = Resize<mode="linear">(a, scales)
+        }''')
+    assert_raised_gives(model, ASYMMETRIC['linear', 2.0])
+
+
+def test_a_newer_opset_is_not_changed(networks):
+    model = single(networks, 'Relu', 13)
+    assert raise_opset(model, RAISED) is model

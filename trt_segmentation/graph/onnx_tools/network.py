@@ -11,14 +11,14 @@ from graphlib import CycleError
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper, numpy_helper, version_converter
+from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import load_external_data_for_model
 
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.onnx_tools.canonical import canonicalized
 from trt_segmentation.graph.onnx_tools.constants import constants_by_name
 from trt_segmentation.graph.onnx_tools.graph_builder import OLDEST_OPSET
-from trt_segmentation.graph.onnx_tools.opset import opset_of
+from trt_segmentation.graph.onnx_tools.opset import opset_of, raise_opset
 from trt_segmentation.graph.onnx_tools.toposort import (
     bodies,
     is_sorted,
@@ -235,7 +235,7 @@ def describe_network(model: onnx.ModelProto, source: str) -> Network:
     opset = opset_of(model)
     if opset < OLDEST_OPSET:
         try:
-            model = version_converter.convert_version(model, OLDEST_OPSET)
+            model = raise_opset(model, OLDEST_OPSET)
         except Exception as error:
             raise ModelError(
                 f'{source}: opset {opset} cannot be converted to {OLDEST_OPSET} '

@@ -1,21 +1,90 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Converts a graph to an older opset, for runtimes that do not support newer ones."""
+"""Converts a graph to a newer opset, or to an older one for runtimes that do not support newer
+ones."""
 
+from collections.abc import Mapping
 from functools import cache
 from itertools import chain
 
 import numpy as np
 import onnx
-from onnx import NodeProto, defs, helper, inliner, numpy_helper, shape_inference, version_converter
+from onnx import (
+    NodeProto,
+    TensorProto,
+    defs,
+    helper,
+    inliner,
+    numpy_helper,
+    shape_inference,
+    version_converter,
+)
 
 from trt_segmentation.errors import ModelError
+from trt_segmentation.graph.onnx_tools.constants import constants_by_name
+from trt_segmentation.graph.onnx_tools.toposort import bodies
 
 
 def opset_of(model: onnx.ModelProto) -> int:
     """Return the version of the default ONNX domain that a model uses; 1 if it has none."""
     return max((entry.version for entry in model.opset_import if entry.domain in ('', 'ai.onnx')),
                default=1)
+
+
+_FIRST_WITH_RESIZE_MODES = 11
+"""The opset since which a Resize says how it maps coordinates."""
+
+
+def raise_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """Return the same computation in a newer opset; the model itself if its opset is not older.
+
+    onnx's converter drops local functions, so they are inlined, and leaves out what a Resize needs
+    since opset 11 to sample as before.
+
+    Args:
+        model: without external data.
+        opset: version of the default ONNX domain.
+
+    Raises:
+        Exception: the model cannot be converted; onnx has its own types.
+    """
+    own = opset_of(model)
+    if own >= opset:
+        return model
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    converted = version_converter.convert_version(model, opset)
+    if own < _FIRST_WITH_RESIZE_MODES <= opset:
+        _set_asymmetric(converted.graph, {})
+    return converted
+
+
+def _set_asymmetric(graph: onnx.GraphProto, outer: Mapping[str, TensorProto]) -> None:
+    """Write into each Resize how it samples before opset 11: asymmetrically.
+
+    Args:
+        graph: of a model or of a body.
+        outer: constants of the enclosing graphs.
+    """
+    constants = {**outer, **constants_by_name(graph.node, graph.initializer)}
+    for node in graph.node:
+        for body in bodies(node):
+            _set_asymmetric(body, constants)
+        if node.op_type == 'Resize' and node.domain in ('', 'ai.onnx'):
+            rounding = 'ceil' if _only_shrinks(constants.get(node.input[2])) else 'floor'
+            for name, value in (('coordinate_transformation_mode', 'asymmetric'),
+                                ('nearest_mode', rounding)):
+                _drop_attribute(node, name)
+                node.attribute.append(helper.make_attribute(name, value))
+
+
+def _only_shrinks(scales: TensorProto | None) -> bool:
+    """Whether a Resize has constant scales below 1 and none above. Before opset 11 its nearest
+    pixels are then those after the sampled places, as onnx's own test and ONNX Runtime have it."""
+    if scales is None:
+        return False
+    values = numpy_helper.to_array(scales)
+    return bool((values < 1).any() and (values <= 1).all())
 
 
 def lower_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelProto:

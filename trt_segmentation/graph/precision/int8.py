@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import version_converter
 
 from trt_segmentation.errors import ModelError
 from trt_segmentation.graph.onnx_tools.network import Network, describe_network
 from trt_segmentation.graph.onnx_tools.onnxruntime_api import import_onnxruntime
-from trt_segmentation.graph.onnx_tools.opset import opset_of
+from trt_segmentation.graph.onnx_tools.opset import opset_of, raise_opset
 from trt_segmentation.graph.onnx_tools.toposort import sort_nodes
 from trt_segmentation.graph.precision.calibration import (
     Ranges,
@@ -114,15 +113,12 @@ def is_quantized(network: Network) -> bool:
 
 def _at_opset(model: onnx.ModelProto, opset: int, source: str) -> onnx.ModelProto:
     """The model, converted to an opset if its own is older."""
-    own = opset_of(model)
-    if own >= opset:
-        return model
     try:
-        return version_converter.convert_version(model, opset)
+        return raise_opset(model, opset)
     except Exception as error:  # the converter raises many types
-        raise ModelError(f'{source}: int8 needs opset {opset}, to which opset {own} cannot be '
-                         f'converted ({one_line(error)}); export the network with opset {opset} '
-                         'or later') from error
+        raise ModelError(f'{source}: int8 needs opset {opset}, to which opset {opset_of(model)} '
+                         f'cannot be converted ({one_line(error)}); export the network with '
+                         f'opset {opset} or later') from error
 
 
 def _unshare_weights(graph: onnx.GraphProto) -> None:

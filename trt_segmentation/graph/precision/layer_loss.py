@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, compose, helper, version_converter
+from onnx import TensorProto, compose, helper
 
-from trt_segmentation.graph.onnx_tools.opset import opset_of
+from trt_segmentation.graph.onnx_tools.opset import opset_of, raise_opset
 from trt_segmentation.graph.onnx_tools.toposort import sort_nodes
 from trt_segmentation.graph.precision.calibration import network_inputs, open_runtime
 from trt_segmentation.graph.precision.fp16 import fp16_emulated
@@ -73,7 +73,7 @@ def layer_losses(spec: ModelSpec, converted: ModelSpec, kept: Collection[str],
     """
     source = spec.network.source
     computed = _computed(spec, converted, kept)
-    reference = tidied(_at_opset_of(spec.network.model, computed))
+    reference = tidied(raise_opset(spec.network.model, opset_of(computed)))
     layers = _layers(reference, computed, tensor_types(reference, source))
     feeds = list(network_inputs(spec, images))
     own, total = (_ratios(_joined(reference, computed, layers, isolated), layers, feeds, source)
@@ -90,11 +90,6 @@ def _computed(spec: ModelSpec, converted: ModelSpec, kept: Collection[str]) -> o
         return converted.network.model
     model = tidied(spec.network.model)
     return fp16_emulated(model, tensor_types(model, spec.network.source), set(kept))
-
-
-def _at_opset_of(model: onnx.ModelProto, other: onnx.ModelProto) -> onnx.ModelProto:
-    wanted = opset_of(other)
-    return model if opset_of(model) == wanted else version_converter.convert_version(model, wanted)
 
 
 def _layers(reference: onnx.ModelProto, computed: onnx.ModelProto, types: Mapping[str, str],
