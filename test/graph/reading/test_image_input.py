@@ -30,6 +30,10 @@ def normalized(op, x='x', mean=MEAN, std=STD):
     return op('Div', op('Sub', x, mean), std)
 
 
+def batch_norm(op, mean, variance):
+    return op('BatchNormalization', 'x', *map(f32, ([1] * 3, [0] * 3, mean, variance)))
+
+
 NO_ZERO_POINT = np.uint8(0)
 
 
@@ -81,10 +85,17 @@ RANGES = {
     'quantized pixels / 255': (lambda op: quantized(op, 1 / 255, np.int8(-128)), UNIT),
     'quantized normalised values': (lambda op: quantized(op, 0.0187, np.uint8(114)), None),
     'quantized pixels - 128': (lambda op: quantized(op, 1, np.int8(0)), None),
-    'a batch norm': (lambda op: op('BatchNormalization', 'x', *(f32([value] * 3) for value in (
-        1, 0, 120, 3400))), PIXELS),
-    'a batch norm of 0..1': (lambda op: op('BatchNormalization', 'x', *(
-        f32([value] * 3) for value in (1, 0, 0.45, 0.05))), UNIT),
+    'a batch norm': (lambda op: batch_norm(op, [120] * 3, [3400] * 3), PIXELS),
+    'a batch norm of 0..1': (lambda op: batch_norm(op, [0.45] * 3, [0.05] * 3), UNIT),
+    'a batch norm of normalised values': (lambda op: batch_norm(op, [0.45, 0.4, 0.38], [
+        0.9, 0.8, 0.85]), None),
+    'a batch norm of -1..1': (lambda op: batch_norm(op, [0.3] * 3, [0.3] * 3), None),
+    'a batch norm of bright images in -1..1': (lambda op: batch_norm(op, [0.5] * 3, [0.2] * 3),
+                                               None),
+    'a batch norm of means beyond 0..1': (lambda op: batch_norm(op, [-0.2, 0.5, 1.2], [
+        0.05] * 3), None),
+    'a batch norm that deviates more than pixels': (lambda op: batch_norm(op, [120] * 3, [
+        40000] * 3), None),
     'in a function': (in_function, PIXELS),
     'a mean for each pixel': (lambda op: op('Sub', 'x', np.broadcast_to(
         f32(120), (1, 3, *SIZE)).copy()), PIXELS),

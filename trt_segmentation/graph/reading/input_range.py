@@ -126,8 +126,8 @@ class _Reader:
             if node.op_type == 'Clip':
                 limits = (self._number(each) for each in node.input[1:3])
                 return _of_limits(*limits) or self.range_of(after, found, steps)
-            if node.op_type == 'BatchNormalization' and (mean := self._number(node.input[3])):
-                return _of_running_statistics(mean, self._number(node.input[4]))
+            if node.op_type == 'BatchNormalization' and self._number(node.input[3]):
+                return _of_running_statistics(*(self._constant(each) for each in node.input[3:5]))
         step = self._step(node, name)
         if step is None:
             return _of_steps(found)
@@ -196,9 +196,22 @@ def _of_limits(lowest: float | None = None, highest: float | None = None) -> Ran
     return _PIXELS if 128 <= highest <= 256 else _UNIT if 0.5 <= highest <= 1.01 else None
 
 
-def _of_running_statistics(mean: float, variance: float | None) -> Range | None:
-    """The range with the mean and variance of a BatchNormalization."""
-    return _of_statistics(mean, math.sqrt(variance)) if variance and variance > 0 else None
+_LARGEST_UNIT_DEVIATION = 0.35
+"""Images in 0..1 deviate by 0.2 to 0.3; more is usual only in wider ranges, such as -1..1."""
+
+
+def _of_running_statistics(means: np.ndarray | None, variances: np.ndarray | None,
+                           ) -> Range | None:
+    """The range of images with the means and variances of a BatchNormalization; None if none
+    has. In a range, a mean that is near one limit leaves little variance."""
+    if means is None or variances is None or not (variances > 0).all():
+        return None
+    deviation = math.sqrt(variances.mean(dtype=np.float64))
+    found = _of_statistics(float(means.mean(dtype=np.float64)), deviation)
+    if found is None or (found == _UNIT and deviation > _LARGEST_UNIT_DEVIATION):
+        return None
+    black, white = found
+    return found if (variances <= (means - black) * (white - means)).all() else None
 
 
 def _of_steps(found: _Affine) -> Range | None:
