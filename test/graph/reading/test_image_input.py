@@ -137,6 +137,34 @@ def test_the_range_is_read_off_a_network_that_normalizes_itself(networks, halves
     assert halves.segment(networks, model, input={'scale': 2})[0].scale == 2
 
 
+def looked_up(op, x='x', size=256, kind='Gather', **attributes):
+    """Return the image as indices into a table from -1 to 1."""
+    axis = attributes.get('axis', 0)
+    table = np.linspace(-1, 1, size, dtype=f32).reshape([1] * axis + [-1])
+    return op(kind, table, op('Cast', x, to=TensorProto.INT64), **attributes)
+
+
+@pytest.mark.parametrize(('build', 'scale'), [
+    (looked_up, PIXELS),
+    (lambda op: op('Squeeze', looked_up(op, axis=1), np.array([0])), PIXELS),
+    (lambda op: looked_up(op, op('Unsqueeze', 'x', np.array([4])), kind='GatherND'), PIXELS),
+    (lambda op: looked_up(op, op('Mul', 'x', f32(255))), UNIT)])
+def test_an_image_that_indexes_a_table_is_fed_as_indices(networks, halves, build, scale):
+    model = halves.network(lambda op: op.conv(2, build(op)), SCORES)
+    spec, mask = halves.segment(networks, model, input={})
+    assert (spec.scale, halves.origin_of(spec, 'input.scale')) == (scale, 'graph')
+    halves.check(mask)
+
+
+@pytest.mark.parametrize('build', [
+    lambda op: normalized(op, looked_up(op, size=300)),
+    lambda op: normalized(op, looked_up(op, size=300), MEAN / 255, STD / 255)])
+def test_the_normalisation_of_looked_up_values_is_not_that_of_the_image(networks, halves, build):
+    model = halves.network(lambda op: op.conv(2, build(op)), SCORES)
+    spec, _ = halves.segment(networks, model, input={})
+    assert halves.origin_of(spec, 'input.scale') == 'assumed'
+
+
 @pytest.mark.parametrize('build', [
     lambda op: op('Mul', op('Add', 'x', f32(1)), f32(0.5)),
     lambda op: normalized(op, op('Add', op('Mul', 'x', f32(127.5)), f32(127.5)))])

@@ -30,11 +30,21 @@ all."""
 
 _IGNORED_OPS = ('Cast', 'CastLike', 'Identity', 'Transpose', 'Dropout', 'Pad', 'Resize',
                 'Concat', *_PICKING_OPS)
+
+_EQUAL_INPUTS_OPS = ('Concat', 'Add', 'Sub', 'Mul', 'Div')
+"""Operators whose image is any of their inputs; that of all others is the first one."""
+
+_TABLE_OPS = ('Gather', 'GatherND')
+"""Operators that look their second input up in a table."""
+
 _MEASURING_OPS = ('Shape', 'Size', 'ReduceMax', 'ReduceMin', 'ReduceMean')
 """Operators that read the image beside those that process it."""
 
 _MAX_STEPS = 16
 _COLOURS = 3
+_BYTE_VALUES = 256
+"""Number of values that a pixel of 8 bits can have."""
+
 _NO_ZERO_POINT = np.zeros(1, np.uint8)
 """What a QuantizeLinear without a zero point has."""
 
@@ -118,6 +128,8 @@ class _Reader:
     def _range_after(self, node: NodeProto, name: str, found: _Affine, steps: int,
                      ) -> Range | None:
         after = node.output[0]
+        if node.op_type not in _EQUAL_INPUTS_OPS and node.input[0] != name:
+            return self._range_of_index(node, name) if found == _IDENTITY else _of_steps(found)
         if node.op_type in _IGNORED_OPS:
             return self.range_of(after, found, steps)
         if found == _IDENTITY:
@@ -132,6 +144,14 @@ class _Reader:
         if step is None:
             return _of_steps(found)
         return self.range_of(after, found.then(step), steps) if step.factor else None
+
+    def _range_of_index(self, node: NodeProto, name: str) -> Range | None:
+        """The range of an image that is no data of an operator: pixels if it indexes a table of
+        256 values."""
+        if node.op_type not in _TABLE_OPS or node.input[1] != name:
+            return None
+        table = self._constant(node.input[0])
+        return _PIXELS if table is not None and _BYTE_VALUES in table.shape else None
 
     def _step(self, node: NodeProto, source: str) -> _Affine | None:
         """An operator as an affine function of its image; None if it is none."""
