@@ -177,14 +177,45 @@ def test_a_network_that_brings_minus_1_to_1_to_pixels_is_fed_minus_1_to_1(networ
     halves.check(mask)
 
 
-@pytest.mark.parametrize(('config', 'warns'), [
-    ({'scale': 1 / 255, 'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225]}, True),
-    ({'scale': 1.0}, False)])
-def test_a_double_normalisation_causes_a_warning(networks, halves, caplog, config, warns):
-    model = halves.network(lambda op: op.conv(2, normalized(op)), SCORES)
+IMAGENET = {'scale': 1 / 255, 'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225]}
+SIGNED = {'scale': 1 / 127.5, 'mean': [1.0] * 3}
+
+
+def of_fraction(op):
+    return normalized(op, mean=MEAN / 255, std=STD / 255)
+
+
+def of_signed(op):
+    return normalized(op, op('Mul', op('Add', 'x', f32(1)), f32(0.5)), MEAN / 255, STD / 255)
+
+
+@pytest.mark.parametrize(('build', 'config', 'message'), [
+    (normalized, IMAGENET, 'feed -2.12 to 2.64, but the network has built-in normalisation for '
+                           '0 to 255'),
+    (of_fraction, IMAGENET, 'feed -2.12 to 2.64, but the network has built-in normalisation for '
+                            '0 to 1'),
+    (of_fraction, SIGNED, 'feed -1 to 1, but the network has built-in normalisation for 0 to 1'),
+    (of_signed, IMAGENET, 'feed -2.12 to 2.64, but the network has built-in normalisation for '
+                          '-1 to 1'),
+    (normalized, {'scale': 2.0}, 'feed 0 to 510, but the network has built-in normalisation for '
+                                 '0 to 255')])
+def test_a_double_normalisation_causes_a_warning(networks, halves, caplog, build, config,
+                                                 message):
+    model = halves.network(lambda op: op.conv(2, build(op)), SCORES)
     halves.segment(networks, model, input=config)
-    assert ('feed -2.12 to 2.64, but the network has built-in normalisation for 0 to 255'
-            in caplog.text) == warns
+    assert message in caplog.text
+
+
+@pytest.mark.parametrize(('build', 'config'), [
+    (normalized, {'scale': 1.0}), (of_fraction, {'scale': 1 / 255}),
+    (of_fraction, {'scale': 1 / 256}), (of_fraction, {'scale': 1.2 / 255, 'mean': [0.1] * 3}),
+    (of_signed, SIGNED), (lambda op: op('Div', 'x', f32(255)), {
+        'scale': 1.0, 'mean': [123.0, 117.0, 104.0]})])
+def test_a_range_that_the_network_may_take_causes_no_warning(networks, halves, caplog, build,
+                                                             config):
+    model = halves.network(lambda op: op.conv(2, build(op)), SCORES)
+    halves.segment(networks, model, input=config)
+    assert 'built-in' not in caplog.text
 
 
 def test_pixels_over_255_are_fed_as_pixels(networks, halves):

@@ -25,7 +25,7 @@ from trt_segmentation.graph.reading.input_layout import (
     image_shape,
     layout_of_convolution,
 )
-from trt_segmentation.graph.reading.input_range import read_range
+from trt_segmentation.graph.reading.input_range import Range, read_range
 from trt_segmentation.graph.reading.input_sizes import by_inference, multiple_of, multiple_text
 from trt_segmentation.graph.reading.provenance import Ledger
 from trt_segmentation.model_config import COLOR_ORDERS, ModelConfig
@@ -295,18 +295,32 @@ def resolve_normalisation(network: Network, channels: int, depth: int, config: M
 _RANGE_FACTOR = 20
 """Ranges whose widths differ by this factor are different, such as 0 to 255 and -2 to 2."""
 
+_RANGE_EXCESS = 0.7
+"""So is a range that goes beyond another by this fraction of the other's width, such as -2 to 2 or
+-1 to 1 beyond 0 to 1. Pixels minus their mean, which a network may divide, go beyond by a half."""
+
 
 def _check_range(network: Network, depth: int, scale: float, mean: tuple[float, ...],
                  std: tuple[float, ...]) -> None:
     """Warn if a network has built-in normalisation and the config feeds another range."""
-    black, takes = read_range(network.model, network.inputs[0].name) or (0.0, 0.0)
+    takes = read_range(network.model, network.inputs[0].name)
     white, channels = scale * (2 ** depth - 1), list(zip(mean, std, strict=True))
-    lowest, highest = min(-m / s for m, s in channels), max((white - m) / s for m, s in channels)
-    width = takes - black
-    if width and not width / _RANGE_FACTOR < highest - lowest < width * _RANGE_FACTOR:
+    lowest = min((0.0 - m) / s for m, s in channels)  # -m would give -0
+    highest = max((white - m) / s for m, s in channels)
+    if takes is not None and _differ((lowest, highest), takes):
         logger.warning('%s: input.scale, mean and std feed %.3g to %.3g, but the network '
                        'has built-in normalisation for %.3g to %.3g; remove these three settings',
-                       network.source, lowest, highest, black, takes)
+                       network.source, lowest, highest, *takes)
+
+
+def _differ(fed: Range, taken: Range) -> bool:
+    """Whether a range is so different from the one that a network takes that no rounding and no
+    choice of a mean explains it."""
+    (lowest, highest), (black, white) = fed, taken
+    width = white - black
+    excess = max(black - lowest, highest - white)
+    return not width / _RANGE_FACTOR < highest - lowest < width * _RANGE_FACTOR \
+        or excess > _RANGE_EXCESS * width
 
 
 _MIN_INTEGER_RANGE = 16
