@@ -103,7 +103,7 @@ class Interrupt:
 
 
 def end_process(status: int) -> int:
-    """Return the exit status of a process whose node is destroyed; signals are ignored from now on.
+    """Return the exit status of a process whose node is destroyed, and ignore signals from now on.
 
     If a thread is still at work, such as one that opens a network, the process ends here, without
     Python's finalization: C++ code that it interrupts aborts the process.
