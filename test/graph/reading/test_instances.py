@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from trt_segmentation.errors import ConfigError, ModelError
+from trt_segmentation.graph.analysis.measurement import MeasurementSetup
 from trt_segmentation.graph.onnx_tools.network import TensorInfo, describe_network, outline_network
 from trt_segmentation.graph.pipeline.prepare import prepare
 from trt_segmentation.graph.reading.instances import CANDIDATES, MAX_INSTANCES, OVERLAP
@@ -172,6 +173,16 @@ def test_provenance(networks):
     assert provenance['classes.labels'][0] == ('class 0', 'class 1', 'class 2')
 
 
+def test_without_known_names_the_coefficients_are_measured(networks):
+    model = networks.with_outputs(dict(zip(('a', 'b'), random_instances(0), strict=True)),
+                                  size=SIZE)
+    read, config = describe_network(model, 'net.onnx'), ModelConfig()
+    for measuring, origin in ((MeasurementSetup(), 'measured (coefficients -'), (None, 'assumed')):
+        spec = resolve(read, config, measuring=measuring)
+        found = next(entry for entry in spec.provenance if entry.key == 'output.kind')
+        assert (found.value, found.origin[:len(origin)]) == ('instances', origin)
+
+
 def test_a_complete_config_gives_the_same_spec(networks):
     read = describe_network(network(networks, *random_instances(0)), 'net.onnx')
     config = ModelConfig.from_text('output: {grow_masks: true}\n'
@@ -200,7 +211,7 @@ def test_an_external_engine_is_refused():
 
 def test_final_instances_need_their_classes(networks):
     found, prototypes = random_instances(0)
-    with pytest.raises(ConfigError, match=r'number of classes; .* as classes\.labels'):
+    with pytest.raises(ConfigError, match=r'number of classes; .* as classes\.labels; .*\.name'):
         networks.spec_of(network(networks, as_rows(found)[None], prototypes))
 
 

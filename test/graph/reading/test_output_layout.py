@@ -221,6 +221,44 @@ def test_anchors_whose_scores_are_no_scores_are_refused(networks, halves):
         halves.segment(networks, model)
 
 
+def detections(op):
+    """[1, 9, 32] of 0 to 1: as if of 32 anchors with 5 classes, or with 3 and 2 coefficients."""
+    return op('Sigmoid', shaped(op, maps(op, 3), 1, 9, 32))
+
+
+@pytest.mark.parametrize('measure', [False, True])
+@pytest.mark.parametrize('end', [
+    lambda op, x: op('Softmax', x, axis=1),
+    lambda op, x: op('LogSoftmax', x, axis=1)])
+def test_probabilities_of_classes_are_no_prototypes(networks, halves, end, measure):
+    model = halves.network(
+        lambda op: [detections(op), end(op, op.pooled(2, op.conv(2)))],
+        ([1, 9, 32], FLOAT, 'output0'), ([1, 2, 4, 6], FLOAT, 'output1'))
+    spec, mask = halves.segment(networks, model, measure=measure)
+    assert (spec.output_name, spec.pair) == ('output1', None)
+    halves.check(mask)
+    with pytest.raises(ConfigError, match=r'no matching outputs are prototypes .*, raw values'):
+        halves.segment(networks, model, output={'kind': 'instances'})
+
+
+def test_coefficients_of_one_sign_are_refused_until_the_segmentation_is_named(networks, halves):
+    model = halves.network(lambda op: [detections(op), op.pooled(2, op.conv(2))],
+                           ([1, 9, 32], FLOAT, 'boxes_and_scores'), ([1, 2, 4, 6], FLOAT, 'y'))
+    with pytest.raises(ConfigError, match=r"coefficients in 'boxes_and_scores' were measured: 0\."
+                                          r'.*both signs.*name it as output\.name'):
+        halves.segment(networks, model)
+    halves.check(halves.segment(networks, model, output={'name': 'y'})[1])
+
+
+def test_a_softmax_over_masks_that_have_a_row_each_is_not_taken(networks, halves):
+    model = halves.network(
+        lambda op: [op('Softmax', shaped(op, maps(op, 3), 1, 2, 144), axis=2),
+                    op('Softmax', op.conv(2), axis=1)],
+        ([1, 2, 144], FLOAT, 'a'), ([1, 2, *SIZE], FLOAT, 'b'))
+    with pytest.raises(ConfigError, match='2 outputs could be the segmentation'):
+        halves.segment(networks, model)
+
+
 @pytest.mark.parametrize(('build', 'outputs'), [
     (lambda op: [op.conv(2), p(op)], [([1, 2, *SIZE], 'seg'), ([1, 1, *SIZE], 'disp')]),
     (lambda op: [rows(op, 6), op.conv(2)], [([1, 24, 6], 'dets'), ([1, 2, *SIZE], 'seg')]),

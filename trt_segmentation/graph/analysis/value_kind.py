@@ -58,6 +58,11 @@ class Meaning:
         """Whether ``x`` is within 0..1."""
         return not self.log and (self.kind in ('probabilities', 'sigmoid') or self.largest == 1)
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether the values may have both signs, as logits or a Tanh have them."""
+        return self.kind in ('', 'logits') or (self.kind == 'sigmoid' and self.offset < 0)
+
 
 UNDECIDED = Meaning()
 

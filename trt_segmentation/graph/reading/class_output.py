@@ -10,7 +10,7 @@ from trt_segmentation.errors import ConfigError
 from trt_segmentation.graph.analysis.kind_tracing import read_meaning
 from trt_segmentation.graph.analysis.measurement import Probe
 from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network, TensorInfo
-from trt_segmentation.graph.reading.dual_outputs import existing_output, input_size
+from trt_segmentation.graph.reading.dual_outputs import Size, existing_output, input_size
 from trt_segmentation.graph.reading.input_layout import CHANNEL_AXIS
 from trt_segmentation.graph.reading.instances import (
     Instances,
@@ -36,7 +36,7 @@ from trt_segmentation.graph.reading.output_form import (
 )
 from trt_segmentation.graph.reading.output_kind import FoundOutput, resolve_kind
 from trt_segmentation.graph.reading.output_layout import ChosenOutput, resolve_form
-from trt_segmentation.graph.reading.pair_check import pair_fault
+from trt_segmentation.graph.reading.pair_check import pair_fault, pair_origin
 from trt_segmentation.graph.reading.provenance import Ledger
 from trt_segmentation.graph.reading.queries import (
     Queries,
@@ -61,14 +61,16 @@ Pair = Queries | Instances
 
 
 def choose_pair(network: Network, input_layout: str, class_count: int | None,
-                config: ModelConfig, probe: Probe | None = None) -> Pair | None:
-    """Return the two outputs of queries or instances; None for a network of scores.
+                config: ModelConfig, ledger: Ledger, probe: Probe | None = None) -> Pair | None:
+    """Return the two outputs of queries or instances, and record them; None for a network of
+    scores.
 
     Args:
         network: with a resolved input.
         input_layout: 'nchw' or 'nhwc'.
         class_count: number of classes; None if not known.
         config: of the mask.
+        ledger: records names and kind of the two.
         probe: runs the network if its graph does not determine what the outputs hold; None
             disables this.
 
@@ -76,13 +78,26 @@ def choose_pair(network: Network, input_layout: str, class_count: int | None,
         ConfigError: no outputs match the config; or two have the right shapes, but not the values.
     """
     pair = _pair_by_shape(network, input_layout, class_count, config)
-    fault = pair_fault(network, pair, probe) if pair is not None and probe is not None else ''
-    if pair is not None and fault:
+    if pair is None:
+        return None
+    if fault := pair_fault(network, pair, probe) if probe is not None else '':
         raise ConfigError(
             f"{network.source}: outputs '{pair.masks.name}' and '{pair.classes.name}' have the "
             f'shapes of {pair.kind}, but {fault}. Boxes with a mask for each of them are not '
-            'supported; if another output is the segmentation, name it as output.name')
+            'supported; if one output is the segmentation, name it as output.name')
+    _record_pair(pair, config, ledger, probe)
     return pair
+
+
+def _record_pair(pair: Pair, config: ModelConfig, ledger: Ledger, probe: Probe | None) -> None:
+    """Record names and kind of two outputs; a config with both names says that they belong
+    together."""
+    given = config.output
+    ledger.record('output.name', pair.masks.name, 'config' if given.name else 'graph')
+    ledger.record('output.class_name', pair.classes.name,
+                  'config' if given.class_name else 'graph')
+    origin = 'graph' if given.class_name else pair_origin(pair, probe)
+    ledger.record('output.kind', pair.kind, 'config' if given.kind else origin)
 
 
 def _pair_by_shape(network: Network, input_layout: str, class_count: int | None,
@@ -116,17 +131,12 @@ def _pair_by_shape(network: Network, input_layout: str, class_count: int | None,
 def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelConfig,
                  ledger: Ledger, batch: int = 1, listed: bool = False,
                  ) -> tuple[Network, Pair, Scores, str]:
-    """Add nodes that compute scores from the two outputs, and record the settings; with
-    ``listed`` also those of ``instance_tensors``."""
-    given = config.output
-    ledger.record('output.name', pair.masks.name, 'config' if given.name else 'graph')
-    ledger.record('output.class_name', pair.classes.name,
-                  'config' if given.class_name else 'graph')
-    ledger.record('output.kind', pair.kind, 'config' if given.kind else 'graph')
+    """Add nodes that compute scores from the two outputs, and record how; with ``listed`` also
+    those of ``instance_tensors``."""
     # Families of queries differ. For instances it is a choice: finer edges, but slower.
     origin = 'assumed' if pair.kind == 'queries' else 'default'
-    pair = replace(pair, grow=ledger.resolve('output.grow_masks', given.grow_masks, lambda: False,
-                                             origin))
+    pair = replace(pair, grow=ledger.resolve('output.grow_masks', config.output.grow_masks,
+                                             lambda: False, origin))
     if isinstance(pair, Queries):
         network, output = with_scores(network, pair, input_layout, batch, ledger.task, listed)
     else:
@@ -157,7 +167,7 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
     for is_less in (is_other_output, is_auxiliary, partial(_is_confidence, network)):
         maps = [info for info in maps if not is_less(info)] or maps
     main = [info for info in maps if info.name in _MAIN_OUTPUTS]
-    chosen = main if len(main) == 1 else maps
+    chosen = main if len(main) == 1 else _proven_maps(network, maps, fed) or maps
     if len(chosen) == 1 and (found := boxes_of_classes(chosen[0], network.outputs)):
         raise ConfigError(f'{network.source}: outputs {found} and {chosen[0]} are boxes and the '
                           'class of each, the outputs of a detection network, which do not give '
@@ -193,6 +203,23 @@ def _check_no_instances(network: Network) -> None:
 def _is_confidence(network: Network, info: TensorInfo) -> bool:
     """Whether an output is the highest probability of each pixel, without its class."""
     return read_meaning(network.model, info.name).kind == 'confidence'
+
+
+def _proven_maps(network: Network, maps: list[TensorInfo], fed: Size) -> list[TensorInfo]:
+    """Return the outputs with a probability for each class or an id by the graph, if by their
+    shapes no other output is a map, or describes their channels; else none."""
+    proven = [info for info in maps if _may_be_map(info, fed)]
+    lengths = {(info.shape or (None,) * 2)[1] for info in maps if info not in proven}
+    are_others = None not in lengths and all(
+        lengths.isdisjoint((info.shape or ())[1:]) for info in proven)
+    kinds = {read_meaning(network.model, info.name).kind for info in proven}
+    return proven if are_others and kinds <= {'probabilities', 'ids'} else []
+
+
+def _may_be_map(info: TensorInfo, fed: Size) -> bool:
+    """Whether an output of a known shape may be scores or ids of each pixel."""
+    shape = info.shape or ()
+    return len(shape) == 4 or bool(find_forms(shape, fed))
 
 
 def _undecided(network: Network, maps: list[TensorInfo]) -> ConfigError:

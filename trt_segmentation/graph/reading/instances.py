@@ -29,6 +29,7 @@ import numpy as np
 from onnx import TensorProto, ValueInfoProto, helper
 
 from trt_segmentation.errors import ConfigError
+from trt_segmentation.graph.analysis.kind_tracing import read_meaning
 from trt_segmentation.graph.onnx_tools.graph_builder import GraphBuilder
 from trt_segmentation.graph.onnx_tools.network import Network, TensorInfo
 from trt_segmentation.graph.reading.dual_outputs import (
@@ -50,6 +51,7 @@ from trt_segmentation.graph.reading.instance_tensors import (
     add_instance_tensors,
     own_rows,
 )
+from trt_segmentation.graph.reading.other_outputs import is_named
 
 THRESHOLD = 0.25
 """Minimum score of an instance; Ultralytics' default of ``conf``."""
@@ -72,6 +74,11 @@ _STEPS = 8
 _BOX = 4
 _FINAL = 6
 """Values of a final instance before its coefficients: corners, score, class."""
+
+_PROTOTYPES = ('proto', 'protos', 'prototype', 'prototypes')
+"""Words in the names of prototypes."""
+
+_KNOWN_NAMES = ('output1', 'output0')  # Ultralytics
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,12 @@ class Instances:
         return _channels(self.masks)
 
     @property
+    def is_known(self) -> bool:
+        """Whether the names are those of Ultralytics, or name prototypes."""
+        return ((self.masks.name, self.classes.name) == _KNOWN_NAMES
+                or is_named(self.masks, _PROTOTYPES))
+
+    @property
     def are_final(self) -> bool:
         """Whether the network includes the non-maximum suppression."""
         return _are_final(self.masks, self.classes)
@@ -120,7 +133,7 @@ def find_instances(network: Network, name: str | None, class_name: str | None,
              for masks in network.outputs for classes in network.outputs
              if name in (None, masks.name) and class_name in (None, classes.name)
              and _may_be_prototypes(masks, input_size(network, input_layout))
-             and rank(classes) == 3)
+             and rank(classes) == 3 and read_meaning(network.model, masks.name).is_raw)
     return tuple(instances for instances in found if instances is not None)
 
 
@@ -140,13 +153,14 @@ def required_instances(network: Network, name: str | None, class_name: str | Non
                           f'outputs match ({outputs}); name the prototypes as output.name and '
                           'the instances as output.class_name')
     if count is None and find_instances(network, name, class_name, input_layout, 1):
+        other = '' if name else '; if they are only boxes, name the segmentation as output.name'
         raise ConfigError(f'{network.source}: its instances do not show the number of classes; '
-                          'write the classes as classes.labels')
+                          f'write the classes as classes.labels{other}')
     classes = f'{count} classes' if count else 'classes'
     raise ConfigError(f'{network.source}: output.kind is instances, but no matching outputs are '
-                      'prototypes [1, m, height, width] at a fraction of the input size and '
-                      f'anchors [1, 4 + {classes} + m, n] or instances [1, n, 6 + m]; there are '
-                      f'{outputs}{open_shape_hint(network)}')
+                      'prototypes [1, m, height, width], raw values at a fraction of the input '
+                      f'size, and anchors [1, 4 + {classes} + m, n] or instances [1, n, 6 + m]; '
+                      f'there are {outputs}{open_shape_hint(network)}')
 
 
 def open_shape_hint(network: Network) -> str:

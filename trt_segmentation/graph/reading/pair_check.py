@@ -38,21 +38,56 @@ def _logits_fault(network: Network, info: TensorInfo, probe: Probe) -> str:
 
 
 def _instances_fault(pair: Instances, probe: Probe) -> str:
-    """Why the values after a box are no scores or no classes; '' if they may be."""
+    """Why the values after a box are no scores, classes or coefficients; '' if they may be."""
     name, count = pair.classes.name, pair.count
-
-    def measured(part: str, first: int, last: int) -> Measurement | None:
-        def measure(values: np.ndarray) -> Measurement | None:
-            return measurement_of(values[..., first:last] if pair.are_final
-                                  else values[:, first:last], None)
-        return probe.measurement(name, part, measure)
-
     if pair.are_final:
-        scores, classes = measured('score', _BOX, _BOX + 1), measured('class', _BOX + 1, _BOX + 2)
+        scores = _measured(pair, probe, 'score', _BOX, _BOX + 1)
+        classes = _measured(pair, probe, 'class', _BOX + 1, _BOX + 2)
         if classes is not None and not classes.integers:
             return f"'{name}' has classes that are no integers"
     else:
-        scores = measured(f'{count} scores', _BOX, _BOX + count)
-    if scores is None or scores.are_within_0_and_1:
+        scores = _measured(pair, probe, f'{count} scores', _BOX, _BOX + count)
+    if scores is not None and not scores.are_within_0_and_1:
+        return f"the scores in '{name}' were measured: {scores}; scores must be 0 to 1"
+    found = _coefficients(pair, probe)
+    if found is None or found.is_constant or found.lowest < 0:
         return ''
-    return f"the scores in '{name}' were measured: {scores}; scores must be 0 to 1"
+    return f"the coefficients in '{name}' were measured: {found}; coefficients have both signs"
+
+
+def _coefficients(pair: Instances, probe: Probe) -> Measurement | None:
+    """The measured coefficients of all instances."""
+    return _measured(pair, probe, f'{pair.coefficients} coefficients', -pair.coefficients, None)
+
+
+def _measured(pair: Instances, probe: Probe, part: str, first: int, end: int | None,
+              ) -> Measurement | None:
+    """Measure the values ``first:end`` of all instances.
+
+    Args:
+        pair: its ``classes`` are measured.
+        probe: runs the network.
+        part: names the values in the cache.
+        first, end: see above.
+    """
+    def measure(values: np.ndarray) -> Measurement | None:
+        return measurement_of(values[..., first:end] if pair.are_final else values[:, first:end],
+                              None)
+    return probe.measurement(pair.classes.name, part, measure)
+
+
+def pair_origin(pair: Queries | Instances, probe: Probe | None) -> str:
+    """Return the origin of the kind of two outputs, as ``Provenance`` has it; 'assumed' if only
+    their shapes tell it.
+
+    Args:
+        pair: without a fault.
+        probe: runs the network if names do not tell the kind; None disables this.
+    """
+    if pair.is_known or isinstance(pair, Queries):
+        return 'graph'
+    if probe is not None:
+        found = _coefficients(pair, probe)
+        if found is not None and found.lowest < 0 < found.highest:
+            return f'measured (coefficients {found})'
+    return 'assumed'

@@ -287,7 +287,7 @@ def _resolve_task(network: Network, layout: str, config: ModelConfig, ledger: Le
         ledger: of the task; records its settings.
         probe, batch, instances: see ``read_output`` and ``resolve``.
     """
-    pair = choose_pair(network, layout, _class_count(network, config), config, probe)
+    pair = choose_pair(network, layout, _class_count(network, config), config, ledger, probe)
     if pair is not None:
         check_batch(network, (pair.masks.name, pair.classes.name), batch)
         network, pair, scores, kind = combine_pair(network, pair, layout, config, ledger, batch,
