@@ -183,10 +183,10 @@ def bounded(op, values, most):
 
 
 @pytest.mark.parametrize(('build', 'outputs', 'message'), [
-    (lambda op: [bounded(op, 5, 12), maps(op)], [([1, 24, 5], 'a'), ([1, 24, *SIZE], 'b')],
-     r"shapes of queries, but 'a' was measured: 0 to 1\.\d+; logits have both signs"),
-    (lambda op: [bounded(op, 4, 12), maps(op)], [([1, 24, 4], 'classes'), ([1, 24, *SIZE], 'b')],
-     "'classes' was measured"),
+    (lambda op: [bounded(op, 5, 12), maps(op)], [([1, 24, 5], 'cls'), ([1, 24, *SIZE], 'masks')],
+     r"shapes of queries, but 'cls' was measured: 0 to 1\.\d+; logits have both signs"),
+    (lambda op: [bounded(op, 4, 12), maps(op)],
+     [([1, 24, 4], 'classes'), ([1, 24, *SIZE], 'masks')], "'classes' was measured"),
     (lambda op: [rows(op, 5), op('Abs', maps(op))], [([1, 24, 5], 'a'), ([1, 24, *SIZE], 'b')],
      "'b' was measured"),
     (lambda op: [rows(op, 9), op('Sigmoid', rows(op, 4))],
@@ -219,6 +219,59 @@ def test_anchors_whose_scores_are_no_scores_are_refused(networks, halves):
         ([1, 9, 24], FLOAT, 'a'), ([1, 3, 4, 6], FLOAT, 'b'))
     with pytest.raises(ConfigError, match=r"shapes of instances, but the scores in 'a' were mea"):
         halves.segment(networks, model)
+
+
+def described(op, values):
+    """[1, 2, values] of both signs, as if of two objects."""
+    mean = op('GlobalAveragePool', maps(op, 2 * values))
+    return shaped(op, mean, 1, 2, values)
+
+
+def by_matrix(op):
+    """The logits of black and white, of a matrix product with constant weights."""
+    pixels = shaped(op, op('Transpose', 'x', **LAST), 1, 96, 3)
+    scores = op('MatMul', pixels, f32([[-1, 1]] * 3))
+    return shaped(op, op('Transpose', scores, perm=[0, 2, 1]), 1, 2, *SIZE)
+
+
+@pytest.mark.parametrize('seg', [lambda op: op.conv(2), by_matrix])
+@pytest.mark.parametrize(('name', 'values'), [('lanes', 78), ('keypoints', 3)])
+def test_scores_of_constant_weights_are_no_queries(networks, halves, seg, name, values):
+    model = halves.network(lambda op: [seg(op), described(op, values)],
+                           ([1, 2, *SIZE], FLOAT, 'seg'), ([1, 2, values], FLOAT, name))
+    with pytest.raises(ConfigError, match=rf"'seg' .*'{name}' .*; name one as output\.name, .*; "
+                                          'if they are queries .* set output.kind: queries'):
+        halves.segment(networks, model)
+    halves.check(halves.segment(networks, model, output={'name': 'seg'})[1])
+    spec, _ = halves.segment(networks, model, output={'kind': 'queries'})
+    assert spec.pair.classes.name == name
+
+
+@pytest.mark.parametrize('name', ['context', 'cls_tokens'])
+def test_features_of_classes_are_no_classes_of_queries(networks, halves, name):
+    model = halves.network(lambda op: [op.conv(2), described(op, 16)],
+                           ([1, 2, *SIZE], FLOAT, 'masks'), ([1, 2, 16], FLOAT, name))
+    spec, mask = halves.segment(networks, model)
+    assert (spec.output_name, spec.pair) == ('masks', None)
+    halves.check(mask)
+
+
+@pytest.mark.parametrize('equation', ['', 'bqc,bchw->bqhw'])
+def test_masks_of_computed_embeddings_are_queries_with_a_warning(networks, halves, equation):
+    def build(op):
+        embedded, pixels = described(op, 3), op.conv(3)
+        if equation:
+            masks = op('Einsum', embedded, pixels, equation=equation)
+        else:
+            masks = op('MatMul', embedded, shaped(op, pixels, 1, 3, 96))
+        return [shaped(op, masks, 1, 2, *SIZE), described(op, 5)]
+
+    model = halves.network(build, ([1, 2, *SIZE], FLOAT, 'a'), ([1, 2, 5], FLOAT, 'b'))
+    spec, _ = halves.segment(networks, model)
+    assert (spec.pair.masks.name, spec.pair.classes.name) == ('a', 'b')
+    assert 'output.kind' in spec.assumption_warning(labels=False)
+    named, _ = halves.segment(networks, model, output={'name': 'a', 'class_name': 'b'})
+    assert halves.origin_of(named, 'output.kind') == 'graph'
 
 
 def detections(op):

@@ -11,7 +11,7 @@ import onnx
 from onnx import NodeProto
 
 from trt_segmentation.graph.analysis.kind_rules import RULES
-from trt_segmentation.graph.analysis.value_kind import UNDECIDED, Meaning, Scope, Step
+from trt_segmentation.graph.analysis.value_kind import UNDECIDED, Meaning, Scope, Step, value_of
 from trt_segmentation.graph.onnx_tools.inlining import function_nodes
 from trt_segmentation.graph.onnx_tools.opset import opset_of
 from trt_segmentation.graph.onnx_tools.toposort import producers_of
@@ -28,6 +28,26 @@ def read_meaning(model: onnx.ModelProto, name: str) -> Meaning:
         name: of the output.
     """
     return _Reader(model).read(Scope.of(model.graph), name, 0)
+
+
+_WEIGHTED = ('Conv', 'MatMul', 'Gemm', 'Einsum')
+"""Parts of the names of operators with weights."""
+
+
+def has_fixed_weights(model: onnx.ModelProto, name: str) -> bool:
+    """Return whether an output is a convolution or matrix product with constant weights; False
+    for a product of two computed values, or if the graph does not show it.
+
+    Args:
+        model: the network.
+        name: of the output.
+    """
+    scope = Scope.of(model.graph)
+    node = scope.producers.get(read_meaning(model, name).source[1])
+    if node is None or not any(part in node.op_type for part in _WEIGHTED):
+        return False
+    factors = node.input[0:4:3] if node.op_type.startswith('Q') else node.input[:2]
+    return any(value_of(scope, each, opset_of(model)) is not None for each in factors)
 
 
 class _Reader:

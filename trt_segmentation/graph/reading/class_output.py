@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from trt_segmentation.errors import ConfigError
-from trt_segmentation.graph.analysis.kind_tracing import read_meaning
+from trt_segmentation.graph.analysis.kind_tracing import has_fixed_weights, read_meaning
 from trt_segmentation.graph.analysis.measurement import Probe
 from trt_segmentation.graph.onnx_tools.network import FLOAT_TYPES, Network, TensorInfo
 from trt_segmentation.graph.reading.dual_outputs import Size, existing_output, input_size
@@ -115,10 +115,8 @@ def _pair_by_shape(network: Network, input_layout: str, class_count: int | None,
     if given.kind is not None or (given.name is not None and given.class_name is None):
         return None
     pairs = find_queries(network, given.name, given.class_name)
-    if given.class_name is None:  # with other names, four values may be a box
-        has_boxes = boxes_of_masks(network.outputs) is not None  # of instances, as RF-DETR's
-        pairs = tuple(pair for pair in pairs
-                      if pair.is_known or not (has_boxes or pair.may_be_boxes))
+    if given.class_name is None:
+        pairs = tuple(pair for pair in pairs if _is_likely(network, pair))
     # Instances without a known number of classes are found, too, to report what is missing.
     if not pairs and len(find_instances(network, given.name, given.class_name, input_layout,
                                         class_count or 1)) == 1:
@@ -126,6 +124,21 @@ def _pair_by_shape(network: Network, input_layout: str, class_count: int | None,
     if given.class_name is not None:
         return required_queries(network, given.name, given.class_name)
     return pairs[0] if len(pairs) == 1 else None
+
+
+def _is_likely(network: Network, queries: Queries) -> bool:
+    """Whether two outputs with the shapes of queries are no scores beside other values, such as
+    lanes, and no instances.
+
+    A query's mask is the product of its embedding and the features of the pixels, both of which
+    the network computes. Scores are mostly a convolution with constant weights.
+    """
+    if queries.is_known:
+        return True
+    has_boxes = boxes_of_masks(network.outputs) is not None  # of instances, as RF-DETR's
+    if has_boxes or queries.may_be_boxes or is_other_output(queries.classes):
+        return False
+    return queries.has_telling_names or not has_fixed_weights(network.model, queries.masks.name)
 
 
 def combine_pair(network: Network, pair: Pair, input_layout: str, config: ModelConfig,

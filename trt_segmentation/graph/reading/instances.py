@@ -108,7 +108,7 @@ class Instances:
         return _channels(self.masks)
 
     @property
-    def is_known(self) -> bool:
+    def has_telling_names(self) -> bool:
         """Whether the names are those of Ultralytics, or name prototypes."""
         return ((self.masks.name, self.classes.name) == _KNOWN_NAMES
                 or is_named(self.masks, _PROTOTYPES))

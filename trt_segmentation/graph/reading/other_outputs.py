@@ -9,7 +9,7 @@ from trt_segmentation.graph.onnx_tools.network import INTEGER_TYPES, Shape, Tens
 
 BOXES = ('box', 'boxes', 'bbox', 'bboxes', 'rois', 'det', 'dets', 'detection', 'detections')
 _FEATURES = ('embedding', 'embeddings', 'embed', 'embeds', 'feature', 'features', 'hidden',
-             'pooler')
+             'pooler', 'token', 'tokens', 'context')
 CLASSES = ('class', 'classes', 'cls', 'logits')
 """Words in the names of class outputs."""
 

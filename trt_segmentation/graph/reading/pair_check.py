@@ -84,9 +84,9 @@ def pair_origin(pair: Queries | Instances, probe: Probe | None) -> str:
         pair: without a fault.
         probe: runs the network if names do not tell the kind; None disables this.
     """
-    if pair.is_known or isinstance(pair, Queries):
+    if pair.has_telling_names:
         return 'graph'
-    if probe is not None:
+    if isinstance(pair, Instances) and probe is not None:
         found = _coefficients(pair, probe)
         if found is not None and found.lowest < 0 < found.highest:
             return f'measured (coefficients {found})'

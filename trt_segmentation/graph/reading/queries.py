@@ -39,6 +39,9 @@ or more."""
 _AS_IT_IS = 0
 """In the target shape of a Reshape, keeps an extent."""
 
+_MASKS = ('mask', 'masks')
+"""Words in the names of masks of queries."""
+
 _KNOWN_NAMES = (('masks_queries_logits', 'class_queries_logits'),  # transformers
                 ('pred_masks', 'pred_logits'),  # the authors' code, detectron2
                 ('pred_masks', 'logits'))  # optimum
@@ -65,6 +68,11 @@ class Queries:
     def is_known(self) -> bool:
         """Whether the names are those of a known family."""
         return (self.masks.name, self.classes.name) in _KNOWN_NAMES
+
+    @property
+    def has_telling_names(self) -> bool:
+        """Whether the names are known, or name masks and classes."""
+        return self.is_known or (is_named(self.masks, _MASKS) and is_named(self.classes, CLASSES))
 
     @property
     def may_be_boxes(self) -> bool:
