@@ -247,6 +247,18 @@ def test_scores_of_constant_weights_are_no_queries(networks, halves, seg, name, 
     assert spec.pair.classes.name == name
 
 
+@pytest.mark.parametrize(('values', 'shape', 'name'), [
+    (1, [1, 2], 'class_scores'), (4, [1, 2, 4], 'boxes')])
+def test_masks_with_a_score_or_a_box_each_are_refused_until_one_is_named(networks, halves, values,
+                                                                         shape, name):
+    model = halves.network(
+        lambda op: [op.conv(2), op.conv(), shaped(op, described(op, values), *shape)],
+        ([1, 2, *SIZE], FLOAT, 'seg'), ([1, 1, *SIZE], FLOAT, 'edge'), (shape, FLOAT, name))
+    with pytest.raises(ConfigError, match=r'set output\.name: seg or edge$'):
+        halves.segment(networks, model)
+    halves.check(halves.segment(networks, model, output={'name': 'seg'})[1])
+
+
 @pytest.mark.parametrize('name', ['context', 'cls_tokens'])
 def test_features_of_classes_are_no_classes_of_queries(networks, halves, name):
     model = halves.network(lambda op: [op.conv(2), described(op, 16)],

@@ -174,7 +174,7 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
             and (info.shape is None or len(info.shape) in (3, 4))]
     fed = input_size(network, input_layout)
     if config.output.kind is None:
-        _check_no_instances(network)
+        _check_no_instances(network, maps)
     maps = maps or [info for info in network.outputs if info.shape and (
         None in info.shape[1:] or find_forms(info.shape, fed))]
     for is_less in (is_other_output, is_auxiliary, partial(_is_confidence, network)):
@@ -197,8 +197,12 @@ def choose_output(network: Network, input_layout: str, config: ModelConfig, ledg
     return chosen[0]
 
 
-def _check_no_instances(network: Network) -> None:
+def _check_no_instances(network: Network, maps: list[TensorInfo]) -> None:
     """Check that no output holds the boxes, scores or classes of the masks of another.
+
+    Args:
+        network: with its outputs.
+        maps: those that may be the segmentation; the error names them.
 
     Raises:
         ConfigError: one does.
@@ -207,10 +211,12 @@ def _check_no_instances(network: Network) -> None:
                        (ratings_of_masks, 'the scores or classes of masks, and the masks, as '
                         'instance segmentations and SAM have them')):
         if found := find(network.outputs):
+            names = ' or '.join(info.name for info in maps if info.name != found[0].name)
             raise ConfigError(
                 f'{network.source}: outputs {found[0]} and {found[1]} are {what}, which do not '
                 'give a class for each pixel. Supported are instances of Ultralytics\' YOLO '
-                'from version 8 on, and queries as MaskFormer has them')
+                'from version 8 on, and queries as MaskFormer has them. If an output gives it, '
+                f'set output.name: {names}')
 
 
 def _is_confidence(network: Network, info: TensorInfo) -> bool:
