@@ -313,6 +313,7 @@ def test_coefficients_of_one_sign_are_refused_until_the_segmentation_is_named(ne
                                           r'.*both signs.*name it as output\.name'):
         halves.segment(networks, model)
     halves.check(halves.segment(networks, model, output={'name': 'y'})[1])
+    assert halves.segment(networks, model, output={'kind': 'instances'})[0].pair is not None
 
 
 def test_a_softmax_over_masks_that_have_a_row_each_is_not_taken(networks, halves):

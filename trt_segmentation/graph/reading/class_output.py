@@ -80,7 +80,8 @@ def choose_pair(network: Network, input_layout: str, class_count: int | None,
     pair = _pair_by_shape(network, input_layout, class_count, config)
     if pair is None:
         return None
-    if fault := pair_fault(network, pair, probe) if probe is not None else '':
+    is_given = config.output.kind is not None
+    if fault := pair_fault(network, pair, probe, is_given) if probe is not None else '':
         raise ConfigError(
             f"{network.source}: outputs '{pair.masks.name}' and '{pair.classes.name}' have the "
             f'shapes of {pair.kind}, but {fault}. Boxes with a mask for each of them are not '

@@ -13,16 +13,19 @@ from trt_segmentation.graph.reading.queries import Queries
 _BOX = 4
 
 
-def pair_fault(network: Network, pair: Queries | Instances, probe: Probe) -> str:
+def pair_fault(network: Network, pair: Queries | Instances, probe: Probe, is_given: bool = False,
+               ) -> str:
     """Return why two outputs are not the queries or instances of their shapes; '' if they may be.
 
     Args:
         network: has both outputs.
         pair: the two outputs.
         probe: runs the network if its graph does not determine what the values mean.
+        is_given: whether the config has the kind; then coefficients may have one sign.
     """
     if isinstance(pair, Instances):
-        return _instances_fault(pair, probe)
+        return _instances_fault(pair, probe) or ('' if is_given else
+                                                 _coefficients_fault(pair, probe))
     return _logits_fault(network, pair.classes, probe) or _logits_fault(network, pair.masks, probe)
 
 
@@ -38,7 +41,7 @@ def _logits_fault(network: Network, info: TensorInfo, probe: Probe) -> str:
 
 
 def _instances_fault(pair: Instances, probe: Probe) -> str:
-    """Why the values after a box are no scores, classes or coefficients; '' if they may be."""
+    """Why the values after a box are no scores or no classes; '' if they may be."""
     name, count = pair.classes.name, pair.count
     if pair.are_final:
         scores = _measured(pair, probe, 'score', _BOX, _BOX + 1)
@@ -47,12 +50,18 @@ def _instances_fault(pair: Instances, probe: Probe) -> str:
             return f"'{name}' has classes that are no integers"
     else:
         scores = _measured(pair, probe, f'{count} scores', _BOX, _BOX + count)
-    if scores is not None and not scores.are_within_0_and_1:
-        return f"the scores in '{name}' were measured: {scores}; scores must be 0 to 1"
+    if scores is None or scores.are_within_0_and_1:
+        return ''
+    return f"the scores in '{name}' were measured: {scores}; scores must be 0 to 1"
+
+
+def _coefficients_fault(pair: Instances, probe: Probe) -> str:
+    """Why the last values are no coefficients; '' if they may be."""
     found = _coefficients(pair, probe)
     if found is None or found.is_constant or found.lowest < 0:
         return ''
-    return f"the coefficients in '{name}' were measured: {found}; coefficients have both signs"
+    return (f"the coefficients in '{pair.classes.name}' were measured: {found}; coefficients have "
+            'both signs')
 
 
 def _coefficients(pair: Instances, probe: Probe) -> Measurement | None:
