@@ -165,6 +165,76 @@ def test_a_map_may_be_larger_than_the_input(networks, halves):
     halves.check(halves.segment(networks, halves.network(build, ([1, 16, 24], FLOAT)))[1])
 
 
+# Rows of cells ---------------------------------------------------------------------------------
+
+
+def strided(op, stride):
+    """The logits of black and white of every so many pixels."""
+    return op('Conv', 'x', f32([[-1] * 3, [1] * 3]).reshape(2, 3, 1, 1), strides=[stride] * 2)
+
+
+def masks_of_cells(networks, halves, stride, *, size, end=None, classes_last=False, open_=False,
+                   **options):
+    """Return the spec of rows of cells, their mask, and that of the same cells as a map."""
+    cells = [-(-extent // stride) for extent in size]
+
+    def flat(op):
+        rows = shaped(op, strided(op, stride), 1, 2, -1)
+        rows = op('Transpose', rows, perm=[0, 2, 1]) if classes_last else rows
+        return end(op, rows) if end else rows
+
+    count = None if open_ else cells[0] * cells[1]
+    fed = {'fed': ([1, 3, None, None], FLOAT)} if open_ else {}
+    rows = halves.network(flat, ([1, count, 2] if classes_last else [1, 2, count], FLOAT),
+                          size=size, **fed)
+    spec, mask = halves.segment(networks, rows, size=size, **options)
+    as_map = halves.network(lambda op: strided(op, stride), ([1, 2, *cells], FLOAT), size=size)
+    return spec, mask, halves.segment(networks, as_map, size=size)[1]
+
+
+@pytest.mark.parametrize(('stride', 'size'), [
+    (2, (32, 48)), (4, (32, 48)), (16, (64, 96)), (32, (64, 96)), (4, (33, 50)), (16, (60, 90))])
+@pytest.mark.parametrize('classes_last', [False, True])
+def test_rows_of_cells_are_maps(networks, halves, stride, size, classes_last):
+    spec, mask, expected = masks_of_cells(networks, halves, stride, size=size,
+                                          classes_last=classes_last)
+    np.testing.assert_array_equal(mask, expected)
+    assert 'output.layout' not in spec.assumption_warning(labels=False)
+
+
+@pytest.mark.parametrize('size', [(8, 12), (9, 15)])
+def test_open_rows_of_cells_follow_the_size_of_each_image(networks, halves, size):
+    _, mask, expected = masks_of_cells(networks, halves, 2, size=size, open_=True,
+                                       input=halves.SIGNED | {'resize': 'none'})
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_rows_of_a_matrix_may_be_objects_and_give_a_warning(networks, halves, caplog):
+    def end(op, rows):
+        return op('MatMul', rows, np.eye(2, dtype=f32))
+
+    spec, mask, expected = masks_of_cells(networks, halves, 16, size=(64, 96), end=end,
+                                          classes_last=True)
+    np.testing.assert_array_equal(mask, expected)
+    assert 'scores of 4x6 cells of the image, and not of the objects' in caplog.text
+    assert 'output.layout' in spec.assumption_warning(labels=False)
+    caplog.clear()
+    again = resolve(spec.network, complete_config(spec))
+    assert (again.assumed, caplog.text) == ((), '')
+
+
+@pytest.mark.parametrize('config', [{'layout': 'nchw'}, {'kind': 'sigmoid'}])
+def test_rows_whose_values_may_be_those_of_objects_need_a_config(networks, halves, config):
+    def segment(**options):
+        return masks_of_cells(networks, halves, 4, size=(32, 48), **options,
+                              end=lambda op, rows: op('Sigmoid', rows))
+
+    with pytest.raises(ModelError, match=r'scores of 8x12 cells .* set output\.layout: nchw'):
+        segment()
+    _, mask, expected = segment(output=config)
+    np.testing.assert_array_equal(mask, expected)
+
+
 # Several outputs -------------------------------------------------------------------------------
 
 

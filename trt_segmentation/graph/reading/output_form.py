@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layouts and encodings of output maps, and the nodes that convert them for the tail."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -43,14 +44,18 @@ class Form:
         shape: after ``steps``: four axes, or [1, h, w] for ids without a channel axis.
         steps: operators that give it this shape, each with its arguments: 'squeeze' and
             'unsqueeze' have an axis; 'rows' (of pixels) have the channel axis, the number of
-            channels, and the number of input pixels for a cell; 'declare' only tells a runtime
-            the shape, for an output whose rank no type inference finds.
+            channels, the number of input pixels for a cell, and what is added to an extent
+            before it is divided by that; 'declare' only tells a runtime the shape, for an output
+            whose rank no type inference finds.
+        may_be_objects: whether the rows may as well be the anchors or queries of a detection
+            network.
     """
 
     channels: int | None
     axis: int | None
     shape: Shape
     steps: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    may_be_objects: bool = False
 
     def class_axis(self, rank: int) -> int | None:
         """Return the axis of the classes in an output of ``rank`` axes, before ``steps``; None if
@@ -80,8 +85,8 @@ class Form:
             elif step == 'unsqueeze':
                 values = np.expand_dims(values, argument[0])
             elif step == 'rows':
-                axis, channels, stride = argument
-                size = fed[0] // stride, fed[1] // stride
+                axis, channels, stride, added = argument
+                size = (fed[0] + added) // stride, (fed[1] + added) // stride
                 values = values.reshape((-1, channels, *size) if axis == 1 else
                                         (-1, *size, channels))
         return values
@@ -116,7 +121,8 @@ def _forms(shape: Shape, fed: tuple[int | None, int | None]) -> Iterator[Form]:
             yield Form(shape[2], 3, (1, *shape), (('unsqueeze', (0,)),))
         if batch in (None, 1):
             for cells, channels, axis in ((shape[1], shape[2], 3), (shape[2], shape[1], 1)):
-                yield from _flat(cells, channels, axis, fed)
+                yield from (_flat(cells, channels, axis, fed)
+                            or _flat_cells(cells, channels, axis, fed))
     if len(shape) == 2:
         if _fits(shape, fed):
             yield Form(1, 1, (1, 1, *shape), (('unsqueeze', (0,)), ('unsqueeze', (0,))))
@@ -131,21 +137,46 @@ _MAX_FLAT_VALUES = 256
 """Maximum number of values of a pixel in rows of pixels; more are features."""
 
 _LARGEST_FLAT_STRIDE = 8
+_CELL_STRIDES = (*range(1, 9), 14, 16, 32)
+"""Strides of maps, and of the patches of vision transformers."""
 
 
 def _flat(cells: int | None, channels: int | None, axis: int, fed: tuple[int | None, int | None],
-          ) -> Iterator[Form]:
-    """Yield the form of rows of pixels, [h * w, classes] or [classes, h * w]."""
+          ) -> list[Form]:
+    """Return the form of rows of pixels, [h * w, classes] or [classes, h * w]; none if they are
+    no pixels."""
     if cells is None or channels is None or None in fed or channels > _MAX_FLAT_VALUES:
-        return
+        return []
     # In [classes, n], an n below the number of pixels may be the anchors of a detection network.
     for stride in range(1, (_LARGEST_FLAT_STRIDE if axis == 3 else 1) + 1):
         height, width = (extent // stride for extent in fed if extent is not None)
         is_whole = not any(extent % stride for extent in fed if extent is not None)
         if is_whole and height * width == cells > channels:
-            shape = (height, width, channels) if axis == 3 else (channels, height, width)
-            yield Form(channels, axis, (1, *shape), (('rows', (axis, channels, stride)),))
-            return
+            return [_rows((height, width), channels, axis, (stride, stride - 1))]
+    return []
+
+
+def _flat_cells(cells: int | None, channels: int | None, axis: int,
+                fed: tuple[int | None, int | None]) -> list[Form]:
+    """Return the form of rows of cells that may as well be objects; none if they are no cells.
+
+    No two sizes of these strides have the same number of cells, for any input of at least 16x16.
+    """
+    if cells is None or channels is None or None in fed or not 1 < channels <= _MAX_FLAT_VALUES:
+        return []
+    for stride in _CELL_STRIDES:
+        for added in (stride - 1, 0):
+            size = tuple((extent + added) // stride for extent in fed if extent is not None)
+            if math.prod(size) == cells > channels and 1 not in size:
+                return [replace(_rows(size, channels, axis, (stride, added)),
+                                may_be_objects=True)]
+    return []
+
+
+def _rows(size: tuple[int, ...], channels: int, axis: int, rounding: tuple[int, int]) -> Form:
+    """The form of rows of cells; ``rounding`` is the stride, and what is added before."""
+    shape = (*size, channels) if axis == 3 else (channels, *size)
+    return Form(channels, axis, (1, *shape), (('rows', (axis, channels, *rounding)),))
 
 
 def fits_fraction(size: Shape, fed: tuple[int | None, int | None]) -> bool:
@@ -267,10 +298,10 @@ def _add_step(op: GraphBuilder, x: str, step: str, argument: tuple[int, ...], fo
         return op.unsqueeze(x, argument[0])
     if None not in form.shape:
         return op('Reshape', x, op.ints(-1, *form.shape[1:]))  # type: ignore[arg-type]
-    axis, channels, stride = argument
+    axis, channels, stride, added = argument
     first = 2 if axis == 1 else 1
-    extents = [op('Div', op.size(image[0], image[1] + place), op.ints(stride))
-               for place in (0, 1)]
+    extents = [op('Div', op('Add', op.size(image[0], image[1] + place), op.ints(added)),
+                  op.ints(stride)) for place in (0, 1)]
     target = [op.ints(-1), *extents]
     target.insert(first - 1 if axis == 1 else 3, op.ints(channels))
     return op('Reshape', x, op('Concat', *target, axis=0))

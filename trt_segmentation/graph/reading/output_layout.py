@@ -126,9 +126,9 @@ def _form(chosen: ChosenOutput, shape: Shape, fed: Size, meaning: Meaning, ledge
     if len(shape) != 4 or shape[0] not in (None, 1):
         forms = _other_forms(chosen, shape, fed, meaning)
         if forms:
-            return _choose_form(chosen, forms, ledger)
+            return _choose_form(chosen, forms, meaning, ledger)
     if len(shape) != 4:
-        hint = output_hint(chosen.output, fed)
+        hint = _cells_hint(shape, fed) or output_hint(chosen.output, fed)
         raise ModelError(f'{chosen.text} is no segmentation; scores [1, classes, height, width] '
                          'or integer ids [1, height, width] with the aspect ratio of the input '
                          f'are needed{hint}')
@@ -163,7 +163,22 @@ def _layout_of(form: Form) -> str | None:
     return next((name for name, axis in CHANNEL_AXIS.items() if axis == form.axis), None)
 
 
-def _choose_form(chosen: ChosenOutput, forms: list[Form], ledger: Ledger) -> Form:
+def _cells_hint(shape: Shape, fed: Size) -> str:
+    """The part of an error for rows that may be cells of the image; '' for other outputs."""
+    form = next((form for form in find_forms(shape, fed) if form.may_be_objects), None)
+    return '' if form is None else (
+        f'; if it holds scores of {_cells_text(form)} cells of the image, and not the boxes of a '
+        f'detection network, set output.layout: {_layout_of(form)}')
+
+
+def _cells_text(form: Form) -> str:
+    """Height and width of rows."""
+    height, width = form.shape[2:] if form.axis == 1 else form.shape[1:3]
+    return f'{height}x{width}'
+
+
+def _choose_form(chosen: ChosenOutput, forms: list[Form], meaning: Meaning, ledger: Ledger,
+                 ) -> Form:
     """Return the most likely form that matches the config."""
     fitting = [form for form in forms if chosen.layout in (None, _layout_of(form))]
     if not fitting:
@@ -173,6 +188,12 @@ def _choose_form(chosen: ChosenOutput, forms: list[Form], ledger: Ledger) -> For
         _warn_of_layout(chosen, 'nchw' if fitting[0].axis == 1 else 'nhwc', ledger)
     elif chosen.layout is not None:
         ledger.record('output.layout', chosen.layout, ledger.config_origin('output.layout'))
+    elif (fitting[0].may_be_objects and chosen.config.output.kind is None
+          and 'Conv' not in meaning.made_by):
+        layout = ledger.record('output.layout', _layout_of(fitting[0]), 'assumed')
+        logger.warning('%s is assumed to be scores of %s cells of the image, and not of the '
+                       'objects of a detection network. Write output.layout: %s into the model '
+                       'config', chosen.text, _cells_text(fitting[0]), layout)
     return fitting[0]
 
 
@@ -187,6 +208,9 @@ def _other_forms(chosen: ChosenOutput, shape: Shape, fed: Size, meaning: Meaning
     """Return the possible forms of an output without the usual four axes."""
     output = chosen.output
     forms = [] if is_other_output(output, NO_MAPS) else find_forms(shape, fed)
+    is_chosen = chosen.layout is not None or chosen.config.output.kind is not None
+    if not is_chosen and meaning.kind not in ('logits', 'probabilities'):
+        forms = [form for form in forms if not form.may_be_objects]
     are_ids = output.dtype not in FLOAT_TYPES and meaning.kind in ('', 'ids')
     if are_ids:
         forms = [form for form in forms if form.channels == 1]
