@@ -57,9 +57,11 @@ def webp_of(width, height):
 
 
 def tiff_of(width, height, order='<', big=False, pixels=b'', **tags):
-    """Return a TIFF of RGB with 8 bits, without compression; see ``TIFF_TAGS``."""
+    """Return a TIFF of RGB with 8 bits, without compression; see ``TIFF_TAGS``. It lacks a tag
+    whose value is None."""
     values = {'width': width, 'length': height, 'bits': 8, 'compression': 1, 'photometric': 2,
               'offset': 16, 'samples': 3, 'rows': height, 'bytes': len(pixels), **tags}
+    values = {name: value for name, value in values.items() if value is not None}
     mark = b'II' if order == '<' else b'MM'
     count, size = ('Q', 8) if big else ('I', 4)
     start = struct.pack(f'{order}2sHHHQ', mark, 43, 8, 0, 16 + len(pixels)) if big else \
@@ -74,7 +76,8 @@ def tiff_of(width, height, order='<', big=False, pixels=b'', **tags):
 
 TIFF_TAGS = {'width': 256, 'length': 257, 'bits': 258, 'compression': 259, 'photometric': 262,
              'offset': 273, 'orientation': 274, 'samples': 277, 'rows': 278, 'bytes': 279,
-             'tile_width': 322, 'tile_length': 323, 'extra': 338,
+             'planar': 284, 'tile_width': 322, 'tile_length': 323, 'tile_offset': 324,
+             'tile_bytes': 325, 'extra': 338,
              'sample_format': 339}
 
 

@@ -14,12 +14,8 @@ import cv2
 import numpy as np
 
 from trt_segmentation.errors import ImageError
-from trt_segmentation.images.header import (
-    NO_PICTURE,
-    as_stored,
-    is_cut_jpeg,
-    read_header,
-)
+from trt_segmentation.images.header import NO_PICTURE, is_cut_jpeg, read_header
+from trt_segmentation.images.tiff import as_stored, has_damaged_strips
 
 logger = logging.getLogger(__name__)
 
@@ -271,6 +267,8 @@ def decode_image(data: Any, what: str, *, gray: bool = False, mosaic: bool = Fal
             flags |= cv2.IMREAD_ANYDEPTH
         if is_cut_jpeg(data):
             raise ImageError('cannot be decoded: this JPEG is cut short')
+        if header.format == 'TIFF' and has_damaged_strips(data):
+            raise ImageError('cannot be decoded: this TIFF is damaged or cut short')
         if decode_jpeg is not None and header.is_baseline and not (is_plane or gray_bits):
             found = decode_jpeg(data)
             if found is not None and found.shape == (header.height, header.width, 3):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trt_segmentation.errors import ImageError
+from trt_segmentation.images import tiff
 
 MAX_SIDE = 16384
 """Maximum width and height, pixels; larger images are refused."""
@@ -21,10 +22,6 @@ IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 HEAD_LENGTH = 32
 """Number of bytes at the beginning of an image that identify its format."""
-
-_MAX_PARTS = 10_000
-"""Maximum number of segments, chunks or fields of a header that are read. A phone's depth map in
-a JPEG has a few hundred segments."""
 
 _READ_DEPTHS = 1, 2, 4, 8, 16
 _MAX_VALUES = {255: 8, 65535: 16}
@@ -60,10 +57,6 @@ class ImageHeader:
     is_baseline: bool = False
 
 
-class _DamagedError(Exception):
-    """Data that violates the specification of its format."""
-
-
 def begins_as_image(head: bytes) -> bool:
     """Return whether data begins with the signature of a known image format, supported or not.
 
@@ -94,7 +87,7 @@ def read_header(data: Any) -> ImageHeader:
                              '8 bits per channel')
         try:
             header = parse(content)
-        except (_DamagedError, struct.error) as error:
+        except (tiff.DamagedError, struct.error) as error:
             raise ImageError(f'cannot be decoded: this {name} is damaged or cut short') from error
         if not header.width or not header.height:
             raise ImageError(f'{_size(header)} is an image without pixels')
@@ -129,26 +122,6 @@ def is_cut_jpeg(data: Any) -> bool:
     return True
 
 
-def as_stored(data: Any) -> bytearray:
-    """Return a copy of a TIFF whose pixels OpenCV gives as they are stored: upright, and with
-    colours that it does not multiply by alpha.
-
-    OpenCV rotates the pixels of a TIFF even with IMREAD_IGNORE_ORIENTATION, and multiplies colours
-    of 8 bits by alpha (seen in 4.5.4 to 5.0).
-
-    Args:
-        data: a TIFF whose header was read by ``read_header``.
-    """
-    changed = bytearray(data)
-    content = memoryview(changed)
-    form = _tiff_form(content)
-    for tag, at in _tiff_fields(content, form):
-        if tag in _NEUTRAL:
-            struct.pack_into(f'{form.order}HH{form.count}', changed, at, tag, 3, 1)
-            struct.pack_into(f'{form.order}HH', changed, at + form.value, _NEUTRAL[tag], 0)
-    return changed
-
-
 _ONE_IMAGE = 'give its images one by one, or a video'
 
 
@@ -181,7 +154,7 @@ _EXIF = b'Exif\0\0'
 def _jpeg_segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of each segment up to the first scan's header."""
     at = 2
-    for _ in range(_MAX_PARTS):
+    for _ in range(tiff.MAX_PARTS):
         found = _JPEG_MARKER.search(data, at)  # skips other bytes, as libjpeg does
         if found is None:
             return
@@ -215,7 +188,7 @@ def _read_jpeg(data: memoryview) -> ImageHeader:
             is_ycc = end > start + 13 and data[start + 13] == _ADOBE_YCC
         if marker == _JPEG_APP1 and data[start + 2:start + 8] == _EXIF:
             orientation = _exif_orientation(data[start + 8:end])
-    raise _DamagedError
+    raise tiff.DamagedError
 
 
 def _has_usual_components(components: memoryview) -> bool:
@@ -235,7 +208,7 @@ _PNG_GRAY, _PNG_PALETTE = {0, 4}, 3  # colour types, 11.2.1
 def _read_png(data: memoryview) -> ImageHeader:
     length, kind, width, height, bits, color = struct.unpack_from('>I4sIIBB', data, 8)
     if (length, kind) != (13, b'IHDR'):  # 5.6: it comes first
-        raise _DamagedError
+        raise tiff.DamagedError
     orientation = 1
     for kind, content in _png_chunks(data):
         if kind == b'eXIf':
@@ -258,7 +231,7 @@ def _png_chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         yield kind, data[at - 4 - length:at - 4]
         if kind == b'IEND':
             return
-    raise _DamagedError
+    raise tiff.DamagedError
 
 
 # WebP: RFC 9649; its lossy frames: RFC 6386, section 9.1 -----------------------------------------
@@ -273,7 +246,7 @@ def _read_webp(data: memoryview) -> ImageHeader:
     if kind == b'VP8X':  # RFC 9649, 2.7
         width, height = (1 + int.from_bytes(data[at:at + 3], 'little') for at in (24, 27))
         if len(data) < 30:
-            raise _DamagedError
+            raise tiff.DamagedError
         if data[20] & _WEBP_ANIMATION:
             raise ImageError(f'is an animated WebP; {_ONE_IMAGE}')
         return ImageHeader('WebP', width, height, orientation=_webp_orientation(data))
@@ -283,12 +256,13 @@ def _read_webp(data: memoryview) -> ImageHeader:
     if kind == b'VP8 ' and data[23:26] == _VP8_START:
         width, height = struct.unpack_from('<HH', data, 26)
         return ImageHeader('WebP', width & 0x3fff, height & 0x3fff)
-    raise _DamagedError
+    raise tiff.DamagedError
 
 
 def _webp_orientation(data: memoryview) -> int:
     at = 12
-    for _ in range(_MAX_PARTS):  # RFC 9649, 2.3: type, length, and data padded to an even length
+    # RFC 9649, 2.3: type, length, and data padded to an even length
+    for _ in range(tiff.MAX_PARTS):
         if len(data) < at + 8:
             break
         kind, length = struct.unpack_from('<4sI', data, at)
@@ -299,106 +273,50 @@ def _webp_orientation(data: memoryview) -> int:
     return 1
 
 
-# TIFF: TIFF 6.0, section 2; BigTIFF: libtiff, "The BigTIFF File Format" --------------------------
+# TIFF: TIFF 6.0 ----------------------------------------------------------------------------------
 
-_WIDTH, _LENGTH, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 274, 277
-_TILE_WIDTH, _TILE_LENGTH, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 322, 323, 338, 339
-_TIFF_TAGS = {_WIDTH, _LENGTH, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _TILE_WIDTH,
-              _TILE_LENGTH, _EXTRA_SAMPLES, _SAMPLE_FORMAT}
-_TIFF_TYPES = {1: 'B', 3: 'H', 4: 'I', 16: 'Q'}  # BYTE, SHORT, LONG, LONG8
 _PALETTE = 3  # of PhotometricInterpretation, section 5
 _UNSIGNED, _UNDEFINED = 1, 4  # of SampleFormat, section 19
 _UNASSOCIATED = 2  # of ExtraSamples, section 18
-_NEUTRAL = {_ORIENTATION: 1, _EXTRA_SAMPLES: 0}
-"""Values for upright, and for a sample without a meaning."""
-
-
-@dataclass(frozen=True)
-class _TiffForm:
-    """The byte order and integer sizes of a TIFF.
-
-    Attributes:
-        order: struct's character for the byte order.
-        count: struct's character for a field's number of values and for an offset.
-        fields: struct's character for the number of fields.
-        first: position of the offset of the first directory.
-        field, value: size of a field in bytes, and the position of the value in it.
-    """
-
-    order: str
-    count: str = 'I'
-    fields: str = 'H'
-    first: int = 4
-    field: int = 12
-    value: int = 8
-
-
-def _tiff_form(data: memoryview) -> _TiffForm:
-    order = '<' if data[:2] == b'II' else '>'
-    (version,) = struct.unpack_from(f'{order}H', data, 2)
-    if version == 43:
-        return _TiffForm(order, 'Q', 'Q', 8, 20, 12)
-    return _TiffForm(order)
-
-
-def _tiff_fields(data: memoryview, form: _TiffForm) -> Iterator[tuple[int, int]]:
-    """Yield tag and position of the fields in ``_TIFF_TAGS`` of the first directory."""
-    (at,) = struct.unpack_from(form.order + form.count, data, form.first)
-    (count,) = struct.unpack_from(form.order + form.fields, data, min(at, len(data)))
-    at += struct.calcsize(form.order + form.fields)
-    tag_format = struct.Struct(f'{form.order}H')
-    for _ in range(min(count, _MAX_PARTS)):
-        (tag,) = tag_format.unpack_from(data, at)
-        if tag in _TIFF_TAGS:
-            yield tag, at
-        at += form.field
-
-
-def _tiff_values(data: memoryview) -> dict[int, int]:
-    """Return the first value of each field in ``_TIFF_TAGS``, by tag."""
-    form = _tiff_form(data)
-    values: dict[int, int] = {}
-    for tag, at in _tiff_fields(data, form):
-        kind, count = struct.unpack_from(f'{form.order}H{form.count}', data, at + 2)
-        if kind not in _TIFF_TYPES or not count:
-            raise _DamagedError
-        item = f'{form.order}{_TIFF_TYPES[kind]}'
-        place = at + form.value
-        if struct.calcsize(item) * count > form.field - form.value:
-            (place,) = struct.unpack_from(form.order + form.count, data, place)
-        (value,) = struct.unpack_from(item, data, min(place, len(data)))
-        values.setdefault(tag, value)  # the first of two, as libtiff does
-    return values
 
 
 def _orientation_of(values: Mapping[int, int]) -> int:
-    orientation = values.get(_ORIENTATION, 1)
+    orientation = values.get(tiff.ORIENTATION, 1)
     return orientation if 1 <= orientation <= 8 else 1
 
 
 def _exif_orientation(exif: memoryview) -> int:
     """Return the orientation in Exif data, a TIFF without an image; 1 if it is damaged."""
     try:
-        return _orientation_of(_tiff_values(exif))
-    except (_DamagedError, struct.error):
+        return _orientation_of(tiff.first_values(exif))
+    except (tiff.DamagedError, struct.error):
         return 1
 
 
 def _read_tiff(data: memoryview) -> ImageHeader:
-    values = _tiff_values(data)
-    if not {_WIDTH, _LENGTH} <= values.keys():
-        raise _DamagedError
-    bits = values.get(_BITS, 1)
-    if bits > 16 or values.get(_SAMPLE_FORMAT, _UNSIGNED) not in (_UNSIGNED, _UNDEFINED):
+    values = tiff.first_values(data)
+    if not {tiff.WIDTH, tiff.LENGTH} <= values.keys():
+        raise tiff.DamagedError
+    bits = values.get(tiff.BITS, 1)
+    if bits > 16 or values.get(tiff.SAMPLE_FORMAT, _UNSIGNED) not in (_UNSIGNED, _UNDEFINED):
         raise ImageError(f'holds values of {bits} bits that are no brightness; {NO_PICTURE}')
-    tile = max(values.get(_TILE_WIDTH, 0), values.get(_TILE_LENGTH, 0))  # section 15
+    tile = max(values.get(tiff.TILE_WIDTH, 0), values.get(tiff.TILE_LENGTH, 0))  # section 15
     if tile > MAX_SIDE:
         raise ImageError(f'has tiles with a side of {tile} pixels; more than {MAX_SIDE} pixels '
                          'are not supported; write smaller tiles')
-    has_palette = values.get(_PHOTOMETRIC) == _PALETTE
-    is_gray = values.get(_SAMPLES, 1) < 3 and not has_palette
-    return ImageHeader('TIFF', values[_WIDTH], values[_LENGTH], bits, is_gray, has_palette,
-                       _orientation_of(values), values.get(_EXTRA_SAMPLES) == _UNASSOCIATED)
+    _refuse_compression(values.get(tiff.COMPRESSION, 1))
+    has_palette = values.get(tiff.PHOTOMETRIC) == _PALETTE
+    is_gray = values.get(tiff.SAMPLES, 1) < 3 and not has_palette
+    return ImageHeader('TIFF', values[tiff.WIDTH], values[tiff.LENGTH], bits, is_gray,
+                       has_palette, _orientation_of(values),
+                       values.get(tiff.EXTRA_SAMPLES) == _UNASSOCIATED)
+
+
+def _refuse_compression(compression: int) -> None:
+    if compression not in tiff.READ_COMPRESSIONS:
+        name = tiff.COMPRESSION_NAMES.get(compression, 'an unknown one')
+        raise ImageError(f'is a TIFF with compression {compression} ({name}), which is not '
+                         'supported; save it without compression, or with LZW or Deflate')
 
 
 NO_PICTURE = 'depth and other measured values cannot be segmented, only camera images'
@@ -437,7 +355,7 @@ def _read_pnm(data: memoryview) -> ImageHeader:
     for _ in range(2 if is_bitmap else 3):
         found = _PNM_NUMBER.match(data, at)
         if found is None:
-            raise _DamagedError
+            raise tiff.DamagedError
         numbers.append(int(found[1]))
         at = found.end()
     bits = 1 if is_bitmap else _bits_of(numbers[2])
