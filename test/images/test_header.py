@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Headers are read by their specification, and damaged or malicious ones are refused."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -188,6 +190,39 @@ def test_no_image_that_was_cut_short_is_decoded(image_bytes, kind, share, noisy)
     data = image_bytes.encoded(kind, pixels)
     with pytest.raises(ImageError, match='a: cannot be decoded'):
         decode_image(data[:int(len(data) * share)], 'a')
+
+
+B565, B555 = (0xf800, 0x7e0, 0x1f), (0x7c00, 0x3e0, 0x1f)
+BGRX, RGBX = (0xff0000, 0xff00, 0xff), (0xff, 0xff00, 0xff0000)
+
+
+def bmp_with_masks(masks, bits, size=40, compression=3):
+    """Return a BMP of 4x2 pixels of red 248, green 0, blue 8, and a header of that size."""
+    red, _, blue = masks
+    value = (red & -red) * (248 if bits == 32 else 31) + (blue & -blue) * (8 if bits == 32 else 1)
+    pixels = value.to_bytes(bits // 8, 'little') * 8
+    header = struct.pack('<IiiHHIIiiII3I', size, 4, 2, 1, bits, compression, len(pixels), 0, 0, 0,
+                         0, *masks).ljust(size, b'\0')
+    at = 14 + len(header)
+    return struct.pack('<2sIII', b'BM', at + len(pixels), 0, at) + header + pixels
+
+
+@pytest.mark.parametrize(('masks', 'bits', 'size', 'compression'), [
+    (B565, 16, 40, 3), (B555, 16, 40, 3), (B555, 16, 40, 0), (B555, 16, 124, 0), (BGRX, 32, 40, 3),
+    (BGRX, 32, 40, 0), (BGRX, 32, 56, 3), (BGRX, 32, 108, 3), (BGRX, 32, 124, 3)])
+def test_usual_masks_of_a_bmp_give_its_colours(masks, bits, size, compression):
+    data = bmp_with_masks(masks, bits, size, compression)
+    np.testing.assert_array_equal(decode_image(data, 'a'), np.full((2, 4, 3), (8, 0, 248)))
+
+
+@pytest.mark.parametrize(('masks', 'bits', 'size'), [
+    (RGBX, 32, 40), (RGBX, 32, 56), (RGBX, 32, 124), ((0xff << 24, 0xff0000, 0xff00), 32, 108),
+    ((0xf00, 0xf0, 0xf), 16, 40), ((0x1f, 0x7e0, 0xf800), 16, 40), (B565, 16, 108),
+    (B555, 16, 124)])
+def test_other_masks_of_a_bmp_are_refused_by_name(masks, bits, size):
+    named = rf'BMP of {bits} bits per pixel with the colour masks {masks[0]:#x}, {masks[1]:#x}, '
+    with pytest.raises(ImageError, match=rf'{named}.* header of {size} bytes, .*as PNG'):
+        read_header(bmp_with_masks(masks, bits, size))
 
 
 def test_long_headers_end(image_bytes):

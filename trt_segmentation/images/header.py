@@ -322,15 +322,32 @@ def _refuse_compression(compression: int) -> None:
 NO_PICTURE = 'depth and other measured values cannot be segmented, only camera images'
 
 
-# BMP: Microsoft, BITMAPCOREHEADER and BITMAPINFOHEADER -------------------------------------------
+# BMP: Microsoft, BITMAPCOREHEADER, BITMAPINFOHEADER and BITMAPV5HEADER ---------------------------
 
-_CORE_HEADER = 12  # bytes
+_CORE_HEADER, _INFO_HEADER = 12, 40  # bytes
+_BITFIELDS = 3  # of biCompression: masks of red, green and blue follow the BITMAPINFOHEADER
+_BMP_MASKS = {16: ((0x7c00, 0x3e0, 0x1f), (0xf800, 0x7e0, 0x1f)), 32: ((0xff0000, 0xff00, 0xff),)}
+"""Masks that every OpenCV reads right, by bits per pixel; 4.5.4 takes all of 32 bits for these."""
 
 
 def _read_bmp(data: memoryview) -> ImageHeader:
     (size,) = struct.unpack_from('<I', data, 14)
     width, height = struct.unpack_from('<HH' if size == _CORE_HEADER else '<ii', data, 18)
+    if size >= _INFO_HEADER:
+        bits, compression = struct.unpack_from('<HI', data, 28)
+        if compression == _BITFIELDS and bits in _BMP_MASKS:
+            _refuse_masks(size, bits, struct.unpack_from('<III', data, 54))
     return ImageHeader('BMP', abs(width), abs(height))  # a negative height means top row first
+
+
+def _refuse_masks(size: int, bits: int, masks: tuple[int, ...]) -> None:
+    """Refuse colour masks that an OpenCV ignores or, of 16 bits in a header of more than
+    ``_INFO_HEADER`` bytes, looks for in the pixels (seen in 4.5.4 to 5.0)."""
+    if masks not in _BMP_MASKS[bits] or (bits == 16 and size > _INFO_HEADER):
+        names = ', '.join(f'{mask:#x}' for mask in masks)
+        raise ImageError(f'is a BMP of {bits} bits per pixel with the colour masks {names} and a '
+                         f'header of {size} bytes, which is not supported; save it with 24 bits '
+                         'per pixel, or as PNG')
 
 
 # GIF: CompuServe, Graphics Interchange Format 89a, section 18 ------------------------------------
