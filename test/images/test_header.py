@@ -130,6 +130,38 @@ def test_animations_are_refused(image_bytes):
             read_header(data)
 
 
+def behind_soi(jpeg, marker, content):
+    """Return a JPEG with a segment at its beginning."""
+    head = struct.pack('>BBH', 0xff, marker, len(content) + 2)
+    return jpeg[:2] + head + content + jpeg[2:]
+
+
+def test_several_jpegs_are_refused(image_bytes):
+    one, other = (image_bytes.encoded(kind, PIXELS) for kind in ('JPEG', 'progressive JPEG'))
+    for data in (one + one, one + other, other + one + one):
+        with pytest.raises(ImageError, match='holds several JPEGs, one after the other; give'):
+            read_header(data)
+
+
+def test_what_cameras_append_to_a_jpeg_is_left_out(image_bytes):
+    one = image_bytes.encoded('JPEG', PIXELS)
+    preview = image_bytes.encoded('JPEG', PIXELS[:8, :8])
+    photos = (image_bytes.turned('JPEG', PIXELS, 1), behind_soi(one, 0xe2, b'MPF\0MM\0*'))
+    for data in (*(photo + preview for photo in photos), one + b'a trailer' + preview, one + b'\0',
+                 one + b'\xff\xd8\xff', behind_soi(one, 0xe1, b'thumbnails' + preview * 2)):
+        assert read_header(data).width == 30
+        np.testing.assert_array_equal(decode_image(data, 'a'), decode_image(one, 'a'))
+
+
+def test_several_netpbm_images_are_refused():
+    for one in (b'P4 9 2 ' + bytes(4), b'P5 3 2 255 ' + bytes(6), b'P6 3 2 255\n' + bytes(18),
+                b'P6 3 2 65535 ' + bytes(36)):
+        assert read_header(one + b'\n').height == 2
+        with pytest.raises(ImageError, match='holds several Netpbm images'):
+            read_header(one + one)
+    assert read_header(b'P5 3 2 255 P5 3 2').height == 2  # values of pixels
+
+
 def test_the_greatest_size_is_taken(image_bytes):
     assert read_header(image_bytes.png_of(MAX_SIDE, MAX_SIDE)).width == MAX_SIDE
 
@@ -145,7 +177,8 @@ def test_an_image_without_pixels_is_refused(image_bytes, make, size):
 @pytest.mark.parametrize(('data', 'name'), [
     (b'\0\0\0\x0cjP  \r\n\x87\n', 'JPEG 2000'), (b'\xff\x4f\xff\x51\0', 'JPEG 2000'),
     (b'\0\0\0\x20ftypavif', 'AVIF or HEIC'), (b'\0\0\0\x20ftypheic', 'AVIF or HEIC'),
-    (b'\0\0\0\x0cJXL \r\n\x87\n', 'JPEG XL'), (b'v/1\x01', 'OpenEXR'),
+    (b'\0\0\0\x0cJXL \r\n\x87\n', 'JPEG XL'), (b'\xff\x0a\xfa', 'JPEG XL'),
+    (b'\xff\xd8\xff\xf7\0\x11', 'JPEG-LS'), (b'v/1\x01', 'OpenEXR'),
     (b'P7\nWIDTH 8\n', 'PAM'), (b'PF\n8 8\n', 'PFM'),
     (b'#?RADIANCE\n', 'Radiance HDR'), (b'\x59\xa6\x6a\x95', 'Sun raster')])
 def test_formats_that_are_not_read_are_refused_by_name(data, name):

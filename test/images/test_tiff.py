@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """TIFFs of which OpenCV gives black pixels without an error are refused."""
 
+import struct
 import zlib
 
-import cv2
 import numpy as np
 import pytest
 
 from trt_segmentation.errors import ImageError
 from trt_segmentation.images.decoding import decode_image
+from trt_segmentation.images.header import read_header
 
 PIXELS = np.random.default_rng(0).integers(1, 256, (16, 24, 3), np.uint8)
 RGB = PIXELS[..., ::-1].tobytes()
@@ -24,13 +25,20 @@ def tiff_of(image_bytes):
     return make
 
 
-@pytest.mark.parametrize('compression', [1, 5, 8, 32773, 32946])
-def test_compressions_of_colours_are_read(tiff_of, compression):
-    if compression in (1, 8, 32946):
-        data = tiff_of(zlib.compress(RGB) if compression > 1 else RGB, compression=compression)
-    else:
-        data = cv2.imencode('.tiff', PIXELS, [cv2.IMWRITE_TIFF_COMPRESSION, compression])[1]
-    np.testing.assert_array_equal(decode_image(data, 'a'), PIXELS)
+@pytest.mark.parametrize(('compression', 'strip'), [
+    (1, RGB), (8, zlib.compress(RGB)), (32946, zlib.compress(RGB)),
+    (32773, b''.join(b'\x47' + RGB[at:at + 72] for at in range(0, len(RGB), 72)))])  # section 9
+def test_compressions_of_colours_are_read(tiff_of, compression, strip):
+    np.testing.assert_array_equal(decode_image(tiff_of(strip, compression=compression), 'a'),
+                                  PIXELS)
+
+
+def test_lzw_and_jpeg_are_read(tiff_of, image_bytes):
+    np.testing.assert_array_equal(decode_image(image_bytes.encoded('LZW TIFF', PIXELS), 'a'),
+                                  PIXELS)
+    gray = np.full((16, 24), 77, np.uint8)
+    data = tiff_of(image_bytes.encoded('JPEG', gray), compression=7, samples=1, photometric=1)
+    np.testing.assert_array_equal(decode_image(data, 'a')[..., 0], gray)
 
 
 @pytest.mark.parametrize(('compression', 'row'), [
@@ -120,3 +128,46 @@ def test_the_length_of_a_single_strip_may_be_wrong_or_missing(tiff_of):
 def test_damaged_deflate_is_refused(tiff_of, damage):
     with pytest.raises(ImageError, match=DAMAGED):
         decode_image(tiff_of(damage(zlib.compress(RGB)), compression=8), 'a')
+
+
+def pages_of(image_bytes, kinds, order='<', big=False, **tags):
+    """Return a TIFF with a page for each value of NewSubfileType."""
+    data = b''
+    for kind in kinds:
+        page = image_bytes.tiff_of(24, 16, order, big, RGB, subfile=kind, **tags)
+        if data:  # the page's fields keep their distance from the start of their own file
+            shift, number = len(data), 'Q' if big else 'I'
+            (first,) = struct.unpack_from(order + number, page, 8 if big else 4)
+            end = len(data) - struct.calcsize(number)
+            data = data[:end] + struct.pack(order + number, shift + first) + page
+        else:
+            data = page
+    return data
+
+
+@pytest.mark.parametrize(('order', 'big'), [('<', False), ('>', False), ('<', True)])
+@pytest.mark.parametrize('kinds', [
+    (0, 0), (None, None), (0, 1, 0), (2, 2), (1, 0), (1, 1), (4, 0)])
+def test_several_pages_are_refused(image_bytes, kinds, order, big):
+    with pytest.raises(ImageError, match='is a TIFF with several images; give its images one by'):
+        read_header(pages_of(image_bytes, kinds, order, big))
+
+
+@pytest.mark.parametrize(('order', 'big'), [('<', False), ('>', False), ('<', True)])
+@pytest.mark.parametrize('kinds', [(0,), (1,), (None, 1), (0, 1, 1, 5, 4)])
+def test_reduced_pages_and_masks_behind_an_image_are_left_out(image_bytes, kinds, order, big):
+    assert read_header(pages_of(image_bytes, kinds, order, big)).width == 24
+
+
+def test_a_reduced_image_above_the_full_one_is_refused(image_bytes):
+    with pytest.raises(ImageError, match='several images'):
+        read_header(pages_of(image_bytes, (1,), sub_ifds=8))
+    assert read_header(pages_of(image_bytes, (0,), sub_ifds=8)).width == 24
+
+
+def test_chains_of_pages_end(image_bytes):
+    page = image_bytes.tiff_of(24, 16, pixels=RGB)
+    assert read_header(page[:-4]).width == 24  # without the end of the chain
+    assert read_header(page[:-4] + page[4:8]).width == 24  # to itself
+    with pytest.raises(ImageError, match='damaged or cut short'):
+        read_header(page[:-4] + b'\xff' * 4)

@@ -74,17 +74,17 @@ def read_header(data: Any) -> ImageHeader:
             since some formats have their header at the end. It is not copied.
 
     Raises:
-        ImageError: it is no image, or an animation; its format is not supported; its header is
-            damaged or cut short; a side has no pixels, or more than ``MAX_SIDE``; its channels
-            have another number of bits than 1, 2, 4, 8 and 16; or its values are no brightness.
+        ImageError: it is no image, several ones, or an animation; its format, compression or
+            colour masks are not supported; its header is damaged or cut short; a side has no
+            pixels, or more than ``MAX_SIDE``; its channels have another number of bits than 1, 2,
+            4, 8 and 16; or its values are no brightness.
     """
     content = memoryview(data)
     for signature, name, parse in _FORMATS:
         if not signature.match(content):
             continue
         if parse is None:
-            raise ImageError(f'is {name}, which is not supported; convert it to PNG or JPEG with '
-                             '8 bits per channel')
+            raise _not_supported(name)
         try:
             header = parse(content)
         except (tiff.DamagedError, struct.error) as error:
@@ -125,6 +125,11 @@ def is_cut_jpeg(data: Any) -> bool:
 _ONE_IMAGE = 'give its images one by one, or a video'
 
 
+def _not_supported(name: str) -> ImageError:
+    return ImageError(f'is {name}, which is not supported; convert it to PNG or JPEG with 8 bits '
+                      'per channel')
+
+
 def _size(header: ImageHeader) -> str:
     return f'{header.width}x{header.height} ({header.format})'
 
@@ -147,8 +152,11 @@ code (F.1.2, G.1.2).
 
 OpenCV decodes a JPEG that declares more pixels, and fills the missing part with grey.
 """
-_JPEG_APP1 = 0xe1
+_JPEG_APP1, _JPEG_APP2 = 0xe1, 0xe2
 _EXIF = b'Exif\0\0'
+_MPF = b'MPF\0'  # CIPA DC-007, Multi-Picture Format
+_JPEG_NEXT = re.compile(b'\xff\xd9\xff\xd8\xff')  # the end of an image, and the next one's start
+_JPEG_LS = 0xf7  # SOF55, ITU-T T.87, annex C
 
 
 def _jpeg_segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
@@ -172,23 +180,38 @@ def _jpeg_segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
 
 
 def _read_jpeg(data: memoryview) -> ImageHeader:
-    orientation, is_ycc = 1, True
+    orientation, is_ycc, is_photo = 1, True, False
     for marker, start, end in _jpeg_segments(data):
+        content = data[start + 2:end]
         if marker in _JPEG_FRAMES:  # B.2.2
             bits, height, width, channels = struct.unpack_from('>BHHB', data, start + 2)
             if marker < _JPEG_ARITHMETIC and max(width, height) <= MAX_SIDE \
                     and width * height > _JPEG_MOST_PIXELS * len(data):
                 raise ImageError(f'cannot be decoded: {len(data)} bytes are too few for a JPEG of '
                                  f'{width}x{height}; it is damaged or cut short')
+            if not is_photo:
+                _refuse_next_jpeg(data, end)
             return ImageHeader('JPEG', width, height, bits, channels == 1,
                                orientation=orientation,
                                is_baseline=is_ycc and marker in _JPEG_SEQUENTIAL and bits == 8
-                               and _has_usual_components(data[start + 8:end]))
-        if marker == _JPEG_APP14 and data[start + 2:start + 7] == _ADOBE:
-            is_ycc = end > start + 13 and data[start + 13] == _ADOBE_YCC
-        if marker == _JPEG_APP1 and data[start + 2:start + 8] == _EXIF:
-            orientation = _exif_orientation(data[start + 8:end])
+                               and _has_usual_components(content[6:]))
+        if marker == _JPEG_LS:
+            raise _not_supported('JPEG-LS')
+        if marker == _JPEG_APP14 and content[:5] == _ADOBE:
+            is_ycc = len(content) > 11 and content[11] == _ADOBE_YCC
+        if marker == _JPEG_APP1 and content[:6] == _EXIF:
+            orientation, is_photo = _exif_orientation(content[6:]), True
+        if marker == _JPEG_APP2 and content[:4] == _MPF:
+            is_photo = True
     raise tiff.DamagedError
+
+
+def _refuse_next_jpeg(data: memoryview, after: int) -> None:
+    """Refuse a JPEG that another one follows. Not for photos, with Exif or Multi-Picture Format:
+    cameras append previews and other images to them."""
+    if (found := _JPEG_NEXT.search(data, after)) and any(
+            marker in _JPEG_FRAMES for marker, _, _ in _jpeg_segments(data[found.start() + 2:])):
+        raise ImageError(f'holds several JPEGs, one after the other; {_ONE_IMAGE}')
 
 
 def _has_usual_components(components: memoryview) -> bool:
@@ -304,6 +327,8 @@ def _read_tiff(data: memoryview) -> ImageHeader:
     if tile > MAX_SIDE:
         raise ImageError(f'has tiles with a side of {tile} pixels; more than {MAX_SIDE} pixels '
                          'are not supported; write smaller tiles')
+    if tiff.holds_several_images(data):
+        raise ImageError(f'is a TIFF with several images; {_ONE_IMAGE}')
     _refuse_compression(values.get(tiff.COMPRESSION, 1))
     has_palette = values.get(tiff.PHOTOMETRIC) == _PALETTE
     is_gray = values.get(tiff.SAMPLES, 1) < 3 and not has_palette
@@ -361,22 +386,28 @@ def _read_gif(data: memoryview) -> ImageHeader:
 # Netpbm: https://netpbm.sourceforge.net/doc, pages pbm, pgm and ppm -----------------------------
 
 _NETPBM_HEAD = 4096  # bytes, including comments
+_PNM = re.compile(rb'P[1-6]\s+[\d#]')
+_PNM_BINARY = 4, 5, 6  # kinds of which a file may hold several
 _PNM_GAP = rb'(?:\s|#[^\r\n]*[\r\n])*'
 _PNM_NUMBER = re.compile(_PNM_GAP + rb'(\d{1,10})')
 
 
 def _read_pnm(data: memoryview) -> ImageHeader:
     kind, numbers, at = data[1] - ord('0'), [], 2
-    data = data[:_NETPBM_HEAD]
+    head = data[:_NETPBM_HEAD]
     is_bitmap = kind in (1, 4)
     for _ in range(2 if is_bitmap else 3):
-        found = _PNM_NUMBER.match(data, at)
+        found = _PNM_NUMBER.match(head, at)
         if found is None:
             raise tiff.DamagedError
         numbers.append(int(found[1]))
         at = found.end()
+    width, height = numbers[:2]
     bits = 1 if is_bitmap else _bits_of(numbers[2])
-    return ImageHeader('Netpbm', numbers[0], numbers[1], bits, kind not in (3, 6))
+    row_size = (width * bits * (3 if kind == 6 else 1) + 7) // 8
+    if kind in _PNM_BINARY and _PNM.match(data, min(at + 1 + row_size * height, len(data))):
+        raise ImageError(f'holds several Netpbm images, one after the other; {_ONE_IMAGE}')
+    return ImageHeader('Netpbm', width, height, bits, kind not in (3, 6))
 
 
 def _bits_of(highest: int) -> int:
@@ -394,14 +425,14 @@ _FORMATS: tuple[tuple[re.Pattern[bytes], str, Callable[[memoryview], ImageHeader
         (rb'RIFF.{4}WEBP', 'WebP', _read_webp),
         (rb'II[*+]\0|MM\0[*+]', 'TIFF', _read_tiff),
         (rb'BM.{12}[\x0c-\xff]\0\0\0', 'BMP', _read_bmp),
-        (rb'P[1-6]\s+[\d#]', 'Netpbm', _read_pnm),
+        (_PNM.pattern, 'Netpbm', _read_pnm),
         (rb'GIF8[79]a', 'GIF', _read_gif),
         # OpenCV swaps red and blue (4.5.4 to 5.0).
         (rb'P7[ \t\r]*\n', 'PAM', None),
         # The size of the following formats is only known after decoding.
         (rb'\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51', 'JPEG 2000', None),
         (rb'.{4}ftyp(?:avi[fs]|hei[cmsx]|hev[cx]|mif1|msf1)', 'AVIF or HEIC', None),
-        (rb'\0\0\0\x0cJXL \r\n\x87\n', 'JPEG XL', None),
+        (rb'\0\0\0\x0cJXL \r\n\x87\n|\xff\x0a', 'JPEG XL', None),
         (rb'v/1\x01', 'OpenEXR', None),
         (rb'#\?R(?:ADIANCE|GBE)', 'Radiance HDR', None),
         (rb'P[Ff]\s+[\d#]', 'PFM', None),

@@ -13,7 +13,8 @@ from typing import Any
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 ORIENTATION, SAMPLES, TILE_WIDTH, TILE_LENGTH, EXTRA_SAMPLES = 274, 277, 322, 323, 338
 SAMPLE_FORMAT = 339
-_ROWS, _PLANES = 278, 284  # RowsPerStrip, PlanarConfiguration
+_SUBFILE, _ROWS, _PLANES = 254, 278, 284  # NewSubfileType, RowsPerStrip, PlanarConfiguration
+_SUB_IFDS = 330  # Adobe PageMaker 6.0 TIFF Technical Notes: pages below a page
 _STRIPS, _TILES = (273, 279), (324, 325)  # offsets and byte counts, sections 8 and 15
 _HEADER_TAGS = {WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES, TILE_WIDTH,
                 TILE_LENGTH, EXTRA_SAMPLES, SAMPLE_FORMAT, _ROWS, _PLANES}
@@ -22,6 +23,9 @@ _TYPES = {1: 'B', 3: 'H', 4: 'I', 16: 'Q'}  # BYTE, SHORT, LONG, LONG8
 MAX_PARTS = 10_000
 """Maximum number of segments, chunks or fields of a header that are read. A phone's depth map in
 a JPEG has a few hundred segments."""
+
+_MAX_PAGES = 100
+"""Maximum number of pages that are looked at; a pyramid has one for each halving of its sides."""
 
 _NOT_COMPRESSED, _DEFLATE = 1, (8, 32946)
 READ_COMPRESSIONS = {_NOT_COMPRESSED, 2, 3, 4, 5, 7, *_DEFLATE, 32773}
@@ -37,6 +41,7 @@ COMPRESSION_NAMES = {
 
 _YCBCR = 6  # of PhotometricInterpretation, section 21: its strips are subsampled
 _SEPARATE = 2  # of PlanarConfiguration: one plane for each sample
+_REDUCED_OR_MASK = 1 | 4  # bits 0 and 2 of NewSubfileType
 _NEUTRAL = {ORIENTATION: 1, EXTRA_SAMPLES: 0}
 """Values for upright, and for a sample without a meaning."""
 
@@ -92,6 +97,22 @@ def first_values(data: memoryview) -> dict[int, int]:
             _values(data, form, _first_page(data, form), _HEADER_TAGS, 1).items()}
 
 
+def holds_several_images(data: memoryview) -> bool:
+    """Return whether a TIFF has another page than its image, reduced copies of it, and masks; or
+    begins with a reduced copy, whose image is another page or in SubIFDs, as in raw formats.
+
+    Raises:
+        DamagedError, struct.error: a page is damaged or cut short.
+    """
+    form = _form_of(data)
+    pages = list(_pages(data, form))
+    if not pages:
+        raise DamagedError
+    if _is_image(data, form, pages[0]):
+        return any(_is_image(data, form, page) for page in pages[1:])
+    return len(pages) > 1 or any(True for _ in _fields(data, form, pages[0], {_SUB_IFDS}))
+
+
 def has_damaged_strips(data: Any) -> bool:
     """Return whether a strip or tile of the first page is missing, lies outside of the file, has
     too few bytes, or is damaged Deflate. OpenCV gives black pixels for these.
@@ -139,6 +160,26 @@ def _form_of(data: memoryview) -> _Form:
 def _first_page(data: memoryview, form: _Form) -> int:
     (at,) = struct.unpack_from(form.order + form.count, data, form.first)
     return min(at, len(data))
+
+
+def _pages(data: memoryview, form: _Form) -> Iterator[int]:
+    """Yield the positions of the pages; a chain that runs back to one of them ends there."""
+    at, seen = _first_page(data, form), set[int]()
+    while at and at not in seen and len(seen) < _MAX_PAGES:
+        yield at
+        seen.add(at)
+        (count,) = struct.unpack_from(form.order + form.fields, data, at)
+        end = at + struct.calcsize(form.order + form.fields) + count * form.field
+        if end == len(data):  # written without the last zero; libtiff accepts it
+            return
+        (at,) = struct.unpack_from(form.order + form.count, data, min(end, len(data)))
+        at = min(at, len(data))
+
+
+def _is_image(data: memoryview, form: _Form, page: int) -> bool:
+    """Whether a page is neither a reduced copy nor a mask of another."""
+    (kind,) = _values(data, form, page, {_SUBFILE}, 1).get(_SUBFILE, (0,))
+    return not kind & _REDUCED_OR_MASK
 
 
 def _fields(data: memoryview, form: _Form, page: int, tags: Set[int]) -> Iterator[tuple[int, int]]:
