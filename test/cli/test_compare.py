@@ -80,6 +80,21 @@ def test_the_numbers_are_those_of_evaluate(tmp_path, model):
         assert rows[precision]['agreement'] == evaluated['against']['agreement']
 
 
+def test_an_ignored_class_is_in_no_mean(tmp_path, model):
+    path = tmp_path / 'labels' / '0.png'
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    labels[:5][labels[:5] == 2] = 0  # the network finds 2
+    cv2.imwrite(str(path), labels)
+    given = [model, *folders(tmp_path, 'images', 'labels'), '--ignore', 2, 255]
+    rows = compare(tmp_path, *given, '--precisions', 'fp32')[1]['precisions']
+    truth = np.stack([cv2.imread(str(each), cv2.IMREAD_UNCHANGED)
+                      for each in sorted((tmp_path / 'labels').iterdir())])
+    found = cv2.imread(str(tmp_path / 'images' / '0.png')).argmax(axis=2)
+    missed, total = np.sum((found == 2) & (labels == 0)), np.sum(truth == 0)
+    assert missed > 0
+    assert rows['fp32']['miou'] == pytest.approx((1 - missed / total + 1) / 2)
+
+
 def test_the_others_are_compared_with_the_first(tmp_path, fragile):
     given = [fragile, *folders(tmp_path, 'images', 'calibration')]
     rows = compare(tmp_path, *given, '--precisions', 'int8,fp32')[1]['precisions']

@@ -125,6 +125,22 @@ def test_ignored_ids_do_not_count(tmp_path, colours):
     assert found['miou'] == 1.0
 
 
+def test_an_ignored_class_is_in_no_mean_though_the_network_finds_it(tmp_path, colours, capsys):
+    path = tmp_path / 'labels' / '0.png'
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    labels[:5] = 0  # the network finds green there, too
+    cv2.imwrite(str(path), labels)
+    found = evaluate(tmp_path, colours, '--ignore', '1', '255')[1]['ground_truth']
+    assert found['classes'][1] == {'label': 'green', 'iou': None, 'pixels': 0}
+    confusion = np.array(found['confusion'])
+    assert confusion[0, 1] > 0
+    hits, counted = np.diag(confusion), confusion.sum(axis=1)
+    iou = hits / (counted + confusion.sum(axis=0)[:3] - hits)
+    assert found['miou'] == pytest.approx((iou[0] + iou[2]) / 2)
+    assert found['classes'][0]['iou'] == pytest.approx(iou[0])
+    assert 'green' not in capsys.readouterr().out
+
+
 def test_labels_with_only_ignored_ids_are_an_error(tmp_path, colours, capsys):
     assert evaluate(tmp_path, colours, '--ignore', '0', '1', '2') == (1, None)
     assert 'all pixels of the labels have an ignored id' in capsys.readouterr().err

@@ -121,6 +121,16 @@ def test_false_alarms_lower_the_iou_of_an_absent_class_to_zero():
     assert mean_iou(confusion_matrix(truth, mask, 3)) == 0.375
 
 
+def test_an_ignored_class_is_in_no_mean_and_its_false_alarms_stay_misses():
+    truth, mask = np.array([0, 0, 0, 0, 1, 1], np.uint8), np.array([0, 0, 0, 2, 1, 2], np.uint8)
+    confusion = confusion_matrix(truth, mask, 3)
+    iou = class_iou(confusion, [2, 255])
+    assert iou[:2].tolist() == [0.75, 0.5]
+    assert math.isnan(iou[2])
+    assert mean_iou(confusion, [2, 255]) == 0.625
+    assert mean_iou(confusion, [255]) == mean_iou(confusion) == pytest.approx(1.25 / 3)
+
+
 def without_class_as_one_id(mask, classes):
     return np.where(mask < classes, mask, classes).ravel()
 

@@ -197,7 +197,7 @@ def _scores(candidate: _Candidate, args: argparse.Namespace) -> dict[str, Any]:
               'at_least': args.at_least or EXPECTED_AGREEMENT[precision],
               'megabytes': _size(segmenter, _with(args, precision=precision)) / 1e6}
     if candidate.truth.any():
-        scores['miou'] = mean_iou(candidate.truth)
+        scores['miou'] = mean_iou(candidate.truth, args.ignore)
         scores['pixel_accuracy'] = pixel_accuracy(candidate.truth)
     return scores
 

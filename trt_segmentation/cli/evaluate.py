@@ -197,7 +197,8 @@ def _comparisons(tally: _Tally, spec: ModelSpec, theirs: Segmenter | None,
     parts: dict[str, Any] = {}
     if tally.truth.any():
         parts['ground_truth'] = {'pixel_accuracy': pixel_accuracy(tally.truth),
-                                 **_by_class(tally.truth, spec), 'confusion': tally.truth.tolist()}
+                                 **_by_class(tally.truth, spec, args.ignore),
+                                 'confusion': tally.truth.tolist()}
     elif theirs is None:
         raise DatasetError(f'{args.images}: all pixels of the labels have an ignored id; see '
                            '--ignore')
@@ -212,10 +213,11 @@ def _comparisons(tally: _Tally, spec: ModelSpec, theirs: Segmenter | None,
     return parts
 
 
-def _by_class(confusion: np.ndarray, spec: ModelSpec) -> dict[str, Any]:
+def _by_class(confusion: np.ndarray, spec: ModelSpec, ignored: Sequence[int] = (),
+              ) -> dict[str, Any]:
     names = _names(spec)
-    rows = zip(names, class_iou(confusion), confusion.sum(axis=1), strict=False)
-    return {'miou': mean_iou(confusion),
+    rows = zip(names, class_iou(confusion, ignored), confusion.sum(axis=1), strict=False)
+    return {'miou': mean_iou(confusion, ignored),
             'classes': [{'label': name, 'iou': None if np.isnan(iou) else float(iou),
                          'pixels': int(pixels)} for name, iou, pixels in rows]}
 
@@ -241,7 +243,7 @@ def _table(report: dict[str, Any]) -> str:
 
 
 def _rows(title: str, part: dict[str, Any]) -> list[str]:
-    """A line for each class that occurs."""
+    """A line for each class that has a score."""
     found = [row for row in part['classes'] if row['iou'] is not None]
     width = max(len(row['label']) for row in found)
     total = sum(row['pixels'] for row in found)

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of a mask against ground truth or another mask."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -34,23 +36,26 @@ def confusion_matrix(truth: np.ndarray, mask: np.ndarray, classes: int) -> np.nd
     return joint_counts(truth, mask, classes)[:-1]
 
 
-def class_iou(confusion: np.ndarray) -> np.ndarray:
+def class_iou(confusion: np.ndarray, ignored: Sequence[int] = ()) -> np.ndarray:
     """Return intersection over union of each class; NaN for a class that does not occur.
 
     Args:
         confusion: int64, from ``confusion_matrix`` or ``joint_counts``.
+        ignored: ids of classes without a score, which are NaN, too: where the truth is one of
+            them, pixels do not count, so only false alarms are left. Other ids change nothing.
 
     Returns:
         float64, one per row, 0..1.
     """
     hits = np.diag(confusion).astype(np.float64)
     union = confusion.sum(axis=1) + confusion[:, :len(hits)].sum(axis=0) - hits
-    return np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
+    scored = (union > 0) & ~np.isin(np.arange(len(hits)), ignored)
+    return np.divide(hits, union, out=np.full_like(hits, np.nan), where=scored)
 
 
-def mean_iou(confusion: np.ndarray) -> float:
-    """Return the mean of ``class_iou`` over the classes that occur."""
-    return float(np.nanmean(class_iou(confusion)))
+def mean_iou(confusion: np.ndarray, ignored: Sequence[int] = ()) -> float:
+    """Return the mean of ``class_iou`` over the classes that occur and are not ignored."""
+    return float(np.nanmean(class_iou(confusion, ignored)))
 
 
 def pixel_accuracy(confusion: np.ndarray) -> float:
