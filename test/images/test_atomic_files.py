@@ -45,6 +45,12 @@ def test_a_failed_write_leaves_only_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_name_that_is_too_long_is_one_sentence(tmp_path):
+    with pytest.raises(OutputError, match=r'cannot be written \(File name too long\)'):
+        write_file(tmp_path / ('x' * 256), b'')
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_link_leads_to_what_is_written(tmp_path):
     (tmp_path / 'there').mkdir()
     link = tmp_path / 'link.txt'

@@ -321,6 +321,29 @@ def test_many_files(tmp_path, networks, capsys, count):
     assert len(masks(tmp_path / 'out')) == count
 
 
+@pytest.mark.parametrize('workers', ['1', '2'])
+def test_a_result_whose_name_is_too_long_is_one_failed_input(tmp_path, write_images, scenes,
+                                                             write_video, capsys, workers):
+    folder, out = write_images(tmp_path / 'in', 2), tmp_path / 'out'
+    for name in ('x' * 244 + '.png', 'ü' * 122 + '.png', 'y' * 243 + '.png'):
+        cv2.imwrite(str(folder / name), scenes[0])
+    write_video(folder / 'clip.mp4', 2).rename(folder / ('z' * 251 + '.mp4'))
+    assert run(folder, '--output', out, '--workers', workers) == 1
+    shown = capsys.readouterr()
+    assert '3 of 6 inputs segmented' in shown.out
+    for name, length in (('x' * 244 + '.png', 256), ('ü' * 122 + '.png', 256),
+                         ('z' * 251 + '.mp4', 263)):
+        assert f'{name}: the name of its result would have {length} bytes' in shown.err
+    assert masks(out) == ['00000_mask.png', '00001_mask.png', 'y' * 243 + '_mask.png']
+    assert not (out / '.unfinished').exists()
+
+
+def test_only_the_names_of_requested_results_have_to_fit(tmp_path, write_images):
+    path = write_images(tmp_path / 'in', 1, 'x' * 246 + '.png') / ('x' * 246 + '.png')
+    assert run(path, '--output', tmp_path / 'out', '--outputs', 'mask') == 0
+    assert run(path, '--output', tmp_path / 'out') == 1
+
+
 @pytest.mark.parametrize('name', ['with blanks', 'ümläut 路', "quote'", 'per%cent{{}}', '-dash',
                                   'a.b.c'])
 def test_names_of_every_kind(tmp_path, write_images, name):

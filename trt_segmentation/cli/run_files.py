@@ -36,7 +36,7 @@ from trt_segmentation.offline.files import (
     segmenter_for,
     tasks,
 )
-from trt_segmentation.offline.items import Item, find_items
+from trt_segmentation.offline.items import Item, find_items, without_long_names
 from trt_segmentation.offline.overlap import LaneCount
 
 if TYPE_CHECKING:
@@ -52,13 +52,15 @@ def execute(args: argparse.Namespace) -> int:
     workers = workers_of(args)
     _check(args)
     network_tasks = tasks_of(args)
+    outputs = outputs_of(args, network_tasks)
     found = find_items(args.inputs, args.output, is_bag, network_tasks)
+    found = without_long_names(found, outputs)
     if args.temporal_smoothing:
         _check_videos(found.items)
     items = [_absolute(item) for item in found.items] if workers.cluster else found.items
     is_one_image = workers.is_in_process and len(items) == 1 and not items[0].is_video
     lanes = LaneCount() if is_one_image else lanes_of(args, workers)
-    work = Work(outputs_of(args, network_tasks), args.output.resolve() / _UNFINISHED, lanes,
+    work = Work(outputs, args.output.resolve() / _UNFINISHED, lanes,
                 opener(args, workers, lanes))
     summary = _Summary(args.output, len(items) + len(found.refused))
     for sentence in found.refused:

@@ -45,9 +45,9 @@ def write_file(path: Path, data: Data, scratch: Path | None = None) -> None:
     Raises:
         OutputError: it cannot be written; the temporary file is removed.
     """
-    if path.is_symlink():
+    if os.path.islink(path):
         path, scratch = Path(os.path.realpath(path)), None
-    if path.exists() and not path.is_file():  # such as /dev/stdout
+    if os.path.exists(path) and not os.path.isfile(path):  # such as /dev/stdout
         _write_through(path, data)
         return
     _write(path, data, scratch or path.parent, lambda written: written.replace(path))

@@ -5,7 +5,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trt_segmentation.errors import ImageError, printable
@@ -111,6 +111,29 @@ def find_items(inputs: Sequence[Path], output: Path,
         owners.update(dict.fromkeys(targets, item))
         kept.append(item)
     return FoundItems(kept, refused, skipped)
+
+
+def without_long_names(found: FoundItems, outputs: Sequence[str]) -> FoundItems:
+    """Refuse the items whose results would have longer names than their file system holds.
+
+    Args:
+        found: result of ``find_items``.
+        outputs: those that are written.
+    """
+    reasons = {item: _long_name(item, outputs) for item in found.items}
+    return replace(found, items=[item for item, reason in reasons.items() if not reason],
+                   refused=[*found.refused, *filter(None, reasons.values())])
+
+
+def _long_name(item: Item, outputs: Sequence[str]) -> str:
+    """A sentence about a result whose name is too long; '' if there is none."""
+    folder = item.results.absolute().parent
+    most = os.pathconf(next(filter(os.path.exists, (folder, *folder.parents))), 'PC_NAME_MAX')
+    longest = max(len(os.fsencode(target.name)) for target in _targets(item, outputs))
+    if longest <= most:
+        return ''
+    return printable(f'{item.path}: the name of its result would have {longest} bytes, and names '
+                     f'in {folder} have at most {most}; rename it')
 
 
 def _targets(item: Item, names: Sequence[str]) -> list[Path]:
