@@ -162,6 +162,35 @@ def interrupted(folder, out, *options, after=2):
     return len(entries)
 
 
+def test_one_image_keeps_to_the_settings_of_an_unfinished_run(tmp_path, write_images, contents,
+                                                              capsys):
+    folder, out = write_images(tmp_path / 'in', 5), tmp_path / 'out'
+    interrupted(folder, out)
+    before = contents(out)
+    for image in ('00000.png', '00004.png'):
+        assert run(folder / image, '--output', out, '--mask-interpolation', 'bilinear') == 1
+        assert "this run has 'bilinear'" in capsys.readouterr().err
+    assert contents(out) == before
+    assert run(folder / '00004.png', '--output', out) == 0
+    assert '1 of 1 inputs segmented' in capsys.readouterr().out
+    assert run(folder, '--output', out) == 0
+    assert f'5 of 5 inputs segmented into {out}, 3 of them by an earlier run' in \
+        capsys.readouterr().out
+    assert run(folder, '--output', tmp_path / 'whole') == 0
+    assert contents(out) == contents(tmp_path / 'whole')
+
+
+def test_one_image_does_not_write_where_another_run_works(tmp_path, write_images, capsys):
+    folder, out = write_images(tmp_path / 'in', 1), tmp_path / 'out'
+    out.mkdir()
+    with open_checkpoint(out / '.unfinished'):
+        assert run(folder / '00000.png', '--output', out) == 1
+        assert masks(out) == []
+    assert 'is in use by another process' in capsys.readouterr().err
+    assert run(folder / '00000.png', '--output', out) == 0
+    assert sorted(path.name for path in out.iterdir()) == ['00000_mask.png', '00000_overlay.png']
+
+
 def test_an_output_that_is_added_is_not_taken_from_an_earlier_run(tmp_path, write_images,
                                                                   contents):
     folder, out = write_images(tmp_path / 'in', 5), tmp_path / 'out'

@@ -58,7 +58,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.temporal_smoothing:
         _check_videos(found.items)
     items = [_absolute(item) for item in found.items] if workers.cluster else found.items
-    is_one_image = workers.is_in_process and len(items) == 1 and not items[0].is_video
+    is_one_image = workers.is_in_process and _is_one_image(items)
     lanes = LaneCount() if is_one_image else lanes_of(args, workers)
     work = Work(outputs, args.output.resolve() / _UNFINISHED, lanes,
                 opener(args, workers, lanes))
@@ -66,7 +66,7 @@ def execute(args: argparse.Namespace) -> int:
     for sentence in found.refused:
         summary.fail(sentence)
     try:
-        if is_one_image:
+        if is_one_image and not work.scratch.is_dir():
             summary.add(_one_image(work, items[0], args.output, workers))
         elif items:
             _several(work, items, settings(args), workers, summary)
@@ -92,6 +92,10 @@ def _check(args: argparse.Namespace) -> None:
                          'or OUT.db3')
     if args.topic:
         raise ConfigError(f'--topic {args.topic}: only a rosbag has topics, and no input is one')
+
+
+def _is_one_image(items: Sequence[Item]) -> bool:
+    return len(items) == 1 and not items[0].is_video
 
 
 def _check_videos(items: Sequence[Item]) -> None:
@@ -165,7 +169,10 @@ def _one_image(work: Work, item: Item, output: Path, workers: 'Workers') -> Done
 
 def _several(work: Work, items: Sequence[Item], settings: Mapping[str, object],
              workers: 'Workers', summary: _Summary) -> None:
-    """Segment inputs, with a checkpoint from which an interrupted run resumes."""
+    """Segment inputs, with a checkpoint from which an interrupted run resumes.
+
+    A run of one image leaves the checkpoint of an earlier run, which has more to do.
+    """
     from tqdm import tqdm
 
     from trt_segmentation.offline.checkpoint import open_checkpoint
@@ -175,6 +182,7 @@ def _several(work: Work, items: Sequence[Item], settings: Mapping[str, object],
             segmenter_for(work)  # before anything is left in the output
         make_folder(work.scratch.parent)
         with open_checkpoint(work.scratch) as run:
+            is_guest = run.has_results and _is_one_image(items)
             run.check(settings)
             rest = _rest(run, items, work.outputs)
             summary.skip(len(items) - len(rest))
@@ -187,7 +195,8 @@ def _several(work: Work, items: Sequence[Item], settings: Mapping[str, object],
                         run.append(file=_noted(done.item), source=_source(done.item),
                                  outputs=work.outputs)
                     bar.update()
-            run.finish()
+            if not is_guest:
+                run.finish()
 
 
 def _results(work: Work, items: Sequence[Item], workers: 'Workers') -> Generator[Done, None, None]:
