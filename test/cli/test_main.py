@@ -140,6 +140,8 @@ def test_all_commands_read_a_network_alike(networks, tmp_path, monkeypatch, caps
     ('build --optimization-level 6', "'6' is not a whole number from 0 to 5"),
     ('bench --seconds 0', "'0' is not a number above 0"),
     ('bench --seconds nan', "'nan' is not a number above 0"),
+    ('bench --rates nan', "'nan' is not a comma-separated list of rates"),
+    ('bench --rates 10,inf', "'10,inf' is not a comma-separated list of rates"),
     ('demo --rate inf', "'inf' is not a number above 0"),
     ('compare --at-least 0', "'0' is not a fraction of the pixels, more than 0 and at most 1"),
     ('bench --size 0x5', "'0x5' is not HEIGHTxWIDTH, for example 1080x1920"),

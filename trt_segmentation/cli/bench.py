@@ -4,6 +4,7 @@
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -222,7 +223,7 @@ def _rates(text: str) -> tuple[float, ...]:
         rates = tuple(float(rate) for rate in text.split(','))
     except ValueError:
         rates = ()
-    if not rates or min(rates) < 1:
+    if not rates or not all(1 <= rate < math.inf for rate in rates):
         raise argparse.ArgumentTypeError(f"'{text}' is not a comma-separated list of rates of "
                                          'at least 1 Hz, for example 10,30')
     return rates
