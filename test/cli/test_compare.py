@@ -180,6 +180,10 @@ def test_a_damaged_image_is_reported_skipped_and_counted(tmp_path, model, capsys
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['net.engine'], 'is an engine with a fixed precision'),
+    (['--topic', '/image'], '--topic /image: only a rosbag has topics'),
+    (['--calibration-topic', '/image'], '--calibration-topic /image: only a rosbag has topics'),
+    (['--split', 'train'], '--split train: '),
+    (['--images', __file__, '--split', 'train'], 'is no dataset; leave out --split'),
     (['net.onnx'], '--images is missing'),
     (['--images', 'gone'], 'gone: there is no such file or folder'),
     (['--images', __file__, '--labels', '.'], 'labels need a folder of images')])

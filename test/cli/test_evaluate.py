@@ -76,7 +76,9 @@ def test_the_demo_network_needs_no_arguments(tmp_path):
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['net.onnx'], '--images is missing; give the images to run net.onnx on'),
-    (['--labels', 'labels'], '--labels labels: --images is missing')])
+    (['--labels', 'labels'], '--labels labels: --images is missing'),
+    (['--topic', '/image'], '--topic /image: only a rosbag has topics'),
+    (['--split', 'train'], 'leave out --split')])
 def test_only_the_demo_network_has_images(arguments, message, capsys):
     assert main(['evaluate', *arguments]) == 1
     assert message in capsys.readouterr().err

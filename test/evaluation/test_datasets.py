@@ -96,6 +96,38 @@ def test_the_split_of_pascal_voc_says_which_images_count(tmp_path):
         find_samples(tmp_path, split='test')
 
 
+def test_a_split_without_images_names_those_there_are(tmp_path):
+    voc(tmp_path / 'voc', {'val': [], 'train': ['2007_000032']})
+    with pytest.raises(DatasetError, match=r"val\.txt: there is no image in the split 'val'; "
+                                           r'the splits are train, val'):
+        find_samples(tmp_path / 'voc')
+    cityscapes(tmp_path / 'cs', ['jena_000000_000019'], 'train')
+    with pytest.raises(DatasetError, match=r'nope: there is no such split; the splits are train$'):
+        find_samples(tmp_path / 'cs', split='nope')
+    (tmp_path / 'cs' / 'leftImg8bit' / 'test').mkdir()
+    with pytest.raises(DatasetError, match=r"no image in the split 'test'; .* are test, train"):
+        find_samples(tmp_path / 'cs', split='test')
+
+
+def test_a_list_of_names_is_utf_8_with_or_without_a_mark(tmp_path):
+    voc(tmp_path, {'val': ['2007_000033', '2007_000042']})
+    names = tmp_path / 'ImageSets' / 'Segmentation' / 'val.txt'
+    names.write_bytes(b'\xef\xbb\xbf' + names.read_bytes())
+    assert [pair.image.stem for pair in find_samples(tmp_path)] == ['2007_000033', '2007_000042']
+    names.write_bytes(b'stra\xdfe\n')
+    with pytest.raises(DatasetError, match=r'val\.txt: is no UTF-8 text'):
+        find_samples(tmp_path)
+
+
+@pytest.mark.parametrize('inside', ['leftImg8bit', 'leftImg8bit/val', 'plain'])
+def test_only_a_whole_dataset_has_splits(tmp_path, inside):
+    cityscapes(tmp_path, ['ulm_000000_000019'])
+    write(tmp_path / 'plain' / 'a.png', BLANK)
+    with pytest.raises(DatasetError, match=r'--split train: .* is no whole dataset'):
+        find_samples(tmp_path / inside, split='train', labels_needed=False)
+    assert len(find_samples(tmp_path / inside, labels_needed=False)) == 1
+
+
 def test_without_labels_only_images_are_found_if_that_is_enough(tmp_path):
     cityscapes(tmp_path / 'a', ['ulm_000000_000019'])
     next(tmp_path.rglob('*labelTrainIds.png')).unlink()

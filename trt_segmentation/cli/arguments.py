@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trt_segmentation.errors import ConfigError
@@ -107,6 +107,24 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def check_topic(option: str, topic: str, inputs: Sequence[str | Path]) -> None:
+    """Refuse a topic of inputs that have none.
+
+    Args:
+        option: name of the option that gives the topic.
+        topic: '' for none.
+        inputs: paths; a topic needs a rosbag among them.
+
+    Raises:
+        ConfigError: there is a topic, but no rosbag.
+    """
+    if not topic:
+        return
+    from trt_segmentation.images.rosbag import is_bag  # imports OpenCV
+    if not any(is_bag(Path(path)) for path in inputs):
+        raise ConfigError(f'{option} {topic}: only a rosbag has topics, and no input is one')
 
 
 def add_backend_options(parser: argparse.ArgumentParser, *, precision: bool = True) -> None:
@@ -236,7 +254,12 @@ def build_options(args: argparse.Namespace) -> BuildOptions:
 
 
 def calibration_options(args: argparse.Namespace) -> CalibrationOptions:
-    """Return the int8 calibration options that ``add_build_options`` has parsed."""
+    """Return the int8 calibration options that ``add_build_options`` has parsed.
+
+    Raises:
+        ConfigError: a topic is given, but no rosbag.
+    """
+    check_topic('--calibration-topic', args.calibration_topic, [args.calibration_images])
     return CalibrationOptions(args.calibration_images, args.calibration_topic,
                               args.calibration_method, args.calibration_count,
                               args.calibration_table)

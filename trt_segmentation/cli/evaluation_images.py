@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from trt_segmentation.cli.arguments import calibration_options, read_spec, whole
+from trt_segmentation.cli.arguments import calibration_options, check_topic, read_spec, whole
 from trt_segmentation.demo.clip import IMAGE_FOLDER, LABEL_FOLDER
 from trt_segmentation.errors import ConfigError, ImageError, printable
 from trt_segmentation.evaluation.datasets import Sample, find_samples, read_truth
@@ -41,8 +41,8 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--labels', type=Path, metavar='DIR',
                         help='folder of label images <stem of the image>.png with class ids; '
                              'default: the labels of the dataset')
-    group.add_argument('--split', default='val', metavar='NAME',
-                       help='split of a dataset (default val)')
+    group.add_argument('--split', metavar='NAME',
+                       help='split of a whole dataset (default val)')
     group.add_argument('--ignore', type=whole(0, 65535), nargs='+', default=[], metavar='ID',
                        help='label ids to ignore (default 255; 65535 for more than 255 classes)')
     group.add_argument('--limit', type=whole(0), default=0, metavar='N',
@@ -79,15 +79,20 @@ def samples_of(args: argparse.Namespace, *, labels_needed: bool = False,
 
     Raises:
         DatasetError: there are no images, or labels are missing.
-        ConfigError: labels are requested for a video or a rosbag.
+        ConfigError: labels or a split are requested for a video or a rosbag, or a topic for
+            anything but a rosbag.
         ImageError: there is no such file.
     """
     refuse_address(args.images)
+    check_topic('--topic', args.topic, [args.images])
     if args.images.is_dir() and not is_bag(args.images):
         samples = find_samples(args.images, args.labels, args.split,
                                labels_needed=labels_needed or args.labels is not None)
         return [samples[index] for index in spread(len(samples), args.limit)]
     source_files(args.images)  # raises if there is none
+    if args.split:
+        raise ConfigError(f'--split {args.split}: --images {args.images} is no dataset; leave out '
+                          '--split')
     if args.labels is not None or labels_needed:
         raise ConfigError(f'--images {args.images}: labels need a folder of images, and this is '
                           'none; compare with another model or precision (--against)')

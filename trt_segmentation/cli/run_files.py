@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trt_segmentation.cli.arguments import check_topic
 from trt_segmentation.cli.run_options import (
     lanes_of,
     opener,
@@ -90,8 +91,7 @@ def _check(args: argparse.Namespace) -> None:
     if bag := next(filter(is_bag, args.inputs), None):
         raise ImageError(f'{bag}: is a rosbag, so the output is a rosbag2; use --output OUT.mcap '
                          'or OUT.db3')
-    if args.topic:
-        raise ConfigError(f'--topic {args.topic}: only a rosbag has topics, and no input is one')
+    check_topic('--topic', args.topic, args.inputs)
 
 
 def _is_one_image(items: Sequence[Item]) -> bool:

@@ -4,7 +4,7 @@
 
 import io
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class Sample:
     labels: Path | None = None
 
 
-def find_samples(images: Path, labels: Path | None = None, split: str = 'val', *,
+def find_samples(images: Path, labels: Path | None = None, split: str | None = None, *,
                  labels_needed: bool = True) -> list[Sample]:
     """Find images and their label files.
 
@@ -43,7 +43,7 @@ def find_samples(images: Path, labels: Path | None = None, split: str = 'val', *
             leftImg8bit, or a folder in there) or of Pascal VOC (the dataset).
         labels: a folder of PNG files named like the images; for Cityscapes a folder of labels
             with the structure of ``images``. None takes the folder that the layout defines.
-        split: which part of a whole dataset.
+        split: which part of a whole dataset; None takes val.
         labels_needed: whether it is an error if no image has labels.
 
     Returns:
@@ -51,14 +51,13 @@ def find_samples(images: Path, labels: Path | None = None, split: str = 'val', *
         and a warning is logged.
 
     Raises:
-        DatasetError: there is no such folder, no image in it, or no labels although they are
-            needed.
+        DatasetError: there is no such folder or split, no image in it, or no labels although
+            they are needed; or a split is given, and the folder is no whole dataset.
     """
     for folder in (images, labels):
         if folder is not None and not folder.is_dir():
             raise DatasetError(f'{folder}: there is no such folder')
-    find = next(find for recognised, find in _LAYOUTS if recognised(images))
-    samples = find(images, labels, split)
+    samples = _find(images, labels, split)
     if not samples:
         raise DatasetError(f'{images}: there is no image in this folder')
     labelled = [sample for sample in samples if sample.labels and sample.labels.is_file()]
@@ -145,11 +144,30 @@ def _palette_indices(path: Path, data: bytes) -> np.ndarray:
                          f'({error})') from error
 
 
-def _find_cityscapes(images: Path, labels: Path | None, split: str) -> list[Sample]:
-    if (images / 'leftImg8bit').is_dir():
-        labels = labels or images / 'gtFine' / split
-        images = images / 'leftImg8bit' / split
-    elif labels is None:
+def _find(images: Path, labels: Path | None, split: str | None) -> list[Sample]:
+    for is_whole, find in ((_is_voc, _find_voc), (_is_cityscapes, _find_cityscapes)):
+        if is_whole(images):
+            return find(images, labels, split or 'val')
+    if split:
+        raise DatasetError(f'--split {split}: {images} is no whole dataset, in the layout of '
+                           'Cityscapes or Pascal VOC; leave out --split, and name the folder of '
+                           'the images')
+    if any(images.rglob(f'*{_CITYSCAPES_IMAGE}')):
+        return _find_in_cityscapes(images, labels)
+    return _find_in_folders(images, labels)
+
+
+def _find_cityscapes(root: Path, labels: Path | None, split: str) -> list[Sample]:
+    images = root / 'leftImg8bit' / split
+    known = [folder.name for folder in sorted(images.parent.iterdir()) if folder.is_dir()]
+    _check_split(images, images.is_dir(), known)
+    samples = _find_in_cityscapes(images, labels or root / 'gtFine' / split)
+    _check_images(images, split, samples, known)
+    return samples
+
+
+def _find_in_cityscapes(images: Path, labels: Path | None) -> list[Sample]:
+    if labels is None:
         labels = Path(*('gtFine' if part == 'leftImg8bit' else part
                         for part in images.absolute().parts))
     return [Sample(image, labels / image.relative_to(images).with_name(
@@ -160,14 +178,41 @@ def _find_cityscapes(images: Path, labels: Path | None, split: str) -> list[Samp
 def _find_voc(root: Path, labels: Path | None, split: str) -> list[Sample]:
     labels = labels or root / 'SegmentationClass'
     names = root / 'ImageSets' / 'Segmentation' / f'{split}.txt'
-    if not names.is_file():
-        known = ', '.join(file.stem for file in folder_files(names.parent)) or 'none'
-        raise DatasetError(f'{names}: there is no such split; the splits are {known}')
-    return [Sample(root / 'JPEGImages' / f'{name}.jpg', labels / f'{name}.png')
-            for name in names.read_text(encoding='utf-8').split()]
+    known = [file.stem for file in folder_files(names.parent)]
+    _check_split(names, names.is_file(), known)
+    samples = [Sample(root / 'JPEGImages' / f'{name}.jpg', labels / f'{name}.png')
+               for name in _words(names)]
+    _check_images(names, split, samples, known)
+    return samples
 
 
-def _find_in_folders(images: Path, labels: Path | None, split: str) -> list[Sample]:
+def _check_split(place: Path, exists: bool, known: Sequence[str]) -> None:
+    if not exists:
+        raise DatasetError(f'{place}: there is no such split; the splits are {_listed(known)}')
+
+
+def _check_images(place: Path, split: str, samples: Sequence[Sample], known: Sequence[str],
+                  ) -> None:
+    if not samples:
+        raise DatasetError(f"{place}: there is no image in the split '{split}'; the splits are "
+                           f'{_listed(known)}')
+
+
+def _listed(known: Sequence[str]) -> str:
+    return ', '.join(known) or 'none'
+
+
+def _words(path: Path) -> list[str]:
+    """The words of a text file, which may begin with a byte order mark."""
+    try:
+        return path.read_text(encoding='utf-8-sig').split()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f'{path}: is no UTF-8 text; save it as UTF-8') from error
+    except OSError as error:
+        raise DatasetError(f'{path}: cannot be read ({error.strerror})') from error
+
+
+def _find_in_folders(images: Path, labels: Path | None) -> list[Sample]:
     files = [file for file in folder_files(images) if is_read_as_image(file)]
     if labels is None:
         return [Sample(file) for file in files]
@@ -176,16 +221,8 @@ def _find_in_folders(images: Path, labels: Path | None, split: str) -> list[Samp
 
 
 def _is_cityscapes(images: Path) -> bool:
-    return (images / 'leftImg8bit').is_dir() or any(images.rglob(f'*{_CITYSCAPES_IMAGE}'))
+    return (images / 'leftImg8bit').is_dir()
 
 
 def _is_voc(images: Path) -> bool:
     return (images / 'JPEGImages').is_dir() and (images / 'ImageSets' / 'Segmentation').is_dir()
-
-
-_Finder = Callable[[Path, Path | None, str], list[Sample]]
-_LAYOUTS: tuple[tuple[Callable[[Path], bool], _Finder], ...] = (
-    (_is_voc, _find_voc),
-    (_is_cityscapes, _find_cityscapes),
-    (lambda images: True, _find_in_folders),
-)
