@@ -85,7 +85,7 @@ SIZE_OF = {'--min-size': '64x64', '--opt-size': '128x128', '--max-size': '256x25
 def test_invalid_numbers_are_refused(option, commands, least, capsys, monkeypatch):
     for command in commands.split():
         given = [command, *NEEDED.get(command, ())]
-        for text in (str(least - 1), '-1', '1.5', 'many', ''):
+        for text in (str(least - 1), '-1', '1.5', 'many'):
             with pytest.raises(SystemExit) as ended:
                 main([*given, f'{option}={text}'])
             assert ended.value.code == 2
@@ -151,6 +151,7 @@ def test_all_commands_read_a_network_alike(networks, tmp_path, monkeypatch, caps
     ('inspect --choose 0', "'0' is not a whole number of at least 1"),
     ('run a.jpg --output out --modell=x', 'unrecognized arguments: --modell=x; did you mean '
                                           '--model?'),
+    ('run a.jpg --output=', "run: error: '--output=' has no value; is a shell variable not set?"),
     ('inspct net.onnx', "there is no command 'inspct'; commands are run, build, inspect, bench, "
                         'evaluate, compare, demo, view; did you mean inspect?\n'),
     ('inspect net.onnx street.jpg', 'inspect: error: unrecognized arguments: street.jpg\n')])
@@ -158,6 +159,18 @@ def test_values_beyond_their_range_are_refused(arguments, message, capsys):
     with pytest.raises(SystemExit):
         main(arguments.split())
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('arguments', 'before'), [
+    (['run', '', '--output', 'out'], 'run'), (['run', 'a.jpg', '--output', ''], '--output'),
+    (['run', 'a.jpg', '--model', '', '--output', 'out'], '--model'), (['inspect', ''], 'inspect'),
+    (['evaluate', '--images', ''], '--images'), ([''], 'trt-segmentation')])
+def test_an_empty_argument_is_refused(tmp_path, monkeypatch, capsys, arguments, before):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert f"error: the argument after '{before}' is empty; is a shell" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

@@ -100,6 +100,8 @@ def _parse(argv: list[str], args: argparse.Namespace) -> None:
     """Parse the arguments; only the parser of the requested command is filled."""
     requested = next((word for word in argv if not word.startswith('-')), '')
     parser, commands = _parsers(requested)
+    if fault := _empty(argv):
+        commands.get(requested, parser).error(f'{fault}; is a shell variable not set?')
     if requested and requested not in commands:
         parser.error(f"there is no command '{requested}'; commands are {', '.join(commands)}"
                      f'{did_you_mean(requested, commands)}')
@@ -108,6 +110,16 @@ def _parse(argv: list[str], args: argparse.Namespace) -> None:
         command = commands[args.command]
         near = did_you_mean(unknown[0].partition('=')[0], command._option_string_actions)
         command.error(f'unrecognized arguments: {" ".join(unknown)}{near}')
+
+
+def _empty(argv: list[str]) -> str:
+    """Say which argument is empty; '' if there is none."""
+    for before, word in zip(['trt-segmentation', *argv], argv, strict=False):
+        if not word:
+            return f"the argument after '{before}' is empty"
+        if word.startswith('--') and word.endswith('='):
+            return f"'{word}' has no value"
+    return ''
 
 
 def _parsers(requested: str) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
