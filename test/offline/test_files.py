@@ -251,6 +251,7 @@ def test_nothing_is_kept_before_the_network_is_open(tmp_path, write_images, caps
 @pytest.mark.parametrize(('arguments', 'sentence'), [
     (['--topic', '/camera'], '--topic /camera: only a rosbag has topics'),
     (['--workers', '-1'], '--workers'),
+    (['--workers', '30000'], '--workers is 30000; it must be from 1 to 1024'),
     (['--temporal-smoothing', '0.5'], '.png: is an image, but --temporal-smoothing needs a video'),
     (['--temporal-smoothing', '0.96'], "'0.96' is not a weight from 0 to 0.95"),
     (['--cluster', 'x', '--workers', '2'], 'remove --workers'),

@@ -71,9 +71,9 @@ def workers_of(args: argparse.Namespace) -> 'Workers':
     Raises:
         ConfigError: the options contradict each other.
     """
-    from trt_segmentation.offline.workers import Workers
-    if args.workers < 0:
-        raise ConfigError(f'--workers is {args.workers}; it must be at least 1')
+    from trt_segmentation.offline.workers import MAX_WORKERS, Workers
+    if not 0 <= args.workers <= MAX_WORKERS:
+        raise ConfigError(f'--workers is {args.workers}; it must be from 1 to {MAX_WORKERS}')
     if args.cluster and (args.workers or args.devices):
         raise ConfigError('--cluster has its own workers; remove --workers and --devices, and '
                           'set CUDA_VISIBLE_DEVICES where each worker is started')

@@ -27,6 +27,11 @@ Task = TypeVar('Task')
 Done = TypeVar('Done')
 
 
+MAX_WORKERS = 1024
+"""Processes of one run on this machine. Several thousand would not even start: the queue of their
+GPUs is full before one of them reads it."""
+
+
 class WorkerError(SegmentationError):
     """Worker processes cannot be started or reached, or one has died."""
 
