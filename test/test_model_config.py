@@ -3,6 +3,7 @@
 """The model config: valid configs, round trips, precedence and refused configs."""
 
 import json
+import re
 from dataclasses import fields, replace
 
 import pytest
@@ -300,6 +301,15 @@ def test_refusals_name_file_key_and_value(text, key, value):
     assert message.startswith('net.yaml: ')
     assert key in message
     assert value in message.replace(key, '', 1)
+
+
+@pytest.mark.parametrize(('text', 'fix'), [
+    ('1e-3', '1.0e-3'), ('1E3', '1.0e+3'), ('2.5e3', '2.5e+3'),
+    ('"0.5"', '0.5'), ('"1"', '1')])
+def test_a_number_that_yaml_reads_as_text_is_written_as_it_reads_it(text, fix):
+    with pytest.raises(ConfigError, match=f'which YAML reads as text; write {re.escape(fix)}$'):
+        read(f'input: {{scale: {text}}}')
+    assert read(f'input: {{scale: {fix}}}').input.scale == float(text.strip('"'))
 
 
 @pytest.mark.parametrize(('text', 'choices'), [

@@ -516,8 +516,22 @@ def _number(name: str, value: Any) -> float | None:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ConfigError(f'{name} is {value!r}; it is a finite number')
+        fix = _as_yaml_number(value) if isinstance(value, str) else ''
+        raise ConfigError(f'{name} is {value!r}, which YAML reads as text; write {fix}' if fix else
+                          f'{name} is {value!r}; it is a finite number')
     return number
+
+
+def _as_yaml_number(text: str) -> str:
+    """The number in a text as YAML 1.1 writes it, with a point and a sign of the exponent; '' if
+    there is none."""
+    match = re.fullmatch(r'([+-]?[0-9]+)(\.[0-9]*)?(?:[eE]([+-]?)([0-9]+))?', text)
+    if not match:
+        return ''
+    whole, fraction, sign, exponent = match.groups()
+    if exponent is None:
+        return whole + (fraction or '')
+    return f'{whole}{fraction or ".0"}e{sign or "+"}{exponent}'
 
 
 def _numbers(name: str, value: Any) -> tuple[float, ...] | None:

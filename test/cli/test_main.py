@@ -211,6 +211,12 @@ def test_bench_misses_a_package_before_it_measures(option, package, monkeypatch,
     assert capsys.readouterr().err.startswith(f'error: {package} is not installed; ')
 
 
+def test_a_plot_with_the_name_of_another_format_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Segmenter, 'open', None)
+    assert main(['bench', '--plot', str(tmp_path / 'x.txt')]) == 1
+    assert f"but the drawing is a PNG; name it {tmp_path / 'x.png'}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('command', COMMANDS)
 def test_help_shows_what_is_common_before_what_is_rare(command, capsys):
     shown = help_of(command, capsys)

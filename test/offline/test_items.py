@@ -112,6 +112,14 @@ def test_the_error_of_a_folder_without_images_lists_the_suffixes(photos):
     assert 'gone.png: there is no such file' in found.refused[1]
 
 
+def test_a_pipe_or_a_device_is_called_so(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    found = find_items([tmp_path / 'pipe', Path('/dev/null')], tmp_path / 'out')
+    assert not found.items
+    for path, sentence in zip((tmp_path / 'pipe', '/dev/null'), found.refused, strict=True):
+        assert sentence.startswith(f'{path}: is neither a file nor a folder, but a pipe')
+
+
 def test_what_cannot_be_read_is_refused_and_the_rest_is_found(photos, monkeypatch):
     folder = photos('in/x.png', 'in/locked/y.png', 'locked/z.png')
 

@@ -299,4 +299,5 @@ def test_an_address_that_cannot_be_used_is_one_sentence(serve, source, host, tak
         asyncio.run(enter(serve().port if taken else 0))
     assert str(raised.value).startswith(f'cannot listen on {host}, port ')
     assert 'choose others with --host and --port' in str(raised.value)
+    assert ': None;' not in str(raised.value)
     assert '\n' not in str(raised.value)

@@ -109,6 +109,17 @@ def _number(text: str) -> float:
         return math.nan
 
 
+def check_png(option: str, path: Path) -> None:
+    """Refuse another name for a drawing than that of a PNG.
+
+    Raises:
+        ConfigError: the name does not end in .png.
+    """
+    if path.suffix.lower() != '.png':
+        raise ConfigError(f'{option} is {path}, but the drawing is a PNG; name it '
+                          f"{path.with_suffix('.png')}")
+
+
 def check_topic(option: str, topic: str, inputs: Sequence[str | Path]) -> None:
     """Refuse a topic of inputs that have none.
 

@@ -26,6 +26,7 @@ from trt_segmentation.benchmark.timing import measure, percentiles
 from trt_segmentation.cli.arguments import (
     add_backend_options,
     add_overlay_scale,
+    check_png,
     new_file,
     open_segmenter,
     positive,
@@ -104,6 +105,8 @@ def _add_ros_arguments(group: 'argparse._ArgumentGroup') -> None:
 def execute(args: argparse.Namespace) -> int:
     """Measure, print and write the report."""
     require(*['rclpy'] * (args.ros or args.points), *['matplotlib'] * bool(args.plot))
+    if args.plot:
+        check_png('--plot', args.plot)
     _check_ros(args)
     segmenter = open_segmenter(args)
     if args.ros or args.against:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from trt_segmentation.backends.tensorrt.unsupported import VERSIONS, find_unsupported
-from trt_segmentation.cli.arguments import add_measure_option, whole
+from trt_segmentation.cli.arguments import add_measure_option, check_png, whole
 from trt_segmentation.cli.likely_configs import (
     LikelyConfig,
     default_picture,
@@ -215,9 +215,8 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if args.picture and not args.on:
         raise ConfigError(f'--picture {args.picture} is the file for the drawing of --on; name '
                           'the photo with --on PHOTO')
-    if args.picture and args.picture.suffix.lower() != '.png':
-        raise ConfigError(f'--picture is {args.picture}, but the drawing is a PNG; name it '
-                          f"{args.picture.with_suffix('.png')}")
+    if args.picture:
+        check_png('--picture', args.picture)
     for path in filter(None, (args.picture, args.write_config)):
         check_new(path)
 

@@ -89,6 +89,9 @@ def find_items(inputs: Sequence[Path], output: Path,
                 found, others = _in_folder(given, output, is_excluded, names, refused)
                 items += found
                 skipped += others
+            elif given.exists() and not given.is_file():
+                raise ImageError(f'{given}: is neither a file nor a folder, but a pipe or a '
+                                 'device; write what it gives into a file, and name that')
             else:
                 items.append(_item(given, given.parent, output, not is_read_as_image(given)))
         except ImageError as error:

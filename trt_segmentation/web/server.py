@@ -61,8 +61,9 @@ async def serving(source: Source, options: ViewOptions) -> AsyncIterator[str]:
             await web.TCPSite(runner, options.host, options.port).start()
         except OSError as error:
             raise ViewError(
-                f'cannot listen on {options.host}, port {options.port}: {error.strerror}; '
-                'choose others with --host and --port (0 takes a free port)') from error
+                f'cannot listen on {options.host}, port {options.port}: '
+                f'{error.strerror or error}; choose others with --host and --port (0 takes a free '
+                'port)') from error
         host = socket.gethostname() if options.is_everywhere else options.host
         yield f'http://{f"[{host}]" if ":" in host else host}:{runner.addresses[0][1]}/'
     finally:
