@@ -1,12 +1,18 @@
 # Copyright 2026 The trt_segmentation authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C in the terminal does not reach the processes of bench and demo."""
+"""Ctrl-C in the terminal does not reach the processes of bench and demo; SIGTERM ends them."""
 
 import os
 import signal
 from pathlib import Path
 
-from trt_segmentation.benchmark.processes import start_module, wait_or_kill
+import pytest
+
+from trt_segmentation.benchmark.processes import (
+    interrupted_by_sigterm,
+    start_module,
+    wait_or_kill,
+)
 
 
 def test_a_child_does_not_get_an_interrupt_but_ends_when_its_parent_wants_it(tmp_path):
@@ -21,3 +27,10 @@ def test_a_child_does_not_get_an_interrupt_but_ends_when_its_parent_wants_it(tmp
     child.terminate()
     wait_or_kill([child], 10)
     assert child.returncode == -signal.SIGTERM
+
+
+def test_sigterm_is_an_interrupt_while_there_are_children():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), interrupted_by_sigterm():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before

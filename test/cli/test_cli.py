@@ -4,6 +4,10 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -178,3 +182,18 @@ def test_a_bad_image_does_not_stop_the_others(tmp_path, scene, image_bytes, caps
                         cv2.IMREAD_UNCHANGED)
     assert mask.shape == scene.image.shape[:2]
     assert len(list(out.iterdir())) == 2
+
+
+@pytest.mark.ros
+def test_demo_ends_its_processes_when_it_is_terminated(tmp_path):
+    pytest.importorskip('rclpy')
+    demo = subprocess.Popen([sys.executable, '-m', 'trt_segmentation.cli.main', 'demo',
+                             '--output', str(tmp_path)])
+    listed = Path(f'/proc/{demo.pid}/task/{demo.pid}/children')
+    deadline = time.monotonic() + 60
+    while len(children := listed.read_text().split()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    demo.terminate()
+    assert demo.wait(30) == 130
+    assert [child for child in children if Path('/proc', child).exists()] == []

@@ -5,7 +5,8 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -27,6 +28,17 @@ def start_module(name: str, *arguments: str, **options: Any) -> subprocess.Popen
                                 **options)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Handle SIGTERM like Ctrl-C in the body of a with statement, which then stops its children;
+    by default, SIGTERM would leave them running."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def wait_or_kill(processes: Sequence[subprocess.Popen], patience: float) -> None:

@@ -21,6 +21,7 @@ from trt_segmentation.benchmark.dds import (
 )
 from trt_segmentation.benchmark.host import describe_host
 from trt_segmentation.benchmark.plot import write_plot
+from trt_segmentation.benchmark.processes import interrupted_by_sigterm
 from trt_segmentation.benchmark.report import as_text
 from trt_segmentation.benchmark.timing import measure, percentiles
 from trt_segmentation.cli.arguments import (
@@ -181,8 +182,9 @@ def _measure_over_dds(args: argparse.Namespace) -> dict[str, Any]:
     parameters = node_parameters(args, confidence='confidence' in args.outputs,
                                  pipeline_depth=args.pipeline_depth or '',
                                  overlay_scale=args.overlay_scale)
-    with DdsBench(implementations, parameters, args.size, args.outputs, encoding=args.encoding,
-                  cameras=args.cameras, one_node_each=args.one_node_each) as bench:
+    with interrupted_by_sigterm(), \
+            DdsBench(implementations, parameters, args.size, args.outputs, encoding=args.encoding,
+                     cameras=args.cameras, one_node_each=args.one_node_each) as bench:
         rates = measure_rates(bench, args.rates, args.runs, args.seconds)
         peak = {} if args.no_peak else {
             name: measure_peak(bench, name, args.runs, args.seconds, rates[name])

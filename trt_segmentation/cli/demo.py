@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from trt_segmentation.benchmark.processes import start_module, wait_or_kill
+from trt_segmentation.benchmark.processes import interrupted_by_sigterm, start_module, wait_or_kill
 from trt_segmentation.cli.arguments import add_backend_options, open_segmenter, positive, whole
 from trt_segmentation.cli.node_arguments import node_parameters
 from trt_segmentation.demo.clip import IMAGE_FOLDER, LABELS, read_clip
@@ -66,7 +66,8 @@ def execute(args: argparse.Namespace) -> int:
     make_folder(args.output)
     with tempfile.TemporaryDirectory(prefix='trt_segmentation_demo_') as folder:
         work = Path(folder)
-        record = _run_processes(args, work)
+        with interrupted_by_sigterm():
+            record = _run_processes(args, work)
         report = _report(args, record, work, truths, spec)
         _write_pictures(args.output, record, work, images, spec)
     write_file(args.output / 'report.json', (json.dumps(report, indent=2) + '\n').encode())
