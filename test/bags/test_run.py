@@ -394,7 +394,7 @@ def test_a_truncated_chunk_is_read_up_to_its_end(tmp_path, bag_writer, compressi
     (lambda path: None, ['--cluster', 'x', '--workers', '2'], 'remove --workers'),
     (lambda path: None, ['--temporal-smoothing', '0.5', '--workers', '2'],
      'so one process segments them; remove --workers'),
-    (lambda path: None, ['--workers', '-1'], '--workers is -1; it must be at least 1')])
+    (lambda path: None, ['--workers', '-1'], '--workers is -1; it must be from 1 to 1024')])
 def test_the_error_of_wrong_options(short_drive, tmp_path, capsys, prepare, options, message):
     prepare(tmp_path)
     before = sorted(tmp_path.rglob('*'))

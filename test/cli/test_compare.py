@@ -218,7 +218,7 @@ def test_labels_that_do_not_fit_are_refused_before_anything_is_built(tmp_path, m
     assert '0.png: the labels have id 7, but the network has 3 classes' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('names', ['fp32,fp8', 'fp16,fp16', ''])
+@pytest.mark.parametrize('names', ['fp32,fp8', 'fp16,fp16', ','])
 def test_precisions_are_some_of_those_there_are(names, capsys):
     with pytest.raises(SystemExit):
         main(['compare', '--precisions', names])
