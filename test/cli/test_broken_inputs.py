@@ -234,7 +234,7 @@ BROKEN = {
     'output not there': Broken(GOOD, ("'logits'", 'outputs are scores'), 'output: {name: logits}'),
     'kind contradicted': Broken(GOOD, ('kind is ids', 'float32'), 'output: {kind: ids}'),
     'too many classes': Broken(saved(lambda n: n.fixed(n.random_scores(300, 4, 4))),
-                               ('300 classes', '--mask-encoding', 'classes.merge')),
+                               ('300 class ids', '--mask-encoding', 'classes.merge')),
 }
 NODE = 'missing', 'truncated', 'detection', 'NaN weights', 'label count', 'config not YAML'
 """Cases for the node: it reports the same message as the library."""

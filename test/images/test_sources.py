@@ -100,6 +100,31 @@ def test_a_damaged_image_is_named_in_a_folder_and_alone(folder, content):
     assert len(errors) == 1
 
 
+@pytest.mark.parametrize('suffix', ['gif', 'ppm', 'pgm', 'avif', 'heic', 'jxl', 'jp2'])
+def test_an_empty_image_of_any_format_is_named(folder, suffix):
+    (folder / f'25.{suffix}').write_bytes(b'')
+    with pytest.raises(ImageError, match=rf'25\.{suffix}: cannot be decoded'):
+        list(open_images(folder))
+
+
+def test_a_jpeg_xl_codestream_is_refused_by_name_in_a_folder_and_alone(folder):
+    (folder / 'photo').write_bytes(b'\xff\x0a\xfa\x1f')
+    for source in (folder, folder / 'photo'):
+        with pytest.raises(ImageError, match='photo: is JPEG XL, which is not supported'):
+            list(open_images(source))
+
+
+def test_a_link_to_an_image_that_does_not_exist_is_named(folder):
+    (folder / '25.jpg').symlink_to(folder / 'gone')
+    (folder / 'notes.txt').symlink_to(folder / 'gone')
+    with pytest.raises(ImageError, match=r'25\.jpg: cannot be read \(No such file'):
+        list(open_images(folder))
+    errors = []
+    assert levels(open_images(folder, on_error=errors.append)) == [10, 20, 30, 40]
+    assert len(errors) == 1
+    assert folder / '25.jpg' not in source_files(folder)  # whose bytes are read for a digest
+
+
 def test_source_files_are_all_that_may_be_read(folder, video):
     assert source_files(video) == [video]
     assert [path.name for path in source_files(folder)][:2] == ['10.png', '20.png']

@@ -107,7 +107,7 @@ def test_the_error_of_a_folder_without_images_lists_the_suffixes(photos):
     assert targets(found, folder / 'out') == ['x_mask.png']
     assert found.refused[0].startswith(
         f"{folder / 'in'}: contains no image or video among its 1 files; supported, also in "
-        'subfolders, are images (.bmp, .jpeg')
+        'subfolders, are images (.bmp, .gif, .jpeg')
     assert '.mp4' in found.refused[0]
     assert 'gone.png: there is no such file' in found.refused[1]
 
@@ -139,10 +139,28 @@ def test_what_cannot_be_read_is_refused_and_the_rest_is_found(photos, monkeypatc
 
 
 def test_a_damaged_image_in_a_folder_is_an_input_by_its_name(photos):
-    folder = photos('in/x.png')
-    (folder / 'in' / 'empty.jpg').write_bytes(b'')
+    folder = photos('in/x.txt')
+    names = [f'empty{number}{suffix}' for number, suffix in enumerate((
+        '.avif', '.bmp', '.exr', '.gif', '.heic', '.jls', '.jp2', '.jpg', '.jxl', '.pbm', '.pgm',
+        '.pnm', '.PPM', '.tif', '.webp'))]
+    for name in names:
+        (folder / 'in' / name).write_bytes(b'')
     found = find_items([folder / 'in'], folder / 'out')
-    assert [item.path.name for item in found.items] == ['empty.jpg', 'x.png']
+    assert sorted(item.path.name for item in found.items) == sorted(names)
+    assert (list(found.refused), found.skipped) == ([], 1)
+
+
+def test_links_to_files_that_do_not_exist_are_refused(photos):
+    folder = photos('in/x.png', 'y.jpg')
+    (folder / 'in' / 'good.jpg').symlink_to(folder / 'y.jpg')
+    names = ['image.jpg', 'netpbm.PPM', 'photo.heic', 'video.mp4']
+    for name in (*names, 'notes.txt', '.hidden.jpg'):
+        (folder / 'in' / name).symlink_to(folder / 'gone')
+    (folder / 'alone.png').symlink_to(folder / 'gone')
+    found = find_items([folder / 'in', folder / 'alone.png'], folder / 'out')
+    assert [item.path.name for item in found.items] == ['good.jpg', 'x.png']
+    assert found.refused == [f'{folder / path}: is a link to a file that does not exist'
+                             for path in (*(f'in/{name}' for name in names), 'alone.png')]
 
 
 def test_the_error_of_a_url_names_the_supported_inputs(photos):

@@ -76,8 +76,9 @@ def tiff_of(width, height, order='<', big=False, pixels=b'', **tags):
 
 TIFF_TAGS = {'subfile': 254, 'width': 256, 'length': 257, 'bits': 258, 'compression': 259,
              'photometric': 262, 'offset': 273, 'orientation': 274, 'samples': 277, 'rows': 278,
-             'bytes': 279, 'planar': 284, 'tile_width': 322, 'tile_length': 323, 'tile_offset': 324,
-             'tile_bytes': 325, 'sub_ifds': 330, 'extra': 338, 'sample_format': 339}
+             'bytes': 279, 'planar': 284, 'tile_width': 322, 'tile_length': 323,
+             'tile_offset': 324, 'tile_bytes': 325, 'sub_ifds': 330, 'extra': 338,
+             'sample_format': 339}
 
 
 def exif(orientation, order='>'):

@@ -17,8 +17,13 @@ from trt_segmentation.images import tiff
 MAX_SIDE = 16384
 """Maximum width and height, pixels; larger images are refused."""
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+IMAGE_SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.pnm', '.ppm', '.tif',
+                  '.tiff', '.webp')
 """Suffixes of image files; they identify damaged files, which their content does not."""
+
+REFUSED_SUFFIXES = ('.avif', '.exr', '.heic', '.heif', '.jls', '.jp2', '.jxl')
+"""Suffixes of image formats that are refused, for the same purpose. Those that other kinds of
+files have, too, such as .hdr, are left out."""
 
 HEAD_LENGTH = 32
 """Number of bytes at the beginning of an image that identify its format."""

@@ -18,7 +18,12 @@ from trt_segmentation.images.decoding import (
     decode_image,
     swap_red_and_blue,
 )
-from trt_segmentation.images.header import HEAD_LENGTH, IMAGE_SUFFIXES, begins_as_image
+from trt_segmentation.images.header import (
+    HEAD_LENGTH,
+    IMAGE_SUFFIXES,
+    REFUSED_SUFFIXES,
+    begins_as_image,
+)
 from trt_segmentation.images.rosbag import ImageTopic, is_bag
 
 SAMPLES = Path(str(resources.files('trt_segmentation') / 'images' / 'samples'))
@@ -94,7 +99,8 @@ def refuse_address(path: str | Path) -> None:
 
 
 def source_files(path: str | Path) -> list[Path]:
-    """Return every file that ``open_images`` may read, in its order.
+    """Return every file that ``open_images`` may read, in its order; no links to files that do
+    not exist.
 
     Raises:
         ImageError: there is no such file or folder.
@@ -103,13 +109,24 @@ def source_files(path: str | Path) -> list[Path]:
     path = Path(path)
     if not path.exists():
         raise ImageError(f'{path}: there is no such file or folder')
-    return folder_files(path) if path.is_dir() else [path]
+    return [file for file in folder_files(path) if file.is_file()] if path.is_dir() else [path]
 
 
 def folder_files(folder: Path) -> list[Path]:
-    """Return the files in a folder that are not hidden, sorted by name."""
-    return sorted(path for path in folder.iterdir()
-                  if path.is_file() and not path.name.startswith('.'))
+    """Return the files in a folder that are not hidden, sorted by name; also links that are named
+    like images and whose file does not exist, so that these are reported."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith('.')
+                  and (path.is_file() or (has_image_suffix(path) and is_broken_link(path))))
+
+
+def is_broken_link(path: Path) -> bool:
+    """Return whether a path is a link to a file that does not exist."""
+    return path.is_symlink() and not path.exists()
+
+
+def has_image_suffix(path: Path) -> bool:
+    """Return whether the name of a file ends like that of an image, supported or not."""
+    return path.suffix.lower() in IMAGE_SUFFIXES + REFUSED_SUFFIXES
 
 
 def is_image(path: Path) -> bool:
@@ -132,13 +149,14 @@ def is_image(path: Path) -> bool:
 
 def is_read_as_image(path: Path) -> bool:
     """Return whether a file is read as an image: it begins as one, or its name ends like that of
-    one. A damaged file is recognised by its name, so that it is reported and not skipped; and most
-    files are not opened for this.
+    one. A damaged file, and a link to a file that does not exist, is recognised by its name, so
+    that it is reported and not skipped; and most files are not opened for this.
 
     Raises:
         ImageError: as of ``is_image``.
     """
-    return (path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()) or is_image(path)
+    is_there = path.is_file() or is_broken_link(path)
+    return (has_image_suffix(path) and is_there) or is_image(path)
 
 
 def read_image(path: Path, gray_bits: int = 0, decode_jpeg: DecodeJpeg | None = None,

@@ -11,7 +11,12 @@ from pathlib import Path
 from trt_segmentation.errors import ImageError, printable
 from trt_segmentation.graph.pipeline.output_names import OUTPUTS, joined, kind_of
 from trt_segmentation.images.header import IMAGE_SUFFIXES
-from trt_segmentation.images.sources import is_read_as_image, refuse_address
+from trt_segmentation.images.sources import (
+    has_image_suffix,
+    is_broken_link,
+    is_read_as_image,
+    refuse_address,
+)
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.ts', '.webm', '.wmv')
 """Suffixes of videos in folders; a video that is given by its path may have any suffix."""
@@ -89,6 +94,8 @@ def find_items(inputs: Sequence[Path], output: Path,
                 found, others = _in_folder(given, output, is_excluded, names, refused)
                 items += found
                 skipped += others
+            elif is_broken_link(given):
+                refused.append(_broken(given))
             elif given.exists() and not given.is_file():
                 raise ImageError(f'{given}: is neither a file nor a folder, but a pipe or a '
                                  'device; write what it gives into a file, and name that')
@@ -139,6 +146,10 @@ def _long_name(item: Item, outputs: Sequence[str]) -> str:
                      f'in {folder} have at most {most}; rename it')
 
 
+def _broken(link: Path) -> str:
+    return printable(f'{link}: is a link to a file that does not exist')
+
+
 def _targets(item: Item, names: Sequence[str]) -> list[Path]:
     """The paths of the outputs with those names."""
     return [item.target(name) for name in names]
@@ -158,7 +169,7 @@ def _item(path: Path, base: Path, output: Path, is_video: bool) -> Item:
 def _in_folder(folder: Path, output: Path, is_excluded: Callable[[Path], bool],
                names: Sequence[str], refused: list[str]) -> tuple[list[Item], int]:
     files = list(_walk(folder, output, is_excluded, refused))
-    candidates = [_item(path, folder, output, path.suffix.lower() in VIDEO_SUFFIXES)
+    candidates = [_item(path, folder, output, _has_video_suffix(path))
                   for path in files if _is_candidate(path)]
     results = {os.path.abspath(item.target(name)) for item in candidates for name in names}
     items = [item for item in candidates if results.isdisjoint(_with_folder(item.path))]
@@ -177,13 +188,18 @@ def _with_folder(path: Path) -> tuple[str, str]:
 
 def _is_candidate(path: Path) -> bool:
     """Whether a file is an image or a video, by its suffix or by its content."""
-    return path.suffix.lower() in VIDEO_SUFFIXES or is_read_as_image(path)
+    return _has_video_suffix(path) or is_read_as_image(path)
+
+
+def _has_video_suffix(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _walk(folder: Path, output: Path, is_excluded: Callable[[Path], bool],
           refused: list[str]) -> Iterator[Path]:
     """The files in a folder and its subfolders, in order; links to folders are followed once.
-    Folders that cannot be read are added to ``refused``."""
+    Folders that cannot be read, and images and videos that are links to files that do not exist,
+    are added to ``refused``."""
     def refuse(error: OSError) -> None:
         refused.append(printable(f'{error.filename}: cannot be read ({error.strerror})'))
 
@@ -199,5 +215,9 @@ def _walk(folder: Path, output: Path, is_excluded: Callable[[Path], bool],
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         for name in sorted(files):
             path = Path(place, name)
-            if not name.startswith('.') and path.is_file():
+            if name.startswith('.'):
+                continue
+            if path.is_file():
                 yield path
+            elif is_broken_link(path) and (has_image_suffix(path) or _has_video_suffix(path)):
+                refused.append(_broken(path))
