@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from trt_segmentation.errors import ImageError
+from trt_segmentation.images import tiff
 from trt_segmentation.images.decoding import decode_image
 from trt_segmentation.images.header import read_header
 
@@ -128,6 +129,14 @@ def test_the_length_of_a_single_strip_may_be_wrong_or_missing(tiff_of):
 def test_damaged_deflate_is_refused(tiff_of, damage):
     with pytest.raises(ImageError, match=DAMAGED):
         decode_image(tiff_of(damage(zlib.compress(RGB)), compression=8), 'a')
+
+
+def test_deflate_is_checked_in_parts(tiff_of, monkeypatch):
+    monkeypatch.setattr(tiff, '_PART', 100)
+    strip = zlib.compress(RGB)
+    assert not tiff.has_damaged_strips(tiff_of(strip, compression=8))
+    assert not tiff.has_damaged_strips(tiff_of(zlib.compress(RGB + b'more'), compression=8))
+    assert tiff.has_damaged_strips(tiff_of(strip[:-1] + b'\0', compression=8))
 
 
 def pages_of(image_bytes, kinds, order='<', big=False, **tags):

@@ -27,6 +27,9 @@ a JPEG has a few hundred segments."""
 _MAX_PAGES = 100
 """Maximum number of pages that are looked at; a pyramid has one for each halving of its sides."""
 
+_PART = 1 << 24
+"""Number of bytes of Deflate's output that are in memory at a time."""
+
 _NOT_COMPRESSED, _DEFLATE = 1, (8, 32946)
 READ_COMPRESSIONS = {_NOT_COMPRESSED, 2, 3, 4, 5, 7, *_DEFLATE, 32773}
 """Values of Compression that every OpenCV decodes (seen in 4.5.4 to 5.0): none, CCITT (sections 10
@@ -259,13 +262,17 @@ def _is_whole(data: memoryview, strip: _Strip, compression: int, is_single: bool
         data[strip.start:strip.start + stored], strip.size)
 
 
-def _inflates(compressed: memoryview, size: int) -> bool:
+def _inflates(compressed: memoryview | bytes, size: int) -> bool:
     """Whether Deflate data gives at least that many bytes, and those that its checksum states
     (RFC 1950)."""
-    inflater = zlib.decompressobj()
+    inflater, found = zlib.decompressobj(), 0
     try:
-        found = len(inflater.decompress(compressed, max(size, 1)))
-        inflater.decompress(inflater.unconsumed_tail, 1)  # reads the checksum
+        while found <= size and not inflater.eof:  # one byte more, to come to the checksum
+            part = inflater.decompress(compressed, min(_PART, size + 1 - found))
+            if not part:
+                break
+            found += len(part)
+            compressed = inflater.unconsumed_tail
     except zlib.error:
         return False
     return found >= size
