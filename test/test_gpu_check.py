@@ -209,7 +209,8 @@ def test_smoothing_and_instances_have_rows(run, tool, gpu, networks, monkeypatch
     for name, value in {'SIZE': (72, 96), 'RUNS': 2, 'WARM_UP': 1}.items():
         monkeypatch.setattr(tool.tail_costs, name, value)
     models = {name: kinds(networks)[name] for name in ('logits', 'ids')}
-    rows = np.array([[[2, 3, 40, 30, 0.9, 1, *[-1, 2] * 2], [20, 5, 60, 33, 0.8, 0, *[-2, 4] * 2]]])
+    rows = np.array([[[2, 3, 40, 30, 0.9, 1, *[-1, 2] * 2],
+                      [20, 5, 60, 33, 0.8, 0, *[-2, 4] * 2]]])
     models['instances'] = networks.instances(rows, np.ones((1, 4, 9, 16)), size=SIZE), {
         'classes': {'labels': ['car', 'bus', 'person']}}
     results, table = run(models, '--steps', 'smoothing', '--only',

@@ -164,6 +164,32 @@ _JPEG_NEXT = re.compile(b'\xff\xd9\xff\xd8\xff')  # the end of an image, and the
 _JPEG_LS = 0xf7  # SOF55, ITU-T T.87, annex C
 
 
+def check_one_jpeg(data: Any) -> None:
+    """Check that a file is not a series of JPEGs, such as an .mjpeg file.
+
+    All bytes are searched, which takes as long as copying them, so messages are not checked. Nor
+    are photos, with Exif or Multi-Picture Format: cameras append previews to them.
+
+    Args:
+        data: as of ``read_header``.
+
+    Raises:
+        ImageError: another JPEG follows the first one.
+    """
+    content = memoryview(data)
+    if content[:2] != b'\xff\xd8':
+        return
+    segments = list(_jpeg_segments(content))
+    for marker, start, _ in segments:
+        kind = bytes(content[start + 2:start + 8])
+        if (marker == _JPEG_APP1 and kind == _EXIF) or (marker == _JPEG_APP2 and kind[:4] == _MPF):
+            return
+    found = _JPEG_NEXT.search(content, segments[-1][2] if segments else 2)
+    following = _jpeg_segments(content[found.start() + 2:]) if found else ()
+    if any(marker in _JPEG_FRAMES for marker, _, _ in following):
+        raise ImageError(f'holds several JPEGs, one after the other; {_ONE_IMAGE}')
+
+
 def _jpeg_segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of each segment up to the first scan's header."""
     at = 2
@@ -185,7 +211,7 @@ def _jpeg_segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
 
 
 def _read_jpeg(data: memoryview) -> ImageHeader:
-    orientation, is_ycc, is_photo = 1, True, False
+    orientation, is_ycc = 1, True
     for marker, start, end in _jpeg_segments(data):
         content = data[start + 2:end]
         if marker in _JPEG_FRAMES:  # B.2.2
@@ -194,8 +220,6 @@ def _read_jpeg(data: memoryview) -> ImageHeader:
                     and width * height > _JPEG_MOST_PIXELS * len(data):
                 raise ImageError(f'cannot be decoded: {len(data)} bytes are too few for a JPEG of '
                                  f'{width}x{height}; it is damaged or cut short')
-            if not is_photo:
-                _refuse_next_jpeg(data, end)
             return ImageHeader('JPEG', width, height, bits, channels == 1,
                                orientation=orientation,
                                is_baseline=is_ycc and marker in _JPEG_SEQUENTIAL and bits == 8
@@ -205,18 +229,8 @@ def _read_jpeg(data: memoryview) -> ImageHeader:
         if marker == _JPEG_APP14 and content[:5] == _ADOBE:
             is_ycc = len(content) > 11 and content[11] == _ADOBE_YCC
         if marker == _JPEG_APP1 and content[:6] == _EXIF:
-            orientation, is_photo = _exif_orientation(content[6:]), True
-        if marker == _JPEG_APP2 and content[:4] == _MPF:
-            is_photo = True
+            orientation = _exif_orientation(content[6:])
     raise tiff.DamagedError
-
-
-def _refuse_next_jpeg(data: memoryview, after: int) -> None:
-    """Refuse a JPEG that another one follows. Not for photos, with Exif or Multi-Picture Format:
-    cameras append previews and other images to them."""
-    if (found := _JPEG_NEXT.search(data, after)) and any(
-            marker in _JPEG_FRAMES for marker, _, _ in _jpeg_segments(data[found.start() + 2:])):
-        raise ImageError(f'holds several JPEGs, one after the other; {_ONE_IMAGE}')
 
 
 def _has_usual_components(components: memoryview) -> bool:

@@ -23,6 +23,7 @@ from trt_segmentation.images.header import (
     IMAGE_SUFFIXES,
     REFUSED_SUFFIXES,
     begins_as_image,
+    check_one_jpeg,
 )
 from trt_segmentation.images.rosbag import ImageTopic, is_bag
 
@@ -168,8 +169,13 @@ def read_image(path: Path, gray_bits: int = 0, decode_jpeg: DecodeJpeg | None = 
         ImageError: it cannot be read, or it is refused.
     """
     # OpenCV does not get the file name, since some versions crash if it is not UTF-8.
-    return decode_image(read_bytes(path), printable(path), gray_bits=gray_bits,
-                        warned_as='all files', decode_jpeg=decode_jpeg)
+    data = read_bytes(path)
+    try:
+        check_one_jpeg(data)
+    except ImageError as error:
+        raise ImageError(f'{printable(path)}: {error}') from error
+    return decode_image(data, printable(path), gray_bits=gray_bits, warned_as='all files',
+                        decode_jpeg=decode_jpeg)
 
 
 def read_bytes(path: Path) -> bytes:
