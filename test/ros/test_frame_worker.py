@@ -33,7 +33,7 @@ from trt_segmentation.segmenter import Segmenter
 
 method, held = sys.argv[1], Path(sys.argv[2])
 of = Segmenter if method == 'infer_batch' else OutgoingImage
-at_once, interrupt = getattr(of, method), node.interrupt
+at_once = getattr(of, method)
 
 def after_shutdown(function):
     def wait(*arguments, **options):
@@ -47,7 +47,7 @@ def when_shut_down(*arguments, **options):
     return after_shutdown(at_once)(*arguments, **options)
 
 setattr(of, method, when_shut_down)
-node.interrupt = after_shutdown(interrupt)
+node.Interrupt.__call__ = after_shutdown(node.Interrupt.__call__)
 raise SystemExit(node.main(sys.argv[3:]))
 """
 

@@ -148,8 +148,9 @@ def test_without_a_builder_one_warning_says_what_runs_where(networks, tensorrt, 
     segmenter = open_plan(tmp_path, tensorrt.plan(networks.pointwise(WEIGHTS, SIZE)),
                           config_of(networks, {}))
     segmenter.infer(networks.random_image(70, 80))
-    assert [record.getMessage() for record in caplog.records] == [
-        'tensorrt 10.3.0 has no builder: head and tail run on the CPU']
+    found = [message for record in caplog.records
+             if 'assumed values' not in (message := record.getMessage())]
+    assert found == ['tensorrt 10.3.0 has no builder: head and tail run on the CPU']
 
 
 def test_labels_of_another_count_are_refused(networks, tensorrt, tmp_path):
