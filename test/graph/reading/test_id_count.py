@@ -33,6 +33,8 @@ FOUND = {
     'a shift in front': (lambda op: op('Add', np.int64(1000), best(op)), IdCount(1004)),
     'a shift down': (lambda op: op('Sub', best(op), np.int64(1)), IdCount(3)),
     'a shifted table': (lambda op: op('Add', table(7, 8)(op), np.int64(2)), IdCount(11)),
+    'a table behind a Slice': (lambda op: op('Slice', table(7, 8)(op), np.array([0]),
+                                             np.array([8]), np.array([1])), IdCount(9)),
     'a table that is cast': (lambda op: op('Cast', table(7, 8)(op), to=FLOAT), IdCount(9)),
     'half a class': (lambda op: op('Sub', op('Cast', best(op), to=FLOAT), np.float32(0.5)),
                      IdCount()),

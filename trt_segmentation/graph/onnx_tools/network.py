@@ -285,7 +285,7 @@ _SUPPORTED_TYPES = {TensorProto.UINT8: TensorProto.INT32, TensorProto.INT8: Tens
                     TensorProto.DOUBLE: TensorProto.FLOAT}
 """By type that TensorRT does not support inside a graph, a type that holds the same values."""
 
-_MOVING_OPS = ('Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Flatten', 'Slice',
+MOVING_OPS = ('Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Flatten', 'Slice',
                'Gather', 'Split')
 """Operators that move values of their first input and do not change them."""
 
@@ -335,7 +335,7 @@ def _names_from_cast(graph: onnx.GraphProto, name: str, read: Mapping[str, int],
     """
     producers = producers_of(graph.node)
     names, node = [name], producers.get(name)
-    while node is not None and node.op_type in (*_MOVING_OPS, 'Mul'):
+    while node is not None and node.op_type in (*MOVING_OPS, 'Mul'):
         used = node.input if node.op_type == 'Mul' else node.input[:1]
         moved = [each for each in used if each not in constants]
         if len(moved) != 1 or any(read[each] != 1 for each in used):
@@ -345,16 +345,9 @@ def _names_from_cast(graph: onnx.GraphProto, name: str, read: Mapping[str, int],
     return names if node is not None and node.op_type == 'Cast' else []
 
 
-def argmax_extent(network: Network, name: str) -> int:
-    """Return the number of classes of which an ArgMax chooses an output's ids; 0 if another
-    operator makes the output, or the number is not known."""
-    graph = network.model.graph
-    producers = producers_of(graph.node)
-    node = producers.get(name)
-    while node is not None and node.op_type in (*_MOVING_OPS, 'Cast'):
-        node = producers.get(node.input[0])
-    if node is None or node.op_type != 'ArgMax':
-        return 0
+def argmax_extent(network: Network, node: onnx.NodeProto) -> int:
+    """Return the number of classes of which an ArgMax of a network chooses; 0 if it is not
+    known."""
     axis = next((each.i for each in node.attribute if each.name == 'axis'), 0)
     found = _inferred(network.model).graph
     shapes = (value_shape(value) for value in (*found.value_info, *found.input)
@@ -371,9 +364,9 @@ def casts_its_input(network: Network) -> bool:
         if not moved.isdisjoint([*node.input[1:], *captured]):
             return False
         if node.input and node.input[0] in moved:
-            if node.op_type not in (*_MOVING_OPS, 'Cast', 'Shape'):
+            if node.op_type not in (*MOVING_OPS, 'Cast', 'Shape'):
                 return False
-            if node.op_type in _MOVING_OPS:
+            if node.op_type in MOVING_OPS:
                 moved.update(node.output)
     return moved.isdisjoint(info.name for info in network.outputs)
 

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from trt_segmentation.graph.onnx_tools.constants import constants_by_name
-from trt_segmentation.graph.onnx_tools.network import Network, argmax_extent
+from trt_segmentation.graph.onnx_tools.network import MOVING_OPS, Network, argmax_extent
 from trt_segmentation.graph.onnx_tools.toposort import producers_of
 
 
@@ -33,8 +33,6 @@ def count_ids(network: Network, name: str, unlabelled: int) -> IdCount:
         name: of an output with ids.
         unlabelled: an id that is no class.
     """
-    if chosen := argmax_extent(network, name):
-        return IdCount(chosen, are_all_classes=True)
     graph = network.model.graph
     producers = producers_of(graph.node)
     constants = constants_by_name(graph.node, graph.initializer)
@@ -42,19 +40,21 @@ def count_ids(network: Network, name: str, unlabelled: int) -> IdCount:
     while (node := producers.get(name)) is not None:
         if node.op_type == 'Gather' and node.input[0] in constants:
             return _ids_of_table(constants[node.input[0]], shift, unlabelled)
+        if node.op_type == 'ArgMax':
+            count = argmax_extent(network, node)
+            return IdCount(max(count + shift, 0), are_all_classes=not shift) if count \
+                else IdCount()
         step = _step_before(node, constants)
         if step is None:
             break
         name, added = step
         shift += added
-        if shift and (chosen := argmax_extent(network, name)):
-            return IdCount(max(chosen + shift, 0))
     return IdCount()
 
 
 def _step_before(node: NodeProto, constants: dict[str, TensorProto]) -> tuple[str, int] | None:
     """The value that a node moves, casts or shifts, and the shift; None for other nodes."""
-    if node.op_type in ('Cast', 'Identity', 'Squeeze', 'Unsqueeze', 'Reshape', 'Transpose'):
+    if node.op_type in (*MOVING_OPS, 'Cast'):
         return node.input[0], 0
     if node.op_type not in ('Add', 'Sub'):
         return None
