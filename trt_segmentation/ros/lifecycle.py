@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.msg import Parameter, ParameterType, SetParametersResult
+from rcl_interfaces.msg import ParameterType, SetParametersResult
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -17,6 +17,7 @@ from trt_segmentation.errors import SegmentationError
 from trt_segmentation.ros.log_bridge import LogBridge
 
 _RclError = rclpy_implementation.RCLError
+_LAST_TYPE = ParameterType.PARAMETER_STRING_ARRAY
 
 
 class GuardedLifecycleNode(LifecycleNode):
@@ -253,7 +254,7 @@ class GuardedLifecycleNode(LifecycleNode):
 def _with_known_types(callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Wrap a service that sets parameters: with one of an unknown type, none is set."""
     def answer(request: Any, response: Any) -> Any:
-        unknown = [each for each in request.parameters if not _has_known_type(each)]
+        unknown = [each for each in request.parameters if each.value.type > _LAST_TYPE]
         if not unknown:
             return callback(request, response)
         result = SetParametersResult(
@@ -266,10 +267,3 @@ def _with_known_types(callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any
         return response
 
     return answer
-
-
-_LAST_TYPE = ParameterType.PARAMETER_STRING_ARRAY
-
-
-def _has_known_type(parameter: Parameter) -> bool:
-    return parameter.value.type <= _LAST_TYPE

@@ -5,7 +5,6 @@
 import argparse
 import asyncio
 import os
-import signal
 import sys
 import threading
 import time
@@ -38,7 +37,7 @@ from trt_segmentation.ros.log_bridge import LogBridge
 from trt_segmentation.ros.outputs import LATCHED_QOS
 from trt_segmentation.ros.parameter_setter import ParameterSetter
 from trt_segmentation.ros.serialized import serialized_stamp
-from trt_segmentation.ros.spinning import init_ros
+from trt_segmentation.ros.spinning import STOP_SIGNALS, init_ros
 from trt_segmentation.web.outlines import instance_count, with_outlines
 from trt_segmentation.web.pace import Pace
 from trt_segmentation.web.pairing import Pairing
@@ -281,7 +280,7 @@ def _spin(executor: SingleThreadedExecutor) -> None:
 
 async def _serve(source: NodeSource, options: ViewOptions) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     async with serving(source, options) as url:
         print(f'{options.node} is shown at {url} (stop with Ctrl-C)', flush=True)
